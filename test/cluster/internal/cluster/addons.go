@@ -1,0 +1,65 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
+)
+
+// registryData is where the registry, which runs as nobody in particular, keeps its blobs.
+var registryData = filepath.Join(node.Home, "registry")
+
+const registryUser = 65532
+
+// applyArgo installs Argo Workflows from its own manifests, in the version that was compiled.
+func (c *Cluster) applyArgo(ctx context.Context) error {
+	// kustomize reads nothing outside of its folder, so that ours and Argo's are brought together in one.
+	folder := filepath.Join(node.Home, "argo")
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	if err := os.CopyFS(folder, os.DirFS(c.checkout.Source("manifests", "argo"))); err != nil {
+		return err
+	}
+	if err := os.CopyFS(filepath.Join(folder, "upstream"), os.DirFS(c.tools["argo"].Program("manifests"))); err != nil {
+		return err
+	}
+	return c.apply(ctx, folder)
+}
+
+// applyRegistry installs the registry.
+func (c *Cluster) applyRegistry(ctx context.Context) error {
+	if err := errors.Join(os.MkdirAll(registryData, 0o755), os.Chown(registryData, registryUser, registryUser)); err != nil {
+		return err
+	}
+	return c.apply(ctx, c.checkout.Source("manifests", "registry"))
+}
+
+// apply applies a kustomization. What is as it should be already stays untouched.
+func (c *Cluster) apply(ctx context.Context, kustomization string) error {
+	_, err := c.kubectl(ctx, "apply", "--server-side", "--force-conflicts", "--kustomize", kustomization)
+	return err
+}
+
+// awaitDeployments waits until the pods of deployments, each given as namespace/name, are available in their present version.
+func (c *Cluster) awaitDeployments(ctx context.Context, deployments ...string) error {
+	for _, deployment := range deployments {
+		namespace, name, _ := strings.Cut(deployment, "/")
+		if _, err := c.kubectl(ctx, "rollout", "status", "deployment", name, "--namespace", namespace, "--timeout", "3m"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) kubectl(ctx context.Context, args ...string) (string, error) {
+	args = append([]string{
+		"--kubeconfig", c.checkout.Output("kubeconfig"),
+		"--cache-dir", filepath.Join(node.Home, "kubectl-cache"),
+	}, args...)
+	return output(ctx, nil, c.tools["kubernetes"].Program("kubectl"), args...)
+}

@@ -1,0 +1,246 @@
+// Package cluster brings the one-node cluster up and takes it away.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/debian"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/kube"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/progress"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/tool"
+)
+
+// Cluster is the cluster of one checkout.
+type Cluster struct {
+	checkout checkout.Checkout
+	report   *progress.Reporter
+
+	// Set on the way up.
+	tools    map[string]tool.Tool
+	settings kube.Settings
+}
+
+// New gives the cluster of a checkout, whether it runs or not.
+func New(of checkout.Checkout, report *progress.Reporter) *Cluster {
+	return &Cluster{checkout: of, report: report}
+}
+
+// Up brings the cluster up. What runs already and is as it should be stays as it is.
+func (c *Cluster) Up(ctx context.Context) error {
+	if err := checkMachine(); err != nil {
+		return err
+	}
+	unlock, err := lock(c.checkout.Root)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	state, err := c.ownState()
+	if err != nil {
+		return err
+	}
+	if err := debian.Ensure(ctx, c.report); err != nil {
+		return err
+	}
+	if c.tools, err = tool.Ensure(ctx, c.checkout, c.report, tool.Names()...); err != nil {
+		return err
+	}
+	running, err := c.adopt(ctx, state)
+	if err != nil {
+		return err
+	}
+	if !running {
+		if err := c.create(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.install(ctx); err != nil {
+		return err
+	}
+	c.report.Say("the cluster is up; the registry is %s; to use it: . %s", c.settings.Registry(), c.checkout.Output("env"))
+	return nil
+}
+
+// Down ends the cluster and removes everything of it but the logs. That there is none is fine.
+func (c *Cluster) Down(context.Context) error {
+	if err := checkMachine(); err != nil {
+		return err
+	}
+	unlock, err := lock(c.checkout.Root)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	if _, err := c.ownState(); err != nil {
+		return err
+	}
+	remains, err := node.Remains()
+	if err != nil {
+		return err
+	}
+	if remains {
+		if err := node.Destroy(); err != nil {
+			return err
+		}
+	}
+	if err := c.removeEnvironment(); err != nil {
+		return err
+	}
+	if remains {
+		c.report.Say("the cluster is gone; its logs are in %s", c.checkout.Output("log"))
+	} else {
+		c.report.Say("there is no cluster")
+	}
+	return nil
+}
+
+// checkMachine says what makes a cluster impossible here.
+func checkMachine() error {
+	if runtime.GOOS != "linux" {
+		return fmt.Errorf("the cluster runs on Linux only, and this is %s; use a virtual machine with Debian 12", runtime.GOOS)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("the cluster makes namespaces and mounts, for which it has to be run as root")
+	}
+	return nil
+}
+
+// ownState is the record of this checkout's cluster, or of a dead one. A live one of another checkout is refused.
+func (c *Cluster) ownState() (*node.State, error) {
+	state, err := node.LoadState()
+	if err != nil {
+		return nil, err
+	}
+	if state.Alive() && state.Checkout != c.checkout.Root {
+		return nil, fmt.Errorf("the machine's one cluster runs for %s; end it with: make -C %[1]s cluster-down", state.Checkout)
+	}
+	return state, nil
+}
+
+// adopt takes over the cluster on record if it is whole and was started with the present programs and settings.
+func (c *Cluster) adopt(ctx context.Context, state *node.State) (bool, error) {
+	if state == nil {
+		return false, nil
+	}
+	c.settings = kube.Settings{Network: state.Network, Tools: c.tools}
+	setup, err := c.settings.Digest()
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case state.Checkout != c.checkout.Root:
+		c.report.Say("a dead cluster of %s is left; cleaning it up", state.Checkout)
+	case !state.Complete:
+		c.report.Say("an earlier run was broken off; starting over")
+	case !state.Alive():
+		c.report.Say("of the cluster that ran, %v ended; starting over", state.Dead())
+	case state.Setup != setup:
+		c.report.Say("the cluster runs other versions or settings than this checkout's; starting over")
+	case c.answers(ctx) != nil:
+		c.report.Say("the cluster that runs does not answer; starting over")
+	default:
+		return true, nil
+	}
+	return false, nil
+}
+
+// answers tells whether the API server can be used.
+func (c *Cluster) answers(ctx context.Context) error {
+	_, err := c.kubectl(ctx, "get", "--raw", "/readyz", "--request-timeout", "10s")
+	return err
+}
+
+// create brings the node up from nothing, up to a ready node with all images.
+func (c *Cluster) create(ctx context.Context) error {
+	if err := node.Destroy(); err != nil {
+		return err
+	}
+	network, err := node.ChooseNetwork()
+	if err != nil {
+		return err
+	}
+	c.settings = kube.Settings{Network: network, Tools: c.tools}
+	setup, err := c.settings.Digest()
+	if err != nil {
+		return err
+	}
+	c.report.Say("starting the node (API server %s, subnet %s, which no route of this machine uses)", c.settings.APIServer(), network.Host.Masked())
+	n, err := node.Create(ctx, c.checkout.Root, setup, network, c.checkout.Log)
+	if err != nil {
+		return err
+	}
+	if err := c.settings.Write(c.checkout.Output("kubeconfig")); err != nil {
+		return err
+	}
+	for _, program := range c.settings.Programs() {
+		if err := n.Start(program); err != nil {
+			return err
+		}
+	}
+	if err := c.fillNode(ctx, n); err != nil {
+		return err
+	}
+	return n.Complete()
+}
+
+// fillNode loads the images while the node gets ready.
+func (c *Cluster) fillNode(ctx context.Context, n *node.Node) error {
+	specs, err := c.nodeImages(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.WaitFor(ctx, "containerd", time.Minute, func(ctx context.Context) error {
+		_, err := c.ctr(ctx, nil, "version")
+		return err
+	}); err != nil {
+		return err
+	}
+	c.report.Say("loading %d images into the node", len(specs))
+	if err := c.importImages(ctx, specs); err != nil {
+		return err
+	}
+	c.report.Say("waiting for the node to be ready")
+	return n.WaitFor(ctx, "the node", 2*time.Minute, func(ctx context.Context) error {
+		_, err := c.kubectl(ctx, "wait", "--for=condition=Ready", "--timeout=1s", "node/"+node.Name)
+		return err
+	})
+}
+
+// install brings everything that runs as pods up to date.
+func (c *Cluster) install(ctx context.Context) error {
+	if err := c.writeEnvironment(); err != nil {
+		return err
+	}
+	c.report.Say("installing Argo Workflows %s and the registry", c.tools["argo"].Version)
+	if err := errors.Join(c.applyRegistry(ctx), c.applyArgo(ctx)); err != nil {
+		return err
+	}
+	if err := c.awaitDeployments(ctx, "registry/registry", "argo/workflow-controller", "argo/argo-server"); err != nil {
+		return err
+	}
+	return c.pushBusybox(ctx)
+}
+
+// Build compiles everything that the cluster consists of, and starts nothing.
+func (c *Cluster) Build(ctx context.Context) error {
+	_, err := tool.Ensure(ctx, c.checkout, c.report, tool.Names()...)
+	return err
+}
+
+// Assets compiles what tests against a bare API server need, and gives the folder of it.
+func (c *Cluster) Assets(ctx context.Context) (string, error) {
+	tools, err := tool.Ensure(ctx, c.checkout, c.report, tool.AssetTools()...)
+	if err != nil {
+		return "", err
+	}
+	return tool.Assets(c.checkout, tools)
+}

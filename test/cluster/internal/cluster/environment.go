@@ -1,0 +1,52 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// commands are the programs that .cluster/bin puts on a person's PATH, and the tool that each is part of.
+var commands = map[string]string{"kubectl": "kubernetes", "argo": "argo", "crane": "crane"}
+
+// writeEnvironment writes .cluster/env and the folder of programs that it puts on the PATH.
+func (c *Cluster) writeEnvironment() error {
+	bin := c.checkout.Output("bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	for command, tool := range commands {
+		link, program := filepath.Join(bin, command), c.tools[tool].Program(command)
+		if current, err := os.Readlink(link); err == nil && current == program {
+			continue
+		}
+		if err := os.RemoveAll(link); err != nil {
+			return err
+		}
+		if err := os.Symlink(program, link); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(c.checkout.Output("env"), []byte(environment(c.checkout.Output("kubeconfig"), c.settings.Registry(), bin)), 0o644)
+}
+
+// environment is a shell script that points a person's tools at the cluster.
+func environment(kubeconfig, registry, bin string) string {
+	return fmt.Sprintf("export KUBECONFIG=%s\nexport REGISTRY=%s\nexport PATH=%s:\"$PATH\"\n", quote(kubeconfig), quote(registry), quote(bin))
+}
+
+// quote makes one word of the shell of any text.
+func quote(text string) string {
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// removeEnvironment removes what leads to a cluster that is no more. The logs stay.
+func (c *Cluster) removeEnvironment() error {
+	for _, name := range []string{"kubeconfig", "env", "bin"} {
+		if err := os.RemoveAll(c.checkout.Output(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package tool
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
+)
+
+// assetTools are the tools that tests against a bare API server need, and assetPrograms their programs.
+var (
+	assetTools    = []string{"etcd", "kubernetes"}
+	assetPrograms = map[string]string{"etcd": "etcd", "kube-apiserver": "kubernetes", "kubectl": "kubernetes"}
+)
+
+// AssetTools are the tools to ensure before Assets.
+func AssetTools() []string { return assetTools }
+
+// Assets makes a folder as envtest's KUBEBUILDER_ASSETS wants it, of links into the compiled tools.
+func Assets(from checkout.Checkout, tools map[string]Tool) (string, error) {
+	digest := sha256.New()
+	for _, name := range assetTools {
+		digest.Write([]byte(tools[name].Dir))
+	}
+	return linkFolder(filepath.Join(from.Cache, "assets", fmt.Sprintf("%x", digest.Sum(nil)[:5])), func(dir string) error {
+		for program, tool := range assetPrograms {
+			if err := os.Symlink(tools[tool].Program(program), filepath.Join(dir, program)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// linkFolder fills a folder and gives it its name only then.
+func linkFolder(path string, fill func(dir string) error) (string, error) {
+	if exists(path) {
+		return path, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	work, err := os.MkdirTemp(filepath.Dir(path), ".assets-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(work)
+	if err := os.Chmod(work, 0o755); err != nil {
+		return "", err
+	}
+	if err := fill(work); err != nil {
+		return "", err
+	}
+	if err := os.Rename(work, path); err != nil && !exists(path) {
+		return "", err
+	}
+	return path, nil
+}

@@ -1,0 +1,174 @@
+// Package tool compiles the programs that the cluster is made of from pinned Go modules, once for each version.
+package tool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/progress"
+)
+
+// Ensure gives the named tools, compiled. What is in the cache already is not compiled again.
+func Ensure(ctx context.Context, from checkout.Checkout, report *progress.Reporter, names ...string) (map[string]Tool, error) {
+	tools := make(map[string]Tool, len(names))
+	for _, name := range names {
+		t, err := Find(from, name)
+		if err != nil {
+			return nil, err
+		}
+		if err := ensure(ctx, from, report, t); err != nil {
+			return nil, err
+		}
+		tools[name] = t
+	}
+	return tools, nil
+}
+
+func ensure(ctx context.Context, from checkout.Checkout, report *progress.Reporter, t Tool) error {
+	if exists(t.Dir) {
+		return nil
+	}
+	parent := filepath.Dir(t.Dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return fmt.Errorf("cannot keep compiled programs in %s: %w", parent, err)
+	}
+	unlock, err := lock(filepath.Join(parent, "."+t.name+".lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if exists(t.Dir) { // another checkout compiled it while this one waited
+		return nil
+	}
+
+	// Under the lock, a leftover can only be that of a compile that was killed.
+	leftovers, _ := filepath.Glob(filepath.Join(parent, "."+t.name+"-build-*"))
+	for _, leftover := range leftovers {
+		os.RemoveAll(leftover)
+	}
+	work, err := os.MkdirTemp(parent, "."+t.name+"-build-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+
+	if err := os.MkdirAll(from.Output("log"), 0o755); err != nil {
+		return err
+	}
+	report.Say("compiling %s %s (the first time only; %s on two cores)", t.name, t.Version, t.effort)
+	return report.During("compiling "+t.name, func() error {
+		b := builder{ctx: ctx, tool: t, work: work, log: from.Log("compile-" + t.name)}
+		return b.run()
+	})
+}
+
+// builder compiles one tool in a folder of its own, so that only a finished tool appears under the tool's name.
+type builder struct {
+	ctx  context.Context
+	tool Tool
+	work string
+	log  string
+}
+
+func (b builder) run() error {
+	if err := os.RemoveAll(b.log); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.bin(), 0o755); err != nil {
+		return err
+	}
+	build := b.tool.build
+	if build == nil {
+		build = func(b builder) error { return b.goBuild(b.tool.source, "tool") }
+	}
+	if err := build(b); err != nil {
+		return err
+	}
+	for link, program := range b.tool.links {
+		if err := os.Symlink(program, filepath.Join(b.bin(), link)); err != nil {
+			return err
+		}
+	}
+	return os.Rename(b.bin(), b.tool.Dir)
+}
+
+// bin is the folder that becomes the tool's when everything in it is done.
+func (b builder) bin() string {
+	return filepath.Join(b.work, "bin")
+}
+
+// goBuild compiles packages of the module at dir.
+func (b builder) goBuild(dir string, packages ...string) error {
+	flags := []string{"-s", "-w"}
+	if b.tool.versionFlags != nil {
+		for _, assignment := range b.tool.versionFlags(b.tool.Version) {
+			flags = append(flags, "-X", assignment)
+		}
+	}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(flags, " "), "-o", b.bin() + string(filepath.Separator)}
+	_, err := b.goTool(dir, append(args, packages...)...)
+	return err
+}
+
+// goTool runs the Go command at dir. What it says goes to the log; the end of it is in the error.
+func (b builder) goTool(dir string, args ...string) (stdout string, err error) {
+	log, err := os.OpenFile(b.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer log.Close()
+
+	var out strings.Builder
+	cmd := exec.CommandContext(b.ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	cmd.Stdout = &out
+	cmd.Stderr = log
+	// Interrupting the Go command lets it remove its own work folder.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	err = cmd.Run()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return "", fmt.Errorf("the go command is missing; install Go 1.26 or newer and put it on the PATH")
+	case b.ctx.Err() != nil:
+		return "", b.ctx.Err()
+	case err != nil:
+		return "", fmt.Errorf("%s %s does not compile; see %s, which ends with:\n%s", b.tool.name, b.tool.Version, b.log, tail(b.log, 10))
+	}
+	return out.String(), nil
+}
+
+// lock waits until no other process compiles the same tool. The kernel lets go of the lock however this process ends.
+func lock(path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return func() { file.Close() }, nil
+}
+
+// tail is the last lines of a file.
+func tail(path string, lines int) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(content)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
