@@ -181,19 +181,39 @@ func (c *Cluster) create(ctx context.Context) error {
 	if err := c.settings.Write(c.checkout.Output("kubeconfig")); err != nil {
 		return err
 	}
-	for _, program := range c.settings.Programs() {
-		if err := n.Start(program); err != nil {
-			return err
-		}
+	if err := startAll(n, c.settings.BasePrograms()); err != nil {
+		return err
 	}
-	if err := c.fillNode(ctx, n); err != nil {
+	if err := c.loadImages(ctx, n); err != nil {
+		return err
+	}
+	c.report.Say("waiting for the API server and the node")
+	if err := n.WaitFor(ctx, "the API server", time.Minute, c.answers); err != nil {
+		return err
+	}
+	if err := startAll(n, c.settings.ClientPrograms()); err != nil {
+		return err
+	}
+	if err := n.WaitFor(ctx, "the node", time.Minute, func(ctx context.Context) error {
+		_, err := c.kubectl(ctx, "wait", "--for=condition=Ready", "--timeout=1s", "node/"+node.Name)
+		return err
+	}); err != nil {
 		return err
 	}
 	return n.Complete()
 }
 
-// fillNode loads the images while the node gets ready.
-func (c *Cluster) fillNode(ctx context.Context, n *node.Node) error {
+func startAll(n *node.Node, programs []node.Program) error {
+	for _, program := range programs {
+		if err := n.Start(program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadImages puts the images of the node's pods into its containerd.
+func (c *Cluster) loadImages(ctx context.Context, n *node.Node) error {
 	specs, err := c.nodeImages(ctx)
 	if err != nil {
 		return err
@@ -205,14 +225,7 @@ func (c *Cluster) fillNode(ctx context.Context, n *node.Node) error {
 		return err
 	}
 	c.report.Say("loading %d images into the node", len(specs))
-	if err := c.importImages(ctx, specs); err != nil {
-		return err
-	}
-	c.report.Say("waiting for the node to be ready")
-	return n.WaitFor(ctx, "the node", 2*time.Minute, func(ctx context.Context) error {
-		_, err := c.kubectl(ctx, "wait", "--for=condition=Ready", "--timeout=1s", "node/"+node.Name)
-		return err
-	})
+	return c.importImages(ctx, specs)
 }
 
 // install brings everything that runs as pods up to date.

@@ -9,9 +9,9 @@ import (
 // systemPath is where the node's programs find Debian's: runc, iptables, mount and the like.
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Programs are the node's programs, in the order in which they are started. None waits for the one before it: each
-// tries again until what it needs is there.
-func (s Settings) Programs() []node.Program {
+// BasePrograms are the node's programs that are started at once. None waits for the one before it: each tries again until
+// what it needs is there.
+func (s Settings) BasePrograms() []node.Program {
 	kubernetes, etcd, containerd := s.Tools["kubernetes"], s.Tools["etcd"], s.Tools["containerd"]
 	etcdURL, etcdPeerURL := "http://127.0.0.1:2379", "http://127.0.0.1:2380"
 	return []node.Program{
@@ -51,6 +51,21 @@ func (s Settings) Programs() []node.Program {
 			// By its name the node is not found: there is no DNS.
 			"--kubelet-preferred-address-types=InternalIP",
 		}},
+		{Name: "kubelet", Path: systemPath, Argv: []string{
+			kubernetes.Program("kubelet"),
+			"--config=" + filepath.Join(node.Home, "kubelet.yaml"),
+			"--kubeconfig=" + pki("kubelet.kubeconfig"),
+			"--hostname-override=" + node.Name,
+			"--node-ip=" + s.nodeAddress(),
+		}},
+	}
+}
+
+// ClientPrograms are the node's programs that end when the API server does not know their rights yet, and so are started
+// when it is ready.
+func (s Settings) ClientPrograms() []node.Program {
+	kubernetes := s.Tools["kubernetes"]
+	return []node.Program{
 		{Name: "kube-controller-manager", Path: systemPath, Argv: []string{
 			kubernetes.Program("kube-controller-manager"),
 			"--kubeconfig=" + pki("kube-controller-manager.kubeconfig"),
@@ -67,13 +82,6 @@ func (s Settings) Programs() []node.Program {
 			"--authentication-kubeconfig=" + pki("kube-scheduler.kubeconfig"),
 			"--authorization-kubeconfig=" + pki("kube-scheduler.kubeconfig"),
 			"--leader-elect=false",
-		}},
-		{Name: "kubelet", Path: systemPath, Argv: []string{
-			kubernetes.Program("kubelet"),
-			"--config=" + filepath.Join(node.Home, "kubelet.yaml"),
-			"--kubeconfig=" + pki("kubelet.kubeconfig"),
-			"--hostname-override=" + node.Name,
-			"--node-ip=" + s.nodeAddress(),
 		}},
 		{Name: "kube-proxy", Path: systemPath, Argv: []string{
 			kubernetes.Program("kube-proxy"),

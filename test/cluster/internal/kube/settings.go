@@ -149,6 +149,6 @@ func (s Settings) Digest() (string, error) {
 		return "", err
 	}
 	digest := sha256.New()
-	fmt.Fprintln(digest, s.Programs(), files)
+	fmt.Fprintln(digest, s.BasePrograms(), s.ClientPrograms(), files)
 	return fmt.Sprintf("%x", digest.Sum(nil)[:8]), nil
 }

@@ -157,6 +157,9 @@ func (n *Node) firstEnded() error {
 
 // Complete records that all programs of the node run.
 func (n *Node) Complete() error {
+	if ended := n.firstEnded(); ended != nil {
+		return ended
+	}
 	n.state.Complete = true
 	return n.state.save()
 }
