@@ -145,6 +145,11 @@ func checkContent(m mount, agents []agentFolder, asked string) error {
 	if neverModels[m.fsType] {
 		return fmt.Errorf("%s leads to a filesystem of type %s on the node, which holds no models: name the folder itself, as in /models/resnet/1", asked, m.fsType)
 	}
+	if !path.IsAbs(m.root) || path.Clean(m.root) != m.root {
+		// The kernel writes "/foo//deleted" for a folder that is gone, and no
+		// path at all for its own objects.
+		return fmt.Errorf("%s leads to %q on the node, which is not a folder any more: name a folder that is there", asked, m.root)
+	}
 	for _, agent := range agents {
 		if agent.device != m.device {
 			continue

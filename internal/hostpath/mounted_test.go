@@ -112,7 +112,7 @@ func TestCheckMounted(t *testing.T) {
 			rules: Rules{Allowed: []string{"/mnt"}}, mountinfo: ordinary(on("259:1", "/foo", "ext4")), asked: "/foo", want: "below /mnt",
 		},
 		"a folder that was deleted meanwhile": {
-			mountinfo: ordinary(on("259:1", "/foo//deleted", "ext4")), asked: "/foo", want: "leads to",
+			mountinfo: ordinary(on("259:1", "/foo//deleted", "ext4")), asked: "/foo", want: "not a folder any more",
 		},
 
 		// Attacks with a symbolic link on the node.
