@@ -1,0 +1,89 @@
+package layer
+
+import (
+	"fmt"
+	"slices"
+)
+
+// ManifestFolder and ManifestFile say where an image keeps the manifest of its
+// model, relative to the image's root.
+const (
+	ManifestFolder = ".modelkiln"
+	ManifestFile   = ".modelkiln/manifest.json"
+)
+
+// Manifest lists what an image holds of a model. It is written into the image,
+// so that a later build of the same version can tell whether its source is
+// still the same without pulling the model. It has no times: a file that was
+// only touched is the same.
+type Manifest struct {
+	// Entries are in the order of their paths.
+	Entries []ManifestEntry `json:"entries"`
+}
+
+// ManifestEntry is one file, folder or link of a model.
+type ManifestEntry struct {
+	Path string `json:"path"`
+	Type Type   `json:"type"`
+	// Size is a file's size in bytes.
+	Size int64 `json:"size,omitempty"`
+	Mode Mode  `json:"mode,omitempty"`
+	// SHA256 is the digest of a file's content, in hexadecimal.
+	SHA256 string `json:"sha256,omitempty"`
+	// Link is a symbolic link's target.
+	Link string `json:"link,omitempty"`
+}
+
+// ManifestOf returns the manifest of a plan, with the digests of its files by
+// path. Files that digests does not know have none.
+func ManifestOf(plan Plan, digests map[string]string) Manifest {
+	entries := plan.Entries()
+	m := Manifest{Entries: make([]ManifestEntry, 0, len(entries))}
+	for _, e := range entries {
+		m.Entries = append(m.Entries, ManifestEntry{
+			Path: e.Path, Type: e.Type, Size: e.Size, Mode: e.Mode, SHA256: digests[e.Path], Link: e.Link,
+		})
+	}
+	return m
+}
+
+// Difference says in words how the source differs from what an image holds,
+// or "" when it does not. Digests are compared where both manifests have them,
+// so that a manifest without digests finds the differences that need none.
+func Difference(image, source Manifest) string {
+	before := byPathOf(image)
+	var differences []string
+	for _, now := range source.Entries {
+		was, there := before[now.Path]
+		delete(before, now.Path)
+		if !there {
+			differences = append(differences, fmt.Sprintf("%q is new", now.Path))
+			continue
+		}
+		if was.SHA256 == "" || now.SHA256 == "" {
+			was.SHA256, now.SHA256 = "", ""
+		}
+		if was != now {
+			differences = append(differences, fmt.Sprintf("%q is another", now.Path))
+		}
+	}
+	for gone := range before {
+		differences = append(differences, fmt.Sprintf("%q is gone", gone))
+	}
+	if len(differences) == 0 {
+		return ""
+	}
+	slices.Sort(differences)
+	if more := len(differences) - 1; more > 0 {
+		return fmt.Sprintf("%s, and %d more", differences[0], more)
+	}
+	return differences[0]
+}
+
+func byPathOf(m Manifest) map[string]ManifestEntry {
+	entries := make(map[string]ManifestEntry, len(m.Entries))
+	for _, e := range m.Entries {
+		entries[e.Path] = e
+	}
+	return entries
+}

@@ -1,0 +1,216 @@
+// Package layer plans which files of a model go into which layer of its image.
+//
+// The rule for what is packaged:
+//   - Regular files and folders are, empty folders and hidden names too. A file
+//     with several names is packaged once for each.
+//   - A relative symbolic link that leads to something packaged stays a link:
+//     the images are loaded with cp -r, which keeps links. A link that is
+//     absolute, leads out of the model, leads nowhere or leads in a circle is
+//     refused, since it would mean something else in a container.
+//   - Sockets, pipes and devices have no content, and a lost+found at the top
+//     belongs to the disk: they are left out, and counted.
+//   - A name that is not valid UTF-8 is refused, since neither the archive nor
+//     the manifest can carry it unchanged.
+//   - Folders get the mode 0755, files 0644, or 0755 when anyone may execute
+//     them; everything belongs to 0:0; times are the source's. So anyone may
+//     read the model, and the same files give the same entries wherever they
+//     were copied from.
+//
+// The rule for where it goes: folders, links and files below OwnLayerSize share
+// the first layer; each file of at least that size has a layer of its own, so
+// that layers are pushed and pulled in parallel and a new version moves only
+// the files that changed. With more than MaxLayers, neighbours in the order of
+// paths share.
+//
+// Everything here is a pure function: the listing is made elsewhere.
+package layer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// OwnLayerSize is the size in bytes from which a file has a layer of its
+	// own.
+	OwnLayerSize = 64 << 20
+	// MaxLayers is the largest number of layers that a model is spread over.
+	// Registries and runtimes stop at 127 for a whole image, of which the base
+	// image and the manifest need some.
+	MaxLayers = 100
+	// TopFolder is the path of the model's own folder in a listing or a plan.
+	TopFolder = "."
+
+	lostAndFound  = "lost+found"
+	anyMayExecute = 0o111
+)
+
+// ErrEmpty says that a listing holds no regular file.
+var ErrEmpty = errors.New("no file to package")
+
+// UnsafeError says that something in a listing cannot be packaged faithfully.
+type UnsafeError struct {
+	// Path is where, relative to the model's folder.
+	Path string
+	// Problem is what is wrong with it, as the end of a sentence that begins
+	// with the path.
+	Problem string
+}
+
+func (e *UnsafeError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.Problem) }
+
+// Found is one thing in a listing of the model's folder.
+type Found struct {
+	// Path is relative to the model's folder, with slashes; TopFolder for the
+	// folder itself.
+	Path string
+	// Mode is the mode as the filesystem has it, with its type bits.
+	Mode fs.FileMode
+	// Size is a regular file's size in bytes.
+	Size int64
+	// ModTime is when the content was last changed.
+	ModTime time.Time
+	// Link is a symbolic link's target as it is written.
+	Link string
+}
+
+// Type is what an entry of a plan is.
+type Type string
+
+// Types of entries.
+const (
+	File    Type = "file"
+	Folder  Type = "dir"
+	Symlink Type = "symlink"
+)
+
+// Entry is one thing to package.
+type Entry struct {
+	// Path is relative to the model's folder, with slashes; TopFolder for the
+	// folder itself.
+	Path string `json:"path"`
+	Type Type   `json:"type"`
+	// Size is a file's size in bytes.
+	Size int64 `json:"size,omitempty"`
+	// Mode is the mode to give it; links have none.
+	Mode Mode `json:"mode,omitempty"`
+	// ModTime is when the content was last changed, in nanoseconds since 1970.
+	ModTime int64 `json:"modTime"`
+	// Link is a symbolic link's target as it is written.
+	Link string `json:"link,omitempty"`
+}
+
+// Plan says which entries go into which layer.
+type Plan struct {
+	// Layers holds the entries of each layer in the order of their paths. The
+	// first layer holds every folder and link. Between 1 and MaxLayers.
+	Layers [][]Entry `json:"layers"`
+	// Files counts the regular files.
+	Files int64 `json:"files"`
+	// Bytes is the sum of their sizes.
+	Bytes int64 `json:"bytes"`
+	// Skipped counts what is left out.
+	Skipped int64 `json:"skipped,omitempty"`
+}
+
+// LeftOut says whether something is not packaged at all. What is below a
+// folder that is left out need not be listed.
+func LeftOut(path string, mode fs.FileMode) bool {
+	if path == lostAndFound && mode.IsDir() {
+		return true
+	}
+	return !mode.IsRegular() && !mode.IsDir() && mode.Type() != fs.ModeSymlink
+}
+
+// Make plans the layers for a listing, in any order, of everything in the
+// model's folder, the folder itself included. The error is an *UnsafeError, or
+// ErrEmpty.
+func Make(listing []Found) (Plan, error) {
+	entries, skipped, err := entriesOf(listing)
+	if err != nil {
+		return Plan{}, err
+	}
+	if err := checkLinks(entries); err != nil {
+		return Plan{}, err
+	}
+	plan := Plan{Skipped: skipped}
+	shared, large := []Entry{}, []Entry{}
+	for _, e := range entries {
+		if e.Type == File {
+			plan.Files++
+			plan.Bytes += e.Size
+		}
+		if e.Type == File && e.Size >= OwnLayerSize {
+			large = append(large, e)
+			continue
+		}
+		shared = append(shared, e)
+	}
+	if plan.Files == 0 {
+		return Plan{}, ErrEmpty
+	}
+	plan.Layers = append(append(plan.Layers, shared), spread(large, MaxLayers-1)...)
+	return plan, nil
+}
+
+// Entries returns the entries of all layers in the order of their paths.
+func (p Plan) Entries() []Entry {
+	entries := slices.Concat(p.Layers...)
+	slices.SortFunc(entries, byPath)
+	return entries
+}
+
+func byPath(a, b Entry) int { return cmp.Compare(a.Path, b.Path) }
+
+// entriesOf returns what is packaged of a listing, in the order of paths, and
+// the number of things that are left out.
+func entriesOf(listing []Found) (entries []Entry, skipped int64, err error) {
+	for _, found := range listing {
+		if LeftOut(found.Path, found.Mode) {
+			skipped++
+			continue
+		}
+		if strings.HasPrefix(found.Path, lostAndFound+"/") {
+			continue
+		}
+		if !utf8.ValidString(found.Path) || !utf8.ValidString(found.Link) {
+			return nil, 0, &UnsafeError{Path: found.Path, Problem: "has a name or a target that is not valid UTF-8: rename it"}
+		}
+		entries = append(entries, entryOf(found))
+	}
+	slices.SortFunc(entries, byPath)
+	return entries, skipped, nil
+}
+
+func entryOf(found Found) Entry {
+	e := Entry{Path: found.Path, ModTime: found.ModTime.UnixNano()}
+	switch {
+	case found.Mode.IsDir():
+		e.Type, e.Mode = Folder, ModeExecutable
+	case found.Mode.IsRegular():
+		e.Type, e.Mode, e.Size = File, ModeReadable, found.Size
+		if found.Mode.Perm()&anyMayExecute != 0 {
+			e.Mode = ModeExecutable
+		}
+	default:
+		e.Type, e.Link = Symlink, found.Link
+	}
+	return e
+}
+
+// spread distributes files over at most limit layers: one file to each, or as
+// many neighbours to each as it takes.
+func spread(files []Entry, limit int) [][]Entry {
+	count := min(len(files), limit)
+	layers := make([][]Entry, count)
+	for i := range layers {
+		layers[i] = files[i*len(files)/count : (i+1)*len(files)/count]
+	}
+	return layers
+}
