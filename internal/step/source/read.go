@@ -1,0 +1,103 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+)
+
+// bufferSize is how many bytes are held in memory at a time, whatever the size
+// of a file.
+const bufferSize = 1 << 20
+
+// Read copies a planned file to w and returns the SHA-256 of what it copied,
+// in hexadecimal. A file that is no longer as it was planned, before or after,
+// is an error with the reason SourceChanging.
+func Read(ctx context.Context, root *os.Root, planned layer.Entry, w io.Writer) (string, error) {
+	file, err := root.OpenFile(planned.Path, openWithoutWaiting, 0)
+	if err != nil {
+		return "", cannotRead(planned.Path, err)
+	}
+	defer func() { _ = file.Close() }()
+	if err := asPlanned(file, planned); err != nil {
+		return "", err
+	}
+	var count int64
+	var cause error
+	from := readerFunc(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		n, err := file.Read(p)
+		count += int64(n)
+		if err != nil && err != io.EOF {
+			cause = err
+		}
+		return n, err
+	})
+	digest := sha256.New()
+	// One byte more than planned is enough to see that a file grows.
+	_, err = io.CopyBuffer(io.MultiWriter(digest, w), io.LimitReader(from, planned.Size+1), make([]byte, bufferSize))
+	if cause != nil {
+		return "", cannotRead(planned.Path, cause)
+	}
+	if err != nil {
+		return "", fmt.Errorf("copy %q: %w", planned.Path, err)
+	}
+	if count != planned.Size {
+		return "", changing(planned)
+	}
+	if err := asPlanned(file, planned); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(digest.Sum(nil)), nil
+}
+
+// asPlanned says whether an open file is still the one that was planned.
+func asPlanned(file *os.File, planned layer.Entry) error {
+	info, err := file.Stat()
+	if err != nil {
+		return cannotRead(planned.Path, err)
+	}
+	if !info.Mode().IsRegular() || info.Size() != planned.Size || info.ModTime().UnixNano() != planned.ModTime {
+		return changing(planned)
+	}
+	return nil
+}
+
+func changing(planned layer.Entry) error {
+	return failure.New(v1alpha1.ReasonSourceChanging, "%q changed while it was packaged: wait until nothing writes there any more, then retry", planned.Path)
+}
+
+// CheckLink says whether a planned symbolic link is still the one that was
+// planned.
+func CheckLink(root *os.Root, planned layer.Entry) error {
+	info, err := root.Lstat(planned.Path)
+	if err != nil {
+		return cannotRead(planned.Path, err)
+	}
+	if info.Mode().Type() != fs.ModeSymlink {
+		return changing(planned)
+	}
+	target, err := root.Readlink(planned.Path)
+	if err != nil {
+		return cannotRead(planned.Path, err)
+	}
+	if target != planned.Link {
+		return changing(planned)
+	}
+	return nil
+}
+
+// readerFunc is a reader made of a function.
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
