@@ -1,0 +1,128 @@
+package v1alpha1
+
+// Condition types of a ModelVersion. They follow kstatus: Ready is always
+// present once the operator has seen the object; Reconciling and Stalled are
+// present only while true.
+const (
+	// ConditionReady is True when the image is in the registry and was
+	// verified there, False when the last attempt failed or the version
+	// cannot be built as it is, and Unknown while a build is on its way. A
+	// ModelVersion that is Ready stays Ready: its image does not change any
+	// more.
+	ConditionReady = "Ready"
+	// ConditionReconciling is True while a build is waited for, so that
+	// kstatus says InProgress. It is absent otherwise.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True when nothing more will happen until a person
+	// acts, so that kstatus says Failed. It is absent otherwise.
+	ConditionStalled = "Stalled"
+)
+
+// Reasons while a version waits or builds.
+const (
+	// ReasonWorkflowPending: the Workflow exists and has not started: Argo's
+	// controller has not seen it yet, a limit on parallel workflows holds it
+	// back, or another build of the same image reference runs.
+	ReasonWorkflowPending = "WorkflowPending"
+	// ReasonWorkflowRunning: the build runs. The message names the step.
+	ReasonWorkflowRunning = "WorkflowRunning"
+	// ReasonWorkflowPhaseUnknown: Argo reports a phase that this release does
+	// not know. Nothing is concluded from it.
+	ReasonWorkflowPhaseUnknown = "WorkflowPhaseUnknown"
+	// ReasonModelTerminating: the Model of that name is being deleted. The
+	// version waits until it is gone, and a new Model is made then.
+	ReasonModelTerminating = "ModelTerminating"
+	// ReasonTemplateMissing: the ClusterWorkflowTemplate that builds are made
+	// from does not exist. The build starts as soon as it does.
+	ReasonTemplateMissing = "TemplateMissing"
+)
+
+// ReasonSucceeded: the image is in the registry, and what the registry holds
+// was checked against the files that were packaged.
+const ReasonSucceeded = "Succeeded"
+
+// Reasons why a version cannot be built as it is.
+const (
+	// ReasonInvalidSpec: the spec names something that can never be built and
+	// that admission could not see. The message says which field and what to
+	// write instead. Make a new ModelVersion.
+	ReasonInvalidSpec = "InvalidSpec"
+	// ReasonStorageKindUnsupported: the storage kind is part of the API, and
+	// this release does not build from it. Use localStorage or
+	// persistentVolumeClaim.
+	ReasonStorageKindUnsupported = "StorageKindUnsupported"
+	// ReasonSourceForbidden: the host path is one that is never packaged
+	// (system folders, and whatever the platform team denies or does not
+	// allow), or leads to one through a symbolic link on the node.
+	ReasonSourceForbidden = "SourceForbidden"
+	// ReasonWorkflowNameConflict: a Workflow of the name that the next attempt
+	// has to bear exists and does not belong to this version. Delete or rename
+	// that Workflow.
+	ReasonWorkflowNameConflict = "WorkflowNameConflict"
+	// ReasonWorkflowDeleted: the Workflow of an unfinished build was deleted
+	// again and again, and is not started once more. Ask for a new attempt
+	// with the rebuild annotation.
+	ReasonWorkflowDeleted = "WorkflowDeleted"
+)
+
+// Reasons why a build failed. Those of the source and the registry come from
+// the build's own steps.
+const (
+	// ReasonSourceMissing: the storage path does not exist: no such folder on
+	// the node, or no such sub-path in the claim.
+	ReasonSourceMissing = "SourceMissing"
+	// ReasonSourceNotDirectory: the storage path is a file.
+	ReasonSourceNotDirectory = "SourceNotDirectory"
+	// ReasonSourceEmpty: the storage path holds no file.
+	ReasonSourceEmpty = "SourceEmpty"
+	// ReasonSourceUnreadable: a file or folder below the storage path cannot
+	// be read.
+	ReasonSourceUnreadable = "SourceUnreadable"
+	// ReasonSourceUnsafe: the storage path holds something that cannot be
+	// packaged faithfully: a symbolic link that leads out of it or nowhere, or
+	// a name that is not valid UTF-8.
+	ReasonSourceUnsafe = "SourceUnsafe"
+	// ReasonSourceChanging: a file changed while it was packaged. Something is
+	// still writing; retry when it has finished.
+	ReasonSourceChanging = "SourceChanging"
+	// ReasonSourceChanged: the registry holds this version already, and the
+	// files are no longer the ones it was made from. Make a new ModelVersion.
+	ReasonSourceChanged = "SourceChanged"
+	// ReasonPushSecretMissing: the push secret that the spec names does not
+	// exist in the namespace, or is not of type
+	// kubernetes.io/dockerconfigjson.
+	ReasonPushSecretMissing = "PushSecretMissing"
+	// ReasonRegistryUnreachable: the registry does not answer: wrong host,
+	// network, TLS, or plain HTTP that the operator's configuration does not
+	// allow for this host.
+	ReasonRegistryUnreachable = "RegistryUnreachable"
+	// ReasonRegistryUnauthorized: the registry refuses the credentials, or
+	// wants some and got none.
+	ReasonRegistryUnauthorized = "RegistryUnauthorized"
+	// ReasonTagTaken: the image tag holds something else than this version.
+	// Nothing is overwritten; choose another imageTag.
+	ReasonTagTaken = "TagTaken"
+	// ReasonBuildFailed: the image builder failed; the message ends with its
+	// last words.
+	ReasonBuildFailed = "BuildFailed"
+	// ReasonVerificationFailed: what the registry holds after the push is not
+	// what was packaged.
+	ReasonVerificationFailed = "VerificationFailed"
+	// ReasonReportInvalid: Argo says that the workflow succeeded, and there is
+	// no valid report of this run that proves it: it was terminated while it
+	// waited for a lock, or the template was changed and returns none.
+	ReasonReportInvalid = "ReportInvalid"
+	// ReasonDeadlineExceeded: the build did not finish within its deadline.
+	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonWorkflowStopped: a person stopped the Workflow.
+	ReasonWorkflowStopped = "WorkflowStopped"
+	// ReasonWorkflowTerminated: a person terminated the Workflow.
+	ReasonWorkflowTerminated = "WorkflowTerminated"
+	// ReasonWorkflowFailed: the Workflow failed outside its steps; the message
+	// carries Argo's own.
+	ReasonWorkflowFailed = "WorkflowFailed"
+	// ReasonWorkflowError: Argo could not run the Workflow (a template it
+	// refuses, an image that is not there, a lost pod); the message carries
+	// Argo's own.
+	ReasonWorkflowError = "WorkflowError"
+)

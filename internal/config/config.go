@@ -1,0 +1,160 @@
+// Package config is the operator's configuration: what the platform team
+// decides once for all versions. It is read from a YAML file at start.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
+
+	"github.com/modelkiln/modelkiln/internal/hostpath"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// Config is the operator's configuration file.
+type Config struct {
+	// DefaultRegistry is the registry, as host or host:port, that
+	// repositories without a host are in. Docker Hub (docker.io) when empty.
+	DefaultRegistry string `json:"defaultRegistry,omitempty"`
+	// Registries says how to speak to registries that are not public ones.
+	Registries []Registry `json:"registries,omitempty"`
+	// BaseImage is the image that models are put on, unless the version names
+	// one.
+	BaseImage string `json:"baseImage,omitempty"`
+	// WorkflowTemplate names the ClusterWorkflowTemplate that builds are made
+	// from, unless the version names one.
+	WorkflowTemplate string `json:"workflowTemplate,omitempty"`
+	// DeadlineSeconds is how long a build may take, waiting included, in
+	// seconds, unless the version says otherwise.
+	DeadlineSeconds int64 `json:"deadlineSeconds,omitempty"`
+	// Requests are the build container's resource requests: cpu, memory,
+	// ephemeral-storage. A version's own go over them.
+	Requests map[corev1.ResourceName]resource.Quantity `json:"requests,omitempty"`
+	// Limits are the build container's resource limits.
+	Limits map[corev1.ResourceName]resource.Quantity `json:"limits,omitempty"`
+	// DeniedHostPaths are folders of nodes that are never packaged, in
+	// addition to the system folders that never are.
+	DeniedHostPaths []string `json:"deniedHostPaths,omitempty"`
+	// AllowedHostPaths, when not empty, are the only folders of nodes that
+	// may be packaged, with all that lies in them.
+	AllowedHostPaths []string `json:"allowedHostPaths,omitempty"`
+}
+
+// Registry says how to speak to one registry.
+type Registry struct {
+	// Host is the registry's host, with its port if it has one, as image
+	// references spell it.
+	Host string `json:"host"`
+	// PlainHTTP says that the registry does not speak TLS.
+	PlainHTTP bool `json:"plainHTTP,omitempty"`
+	// CABundle holds the certificates, PEM, of the authorities that sign the
+	// registry's certificate, when they are not public ones.
+	CABundle string `json:"caBundle,omitempty"`
+}
+
+// Default is the configuration where the file says nothing. The resources are
+// Kaniko's without its caches (shared with no other step): its memory does not
+// depend on the model's size.
+func Default() Config {
+	return Config{
+		BaseImage:        "docker.io/library/busybox:1.37.0",
+		WorkflowTemplate: "modelkiln-build",
+		DeadlineSeconds:  6 * 60 * 60,
+		Requests: map[corev1.ResourceName]resource.Quantity{
+			corev1.ResourceCPU:    resource.MustParse("500m"),
+			corev1.ResourceMemory: resource.MustParse("256Mi"),
+		},
+		Limits: map[corev1.ResourceName]resource.Quantity{
+			corev1.ResourceMemory: resource.MustParse("1Gi"),
+		},
+	}
+}
+
+// Load reads the configuration from a file, over the defaults. An empty name
+// gives the defaults. A field that is not known is an error, so that a typing
+// mistake is not an unlimited allow-list.
+func Load(file string) (Config, error) {
+	c := Default()
+	if file == "" {
+		return c, nil
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := yaml.UnmarshalStrict(raw, &c); err != nil {
+		return Config{}, fmt.Errorf("parse configuration %s: %w", file, err)
+	}
+	if err := c.validate(); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	return c, nil
+}
+
+var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
+
+func (c Config) validate() error {
+	var problems []error
+	if c.DefaultRegistry != "" && !hostPattern.MatchString(c.DefaultRegistry) {
+		problems = append(problems, fmt.Errorf("defaultRegistry %q is not a host: write it as registry.example.com:5000", c.DefaultRegistry))
+	}
+	for i, r := range c.Registries {
+		if !hostPattern.MatchString(r.Host) {
+			problems = append(problems, fmt.Errorf("registries[%d].host %q is not a host: write it as registry.example.com:5000", i, r.Host))
+		}
+		if r.PlainHTTP && r.CABundle != "" {
+			problems = append(problems, fmt.Errorf("registries[%d] has both plainHTTP and caBundle: a registry without TLS has no certificate", i))
+		}
+	}
+	for _, path := range slices.Concat(c.DeniedHostPaths, c.AllowedHostPaths) {
+		if !strings.HasPrefix(path, "/") {
+			problems = append(problems, fmt.Errorf("host path %q is not absolute", path))
+		}
+	}
+	if c.BaseImage == "" || c.WorkflowTemplate == "" {
+		problems = append(problems, errors.New("baseImage and workflowTemplate must not be empty"))
+	}
+	if c.DeadlineSeconds <= 0 {
+		problems = append(problems, errors.New("deadlineSeconds must be above zero"))
+	}
+	return errors.Join(problems...)
+}
+
+// Options is the part of the configuration that shapes a build.
+func (c Config) Options() translate.Options {
+	var plainHTTP []string
+	for _, r := range c.Registries {
+		if r.PlainHTTP {
+			plainHTTP = append(plainHTTP, r.Host)
+		}
+	}
+	slices.Sort(plainHTTP)
+	return translate.Options{
+		DefaultRegistry:     c.DefaultRegistry,
+		PlainHTTPRegistries: plainHTTP,
+		BaseImage:           c.BaseImage,
+		WorkflowTemplate:    c.WorkflowTemplate,
+		DeadlineSeconds:     c.DeadlineSeconds,
+		Requests:            c.Requests,
+		Limits:              c.Limits,
+		HostPaths:           hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
+	}
+}
+
+// RegistryCA is the certificates of all private registries, PEM, or empty.
+func (c Config) RegistryCA() string {
+	var bundles []string
+	for _, r := range c.Registries {
+		if r.CABundle != "" {
+			bundles = append(bundles, strings.TrimSpace(r.CABundle)+"\n")
+		}
+	}
+	return strings.Join(bundles, "")
+}

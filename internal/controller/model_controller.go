@@ -1,0 +1,65 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// ModelReconciler rolls the versions of a Model up into its status. It is the
+// only writer of that status.
+type ModelReconciler struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+}
+
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=models/status,verbs=patch
+
+// Reconcile brings one Model's status up to date.
+func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var model v1alpha1.Model
+	if err := r.Client.Get(ctx, req.NamespacedName, &model); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !model.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	var versions v1alpha1.ModelVersionList
+	if err := r.Client.List(ctx, &versions, client.InNamespace(model.Namespace), client.MatchingFields{indexModelName: model.Name}); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list ModelVersions: %w", err)
+	}
+	before := model.DeepCopy()
+	model.Status.LatestVersion = translate.Latest(versions.Items)
+	if equality.Semantic.DeepEqual(before.Status, model.Status) {
+		return ctrl.Result{}, nil
+	}
+	// The Model is the only writer, but a cache that lags behind could still
+	// undo a later pass's answer: the lock refuses that.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, &model, patch); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("patch status: %w", err)
+	}
+	return ctrl.Result{}, nil
+}
+
+// SetupWithManager registers the reconciler and what it watches.
+func (r *ModelReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("model").
+		For(&v1alpha1.Model{}).
+		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(modelOfVersion)).
+		Complete(r)
+}
+
+func modelOfVersion(_ context.Context, o client.Object) []reconcile.Request {
+	mv := o.(*v1alpha1.ModelVersion)
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}}}
+}

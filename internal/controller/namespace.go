@@ -1,0 +1,51 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	rbacv1ac "k8s.io/client-go/applyconfigurations/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// fieldOwner is who the operator is to server-side apply.
+const fieldOwner = client.FieldOwner("modelkiln")
+
+// +kubebuilder:rbac:groups="",resources=serviceaccounts;configmaps,verbs=create;patch
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=create;patch
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=modelkiln-build
+
+// prepareNamespace makes what build pods need in a namespace: the service
+// account they run as, its right to report results to Argo, and the
+// certificates of private registries. Applying what is there already changes
+// nothing.
+func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace string) error {
+	for _, object := range namespaceObjects(namespace, r.RegistryCA) {
+		if err := r.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
+			return fmt.Errorf("prepare namespace %q for builds: %w", namespace, err)
+		}
+	}
+	return nil
+}
+
+func namespaceObjects(namespace, registryCA string) []runtime.ApplyConfiguration {
+	labels := map[string]string{"app.kubernetes.io/managed-by": "modelkiln"}
+	objects := []runtime.ApplyConfiguration{
+		corev1ac.ServiceAccount(translate.BuildServiceAccount, namespace).WithLabels(labels),
+		rbacv1ac.RoleBinding(translate.BuildServiceAccount, namespace).WithLabels(labels).
+			WithRoleRef(rbacv1ac.RoleRef().
+				WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(translate.BuildClusterRole)).
+			WithSubjects(rbacv1ac.Subject().
+				WithKind(rbacv1.ServiceAccountKind).WithName(translate.BuildServiceAccount).WithNamespace(namespace)),
+	}
+	if registryCA != "" {
+		objects = append(objects, corev1ac.ConfigMap(translate.RegistryCAConfigMap, namespace).WithLabels(labels).
+			WithData(map[string]string{"ca.crt": registryCA}))
+	}
+	return objects
+}

@@ -1,0 +1,171 @@
+package controller
+
+import (
+	"context"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// CacheOptions limits what the operator keeps in memory to what it looks at:
+// Workflows that build versions, their pods, and the events that say why such
+// a pod does not start. Labels survive a resubmit, so nothing is missed.
+func CacheOptions() cache.Options {
+	ours, err := labels.NewRequirement(v1alpha1.LabelModelVersionUID, selection.Exists, nil)
+	if err != nil {
+		panic(err) // The label is a constant.
+	}
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&wfv1.Workflow{}: {Label: labels.NewSelector().Add(*ours), Transform: stripWorkflow},
+			&corev1.Pod{}: {Label: labels.SelectorFromSet(labels.Set{
+				"app.kubernetes.io/name":      "modelkiln",
+				"app.kubernetes.io/component": "build",
+			})},
+			&corev1.Event{}: {Field: fields.SelectorFromSet(fields.Set{
+				"involvedObject.kind": "Pod",
+				"reason":              "FailedMount",
+			})},
+		},
+	}
+}
+
+// stripWorkflow drops what a cached Workflow carries of its template. Cached
+// Workflows are never written back.
+func stripWorkflow(object any) (any, error) {
+	if wf, ok := object.(*wfv1.Workflow); ok {
+		wf.ManagedFields = nil
+		wf.Status.StoredTemplates = nil
+		wf.Status.StoredWorkflowSpec = nil
+	}
+	return object, nil
+}
+
+// SetupWithManager registers the reconciler and what it watches.
+func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if err := indexFields(mgr); err != nil {
+		return err
+	}
+	changed := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("modelversion").
+		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
+		Owns(&wfv1.Workflow{}).
+		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
+		WatchesMetadata(templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsWithoutTemplate), builder.WithPredicates(onlyCreates())).
+		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
+		Complete(r)
+}
+
+// indexFields lets the cache answer who is controlled by whom, which events
+// are about which object, and which versions belong to a model.
+func indexFields(mgr ctrl.Manager) error {
+	ctx := context.Background() //nolint:forbidigo // The manager has no context yet, and indexing waits for nothing.
+	indexer := mgr.GetFieldIndexer()
+	if err := indexer.IndexField(ctx, &wfv1.Workflow{}, indexOwner, func(o client.Object) []string {
+		if owner := metav1.GetControllerOf(o); owner != nil {
+			return []string{string(owner.UID)}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := indexer.IndexField(ctx, &corev1.Event{}, indexEventObject, func(o client.Object) []string {
+		return []string{string(o.(*corev1.Event).InvolvedObject.UID)}
+	}); err != nil {
+		return err
+	}
+	return indexer.IndexField(ctx, &v1alpha1.ModelVersion{}, indexModelName, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.ModelVersion).Spec.ModelName}
+	})
+}
+
+// versionsOfModel are the versions that may wait for a Model to be gone.
+func (r *ModelVersionReconciler) versionsOfModel(ctx context.Context, model client.Object) []reconcile.Request {
+	var list v1alpha1.ModelVersionList
+	err := r.Client.List(ctx, &list, client.InNamespace(model.GetNamespace()), client.MatchingFields{indexModelName: model.GetName()})
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not list the versions of a deleted Model")
+		return nil
+	}
+	return requests(list.Items)
+}
+
+// versionsWithoutTemplate are the versions that wait for a template.
+func (r *ModelVersionReconciler) versionsWithoutTemplate(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list v1alpha1.ModelVersionList
+	if err := r.Client.List(ctx, &list); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not list the versions that wait for a template")
+		return nil
+	}
+	var waiting []v1alpha1.ModelVersion
+	for _, mv := range list.Items {
+		ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
+		if ready != nil && ready.Reason == v1alpha1.ReasonTemplateMissing {
+			waiting = append(waiting, mv)
+		}
+	}
+	return requests(waiting)
+}
+
+// versionOfEvent is the version whose build pod an event is about.
+func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Object) []reconcile.Request {
+	ev := o.(*corev1.Event)
+	if !isMissingHostPath(ev) {
+		return nil
+	}
+	var pod corev1.Pod
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: ev.InvolvedObject.Namespace, Name: ev.InvolvedObject.Name}, &pod); err != nil {
+		return nil
+	}
+	var wf wfv1.Workflow
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Labels[labelWorkflow]}, &wf); err != nil {
+		return nil
+	}
+	owner := metav1.GetControllerOf(&wf)
+	if owner == nil || owner.Kind != "ModelVersion" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: wf.Namespace, Name: owner.Name}}}
+}
+
+func requests(versions []v1alpha1.ModelVersion) []reconcile.Request {
+	var list []reconcile.Request
+	for i := range versions {
+		list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&versions[i])})
+	}
+	return list
+}
+
+func onlyDeletes() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		UpdateFunc:  func(event.UpdateEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+func onlyCreates() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc:  func(event.UpdateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}

@@ -1,0 +1,208 @@
+package translate
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// maxRestarts bounds how many times in a row the Workflow of an unfinished
+// build is made anew after it was deleted.
+const maxRestarts = 3
+
+// Observed is everything that a pass has read about one version.
+type Observed struct {
+	// Version is the version itself. It is not being deleted.
+	Version *v1alpha1.ModelVersion
+	// Workflows are those that the version controls and that are not being
+	// deleted.
+	Workflows []*wfv1.Workflow
+	// TemplateFound says that the version's ClusterWorkflowTemplate exists.
+	TemplateFound bool
+	// ModelTerminating says that the version waits for a Model of its name to
+	// be gone.
+	ModelTerminating bool
+	// MissingHostPath is the UID of the Workflow whose pod cannot start since
+	// the host path does not exist, as kubelet says in an event. Empty when no
+	// pod says so.
+	MissingHostPath string
+	// NameTaken is the name of an attempt that could not be made, since a
+	// Workflow of that name exists that the version does not control.
+	NameTaken string
+}
+
+// Step is what a pass has to do: at most one Workflow to create, at most one
+// to end, and the status that is true then.
+type Step struct {
+	// Create is the Workflow to create, or nil.
+	Create *wfv1.Workflow
+	// Terminate is the Workflow to end, or nil.
+	Terminate *wfv1.Workflow
+	// Status is the version's status once that is done. The times of
+	// conditions that changed are zero.
+	Status v1alpha1.ModelVersionStatus
+}
+
+// Final says that a version's result does not change any more: its image was
+// built, or KubeDL ended it, whose failures are final too.
+func Final(mv *v1alpha1.ModelVersion) bool {
+	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded {
+		return true
+	}
+	ours := len(mv.Status.Conditions) > 0
+	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed && !ours
+}
+
+// NextStep decides what to do about a version.
+func NextStep(o Observed, opts Options) Step {
+	if Final(o.Version) {
+		return Step{Status: unchanged(o.Version)}
+	}
+	current := Newest(o.Workflows)
+	if current == nil {
+		return withoutWorkflow(o, opts)
+	}
+	return withWorkflow(o, current, opts)
+}
+
+// Newest is the Workflow that a version follows: the one that was made or
+// started last, since a retry starts an old one again. Nil when there is none.
+func Newest(workflows []*wfv1.Workflow) *wfv1.Workflow {
+	var newest *wfv1.Workflow
+	for _, wf := range workflows {
+		if newest == nil || startedAfter(wf, newest) {
+			newest = wf
+		}
+	}
+	return newest
+}
+
+func startedAfter(a, b *wfv1.Workflow) bool {
+	ta, tb := startTime(a), startTime(b)
+	if ta.Equal(&tb) {
+		return cmp.Or(cmp.Compare(labelledAttempt(a), labelledAttempt(b)), cmp.Compare(a.Name, b.Name)) > 0
+	}
+	return tb.Before(&ta)
+}
+
+// withoutWorkflow decides for a version that has no Workflow: none yet, or
+// none any more.
+func withoutWorkflow(o Observed, opts Options) Step {
+	mv := o.Version
+	last := mv.Status.Workflow
+	switch {
+	case last == nil:
+		return start(o, 0, 0, opts)
+	case mv.Status.ImageBuildPhase == v1alpha1.ImageBuilding && last.Restarts >= maxRestarts:
+		message := fmt.Sprintf("The Workflow of the unfinished build was deleted %d times in a row. To try again: %s", maxRestarts+1, rebuildCommand(mv))
+		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonWorkflowDeleted, message)}
+	case mv.Status.ImageBuildPhase == v1alpha1.ImageBuilding:
+		return start(o, collision(mv, mv.Status.Image), last.Restarts+1, opts)
+	case asksForAttempt(mv, last):
+		return start(o, collision(mv, mv.Status.Image), 0, opts)
+	default:
+		return Step{Status: unchanged(mv)}
+	}
+}
+
+// withWorkflow decides for a version by the Workflow that it follows.
+func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
+	mv := o.Version
+	outcome := WorkflowOutcome(current)
+	status := followed(mv, current, outcome)
+	image := argument(current, ParamImage)
+	switch {
+	case outcome.State == StateBuilding && o.MissingHostPath == string(current.UID):
+		return Step{Terminate: current, Status: missingHostPath(mv, status, current)}
+	case endedForMissingHostPath(mv, current, outcome):
+		return Step{Status: missingHostPath(mv, status, current)}
+	case outcome.State == StateFailed && outcome.Reason == v1alpha1.ReasonTagTaken && mv.Spec.ImageTag == "" && isAutomatic(mv, image):
+		return start(o, collision(mv, image)+1, 0, opts)
+	case outcome.State == StateFailed && asksForAttempt(mv, status.Workflow):
+		return start(o, collision(mv, image), 0, opts)
+	default:
+		return Step{Status: status}
+	}
+}
+
+// start makes the next attempt, or says what it waits for or why there can be
+// none.
+func start(o Observed, collision int, restarts int64, opts Options) Step {
+	mv := o.Version
+	if o.ModelTerminating {
+		message := fmt.Sprintf("Model %s is being deleted; the build starts when it is gone", mv.Spec.ModelName)
+		return Step{Status: waiting(mv, v1alpha1.ReasonModelTerminating, message)}
+	}
+	wf, problem := Workflow(mv, Attempt{Number: attempts(o) + 1, Collision: collision}, opts)
+	if problem != nil {
+		return Step{Status: failedStatus(mv, unchanged(mv), problem.Reason, problem.Message)}
+	}
+	if wf.Name == o.NameTaken {
+		message := fmt.Sprintf("Workflow %s exists and does not belong to this version. Delete it (kubectl delete wf -n %s %s), then: %s", wf.Name, wf.Namespace, wf.Name, rebuildCommand(mv))
+		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonWorkflowNameConflict, message)}
+	}
+	if !o.TemplateFound {
+		message := fmt.Sprintf("ClusterWorkflowTemplate %s does not exist; the build starts when it does. To install it: kubectl apply -k workflow-templates", TemplateName(mv, opts))
+		return Step{Status: waiting(mv, v1alpha1.ReasonTemplateMissing, message)}
+	}
+	wf.Annotations[annotationRestarts] = strconv.FormatInt(restarts, 10)
+	return Step{Create: wf, Status: followed(mv, wf, WorkflowOutcome(wf))}
+}
+
+// attempts counts the attempts that were made, by the status and by the
+// Workflows themselves, since a pass may have ended between the two writes.
+func attempts(o Observed) int64 {
+	count := o.Version.Status.Attempts
+	for _, wf := range o.Workflows {
+		count = max(count, labelledAttempt(wf))
+	}
+	return count
+}
+
+func labelledAttempt(wf *wfv1.Workflow) int64 {
+	return number(wf.Labels[v1alpha1.LabelAttempt])
+}
+
+// asksForAttempt says that a person asked for an attempt since the last one:
+// by editing how the version is built, or by the rebuild annotation.
+func asksForAttempt(mv *v1alpha1.ModelVersion, last *v1alpha1.WorkflowStatus) bool {
+	return mv.Generation > last.Generation || mv.Annotations[v1alpha1.AnnotationRebuild] != last.Rebuild
+}
+
+// collision is how many automatic tags were taken before the image's.
+func collision(mv *v1alpha1.ModelVersion, image string) int {
+	for i := range automaticTagLengths {
+		if tag, _ := automaticTag(mv.UID, i); tag == tagOf(image) {
+			return i
+		}
+	}
+	return 0
+}
+
+func isAutomatic(mv *v1alpha1.ModelVersion, image string) bool {
+	tag, _ := automaticTag(mv.UID, collision(mv, image))
+	return tag == tagOf(image)
+}
+
+// endedForMissingHostPath says that the Workflow was terminated by the
+// operator, which the status remembers, and not by a person.
+func endedForMissingHostPath(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) bool {
+	last := mv.Status.Workflow
+	started := startTime(wf)
+	return outcome.Reason == v1alpha1.ReasonWorkflowTerminated &&
+		last != nil && last.UID == string(wf.UID) &&
+		mv.Status.StartTime.Equal(&started) &&
+		readyReason(mv) == v1alpha1.ReasonSourceMissing
+}
+
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,230 @@
+package translate
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/report"
+)
+
+// State is what a Workflow means to the version that it builds.
+type State string
+
+const (
+	// StateBuilding: the Workflow has not ended.
+	StateBuilding State = "Building"
+	// StateBuilt: the Workflow succeeded, and its report proves it.
+	StateBuilt State = "Built"
+	// StateFailed: the Workflow ended in any other way.
+	StateFailed State = "Failed"
+)
+
+// Outcome is the answer to the one question that is asked of a Workflow.
+type Outcome struct {
+	State State
+	// Reason is a reason of the API.
+	Reason string
+	// Message is one sentence, without a full stop.
+	Message string
+	// Report is the run's report, where it has one.
+	Report report.Report
+}
+
+var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// WorkflowOutcome says what a Workflow means to the version that it builds.
+// Nothing but a success together with this run's valid report counts as
+// built: Argo marks a Workflow Succeeded too when it is terminated while it
+// waits for a lock, and a retried one keeps its outputs.
+func WorkflowOutcome(wf *wfv1.Workflow) Outcome {
+	switch wf.Status.Phase {
+	case wfv1.WorkflowUnknown, wfv1.WorkflowPending:
+		return Outcome{State: StateBuilding, Reason: v1alpha1.ReasonWorkflowPending, Message: pendingMessage(wf)}
+	case wfv1.WorkflowRunning:
+		return Outcome{State: StateBuilding, Reason: v1alpha1.ReasonWorkflowRunning, Message: runningMessage(wf)}
+	case wfv1.WorkflowSucceeded:
+		return succeeded(wf)
+	case wfv1.WorkflowFailed, wfv1.WorkflowError:
+		return failed(wf)
+	default:
+		return Outcome{
+			State:   StateBuilding,
+			Reason:  v1alpha1.ReasonWorkflowPhaseUnknown,
+			Message: fmt.Sprintf("Workflow %s is in phase %q, which this release of Modelkiln does not know", wf.Name, wf.Status.Phase),
+		}
+	}
+}
+
+func pendingMessage(wf *wfv1.Workflow) string {
+	if wf.Status.Message == "" {
+		return fmt.Sprintf("Workflow %s waits for Argo to start it", wf.Name)
+	}
+	return fmt.Sprintf("Workflow %s waits: %s", wf.Name, sentence(wf.Status.Message))
+}
+
+func runningMessage(wf *wfv1.Workflow) string {
+	for _, step := range []string{StepStatusReport, StepBuild, StepMountCheck} {
+		if node := stepNode(wf, step); node != nil && node.Phase == wfv1.NodeRunning {
+			return fmt.Sprintf("Workflow %s runs step %s", wf.Name, step)
+		}
+	}
+	return fmt.Sprintf("Workflow %s runs", wf.Name)
+}
+
+func stepNode(wf *wfv1.Workflow, step string) *wfv1.NodeStatus {
+	for _, node := range wf.Status.Nodes {
+		if node.Type == wfv1.NodeTypeContainer && node.DisplayName == step {
+			return &node
+		}
+	}
+	return nil
+}
+
+func succeeded(wf *wfv1.Workflow) Outcome {
+	run, err := runReport(wf)
+	if err == nil {
+		err = proof(wf, run)
+	}
+	if err != nil {
+		return Outcome{
+			State:   StateFailed,
+			Reason:  v1alpha1.ReasonReportInvalid,
+			Message: fmt.Sprintf("Workflow %s ended without proof that the image was pushed: %v", wf.Name, err),
+		}
+	}
+	return Outcome{
+		State:   StateBuilt,
+		Reason:  v1alpha1.ReasonSucceeded,
+		Message: fmt.Sprintf("Image %s is in the registry and was verified there", run.Image.Reference),
+		Report:  run,
+	}
+}
+
+// proof is nil when the report shows that this Workflow pushed, or found
+// there, the image that it was asked for.
+func proof(wf *wfv1.Workflow, run report.Report) error {
+	root, found := wf.Status.Nodes[wf.Name]
+	switch {
+	case !found || root.Phase != wfv1.NodeSucceeded:
+		return fmt.Errorf("it did not run to its end")
+	case run.Failure != nil:
+		return fmt.Errorf("step %s reported a failure: %s", run.Failure.Step, sentence(run.Failure.Message))
+	case run.Run.Image != argument(wf, ParamImage):
+		return fmt.Errorf("its report is on another image, %q", run.Run.Image)
+	case run.Run.ModelVersionUID != argument(wf, ParamModelVersionUID):
+		return fmt.Errorf("its report is on another ModelVersion")
+	case run.Source == nil || run.Image == nil:
+		return fmt.Errorf("its report does not say what was packaged and pushed")
+	case run.Image.Reference != run.Run.Image:
+		return fmt.Errorf("its report names %q as what the registry holds", run.Image.Reference)
+	case !digestPattern.MatchString(run.Image.Digest):
+		return fmt.Errorf("its report holds no digest")
+	}
+	return nil
+}
+
+func failed(wf *wfv1.Workflow) Outcome {
+	outcome := Outcome{State: StateFailed}
+	switch run, err := runReport(wf); {
+	case strings.HasPrefix(wf.Status.Message, "Stopped with strategy 'Stop'"):
+		outcome.Reason = v1alpha1.ReasonWorkflowStopped
+		outcome.Message = fmt.Sprintf("Workflow %s was stopped", wf.Name)
+	case strings.HasPrefix(wf.Status.Message, "Stopped with strategy 'Terminate'"):
+		outcome.Reason = v1alpha1.ReasonWorkflowTerminated
+		outcome.Message = fmt.Sprintf("Workflow %s was terminated", wf.Name)
+	case deadlineExceeded(wf):
+		outcome.Reason = v1alpha1.ReasonDeadlineExceeded
+		outcome.Message = fmt.Sprintf("Workflow %s did not finish within its deadline", wf.Name)
+	case err == nil && run.Failure != nil:
+		outcome.Reason = run.Failure.Reason
+		outcome.Message = fmt.Sprintf("Step %s: %s", run.Failure.Step, sentence(run.Failure.Message))
+		outcome.Report = run
+	case wf.Status.Phase == wfv1.WorkflowError:
+		outcome.Reason = v1alpha1.ReasonWorkflowError
+		outcome.Message = fmt.Sprintf("Argo could not run Workflow %s: %s", wf.Name, cause(wf))
+	default:
+		outcome.Reason = v1alpha1.ReasonWorkflowFailed
+		outcome.Message = fmt.Sprintf("Workflow %s failed: %s", wf.Name, cause(wf))
+	}
+	return outcome
+}
+
+func deadlineExceeded(wf *wfv1.Workflow) bool {
+	for _, node := range wf.Status.Nodes {
+		if node.FailedOrError() && strings.Contains(node.Message, "exceeded its deadline") {
+			return true
+		}
+	}
+	return false
+}
+
+// cause is the message of the first pod or container that failed, since the
+// Workflow's own usually says no more than that a child did.
+func cause(wf *wfv1.Workflow) string {
+	var nodes []wfv1.NodeStatus
+	for _, node := range wf.Status.Nodes {
+		isPod := node.Type == wfv1.NodeTypePod || node.Type == wfv1.NodeTypeContainer
+		if isPod && node.FailedOrError() && node.Message != "" {
+			nodes = append(nodes, node)
+		}
+	}
+	if len(nodes) == 0 {
+		return cmp.Or(sentence(wf.Status.Message), "it gives no message")
+	}
+	first := slices.MinFunc(nodes, func(a, b wfv1.NodeStatus) int {
+		return cmp.Or(a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))
+	})
+	return sentence(first.Message)
+}
+
+// runReport is the report that this Workflow's run left. A report that names
+// another Workflow was carried over by a memoized resubmit and is none.
+func runReport(wf *wfv1.Workflow) (report.Report, error) {
+	text := ""
+	if wf.Status.Outputs != nil {
+		for _, parameter := range wf.Status.Outputs.Parameters {
+			if parameter.Name == OutputReport && parameter.Value != nil {
+				text = parameter.Value.String()
+			}
+		}
+	}
+	if text == "" {
+		return report.Report{}, fmt.Errorf("it left no report")
+	}
+	run, err := report.Parse(text)
+	if err != nil {
+		return report.Report{}, fmt.Errorf("its report cannot be read")
+	}
+	if run.Run.WorkflowUID != string(wf.UID) {
+		return report.Report{}, fmt.Errorf("its report is another Workflow's")
+	}
+	return run, nil
+}
+
+func argument(wf *wfv1.Workflow, name string) string {
+	for _, parameter := range wf.Spec.Arguments.Parameters {
+		if parameter.Name == name && parameter.Value != nil {
+			return parameter.Value.String()
+		}
+	}
+	return ""
+}
+
+// maxSentence keeps what others wrote from filling the status.
+const maxSentence = 500
+
+// sentence makes one line of a message that somebody else wrote.
+func sentence(message string) string {
+	line := strings.Join(strings.Fields(message), " ")
+	line = strings.TrimSuffix(line, ".")
+	if runes := []rune(line); len(runes) > maxSentence {
+		line = string(runes[:maxSentence-1]) + "…"
+	}
+	return line
+}

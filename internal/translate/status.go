@@ -1,0 +1,160 @@
+package translate
+
+import (
+	"fmt"
+	"strings"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// annotationRestarts on a Workflow counts how many unfinished ones before it
+// were deleted, so that the count survives a lost status write.
+const annotationRestarts = "model.kubedl.io/restarts"
+
+// shortDigestLength is how many hex digits of a digest lists show.
+const shortDigestLength = 12
+
+// followed is the status of a version that follows this Workflow.
+func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) v1alpha1.ModelVersionStatus {
+	status := unchanged(mv)
+	status.Image = argument(wf, ParamImage)
+	status.NodeName = argument(wf, ParamNodeName)
+	status.Workflow = &v1alpha1.WorkflowStatus{
+		Name:       wf.Name,
+		UID:        string(wf.UID),
+		Phase:      string(wf.Status.Phase),
+		Generation: number(wf.Annotations[v1alpha1.AnnotationGeneration]),
+		Rebuild:    wf.Annotations[v1alpha1.AnnotationRebuild],
+		Restarts:   number(wf.Annotations[annotationRestarts]),
+	}
+	status.Attempts = max(status.Attempts, labelledAttempt(wf))
+	status.StartTime = timeOrNil(startTime(wf))
+	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
+	status.Digest, status.ShortDigest = "", ""
+	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
+
+	switch outcome.State {
+	case StateBuilding:
+		return buildingStatus(mv, status, outcome)
+	case StateBuilt:
+		return builtStatus(mv, status, outcome)
+	default:
+		return failedStatus(mv, status, outcome.Reason, withNextCommand(mv, wf, outcome))
+	}
+}
+
+func buildingStatus(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatus, outcome Outcome) v1alpha1.ModelVersionStatus {
+	status.ImageBuildPhase = v1alpha1.ImageBuilding
+	return withConditions(mv, status, metav1.ConditionUnknown, v1alpha1.ConditionReconciling, outcome.Reason, outcome.Message)
+}
+
+func builtStatus(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatus, outcome Outcome) v1alpha1.ModelVersionStatus {
+	run := outcome.Report
+	status.ImageBuildPhase = v1alpha1.ImageBuildSucceeded
+	status.Digest = run.Image.Digest
+	status.ShortDigest = strings.TrimPrefix(run.Image.Digest, "sha256:")[:shortDigestLength]
+	status.Files = run.Source.Files
+	status.SizeBytes = run.Source.Bytes
+	status.ImageSizeBytes = run.Image.Bytes
+	return withConditions(mv, status, metav1.ConditionTrue, "", outcome.Reason, outcome.Message)
+}
+
+func failedStatus(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatus, reason, message string) v1alpha1.ModelVersionStatus {
+	status.ImageBuildPhase = v1alpha1.ImageBuildFailed
+	return withConditions(mv, status, metav1.ConditionFalse, v1alpha1.ConditionStalled, reason, message)
+}
+
+// waiting is the status of a version whose next attempt cannot start yet. A
+// version that has failed before keeps its phase, so that the attempt which is
+// waited for is not taken for one that was deleted.
+func waiting(mv *v1alpha1.ModelVersion, reason, message string) v1alpha1.ModelVersionStatus {
+	status := unchanged(mv)
+	if status.Workflow == nil {
+		status.ImageBuildPhase = v1alpha1.ImageBuilding
+	}
+	return withConditions(mv, status, metav1.ConditionFalse, v1alpha1.ConditionReconciling, reason, message)
+}
+
+func missingHostPath(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatus, wf *wfv1.Workflow) v1alpha1.ModelVersionStatus {
+	message := fmt.Sprintf("Node %s has no folder %s. Put the model there, then: %s",
+		argument(wf, ParamNodeName), argument(wf, ParamStoragePath), rebuildCommand(mv))
+	return failedStatus(mv, status, v1alpha1.ReasonSourceMissing, message)
+}
+
+// unchanged is the status as it is, computed from the present spec. One that
+// KubeDL wrote, which has no conditions, is left as it is altogether.
+func unchanged(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
+	status := *mv.Status.DeepCopy()
+	if Final(mv) && len(status.Conditions) == 0 {
+		return status
+	}
+	status.ObservedGeneration = mv.Generation
+	for i := range status.Conditions {
+		status.Conditions[i].ObservedGeneration = mv.Generation
+	}
+	return status
+}
+
+// withConditions sets Ready, and beside it the one of Reconciling and Stalled
+// that is true, if any.
+func withConditions(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatus, ready metav1.ConditionStatus, beside, reason, message string) v1alpha1.ModelVersionStatus {
+	wanted := []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: ready}}
+	if beside != "" {
+		wanted = append(wanted, metav1.Condition{Type: beside, Status: metav1.ConditionTrue})
+	}
+	for i := range wanted {
+		c := &wanted[i]
+		c.Reason, c.Message, c.ObservedGeneration = reason, message, mv.Generation
+		if before := meta.FindStatusCondition(mv.Status.Conditions, c.Type); before != nil && before.Status == c.Status {
+			c.LastTransitionTime = before.LastTransitionTime
+		}
+	}
+	status.Conditions = wanted
+	status.Message = message
+	return status
+}
+
+// withNextCommand ends a failure's message with what to do about it.
+func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) string {
+	switch outcome.Reason {
+	case v1alpha1.ReasonTagTaken, v1alpha1.ReasonSourceChanged, v1alpha1.ReasonSourceForbidden:
+		return outcome.Message + ". Create a new ModelVersion"
+	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonVerificationFailed, v1alpha1.ReasonReportInvalid,
+		v1alpha1.ReasonWorkflowFailed, v1alpha1.ReasonWorkflowError:
+		return fmt.Sprintf("%s. For its log: kubectl logs -n %s -l workflows.argoproj.io/workflow=%s --all-containers --tail=50", outcome.Message, wf.Namespace, wf.Name)
+	default:
+		return fmt.Sprintf("%s. When that is mended: %s", outcome.Message, rebuildCommand(mv))
+	}
+}
+
+func rebuildCommand(mv *v1alpha1.ModelVersion) string {
+	return fmt.Sprintf(`kubectl annotate mv -n %s %s %s="$(date +%%s)" --overwrite`, mv.Namespace, mv.Name, v1alpha1.AnnotationRebuild)
+}
+
+func readyReason(mv *v1alpha1.ModelVersion) string {
+	if c := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+		return c.Reason
+	}
+	return ""
+}
+
+// startTime is when a Workflow began: when Argo started it, or started it
+// again for a retry, and before that when it was made.
+func startTime(wf *wfv1.Workflow) metav1.Time {
+	if wf.Status.StartedAt.After(wf.CreationTimestamp.Time) {
+		return wf.Status.StartedAt
+	}
+	return wf.CreationTimestamp
+}
+
+func timeOrNil(t metav1.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return ptr.To(t)
+}

@@ -1,0 +1,208 @@
+package translate
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// Annotations that the Argo UI shows on a Workflow.
+const (
+	annotationTitle       = "workflows.argoproj.io/title"
+	annotationDescription = "workflows.argoproj.io/description"
+)
+
+// Attempt numbers a build.
+type Attempt struct {
+	// Number counts the version's attempts, from 1.
+	Number int64
+	// Collision counts the automatic tags that were found taken.
+	Collision int
+}
+
+// Workflow is the Workflow that builds a version: a reference to a template
+// and string arguments, and nothing else that Argo's Strict mode would refuse.
+// A version that cannot be built gives a Problem instead.
+func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.Workflow, *Problem) {
+	args, problem := arguments(mv, attempt, opts)
+	if problem != nil {
+		return nil, problem
+	}
+	return &wfv1.Workflow{
+		TypeMeta: metav1.TypeMeta{APIVersion: wfv1.SchemeGroupVersion.String(), Kind: "Workflow"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:      WorkflowName(mv.Name, mv.UID, attempt.Number),
+			Namespace: mv.Namespace,
+			Labels: map[string]string{
+				v1alpha1.LabelModelName:       mv.Spec.ModelName,
+				v1alpha1.LabelModelVersion:    labelValue(mv.Name),
+				v1alpha1.LabelModelVersionUID: string(mv.UID),
+				v1alpha1.LabelAttempt:         strconv.FormatInt(attempt.Number, 10),
+			},
+			Annotations: map[string]string{
+				annotationTitle:               fmt.Sprintf("Build %s, version %s", mv.Spec.ModelName, mv.Name),
+				annotationDescription:         fmt.Sprintf("Bakes the model into the image `%s`", args[ParamImage]),
+				v1alpha1.AnnotationGeneration: strconv.FormatInt(mv.Generation, 10),
+				v1alpha1.AnnotationRebuild:    mv.Annotations[v1alpha1.AnnotationRebuild],
+			},
+			// The owner's deletion is not blocked: with
+			// OwnerReferencesPermissionEnforcement, whoever resubmits the
+			// Workflow would need rights on ModelVersion finalizers.
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: v1alpha1.GroupVersion.String(),
+				Kind:       "ModelVersion",
+				Name:       mv.Name,
+				UID:        mv.UID,
+				Controller: ptr.To(true),
+			}},
+		},
+		Spec: wfv1.WorkflowSpec{
+			WorkflowTemplateRef:   &wfv1.WorkflowTemplateRef{Name: TemplateName(mv, opts), ClusterScope: true},
+			ActiveDeadlineSeconds: ptr.To(deadlineSeconds(mv, opts)),
+			Arguments:             wfv1.Arguments{Parameters: parameters(args)},
+		},
+	}, nil
+}
+
+// TemplateName is the ClusterWorkflowTemplate that builds a version.
+func TemplateName(mv *v1alpha1.ModelVersion, opts Options) string {
+	if b := mv.Spec.Build; b != nil && b.WorkflowTemplate != "" {
+		return b.WorkflowTemplate
+	}
+	return opts.WorkflowTemplate
+}
+
+func deadlineSeconds(mv *v1alpha1.ModelVersion, opts Options) int64 {
+	if b := mv.Spec.Build; b != nil && b.DeadlineSeconds != nil {
+		return *b.DeadlineSeconds
+	}
+	return opts.DeadlineSeconds
+}
+
+// arguments are the build's arguments by parameter name. Those that are empty
+// are left out: the template has a default for each.
+func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[string]string, *Problem) {
+	args, _, problem := storageArguments(mv.Spec.Storage, opts)
+	if problem != nil {
+		return nil, problem
+	}
+	image, problem := imageOf(mv, attempt.Collision, opts)
+	if problem != nil {
+		return nil, problem
+	}
+	args[ParamModel] = mv.Spec.ModelName
+	args[ParamModelVersion] = mv.Name
+	args[ParamModelVersionUID] = string(mv.UID)
+	args[ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
+	args[ParamImage] = image
+	args[ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
+	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
+	maps.DeleteFunc(args, func(_, value string) bool { return value == "" })
+
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		if strings.Contains(args[name], "{{") || strings.Contains(args[name], "}}") {
+			return nil, &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("The value of %s holds a pair of braces, which Argo would expand: create a new ModelVersion without them", name)}
+		}
+	}
+	return args, nil
+}
+
+// imageOf is the image reference that a version is pushed to.
+func imageOf(mv *v1alpha1.ModelVersion, collision int, opts Options) (string, *Problem) {
+	if mv.Spec.ImageRepo == "" {
+		return "", &Problem{v1alpha1.ReasonInvalidSpec, "imageRepo is missing: create a new ModelVersion that names the repository to push to"}
+	}
+	tag := mv.Spec.ImageTag
+	if tag == "" {
+		automatic, found := automaticTag(mv.UID, collision)
+		if !found {
+			return "", &Problem{v1alpha1.ReasonTagTaken, "Every automatic tag of this version is taken: create a new ModelVersion with an imageTag"}
+		}
+		tag = automatic
+	}
+	return ImageReference(mv.Spec.ImageRepo, tag, opts.DefaultRegistry), nil
+}
+
+// buildArguments is how spec.build, over the operator's defaults, reads as
+// arguments.
+func buildArguments(b v1alpha1.Build, opts Options) map[string]string {
+	resources := ptr.Deref(b.Resources, v1alpha1.BuildResources{})
+	args := map[string]string{
+		ParamBaseImage:          opts.BaseImage,
+		ParamPushSecret:         DefaultPushSecret,
+		ParamPushSecretRequired: "false",
+		ParamRequests:           quantities(opts.Requests, resources.Requests),
+		ParamLimits:             quantities(opts.Limits, resources.Limits),
+		ParamNodeSelector:       nodeSelector(b.NodeSelector),
+		ParamTolerations:        tolerations(b.Tolerations),
+	}
+	if b.BaseImage != "" {
+		args[ParamBaseImage] = b.BaseImage
+	}
+	if b.PushSecretName != "" {
+		args[ParamPushSecret] = b.PushSecretName
+		args[ParamPushSecretRequired] = "true"
+	}
+	return args
+}
+
+// quantities writes resources as cpu=500m,memory=256Mi: the defaults, and over
+// them the version's own.
+func quantities(defaults, own map[corev1.ResourceName]resource.Quantity) string {
+	all := map[string]string{}
+	for _, source := range []map[corev1.ResourceName]resource.Quantity{defaults, own} {
+		for name, quantity := range source {
+			all[string(name)] = quantity.String()
+		}
+	}
+	return pairs(all)
+}
+
+func nodeSelector(selector map[string]v1alpha1.NodeLabelValue) string {
+	all := map[string]string{}
+	for key, value := range selector {
+		all[key] = string(value)
+	}
+	return pairs(all)
+}
+
+func pairs(values map[string]string) string {
+	var written []string
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		written = append(written, key+"="+values[key])
+	}
+	return strings.Join(written, ",")
+}
+
+// tolerations writes tolerations as kubectl taint writes taints.
+func tolerations(list []v1alpha1.Toleration) string {
+	var written []string
+	for _, t := range list {
+		text := t.Key
+		if t.Operator != corev1.TolerationOpExists {
+			text += "=" + t.Value
+		}
+		written = append(written, text+":"+string(t.Effect))
+	}
+	return strings.Join(written, ",")
+}
+
+// parameters are the arguments in the order of their names.
+func parameters(args map[string]string) []wfv1.Parameter {
+	var list []wfv1.Parameter
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		list = append(list, wfv1.Parameter{Name: name, Value: wfv1.AnyStringPtr(args[name])})
+	}
+	return list
+}

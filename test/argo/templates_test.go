@@ -1,0 +1,39 @@
+package argo
+
+import (
+	"context"
+	"flag"
+	"os"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// templates are the ClusterWorkflowTemplates that Argo's code may look up.
+type templates []*wfv1.ClusterWorkflowTemplate
+
+// Get is the template of that name, or a NotFound error.
+func (list templates) Get(_ context.Context, name string) (*wfv1.ClusterWorkflowTemplate, error) {
+	for _, tmpl := range list {
+		if tmpl.Name == name {
+			return tmpl, nil
+		}
+	}
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "clusterworkflowtemplates"}, name)
+}
+
+func golden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	if *update {
+		require.NoError(t, os.WriteFile(file, got, 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err, "run the tests with -update to make the golden file")
+	assert.Equal(t, string(want), string(got))
+}
