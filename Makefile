@@ -1,0 +1,79 @@
+# Everything a person or CI runs. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+MODELKILN_CACHE ?= $(HOME)/.cache/modelkiln
+CLUSTER := go -C test/cluster run .
+CONTROLLER_GEN := go tool -modfile=test/tools/controller-gen/go.mod controller-gen
+GOLANGCI_LINT := go tool -modfile=test/tools/golangci-lint/go.mod golangci-lint
+CRD_REF_DOCS := go tool -modfile=test/tools/crd-ref-docs/go.mod crd-ref-docs
+# The modules with code of ours; those under test/tools and test/cluster/tools
+# only pin versions.
+MODULES := . test/argo test/cluster
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+##@ What most people want
+
+.PHONY: demo
+demo: cluster-up ## A real model becomes a real image, on a real one-node cluster
+	@. .cluster/env && go run ./test/demo
+
+.PHONY: test
+test: go-version ## Unit and integration tests (a real API server; compiled on first use)
+	@echo "== unit and integration tests"
+	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go test ./...
+	@echo "== tests of the test cluster"
+	go -C test/cluster test ./...
+	@echo "== Argo's own code over the workflow templates"
+	go -C test/argo test ./...
+
+.PHONY: e2e
+e2e: cluster-up ## End-to-end tests on the one-node cluster
+	@. .cluster/env && go test -tags e2e -count=1 -timeout 40m ./test/e2e/...
+
+.PHONY: cluster-up
+cluster-up: go-version ## Start the one-node cluster, with Argo, a registry and Modelkiln in it
+	@$(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: ## End the one-node cluster and leave nothing of it behind
+	@$(CLUSTER) down
+
+##@ For those who change the code
+
+.PHONY: generate
+generate: go-version ## Make the generated files: deep copies, CRDs, the operator's role, the API reference
+	$(CONTROLLER_GEN) object crd paths=./api/... output:crd:dir=deploy/crd
+	$(CONTROLLER_GEN) rbac:roleName=modelkiln-manager paths=./internal/... paths=./cmd/modelkiln/... output:rbac:dir=deploy/rbac
+	$(CRD_REF_DOCS) --config=api/reference.yaml --source-path=api --renderer=markdown --output-path=api/README.md --log-level=ERROR
+
+.PHONY: verify
+verify: generate lint ## Generated files are up to date, modules are tidy, linters are content
+	@for module in $(MODULES); do echo "go mod tidy -diff in $$module"; go -C $$module mod tidy -diff; done
+	@git diff --exit-code -- api deploy || { echo "Generated files differ from what is committed: run 'make generate' and commit the result." >&2; exit 1; }
+	@untracked=$$(git ls-files --others --exclude-standard -- api deploy); if [ -n "$$untracked" ]; then echo "Generated files that are not committed: $$untracked" >&2; exit 1; fi
+
+.PHONY: lint
+lint: go-version ## Linters, in every module
+	$(GOLANGCI_LINT) run --build-tags e2e ./...
+	@for module in test/argo test/cluster; do echo "golangci-lint in $$module"; (cd $$module && go tool -modfile=$(CURDIR)/test/tools/golangci-lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
+
+.PHONY: bench
+bench: go-version ## Benchmarks; figures are for comparing within one run
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: push-image
+push-image: go-version ## Build the operator's image and push it: make push-image IMAGE=registry.example.com/modelkiln:v1
+	@test -n "$(IMAGE)" || { echo "Name the image: make push-image IMAGE=registry.example.com/modelkiln:v1" >&2; exit 1; }
+	@$(CLUSTER) push-image $(IMAGE)
+
+.PHONY: ci
+ci: verify test e2e ## Everything that CI checks
+
+.PHONY: go-version
+go-version:
+	@go version | awk '{split(substr($$3, 3), v, "."); exit !(v[1] > 1 || v[2] >= 26)}' || { echo "Go 1.26 or newer is needed; this is $$(go version). Install it from https://go.dev/dl and put it first on the PATH: Debian's is too old." >&2; exit 1; }

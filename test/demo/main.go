@@ -1,0 +1,167 @@
+// Command demo does what Modelkiln is for, on the one-node cluster: it trains
+// a small model, applies a ModelVersion over its files, waits for the image,
+// and shows that the image holds those files.
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/demo/spirals"
+)
+
+// The model lies in the test cluster's own folder, so that ending the cluster
+// removes it too.
+const modelFolder = "/var/lib/modelkiln-cluster/models/two-spirals/1"
+
+// patience is how long the demo waits for the image.
+const patience = 5 * time.Minute
+
+//go:embed modelversion.yaml
+var manifest []byte
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "\ndemo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) error {
+	cluster, err := connect()
+	if err != nil {
+		return err
+	}
+	if err := train(out); err != nil {
+		return err
+	}
+	if err := apply(ctx, out); err != nil {
+		return err
+	}
+	mv, err := waitForImage(ctx, cluster, out)
+	if err != nil {
+		return err
+	}
+	title(out, "kubectl get mv,mo")
+	if err := kubectl(ctx, out, nil, "get", "mv,mo"); err != nil {
+		return err
+	}
+	if err := showSteps(ctx, cluster, out, mv); err != nil {
+		return err
+	}
+	if err := showImage(ctx, out, mv); err != nil {
+		return err
+	}
+	tryNext(out, mv)
+	return nil
+}
+
+func connect() (client.WithWatch, error) {
+	if os.Getenv("KUBECONFIG") == "" || os.Getenv("REGISTRY") == "" {
+		return nil, errors.New("there is no cluster: run this as `make demo`, which starts one")
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), wfv1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	return client.NewWithWatch(config, client.Options{Scheme: scheme})
+}
+
+func train(out io.Writer) error {
+	title(out, "Training a small model into "+modelFolder)
+	if err := os.RemoveAll(filepath.Dir(modelFolder)); err != nil {
+		return fmt.Errorf("clear the model's folder: %w", err)
+	}
+	return spirals.TrainInto(modelFolder, func(p spirals.Progress) {
+		fmt.Fprintf(out, "epoch %4d  loss %.4f  accuracy %5.1f %%\n", p.Epoch, p.Loss, 100*p.Accuracy)
+	})
+}
+
+// apply makes the version anew, so that the demo can be run again.
+func apply(ctx context.Context, out io.Writer) error {
+	title(out, "kubectl apply -f test/demo/modelversion.yaml")
+	fmt.Fprintf(out, "%s\n", manifest)
+	if err := kubectl(ctx, io.Discard, manifest, "delete", "--ignore-not-found", "-f", "-"); err != nil {
+		return err
+	}
+	return kubectl(ctx, out, manifest, "apply", "-f", "-")
+}
+
+// waitForImage shows each new message of the version until it is Ready or has
+// failed.
+func waitForImage(ctx context.Context, cluster client.WithWatch, out io.Writer) (*v1alpha1.ModelVersion, error) {
+	title(out, "Waiting for the image")
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	began := time.Now()
+	watch, err := cluster.Watch(ctx, &v1alpha1.ModelVersionList{}, client.InNamespace("default"), client.MatchingFields{"metadata.name": "two-spirals-1"})
+	if err != nil {
+		return nil, fmt.Errorf("watch the ModelVersion: %w", err)
+	}
+	defer watch.Stop()
+	last := ""
+	for event := range watch.ResultChan() {
+		mv, ok := event.Object.(*v1alpha1.ModelVersion)
+		if !ok {
+			continue
+		}
+		if mv.Status.Message != last {
+			last = mv.Status.Message
+			fmt.Fprintf(out, "%5.1f s  %s\n", time.Since(began).Seconds(), last)
+		}
+		if meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionReady) {
+			return mv, nil
+		}
+		if meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionStalled) {
+			return nil, fmt.Errorf("the version failed: %s", last)
+		}
+	}
+	return nil, fmt.Errorf("there is no image after %s; see kubectl describe mv two-spirals-1", patience)
+}
+
+func kubectl(ctx context.Context, out io.Writer, in []byte, args ...string) error {
+	cmd := exec.CommandContext(ctx, "kubectl", args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), out, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("kubectl %s: %w", args[0], err)
+	}
+	return nil
+}
+
+func title(out io.Writer, text string) {
+	fmt.Fprintf(out, "\n\033[1m%s\033[0m\n", text)
+}
+
+func tryNext(out io.Writer, mv *v1alpha1.ModelVersion) {
+	title(out, "What to try next")
+	fmt.Fprintf(out, `. .cluster/env                                    # kubectl, argo, crane for this cluster
+kubectl describe mv %[1]s
+argo get %[2]s
+argo resubmit %[2]s           # nothing is pushed twice
+crane export %[3]s - | tar -tv
+make e2e                                          # the end-to-end tests
+make cluster-down                                 # leave nothing behind
+`, mv.Name, mv.Status.Workflow.Name, mv.Status.Image)
+}

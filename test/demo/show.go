@@ -1,0 +1,179 @@
+package main
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// showSteps prints the steps of the version's Workflow with their durations.
+func showSteps(ctx context.Context, cluster client.Client, out io.Writer, mv *v1alpha1.ModelVersion) error {
+	var wf wfv1.Workflow
+	if err := cluster.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: mv.Status.Workflow.Name}, &wf); err != nil {
+		return fmt.Errorf("get the Workflow: %w", err)
+	}
+	title(out, "Steps of Workflow "+wf.Name)
+	var steps []wfv1.NodeStatus
+	for _, node := range wf.Status.Nodes {
+		if node.Type == wfv1.NodeTypeContainer {
+			steps = append(steps, node)
+		}
+	}
+	slices.SortFunc(steps, func(a, b wfv1.NodeStatus) int {
+		return cmp.Or(a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))
+	})
+	before := wf.Status.StartedAt
+	for _, step := range steps {
+		fmt.Fprintf(out, "%-14s %-10s %3.0f s\n", step.DisplayName, step.Phase, step.FinishedAt.Sub(before.Time).Seconds())
+		before = step.FinishedAt
+	}
+	fmt.Fprintf(out, "%-14s %-10s %3.0f s, scheduling included\n", "in all", wf.Status.Phase, wf.Status.FinishedAt.Sub(wf.CreationTimestamp.Time).Seconds())
+	return nil
+}
+
+// showImage prints the image's config and files, and fails unless every file
+// of the model is in the image, byte for byte, and nothing else is.
+func showImage(ctx context.Context, out io.Writer, mv *v1alpha1.ModelVersion) error {
+	ref, err := name.ParseReference(mv.Status.Image, name.Insecure)
+	if err != nil {
+		return fmt.Errorf("read the image: %w", err)
+	}
+	image, err := remote.Image(ref, remote.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("read the image: %w", err)
+	}
+	if err := showConfig(out, mv, image); err != nil {
+		return err
+	}
+	packed, err := filesOfImage(image)
+	if err != nil {
+		return err
+	}
+	trained, err := filesOfFolder(modelFolder)
+	if err != nil {
+		return err
+	}
+	title(out, "Files at "+v1alpha1.ModelPath+", each compared with what was trained")
+	for _, file := range slices.Sorted(keys(packed, trained)) {
+		if packed[file] != trained[file] {
+			return fmt.Errorf("%s: the image has %q, the folder %q", file, packed[file], trained[file])
+		}
+		fmt.Fprintf(out, "equal  sha256:%s  %s\n", packed[file][:12], file)
+	}
+	fmt.Fprintf(out, "All %d files are equal.\n", len(packed))
+	return nil
+}
+
+func showConfig(out io.Writer, mv *v1alpha1.ModelVersion, image v1.Image) error {
+	config, err := image.ConfigFile()
+	if err != nil {
+		return fmt.Errorf("read the image's config: %w", err)
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		return fmt.Errorf("read the image's digest: %w", err)
+	}
+	if digest.String() != mv.Status.Digest {
+		return fmt.Errorf("the registry holds %s, the status says %s", digest, mv.Status.Digest)
+	}
+	title(out, "Image "+mv.Status.Image)
+	fmt.Fprintf(out, "digest  %s (the registry's, and the status's)\n", digest)
+	for _, env := range config.Config.Env {
+		fmt.Fprintf(out, "env     %s\n", env)
+	}
+	for _, label := range slices.Sorted(keys(config.Config.Labels)) {
+		fmt.Fprintf(out, "label   %s=%s\n", label, config.Config.Labels[label])
+	}
+	if !slices.Contains(config.Config.Env, v1alpha1.ModelPathEnv+"="+v1alpha1.ModelPath) {
+		return fmt.Errorf("the image does not set %s", v1alpha1.ModelPathEnv)
+	}
+	return nil
+}
+
+// filesOfImage are the SHA-256 sums of the image's model files, by path.
+func filesOfImage(image v1.Image) (map[string]string, error) {
+	flat := mutate.Extract(image)
+	defer flat.Close()
+	sums := map[string]string{}
+	reader := tar.NewReader(flat)
+	for {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return sums, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the image's files: %w", err)
+		}
+		file, inModel := strings.CutPrefix("/"+strings.TrimPrefix(header.Name, "/"), v1alpha1.ModelPath+"/")
+		if !inModel || header.Typeflag != tar.TypeReg {
+			continue
+		}
+		if sums[file], err = sum(reader); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func filesOfFolder(folder string) (map[string]string, error) {
+	sums := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer content.Close()
+		file, err := filepath.Rel(folder, path)
+		if err != nil {
+			return err
+		}
+		sums[file], err = sum(content)
+		return err
+	})
+	return sums, err
+}
+
+func sum(content io.Reader) (string, error) {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, content); err != nil {
+		return "", fmt.Errorf("hash: %w", err)
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// keys are the keys of all the maps.
+func keys(sets ...map[string]string) func(func(string) bool) {
+	all := map[string]bool{}
+	for _, set := range sets {
+		for key := range set {
+			all[key] = true
+		}
+	}
+	return func(yield func(string) bool) {
+		for key := range all {
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}

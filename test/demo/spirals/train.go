@@ -1,0 +1,181 @@
+// Package spirals trains a small neural network for real: a classifier that
+// tells two interleaved spirals apart, in a second or two of plain Go. It
+// stands for the training job whose result a person wants to keep.
+package spirals
+
+import (
+	"math"
+	"math/rand/v2"
+)
+
+// hidden is the number of units in each of the two hidden layers.
+const hidden = 32
+
+// Network is a multilayer perceptron 2–32–32–1 with tanh units and a logistic
+// output. Weights are row-major: one row a unit.
+type Network struct {
+	W1, B1, W2, B2, W3, B3 []float64
+}
+
+// Progress is one line of the training log.
+type Progress struct {
+	Epoch    int
+	Loss     float64
+	Accuracy float64
+}
+
+// point is one training example: a place in the plane, and which spiral it is
+// on (0 or 1).
+type point struct{ x, y, label float64 }
+
+// Train trains a network for that many passes over 400 points, with Adam, and
+// calls every after each tenth of them. The seed makes it repeatable.
+func Train(epochs int, seed uint64, every func(Progress, *Network)) *Network {
+	random := rand.New(rand.NewPCG(seed, 0))
+	points := spirals(random)
+	network := newNetwork(random)
+	adam := newAdam(network)
+	for epoch := 1; epoch <= epochs; epoch++ {
+		gradient := &Network{}
+		gradient.resize()
+		progress := Progress{Epoch: epoch}
+		for _, p := range points {
+			loss, right := network.learn(p, gradient)
+			progress.Loss += loss / float64(len(points))
+			if right {
+				progress.Accuracy += 1 / float64(len(points))
+			}
+		}
+		adam.step(network, gradient, float64(len(points)))
+		if epoch%(epochs/10) == 0 {
+			every(progress, network)
+		}
+	}
+	return network
+}
+
+// spirals are 200 points on each of two spirals, with a little noise.
+func spirals(random *rand.Rand) []point {
+	var points []point
+	for i := range 200 {
+		turn := float64(i) / 200
+		angle, radius := turn*3*math.Pi, 0.1+turn
+		for label := range 2 {
+			a := angle + float64(label)*math.Pi
+			points = append(points, point{
+				x:     radius*math.Cos(a) + random.NormFloat64()*0.01,
+				y:     radius*math.Sin(a) + random.NormFloat64()*0.01,
+				label: float64(label),
+			})
+		}
+	}
+	return points
+}
+
+func newNetwork(random *rand.Rand) *Network {
+	n := &Network{}
+	n.resize()
+	scatter(n.W1, 2, random)
+	scatter(n.W2, hidden, random)
+	scatter(n.W3, hidden, random)
+	return n
+}
+
+// scatter sets weights at random, smaller the more inputs a unit has.
+func scatter(weights []float64, inputs int, random *rand.Rand) {
+	for i := range weights {
+		weights[i] = random.NormFloat64() / math.Sqrt(float64(inputs))
+	}
+}
+
+func (n *Network) resize() {
+	n.W1, n.B1 = make([]float64, hidden*2), make([]float64, hidden)
+	n.W2, n.B2 = make([]float64, hidden*hidden), make([]float64, hidden)
+	n.W3, n.B3 = make([]float64, hidden), make([]float64, 1)
+}
+
+// layers are the weights in the order of the layers.
+func (n *Network) layers() [][]float64 {
+	return [][]float64{n.W1, n.B1, n.W2, n.B2, n.W3, n.B3}
+}
+
+// learn runs one example forwards and backwards, and adds its gradient.
+func (n *Network) learn(p point, gradient *Network) (loss float64, right bool) {
+	input := []float64{p.x, p.y}
+	first := activate(n.W1, n.B1, input)
+	second := activate(n.W2, n.B2, first)
+	sum := n.B3[0]
+	for i, value := range second {
+		sum += n.W3[i] * value
+	}
+	output := 1 / (1 + math.Exp(-sum))
+	const tiny = 1e-9
+	loss = -p.label*math.Log(output+tiny) - (1-p.label)*math.Log(1-output+tiny)
+
+	errorOut := output - p.label
+	gradient.B3[0] += errorOut
+	errorSecond := make([]float64, hidden)
+	for i, value := range second {
+		gradient.W3[i] += errorOut * value
+		errorSecond[i] = errorOut * n.W3[i] * (1 - value*value)
+	}
+	errorFirst := backwards(n.W2, first, errorSecond, gradient.W2, gradient.B2)
+	backwards(n.W1, input, errorFirst, gradient.W1, gradient.B1)
+	return loss, (output > 0.5) == (p.label > 0.5)
+}
+
+func activate(weights, bias, input []float64) []float64 {
+	output := make([]float64, len(bias))
+	for i := range output {
+		sum := bias[i]
+		for j, value := range input {
+			sum += weights[i*len(input)+j] * value
+		}
+		output[i] = math.Tanh(sum)
+	}
+	return output
+}
+
+// backwards adds a layer's gradient and returns the error of its input.
+func backwards(weights, input, errors, gradWeights, gradBias []float64) []float64 {
+	inputErrors := make([]float64, len(input))
+	for i, e := range errors {
+		gradBias[i] += e
+		for j, value := range input {
+			gradWeights[i*len(input)+j] += e * value
+			inputErrors[j] += e * weights[i*len(input)+j] * (1 - value*value)
+		}
+	}
+	return inputErrors
+}
+
+// adam is the optimizer of Kingma and Ba (arXiv 1412.6980), with the
+// constants that they recommend and a learning rate of 0.01.
+type adam struct {
+	mean, variance [][]float64
+	steps          float64
+}
+
+func newAdam(n *Network) *adam {
+	a := &adam{}
+	for _, layer := range n.layers() {
+		a.mean = append(a.mean, make([]float64, len(layer)))
+		a.variance = append(a.variance, make([]float64, len(layer)))
+	}
+	return a
+}
+
+func (a *adam) step(n, gradient *Network, examples float64) {
+	const rate, beta1, beta2, epsilon = 0.01, 0.9, 0.999, 1e-8
+	a.steps++
+	correct1, correct2 := 1-math.Pow(beta1, a.steps), 1-math.Pow(beta2, a.steps)
+	gradients := gradient.layers()
+	for l, layer := range n.layers() {
+		for i := range layer {
+			g := gradients[l][i] / examples
+			a.mean[l][i] = beta1*a.mean[l][i] + (1-beta1)*g
+			a.variance[l][i] = beta2*a.variance[l][i] + (1-beta2)*g*g
+			layer[i] -= rate * (a.mean[l][i] / correct1) / (math.Sqrt(a.variance[l][i]/correct2) + epsilon)
+		}
+	}
+}
