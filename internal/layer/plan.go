@@ -10,7 +10,8 @@
 //   - Sockets, pipes and devices have no content, and a lost+found at the top
 //     belongs to the disk: they are left out, and counted.
 //   - A name that is not valid UTF-8 is refused, since neither the archive nor
-//     the manifest can carry it unchanged.
+//     the manifest can carry it unchanged; so is one that begins with ".wh.",
+//     by which a layer says that a file of a layer below is gone.
 //   - Folders get the mode 0755, files 0644, or 0755 when anyone may execute
 //     them; everything belongs to 0:0; times are the source's. So anyone may
 //     read the model, and the same files give the same entries wherever they
@@ -30,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +50,7 @@ const (
 	TopFolder = "."
 
 	lostAndFound  = "lost+found"
+	whiteout      = ".wh."
 	anyMayExecute = 0o111
 )
 
@@ -121,8 +124,8 @@ type Plan struct {
 
 // LeftOut says whether something is not packaged at all. What is below a
 // folder that is left out need not be listed.
-func LeftOut(path string, mode fs.FileMode) bool {
-	if path == lostAndFound && mode.IsDir() {
+func LeftOut(at string, mode fs.FileMode) bool {
+	if at == lostAndFound && mode.IsDir() {
 		return true
 	}
 	return !mode.IsRegular() && !mode.IsDir() && mode.Type() != fs.ModeSymlink
@@ -179,13 +182,24 @@ func entriesOf(listing []Found) (entries []Entry, skipped int64, err error) {
 		if strings.HasPrefix(found.Path, lostAndFound+"/") {
 			continue
 		}
-		if !utf8.ValidString(found.Path) || !utf8.ValidString(found.Link) {
-			return nil, 0, &UnsafeError{Path: found.Path, Problem: "has a name or a target that is not valid UTF-8: rename it"}
+		if err := checkName(found); err != nil {
+			return nil, 0, err
 		}
 		entries = append(entries, entryOf(found))
 	}
 	slices.SortFunc(entries, byPath)
 	return entries, skipped, nil
+}
+
+// checkName refuses names that an image cannot carry.
+func checkName(found Found) error {
+	if !utf8.ValidString(found.Path) || !utf8.ValidString(found.Link) {
+		return &UnsafeError{Path: found.Path, Problem: "has a name or a target that is not valid UTF-8: rename it"}
+	}
+	if strings.HasPrefix(path.Base(found.Path), whiteout) {
+		return &UnsafeError{Path: found.Path, Problem: "has a name that means a deleted file in an image: rename it"}
+	}
+	return nil
 }
 
 func entryOf(found Found) Entry {

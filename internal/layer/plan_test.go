@@ -76,6 +76,7 @@ func TestMakeRefusesWhatItCannotKeep(t *testing.T) {
 		"only a lost+found":                     {listing: []Found{folder("."), folder("lost+found"), file("lost+found/x", 1)}, want: "no file to package"},
 		"a name that is not UTF-8":              {listing: []Found{folder("."), file("a\xff", 1)}, want: `"a\xff" has a name or a target that is not valid UTF-8`},
 		"a target that is not UTF-8":            {listing: []Found{folder("."), file("a", 1), link("b", "a\xff")}, want: "not valid UTF-8"},
+		"a name that means a deleted file":      {listing: []Found{folder("."), file("a/.wh.b", 1)}, want: "means a deleted file in an image"},
 		"an absolute link":                      {listing: []Found{folder("."), file("a", 1), link("b", "/etc/passwd")}, want: `"b" is a symbolic link to "/etc/passwd", which is absolute`},
 		"an absolute link back inside":          {listing: []Found{folder("."), file("a", 1), link("b", "/source/a")}, want: "is absolute"},
 		"a link that leads out":                 {listing: []Found{folder("."), file("a", 1), link("b", "../c")}, want: "leads out"},

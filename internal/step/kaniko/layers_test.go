@@ -1,0 +1,164 @@
+package kaniko
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+)
+
+func planned(t *testing.T) layer.Plan {
+	t.Helper()
+	plan, err := layer.Make([]layer.Found{
+		{Path: ".", Mode: fs.ModeDir, ModTime: time.Unix(1, 0)},
+		{Path: "a", Size: 3},
+		{Path: "dir", Mode: fs.ModeDir},
+		{Path: "dir/" + strings.Repeat("long ", 60), Size: 4},
+		{Path: "link", Mode: fs.ModeSymlink, Link: "a"},
+	})
+	require.NoError(t, err)
+	return plan
+}
+
+func dir(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeDir, Name: name + "/"} }
+
+func regular(name string, size int64) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Format: tar.FormatPAX}
+}
+
+func symlink(name, target string) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target}
+}
+
+func archive(t *testing.T, headers ...*tar.Header) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range headers {
+		require.NoError(t, w.WriteHeader(h))
+		_, err := w.Write(make([]byte, h.Size))
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return b.Bytes()
+}
+
+func longFile(size int64) *tar.Header {
+	return regular("kubedl-model/dir/"+strings.Repeat("long ", 60), size)
+}
+
+// shared holds everything that is planned but the long file.
+func shared() []*tar.Header {
+	return []*tar.Header{dir(""), dir("kubedl-model"), regular("kubedl-model/a", 3), dir("kubedl-model/dir"), symlink("kubedl-model/link", "a")}
+}
+
+var manifest = regular(".modelkiln/manifest.json", 99)
+
+func write(t *testing.T, folder, name string, content []byte) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(folder, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, name), content, 0o600))
+}
+
+func diffID(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(content)) }
+
+func TestReadLayersWhereverAForkLeavesThem(t *testing.T) {
+	first := archive(t, shared()...)
+	second := archive(t, dir(""), dir("kubedl-model"), dir("kubedl-model/dir"), longFile(4))
+	third := archive(t, dir(""), dir(".modelkiln"), manifest)
+	want := []report.BuiltLayer{
+		{DiffID: diffID(first), Files: 1, Bytes: 3},
+		{DiffID: diffID(second), Files: 1, Bytes: 4},
+		{DiffID: diffID(third)},
+	}
+	for _, sub := range []string{"", "layers"} {
+		t.Run("in "+sub, func(t *testing.T) {
+			home := t.TempDir()
+			write(t, filepath.Join(home, sub), "1001", first)
+			write(t, filepath.Join(home, sub), "1002", second)
+			write(t, filepath.Join(home, sub), "1003", third)
+			write(t, home, "executor", []byte("program"))
+			write(t, home, "Dockerfile", []byte("FROM scratch"))
+			write(t, home, "1004", []byte("no archive"))
+			write(t, home, "1005", archive(t, dir("etc"), regular("etc/passwd", 5)))
+			got, err := ReadLayers(t.Context(), LayerFolders(home), planned(t))
+			require.NoError(t, err)
+			assert.ElementsMatch(t, want, got)
+		})
+	}
+}
+
+func TestReadLayersFindsWhatIsWrong(t *testing.T) {
+	tests := map[string]struct {
+		layers [][]*tar.Header
+		want   string
+	}{
+		"no layers at all":        {want: `left "." out of every layer, and 5 things with it`},
+		"a file is missing":       {layers: [][]*tar.Header{shared(), {manifest}}, want: `left "dir/long long`},
+		"a link is missing":       {layers: [][]*tar.Header{shared()[:4], {longFile(4)}, {manifest}}, want: `left "link" out of every layer`},
+		"the manifest is missing": {layers: [][]*tar.Header{shared(), {longFile(4)}}, want: "left the list of the model's files out"},
+		"a file is shorter":       {layers: [][]*tar.Header{shared(), {longFile(3)}, {manifest}}, want: "not as it is in the model"},
+		"a link leads elsewhere": {
+			layers: [][]*tar.Header{append(shared()[:4], symlink("kubedl-model/link", "/etc/passwd")), {longFile(4)}, {manifest}},
+			want:   `wrote "link", but not as it is in the model`,
+		},
+		"a folder is a file": {
+			layers: [][]*tar.Header{{dir("kubedl-model"), regular("kubedl-model/dir", 0)}},
+			want:   `wrote "dir", but not as it is in the model`,
+		},
+		"a file is removed later": {
+			layers: [][]*tar.Header{shared(), {longFile(4)}, {regular("kubedl-model/.wh.a", 0)}, {manifest}},
+			want:   `removed "kubedl-model/a" again`,
+		},
+		"the whole model is removed later": {
+			layers: [][]*tar.Header{shared(), {longFile(4)}, {regular(".wh.kubedl-model", 0)}, {manifest}},
+			want:   `removed "kubedl-model" again`,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			for i, headers := range tt.layers {
+				write(t, home, fmt.Sprint(1000+i), archive(t, headers...))
+			}
+			_, err := ReadLayers(t.Context(), LayerFolders(home), planned(t))
+			require.Error(t, err)
+			got := failure.Of(err)
+			assert.Equal(t, v1alpha1.ReasonVerificationFailed, got.Reason)
+			assert.Contains(t, got.Sentence, tt.want)
+		})
+	}
+}
+
+func TestADamagedLayerIsNotSkipped(t *testing.T) {
+	home := t.TempDir()
+	whole := archive(t, append(shared(), longFile(4), manifest)...)
+	write(t, home, "1000", whole[:len(whole)-1800])
+	_, err := ReadLayers(t.Context(), LayerFolders(home), planned(t))
+	require.Error(t, err)
+	assert.Equal(t, "a layer that the image builder wrote is damaged", failure.Of(err).Sentence)
+}
+
+func TestReadLayersEndsWithItsContext(t *testing.T) {
+	home := t.TempDir()
+	write(t, home, "1000", archive(t, shared()...))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := ReadLayers(ctx, LayerFolders(home), planned(t))
+	require.ErrorIs(t, err, context.Canceled)
+}

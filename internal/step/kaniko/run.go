@@ -1,0 +1,72 @@
+package kaniko
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+)
+
+// gracePeriod is how long Kaniko has to end after it was asked to.
+const gracePeriod = 5 * time.Second
+
+// Run runs the executor and passes on what it prints. When the context ends,
+// Kaniko is told by the signal that the pod was told by. The error of a
+// failure is a *failure.Error with Kaniko's own words, as far as they are
+// known.
+func Run(ctx context.Context, executor string, arguments, environment []string, output *Output) error {
+	command := exec.CommandContext(ctx, executor, arguments...)
+	command.Env = environment
+	command.Dir = "/"
+	command.Stdout, command.Stderr = output, output
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.WaitDelay = gracePeriod
+
+	err := command.Run()
+	output.Flush()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return failure.New(v1alpha1.ReasonBuildFailed, "the build was stopped").Because(err)
+	}
+	return classify(output.LastWords(), err)
+}
+
+// Patterns of what registries and networks say, as the registry library that
+// Kaniko is built on prints it.
+var (
+	unauthorized = regexp.MustCompile(`UNAUTHORIZED|DENIED|\b401 Unauthorized|\b403 Forbidden|status code 40[13]\b`)
+	unreachable  = regexp.MustCompile(`connection refused|connection reset|no such host|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|x509: |tls: |HTTP response to HTTPS client|status code 50[234]\b`)
+	diskFull     = regexp.MustCompile(`no space left on device`)
+)
+
+// classify makes a failure of Kaniko's last words.
+func classify(words string, err error) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder cannot be started: %v", err).Because(err)
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder was killed, most likely for using more memory than its limit: give the build more memory").Because(err)
+	}
+	if words == "" {
+		words = fmt.Sprintf("it printed nothing and ended with code %d", exit.ExitCode())
+	}
+	switch {
+	case unauthorized.MatchString(words):
+		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry refused the image builder: %s", words).Because(err)
+	case unreachable.MatchString(words):
+		return failure.New(v1alpha1.ReasonRegistryUnreachable, "the image builder could not talk to the registry: %s", words).Because(err)
+	case diskFull.MatchString(words):
+		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder ran out of disk space, of which it needs twice the model's size: %s", words).Because(err)
+	default:
+		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder failed: %s", words).Because(err)
+	}
+}
