@@ -44,8 +44,8 @@ func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	// The Model is the only writer, but a cache that lags behind could still
 	// undo a later pass's answer: the lock refuses that.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, &model, patch); client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, fmt.Errorf("patch status: %w", err)
+	if err := r.Client.Status().Patch(ctx, &model, patch); err != nil {
+		return concluded(fmt.Errorf("patch status: %w", err))
 	}
 	return ctrl.Result{}, nil
 }

@@ -63,16 +63,25 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 		return ctrl.Result{}, nil
 	}
 
-	if err := r.reconcile(ctx, &mv); !expected(err) {
-		return ctrl.Result{}, err
-	}
-	return ctrl.Result{}, nil
+	return concluded(r.reconcile(ctx, &mv))
 }
 
-// expected says that an error, or its absence, is how things are meant to go:
-// the version, or its namespace, is going away.
-func expected(err error) bool {
-	return err == nil || apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+// soon is when a pass is repeated that lost a race. By then the cache shows
+// what it lost to.
+const soon = 200 * time.Millisecond
+
+// concluded turns a pass's error into its result. Some errors are how things
+// are meant to go, and nobody's business: the object, or its namespace, is
+// going away, or somebody else wrote first.
+func concluded(err error) (ctrl.Result, error) {
+	switch {
+	case apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return ctrl.Result{}, nil
+	case apierrors.IsConflict(err):
+		return ctrl.Result{RequeueAfter: soon}, nil
+	default:
+		return ctrl.Result{}, err
+	}
 }
 
 func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) error {
