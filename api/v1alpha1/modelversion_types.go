@@ -47,8 +47,8 @@ type ModelVersionSpec struct {
 	// modelName is the name of the Model that this is a version of, in the
 	// same namespace. Required. The Model is made if there is none.
 	// +optional
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$') && !self.contains('..') && !self.contains('.-') && !self.contains('-.')",message="modelName is the name of a Model: use lower-case letters, digits, '-' and '.', at most 63 characters, as in resnet-50"
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 63 && self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$') && !self.contains('..') && !self.contains('.-') && !self.contains('-.')",message="modelName is the name of a Model: use lower-case letters, digits, '-' and '.', at most 63 characters, as in resnet-50"
 	ModelName string `json:"modelName,omitempty"`
 
 	// createdBy names the user or the training job that made the model, in
@@ -63,15 +63,15 @@ type ModelVersionSpec struct {
 	// default registry is used (Docker Hub unless configured). Required.
 	// +optional
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*)(:[0-9]{1,5})?/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*$')",message="imageRepo is an OCI repository without tag or scheme: write it as modelhub/resnet or registry.example.com:5000/team/resnet, lower case after the host"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^((localhost|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)+|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?:[0-9]{1,5}|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)+:[0-9]{1,5})/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*$')",message="imageRepo is an OCI repository without tag or scheme: write it as modelhub/resnet or registry.example.com:5000/team/resnet, lower case after the host"
 	ImageRepo string `json:"imageRepo,omitempty"`
 
 	// imageTag is the image's tag. Without it the tag is "v" and the first
 	// five hex digits of this object's UID, as in v1c072, or more of them when
 	// that tag is taken.
 	// +optional
-	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_][A-Za-z0-9_.-]*$')",message="imageTag is an OCI tag: use letters, digits, '_', '.' and '-', not beginning with '.' or '-', as in v1.0"
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$')",message="imageTag is an OCI tag: use letters, digits, '_', '.' and '-', at most 128, not beginning with '.' or '-', as in v1.0, or leave it out for an automatic one"
 	ImageTag string `json:"imageTag,omitempty"`
 
 	// storage is where the model's files lie: exactly one kind. Required.
@@ -106,7 +106,7 @@ type Storage struct {
 // LocalStorage is a folder on a node's own disk.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.path)",message="path is required: name the folder on the node, as in path: /models/resnet/1"
-// +kubebuilder:validation:XValidation:rule="has(self.nodeName)",message="nodeName is required: name the node whose disk holds the path, as in kubectl get nodes"
+// +kubebuilder:validation:XValidation:rule="has(self.nodeName)",message="nodeName is required: name the node whose disk holds the path, as in nodeName: node-1 (kubectl get nodes lists them)"
 type LocalStorage struct {
 	// path is the folder on the node, absolute, such as /models/resnet/1.
 	// System folders, what lies in them, and what they lie in, are never
@@ -178,7 +178,7 @@ type AWSEfsAttribute string
 // PersistentVolumeClaim is a claim in the version's namespace, or a folder in
 // it. It is mounted read-only.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.claimName)",message="claimName is required: name the claim that holds the files, as in kubectl get pvc"
+// +kubebuilder:validation:XValidation:rule="has(self.claimName)",message="claimName is required: name the claim that holds the files, as in claimName: models (kubectl get pvc lists them)"
 type PersistentVolumeClaim struct {
 	// claimName is the name of the claim, in the version's namespace. Required.
 	// +optional
@@ -251,21 +251,28 @@ type Build struct {
 type NodeLabelValue string
 
 // BuildResources are requests and limits of the build container.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || !isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) || quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",message="requests may not be above limits: lower the request or raise the limit"
 type BuildResources struct {
 	// requests are what the scheduler sets aside.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=3
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['cpu', 'memory', 'ephemeral-storage'])",message="requests may hold cpu, memory and ephemeral-storage"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['cpu', 'memory', 'ephemeral-storage'])",message="requests may hold cpu, memory and ephemeral-storage: leave out what else is there"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, isQuantity(string(self[k])) && !quantity(string(self[k])).isLessThan(quantity('0')))",message="requests holds quantities of zero or more, without spaces: write them as cpu: 500m, memory: 2Gi"
 	Requests map[corev1.ResourceName]resource.Quantity `json:"requests,omitempty"`
 	// limits are what the container may use.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=3
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['cpu', 'memory', 'ephemeral-storage'])",message="limits may hold cpu, memory and ephemeral-storage"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['cpu', 'memory', 'ephemeral-storage'])",message="limits may hold cpu, memory and ephemeral-storage: leave out what else is there"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, isQuantity(string(self[k])) && !quantity(string(self[k])).isLessThan(quantity('0')))",message="limits holds quantities of zero or more, without spaces: write them as cpu: 500m, memory: 2Gi"
 	Limits map[corev1.ResourceName]resource.Quantity `json:"limits,omitempty"`
 }
 
 // Toleration lets the build run on nodes with a taint. Its fields mean what
 // those of a pod's toleration mean.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",message="a toleration without a key tolerates every taint: say so with operator: Exists, or name the taint's key"
+// +kubebuilder:validation:XValidation:rule="!has(self.value) || self.value == '' || !has(self.operator) || self.operator != 'Exists'",message="a toleration with operator: Exists has no value: leave the value out, or write operator: Equal"
 type Toleration struct {
 	// key is the taint's key; empty, with the operator Exists, is every key.
 	// +optional
