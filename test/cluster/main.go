@@ -3,7 +3,9 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -20,6 +22,9 @@ const usage = `usage: cluster COMMAND
   down    end the cluster and remove everything of it but its logs
   build   compile the programs of the cluster, and start nothing
   assets  compile the API server, etcd and kubectl, and print the folder that holds them (for KUBEBUILDER_ASSETS)
+
+  push-image [--plain-http] IMAGE
+          push Modelkiln's own image to a registry that another cluster pulls from, and print the reference with its digest
 `
 
 func main() {
@@ -64,7 +69,27 @@ func run(args []string) error {
 		}
 		fmt.Println(folder)
 		return nil
+	case "push-image":
+		return pushImage(ctx, c, args[1:])
 	default:
 		return fmt.Errorf("%q is not a command\n%s", args[0], usage)
 	}
+}
+
+func pushImage(ctx context.Context, c *cluster.Cluster, args []string) error {
+	flags := flag.NewFlagSet("push-image", flag.ContinueOnError)
+	plainHTTP := flags.Bool("plain-http", false, "")
+	flags.SetOutput(io.Discard)
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("%w\n%s", err, usage)
+	}
+	if flags.NArg() != 1 {
+		return fmt.Errorf("push-image takes the name of one image, such as registry.example.com/modelkiln/modelkiln:v0.1.0\n%s", usage)
+	}
+	pushed, err := c.PushImage(ctx, flags.Arg(0), *plainHTTP)
+	if err != nil {
+		return err
+	}
+	fmt.Println(pushed)
+	return nil
 }

@@ -9,7 +9,7 @@ import (
 
 // Checkout is one clone of the repository.
 type Checkout struct {
-	// Root is the absolute path of the clone.
+	// Root is the absolute path of the clone, without symbolic links, so that a clone has one name.
 	Root string
 	// Cache holds what was compiled. It is shared by all clones of a user, so that a second one compiles nothing again.
 	Cache string
@@ -21,19 +21,26 @@ func Find(dir string) (Checkout, error) {
 	if err != nil {
 		return Checkout{}, err
 	}
-	for ; ; root = filepath.Dir(root) {
-		if _, err := os.Stat(filepath.Join(root, "test", "cluster", "go.mod")); err == nil {
-			break
-		}
+	if root, err = filepath.EvalSymlinks(root); err != nil {
+		return Checkout{}, err
+	}
+	for !Is(root) {
 		if root == filepath.Dir(root) {
 			return Checkout{}, fmt.Errorf("%s is not in a checkout of Modelkiln; run this from inside one", dir)
 		}
+		root = filepath.Dir(root)
 	}
 	cache, err := cacheFolder()
 	if err != nil {
 		return Checkout{}, err
 	}
 	return Checkout{Root: root, Cache: cache}, nil
+}
+
+// Is tells whether a folder is the root of a clone.
+func Is(root string) bool {
+	_, err := os.Stat(filepath.Join(root, "test", "cluster", "go.mod"))
+	return err == nil
 }
 
 func cacheFolder() (string, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
 )
@@ -14,6 +13,14 @@ import (
 var registryData = filepath.Join(node.Home, "registry")
 
 const registryUser = 65532
+
+// deployments are all that is installed.
+var deployments = []deployment{
+	{"registry", "registry"},
+	{"argo", "workflow-controller"},
+	{"argo", "argo-server"},
+	{"modelkiln-system", "modelkiln-controller-manager"},
+}
 
 // applyArgo installs Argo Workflows from its own manifests, in the version that was compiled.
 func (c *Cluster) applyArgo(ctx context.Context) error {
@@ -43,17 +50,6 @@ func (c *Cluster) applyRegistry(ctx context.Context) error {
 func (c *Cluster) apply(ctx context.Context, kustomization string) error {
 	_, err := c.kubectl(ctx, "apply", "--server-side", "--force-conflicts", "--kustomize", kustomization)
 	return err
-}
-
-// awaitDeployments waits until the pods of deployments, each given as namespace/name, are available in their present version.
-func (c *Cluster) awaitDeployments(ctx context.Context, deployments ...string) error {
-	for _, deployment := range deployments {
-		namespace, name, _ := strings.Cut(deployment, "/")
-		if _, err := c.kubectl(ctx, "rollout", "status", "deployment", name, "--namespace", namespace, "--timeout", "3m"); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (c *Cluster) kubectl(ctx context.Context, args ...string) (string, error) {

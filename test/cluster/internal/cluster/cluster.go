@@ -11,6 +11,8 @@ import (
 
 	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/debian"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/golang"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/image"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/kube"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/progress"
@@ -25,6 +27,9 @@ type Cluster struct {
 	// Set on the way up.
 	tools    map[string]tool.Tool
 	settings kube.Settings
+	// images are all that pods of the cluster use without a pull, Modelkiln's own among them.
+	images    []image.Spec
+	modelkiln image.Spec
 }
 
 // New gives the cluster of a checkout, whether it runs or not.
@@ -37,20 +42,17 @@ func (c *Cluster) Up(ctx context.Context) error {
 	if err := checkMachine(); err != nil {
 		return err
 	}
-	unlock, err := lock(c.checkout.Root)
+	lock, err := acquireLock(lockPath, c.checkout.Root)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.release()
 
-	state, err := c.ownState()
-	if err != nil {
-		return err
+	state := c.record()
+	if c.runsElsewhere(state) {
+		return fmt.Errorf("the machine's one cluster runs for %s; end it with: %s", state.Checkout, endCommand(state.Checkout))
 	}
-	if err := debian.Ensure(ctx, c.report); err != nil {
-		return err
-	}
-	if c.tools, err = tool.Ensure(ctx, c.checkout, c.report, tool.Names()...); err != nil {
+	if err := c.prepare(ctx); err != nil {
 		return err
 	}
 	running, err := c.adopt(ctx, state)
@@ -69,19 +71,32 @@ func (c *Cluster) Up(ctx context.Context) error {
 	return nil
 }
 
-// Down ends the cluster and removes everything of it but the logs. That there is none is fine.
+// prepare makes all that a cluster consists of, without touching one that runs.
+func (c *Cluster) prepare(ctx context.Context) error {
+	if err := debian.Ensure(ctx, c.report); err != nil {
+		return err
+	}
+	if err := c.Build(ctx); err != nil {
+		return err
+	}
+	return c.prepareImages(ctx)
+}
+
+// Down ends the cluster and removes everything of it but the logs. That there is none, or that the one there is belongs
+// to another checkout, is fine.
 func (c *Cluster) Down(context.Context) error {
 	if err := checkMachine(); err != nil {
 		return err
 	}
-	unlock, err := lock(c.checkout.Root)
+	lock, err := acquireLock(lockPath, c.checkout.Root)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.remove()
 
-	if _, err := c.ownState(); err != nil {
-		return err
+	if state := c.record(); c.runsElsewhere(state) {
+		c.report.Say("the machine's one cluster runs for %s and is left alone; to end it: %s", state.Checkout, endCommand(state.Checkout))
+		return c.removeEnvironment()
 	}
 	remains, err := node.Remains()
 	if err != nil {
@@ -114,16 +129,25 @@ func checkMachine() error {
 	return nil
 }
 
-// ownState is the record of this checkout's cluster, or of a dead one. A live one of another checkout is refused.
-func (c *Cluster) ownState() (*node.State, error) {
+// record is what is written about the machine's cluster, or nothing. A record that cannot be read is as good as none:
+// what runs is found by its control group.
+func (c *Cluster) record() *node.State {
 	state, err := node.LoadState()
 	if err != nil {
-		return nil, err
+		c.report.Say("%v; taking the cluster for a dead one", err)
+		return nil
 	}
-	if state.Alive() && state.Checkout != c.checkout.Root {
-		return nil, fmt.Errorf("the machine's one cluster runs for %s; end it with: make -C %[1]s cluster-down", state.Checkout)
-	}
-	return state, nil
+	return state
+}
+
+// runsElsewhere tells whether a cluster is alive that another checkout still has a use for.
+func (c *Cluster) runsElsewhere(state *node.State) bool {
+	return state.Alive() && state.Checkout != c.checkout.Root && checkout.Is(state.Checkout)
+}
+
+// endCommand is what to type to end the cluster of a checkout.
+func endCommand(checkout string) string {
+	return "make -C " + quote(checkout) + " cluster-down"
 }
 
 // adopt takes over the cluster on record if it is whole and was started with the present programs and settings.
@@ -212,20 +236,15 @@ func startAll(n *node.Node, programs []node.Program) error {
 	return nil
 }
 
-// loadImages puts the images of the node's pods into its containerd.
+// loadImages waits for a new node's containerd and gives it the images.
 func (c *Cluster) loadImages(ctx context.Context, n *node.Node) error {
-	specs, err := c.nodeImages(ctx)
-	if err != nil {
-		return err
-	}
 	if err := n.WaitFor(ctx, "containerd", time.Minute, func(ctx context.Context) error {
 		_, err := c.ctr(ctx, nil, "version")
 		return err
 	}); err != nil {
 		return err
 	}
-	c.report.Say("loading %d images into the node", len(specs))
-	return c.importImages(ctx, specs)
+	return c.importImages(ctx)
 }
 
 // install brings everything that runs as pods up to date.
@@ -233,27 +252,41 @@ func (c *Cluster) install(ctx context.Context) error {
 	if err := c.writeEnvironment(); err != nil {
 		return err
 	}
-	c.report.Say("installing Argo Workflows %s and the registry", c.tools["argo"].Version)
+	// A node that runs already may lack those of a newer version.
+	if err := c.importImages(ctx); err != nil {
+		return err
+	}
+	c.report.Say("installing Argo Workflows %s, the registry and Modelkiln (%s)", c.tools["argo"].Version, c.modelkiln.Name)
 	if err := errors.Join(c.applyRegistry(ctx), c.applyArgo(ctx)); err != nil {
 		return err
 	}
-	if err := c.awaitDeployments(ctx, "registry/registry", "argo/workflow-controller", "argo/argo-server"); err != nil {
+	if err := c.applyModelkiln(ctx); err != nil {
 		return err
 	}
-	return c.pushBusybox(ctx)
+	if err := c.awaitDeployments(ctx, deployments...); err != nil {
+		return err
+	}
+	return c.pushBaseImage(ctx)
 }
 
 // Build compiles everything that the cluster consists of, and starts nothing.
-func (c *Cluster) Build(ctx context.Context) error {
-	_, err := tool.Ensure(ctx, c.checkout, c.report, tool.Names()...)
+func (c *Cluster) Build(ctx context.Context) (err error) {
+	c.tools, err = c.ensureTools(ctx, tool.Names())
 	return err
 }
 
 // Assets compiles what tests against a bare API server need, and gives the folder of it.
 func (c *Cluster) Assets(ctx context.Context) (string, error) {
-	tools, err := tool.Ensure(ctx, c.checkout, c.report, tool.AssetTools()...)
+	tools, err := c.ensureTools(ctx, tool.AssetTools())
 	if err != nil {
 		return "", err
 	}
 	return tool.Assets(c.checkout, tools)
+}
+
+func (c *Cluster) ensureTools(ctx context.Context, names []string) (map[string]tool.Tool, error) {
+	if err := golang.CheckVersion(ctx, c.checkout.Source()); err != nil {
+		return nil, err
+	}
+	return tool.Ensure(ctx, c.checkout, c.report, names...)
 }

@@ -4,108 +4,89 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"github.com/modelkiln/modelkiln/test/cluster/internal/golang"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/image"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/kube"
-	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
 )
 
-// nodeImages are the images that pods use without a pull, apart from the operator's own.
-func (c *Cluster) nodeImages(ctx context.Context) ([]image.Spec, error) {
-	// Its place among the cluster's data lets it go with the cluster.
-	pause := filepath.Join(node.Home, "pause")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", pause, "./pause")
-	build.Dir = c.checkout.Source()
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("the pause program does not compile: %w: %s", err, out)
+// baseImage is where in the cluster's registry the base image of model images is.
+const baseImage = "/library/busybox:1.37"
+
+// prepareImages makes all that the images of the node's pods consist of.
+func (c *Cluster) prepareImages(ctx context.Context) error {
+	// The folder outlives the cluster, so that what has not changed is not linked again.
+	programs := filepath.Join(c.checkout.Cache, "programs")
+	modelkiln, err := c.modelkilnImage(ctx, programs)
+	if err != nil {
+		return err
+	}
+	pause := golang.Build{Dir: c.checkout.Source(), Packages: []string{"./pause"}, Output: programs}
+	if err := c.compile(ctx, "the pause program", pause); err != nil {
+		return err
 	}
 	busybox, err := image.BusyboxSpec(image.Busybox)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return append([]image.Spec{image.PauseSpec(pause), busybox}, image.NodeSpecs(c.tools)...), nil
+	c.modelkiln = modelkiln
+	c.images = append([]image.Spec{image.PauseSpec(filepath.Join(programs, "pause")), busybox, modelkiln}, image.NodeSpecs(c.tools)...)
+	return nil
 }
 
 // importImages puts the images that the node does not have yet into its containerd.
-func (c *Cluster) importImages(ctx context.Context, specs []image.Spec) error {
+func (c *Cluster) importImages(ctx context.Context) error {
 	present, err := c.ctr(ctx, nil, "images", "list", "--quiet")
 	if err != nil {
 		return err
 	}
-	have := map[string]bool{}
-	for ref := range strings.FieldsSeq(present) {
-		have[ref] = true
+	missing := slices.DeleteFunc(slices.Clone(c.images), func(spec image.Spec) bool {
+		return slices.Contains(strings.Fields(present), spec.Name)
+	})
+	if len(missing) == 0 {
+		return nil
 	}
+	c.report.Say("loading %s into the node", names(missing))
 	images := map[name.Tag]v1.Image{}
-	for _, spec := range specs {
-		if have[spec.Name] {
-			continue
-		}
+	for _, spec := range missing {
 		tag, err := name.NewTag(spec.Name)
 		if err != nil {
 			return err
 		}
-		if images[tag], err = spec.Build(compression.None); err != nil {
+		if images[tag], err = spec.Build(); err != nil {
 			return err
 		}
 	}
-	if len(images) == 0 {
-		return nil
-	}
 	reader, writer := io.Pipe()
 	go func() { writer.CloseWithError(tarball.MultiWrite(images, writer)) }()
-	_, err = c.ctr(ctx, reader, "images", "import", "-")
+	// Without --local the stream is cut into small messages, and takes twice the time.
+	_, err = c.ctr(ctx, reader, "images", "import", "--local", "-")
 	reader.Close()
 	return err
+}
+
+// names tells images apart from each other, for a person: busybox, kaniko.
+func names(specs []image.Spec) string {
+	list := make([]string, len(specs))
+	for i, spec := range specs {
+		list[i], _, _ = strings.Cut(path.Base(spec.Name), ":")
+	}
+	return strings.Join(list, ", ")
 }
 
 // ctr calls containerd's own client, in the part of containerd's store that kubelet looks at.
 func (c *Cluster) ctr(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	args = append([]string{"--address", kube.ContainerdSocket, "--namespace", "k8s.io"}, args...)
 	return output(ctx, stdin, c.tools["containerd"].Program("ctr"), args...)
-}
-
-// pushBusybox puts the base image of model images into the registry, unless it is there.
-func (c *Cluster) pushBusybox(ctx context.Context) error {
-	spec, err := image.BusyboxSpec(c.settings.Registry() + "/library/busybox:1.37")
-	if err != nil {
-		return err
-	}
-	return push(ctx, spec, name.Insecure)
-}
-
-// push puts an image into a registry, unless the registry has it under this name already.
-func push(ctx context.Context, spec image.Spec, options ...name.Option) error {
-	ref, err := name.ParseReference(spec.Name, options...)
-	if err != nil {
-		return fmt.Errorf("%q is not the name of an image: %w", spec.Name, err)
-	}
-	img, err := spec.Build(compression.GZip)
-	if err != nil {
-		return err
-	}
-	want, err := img.Digest()
-	if err != nil {
-		return err
-	}
-	if got, err := remote.Head(ref, remote.WithContext(ctx)); err == nil && got.Digest == want {
-		return nil
-	}
-	if err := remote.Write(ref, img, remote.WithContext(ctx)); err != nil {
-		return fmt.Errorf("cannot push %s: %w", ref, err)
-	}
-	return nil
 }
 
 // output runs a program and gives what it wrote; on failure, what it complained of.

@@ -2,7 +2,6 @@ package image
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 
@@ -115,12 +114,4 @@ func argoSpec(argo tool.Tool, name, program, user string) Spec {
 			Env:        []string{"PATH=/bin"},
 		},
 	}
-}
-
-// CheckSources says in one sentence what is missing on the machine for the images.
-func CheckSources() error {
-	if _, err := os.Stat(caBundle); err != nil {
-		return fmt.Errorf("%s is missing, which the images need to trust registries; install the package ca-certificates", caBundle)
-	}
-	return nil
 }

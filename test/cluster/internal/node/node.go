@@ -199,6 +199,9 @@ func removeHome() error {
 	if err != nil {
 		return err
 	}
+	if err := refuseMounts(); err != nil {
+		return err
+	}
 	for _, entry := range entries {
 		path := filepath.Join(Home, entry.Name())
 		if path == statePath {

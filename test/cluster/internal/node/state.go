@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Home holds everything that a running cluster keeps on disk. It is one place for all checkouts, because there is one
@@ -75,5 +76,6 @@ func (s *State) Dead() []string {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }

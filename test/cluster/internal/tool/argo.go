@@ -3,8 +3,11 @@ package tool
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/golang"
 )
 
 // argoPrograms are the packages of Argo's module that the cluster runs.
@@ -45,7 +48,11 @@ func buildArgo(b builder) error {
 
 // moduleFolder is where the module cache holds the tool's module, fetched and checked against go.sum.
 func (b builder) moduleFolder() (string, error) {
-	out, err := b.goTool(b.tool.source, "mod", "download", "-json", b.tool.module)
+	var out string
+	err := b.logged(func(log io.Writer) (err error) {
+		out, err = golang.Run(b.ctx, b.tool.source, log, "mod", "download", "-json", b.tool.module)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}

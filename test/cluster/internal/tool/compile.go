@@ -3,15 +3,15 @@ package tool
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/golang"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/progress"
 )
 
@@ -106,43 +106,30 @@ func (b builder) bin() string {
 
 // goBuild compiles packages of the module at dir.
 func (b builder) goBuild(dir string, packages ...string) error {
-	flags := []string{"-s", "-w"}
+	build := golang.Build{Dir: dir, Packages: packages, Output: b.bin()}
 	if b.tool.versionFlags != nil {
-		for _, assignment := range b.tool.versionFlags(b.tool.Version) {
-			flags = append(flags, "-X", assignment)
-		}
+		build.Variables = b.tool.versionFlags(b.tool.Version)
 	}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(flags, " "), "-o", b.bin() + string(filepath.Separator)}
-	_, err := b.goTool(dir, append(args, packages...)...)
-	return err
+	return b.logged(func(log io.Writer) error {
+		build.Complaints = log
+		return build.Run(b.ctx)
+	})
 }
 
-// goTool runs the Go command at dir. What it says goes to the log; the end of it is in the error.
-func (b builder) goTool(dir string, args ...string) (stdout string, err error) {
+// logged runs a step whose complaints go to the log; the end of the log is in the error.
+func (b builder) logged(step func(log io.Writer) error) error {
 	log, err := os.OpenFile(b.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer log.Close()
-
-	var out strings.Builder
-	cmd := exec.CommandContext(b.ctx, "go", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
-	cmd.Stdout = &out
-	cmd.Stderr = log
-	// Interrupting the Go command lets it remove its own work folder.
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
-	err = cmd.Run()
-	switch {
-	case errors.Is(err, exec.ErrNotFound):
-		return "", fmt.Errorf("the go command is missing; install Go 1.26 or newer and put it on the PATH")
-	case b.ctx.Err() != nil:
-		return "", b.ctx.Err()
-	case err != nil:
-		return "", fmt.Errorf("%s %s does not compile; see %s, which ends with:\n%s", b.tool.name, b.tool.Version, b.log, tail(b.log, 10))
+	if err := step(log); err != nil {
+		if b.ctx.Err() != nil {
+			return b.ctx.Err()
+		}
+		return fmt.Errorf("%s %s does not compile (%w); see %s, which ends with:\n%s", b.tool.name, b.tool.Version, err, b.log, tail(b.log, 10))
 	}
-	return out.String(), nil
+	return nil
 }
 
 // lock waits until no other process compiles the same tool. The kernel lets go of the lock however this process ends.

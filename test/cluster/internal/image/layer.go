@@ -1,0 +1,40 @@
+package image
+
+import (
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// plainLayer is a layer that is kept and moved as the tar stream that it is. go-containerregistry compresses every layer
+// that it makes itself, whatever it is asked for.
+type plainLayer struct {
+	open   func() (io.ReadCloser, error)
+	digest v1.Hash
+	size   int64
+}
+
+func newPlainLayer(open func() (io.ReadCloser, error)) (*plainLayer, error) {
+	content, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	digest, size, err := v1.SHA256(content)
+	return &plainLayer{open: open, digest: digest, size: size}, err
+}
+
+// Digest is the hash of the blob, DiffID that of the tar stream: here they are the same.
+func (l *plainLayer) Digest() (v1.Hash, error) { return l.digest, nil }
+
+// DiffID is part of v1.Layer, as is all that follows.
+func (l *plainLayer) DiffID() (v1.Hash, error) { return l.digest, nil }
+
+func (l *plainLayer) Compressed() (io.ReadCloser, error) { return l.open() }
+
+func (l *plainLayer) Uncompressed() (io.ReadCloser, error) { return l.open() }
+
+func (l *plainLayer) Size() (int64, error) { return l.size, nil }
+
+func (l *plainLayer) MediaType() (types.MediaType, error) { return types.DockerUncompressedLayer, nil }
