@@ -37,7 +37,7 @@ const (
 	ReasonTemplateMissing = "TemplateMissing"
 )
 
-// ReasonSucceeded: the image is in the registry, and what the registry holds
+// ReasonSucceeded says that the image is in the registry, and what the registry holds
 // was checked against the files that were packaged.
 const ReasonSucceeded = "Succeeded"
 

@@ -17,11 +17,11 @@ import (
 type State string
 
 const (
-	// StateBuilding: the Workflow has not ended.
+	// StateBuilding says that the Workflow has not ended.
 	StateBuilding State = "Building"
-	// StateBuilt: the Workflow succeeded, and its report proves it.
+	// StateBuilt says that the Workflow succeeded, and its report proves it.
 	StateBuilt State = "Built"
-	// StateFailed: the Workflow ended in any other way.
+	// StateFailed says that the Workflow ended in any other way.
 	StateFailed State = "Failed"
 )
 
@@ -155,9 +155,13 @@ func failed(wf *wfv1.Workflow) Outcome {
 	return outcome
 }
 
+// deadlineExceeded recognizes the words of whoever notices first that the time
+// is up: Argo, or kubelet, since Argo gives the pod the time that is left.
 func deadlineExceeded(wf *wfv1.Workflow) bool {
 	for _, node := range wf.Status.Nodes {
-		if node.FailedOrError() && strings.Contains(node.Message, "exceeded its deadline") {
+		argo := strings.Contains(node.Message, "exceeded its deadline")
+		kubelet := strings.Contains(node.Message, "longer than the specified deadline")
+		if node.FailedOrError() && (argo || kubelet) {
 			return true
 		}
 	}
@@ -186,14 +190,7 @@ func cause(wf *wfv1.Workflow) string {
 // runReport is the report that this Workflow's run left. A report that names
 // another Workflow was carried over by a memoized resubmit and is none.
 func runReport(wf *wfv1.Workflow) (report.Report, error) {
-	text := ""
-	if wf.Status.Outputs != nil {
-		for _, parameter := range wf.Status.Outputs.Parameters {
-			if parameter.Name == OutputReport && parameter.Value != nil {
-				text = parameter.Value.String()
-			}
-		}
-	}
+	text := reportText(wf)
 	if text == "" {
 		return report.Report{}, fmt.Errorf("it left no report")
 	}
@@ -205,6 +202,33 @@ func runReport(wf *wfv1.Workflow) (report.Report, error) {
 		return report.Report{}, fmt.Errorf("its report is another Workflow's")
 	}
 	return run, nil
+}
+
+// reportText is the Workflow's report output, where it is of the present run. A
+// Workflow that is retried keeps its outputs until it has new ones, but not
+// the nodes that they came from.
+func reportText(wf *wfv1.Workflow) string {
+	text := ""
+	for _, parameter := range outputs(wf.Status.Outputs) {
+		if parameter.Name == OutputReport && parameter.Value != nil {
+			text = parameter.Value.String()
+		}
+	}
+	for _, node := range wf.Status.Nodes {
+		for _, parameter := range outputs(node.Outputs) {
+			if parameter.GlobalName == OutputReport && parameter.Value != nil && parameter.Value.String() == text {
+				return text
+			}
+		}
+	}
+	return ""
+}
+
+func outputs(o *wfv1.Outputs) []wfv1.Parameter {
+	if o == nil {
+		return nil
+	}
+	return o.Parameters
 }
 
 func argument(wf *wfv1.Workflow, name string) string {
