@@ -1,0 +1,70 @@
+package step
+
+import (
+	"context"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/kaniko"
+)
+
+// baseImage is the image that the model is put on.
+type baseImage struct {
+	// Name is the reference as it was asked for, or kaniko.Scratch.
+	Name string `json:"name"`
+	// Host is the registry that it comes from; empty for kaniko.Scratch.
+	Host string `json:"host,omitempty"`
+	// Reference is the reference by digest of the variant for this node, or
+	// kaniko.Scratch.
+	Reference string `json:"reference"`
+	// Digest is the digest of that variant, "sha256:…".
+	Digest string `json:"digest,omitempty"`
+	// User is the user of the image's config; empty is root.
+	User string `json:"user,omitempty"`
+}
+
+// findBase asks for the base image once and pins it by digest, so that what is
+// checked here is what is built on, and a base image that is not there is
+// found before the model is copied.
+func findBase(ctx context.Context, config registry.Config, image string) (baseImage, error) {
+	if image == kaniko.Scratch {
+		return baseImage{Name: image, Reference: image}, nil
+	}
+	ref, err := config.Reference(image)
+	if err != nil {
+		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image cannot be used: %v", err)
+	}
+	repository, err := config.Open(ctx, ref.Context(), registry.Pull)
+	if err != nil {
+		return baseImage{}, ofRegistry(err)
+	}
+	descriptor, err := repository.Get(ctx, ref)
+	if registry.IsNotFound(err) {
+		return baseImage{}, failure.New(v1alpha1.ReasonBuildFailed, "the base image %s does not exist in its registry: correct its name", image).Because(err)
+	}
+	if err != nil {
+		return baseImage{}, ofRegistry(err)
+	}
+	variant, err := descriptor.Image()
+	if err != nil {
+		return baseImage{}, failure.New(v1alpha1.ReasonBuildFailed, "the base image %s has no variant for this node: %v", image, err)
+	}
+	digest, err := variant.Digest()
+	if err != nil {
+		return baseImage{}, ofRegistry(repository.Explain(err))
+	}
+	imageConfig, err := variant.ConfigFile()
+	if err != nil {
+		return baseImage{}, ofRegistry(repository.Explain(err))
+	}
+	if len(imageConfig.Config.OnBuild) > 0 {
+		// They would run as root, next to the model and the credentials.
+		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image %s has ONBUILD instructions, which are never run: choose one without", image)
+	}
+	return baseImage{
+		Name: image, Host: ref.Context().RegistryStr(),
+		Reference: ref.Context().Digest(digest.String()).Name(), Digest: digest.String(),
+		User: imageConfig.Config.User,
+	}, nil
+}

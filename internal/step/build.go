@@ -1,0 +1,190 @@
+package step
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/kaniko"
+)
+
+// build is the second step: it stands in front of Kaniko, tells it what to do,
+// and tells people in one sentence what went wrong, for which Kaniko's exit
+// code and usage text are no help.
+type build struct {
+	*places
+	registryFlags
+	baseImage                            string
+	model, modelVersion, modelVersionUID string
+	createdBy                            string
+	executor, kanikoFolder, imageRoot    string
+}
+
+func defineBuild(flags *flag.FlagSet, at *places) action {
+	b := &build{places: at}
+	b.registryFlags.define(flags)
+	flags.StringVar(&b.baseImage, "base-image", "", "the image to put the model on, or scratch")
+	flags.StringVar(&b.model, "model", "", "the name of the Model")
+	flags.StringVar(&b.modelVersion, "model-version", "", "the name of the ModelVersion")
+	flags.StringVar(&b.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion")
+	flags.StringVar(&b.createdBy, "created-by", "", "who made the model, URL query-escaped")
+	flags.StringVar(&b.executor, "executor", "/kaniko/executor", "Kaniko's `program`")
+	flags.StringVar(&b.kanikoFolder, "kaniko-folder", "/kaniko", "the `folder` in which Kaniko keeps its files")
+	flags.StringVar(&b.imageRoot, "image-root", defaultImageRoot, "the `folder` that becomes the image")
+	return b.run
+}
+
+func (b *build) run(ctx context.Context, out io.Writer) error {
+	soFar, err := report.Read(b.shared)
+	if err != nil {
+		return err
+	}
+	if soFar.Source != nil && soFar.Source.AlreadyPushed {
+		say(out, "the registry holds this version with these files already: nothing to build")
+		return nil
+	}
+	work, err := readJob(b.shared)
+	if err != nil {
+		return err
+	}
+	if work.Base.Name != b.baseImage {
+		return fmt.Errorf("the steps were given different base images: %q and %q", work.Base.Name, b.baseImage)
+	}
+	config, err := b.config()
+	if err != nil {
+		return err
+	}
+	tag, err := config.Tag(b.image)
+	if err != nil {
+		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be pushed: %v", err)
+	}
+	if err := b.writeContext(work); err != nil {
+		return err
+	}
+	if err := b.runKaniko(ctx, out, config, work, tag); err != nil {
+		return b.innermost(err)
+	}
+	return b.readBack(ctx, out, work.Plan)
+}
+
+// contextFolder is where Kaniko finds the Dockerfile. Nothing else is in it.
+func (b *build) contextFolder() string { return filepath.Join(b.shared, contextName) }
+
+func (b *build) writeContext(work job) error {
+	arguments := []string{"--shared=" + b.shared}
+	if b.imageRoot != defaultImageRoot {
+		arguments = append(arguments, "--image-root="+b.imageRoot)
+	}
+	text, err := kaniko.Dockerfile{
+		Base: work.Base.Reference, User: work.Base.User,
+		Program: filepath.Join(b.shared, programFile), Arguments: arguments,
+		Layers: len(work.Plan.Layers),
+	}.Text()
+	if err != nil {
+		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be built: %v", err)
+	}
+	if err := os.MkdirAll(b.contextFolder(), 0o755); err != nil {
+		return fmt.Errorf("make the build context: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(b.contextFolder(), kaniko.DockerfileName), []byte(text), 0o644); err != nil {
+		return fmt.Errorf("write the Dockerfile: %w", err)
+	}
+	return nil
+}
+
+func (b *build) runKaniko(ctx context.Context, out io.Writer, config registry.Config, work job, tag name.Tag) error {
+	credentials, err := b.credentialsFolder()
+	if err != nil {
+		return err
+	}
+	invocation := kaniko.Invocation{
+		Context: b.contextFolder(), Destination: tag.Name(),
+		Labels: kaniko.Lineage{
+			Model: b.model, ModelVersion: b.modelVersion, ModelVersionUID: b.modelVersionUID,
+			Tag: tag.TagStr(), CreatedBy: unescape(b.createdBy),
+			Base: baseName(work.Base), BaseDigest: work.Base.Digest,
+		}.Labels(),
+	}
+	for _, host := range hosts(tag, work.Base) {
+		if config.Plain(host) {
+			invocation.PlainHTTP = append(invocation.PlainHTTP, host)
+			continue
+		}
+		invocation.Encrypted = append(invocation.Encrypted, host)
+	}
+	if _, err := os.Stat(b.registryCAFile); err == nil {
+		invocation.CAFile = b.registryCAFile
+	}
+	say(out, "building %s with Kaniko", tag)
+	output := kaniko.NewOutput(out, config.Credentials.Secrets())
+	return kaniko.Run(ctx, b.executor, invocation.Arguments(), kaniko.Environment(credentials), output)
+}
+
+// credentialsFolder returns the folder in which Kaniko looks for credentials:
+// the push secret's, where it is mounted, or an empty one.
+func (b *build) credentialsFolder() (string, error) {
+	if _, err := os.Stat(b.credentialsFile()); err == nil {
+		return b.pushSecretFolder, nil
+	}
+	empty := filepath.Join(b.shared, noSecret)
+	if err := os.MkdirAll(empty, 0o755); err != nil {
+		return "", fmt.Errorf("make a folder without credentials: %w", err)
+	}
+	return empty, nil
+}
+
+// hosts returns the registries that a build talks to.
+func hosts(tag name.Tag, base baseImage) []string {
+	if base.Host == "" || base.Host == tag.RegistryStr() {
+		return []string{tag.RegistryStr()}
+	}
+	return []string{tag.RegistryStr(), base.Host}
+}
+
+// baseName is what a label says of the base image: nothing if it is none.
+func baseName(base baseImage) string {
+	if base.Name == kaniko.Scratch {
+		return ""
+	}
+	return base.Name
+}
+
+// unescape decodes free text that travelled URL query-escaped. What a person
+// wrote by hand, and is no such code, is taken as it is.
+func unescape(text string) string {
+	if decoded, err := url.QueryUnescape(text); err == nil {
+		return decoded
+	}
+	return text
+}
+
+// innermost returns what the program that Kaniko ran inside the image has
+// reported, since Kaniko only knows that it failed, or else Kaniko's error.
+func (b *build) innermost(err error) error {
+	r, readErr := report.Read(b.shared)
+	if readErr != nil || r.Failure == nil {
+		return err
+	}
+	return (&failure.Error{Reason: r.Failure.Reason, Sentence: r.Failure.Message}).Because(err)
+}
+
+// readBack checks Kaniko's layers against the plan and reports them.
+func (b *build) readBack(ctx context.Context, out io.Writer, plan layer.Plan) error {
+	layers, err := kaniko.ReadLayers(ctx, kaniko.LayerFolders(b.kanikoFolder), plan)
+	if err != nil {
+		return err
+	}
+	say(out, "Kaniko's %d layers hold all %d files", len(layers), plan.Files)
+	return addToReport(b.shared, func(r *report.Report) { r.Build = &report.Build{Layers: layers} })
+}

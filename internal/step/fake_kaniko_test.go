@@ -1,0 +1,312 @@
+package step
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// What the test program is when it is started with these variables: the
+// executor, with a fault, or the program under test.
+const (
+	pretend      = "PRETEND_TO_BE"
+	kanikoFolder = "KANIKO_DIR"
+	fault        = "KANIKO_FAULT"
+)
+
+// Faults that the executor may have.
+const (
+	faultLosesAFile     = "loses a file"
+	faultPushesNothing  = "pushes nothing"
+	faultPushesHalf     = "pushes half"
+	faultForgetsTheEnv  = "forgets the environment"
+	faultIsTurnedAway   = "is turned away"
+	faultForgetsALabels = "forgets the labels"
+)
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(pretend) {
+	case "kaniko":
+		os.Exit(fakeKaniko(os.Args[1:]))
+	case "modelkiln-step":
+		os.Exit(Main(rootContext(), os.Args[1:], os.Stdout, os.Stderr))
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// fakeKaniko does what Kaniko does with the Dockerfiles that this package
+// writes, except that the image's root is not its own: it runs the commands,
+// archives what is new after each, and pushes the layers.
+func fakeKaniko(args []string) int {
+	if os.Getenv(fault) == faultIsTurnedAway {
+		fmt.Println("error pushing image: PUT https://h/v2/: unexpected status code 403 Forbidden")
+		return 1
+	}
+	if err := (&executor{args: args}).run(); err != nil {
+		fmt.Fprintln(os.Stderr, "error building image:", err)
+		return 1
+	}
+	return 0
+}
+
+type executor struct {
+	args      []string
+	image     v1.Image
+	imageRoot string
+	env       []string
+	layers    []string
+	user      string
+}
+
+func (e *executor) flags(name string) []string {
+	var values []string
+	for _, arg := range e.args {
+		if value, found := strings.CutPrefix(arg, "--"+name+"="); found {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+func (e *executor) run() error {
+	text, err := os.ReadFile(e.flags("dockerfile")[0])
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		instruction, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch instruction {
+		case "FROM":
+			err = e.from(rest)
+		case "RUN":
+			err = e.runCommand(rest)
+		case "ENV":
+			e.env = append(e.env, rest)
+		case "USER":
+			e.user = rest
+		default:
+			err = fmt.Errorf("unknown instruction %q", line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return e.push()
+}
+
+func (e *executor) from(base string) error {
+	e.image = empty.Image
+	if base == "scratch" {
+		return nil
+	}
+	ref, err := name.NewDigest(base, name.Insecure)
+	if err != nil {
+		return err
+	}
+	e.image, err = remote.Image(ref)
+	if err != nil {
+		return err
+	}
+	config, err := e.image.ConfigFile()
+	if err != nil {
+		return err
+	}
+	e.user = config.Config.User
+	return nil
+}
+
+// unpack unpacks the folders and files of the base image.
+func (e *executor) unpack() error {
+	content := mutate.Extract(e.image)
+	defer func() { _ = content.Close() }()
+	entries := tar.NewReader(content)
+	for {
+		header, err := entries.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		at := filepath.Join(e.imageRoot, header.Name)
+		if header.Typeflag == tar.TypeDir {
+			err = os.MkdirAll(at, 0o755)
+		} else {
+			var content []byte
+			if content, err = io.ReadAll(entries); err == nil {
+				err = errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, content, 0o644))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (e *executor) runCommand(rest string) error {
+	var words []string
+	if err := json.Unmarshal([]byte(rest), &words); err != nil {
+		return err
+	}
+	if e.imageRoot == "" {
+		for _, word := range words {
+			if root, found := strings.CutPrefix(word, "--image-root="); found {
+				e.imageRoot = root
+			}
+		}
+		if err := e.unpack(); err != nil {
+			return err
+		}
+	}
+	if e.user != "" && e.user != "0:0" {
+		return fmt.Errorf("would run as %s", e.user)
+	}
+	before, err := e.names()
+	if err != nil {
+		return err
+	}
+	command := exec.Command(words[0], words[1:]...)
+	command.Env = append(os.Environ(), pretend+"=modelkiln-step")
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("failed to execute command: waiting for process to exit: %w", err)
+	}
+	return e.snapshot(before)
+}
+
+func (e *executor) names() (map[string]bool, error) {
+	names := map[string]bool{}
+	err := filepath.WalkDir(e.imageRoot, func(at string, _ fs.DirEntry, err error) error {
+		names[at] = true
+		return err
+	})
+	return names, err
+}
+
+// snapshot archives what is new, with the folders it is in.
+func (e *executor) snapshot(before map[string]bool) error {
+	folder := filepath.Join(os.Getenv(kanikoFolder), "layers")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(folder, "")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	after, err := e.names()
+	if err != nil {
+		return err
+	}
+	add := map[string]bool{}
+	for at := range after {
+		if before[at] || (os.Getenv(fault) == faultLosesAFile && strings.HasSuffix(at, ".bin")) {
+			continue
+		}
+		for ; at != e.imageRoot; at = filepath.Dir(at) {
+			add[at] = true
+		}
+	}
+	archive := tar.NewWriter(file)
+	names := []string{}
+	for at := range add {
+		names = append(names, at)
+	}
+	slices.Sort(names)
+	for _, at := range names {
+		if err := e.archive(archive, at); err != nil {
+			return err
+		}
+	}
+	e.layers = append(e.layers, file.Name())
+	return archive.Close()
+}
+
+func (e *executor) archive(archive *tar.Writer, at string) error {
+	info, err := os.Lstat(at)
+	if err != nil {
+		return err
+	}
+	target, _ := os.Readlink(at)
+	header, err := tar.FileInfoHeader(info, target)
+	if err != nil {
+		return err
+	}
+	header.Format = tar.FormatPAX
+	header.Name = strings.TrimPrefix(at, e.imageRoot+"/")
+	if info.IsDir() {
+		header.Name += "/"
+	}
+	if err := archive.WriteHeader(header); err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	file, err := os.Open(at)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	_, err = io.Copy(archive, file)
+	return err
+}
+
+func (e *executor) push() error {
+	if os.Getenv(fault) == faultPushesNothing {
+		return nil
+	}
+	if os.Getenv(fault) == faultPushesHalf {
+		e.layers = e.layers[1:]
+	}
+	var layers []v1.Layer
+	for _, file := range e.layers {
+		layer, err := tarball.LayerFromFile(file)
+		if err != nil {
+			return err
+		}
+		layers = append(layers, layer)
+	}
+	image, err := mutate.AppendLayers(e.image, layers...)
+	if err != nil {
+		return err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return err
+	}
+	config = config.DeepCopy()
+	config.Config.User = e.user
+	if os.Getenv(fault) != faultForgetsTheEnv {
+		config.Config.Env = append(config.Config.Env, e.env...)
+	}
+	config.Config.Labels = map[string]string{}
+	for _, label := range e.flags("label") {
+		key, value, _ := strings.Cut(label, "=")
+		if os.Getenv(fault) != faultForgetsALabels {
+			config.Config.Labels[key] = value
+		}
+	}
+	if image, err = mutate.ConfigFile(image, config); err != nil {
+		return err
+	}
+	tag, err := name.NewTag(e.flags("destination")[0], name.Insecure)
+	if err != nil {
+		return err
+	}
+	return remote.Write(tag, image)
+}

@@ -1,0 +1,285 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/source"
+)
+
+// defaultImageRoot is where Kaniko makes the image's file system: its own.
+const defaultImageRoot = "/"
+
+// noLayer is the value of --layer when it is not given.
+const noLayer = -1
+
+// pack is what Kaniko runs, once for each layer and once for the manifest.
+type pack struct {
+	*places
+	layer     int
+	manifest  bool
+	imageRoot string
+}
+
+func definePack(flags *flag.FlagSet, at *places) action {
+	p := &pack{places: at}
+	flags.IntVar(&p.layer, "layer", noLayer, "the `number` of the layer to copy, from 0")
+	flags.BoolVar(&p.manifest, "manifest", false, "write the list of the model's files")
+	flags.StringVar(&p.imageRoot, "image-root", defaultImageRoot, "the `folder` that becomes the image")
+	return p.run
+}
+
+func (p *pack) run(ctx context.Context, out io.Writer) error {
+	work, err := readJob(p.shared)
+	if err != nil {
+		return err
+	}
+	image, err := os.OpenRoot(p.imageRoot)
+	if err != nil {
+		return fmt.Errorf("open the image: %w", err)
+	}
+	defer func() { _ = image.Close() }()
+	if p.manifest {
+		err = p.writeManifest(image, work.Plan)
+	} else {
+		err = p.copyLayer(ctx, image, work, out)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return failure.New(v1alpha1.ReasonBuildFailed, "the build ran out of disk space, of which it needs twice the model's size: give it more ephemeral storage").Because(err)
+	}
+	return err
+}
+
+// digestsFile is where the digests of a layer's files are kept.
+func (p *pack) digestsFile(number int) string {
+	return filepath.Join(p.shared, fmt.Sprintf("packed-%d.json", number))
+}
+
+func (p *pack) copyLayer(ctx context.Context, image *os.Root, work job, out io.Writer) error {
+	if p.layer < 0 || p.layer >= len(work.Plan.Layers) {
+		return fmt.Errorf("there is no layer %d, only %d layers", p.layer, len(work.Plan.Layers))
+	}
+	from, err := work.Storage.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	to, err := p.openModelFolder(image)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = to.Close() }()
+
+	c := copier{from: from, to: to, digests: map[string]string{}}
+	var bytes int64
+	for _, e := range work.Plan.Layers[p.layer] {
+		if err := c.entry(ctx, e); err != nil {
+			return err
+		}
+		bytes += e.Size
+	}
+	// Putting something into a folder changes its time, which would make
+	// another folder of it.
+	if err := c.folderTimes(work.Plan); err != nil {
+		return err
+	}
+	say(out, "layer %d: copied %d files, %s", p.layer, len(c.digests), size(bytes))
+	return writeJSON(p.digestsFile(p.layer), c.digests)
+}
+
+// openModelFolder opens the folder in the image that holds the model. The
+// first layer makes it. Whatever the base image has there, if anything, would
+// be taken for a part of the model.
+func (p *pack) openModelFolder(image *os.Root) (*os.Root, error) {
+	folder := strings.TrimPrefix(v1alpha1.ModelPath, "/")
+	if p.layer == 0 {
+		err := image.Mkdir(folder, layer.ModeExecutable.Perm())
+		if errors.Is(err, fs.ErrExist) {
+			err = mayBeTaken(image, folder)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	to, err := image.OpenRoot(folder)
+	if err != nil {
+		return nil, fmt.Errorf("open the model's folder in the image: %w", err)
+	}
+	return to, nil
+}
+
+// mayBeTaken says whether what a base image has at the model's place is an
+// empty folder.
+func mayBeTaken(image *os.Root, folder string) error {
+	used := failure.New(v1alpha1.ReasonInvalidSpec, "the base image has something at %s already: choose a base image without", v1alpha1.ModelPath)
+	info, err := image.Lstat(folder)
+	if err != nil {
+		return fmt.Errorf("look at the base image: %w", err)
+	}
+	if !info.IsDir() {
+		return used
+	}
+	dir, err := image.Open(folder)
+	if err != nil {
+		return fmt.Errorf("look at the base image: %w", err)
+	}
+	defer func() { _ = dir.Close() }()
+	if _, err := dir.ReadDir(1); !errors.Is(err, io.EOF) {
+		return used
+	}
+	return nil
+}
+
+// writeManifest writes the list of the model's files into the image.
+func (p *pack) writeManifest(image *os.Root, plan layer.Plan) error {
+	digests := map[string]string{}
+	for number := range plan.Layers {
+		if err := readJSON(p.digestsFile(number), &digests); err != nil {
+			return err
+		}
+	}
+	newest := int64(0)
+	for _, e := range plan.Entries() {
+		if _, known := digests[e.Path]; e.Type == layer.File && !known {
+			return fmt.Errorf("%q was not copied", e.Path)
+		}
+		newest = max(newest, e.ModTime)
+	}
+	// A base image that was made of a model has a list of its own.
+	if err := image.RemoveAll(layer.ManifestFolder); err != nil {
+		return fmt.Errorf("remove the base image's list of files: %w", err)
+	}
+	if err := image.Mkdir(layer.ManifestFolder, layer.ModeExecutable.Perm()); err != nil {
+		return fmt.Errorf("make a folder for the list of files: %w", err)
+	}
+	file, err := image.OpenFile(layer.ManifestFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, layer.ModeReadable.Perm())
+	if err != nil {
+		return fmt.Errorf("write the list of files: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	if err := encodeJSON(file, layer.ManifestOf(plan, digests)); err != nil {
+		return fmt.Errorf("write the list of files: %w", err)
+	}
+	if err := normalise(image, layer.Entry{Path: layer.ManifestFile, Mode: layer.ModeReadable, ModTime: newest}); err != nil {
+		return err
+	}
+	return normalise(image, layer.Entry{Path: layer.ManifestFolder, Mode: layer.ModeExecutable, ModTime: newest})
+}
+
+// copier copies a plan's entries from a model's source to its image.
+type copier struct {
+	from, to *os.Root
+	// digests holds the SHA-256 of the files that were copied, by path.
+	digests map[string]string
+}
+
+func (c *copier) entry(ctx context.Context, e layer.Entry) error {
+	switch e.Type {
+	case layer.Folder:
+		return c.folder(e)
+	case layer.Symlink:
+		return c.symlink(e)
+	default:
+		return c.file(ctx, e)
+	}
+}
+
+func (c *copier) folder(e layer.Entry) error {
+	if e.Path != layer.TopFolder {
+		if err := c.to.Mkdir(e.Path, e.Mode.Perm()); err != nil {
+			return fmt.Errorf("make a folder in the image: %w", err)
+		}
+	}
+	return normalise(c.to, e)
+}
+
+func (c *copier) file(ctx context.Context, e layer.Entry) error {
+	file, err := c.to.OpenFile(e.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, e.Mode.Perm())
+	if err != nil {
+		return fmt.Errorf("make a file in the image: %w", err)
+	}
+	digest, err := source.Read(ctx, c.from, e, file)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	c.digests[e.Path] = digest
+	return normalise(c.to, e)
+}
+
+func (c *copier) symlink(e layer.Entry) error {
+	if err := source.CheckLink(c.from, e); err != nil {
+		return err
+	}
+	if err := c.to.Symlink(e.Link, e.Path); err != nil {
+		return fmt.Errorf("make a link in the image: %w", err)
+	}
+	folder, err := c.to.Open(path.Dir(e.Path))
+	if err != nil {
+		return fmt.Errorf("set a link's time in the image: %w", err)
+	}
+	defer func() { _ = folder.Close() }()
+	at := unix.NsecToTimespec(e.ModTime)
+	err = unix.UtimesNanoAt(int(folder.Fd()), path.Base(e.Path), []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return fmt.Errorf("set a link's time in the image: %w", err)
+	}
+	return own(c.to, e.Path)
+}
+
+// folderTimes gives every folder of the model its own time, the inner ones
+// first.
+func (c *copier) folderTimes(plan layer.Plan) error {
+	for _, e := range slices.Backward(plan.Layers[0]) {
+		if e.Type != layer.Folder {
+			continue
+		}
+		if err := normalise(c.to, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// normalise gives something in the image its owner, mode and time, whatever
+// the process's umask or a set-group-ID folder made of them.
+func normalise(image *os.Root, e layer.Entry) error {
+	if err := own(image, e.Path); err != nil {
+		return err
+	}
+	if err := image.Chmod(e.Path, e.Mode.Perm()); err != nil {
+		return fmt.Errorf("set a mode in the image: %w", err)
+	}
+	at := time.Unix(0, e.ModTime)
+	if err := image.Chtimes(e.Path, at, at); err != nil {
+		return fmt.Errorf("set a time in the image: %w", err)
+	}
+	return nil
+}
+
+// own gives something in the image to 0:0. In a pod this runs as root; without
+// root, as in a test, things stay with whoever made them.
+func own(image *os.Root, at string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	if err := image.Lchown(at, 0, 0); err != nil {
+		return fmt.Errorf("set an owner in the image: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package step
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/source"
+)
+
+// maxManifest is the largest number of bytes that are read of a manifest of
+// files that comes from a registry.
+const maxManifest = 256 << 20
+
+// tagCheck finds out what is at the tag that the image is to have.
+type tagCheck struct {
+	config registry.Config
+	tag    name.Tag
+	// versionUID is the UID of the ModelVersion, or empty when no image is
+	// known to be its own.
+	versionUID string
+	plan       layer.Plan
+	root       *os.Root
+	out        io.Writer
+}
+
+// run returns whether the registry holds this version with this content
+// already. Otherwise the tag is free, and the registry lets the build push. An
+// error is a *failure.Error with the reason TagTaken, SourceChanged or one of
+// the registry's.
+func (c tagCheck) run(ctx context.Context) (alreadyPushed bool, err error) {
+	// One login with the right to push answers all questions: some registries
+	// do not tell others whether a repository exists.
+	repository, err := c.config.Open(ctx, c.tag.Repository, registry.Push)
+	if err != nil {
+		return false, ofRegistry(err)
+	}
+	descriptor, err := repository.Get(ctx, c.tag)
+	if registry.IsNotFound(err) {
+		say(c.out, "the tag %s is free", c.tag.TagStr())
+		return false, c.checkPush(repository)
+	}
+	if err != nil {
+		return false, ofRegistry(err)
+	}
+	image, ours, err := c.isOurs(descriptor)
+	if err != nil {
+		return false, ofRegistry(repository.Explain(err))
+	}
+	if !ours {
+		return false, failure.New(v1alpha1.ReasonTagTaken, "the tag %s already holds something else than this version, and nothing is overwritten: choose another imageTag", c.tag)
+	}
+	say(c.out, "the tag %s holds this version; comparing its files", c.tag.TagStr())
+	held, found, err := readManifest(image)
+	if err != nil {
+		return false, ofRegistry(repository.Explain(err))
+	}
+	if !found {
+		return false, failure.New(v1alpha1.ReasonTagTaken, "the tag %s holds this version without a list of its files, so that it cannot be compared: delete the tag, or choose another imageTag", c.tag)
+	}
+	return true, c.compare(ctx, held)
+}
+
+func (c tagCheck) checkPush(repository *registry.Repository) error {
+	err := repository.CheckPush(c.tag)
+	if registry.IsNotFound(err) {
+		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry %s has no repository %s that the build may push to: create it, or correct imageRepo", c.tag.RegistryStr(), c.tag.RepositoryStr()).Because(err)
+	}
+	if err != nil {
+		return ofRegistry(err)
+	}
+	say(c.out, "the registry %s lets the build push to %s", c.tag.RegistryStr(), c.tag.RepositoryStr())
+	return nil
+}
+
+// isOurs says whether the tag holds an image of this version.
+func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bool, err error) {
+	if c.versionUID == "" || !descriptor.MediaType.IsImage() {
+		return nil, false, nil
+	}
+	image, err = descriptor.Image()
+	if err != nil {
+		return nil, false, err
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return nil, false, err
+	}
+	if !manifest.Config.MediaType.IsConfig() {
+		// Something else than an image, stored in the form of one.
+		return nil, false, nil
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, false, err
+	}
+	return image, config.Config.Labels[v1alpha1.LabelModelVersionUID] == c.versionUID, nil
+}
+
+// readManifest reads the list of files from an image's last layer.
+func readManifest(image v1.Image) (manifest layer.Manifest, found bool, err error) {
+	layers, err := image.Layers()
+	if err != nil || len(layers) == 0 {
+		return manifest, false, err
+	}
+	content, err := layers[len(layers)-1].Uncompressed()
+	if err != nil {
+		return manifest, false, err
+	}
+	defer func() { _ = content.Close() }()
+	entries := tar.NewReader(content)
+	for {
+		header, err := entries.Next()
+		if errors.Is(err, io.EOF) {
+			return manifest, false, nil
+		}
+		if err != nil {
+			return manifest, false, fmt.Errorf("read the last layer: %w", err)
+		}
+		if path.Clean(header.Name) != layer.ManifestFile {
+			continue
+		}
+		err = json.NewDecoder(io.LimitReader(entries, maxManifest)).Decode(&manifest)
+		if err != nil {
+			return manifest, false, fmt.Errorf("read the list of files: %w", err)
+		}
+		return manifest, true, nil
+	}
+}
+
+// compare returns a failure when the source is not what the image holds. It
+// reads the files only when their names, sizes and modes are the same.
+func (c tagCheck) compare(ctx context.Context, held layer.Manifest) error {
+	difference := layer.Difference(held, layer.ManifestOf(c.plan, nil))
+	if difference == "" {
+		digests := map[string]string{}
+		for _, e := range c.plan.Entries() {
+			if e.Type != layer.File {
+				continue
+			}
+			digest, err := source.Read(ctx, c.root, e, io.Discard)
+			if err != nil {
+				return err
+			}
+			digests[e.Path] = digest
+		}
+		difference = layer.Difference(held, layer.ManifestOf(c.plan, digests))
+	}
+	if difference != "" {
+		return failure.New(v1alpha1.ReasonSourceChanged, "the registry holds this version already, and its files have changed since, as %s: make a new ModelVersion", difference)
+	}
+	say(c.out, "the files are the same")
+	return nil
+}
