@@ -70,7 +70,7 @@ func (c *Cluster) importImages(ctx context.Context) error {
 	go func() { writer.CloseWithError(tarball.MultiWrite(images, writer)) }()
 	// Without --local the stream is cut into small messages, and takes twice the time.
 	_, err = c.ctr(ctx, reader, "images", "import", "--local", "-")
-	reader.Close()
+	_ = reader.Close() // ends the writer, should ctr have ended first
 	return err
 }
 

@@ -22,17 +22,17 @@ func acquireLock(path, checkout string) (*lock, error) {
 		}
 		if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 			holder, _ := os.ReadFile(path)
-			file.Close()
+			_ = file.Close()
 			return nil, fmt.Errorf("another run brings the cluster up or down (%s); wait until it has ended", strings.TrimSpace(string(holder)))
 		}
 		if !isAt(file, path) {
 			// A run that ended removed the file after it was opened here; whoever comes next would not see this lock.
-			file.Close()
+			_ = file.Close()
 			continue
 		}
 		// Whoever is turned away reads here whom to wait for.
 		if err := file.Truncate(0); err == nil {
-			fmt.Fprintf(file, "process %d, of %s\n", os.Getpid(), checkout)
+			_, _ = fmt.Fprintf(file, "process %d, of %s\n", os.Getpid(), checkout)
 		}
 		return &lock{file: file}, nil
 	}
@@ -49,7 +49,7 @@ func isAt(file *os.File, path string) bool {
 }
 
 // release lets others have the lock.
-func (l *lock) release() { l.file.Close() }
+func (l *lock) release() { _ = l.file.Close() }
 
 // remove lets others have the lock and leaves no file behind.
 func (l *lock) remove() {

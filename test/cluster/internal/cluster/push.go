@@ -30,7 +30,7 @@ func (c *Cluster) PushImage(ctx context.Context, to string, plainHTTP bool) (str
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(programs)
+	defer func() { _ = os.RemoveAll(programs) }()
 	c.report.Say("compiling Modelkiln")
 	spec, err := c.modelkilnImage(ctx, programs)
 	if err != nil {

@@ -123,7 +123,7 @@ func writeFile(out *tar.Writer, header *tar.Header, path string) error {
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	info, err := source.Stat()
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func newPlainLayer(open func() (io.ReadCloser, error)) (*plainLayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer content.Close()
+	defer func() { _ = content.Close() }()
 	digest, size, err := v1.SHA256(content)
 	return &plainLayer{open: open, digest: digest, size: size}, err
 }

@@ -148,7 +148,6 @@ func (s Settings) Digest() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest := sha256.New()
-	fmt.Fprintln(digest, s.BasePrograms(), s.ClientPrograms(), files)
-	return fmt.Sprintf("%x", digest.Sum(nil)[:8]), nil
+	digest := sha256.Sum256([]byte(fmt.Sprintln(s.BasePrograms(), s.ClientPrograms(), files)))
+	return fmt.Sprintf("%x", digest[:8]), nil
 }

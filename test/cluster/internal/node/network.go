@@ -100,14 +100,19 @@ func connect(n Network, holder int) error {
 	return nil
 }
 
+// connected tells whether the machine has its end of the pair.
+func connected() bool {
+	return exec.Command("ip", "link", "show", Interface).Run() == nil
+}
+
 // disconnect removes the pair, should it still be there.
 func disconnect() error {
-	if exec.Command("ip", "link", "show", Interface).Run() != nil {
+	if !connected() {
 		return nil
 	}
 	err := run("ip", "link", "delete", Interface)
-	if err != nil && exec.Command("ip", "link", "show", Interface).Run() != nil {
-		return nil // the kernel was quicker: the pair goes with the node's namespace
+	if !connected() {
+		return nil // if not by us, then by the kernel: the pair goes with the node's namespace
 	}
 	return err
 }

@@ -100,7 +100,7 @@ func (n *Node) spawn(name string, argv []string, path string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = "/"
@@ -148,7 +148,10 @@ func (n *Node) firstEnded() error {
 	for name, ended := range n.ended {
 		select {
 		case err := <-ended:
-			return fmt.Errorf("%s ended (%v); its log %s ends with:\n%s", name, err, n.logs(name), lastLines(n.logs(name), 5))
+			if err == nil {
+				err = errors.New("without a failure")
+			}
+			return fmt.Errorf("%s ended (%w); its log %s ends with:\n%s", name, err, n.logs(name), lastLines(n.logs(name), 5))
 		default:
 		}
 	}
@@ -226,7 +229,7 @@ func Remains() (bool, error) {
 	if _, err := os.Stat(Home); err == nil {
 		return true, nil
 	}
-	return exec.Command("ip", "link", "show", Interface).Run() == nil, nil
+	return connected(), nil
 }
 
 func lastLines(path string, count int) string {

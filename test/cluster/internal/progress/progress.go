@@ -20,7 +20,7 @@ func New(out io.Writer) *Reporter {
 
 // Say writes one line.
 func (r *Reporter) Say(format string, args ...any) {
-	fmt.Fprintf(r.out, "[%4.0fs] %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(r.out, "[%4.0fs] %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // During runs work and says every half minute that it still goes on, so that a long compile does not look like a hang.

@@ -20,11 +20,12 @@ func AssetTools() []string { return assetTools }
 
 // Assets makes a folder as envtest's KUBEBUILDER_ASSETS wants it, of links into the compiled tools.
 func Assets(from checkout.Checkout, tools map[string]Tool) (string, error) {
-	digest := sha256.New()
+	var dirs string
 	for _, name := range assetTools {
-		digest.Write([]byte(tools[name].Dir))
+		dirs += tools[name].Dir
 	}
-	return linkFolder(filepath.Join(from.Cache, "assets", fmt.Sprintf("%x", digest.Sum(nil)[:5])), func(dir string) error {
+	digest := sha256.Sum256([]byte(dirs))
+	return linkFolder(filepath.Join(from.Cache, "assets", fmt.Sprintf("%x", digest[:5])), func(dir string) error {
 		for program, tool := range assetPrograms {
 			if err := os.Symlink(tools[tool].Program(program), filepath.Join(dir, program)); err != nil {
 				return err
@@ -46,7 +47,7 @@ func linkFolder(path string, fill func(dir string) error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	if err := os.Chmod(work, 0o755); err != nil {
 		return "", err
 	}

@@ -51,13 +51,13 @@ func ensure(ctx context.Context, from checkout.Checkout, report *progress.Report
 	// Under the lock, a leftover can only be that of a compile that was killed.
 	leftovers, _ := filepath.Glob(filepath.Join(parent, "."+t.name+"-build-*"))
 	for _, leftover := range leftovers {
-		os.RemoveAll(leftover)
+		_ = os.RemoveAll(leftover)
 	}
 	work, err := os.MkdirTemp(parent, "."+t.name+"-build-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 
 	if err := os.MkdirAll(from.Output("log"), 0o755); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (b builder) logged(step func(log io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	if err := step(log); err != nil {
 		if b.ctx.Err() != nil {
 			return b.ctx.Err()
@@ -139,10 +139,10 @@ func lock(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
-		file.Close()
+		_ = file.Close()
 		return nil, err
 	}
-	return func() { file.Close() }, nil
+	return func() { _ = file.Close() }, nil
 }
 
 // tail is the last lines of a file.

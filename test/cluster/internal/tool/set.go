@@ -135,14 +135,15 @@ func Find(from checkout.Checkout, name string) (Tool, error) {
 
 func newTool(from checkout.Checkout, def definition) (Tool, error) {
 	source := from.Source("tools", def.name)
-	version, digest, err := readPin(source, def.module)
+	version, content, err := readPin(source, def.module)
 	if err != nil {
 		return Tool{}, err
 	}
 	if def.versionFlags != nil {
-		digest.Write([]byte(strings.Join(def.versionFlags(version), " ")))
+		content = append(content, strings.Join(def.versionFlags(version), " ")...)
 	}
-	key := fmt.Sprintf("%s-%s-%x", def.name, version, digest.Sum(nil)[:5])
+	digest := sha256.Sum256(content)
+	key := fmt.Sprintf("%s-%s-%x", def.name, version, digest[:5])
 	return Tool{
 		definition: def,
 		Version:    version,
@@ -151,34 +152,27 @@ func newTool(from checkout.Checkout, def definition) (Tool, error) {
 	}, nil
 }
 
-// pinDigest is the hash of everything that decides what a tool's module compiles to.
-type pinDigest interface {
-	Write([]byte) (int, error)
-	Sum([]byte) []byte
-}
-
-// readPin gives the version of module in the go.mod of dir, and a digest over all of the folder's files.
-func readPin(dir, module string) (version string, digest pinDigest, err error) {
-	digest = sha256.New()
+// readPin gives the version of module in the go.mod of dir, and everything that decides what it compiles to: the names
+// and contents of the folder's files.
+func readPin(dir, module string) (version string, content []byte, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot read the pinned version of a tool: %w", err)
 	}
 	for _, entry := range entries {
-		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		file, err := os.ReadFile(filepath.Join(dir, entry.Name()))
 		if err != nil {
 			return "", nil, fmt.Errorf("cannot read the pinned version of a tool: %w", err)
 		}
-		digest.Write([]byte(entry.Name()))
-		digest.Write(content)
+		content = append(append(content, entry.Name()...), file...)
 		if entry.Name() == "go.mod" {
-			version = requiredVersion(string(content), module)
+			version = requiredVersion(string(file), module)
 		}
 	}
 	if version == "" {
 		return "", nil, fmt.Errorf("%s does not require %s; restore it from git", filepath.Join(dir, "go.mod"), module)
 	}
-	return version, digest, nil
+	return version, content, nil
 }
 
 // requiredVersion is the version at which a go.mod requires module, or nothing.
