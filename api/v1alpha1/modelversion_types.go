@@ -12,12 +12,12 @@ import (
 type ImageBuildPhase string
 
 const (
-	// ImageBuilding: a build is waited for or runs.
+	// ImageBuilding says that a build is waited for or runs.
 	ImageBuilding ImageBuildPhase = "ImageBuilding"
-	// ImageBuildFailed: the last attempt failed. A retried or resubmitted
+	// ImageBuildFailed says that the last attempt failed. A retried or resubmitted
 	// Workflow, or a new attempt, can still succeed.
 	ImageBuildFailed ImageBuildPhase = "ImageBuildFailed"
-	// ImageBuildSucceeded: the image is in the registry. This is final.
+	// ImageBuildSucceeded says that the image is in the registry. This is final.
 	ImageBuildSucceeded ImageBuildPhase = "ImageBuildSucceeded"
 )
 
@@ -271,8 +271,8 @@ type BuildResources struct {
 // Toleration lets the build run on nodes with a taint. Its fields mean what
 // those of a pod's toleration mean.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",message="a toleration without a key tolerates every taint: say so with operator: Exists, or name the taint's key"
-// +kubebuilder:validation:XValidation:rule="!has(self.value) || self.value == '' || !has(self.operator) || self.operator != 'Exists'",message="a toleration with operator: Exists has no value: leave the value out, or write operator: Equal"
+// +kubebuilder:validation:XValidation:rule="(has(self.key) && size(self.key) > 0) || (has(self.operator) && self.operator == 'Exists')",message="a toleration without a key tolerates every taint: say so with operator: Exists, or name the taint's key"
+// +kubebuilder:validation:XValidation:rule="!has(self.value) || size(self.value) == 0 || !has(self.operator) || self.operator != 'Exists'",message="a toleration with operator: Exists has no value: leave the value out, or write operator: Equal"
 type Toleration struct {
 	// key is the taint's key; empty, with the operator Exists, is every key.
 	// +optional
