@@ -100,7 +100,7 @@ func (e *executor) run() error {
 		case "ENV":
 			e.env = append(e.env, rest)
 		case "USER":
-			e.user = rest
+			e.user = strings.Trim(rest, `"`)
 		default:
 			err = fmt.Errorf("unknown instruction %q", line)
 		}
@@ -175,7 +175,7 @@ func (e *executor) runCommand(rest string) error {
 			return err
 		}
 	}
-	if e.user != "" && e.user != "0:0" {
+	if e.user != "" {
 		return fmt.Errorf("would run as %s", e.user)
 	}
 	before, err := e.names()

@@ -20,6 +20,11 @@ import (
 // Scratch is the base image that is none.
 const Scratch = "scratch"
 
+// noUser takes the base image's user back, so that commands run as the builder
+// does, as root. To name root instead would have Kaniko look it up in files
+// that not every base image has.
+const noUser = `USER ""`
+
 // Dockerfile says how the image is made. Nothing that a person wrote reaches
 // its text but the base image and that image's user, and both are checked.
 type Dockerfile struct {
@@ -40,8 +45,6 @@ var (
 	safeUser = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?\z`)
 	// safeWord is what may be part of a command.
 	safeWord = regexp.MustCompile(`\A[A-Za-z0-9_./=-]+\z`)
-	// rootUser matches the users for which nothing has to be changed.
-	rootUser = regexp.MustCompile(`\A((root|0)(:(root|0))?)?\z`)
 )
 
 // Text returns the Dockerfile's text, or an error that says which part of it
@@ -54,16 +57,15 @@ func (d Dockerfile) Text() (string, error) {
 	if err := d.check(); err != nil {
 		return "", err
 	}
-	asRoot := rootUser.MatchString(d.User)
 	lines := []string{"FROM " + d.Base}
-	if !asRoot {
-		lines = append(lines, "USER 0:0")
+	if d.User != "" {
+		lines = append(lines, noUser)
 	}
 	for i := range d.Layers {
 		lines = append(lines, d.run(fmt.Sprintf("--layer=%d", i)))
 	}
 	lines = append(lines, d.run("--manifest"))
-	if !asRoot {
+	if d.User != "" {
 		lines = append(lines, "USER "+d.User)
 	}
 	lines = append(lines, fmt.Sprintf("ENV %s=%s", v1alpha1.ModelPathEnv, v1alpha1.ModelPath))

@@ -21,8 +21,8 @@ func TestDockerfileText(t *testing.T) {
 		d    Dockerfile
 		want string
 	}{
-		"a base image that runs as root": {
-			d: dockerfile(func(d *Dockerfile) { d.User = "0:0" }),
+		"a base image without a user": {
+			d: dockerfile(func(*Dockerfile) {}),
 			want: "FROM " + pinned + `
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--layer=0"]
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--layer=1"]
@@ -41,7 +41,7 @@ ENV KUBEDL_MODEL_PATH=/kubedl-model
 		"a base image with a user, who is kept": {
 			d: dockerfile(func(d *Dockerfile) { d.User, d.Layers = "nonroot:65532", 1 }),
 			want: "FROM " + pinned + `
-USER 0:0
+USER ""
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--layer=0"]
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--manifest"]
 USER nonroot:65532
