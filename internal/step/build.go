@@ -33,7 +33,7 @@ type build struct {
 
 func defineBuild(flags *flag.FlagSet, at *places) action {
 	b := &build{places: at}
-	b.registryFlags.define(flags)
+	b.defineRegistry(flags)
 	flags.StringVar(&b.baseImage, "base-image", "", "the image to put the model on, or scratch")
 	flags.StringVar(&b.model, "model", "", "the name of the Model")
 	flags.StringVar(&b.modelVersion, "model-version", "", "the name of the ModelVersion")

@@ -2,6 +2,7 @@ package step
 
 import (
 	"archive/tar"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,8 @@ func TestMain(m *testing.M) {
 	case "kaniko":
 		os.Exit(fakeKaniko(os.Args[1:]))
 	case "modelkiln-step":
-		os.Exit(Main(rootContext(), os.Args[1:], os.Stdout, os.Stderr))
+		ctx := context.Background() //nolint:forbidigo // here it is a program, and this its first context
+		os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
 	default:
 		os.Exit(m.Run())
 	}
@@ -56,7 +58,7 @@ func TestMain(m *testing.M) {
 // archives what is new after each, and pushes the layers.
 func fakeKaniko(args []string) int {
 	if os.Getenv(fault) == faultIsTurnedAway {
-		fmt.Println("error pushing image: PUT https://h/v2/: unexpected status code 403 Forbidden")
+		fmt.Fprintln(os.Stdout, "error pushing image: PUT https://h/v2/: unexpected status code 403 Forbidden")
 		return 1
 	}
 	if err := (&executor{args: args}).run(); err != nil {

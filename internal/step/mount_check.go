@@ -42,7 +42,7 @@ type mountCheck struct {
 
 func defineMountCheck(flags *flag.FlagSet, at *places) action {
 	m := &mountCheck{places: at}
-	m.registryFlags.define(flags)
+	m.defineRegistry(flags)
 	flags.StringVar(&m.storageKind, "storage-kind", "", kindLocal+" or "+kindClaim)
 	flags.StringVar(&m.storagePath, "storage-path", "", "for localStorage, the `folder` on the node")
 	flags.StringVar(&m.subPath, "sub-path", "", "the `folder` within the volume; empty is all of it")

@@ -19,7 +19,7 @@ type registryFlags struct {
 	registryCAFile   string
 }
 
-func (f *registryFlags) define(flags *flag.FlagSet) {
+func (f *registryFlags) defineRegistry(flags *flag.FlagSet) {
 	flags.StringVar(&f.image, "image", "", "the image to push, repository and tag")
 	flags.StringVar(&f.plainHTTP, "plain-http", "", "registry `hosts` that are spoken to in plain HTTP, separated by commas")
 	flags.StringVar(&f.pushSecret, "push-secret", "", "the `name` of the Secret with the push credentials, for messages")

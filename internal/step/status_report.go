@@ -29,7 +29,7 @@ type statusReport struct {
 
 func defineStatusReport(flags *flag.FlagSet, at *places) action {
 	s := &statusReport{places: at}
-	s.registryFlags.define(flags)
+	s.defineRegistry(flags)
 	flags.StringVar(&s.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion, if there is one")
 	return s.run
 }

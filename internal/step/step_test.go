@@ -37,9 +37,6 @@ import (
 	"github.com/modelkiln/modelkiln/internal/report"
 )
 
-// rootContext is the context of the program when it is not a test's.
-func rootContext() context.Context { return context.Background() }
-
 const versionUID = "7d2c1c07-2f0e-4d4f-8d54-3f1a1c1f0a52"
 
 // pod is where the steps of a build run: the folders of its containers, and a
@@ -112,12 +109,12 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 	return p.run(t, "mount-check", append(all, args...)...)
 }
 
-func (p *pod) build(t *testing.T, args ...string) (int, string) {
+func (p *pod) build(t *testing.T) (int, string) {
 	t.Helper()
-	all := append(p.registryArgs(), "--base-image="+p.base, "--model=resnet", "--model-version=resnet-v1",
+	args := append(p.registryArgs(), "--base-image="+p.base, "--model=resnet", "--model-version=resnet-v1",
 		"--model-version-uid="+p.uid, "--created-by=Ann+O%27Hara%0A%22%24HOME%22",
 		"--executor="+os.Args[0], "--kaniko-folder="+p.at("kaniko"), "--image-root="+p.at("image"))
-	return p.run(t, "build", append(all, args...)...)
+	return p.run(t, "build", args...)
 }
 
 func (p *pod) statusReport(t *testing.T) (int, string) {

@@ -33,15 +33,15 @@ func executor(role string) int {
 	case "waits":
 		asked := make(chan os.Signal, 1)
 		signal.Notify(asked, syscall.SIGTERM)
-		fmt.Println("waiting")
-		fmt.Println("got", <-asked)
+		fmt.Fprintln(os.Stdout, "waiting")
+		fmt.Fprintln(os.Stdout, "got", <-asked)
 		return 1
 	case "is killed":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	case "prints its arguments":
-		fmt.Printf("%q\n", os.Args[1:])
-		fmt.Println(os.Getenv("DOCKER_CONFIG"), os.Getenv("DOCKER_AUTH_CONFIG"))
+		fmt.Fprintf(os.Stdout, "%q\n", os.Args[1:])
+		fmt.Fprintln(os.Stdout, os.Getenv("DOCKER_CONFIG"), os.Getenv("DOCKER_AUTH_CONFIG"))
 		return 0
 	default:
 		fmt.Fprintln(os.Stderr, role)
