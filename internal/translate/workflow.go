@@ -137,13 +137,13 @@ func imageOf(mv *v1alpha1.ModelVersion, collision int, opts Options) (string, *P
 // buildArguments is how spec.build, over the operator's defaults, reads as
 // arguments.
 func buildArguments(b v1alpha1.Build, opts Options) map[string]string {
-	resources := ptr.Deref(b.Resources, v1alpha1.BuildResources{})
+	requests, limits := resources(ptr.Deref(b.Resources, v1alpha1.BuildResources{}), opts)
 	args := map[string]string{
 		ParamBaseImage:          opts.BaseImage,
 		ParamPushSecret:         DefaultPushSecret,
 		ParamPushSecretRequired: "false",
-		ParamRequests:           quantities(opts.Requests, resources.Requests),
-		ParamLimits:             quantities(opts.Limits, resources.Limits),
+		ParamRequests:           quantities(requests),
+		ParamLimits:             quantities(limits),
 		ParamNodeSelector:       nodeSelector(b.NodeSelector),
 		ParamTolerations:        tolerations(b.Tolerations),
 	}
@@ -157,14 +157,38 @@ func buildArguments(b v1alpha1.Build, opts Options) map[string]string {
 	return args
 }
 
-// quantities writes resources as cpu=500m,memory=256Mi: the defaults, and over
-// them the version's own.
-func quantities(defaults, own map[corev1.ResourceName]resource.Quantity) string {
-	all := map[string]string{}
-	for _, source := range []map[corev1.ResourceName]resource.Quantity{defaults, own} {
-		for name, quantity := range source {
-			all[string(name)] = quantity.String()
+// resources are the build container's requests and limits: the operator's, and
+// over them the version's own. Where the version names only one of the two,
+// the operator's other one gives way, since a pod whose request is above its
+// limit is refused.
+func resources(own v1alpha1.BuildResources, opts Options) (requests, limits map[corev1.ResourceName]resource.Quantity) {
+	requests, limits = over(opts.Requests, own.Requests), over(opts.Limits, own.Limits)
+	for name, limit := range limits {
+		request, found := requests[name]
+		if !found || request.Cmp(limit) <= 0 {
+			continue
 		}
+		if _, named := own.Limits[name]; named {
+			requests[name] = limit
+		} else {
+			limits[name] = request
+		}
+	}
+	return requests, limits
+}
+
+func over(defaults, own map[corev1.ResourceName]resource.Quantity) map[corev1.ResourceName]resource.Quantity {
+	all := map[corev1.ResourceName]resource.Quantity{}
+	maps.Copy(all, defaults)
+	maps.Copy(all, own)
+	return all
+}
+
+// quantities writes resources as cpu=500m,memory=256Mi.
+func quantities(list map[corev1.ResourceName]resource.Quantity) string {
+	all := map[string]string{}
+	for name, quantity := range list {
+		all[string(name)] = quantity.String()
 	}
 	return pairs(all)
 }

@@ -4,12 +4,18 @@
 package argo
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	argotemplate "github.com/argoproj/argo-workflows/v3/util/template"
 	"github.com/argoproj/argo-workflows/v3/workflow/common"
 	"github.com/argoproj/argo-workflows/v3/workflow/util"
 	"github.com/argoproj/argo-workflows/v3/workflow/validate"
@@ -29,7 +35,9 @@ func TestArgoAcceptsTheTemplate(t *testing.T) {
 func TestArgoAcceptsEveryWorkflowTheOperatorMakes(t *testing.T) {
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
-			err := validate.ValidateWorkflow(nil, templates{template(t)}, wf, nil, validate.ValidateOpts{})
+			tmpl := template(t)
+			tmpl.Name = wf.Spec.WorkflowTemplateRef.Name
+			err := validate.ValidateWorkflow(nil, templates{tmpl}, wf, nil, validate.ValidateOpts{})
 			require.NoError(t, err)
 		})
 	}
@@ -45,107 +53,240 @@ func TestArgoAcceptsEveryWorkflowUnderStrictReferencing(t *testing.T) {
 	}
 }
 
+func TestArgoRefusesABuildWithoutAnImage(t *testing.T) {
+	wf := &wfv1.Workflow{}
+	wf.GenerateName = "by-hand-"
+	wf.Spec.WorkflowTemplateRef = &wfv1.WorkflowTemplateRef{Name: "modelkiln-build", ClusterScope: true}
+	wf.Spec.Arguments.Parameters = []wfv1.Parameter{{Name: "storage-kind", Value: wfv1.AnyStringPtr("localStorage")}}
+
+	err := validate.ValidateWorkflow(nil, templates{template(t)}, wf, nil, validate.ValidateOpts{})
+	require.ErrorContains(t, err, "image")
+}
+
 func TestArgumentsBecomeThePodThatTheyName(t *testing.T) {
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
-			got := pod(t, arguments(wf))
-			raw, err := yaml.Marshal(got)
+			got, err := pod(template(t), arguments(t, wf))
 			require.NoError(t, err)
-			golden(t, filepath.Join("testdata", name+".pod.yaml"), raw)
+			golden(t, filepath.Join("testdata", name+".pod.yaml"), []byte(marshal(t, got)))
 		})
 	}
 }
 
-// A person may start a build without the operator, with any strings: none of
-// them may change more of the pod than the place it is meant for.
-func TestNoArgumentLeavesItsPlace(t *testing.T) {
-	attempts := []string{
-		`/foo","type":""}`,
-		`'] } } }) == '' ? {} : {}`,
-		`" + workflow.uid + "`,
-		"/foo\n- name: evil",
-		`\u0022,\u0022privileged\u0022:true`,
-		`$(cat /etc/passwd)`,
-		"`id`",
-		`a=b","privileged":"true`,
-	}
-	plain := arguments(&wfv1.Workflow{})
-	plain["image"] = "registry.example.com/resnet:v1"
-	plain["storage-kind"] = "localStorage"
-	plain["storage-path"] = "/plain"
-	plain["node-name"] = "plain"
-
-	for _, parameter := range []string{"storage-path", "node-name"} {
-		for _, attempt := range attempts {
-			t.Run(parameter+" "+attempt, func(t *testing.T) {
-				hostile := arguments(&wfv1.Workflow{})
-				for key, value := range plain {
-					hostile[key] = value
+// Whatever the arguments are, a pod sees the files as they are asked for and
+// cannot change them.
+func TestEveryPodReadsTheFilesOnly(t *testing.T) {
+	for name, wf := range goldenWorkflows(t) {
+		t.Run(name, func(t *testing.T) {
+			got, err := pod(template(t), arguments(t, wf))
+			require.NoError(t, err)
+			source := volume(t, got, "source")
+			assert.Nil(t, source.EmptyDir, "the storage has taken its place")
+			if source.HostPath != nil {
+				assert.Equal(t, corev1.HostPathDirectory, *source.HostPath.Type)
+				assert.NotNil(t, got.Affinity.NodeAffinity, "a node's folder binds to the node")
+			}
+			assert.Equal(t, source.HostPath == nil, source.PersistentVolumeClaim != nil)
+			for _, container := range got.Containers {
+				for _, mount := range container.VolumeMounts {
+					assert.Equal(t, mount.Name != "kiln", mount.ReadOnly, "%s mounts %s", container.Name, mount.Name)
 				}
-				hostile[parameter] = attempt
+			}
+		})
+	}
+}
 
-				want := marshal(t, pod(t, plain))
-				got := marshal(t, replaced(pod(t, hostile), attempt))
-				assert.Equal(t, want, got)
+// A claim can be mounted wherever it is: nothing but the claim says where.
+func TestAClaimBindsToNoNode(t *testing.T) {
+	got, err := pod(template(t), arguments(t, goldenWorkflows(t)["claim-with-sub-path"]))
+	require.NoError(t, err)
+	assert.Equal(t, "trained-models", volume(t, got, "source").PersistentVolumeClaim.ClaimName)
+	assert.Nil(t, got.Affinity.NodeAffinity)
+	assert.Empty(t, got.NodeSelector)
+}
+
+// attempts are strings by which somebody may try to say more than a parameter
+// is meant for. A person may start a build without the operator, and pass any
+// of them.
+var attempts = []string{
+	`/foo","type":""}`,
+	`'] } } }) == '' ? {} : {}`,
+	`" + workflow.uid + "`,
+	"/foo\n- name: evil",
+	`\u0022,\u0022privileged\u0022:true`,
+	`$(cat /etc/passwd)`,
+	"`id`",
+	`a=b","privileged":"true`,
+	`a=b","x":{"privileged":"true"}`,
+	`/foo/$$(NAME)/<&>/\`,
+	`/foo/{brace}/}}/\u007b`,
+}
+
+// expressions are attempts that Argo itself expands, once or twice.
+var expressions = []string{
+	`{{workflow.uid}}`,
+	`{{=workflow.uid}}`,
+	`{{{=workflow.uid}}`,
+	`{{`,
+	once(outOfNodeName), twice(outOfNodeName),
+	once(outOfStoragePath), twice(outOfStoragePath),
+}
+
+// What would break out of the patch's text, if it were put there as it is.
+const (
+	outOfNodeName    = `"]}]}]}}},"hostPID":true,"x":{"a":{"b":{"c":[{"d":[{"e":["`
+	outOfStoragePath = `","type":"Directory"},"name":"source"}],"hostPID":true,"x":[{"y":{"z":"`
+)
+
+func once(text string) string {
+	return fmt.Sprintf("{{=sprig.b64dec('%s')}}", base64.StdEncoding.EncodeToString([]byte(text)))
+}
+
+func twice(text string) string {
+	return fmt.Sprintf("{{='{' + '{=sprig.b64dec(`%s`)}' + '}'}}", base64.StdEncoding.EncodeToString([]byte(text)))
+}
+
+func TestNoArgumentLeavesItsPlace(t *testing.T) {
+	plain := arguments(t, &wfv1.Workflow{})
+	plain["workflow.parameters.image"] = "registry.example.com/resnet:v1"
+	plain["workflow.parameters.storage-kind"] = "localStorage"
+	plain["workflow.parameters.storage-path"] = "/plain"
+	plain["workflow.parameters.node-name"] = "plain"
+	plain["workflow.parameters.tolerations"] = "plain:NoSchedule"
+	want, err := pod(template(t), plain)
+	require.NoError(t, err)
+	blank(want)
+
+	for _, parameter := range template(t).Spec.Arguments.Parameters {
+		for _, attempt := range slices.Concat(attempts, expressions) {
+			t.Run(parameter.Name+" "+attempt, func(t *testing.T) {
+				hostile := maps.Clone(plain)
+				hostile["workflow.parameters."+parameter.Name] = attempt
+				got, err := pod(template(t), hostile)
+				if err != nil {
+					return // Argo ends such a Workflow before it has a pod.
+				}
+				blank(got)
+				if parameter.Name == "storage-kind" {
+					assert.NotNil(t, volume(t, got, "source").HostPath, "what is no claim is a folder")
+				}
+				assert.Equal(t, marshal(t, want), marshal(t, got))
 			})
 		}
 	}
 }
 
-// replaced puts "plain" back where the attempt belongs, and nowhere else.
-func replaced(spec *corev1.PodSpec, attempt string) *corev1.PodSpec {
-	for i := range spec.Volumes {
-		if source := spec.Volumes[i].HostPath; source != nil && source.Path == attempt {
-			source.Path = "/plain"
-		}
+// The node and the paths are what was asked for, to the letter.
+func TestNamesOfNodesAndPathsArriveAsTheyAre(t *testing.T) {
+	for _, attempt := range attempts {
+		t.Run(attempt, func(t *testing.T) {
+			args := arguments(t, &wfv1.Workflow{})
+			args["workflow.parameters.image"] = "registry.example.com/resnet:v1"
+			args["workflow.parameters.storage-kind"] = "localStorage"
+			args["workflow.parameters.storage-path"] = attempt
+			args["workflow.parameters.node-name"] = attempt
+			args["workflow.parameters.sub-path"] = attempt
+
+			got, err := pod(template(t), args)
+			require.NoError(t, err)
+			assert.Equal(t, attempt, volume(t, got, "source").HostPath.Path)
+			assert.Equal(t, []string{attempt}, nodeNames(got))
+			// Kubernetes takes $$ for $ in arguments.
+			asWritten := strings.ReplaceAll(attempt, "$", "$$")
+			assert.Contains(t, got.Containers[0].Args, "--storage-path="+asWritten)
+			assert.Contains(t, got.Containers[0].Args, "--sub-path="+asWritten)
+		})
 	}
-	if spec.Affinity != nil {
-		values := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values
-		if len(values) == 1 && values[0] == attempt {
-			values[0] = "plain"
-		}
-	}
-	for i := range spec.Containers {
-		for j, arg := range spec.Containers[i].Args {
-			if arg == "--storage-path="+attempt {
-				spec.Containers[i].Args[j] = "--storage-path=/plain"
-			}
-		}
-	}
-	return spec
 }
 
-// pod is the part of the build pod that depends on arguments: the template as
-// Argo processes it, with its volumes and containers, and its patch applied as
-// Argo applies it.
-func pod(t *testing.T, args common.Parameters) *corev1.PodSpec {
-	t.Helper()
-	build := template(t).Spec.Templates[0]
-	processed, err := common.ProcessArgs(&build, &wfv1.Arguments{}, args, common.Parameters{}, false, "default", nil)
-	require.NoError(t, err)
+// blank empties the places that arguments are meant for.
+func blank(spec *corev1.PodSpec) {
+	for i := range spec.Volumes {
+		v := &spec.Volumes[i]
+		if v.HostPath != nil {
+			v.HostPath.Path = ""
+		}
+		if v.Secret != nil {
+			v.Secret.SecretName = ""
+		}
+	}
+	if names := nodeNames(spec); len(names) == 1 {
+		names[0] = ""
+	}
+	spec.NodeSelector, spec.Tolerations = nil, nil
+	for i := range spec.Containers {
+		c := &spec.Containers[i]
+		if c.Name == "build" {
+			c.Resources = corev1.ResourceRequirements{}
+		}
+		for j, arg := range c.Args {
+			c.Args[j], _, _ = strings.Cut(arg, "=")
+		}
+	}
+}
 
-	spec := corev1.PodSpec{Volumes: processed.Volumes}
-	for _, node := range processed.ContainerSet.Containers {
+func nodeNames(spec *corev1.PodSpec) []string {
+	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil {
+		return nil
+	}
+	return spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values
+}
+
+func volume(t *testing.T, spec *corev1.PodSpec, name string) corev1.Volume {
+	t.Helper()
+	i := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+	require.NotEqual(t, -1, i)
+	return spec.Volumes[i]
+}
+
+// pod is the part of the build pod that depends on arguments, made by Argo's
+// own steps (executeTemplate, createWorkflowPod): the template is expanded,
+// the pod of it is expanded once more, and so are the template that the pod
+// carries for the executor and the patch in that.
+func pod(tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) (*corev1.PodSpec, error) {
+	build, err := expand(&tmpl.Spec.Templates[0], args)
+	if err != nil {
+		return nil, err
+	}
+	spec := corev1.PodSpec{Volumes: build.Volumes}
+	for _, node := range build.ContainerSet.Containers {
 		spec.Containers = append(spec.Containers, node.Container)
 	}
-	patched, err := util.ApplyPodSpecPatch(spec, processed.PodSpecPatch)
-	require.NoError(t, err)
-	return patched
+	spec.InitContainers = []corev1.Container{{Env: []corev1.EnvVar{{Name: common.EnvVarTemplate, Value: wfv1.MustMarshallJSON(build)}}}}
+
+	raw, err := argotemplate.Replace(wfv1.MustMarshallJSON(spec), argotemplate.ToAnyMap(args), true)
+	if err != nil {
+		return nil, err
+	}
+	spec = corev1.PodSpec{}
+	if err := json.Unmarshal([]byte(raw), &spec); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal([]byte(spec.InitContainers[0].Env[0].Value), build); err != nil {
+		return nil, err
+	}
+	spec.InitContainers = nil
+	patch, err := expand(build, args)
+	if err != nil {
+		return nil, err
+	}
+	return util.ApplyPodSpecPatch(spec, patch.PodSpecPatch)
+}
+
+func expand(tmpl *wfv1.Template, args common.Parameters) (*wfv1.Template, error) {
+	return common.ProcessArgs(tmpl, &wfv1.Arguments{}, args, common.Parameters{}, false, "default", nil)
 }
 
 // arguments are the global parameters that Argo makes of a Workflow's
 // arguments and of the template's defaults.
-func arguments(wf *wfv1.Workflow) common.Parameters {
-	args := common.Parameters{"workflow.uid": "11111111-2222-3333-4444-555555555555"}
-	raw, err := os.ReadFile(templateFile)
-	if err != nil {
-		panic(err)
+func arguments(t *testing.T, wf *wfv1.Workflow) common.Parameters {
+	t.Helper()
+	args := common.Parameters{
+		"workflow.uid": "11111111-2222-3333-4444-555555555555",
+		// Argo has all of them in one string too.
+		"workflow.parameters": wfv1.MustMarshallJSON(wf.Spec.Arguments.Parameters),
 	}
-	var tmpl wfv1.ClusterWorkflowTemplate
-	if err := yaml.UnmarshalStrict(raw, &tmpl); err != nil {
-		panic(err)
-	}
-	for _, list := range [][]wfv1.Parameter{tmpl.Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
+	for _, list := range [][]wfv1.Parameter{template(t).Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
 		for _, parameter := range list {
 			if parameter.Value != nil {
 				args["workflow.parameters."+parameter.Name] = parameter.Value.String()

@@ -1,7 +1,6 @@
 package argo
 
 import (
-	"context"
 	"flag"
 	"os"
 	"testing"
@@ -19,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 type templates []*wfv1.ClusterWorkflowTemplate
 
 // Get is the template of that name, or a NotFound error.
-func (list templates) Get(_ context.Context, name string) (*wfv1.ClusterWorkflowTemplate, error) {
+func (list templates) Get(name string) (*wfv1.ClusterWorkflowTemplate, error) {
 	for _, tmpl := range list {
 		if tmpl.Name == name {
 			return tmpl, nil

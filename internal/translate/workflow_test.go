@@ -1,0 +1,131 @@
+package translate_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/hostpath"
+	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+// Each version in testdata/workflow becomes the Workflow beside it. A case
+// that needs the operator configured has its configuration beside it too.
+func TestAVersionBecomesAWorkflow(t *testing.T) {
+	for name, file := range cases(t, "workflow", ".modelversion.yaml") {
+		t.Run(name, func(t *testing.T) {
+			var mv v1alpha1.ModelVersion
+			read(t, file, &mv)
+
+			wf, problem := translate.Workflow(&mv, translate.Attempt{Number: 1}, configured(t, file))
+			require.Nil(t, problem)
+			golden(t, strings.Replace(file, ".modelversion.", ".workflow.", 1), stored(t, wf))
+		})
+	}
+}
+
+// configured are the operator's options for a case: the defaults, unless a
+// configuration lies beside it.
+func configured(t *testing.T, file string) translate.Options {
+	t.Helper()
+	file = strings.Replace(file, ".modelversion.", ".config.", 1)
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		file = ""
+	}
+	c, err := config.Load(file)
+	require.NoError(t, err)
+	return c.Options()
+}
+
+// stored is a Workflow as YAML shows it, without the empty parts that Argo's
+// types always write.
+func stored(t *testing.T, wf *wfv1.Workflow) map[string]any {
+	t.Helper()
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(wf)
+	require.NoError(t, err)
+	delete(object, "status")
+	unstructured.RemoveNestedField(object, "metadata", "creationTimestamp")
+	return object
+}
+
+func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
+	braces := builders.MakeModelVersion("mv-3", "default").Claim("models", "resnet/{{workflow.uid}}")
+	opts := config.Default().Options()
+	narrow := opts
+	narrow.HostPaths = hostpath.Rules{Allowed: []string{"/models"}, Denied: []string{"/models/private"}}
+
+	type testCase struct {
+		mv          *builders.ModelVersionWrapper
+		opts        translate.Options
+		wantReason  string
+		wantMessage string
+	}
+	for name, tc := range map[string]testCase{
+		"no storage": {
+			builders.MakeModelVersion("mv-3", "default"), opts,
+			v1alpha1.ReasonInvalidSpec, "storage names no kind",
+		},
+		"a node's folder without its node": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", ""), opts,
+			v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName",
+		},
+		"a node without a folder": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("", "node-1"), opts,
+			v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName",
+		},
+		"NFS": {
+			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/exports"), opts,
+			v1alpha1.ReasonStorageKindUnsupported, "Storage kind nfs is not supported yet",
+		},
+		"EFS": {
+			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678"), opts,
+			v1alpha1.ReasonStorageKindUnsupported, "Storage kind AWSEfs is not supported yet",
+		},
+		"a system folder": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("/etc/kubernetes", "node-1"), opts,
+			v1alpha1.ReasonSourceForbidden, "/etc/kubernetes is never packaged",
+		},
+		"the root of the node": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("/", "node-1"), opts,
+			v1alpha1.ReasonSourceForbidden, "/ is never packaged",
+		},
+		"a path that is not clean": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("/models/../etc", "node-1"), opts,
+			v1alpha1.ReasonSourceForbidden, "is not an absolute path without '..'",
+		},
+		"a folder that is not among the allowed ones": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1"), narrow,
+			v1alpha1.ReasonSourceForbidden, "put the model below /models",
+		},
+		"a folder that is denied among the allowed ones": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("/models/private/1", "node-1"), narrow,
+			v1alpha1.ReasonSourceForbidden, "is inside /models/private",
+		},
+		"no repository": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").ImageRepo(""), opts,
+			v1alpha1.ReasonInvalidSpec, "imageRepo is missing",
+		},
+		"what Argo would expand": {
+			braces, opts,
+			v1alpha1.ReasonInvalidSpec, "The value of sub-path holds a pair of braces",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf, problem := translate.Workflow(tc.mv.Obj(), translate.Attempt{Number: 1}, tc.opts)
+			require.NotNil(t, problem)
+			assert.Nil(t, wf)
+			assert.Equal(t, tc.wantReason, problem.Reason)
+			assert.Contains(t, problem.Error(), tc.wantMessage)
+		})
+	}
+}

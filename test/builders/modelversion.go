@@ -1,0 +1,225 @@
+// Package builders makes the objects that tests speak of, so that a test says
+// only what it is about: versions of models, and Workflows as Argo leaves them
+// behind.
+package builders
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// Epoch is when the objects of tests are created, unless they say otherwise.
+var Epoch = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
+
+// ModelVersionUID is the UID of a version that does not name one. Its
+// automatic tag is v1c072.
+const ModelVersionUID types.UID = "1c072d5e-8a41-4f0b-9c36-5d2e7f1a0b94"
+
+// ModelVersionWrapper is a ModelVersion in the making.
+type ModelVersionWrapper struct{ mv v1alpha1.ModelVersion }
+
+// MakeModelVersion is a version of model1 that is pushed to modelhub/resnet.
+// It has no storage yet.
+func MakeModelVersion(name, namespace string) *ModelVersionWrapper {
+	return &ModelVersionWrapper{v1alpha1.ModelVersion{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ModelVersion"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:              name,
+			Namespace:         namespace,
+			UID:               ModelVersionUID,
+			Generation:        1,
+			CreationTimestamp: metav1.NewTime(Epoch),
+		},
+		Spec: v1alpha1.ModelVersionSpec{ModelName: "model1", CreatedBy: "user1", ImageRepo: "modelhub/resnet"},
+	}}
+}
+
+// Obj is the version.
+func (w *ModelVersionWrapper) Obj() *v1alpha1.ModelVersion { return w.mv.DeepCopy() }
+
+// New is the version as a person writes it: without what the API server adds.
+func (w *ModelVersionWrapper) New() *v1alpha1.ModelVersion {
+	mv := w.Obj()
+	mv.UID, mv.Generation, mv.CreationTimestamp = "", 0, metav1.Time{}
+	return mv
+}
+
+// UID sets the version's UID.
+func (w *ModelVersionWrapper) UID(uid types.UID) *ModelVersionWrapper {
+	w.mv.UID = uid
+	return w
+}
+
+// Created sets when the version was made.
+func (w *ModelVersionWrapper) Created(at time.Time) *ModelVersionWrapper {
+	w.mv.CreationTimestamp = metav1.NewTime(at)
+	return w
+}
+
+// Deleting says that the version is being deleted.
+func (w *ModelVersionWrapper) Deleting(since time.Time) *ModelVersionWrapper {
+	w.mv.DeletionTimestamp = ptr.To(metav1.NewTime(since))
+	return w
+}
+
+// Generation sets how many times the spec was written.
+func (w *ModelVersionWrapper) Generation(generation int64) *ModelVersionWrapper {
+	w.mv.Generation = generation
+	return w
+}
+
+// Rebuild sets the annotation that asks for a new attempt.
+func (w *ModelVersionWrapper) Rebuild(value string) *ModelVersionWrapper {
+	metav1.SetMetaDataAnnotation(&w.mv.ObjectMeta, v1alpha1.AnnotationRebuild, value)
+	return w
+}
+
+// Model sets the name of the version's Model.
+func (w *ModelVersionWrapper) Model(name string) *ModelVersionWrapper {
+	w.mv.Spec.ModelName = name
+	return w
+}
+
+// CreatedBy sets who made the model.
+func (w *ModelVersionWrapper) CreatedBy(who string) *ModelVersionWrapper {
+	w.mv.Spec.CreatedBy = who
+	return w
+}
+
+// ImageRepo sets the repository to push to.
+func (w *ModelVersionWrapper) ImageRepo(repo string) *ModelVersionWrapper {
+	w.mv.Spec.ImageRepo = repo
+	return w
+}
+
+// ImageTag sets the tag that is asked for.
+func (w *ModelVersionWrapper) ImageTag(tag string) *ModelVersionWrapper {
+	w.mv.Spec.ImageTag = tag
+	return w
+}
+
+// LocalStorage says that the model lies in a folder on a node.
+func (w *ModelVersionWrapper) LocalStorage(path, nodeName string) *ModelVersionWrapper {
+	w.mv.Spec.Storage.LocalStorage = &v1alpha1.LocalStorage{Path: path, NodeName: nodeName}
+	return w
+}
+
+// Claim says that the model lies in a PersistentVolumeClaim, or in a folder of
+// it.
+func (w *ModelVersionWrapper) Claim(name, subPath string) *ModelVersionWrapper {
+	w.mv.Spec.Storage.PersistentVolumeClaim = &v1alpha1.PersistentVolumeClaim{ClaimName: name, SubPath: subPath}
+	return w
+}
+
+// NFS says that the model lies on an NFS server.
+func (w *ModelVersionWrapper) NFS(server, path string) *ModelVersionWrapper {
+	w.mv.Spec.Storage.NFS = &v1alpha1.NFS{Server: server, Path: path}
+	return w
+}
+
+// AWSEfs says that the model lies on an AWS Elastic File System.
+func (w *ModelVersionWrapper) AWSEfs(volumeHandle string) *ModelVersionWrapper {
+	w.mv.Spec.Storage.AWSEfs = &v1alpha1.AWSEfs{VolumeHandle: volumeHandle}
+	return w
+}
+
+// BaseImage sets what the model is put on.
+func (w *ModelVersionWrapper) BaseImage(image string) *ModelVersionWrapper {
+	w.build().BaseImage = image
+	return w
+}
+
+// PushSecret names the Secret with the push credentials.
+func (w *ModelVersionWrapper) PushSecret(name string) *ModelVersionWrapper {
+	w.build().PushSecretName = name
+	return w
+}
+
+// Deadline sets how long a build may take.
+func (w *ModelVersionWrapper) Deadline(seconds int64) *ModelVersionWrapper {
+	w.build().DeadlineSeconds = ptr.To(seconds)
+	return w
+}
+
+// WorkflowTemplate names the ClusterWorkflowTemplate to build with.
+func (w *ModelVersionWrapper) WorkflowTemplate(name string) *ModelVersionWrapper {
+	w.build().WorkflowTemplate = name
+	return w
+}
+
+// NodeLabel asks for nodes with this label.
+func (w *ModelVersionWrapper) NodeLabel(key string, value v1alpha1.NodeLabelValue) *ModelVersionWrapper {
+	b := w.build()
+	if b.NodeSelector == nil {
+		b.NodeSelector = map[string]v1alpha1.NodeLabelValue{}
+	}
+	b.NodeSelector[key] = value
+	return w
+}
+
+// Toleration tolerates a taint.
+func (w *ModelVersionWrapper) Toleration(t v1alpha1.Toleration) *ModelVersionWrapper {
+	w.build().Tolerations = append(w.build().Tolerations, t)
+	return w
+}
+
+// Request sets a resource request of the build.
+func (w *ModelVersionWrapper) Request(name corev1.ResourceName, quantity string) *ModelVersionWrapper {
+	r := w.resources()
+	if r.Requests == nil {
+		r.Requests = map[corev1.ResourceName]resource.Quantity{}
+	}
+	r.Requests[name] = resource.MustParse(quantity)
+	return w
+}
+
+// Limit sets a resource limit of the build.
+func (w *ModelVersionWrapper) Limit(name corev1.ResourceName, quantity string) *ModelVersionWrapper {
+	r := w.resources()
+	if r.Limits == nil {
+		r.Limits = map[corev1.ResourceName]resource.Quantity{}
+	}
+	r.Limits[name] = resource.MustParse(quantity)
+	return w
+}
+
+// Status sets what became of the version.
+func (w *ModelVersionWrapper) Status(status v1alpha1.ModelVersionStatus) *ModelVersionWrapper {
+	w.mv.Status = *status.DeepCopy()
+	return w
+}
+
+// Built says that the version's image is in the registry.
+func (w *ModelVersionWrapper) Built(image, digest string) *ModelVersionWrapper {
+	w.mv.Status.ImageBuildPhase = v1alpha1.ImageBuildSucceeded
+	w.mv.Status.Image, w.mv.Status.Digest = image, digest
+	return w
+}
+
+// Phase sets the state of the version's image.
+func (w *ModelVersionWrapper) Phase(phase v1alpha1.ImageBuildPhase) *ModelVersionWrapper {
+	w.mv.Status.ImageBuildPhase = phase
+	return w
+}
+
+func (w *ModelVersionWrapper) build() *v1alpha1.Build {
+	if w.mv.Spec.Build == nil {
+		w.mv.Spec.Build = &v1alpha1.Build{}
+	}
+	return w.mv.Spec.Build
+}
+
+func (w *ModelVersionWrapper) resources() *v1alpha1.BuildResources {
+	b := w.build()
+	if b.Resources == nil {
+		b.Resources = &v1alpha1.BuildResources{}
+	}
+	return b.Resources
+}

@@ -1,0 +1,319 @@
+package builders
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// Digest is the digest of the images that Succeeded says were pushed.
+const Digest = "sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+
+// The words that Argo writes.
+const (
+	messageLock     = "Waiting for %s/Mutex/%s lock. Lock status: 0/1"
+	messageDeadline = "Pod was active on the node longer than the specified deadline"
+)
+
+// steps are the containers of a build pod, in their order.
+var steps = []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport, "main"}
+
+// WorkflowWrapper plays Argo: it takes a Workflow that the operator made
+// through its life, with the words that Argo itself writes (v3.7). Each method
+// stands for one thing that Argo, or a person by way of Argo, does.
+type WorkflowWrapper struct{ wf *wfv1.Workflow }
+
+// MakeWorkflow is the Workflow of a version's attempt, as the operator makes
+// it by default and the API server stores it. The version must be one that can
+// be built.
+func MakeWorkflow(mv *v1alpha1.ModelVersion, attempt int64) *WorkflowWrapper {
+	wf, problem := translate.Workflow(mv, translate.Attempt{Number: attempt}, config.Default().Options())
+	if problem != nil {
+		panic(problem)
+	}
+	wf.UID = types.UID(fmt.Sprintf("00000000-0000-4000-8000-%012d", attempt))
+	wf.CreationTimestamp = mv.CreationTimestamp
+	return &WorkflowWrapper{wf}
+}
+
+// FromWorkflow goes on from a Workflow, such as one that a test found in the
+// cluster.
+func FromWorkflow(wf *wfv1.Workflow) *WorkflowWrapper {
+	return &WorkflowWrapper{wf.DeepCopy()}
+}
+
+// Obj is the Workflow.
+func (w *WorkflowWrapper) Obj() *wfv1.Workflow { return w.wf.DeepCopy() }
+
+// UID sets the Workflow's UID.
+func (w *WorkflowWrapper) UID(uid types.UID) *WorkflowWrapper {
+	w.wf.UID = uid
+	return w
+}
+
+// Created sets when the Workflow was made.
+func (w *WorkflowWrapper) Created(at time.Time) *WorkflowWrapper {
+	w.wf.CreationTimestamp = metav1.NewTime(at)
+	return w
+}
+
+// Argument sets an argument, as argo resubmit -p does.
+func (w *WorkflowWrapper) Argument(name, value string) *WorkflowWrapper {
+	for i := range w.wf.Spec.Arguments.Parameters {
+		if p := &w.wf.Spec.Arguments.Parameters[i]; p.Name == name {
+			p.Value = wfv1.AnyStringPtr(value)
+			return w
+		}
+	}
+	w.wf.Spec.Arguments.Parameters = append(w.wf.Spec.Arguments.Parameters, wfv1.Parameter{Name: name, Value: wfv1.AnyStringPtr(value)})
+	return w
+}
+
+// WaitingForLock says that another build of the same image runs.
+func (w *WorkflowWrapper) WaitingForLock() *WorkflowWrapper {
+	return w.Pending(fmt.Sprintf(messageLock, w.wf.Namespace, w.argument(translate.ParamImage)))
+}
+
+// Pending says that Argo holds the Workflow back.
+func (w *WorkflowWrapper) Pending(message string) *WorkflowWrapper {
+	w.wf.Status.Phase, w.wf.Status.Message = wfv1.WorkflowPending, message
+	return w
+}
+
+// Running says that a step runs; those before it have succeeded. An empty name
+// says that the pod has not started.
+func (w *WorkflowWrapper) Running(step string) *WorkflowWrapper {
+	w.start(wfv1.WorkflowRunning)
+	phase, reached := wfv1.NodeSucceeded, step == ""
+	for _, name := range steps {
+		switch {
+		case reached:
+			phase = wfv1.NodePending
+		case name == step:
+			phase, reached = wfv1.NodeRunning, true
+		}
+		w.container(name, phase, "")
+	}
+	if step == "" {
+		w.root(wfv1.NodePending, "PodInitializing")
+		return w
+	}
+	w.root(wfv1.NodeRunning, "")
+	return w
+}
+
+// Succeeded says that the build ran to its end and left this report.
+func (w *WorkflowWrapper) Succeeded(r report.Report) *WorkflowWrapper {
+	w.start(wfv1.WorkflowSucceeded)
+	for _, name := range steps {
+		w.container(name, wfv1.NodeSucceeded, "")
+	}
+	w.root(wfv1.NodeSucceeded, "")
+	w.finish()
+	return w.Reported(r)
+}
+
+// Failed says that a step failed, and left this report. Argo's own words are
+// those that its trials showed: the first container's, in the pod and in the
+// Workflow.
+func (w *WorkflowWrapper) Failed(r report.Report) *WorkflowWrapper {
+	return w.FailedWithoutReport(r.Failure.Step).Reported(r)
+}
+
+// FailedWithoutReport says that a step failed before it could say why, such as
+// for want of memory.
+func (w *WorkflowWrapper) FailedWithoutReport(step string) *WorkflowWrapper {
+	w.start(wfv1.WorkflowFailed)
+	message := fmt.Sprintf("%s: Error (exit code 1)", step)
+	phase, words := wfv1.NodeSucceeded, ""
+	for _, name := range steps {
+		if name == step {
+			phase, words = wfv1.NodeFailed, message+": "
+		}
+		w.container(name, phase, words)
+		if name == step {
+			words = fmt.Sprintf("%s: Error (exit code 64): dependency %s exited with non-zero code: 1", name, step)
+		}
+	}
+	w.root(wfv1.NodeFailed, message)
+	w.wf.Status.Message = message
+	return w.finish()
+}
+
+// Stopped says that a person ran argo stop.
+func (w *WorkflowWrapper) Stopped() *WorkflowWrapper {
+	return w.shutdown(wfv1.ShutdownStrategyStop)
+}
+
+// Terminated says that a person, or the operator, ran argo terminate.
+func (w *WorkflowWrapper) Terminated() *WorkflowWrapper {
+	return w.shutdown(wfv1.ShutdownStrategyTerminate)
+}
+
+// TerminatedWhileWaitingForLock says that a person ran argo terminate before
+// the build had the lock: Argo calls that a success.
+func (w *WorkflowWrapper) TerminatedWhileWaitingForLock() *WorkflowWrapper {
+	w.wf.Spec.Shutdown = wfv1.ShutdownStrategyTerminate
+	w.start(wfv1.WorkflowSucceeded)
+	return w.finish()
+}
+
+// DeadlineExceeded says that the build ran out of time, as kubelet notices it.
+func (w *WorkflowWrapper) DeadlineExceeded() *WorkflowWrapper {
+	w.start(wfv1.WorkflowFailed)
+	w.container(translate.StepMountCheck, wfv1.NodeSucceeded, "")
+	w.container(translate.StepBuild, wfv1.NodeFailed, "Pod Failed whilst container running")
+	w.root(wfv1.NodeFailed, messageDeadline)
+	w.wf.Status.Message = messageDeadline
+	return w.finish()
+}
+
+// Errored says that Argo could not run the Workflow.
+func (w *WorkflowWrapper) Errored(message string) *WorkflowWrapper {
+	w.start(wfv1.WorkflowError)
+	w.wf.Status.Message = message
+	return w.finish()
+}
+
+// Retried says that a person ran argo retry: the same Workflow runs again. It
+// keeps its outputs until it has new ones.
+func (w *WorkflowWrapper) Retried(at time.Time) *WorkflowWrapper {
+	w.wf.Spec.Shutdown = ""
+	w.wf.Status.Phase, w.wf.Status.Message = wfv1.WorkflowRunning, ""
+	w.wf.Status.StartedAt, w.wf.Status.FinishedAt = metav1.NewTime(at), metav1.Time{}
+	w.wf.Status.Nodes = nil
+	return w
+}
+
+// Resubmitted is what argo resubmit makes of the Workflow: another of its
+// labels, annotations, owner and arguments, that has not run.
+func (w *WorkflowWrapper) Resubmitted(suffix string, at time.Time) *WorkflowWrapper {
+	wf := w.wf.DeepCopy()
+	metav1.SetMetaDataLabel(&wf.ObjectMeta, "workflows.argoproj.io/resubmitted-from-workflow", wf.Name)
+	wf.GenerateName, wf.Name = wf.Name+"-", wf.Name+"-"+suffix
+	wf.UID = types.UID("00000000-0000-4000-9000-0000000" + suffix)
+	wf.CreationTimestamp = metav1.NewTime(at)
+	wf.Spec.Shutdown = ""
+	wf.Status = wfv1.WorkflowStatus{}
+	return &WorkflowWrapper{wf}
+}
+
+// Reported puts a report out, as the pod's and as the Workflow's output.
+func (w *WorkflowWrapper) Reported(r report.Report) *WorkflowWrapper {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		panic(err)
+	}
+	value := wfv1.AnyStringPtr(string(raw))
+	if root, found := w.wf.Status.Nodes[w.wf.Name]; found {
+		root.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: translate.OutputReport, GlobalName: translate.OutputReport, Value: value}}}
+		w.wf.Status.Nodes[w.wf.Name] = root
+	}
+	w.wf.Status.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: translate.OutputReport, Value: value}}}
+	return w
+}
+
+// Report is what a build that went well says of itself: seven files in the
+// registry.
+func (w *WorkflowWrapper) Report() report.Report {
+	image := w.argument(translate.ParamImage)
+	return report.Report{
+		Run:    report.Run{WorkflowUID: string(w.wf.UID), ModelVersionUID: w.argument(translate.ParamModelVersionUID), Image: image},
+		Source: &report.Source{Files: 7, Bytes: 52428800, Layers: 2},
+		Build:  &report.Build{},
+		Image:  &report.Image{Reference: image, Digest: Digest, Bytes: 41943040, Layers: 3},
+	}
+}
+
+// FailureReport is what a build says of itself when a step fails.
+func (w *WorkflowWrapper) FailureReport(step, reason, message string) report.Report {
+	r := w.Report()
+	r.Image = nil
+	if step != translate.StepStatusReport {
+		r.Build = nil
+	}
+	if step == translate.StepMountCheck {
+		r.Source = nil
+	}
+	r.Failure = &report.Failure{Step: step, Reason: reason, Message: message}
+	return r
+}
+
+func (w *WorkflowWrapper) shutdown(strategy wfv1.ShutdownStrategy) *WorkflowWrapper {
+	w.wf.Spec.Shutdown = strategy
+	w.start(wfv1.WorkflowFailed)
+	words := fmt.Sprintf("workflow shutdown with strategy:  %s", strategy)
+	for _, name := range steps {
+		w.container(name, wfv1.NodeFailed, words)
+	}
+	w.root(wfv1.NodeFailed, words)
+	w.wf.Status.Message = fmt.Sprintf("Stopped with strategy '%s'", strategy)
+	return w.finish()
+}
+
+func (w *WorkflowWrapper) start(phase wfv1.WorkflowPhase) {
+	w.wf.Status.Phase, w.wf.Status.Message = phase, ""
+	if w.wf.Status.StartedAt.IsZero() {
+		w.wf.Status.StartedAt = metav1.NewTime(w.wf.CreationTimestamp.Add(time.Second))
+	}
+}
+
+func (w *WorkflowWrapper) finish() *WorkflowWrapper {
+	w.wf.Status.FinishedAt = metav1.NewTime(w.wf.Status.StartedAt.Add(20 * time.Second))
+	for id, node := range w.wf.Status.Nodes {
+		node.FinishedAt = w.wf.Status.FinishedAt
+		w.wf.Status.Nodes[id] = node
+	}
+	return w
+}
+
+func (w *WorkflowWrapper) root(phase wfv1.NodePhase, message string) {
+	w.node(wfv1.NodeStatus{Name: w.wf.Name, DisplayName: w.wf.Name, Type: wfv1.NodeTypePod, Phase: phase, Message: message})
+}
+
+func (w *WorkflowWrapper) container(name string, phase wfv1.NodePhase, message string) {
+	w.node(wfv1.NodeStatus{
+		Name: w.wf.Name + "." + name, DisplayName: name, Type: wfv1.NodeTypeContainer,
+		BoundaryID: w.wf.Name, Phase: phase, Message: message,
+	})
+}
+
+func (w *WorkflowWrapper) node(node wfv1.NodeStatus) {
+	if w.wf.Status.Nodes == nil {
+		w.wf.Status.Nodes = wfv1.Nodes{}
+	}
+	node.ID = w.wf.NodeID(node.Name)
+	node.StartedAt = w.wf.Status.StartedAt
+	w.wf.Status.Nodes[node.ID] = node
+}
+
+func (w *WorkflowWrapper) argument(name string) string {
+	for _, p := range w.wf.Spec.Arguments.Parameters {
+		if p.Name == name && p.Value != nil {
+			return p.Value.String()
+		}
+	}
+	return ""
+}
+
+// MissingHostPathEvent is what kubelet says when a pod's host path of type
+// Directory is not there.
+func MissingHostPathEvent(pod *corev1.Pod, path string) *corev1.Event {
+	return &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Name: pod.Name + ".missing-host-path", Namespace: pod.Namespace},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
+		Type:           corev1.EventTypeWarning,
+		Reason:         "FailedMount",
+		Message:        fmt.Sprintf(`MountVolume.SetUp failed for volume "source" : hostPath type check failed: %s is not a directory`, path),
+	}
+}
