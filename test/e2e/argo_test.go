@@ -1,0 +1,165 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+func TestAFailedVersionBecomesReadyByWhatPeopleDoInArgo(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	tests := map[string]struct {
+		again     string
+		workflows int
+	}{
+		"the Workflow is retried":     {"retry", 1},
+		"the Workflow is resubmitted": {"resubmit", 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := newFolder(t)
+			failed, _ := live.failed(t, makeVersion(tt.again, ns, dir).New())
+			assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
+			dir.write(t, "model.bin", "weights")
+
+			run(t, "argo", tt.again, "-n", ns, failed.Status.Workflow.Name)
+
+			mv := live.readyAgain(t, failed)
+			holds(t, mv, dir)
+			live.latestIsOneOf(t, mv)
+			assert.Equal(t, failed.Status.Image, mv.Status.Image)
+			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has made one Workflow")
+			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
+		})
+	}
+}
+
+// latestIsOneOf checks that the version's Model has a latest version. Which
+// one depends on what else the test builds.
+func (c *cluster) latestIsOneOf(t *testing.T, mv *v1alpha1.ModelVersion) {
+	t.Helper()
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		var model v1alpha1.Model
+		require.NoError(collect, c.Get(t.Context(), client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}, &model))
+		assert.NotNil(collect, model.Status.LatestVersion)
+	}, soon, tick)
+}
+
+// workflowsOf are the Workflows that build a version.
+func (c *cluster) workflowsOf(t *testing.T, mv *v1alpha1.ModelVersion) []wfv1.Workflow {
+	t.Helper()
+	var list wfv1.WorkflowList
+	require.NoError(t, c.List(t.Context(), &list, client.InNamespace(mv.Namespace), client.MatchingLabels{v1alpha1.LabelModelVersionUID: string(mv.UID)}))
+	return list.Items
+}
+
+func TestAVersionThatWasBuiltStaysWhatItIs(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	mv := live.built(t, makeVersion("done", ns, dir).New())
+
+	again := live.finished(t, ns, resubmit(t, mv))
+	require.Equal(t, wfv1.WorkflowSucceeded, again.Status.Phase, again.Status.Message)
+	left := reportOf(t, again)
+	assert.True(t, left.Source.AlreadyPushed, "nothing is pushed again")
+	assert.Equal(t, mv.Status.Digest, left.Image.Digest)
+
+	dir.write(t, "config.json", `{"layers": 3}`)
+	changed := live.finished(t, ns, resubmit(t, mv))
+	assert.Equal(t, wfv1.WorkflowFailed, changed.Status.Phase)
+	left = reportOf(t, changed)
+	require.NotNil(t, left.Failure)
+	assert.Equal(t, v1alpha1.ReasonSourceChanged, left.Failure.Reason)
+	assert.Contains(t, left.Failure.Message, `"config.json" is another`)
+
+	assert.Equal(t, mv.Status.Digest, digestOf(t, mv.Status.Image))
+	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
+	live.latest(t, mv)
+}
+
+// resubmit resubmits the version's Workflow and returns the name of the new
+// one.
+func resubmit(t *testing.T, mv *v1alpha1.ModelVersion) string {
+	t.Helper()
+	return strings.TrimSpace(run(t, "argo", "resubmit", "-n", mv.Namespace, mv.Status.Workflow.Name, "-o", "name"))
+}
+
+// finished returns a Workflow when it has ended.
+func (c *cluster) finished(t *testing.T, namespace, name string) *wfv1.Workflow {
+	t.Helper()
+	wf := &wfv1.Workflow{}
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		require.NoError(collect, c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, wf))
+		require.True(collect, wf.Status.Phase.Completed(), "%s %s", wf.Status.Phase, wf.Status.Message)
+	}, buildTime, tick)
+	return wf
+}
+
+// reportOf is the report that a Workflow left.
+func reportOf(t *testing.T, wf *wfv1.Workflow) report.Report {
+	t.Helper()
+	require.NotNil(t, wf.Status.Outputs, "Workflow %s left no outputs: %s", wf.Name, wf.Status.Message)
+	for _, parameter := range wf.Status.Outputs.Parameters {
+		if parameter.Name == translate.OutputReport && parameter.Value != nil {
+			run, err := report.Parse(parameter.Value.String())
+			require.NoError(t, err)
+			return run
+		}
+	}
+	require.Fail(t, "the Workflow left no report", wf.Name)
+	return report.Report{}
+}
+
+func TestARunningBuildThatIsEndedByAPersonSaysSo(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	dir.random(t, "weights.bin", 60<<20)
+	for command, reason := range map[string]string{"stop": v1alpha1.ReasonWorkflowStopped, "terminate": v1alpha1.ReasonWorkflowTerminated} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			mv := makeVersion(command, ns, dir).New()
+			live.create(t, mv)
+			running := live.running(t, mv)
+
+			run(t, "argo", command, "-n", ns, running.Status.Workflow.Name)
+
+			mv = live.settled(t, mv, buildTime, func(*v1alpha1.ModelVersion) bool { return true })
+			assertRefusal(t, mv, reason, running.Status.Workflow.Name)
+			typeCommand(t, mv.Status.Message)
+			holds(t, live.readyAgain(t, mv), dir)
+		})
+	}
+}
+
+func TestAWorkflowThatIsDeletedIsStartedAgainUnlessItHasEnded(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	mv := makeVersion("deleted", ns, dir).New()
+	live.create(t, mv)
+	first := live.running(t, mv)
+	run(t, "argo", "delete", "-n", ns, first.Status.Workflow.Name)
+
+	mv = live.ready(t, mv)
+	assert.NotEqual(t, first.Status.Workflow.Name, mv.Status.Workflow.Name)
+	assert.Equal(t, first.Status.Image, mv.Status.Image)
+	holds(t, mv, dir)
+
+	run(t, "argo", "delete", "-n", ns, mv.Status.Workflow.Name)
+	live.assertNothingAppears(t, ns, soon/6, &wfv1.WorkflowList{})
+	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
+}

@@ -1,0 +1,276 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// Endings that close what a value stands in and open something of its own: a
+// JSON string, the expression that makes the pod, a Dockerfile's line, a
+// shell's word, Argo's and Kubernetes' own substitutions.
+const (
+	closesJSON       = `/foo","type":""},"securityContext":{"privileged":true},"x":{"y":"`
+	closesExpression = `'}) + toJson({'hostNetwork':true,'hostPID':true})}} {{='`
+	closesLine       = "x\nRUN touch /broken\nENV A=B"
+	asksArgo         = `{{workflow.serviceAccountName}}{{=1+1}}{{inputs.parameters.x}}`
+	asksKubernetes   = `$(ARGO_CONTAINER_NAME)$(PATH)$$`
+	asksAShell       = "$(touch /kiln/broken)`touch /kiln/broken`;touch /kiln/broken"
+)
+
+// attempt is one attempt at breaking out by a parameter.
+type attempt struct {
+	parameter, value string
+	// succeeds says that the value is harmless where it ends, so that the
+	// build succeeds; label is where it is found again, to the letter.
+	succeeds bool
+	label    string
+}
+
+var attempts = map[string]attempt{
+	"created-by closes the line":           {parameter: translate.ParamCreatedBy, value: closesLine, succeeds: true},
+	"created-by closes the line, encoded":  {parameter: translate.ParamCreatedBy, value: "x%0ARUN+touch+%2Fbroken", succeeds: true},
+	"created-by asks Argo, encoded":        {parameter: translate.ParamCreatedBy, value: "%7B%7Bworkflow.uid%7D%7D", succeeds: true, label: "{{workflow.uid}}"},
+	"created-by asks a shell":              {parameter: translate.ParamCreatedBy, value: strings.ReplaceAll(asksAShell, ";", ""), succeeds: true, label: strings.ReplaceAll(asksAShell, ";", "")},
+	"created-by is a flag":                 {parameter: translate.ParamCreatedBy, value: "--destination=elsewhere", succeeds: true, label: "--destination=elsewhere"},
+	"created-by closes JSON":               {parameter: translate.ParamCreatedBy, value: closesJSON, succeeds: true, label: closesJSON},
+	"created-by asks Kubernetes":           {parameter: translate.ParamCreatedBy, value: asksKubernetes, succeeds: true},
+	"model closes the line":                {parameter: translate.ParamModel, value: closesLine, succeeds: true},
+	"model closes the expression":          {parameter: translate.ParamModel, value: closesExpression},
+	"storage-path closes JSON":             {parameter: translate.ParamStoragePath, value: closesJSON},
+	"storage-path closes the expression":   {parameter: translate.ParamStoragePath, value: "/foo" + closesExpression},
+	"storage-path asks Argo":               {parameter: translate.ParamStoragePath, value: "/foo" + asksArgo},
+	"storage-path goes up":                 {parameter: translate.ParamStoragePath, value: "/models/../etc/ssl"},
+	"storage-path is a system folder":      {parameter: translate.ParamStoragePath, value: publicFolder},
+	"sub-path goes up":                     {parameter: translate.ParamSubPath, value: "../../etc"},
+	"sub-path asks Argo":                   {parameter: translate.ParamSubPath, value: asksArgo},
+	"sub-path closes the expression":       {parameter: translate.ParamSubPath, value: closesExpression},
+	"sub-path asks a shell":                {parameter: translate.ParamSubPath, value: asksAShell},
+	"image closes the line":                {parameter: translate.ParamImage, value: closesLine},
+	"image asks Argo":                      {parameter: translate.ParamImage, value: "x/" + asksArgo},
+	"image is a flag":                      {parameter: translate.ParamImage, value: "--no-push"},
+	"base-image closes the line":           {parameter: translate.ParamBaseImage, value: closesLine},
+	"base-image asks a shell":              {parameter: translate.ParamBaseImage, value: asksAShell},
+	"base-image names a stage":             {parameter: translate.ParamBaseImage, value: "scratch AS x"},
+	"base-image closes the expression":     {parameter: translate.ParamBaseImage, value: closesExpression},
+	"plain-http-registries closes JSON":    {parameter: translate.ParamPlainHTTPRegistries, value: closesJSON},
+	"push-secret closes JSON":              {parameter: translate.ParamPushSecret, value: closesJSON},
+	"node-name closes JSON":                {parameter: translate.ParamNodeName, value: closesJSON},
+	"node-selector closes JSON":            {parameter: translate.ParamNodeSelector, value: `a=b"},"hostPID":true,"x":{"y":"`},
+	"node-selector closes the expression":  {parameter: translate.ParamNodeSelector, value: "a=b" + closesExpression},
+	"node-selector asks Argo":              {parameter: translate.ParamNodeSelector, value: "a=" + asksArgo},
+	"tolerations close JSON":               {parameter: translate.ParamTolerations, value: `a=b:NoSchedule"}],"hostPID":true,"x":[{"y":"`},
+	"tolerations close the expression":     {parameter: translate.ParamTolerations, value: "a" + closesExpression + ":"},
+	"tolerations are no tolerations":       {parameter: translate.ParamTolerations, value: "a"},
+	"requests close JSON":                  {parameter: translate.ParamRequests, value: `cpu=1m"},"securityContext":{"privileged":true},"x":{"y":"`},
+	"requests name another resource":       {parameter: translate.ParamRequests, value: "cpu=1m,example.com/gpu=1"},
+	"limits close the expression":          {parameter: translate.ParamLimits, value: "memory=1Gi" + closesExpression},
+	"model-version-uid asks a shell":       {parameter: translate.ParamModelVersionUID, value: asksAShell, succeeds: true, label: asksAShell},
+	"push-secret-required is neither word": {parameter: translate.ParamPushSecretRequired, value: "perhaps"},
+	"storage-kind is none":                 {parameter: translate.ParamStorageKind, value: "hostPath"},
+}
+
+// Whoever may start a build hands over strings, and gets a build: nothing else
+// runs, and the pod is the pod of every build.
+func TestNoParameterBreaksOut(t *testing.T) {
+	t.Parallel()
+	s := live.submitter(t)
+	dir := model(t)
+	usual := s.shapeOfUsualPod(t, dir)
+	for name, tt := range attempts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			image := live.registry + "/e2e/" + s.namespace + "/" + sumOf(name)[:8] + ":v1"
+			parameters := map[string]string{translate.ParamImage: image, translate.ParamRequests: "cpu=100m,memory=64Mi"}
+			parameters[tt.parameter] = tt.value
+
+			workflow, err := s.submit(t.Context(), dir, parameters)
+			if err != nil {
+				t.Logf("argo refuses it: %v", err)
+				require.False(t, tt.succeeds)
+				return
+			}
+			wf, pod := live.endedOrStuck(t, s.namespace, workflow)
+			if pod != nil {
+				assert.Equal(t, usual, shapeOf(pod.Spec))
+				assertVolumeIsWhatWasAsked(t, pod.Spec, parameters, dir)
+			}
+			t.Logf("%s: %s", wf.Status.Phase, wf.Status.Message)
+			if !tt.succeeds {
+				assertCleanEnd(t, wf)
+				return
+			}
+			require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
+			img := pull(t, image)
+			assert.Equal(t, dir.entries(t), img.model)
+			assertNothingBeside(t, img)
+			if tt.label != "" {
+				assert.Contains(t, img.config.Labels, labelOf(tt.parameter))
+				assert.Equal(t, tt.label, img.config.Labels[labelOf(tt.parameter)])
+			}
+		})
+	}
+}
+
+func labelOf(parameter string) string { return "model.kubedl.io/" + parameter }
+
+// shapeOfUsualPod is the shape of the pod of a build that nobody has tampered
+// with.
+func (s submitter) shapeOfUsualPod(t *testing.T, dir folder) corev1.PodSpec {
+	t.Helper()
+	name, err := s.submit(t.Context(), dir, nil)
+	require.NoError(t, err)
+	wf := live.finished(t, s.namespace, name)
+	require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
+	pods, err := live.podsOf(t.Context(), s.namespace, name)
+	require.NoError(t, err)
+	require.Len(t, pods, 1)
+	return shapeOf(pods[0].Spec)
+}
+
+// shapeOf is what of a pod no parameter may change: everything but the values
+// that stand in their places.
+func shapeOf(pod corev1.PodSpec) corev1.PodSpec {
+	shape := *pod.DeepCopy()
+	shape.NodeName, shape.NodeSelector, shape.Affinity, shape.Tolerations = "", nil, nil, nil
+	volumes := map[string]string{}
+	for i := range shape.Volumes {
+		v := &shape.Volumes[i]
+		if strings.HasPrefix(v.Name, "kube-api-access-") {
+			volumes[v.Name] = "kube-api-access"
+			v.Name = volumes[v.Name]
+		}
+		if v.HostPath != nil {
+			v.HostPath.Path = ""
+		}
+		if v.Secret != nil {
+			v.Secret.SecretName = ""
+		}
+	}
+	for _, list := range [][]corev1.Container{shape.InitContainers, shape.Containers} {
+		for i := range list {
+			shapeOfContainer(&list[i], volumes)
+		}
+	}
+	return shape
+}
+
+func shapeOfContainer(c *corev1.Container, volumes map[string]string) {
+	c.Resources = corev1.ResourceRequirements{}
+	for i := range c.Args {
+		c.Args[i], _, _ = strings.Cut(c.Args[i], "=")
+	}
+	for i := range c.Env {
+		c.Env[i].Value = ""
+	}
+	for i := range c.VolumeMounts {
+		if name, renamed := volumes[c.VolumeMounts[i].Name]; renamed {
+			c.VolumeMounts[i].Name = name
+		}
+	}
+}
+
+// assertVolumeIsWhatWasAsked checks that the one path on the node that a pod
+// mounts is the parameter's, to the letter.
+func assertVolumeIsWhatWasAsked(t *testing.T, pod corev1.PodSpec, parameters map[string]string, dir folder) {
+	t.Helper()
+	want := string(dir)
+	if asked, found := parameters[translate.ParamStoragePath]; found {
+		want = asked
+	}
+	for _, v := range pod.Volumes {
+		if v.HostPath != nil {
+			assert.Equal(t, want, v.HostPath.Path)
+			assert.Equal(t, corev1.HostPathDirectory, *v.HostPath.Type)
+		}
+	}
+}
+
+// endedOrStuck returns a Workflow when it has ended, with its pod if it got
+// one. One whose pod cannot start, since no node or no folder is as it was
+// asked for, is ended as a person would.
+func (c *cluster) endedOrStuck(t *testing.T, namespace, name string) (*wfv1.Workflow, *corev1.Pod) {
+	t.Helper()
+	var pod *corev1.Pod
+	var wf *wfv1.Workflow
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		wf = c.workflowNamed(t, namespace, name)
+		pods, err := c.podsOf(t.Context(), namespace, name)
+		require.NoError(collect, err)
+		if len(pods) > 0 {
+			pod = &pods[0]
+		}
+		require.True(collect, wf.Status.Phase.Completed() || c.cannotStart(t.Context(), pod), "%s %s", wf.Status.Phase, wf.Status.Message)
+	}, buildTime, 5*tick)
+	if wf.Status.Phase.Completed() {
+		return wf, pod
+	}
+	run(t, "argo", "terminate", "-n", namespace, name)
+	return c.finished(t, namespace, name), pod
+}
+
+// cannotStart says that a pod waits for what will never be: a node with these
+// labels, or a folder of that name.
+func (c *cluster) cannotStart(ctx context.Context, pod *corev1.Pod) bool {
+	if pod == nil {
+		return false
+	}
+	events, err := try(ctx, "kubectl", "get", "events", "-n", pod.Namespace, "--field-selector", "involvedObject.name="+pod.Name, "-o", "jsonpath={.items[*].message}")
+	if err != nil {
+		return false
+	}
+	for _, words := range []string{"didn't match", "hostPath type check failed", "Insufficient example.com"} {
+		if strings.Contains(events, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// assertCleanEnd checks that a build ended without success, and that a step
+// that ran has said why.
+func assertCleanEnd(t *testing.T, wf *wfv1.Workflow) {
+	t.Helper()
+	assert.NotEqual(t, wfv1.WorkflowSucceeded, wf.Status.Phase)
+	assert.NotEmpty(t, wf.Status.Message)
+	var left report.Report
+	if wf.Status.Outputs != nil {
+		left = reportOf(t, wf)
+		require.NotNil(t, left.Failure, "%+v", left)
+		t.Logf("%s: %s: %s", left.Failure.Step, left.Failure.Reason, left.Failure.Message)
+	}
+}
+
+// Kubernetes and Argo leave a path with their own signs in it as it is.
+func TestAFolderWithAStrangeNameIsPackaged(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	parent := newFolder(t)
+	for name, path := range map[string]string{
+		"shell":      "a $(id) `id` $HOME ${HOME} 'b' \"c\" \\d;e&f|g",
+		"kubernetes": "$(ARGO_CONTAINER_NAME) $$(PATH) $$$",
+		"flags":      "--shared=/tmp",
+		"dockerfile": "FROM scratch",
+		"json":       `","type":""}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := folder(parent.at(path))
+			require.NoError(t, os.Mkdir(string(dir), 0o755))
+			dir.write(t, "model.bin", name)
+			mv := live.built(t, makeVersion(name, ns, dir).New())
+			assertNothingBeside(t, holds(t, mv, dir))
+		})
+	}
+}

@@ -1,0 +1,63 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestADeletedModelTakesItsVersionsWorkflowsAndPodsWithIt(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	built := live.built(t, makeVersion("built", ns, model(t)).New())
+	large := newFolder(t)
+	large.random(t, "weights.bin", 100<<20)
+	building := makeVersion("building", ns, large).New()
+	live.create(t, building)
+	live.running(t, building)
+
+	run(t, "kubectl", "delete", "model", built.Spec.ModelName, "-n", ns)
+
+	lists := func() []client.ObjectList {
+		return []client.ObjectList{&v1alpha1.ModelList{}, &v1alpha1.ModelVersionList{}, &wfv1.WorkflowList{}, &corev1.PodList{}}
+	}
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		for _, list := range lists() {
+			require.NoError(collect, live.List(t.Context(), list, client.InNamespace(ns)))
+			assert.Zero(collect, meta.LenList(list), "%T still has some", list)
+		}
+	}, 2*time.Minute, tick)
+	live.assertNothingAppears(t, ns, 10*time.Second, lists()...)
+	assert.Equal(t, built.Status.Digest, digestOf(t, built.Status.Image), "images outlive their objects")
+}
+
+// assertNothingAppears watches a namespace for a while.
+func (c *cluster) assertNothingAppears(t *testing.T, namespace string, during time.Duration, kinds ...client.ObjectList) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), during)
+	defer cancel()
+	var watches sync.WaitGroup
+	for _, kind := range kinds {
+		events, err := c.Watch(ctx, kind, client.InNamespace(namespace))
+		require.NoError(t, err)
+		watches.Go(func() {
+			for event := range events.ResultChan() {
+				assert.NotEqual(t, watch.Added, event.Type, "%v", event.Object)
+			}
+		})
+	}
+	watches.Wait()
+}

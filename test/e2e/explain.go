@@ -1,0 +1,33 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"testing"
+)
+
+// explainAfter prints, when the test has failed, what a person would look at
+// to find out why.
+func (c *cluster) explainAfter(t *testing.T, namespace string) {
+	t.Helper()
+	after(t, func(ctx context.Context) {
+		if !t.Failed() {
+			return
+		}
+		for _, command := range [][]string{
+			{"get", "mv,mo", "-n", namespace, "-o", "yaml"},
+			{"get", "wf", "-n", namespace, "-o", `jsonpath={range .items[*]}{.metadata.name}{"  "}{.status.phase}{"  "}{.status.message}{"\n"}{.spec.arguments.parameters}{"\n"}{range .status.nodes.*}    {.displayName}{"  "}{.phase}{"  "}{.message}{"\n"}{end}{.status.outputs.parameters}{"\n"}{end}`},
+			{"get", "pods", "-n", namespace, "-o", "wide"},
+			{"get", "events", "-n", namespace, "--sort-by=.lastTimestamp"},
+			{"logs", "-n", namespace, "-l", workflowLabel, "--all-containers", "--prefix", "--tail=60", "--max-log-requests=60", "--ignore-errors"},
+			{"logs", "-n", operatorNamespace, "deploy/" + operator, "--tail=60"},
+		} {
+			out, err := try(ctx, "kubectl", command...)
+			if err != nil {
+				out += err.Error()
+			}
+			t.Logf("kubectl %s %s:\n%s", command[0], command[1], out)
+		}
+	})
+}

@@ -1,0 +1,47 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+)
+
+// This runs alone, so that the times are one build's. They are logged and not
+// checked: a machine that others use too is no stopwatch.
+func TestHowLongABuildTakes(t *testing.T) {
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	for _, name := range []string{"a.bin", "b.bin", "c.bin"} {
+		dir.random(t, name, 50_000_000/3)
+	}
+	for i := range 3 {
+		began := time.Now()
+		mv := live.built(t, makeVersion(fmt.Sprintf("timed-%d", i), ns, dir).New())
+		t.Logf("figure: 50 MB in 3 files: %.1f s from apply to Ready", time.Since(began).Seconds())
+		logSteps(t, live.workflow(t, mv), began)
+	}
+}
+
+// logSteps logs when each step of a Workflow ended.
+func logSteps(t *testing.T, wf *wfv1.Workflow, began time.Time) {
+	t.Helper()
+	nodes := slices.SortedFunc(func(yield func(wfv1.NodeStatus) bool) {
+		for _, node := range wf.Status.Nodes {
+			if !yield(node) {
+				return
+			}
+		}
+	}, func(a, b wfv1.NodeStatus) int {
+		return cmp.Or(a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))
+	})
+	// Argo has all steps begin with the pod.
+	for _, node := range nodes {
+		t.Logf("    %-16s ended after %3.0f s", node.DisplayName, node.FinishedAt.Sub(began).Seconds())
+	}
+}

@@ -1,0 +1,130 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// folder is a folder on the node, which is this machine.
+type folder string
+
+// newFolder makes a folder that goes with the test.
+func newFolder(t *testing.T) folder {
+	t.Helper()
+	dir, err := os.MkdirTemp("/", "models-e2e-")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	return folder(dir)
+}
+
+// model makes a folder with a small model in it.
+func model(t *testing.T) folder {
+	t.Helper()
+	dir := newFolder(t)
+	dir.write(t, "config.json", `{"layers": 2}`)
+	dir.random(t, "weights/part-1.bin", 300_000)
+	return dir
+}
+
+// claim makes a folder of that very name, with these files, that goes with the
+// test. A folder that exists already is taken over only if an earlier run of
+// this test has left it: if it holds nothing but these files.
+func claim(t *testing.T, name string, files map[string]string) folder {
+	t.Helper()
+	dir := folder(name)
+	_, err := os.Lstat(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		require.NoError(t, err)
+		for at, found := range dir.entries(t) {
+			if found.Type == fileEntry {
+				require.Equal(t, sumOf(files[at]), found.SHA256, "%s exists on this machine and is not this test's: move it away", name)
+			}
+		}
+	}
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(name)) })
+	for at, content := range files {
+		dir.write(t, at, content)
+	}
+	return dir
+}
+
+// at is the path of something in the folder.
+func (f folder) at(name string) string { return filepath.Join(string(f), name) }
+
+// write writes a file, and the folders that it lies in.
+func (f folder) write(t *testing.T, name, content string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(f.at(name)), 0o755))
+	require.NoError(t, os.WriteFile(f.at(name), []byte(content), 0o644))
+}
+
+// random writes a file that no compression makes smaller, as weights are.
+func (f folder) random(t *testing.T, name string, size int64) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(f.at(name)), 0o755))
+	file, err := os.Create(f.at(name))
+	require.NoError(t, err)
+	source := rand.NewChaCha8(sha256.Sum256([]byte(f.at(name))))
+	_, err = io.CopyN(file, source, size)
+	require.NoError(t, errors.Join(err, file.Close()))
+}
+
+// entries are what an image of the folder has to hold, by path.
+func (f folder) entries(t *testing.T) map[string]entry {
+	t.Helper()
+	entries := map[string]entry{}
+	require.NoError(t, filepath.WalkDir(string(f), func(at string, found fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(string(f), at)
+		if err != nil {
+			return err
+		}
+		entries[name], err = entryAt(at, found)
+		return err
+	}))
+	return entries
+}
+
+func entryAt(at string, found fs.DirEntry) (entry, error) {
+	switch found.Type() {
+	case fs.ModeDir:
+		return aFolder, nil
+	case fs.ModeSymlink:
+		target, err := os.Readlink(at)
+		return aLink(target), err
+	}
+	content, err := os.Open(at)
+	if err != nil {
+		return entry{}, err
+	}
+	defer content.Close()
+	sum, err := sumOfReader(content)
+	return entry{Type: fileEntry, Mode: 0o644, SHA256: sum}, err
+}
+
+func sumOf(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return hex.EncodeToString(sum[:])
+}
+
+func sumOfReader(content io.Reader) (string, error) {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, content); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}

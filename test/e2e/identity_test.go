@@ -1,0 +1,67 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestTwoVersionsOfAModelAreBuiltAtOnce(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	one, two := model(t), model(t)
+	first, second := makeVersion("first", ns, one).New(), makeVersion("second", ns, two).New()
+	live.create(t, first)
+	live.create(t, second)
+
+	first, second = live.ready(t, first), live.ready(t, second)
+
+	assert.True(t, second.Status.StartTime.Before(first.Status.FinishTime) && first.Status.StartTime.Before(second.Status.FinishTime), "neither waited for the other")
+	assert.NotEqual(t, first.Status.Image, second.Status.Image)
+	holds(t, first, one)
+	holds(t, second, two)
+	// Both may be of the same second; the name decides then.
+	live.latest(t, second)
+}
+
+func TestAVersionThatIsDeletedAndCreatedAgainIsAnother(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	one, two := model(t), model(t)
+	first := live.built(t, makeVersion("again", ns, one).New())
+
+	// The first one's Workflow may still be there when the second one comes.
+	run(t, "kubectl", "delete", "mv", "again", "-n", ns)
+	second := live.built(t, makeVersion("again", ns, two).New())
+
+	assert.NotEqual(t, first.UID, second.UID)
+	assert.NotEqual(t, first.Status.Workflow.Name, second.Status.Workflow.Name)
+	assert.NotEqual(t, first.Status.Image, second.Status.Image)
+	holds(t, first, one)
+	holds(t, second, two)
+	live.latest(t, second)
+}
+
+func TestVersionsOfTheSameNameInTwoNamespacesDoNotMeet(t *testing.T) {
+	t.Parallel()
+	here, there := live.namespace(t), live.namespace(t)
+	one, two := model(t), model(t)
+	version := func(ns string, from folder) *v1alpha1.ModelVersion {
+		return makeVersion("v1", ns, from).ImageRepo("e2e/shared-by-" + here).New()
+	}
+	first, second := version(here, one), version(there, two)
+	live.create(t, first)
+	live.create(t, second)
+
+	first, second = live.ready(t, first), live.ready(t, second)
+
+	assert.NotEqual(t, first.Status.Image, second.Status.Image)
+	holds(t, first, one)
+	holds(t, second, two)
+	live.latest(t, first)
+	live.latest(t, second)
+}

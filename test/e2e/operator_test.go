@@ -1,0 +1,170 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// This runs alone: other tests would wait for the operator too.
+func TestAnOperatorThatIsKilledDuringABuildGoesOnWithIt(t *testing.T) {
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	dir.random(t, "weights.bin", 60<<20)
+	mv := makeVersion("through", ns, dir).New()
+	live.create(t, mv)
+	live.running(t, mv)
+
+	killOperator(t)
+	later := makeVersion("meanwhile", ns, model(t)).New()
+	live.create(t, later)
+
+	mv, later = live.ready(t, mv), live.ready(t, later)
+	holds(t, mv, dir)
+	assert.Len(t, live.workflowsOf(t, mv), 1)
+	assert.Len(t, live.workflowsOf(t, later), 1)
+	assert.Equal(t, int64(1), mv.Status.Attempts)
+	live.latest(t, later)
+}
+
+// killOperator deletes the operator's pod as a node that dies would: at once.
+func killOperator(t *testing.T) {
+	t.Helper()
+	run(t, "kubectl", "delete", "pod", "-n", operatorNamespace, "-l", "app.kubernetes.io/component=controller", "--grace-period=0", "--force")
+	after(t, func(ctx context.Context) {
+		_, err := try(ctx, "kubectl", "rollout", "status", "deployment", operator, "-n", operatorNamespace, "--timeout=1m")
+		assert.NoError(t, err)
+	})
+}
+
+func TestTheOperatorMayNotDoWhatItNeedsNot(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	live.built(t, makeVersion("prepares-the-namespace", ns, model(t)).New())
+	manager := "system:serviceaccount:" + operatorNamespace + ":" + operator
+	builder := "system:serviceaccount:" + ns + ":modelkiln-build"
+	tests := map[string]struct{ who, verb, resource, want string }{
+		"the operator makes workflows":                       {manager, "create", "workflows.argoproj.io", "yes"},
+		"the operator does not read secrets":                 {manager, "get", "secrets", "no"},
+		"the operator does not list secrets":                 {manager, "list", "secrets", "no"},
+		"the operator does not watch secrets":                {manager, "watch", "secrets", "no"},
+		"the operator makes no pods":                         {manager, "create", "pods", "no"},
+		"the operator enters no pods":                        {manager, "create", "pods/exec", "no"},
+		"the operator makes no roles":                        {manager, "create", "clusterroles.rbac.authorization.k8s.io", "no"},
+		"the operator takes on no role":                      {manager, "bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin", "no"},
+		"the operator is nobody else":                        {manager, "impersonate", "users", "no"},
+		"the operator makes no tokens":                       {manager, "create", "serviceaccounts/token", "no"},
+		"the operator deletes no versions":                   {manager, "delete", "modelversions.model.kubedl.io", "no"},
+		"the operator deletes no workflows":                  {manager, "delete", "workflows.argoproj.io", "no"},
+		"a build reports its results":                        {builder, "create", "workflowtaskresults.argoproj.io", "yes"},
+		"a build does not read results":                      {builder, "get", "workflowtaskresults.argoproj.io", "no"},
+		"a build does not read secrets":                      {builder, "get", "secrets", "no"},
+		"a build does not read pods":                         {builder, "get", "pods", "no"},
+		"a build does not read its version":                  {builder, "get", "modelversions.model.kubedl.io", "no"},
+		"a build does not write its version's status either": {builder, "patch", "modelversions.model.kubedl.io/status", "no"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			// It exits with 1 when it says no.
+			out, _ := try(t.Context(), "kubectl", "auth", "can-i", tt.verb, tt.resource, "--as", tt.who, "-n", ns)
+			assert.Equal(t, tt.want, strings.TrimSpace(out))
+		})
+	}
+}
+
+func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	for _, name := range []string{"somebody", "prometheus"} {
+		live.create(t, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}})
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: ns},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "modelkiln-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "prometheus"}},
+	}
+	live.create(t, binding)
+	live.deleteAfter(t, binding)
+	url := metricsURL(t)
+
+	tests := map[string]struct {
+		token string
+		want  int
+	}{
+		"without a token":                    {"", http.StatusUnauthorized},
+		"with a token that is none":          {"nonsense", http.StatusUnauthorized},
+		"with the token of somebody":         {tokenOf(t, ns, "somebody"), http.StatusForbidden},
+		"with the token of a metrics reader": {tokenOf(t, ns, "prometheus"), http.StatusOK},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			status, text := get(t, url, tt.token)
+			assert.Equal(t, tt.want, status, text)
+			if tt.want == http.StatusOK {
+				logMemory(t, text)
+			}
+		})
+	}
+}
+
+func tokenOf(t *testing.T, namespace, serviceAccount string) string {
+	t.Helper()
+	return strings.TrimSpace(run(t, "kubectl", "create", "token", serviceAccount, "-n", namespace))
+}
+
+// logMemory logs how much memory the operator uses.
+func logMemory(t *testing.T, metrics string) {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^process_resident_memory_bytes (\S+)$`).FindStringSubmatch(metrics)
+	require.NotNil(t, found, "the operator tells how much memory it uses")
+	t.Logf("figure: the operator's resident memory is %s bytes", found[1])
+}
+
+func get(t *testing.T, url, token string) (status int, text string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	require.NoError(t, err)
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	// The operator makes its own certificate when it starts.
+	anyCertificate := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	response, err := anyCertificate.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(body)
+}
+
+// metricsURL is where the operator's metrics are found from this machine while
+// the test runs.
+func metricsURL(t *testing.T) string {
+	t.Helper()
+	forward := exec.CommandContext(t.Context(), "kubectl", "port-forward", "-n", operatorNamespace, "service/modelkiln-metrics", "0:8443", "--address=127.0.0.1")
+	forward.WaitDelay = 10 * time.Second
+	out, err := forward.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, forward.Start())
+	t.Cleanup(func() { _ = forward.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(line)
+	require.NotEmpty(t, address, line)
+	return "https://" + address + "/metrics"
+}

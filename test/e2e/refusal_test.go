@@ -1,0 +1,219 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+// publicFolder is in a folder that is never packaged, and holds nothing that
+// anyone would mind to see in an image should this test ever fail.
+const publicFolder = "/usr/share/common-licenses"
+
+func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	tests := map[string]struct {
+		version func(t *testing.T, v *builders.ModelVersionWrapper)
+		reason  string
+		// says is a part of the message, next of the part that says what to
+		// do.
+		says, next string
+		// noWorkflow says that nothing is started at all.
+		noWorkflow bool
+	}{
+		"an empty folder": {
+			version: func(t *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(string(newFolder(t)), nodeName) },
+			reason:  v1alpha1.ReasonSourceEmpty, says: "models-e2e-", next: v1alpha1.AnnotationRebuild,
+		},
+		"a folder of empty folders": {
+			version: func(t *testing.T, v *builders.ModelVersionWrapper) {
+				dir := newFolder(t)
+				require.NoError(t, os.MkdirAll(dir.at("a/b"), 0o755))
+				v.LocalStorage(string(dir), nodeName)
+			},
+			reason: v1alpha1.ReasonSourceEmpty, says: "models-e2e-", next: v1alpha1.AnnotationRebuild,
+		},
+		"a system folder": {
+			version:    func(_ *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(publicFolder, nodeName) },
+			reason:     v1alpha1.ReasonSourceForbidden,
+			says:       publicFolder + " is never packaged",
+			next:       "put the model into a folder of its own",
+			noWorkflow: true,
+		},
+		"a symbolic link on the node to a system folder": {
+			version: func(t *testing.T, v *builders.ModelVersionWrapper) {
+				link := newFolder(t).at("link")
+				require.NoError(t, os.Symlink(publicFolder, link))
+				v.LocalStorage(link, nodeName)
+			},
+			reason: v1alpha1.ReasonSourceForbidden, says: publicFolder, next: "reate a new ModelVersion",
+		},
+		"a folder below a symbolic link to a system folder": {
+			version: func(t *testing.T, v *builders.ModelVersionWrapper) {
+				link := newFolder(t).at("link")
+				require.NoError(t, os.Symlink("/usr/share", link))
+				v.LocalStorage(link+"/common-licenses", nodeName)
+			},
+			reason: v1alpha1.ReasonSourceForbidden, says: publicFolder, next: "reate a new ModelVersion",
+		},
+		"a push secret that is named and absent": {
+			version: func(_ *testing.T, v *builders.ModelVersionWrapper) { v.PushSecret("vision-push") },
+			reason:  v1alpha1.ReasonPushSecretMissing, says: "vision-push", next: v1alpha1.AnnotationRebuild,
+		},
+		"a base image that does not exist": {
+			version: func(_ *testing.T, v *builders.ModelVersionWrapper) { v.BaseImage(live.registry + "/library/nothing:1") },
+			reason:  v1alpha1.ReasonBuildFailed, says: "/library/nothing:1 does not exist", next: "kubectl ",
+		},
+		"a registry that cannot be reached": {
+			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
+				v.ImageRepo("registry.invalid:5000/models/resnet")
+			},
+			reason: v1alpha1.ReasonRegistryUnreachable, says: "registry.invalid:5000", next: v1alpha1.AnnotationRebuild,
+		},
+		"a registry that nothing listens as": {
+			version: func(_ *testing.T, v *builders.ModelVersionWrapper) { v.ImageRepo("127.0.0.1:9/models/resnet") },
+			reason:  v1alpha1.ReasonRegistryUnreachable, says: "127.0.0.1:9", next: v1alpha1.AnnotationRebuild,
+		},
+		"a storage kind that is not supported yet": {
+			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
+				*v = *builders.MakeModelVersion("nfs", ns).NFS("nas.example.com", "/exports")
+			},
+			reason: v1alpha1.ReasonStorageKindUnsupported, says: "nfs", next: "use localStorage or persistentVolumeClaim", noWorkflow: true,
+		},
+	}
+	names := map[string]string{}
+	for name := range tests {
+		names[name] = "v" + sumOf(name)[:8]
+	}
+	full := model(t)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			version := makeVersion(names[name], ns, full)
+			tt.version(t, version)
+			mv, took := live.failed(t, version.New())
+			assertRefusal(t, mv, tt.reason, tt.says)
+			assert.Contains(t, mv.Status.Message, tt.next)
+			assert.Equal(t, tt.noWorkflow, mv.Status.Workflow == nil)
+			t.Logf("figure: seen after %.1f s: %s", took.Seconds(), mv.Status.Message)
+		})
+	}
+}
+
+// assertRefusal checks that a version has failed for this reason, says so
+// everywhere where people and programs look, and says what to do next.
+func assertRefusal(t *testing.T, mv *v1alpha1.ModelVersion, reason, says string) {
+	t.Helper()
+	ready := conditionReady(mv)
+	assert.Equal(t, reason, ready.Reason)
+	assert.Contains(t, ready.Message, says)
+	assert.Equal(t, ready.Message, mv.Status.Message)
+	assert.Regexp(t, `kubectl |reate a new ModelVersion|put the model into|use localStorage`, ready.Message, "what to do next")
+	stalled := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionStalled)
+	assert.True(t, stalled != nil && stalled.Status == metav1.ConditionTrue, "Stalled tells Flux and Argo CD that this is an end")
+	assert.Empty(t, mv.Status.Digest)
+}
+
+// These run alone, so that the time until a person sees the message is theirs.
+func TestAFolderThatIsNotThereIsSeenWithinHalfAMinute(t *testing.T) {
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	dir.write(t, "file", "content")
+	tests := map[string]string{"a folder that does not exist": dir.at("nothing"), "a file": dir.at("file")}
+	for name, path := range tests {
+		t.Run(name, func(t *testing.T) {
+			version := makeVersion("v"+sumOf(name)[:8], ns, folder(path)).New()
+			mv, took := live.failed(t, version)
+			assertRefusal(t, mv, v1alpha1.ReasonSourceMissing, path)
+			assert.Less(t, took, 30*time.Second)
+			t.Logf("figure: seen after %.1f s: %s", took.Seconds(), mv.Status.Message)
+
+			require.EventuallyWithT(t, func(collect *assert.CollectT) {
+				var wf wfv1.Workflow
+				require.NoError(collect, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: mv.Status.Workflow.Name}, &wf))
+				assert.Equal(collect, wfv1.WorkflowFailed, wf.Status.Phase, "the Workflow does not wait for ever")
+			}, soon, tick)
+			assertRefusal(t, live.refresh(t, mv), v1alpha1.ReasonSourceMissing, path)
+
+			mend(t, path)
+			t.Log(typeCommand(t, mv.Status.Message))
+			mv = live.readyAgain(t, mv)
+			holds(t, mv, folder(path))
+			assert.Equal(t, int64(2), mv.Status.Attempts)
+		})
+	}
+	assert.Len(t, live.workflows(t, ns), 2*len(tests))
+}
+
+// mend puts a model where there was none.
+func mend(t *testing.T, path string) {
+	t.Helper()
+	require.NoError(t, os.RemoveAll(path))
+	folder(path).write(t, "model.bin", "weights")
+}
+
+// typeCommand types the command that a message ends with into a shell, as a
+// person would.
+func typeCommand(t *testing.T, message string) string {
+	t.Helper()
+	begin := strings.Index(message, "kubectl ")
+	require.GreaterOrEqual(t, begin, 0, "%q names no command", message)
+	out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", message[begin:]).CombinedOutput()
+	require.NoError(t, err, "%s: %s", message[begin:], out)
+	return string(out)
+}
+
+func TestATagThatHoldsSomethingElseIsNotOverwritten(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	taken := live.registry + "/e2e/" + ns + ":v1.0"
+	run(t, "crane", "copy", "--insecure", live.registry+"/library/busybox:1.37", taken)
+	before := digestOf(t, taken)
+
+	mv, took := live.failed(t, makeVersion("taken", ns, model(t)).ImageTag("v1.0").New())
+
+	assertRefusal(t, mv, v1alpha1.ReasonTagTaken, taken)
+	assert.Contains(t, mv.Status.Message, "Create a new ModelVersion")
+	assert.Equal(t, before, digestOf(t, taken))
+	t.Logf("figure: seen after %.1f s: %s", took.Seconds(), mv.Status.Message)
+}
+
+func TestABuildStartsWhenItsTemplateAppears(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	mv := makeVersion("waits", ns, model(t)).WorkflowTemplate(ns).New()
+	live.create(t, mv)
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		var now v1alpha1.ModelVersion
+		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(mv), &now))
+		ready := conditionReady(&now)
+		assert.Equal(collect, v1alpha1.ReasonTemplateMissing, ready.Reason)
+		assert.Contains(collect, ready.Message, "ClusterWorkflowTemplate "+ns)
+		assert.Contains(collect, ready.Message, "kubectl apply")
+		assert.True(collect, meta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionReconciling))
+	}, soon, tick)
+
+	var template wfv1.ClusterWorkflowTemplate
+	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: "modelkiln-build"}, &template))
+	template.ObjectMeta = metav1.ObjectMeta{Name: ns}
+	live.create(t, &template)
+	live.deleteAfter(t, &template)
+
+	mv = live.ready(t, mv)
+	assert.Equal(t, ns, live.workflow(t, mv).Spec.WorkflowTemplateRef.Name)
+}

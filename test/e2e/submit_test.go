@@ -1,0 +1,132 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// submitter is somebody who may start workflows in a namespace, as a company
+// lets its people, and nothing else.
+type submitter struct {
+	namespace, user string
+}
+
+// submitter makes a namespace that is prepared for builds by hand, as the
+// README says, and a user of it. The operator has never seen the namespace.
+func (c *cluster) submitter(t *testing.T) submitter {
+	t.Helper()
+	ns := c.namespace(t)
+	prepare(t, ns)
+	s := submitter{namespace: ns, user: "e2e-user-of-" + ns}
+	c.create(t, &rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "starts-workflows"},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"create", "get", "list", "watch"}}},
+	})
+	c.create(t, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "starts-workflows"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "starts-workflows"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: s.user}},
+	})
+	return s
+}
+
+// prepare applies workflow-templates/namespace with the namespace's name in
+// the one place where it says to put it.
+func prepare(t *testing.T, namespace string) {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS("../../workflow-templates/namespace")))
+	file := filepath.Join(dir, "kustomization.yaml")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(text), "namespace: default"))
+	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), "namespace: default", "namespace: "+namespace, 1)), 0o644))
+	run(t, "kubectl", "apply", "-k", dir)
+}
+
+// submit starts a build of the folder with Argo alone, with some parameters
+// set otherwise, and returns the Workflow's name.
+func (s submitter) submit(ctx context.Context, from folder, parameters map[string]string) (string, error) {
+	all := map[string]string{
+		translate.ParamImage:       live.registry + "/e2e/" + s.namespace + ":v1",
+		translate.ParamStorageKind: "localStorage",
+		translate.ParamStoragePath: string(from),
+		translate.ParamNodeName:    nodeName,
+	}
+	for name, value := range parameters {
+		all[name] = value
+	}
+	args := []string{"submit", "--from", "clusterworkflowtemplate/modelkiln-build", "-n", s.namespace, "--as", s.user, "-o", "name"}
+	for name, value := range all {
+		args = append(args, "-p", name+"="+value)
+	}
+	out, err := try(ctx, "argo", args...)
+	return strings.TrimSpace(out), err
+}
+
+func TestABuildIsStartedWithArgoAloneByAUserWhoMayOnlyStartWorkflows(t *testing.T) {
+	t.Parallel()
+	s := live.submitter(t)
+	dir := model(t)
+
+	name, err := s.submit(t.Context(), dir, nil)
+	require.NoError(t, err)
+
+	wf := live.finished(t, s.namespace, name)
+	require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
+	left := reportOf(t, wf)
+	img := pull(t, left.Run.Image)
+	assert.Equal(t, dir.entries(t), img.model)
+	assert.Equal(t, img.digest, left.Image.Digest)
+	assert.Contains(t, img.config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
+	assertSteps(t, wf)
+}
+
+// assertSteps checks that a person sees the steps by name in the Argo UI.
+func assertSteps(t *testing.T, wf *wfv1.Workflow) {
+	t.Helper()
+	phases := map[string]wfv1.NodePhase{}
+	for _, node := range wf.Status.Nodes {
+		if node.Type == wfv1.NodeTypeContainer {
+			phases[node.DisplayName] = node.Phase
+		}
+	}
+	assert.Equal(t, map[string]wfv1.NodePhase{
+		translate.StepMountCheck:   wfv1.NodeSucceeded,
+		translate.StepBuild:        wfv1.NodeSucceeded,
+		translate.StepStatusReport: wfv1.NodeSucceeded,
+		"main":                     wfv1.NodeSucceeded,
+	}, phases)
+}
+
+// The cluster's Argo runs in Strict mode; this shows that it does, without
+// which the test above would prove little.
+func TestAWorkflowThatBringsItsOwnTemplatesIsRefused(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	wf := &wfv1.Workflow{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "own"},
+		Spec: wfv1.WorkflowSpec{
+			Entrypoint: "own",
+			Templates:  []wfv1.Template{{Name: "own", Container: &corev1.Container{Image: live.registry + "/library/busybox:1.37", Command: []string{"true"}}}},
+		},
+	}
+	live.create(t, wf)
+	ended := live.finished(t, ns, "own")
+	assert.Equal(t, wfv1.WorkflowError, ended.Status.Phase)
+	assert.Contains(t, ended.Status.Message, "workflowTemplateRef")
+}

@@ -1,0 +1,169 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+// makeVersion is a version over a folder on the node, that is pushed to a
+// repository of its namespace's own.
+func makeVersion(name, namespace string, from folder) *builders.ModelVersionWrapper {
+	return builders.MakeModelVersion(name, namespace).ImageRepo("e2e/"+namespace).LocalStorage(string(from), nodeName)
+}
+
+// refresh reads the version anew.
+func (c *cluster) refresh(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+	t.Helper()
+	now := &v1alpha1.ModelVersion{}
+	require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(mv), now))
+	return now
+}
+
+// built creates a version and returns it when it is Ready.
+func (c *cluster) built(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+	t.Helper()
+	c.create(t, mv)
+	return c.ready(t, mv)
+}
+
+// ready returns the version when it is Ready. It fails as soon as the version
+// does.
+func (c *cluster) ready(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+	t.Helper()
+	now := c.settled(t, mv, buildTime, func(*v1alpha1.ModelVersion) bool { return true })
+	return requireReady(t, now)
+}
+
+// readyAgain returns the version when an attempt other than the one that
+// before speaks of has made it Ready.
+func (c *cluster) readyAgain(t *testing.T, before *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+	t.Helper()
+	now := c.settled(t, before, buildTime, func(now *v1alpha1.ModelVersion) bool {
+		return now.Status.Workflow.Name != before.Status.Workflow.Name || !now.Status.StartTime.Equal(before.Status.StartTime)
+	})
+	return requireReady(t, now)
+}
+
+func requireReady(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+	t.Helper()
+	ready := conditionReady(mv)
+	require.Equal(t, metav1.ConditionTrue, ready.Status, "%s: %s", ready.Reason, ready.Message)
+	assert.Equal(t, v1alpha1.ImageBuildSucceeded, mv.Status.ImageBuildPhase)
+	return mv
+}
+
+// failed creates a version and returns it when it has failed, with the time
+// from its creation until anyone could see that.
+func (c *cluster) failed(t *testing.T, mv *v1alpha1.ModelVersion) (*v1alpha1.ModelVersion, time.Duration) {
+	t.Helper()
+	began := time.Now()
+	c.create(t, mv)
+	now := c.settled(t, mv, buildTime, func(*v1alpha1.ModelVersion) bool { return true })
+	took := time.Since(began)
+	ready := conditionReady(now)
+	require.Equal(t, metav1.ConditionFalse, ready.Status, "%s: %s", ready.Reason, ready.Message)
+	assert.Equal(t, v1alpha1.ImageBuildFailed, now.Status.ImageBuildPhase)
+	return now, took
+}
+
+// settled returns the version when it is Ready or nothing more happens until a
+// person acts, and when that is news to the caller.
+func (c *cluster) settled(t *testing.T, mv *v1alpha1.ModelVersion, within time.Duration, news func(*v1alpha1.ModelVersion) bool) *v1alpha1.ModelVersion {
+	t.Helper()
+	now := &v1alpha1.ModelVersion{}
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), now))
+		conditions := now.Status.Conditions
+		settled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) || meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
+		require.True(collect, settled && news(now), "the version still says: %s", now.Status.Message)
+	}, within, tick)
+	return now
+}
+
+// conditionReady is the version's Ready condition, or an empty one.
+func conditionReady(mv *v1alpha1.ModelVersion) metav1.Condition {
+	if found := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady); found != nil {
+		return *found
+	}
+	return metav1.Condition{}
+}
+
+// workflow is the Workflow that the version follows.
+func (c *cluster) workflow(t *testing.T, mv *v1alpha1.ModelVersion) *wfv1.Workflow {
+	t.Helper()
+	require.NotNil(t, mv.Status.Workflow, "the version has no Workflow")
+	return c.workflowNamed(t, mv.Namespace, mv.Status.Workflow.Name)
+}
+
+func (c *cluster) workflowNamed(t *testing.T, namespace, name string) *wfv1.Workflow {
+	t.Helper()
+	wf := &wfv1.Workflow{}
+	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, wf))
+	return wf
+}
+
+// workflows are all Workflows of a namespace.
+func (c *cluster) workflows(t *testing.T, namespace string) []wfv1.Workflow {
+	t.Helper()
+	var list wfv1.WorkflowList
+	require.NoError(t, c.List(t.Context(), &list, client.InNamespace(namespace)))
+	return list.Items
+}
+
+// running returns when the version's build runs on the node.
+func (c *cluster) running(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+	t.Helper()
+	now := &v1alpha1.ModelVersion{}
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), now))
+		require.NotNil(collect, now.Status.Workflow)
+		require.Equal(collect, string(wfv1.WorkflowRunning), now.Status.Workflow.Phase)
+		pods, err := c.podsOf(t.Context(), mv.Namespace, now.Status.Workflow.Name)
+		require.NoError(collect, err)
+		require.Len(collect, pods, 1)
+	}, buildTime, tick)
+	return now
+}
+
+// podsOf are the pods of a Workflow.
+func (c *cluster) podsOf(ctx context.Context, namespace, workflow string) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	err := c.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{workflowLabel: workflow})
+	return pods.Items, err
+}
+
+// latest is the version that the Model names as its latest, once that is the
+// one that is wanted.
+func (c *cluster) latest(t *testing.T, mv *v1alpha1.ModelVersion) {
+	t.Helper()
+	want := &v1alpha1.LatestVersion{ModelVersion: mv.Name, ImageName: mv.Status.Image, Digest: mv.Status.Digest}
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		var model v1alpha1.Model
+		require.NoError(collect, c.Get(t.Context(), client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}, &model))
+		require.Equal(collect, want, model.Status.LatestVersion)
+	}, soon, tick)
+}
+
+// holds checks that the version's image is exactly what the folder holds, and
+// is what the status says.
+func holds(t *testing.T, mv *v1alpha1.ModelVersion, from folder) image {
+	t.Helper()
+	img := pull(t, mv.Status.Image)
+	assert.Equal(t, from.entries(t), img.model, "the files of %s", mv.Status.Image)
+	assert.Equal(t, img.digest, mv.Status.Digest, "the registry's digest and the status's")
+	return img
+}
