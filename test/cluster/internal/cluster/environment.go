@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -36,8 +37,14 @@ func environment(kubeconfig, registry, bin string) string {
 	return fmt.Sprintf("export KUBECONFIG=%s\nexport REGISTRY=%s\nexport PATH=%s:\"$PATH\"\n", quote(kubeconfig), quote(registry), quote(bin))
 }
 
+// plainWord matches what the shell takes as one word without quotes.
+var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
+
 // quote makes one word of the shell of any text.
 func quote(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 

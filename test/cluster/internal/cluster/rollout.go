@@ -135,6 +135,9 @@ type container struct {
 			Reason  string `json:"reason"`
 			Message string `json:"message"`
 		} `json:"waiting"`
+		Terminated *struct {
+			ExitCode int `json:"exitCode"`
+		} `json:"terminated"`
 	} `json:"state"`
 }
 
@@ -161,7 +164,10 @@ func (p pod) ready() bool {
 func (p pod) trouble() string {
 	for _, c := range p.Status.ContainerStatuses {
 		if waiting := c.State.Waiting; waiting != nil {
-			return strings.TrimSpace(waiting.Reason + " " + waiting.Message)
+			return strings.TrimSuffix(waiting.Reason+": "+waiting.Message, ": ")
+		}
+		if ended := c.State.Terminated; ended != nil {
+			return fmt.Sprintf("container %s ended with exit code %d", c.Name, ended.ExitCode)
 		}
 	}
 	for _, condition := range p.Status.Conditions {

@@ -41,17 +41,23 @@ func hierarchies() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []string
-	for line := range strings.Lines(string(mounts)) {
-		words := strings.Fields(line)
-		if words[2] == "cgroup" || words[2] == "cgroup2" {
-			found = append(found, words[1])
-		}
-	}
+	found := cgroupMountPoints(string(mounts))
 	if len(found) == 0 {
 		return nil, errors.New("no control groups are mounted under /sys/fs/cgroup, which kubelet needs; mount them first")
 	}
 	return found, nil
+}
+
+// cgroupMountPoints are where a listing of mounts, as in /proc/mounts, has hierarchies of control groups.
+func cgroupMountPoints(mounts string) []string {
+	var found []string
+	for line := range strings.Lines(mounts) {
+		words := strings.Fields(line)
+		if len(words) > 2 && (words[2] == "cgroup" || words[2] == "cgroup2") {
+			found = append(found, words[1])
+		}
+	}
+	return found
 }
 
 // trackingHierarchy is the hierarchy in which the node's own programs are put into the cluster's group. One is enough

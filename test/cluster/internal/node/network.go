@@ -46,6 +46,9 @@ func routes(listing string) []netip.Prefix {
 			continue
 		}
 		for word := range strings.FieldsSeq(line) {
+			if word == "default" {
+				break
+			}
 			if !strings.Contains(word, ".") {
 				continue // a word before the destination, such as broadcast or local
 			}

@@ -41,9 +41,13 @@ func LoadState() (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseState(content)
+}
+
+func parseState(content []byte) (*State, error) {
 	state := &State{}
 	if err := json.Unmarshal(content, state); err != nil {
-		return nil, fmt.Errorf("cannot read %s, the record of the cluster: %w", statePath, err)
+		return nil, fmt.Errorf("the record of the cluster, %s, cannot be read: %w", statePath, err)
 	}
 	return state, nil
 }

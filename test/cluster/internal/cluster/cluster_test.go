@@ -1,0 +1,71 @@
+package cluster
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/image"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
+)
+
+// running is the record of a cluster whose only program is this test.
+func running(t *testing.T, of string) *node.State {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/self/stat")
+	require.NoError(t, err)
+	afterName := strings.Fields(string(stat)[strings.LastIndex(string(stat), ")")+1:])
+	return &node.State{
+		Checkout:  of,
+		Complete:  true,
+		Processes: map[string]node.Process{"kubelet": {PID: os.Getpid(), Started: afterName[19]}},
+	}
+}
+
+func TestRunsElsewhere(t *testing.T) {
+	clone := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(clone, "test", "cluster"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(clone, "test", "cluster", "go.mod"), nil, 0o644))
+
+	alive := running(t, clone)
+	brokenOff := running(t, clone)
+	brokenOff.Complete = false
+	dead := running(t, clone)
+	dead.Processes["etcd"] = node.Process{PID: 1 << 30, Started: "1"}
+
+	tests := map[string]struct {
+		state *node.State
+		want  bool
+	}{
+		"no cluster is nowhere":                            {state: nil},
+		"another clone's cluster that runs is elsewhere":   {state: alive, want: true},
+		"this clone's is not":                              {state: running(t, "/src/modelkiln")},
+		"one of which a program ended is dead":             {state: dead},
+		"one that never came up is dead":                   {state: brokenOff},
+		"one whose clone was removed is nobody's, so dead": {state: running(t, filepath.Join(clone, "removed"))},
+	}
+	c := New(checkout.Checkout{Root: "/src/modelkiln"}, nil)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, c.runsElsewhere(tt.state))
+		})
+	}
+}
+
+func TestImagesAreToldApartInFewWords(t *testing.T) {
+	specs := []image.Spec{{Name: "modelkiln.test/kaniko:v1.25.5"}, {Name: "10.213.0.2:5000/library/busybox:1.37"}}
+	assert.Equal(t, "kaniko, busybox", names(specs))
+}
+
+func TestAProgramThatFailsIsQuoted(t *testing.T) {
+	_, err := output(t.Context(), nil, "/bin/sh", "-c", "echo broken >&2; exit 3")
+	require.ErrorContains(t, err, "exit status 3: broken")
+	out, err := output(t.Context(), strings.NewReader("in"), "/bin/cat")
+	require.NoError(t, err)
+	assert.Equal(t, "in", out)
+}

@@ -1,0 +1,64 @@
+package cluster
+
+import (
+	"io/fs"
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/image"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/tool"
+)
+
+func pinnedVersion(t *testing.T, here checkout.Checkout, name string) string {
+	t.Helper()
+	found, err := tool.Find(here, name)
+	require.NoError(t, err)
+	return found.Version
+}
+
+// Names of the node's images, in one word or as kustomize's images want them.
+var (
+	oneWord  = regexp.MustCompile(`modelkiln\.test/[\w-]+:[\w.-]+`)
+	newNames = regexp.MustCompile(`newName: (modelkiln\.test/[\w-]+)\n\s+newTag: ([\w.-]+)`)
+)
+
+func TestTheManifestsNameImagesThatTheNodeHas(t *testing.T) {
+	here, err := checkout.Find(".")
+	require.NoError(t, err)
+	tools := map[string]tool.Tool{}
+	for _, name := range tool.Names() {
+		tools[name], err = tool.Find(here, name)
+		require.NoError(t, err)
+	}
+	want := map[string]bool{image.Pause: true, image.Busybox: true}
+	for _, spec := range image.NodeSpecs(tools) {
+		want[spec.Name] = true
+	}
+
+	found := 0
+	manifests := os.DirFS(here.Source("manifests"))
+	require.NoError(t, fs.WalkDir(manifests, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(manifests, path)
+		if err != nil {
+			return err
+		}
+		got := oneWord.FindAllString(string(content), -1)
+		for _, match := range newNames.FindAllStringSubmatch(string(content), -1) {
+			got = append(got, match[1]+":"+match[2])
+		}
+		for _, name := range got {
+			assert.Contains(t, want, name, "%s names a version other than the pinned one", path)
+		}
+		found += len(got)
+		return nil
+	}))
+	assert.NotZero(t, found)
+}

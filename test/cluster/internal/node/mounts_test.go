@@ -1,0 +1,41 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestMountsIn(t *testing.T) {
+	const mountinfo = `22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+31 22 0:30 / /var/lib/modelkiln-cluster-other rw - tmpfs tmpfs rw
+32 22 0:31 / /var/lib/modelkiln-cluster/registry rw - tmpfs tmpfs rw
+33 32 0:32 / /var/lib/modelkiln-cluster/registry/my\040models rw - tmpfs tmpfs rw
+34 22 0:33 / /var/lib rw - tmpfs tmpfs rw
+`
+	tests := map[string]struct {
+		folder string
+		want   []string
+	}{
+		"below it, the deepest first": {
+			folder: "/var/lib/modelkiln-cluster",
+			want:   []string{"/var/lib/modelkiln-cluster/registry/my models", "/var/lib/modelkiln-cluster/registry"},
+		},
+		"the folder itself":             {folder: "/var/lib/modelkiln-cluster-other", want: []string{"/var/lib/modelkiln-cluster-other"}},
+		"a longer name is not below it": {folder: "/var/lib/modelkiln", want: nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, mountsIn(mountinfo, tt.folder))
+		})
+	}
+}
+
+func TestCgroupMountPoints(t *testing.T) {
+	const mounts = `proc /proc proc rw 0 0
+tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0
+cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0
+cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
+`
+	assert.Equal(t, []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified"}, cgroupMountPoints(mounts))
+}

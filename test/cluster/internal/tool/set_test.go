@@ -1,0 +1,112 @@
+package tool
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
+)
+
+func TestRequiredVersion(t *testing.T) {
+	tests := map[string]struct {
+		goMod string
+		want  string
+	}{
+		"in a block":                        {goMod: "require (\n\texample.com/a v1.2.3\n)\n", want: "v1.2.3"},
+		"in a block, by other modules":      {goMod: "require (\n\texample.com/a v1.2.3 // indirect\n)\n", want: "v1.2.3"},
+		"on a line of its own":              {goMod: "require example.com/a v1.2.3\n", want: "v1.2.3"},
+		"a longer name is another module":   {goMod: "require example.com/a/v2 v2.0.0\n"},
+		"a tool line requires no version":   {goMod: "tool example.com/a\n"},
+		"a replacement requires no version": {goMod: "replace example.com/a => example.com/b v1.0.0\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, requiredVersion(tt.goMod, "example.com/a"))
+		})
+	}
+}
+
+func TestMajorMinor(t *testing.T) {
+	major, minor := majorMinor("v1.35.4")
+	assert.Equal(t, "1", major)
+	assert.Equal(t, "35", minor)
+}
+
+func TestEveryToolIsPinned(t *testing.T) {
+	here, err := checkout.Find(".")
+	require.NoError(t, err)
+	for _, name := range Names() {
+		got, err := Find(here, name)
+		require.NoError(t, err)
+		assert.Regexp(t, `^v\d+\.\d+\.\d+$`, got.Version, name)
+		assert.Equal(t, filepath.Join(here.Cache, "tools"), filepath.Dir(got.Dir), name)
+		assert.Regexp(t, "^"+name+"-"+regexp.QuoteMeta(got.Version)+"-[0-9a-f]{10}$", filepath.Base(got.Dir))
+	}
+}
+
+func TestAnUnknownToolIsAnError(t *testing.T) {
+	_, err := Find(checkout.Checkout{}, "docker")
+	require.ErrorContains(t, err, "there is no tool called docker")
+}
+
+// Kubernetes publishes its parts under v0 with the same minor and patch version, and its module asks for no version of them.
+func TestThePartsOfKubernetesAreOfOneVersion(t *testing.T) {
+	here, err := checkout.Find(".")
+	require.NoError(t, err)
+	kubernetes, err := Find(here, "kubernetes")
+	require.NoError(t, err)
+	goMod, err := os.ReadFile(here.Source("tools", "kubernetes", "go.mod"))
+	require.NoError(t, err)
+
+	want := regexp.MustCompile(`^v1`).ReplaceAllString(kubernetes.Version, "v0")
+	replacements := regexp.MustCompile(`(?m)^\s*(?:replace )?(k8s\.io/\S+) => k8s\.io/\S+ (\S+)$`).FindAllStringSubmatch(string(goMod), -1)
+	require.NotEmpty(t, replacements)
+	for _, replacement := range replacements {
+		assert.Equal(t, want, replacement[2], replacement[1])
+	}
+}
+
+// What this program pushes, and what people look at it with, are the same library.
+func TestCraneIsOfTheVersionThatImagesAreMadeWith(t *testing.T) {
+	here, err := checkout.Find(".")
+	require.NoError(t, err)
+	goMod, err := os.ReadFile(here.Source("go.mod"))
+	require.NoError(t, err)
+	crane, err := Find(here, "crane")
+	require.NoError(t, err)
+	assert.Equal(t, requiredVersion(string(goMod), "github.com/google/go-containerregistry"), crane.Version)
+}
+
+func TestAChangedPinIsAnotherFolder(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	source := filepath.Join(root, "test", "cluster", "tools", "a")
+	require.NoError(t, os.MkdirAll(source, 0o755))
+	here := checkout.Checkout{Root: root, Cache: "/cache"}
+	dir := func(goSum string, flags ...string) string {
+		t.Helper()
+		require.NoError(t, os.WriteFile(filepath.Join(source, "go.mod"), []byte("require example.com/a v1.2.3\n"), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(source, "go.sum"), []byte(goSum), 0o644))
+		got, err := newTool(here, definition{name: "a", module: "example.com/a", versionFlags: func(string) []string { return flags }})
+		require.NoError(t, err)
+		return got.Dir
+	}
+	want := dir("one")
+	assert.Equal(t, want, dir("one"), "the same pin is found again")
+	assert.NotEqual(t, want, dir("two"), "another sum")
+	assert.NotEqual(t, want, dir("one", "a.version=v1.2.3"), "other linker flags")
+}
+
+func TestAPinThatWasLostIsNamed(t *testing.T) {
+	root := t.TempDir()
+	source := filepath.Join(root, "test", "cluster", "tools", "a")
+	require.NoError(t, os.MkdirAll(source, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(source, "go.mod"), []byte("module a\n"), 0o644))
+	_, err := newTool(checkout.Checkout{Root: root}, definition{name: "a", module: "example.com/a"})
+	require.ErrorContains(t, err, "does not require example.com/a; restore it from git")
+}
