@@ -40,7 +40,7 @@ func defineBuild(flags *flag.FlagSet, at *places) action {
 	flags.StringVar(&b.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion")
 	flags.StringVar(&b.createdBy, "created-by", "", "who made the model, URL query-escaped")
 	flags.StringVar(&b.executor, "executor", "/kaniko/executor", "Kaniko's `program`")
-	flags.StringVar(&b.kanikoFolder, "kaniko-folder", "/kaniko", "the `folder` in which Kaniko keeps its files")
+	flags.StringVar(&b.kanikoFolder, "kaniko-folder", defaultKanikoFolder, "the `folder` in which Kaniko keeps its files")
 	flags.StringVar(&b.imageRoot, "image-root", defaultImageRoot, "the `folder` that becomes the image")
 	return b.run
 }
@@ -75,7 +75,7 @@ func (b *build) run(ctx context.Context, out io.Writer) error {
 	if err := b.runKaniko(ctx, out, config, work, tag); err != nil {
 		return b.innermost(err)
 	}
-	return b.readBack(ctx, out, work.Plan)
+	return b.reportLayers(out, work.Plan)
 }
 
 // contextFolder is where Kaniko finds the Dockerfile. Nothing else is in it.
@@ -85,6 +85,9 @@ func (b *build) writeContext(work job) error {
 	arguments := []string{"--shared=" + b.shared}
 	if b.imageRoot != defaultImageRoot {
 		arguments = append(arguments, "--image-root="+b.imageRoot)
+	}
+	if b.kanikoFolder != defaultKanikoFolder {
+		arguments = append(arguments, "--kaniko-folder="+b.kanikoFolder)
 	}
 	text, err := kaniko.Dockerfile{
 		Base: work.Base.Reference, User: work.Base.User,
@@ -179,12 +182,12 @@ func (b *build) innermost(err error) error {
 	return (&failure.Error{Reason: r.Failure.Reason, Sentence: r.Failure.Message}).Because(err)
 }
 
-// readBack checks Kaniko's layers against the plan and reports them.
-func (b *build) readBack(ctx context.Context, out io.Writer, plan layer.Plan) error {
-	layers, err := kaniko.ReadLayers(ctx, kaniko.LayerFolders(b.kanikoFolder), plan)
+// reportLayers reports what was read back of Kaniko's layers while it built.
+func (b *build) reportLayers(out io.Writer, plan layer.Plan) error {
+	layers, err := builtLayers(b.shared, plan)
 	if err != nil {
 		return err
 	}
-	say(out, "Kaniko's %d layers hold all %d files", len(layers), plan.Files)
+	say(out, "Kaniko has pushed, and its %d layers hold all %d files", len(layers), plan.Files)
 	return addToReport(b.shared, func(r *report.Report) { r.Build = &report.Build{Layers: layers} })
 }

@@ -36,9 +36,10 @@ const (
 	faultLosesAFile     = "loses a file"
 	faultPushesNothing  = "pushes nothing"
 	faultPushesHalf     = "pushes half"
+	faultForgetsTheList = "forgets the list of files"
 	faultForgetsTheEnv  = "forgets the environment"
 	faultIsTurnedAway   = "is turned away"
-	faultForgetsALabels = "forgets the labels"
+	faultForgetsLabels  = "forgets the labels"
 )
 
 func TestMain(m *testing.M) {
@@ -275,6 +276,9 @@ func (e *executor) push() error {
 	if os.Getenv(fault) == faultPushesHalf {
 		e.layers = e.layers[1:]
 	}
+	if os.Getenv(fault) == faultForgetsTheList {
+		e.layers = e.layers[:len(e.layers)-1]
+	}
 	var layers []v1.Layer
 	for _, file := range e.layers {
 		layer, err := tarball.LayerFromFile(file)
@@ -287,9 +291,25 @@ func (e *executor) push() error {
 	if err != nil {
 		return err
 	}
-	config, err := image.ConfigFile()
+	if image, err = e.configure(image); err != nil {
+		return err
+	}
+	tag, err := name.NewTag(e.flags("destination")[0], name.Insecure)
 	if err != nil {
 		return err
+	}
+	if err := remote.Write(tag, image); err != nil {
+		return err
+	}
+	// As the Kaniko of osscontainertools does.
+	return os.RemoveAll(filepath.Join(os.Getenv(kanikoFolder), "layers"))
+}
+
+// configure sets what the flags and instructions say in an image's config.
+func (e *executor) configure(image v1.Image) (v1.Image, error) {
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
 	}
 	config = config.DeepCopy()
 	config.Config.User = e.user
@@ -299,16 +319,9 @@ func (e *executor) push() error {
 	config.Config.Labels = map[string]string{}
 	for _, label := range e.flags("label") {
 		key, value, _ := strings.Cut(label, "=")
-		if os.Getenv(fault) != faultForgetsALabels {
+		if os.Getenv(fault) != faultForgetsLabels {
 			config.Config.Labels[key] = value
 		}
 	}
-	if image, err = mutate.ConfigFile(image, config); err != nil {
-		return err
-	}
-	tag, err := name.NewTag(e.flags("destination")[0], name.Insecure)
-	if err != nil {
-		return err
-	}
-	return remote.Write(tag, image)
+	return mutate.ConfigFile(image, config)
 }

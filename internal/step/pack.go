@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,15 +25,18 @@ import (
 // defaultImageRoot is where Kaniko makes the image's file system: its own.
 const defaultImageRoot = "/"
 
+// defaultKanikoFolder is where Kaniko keeps its files.
+const defaultKanikoFolder = "/kaniko"
+
 // noLayer is the value of --layer when it is not given.
 const noLayer = -1
 
 // pack is what Kaniko runs, once for each layer and once for the manifest.
 type pack struct {
 	*places
-	layer     int
-	manifest  bool
-	imageRoot string
+	layer                   int
+	manifest                bool
+	imageRoot, kanikoFolder string
 }
 
 func definePack(flags *flag.FlagSet, at *places) action {
@@ -42,6 +44,7 @@ func definePack(flags *flag.FlagSet, at *places) action {
 	flags.IntVar(&p.layer, "layer", noLayer, "the `number` of the layer to copy, from 0")
 	flags.BoolVar(&p.manifest, "manifest", false, "write the list of the model's files")
 	flags.StringVar(&p.imageRoot, "image-root", defaultImageRoot, "the `folder` that becomes the image")
+	flags.StringVar(&p.kanikoFolder, "kaniko-folder", defaultKanikoFolder, "the `folder` in which Kaniko keeps its files")
 	return p.run
 }
 
@@ -56,7 +59,7 @@ func (p *pack) run(ctx context.Context, out io.Writer) error {
 	}
 	defer func() { _ = image.Close() }()
 	if p.manifest {
-		err = p.writeManifest(image, work.Plan)
+		err = p.finish(ctx, image, work.Plan, out)
 	} else {
 		err = p.copyLayer(ctx, image, work, out)
 	}
@@ -66,14 +69,14 @@ func (p *pack) run(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// digestsFile is where the digests of a layer's files are kept.
-func (p *pack) digestsFile(number int) string {
-	return filepath.Join(p.shared, fmt.Sprintf("packed-%d.json", number))
-}
-
 func (p *pack) copyLayer(ctx context.Context, image *os.Root, work job, out io.Writer) error {
 	if p.layer < 0 || p.layer >= len(work.Plan.Layers) {
 		return fmt.Errorf("there is no layer %d, only %d layers", p.layer, len(work.Plan.Layers))
+	}
+	if p.layer > 0 {
+		if err := readBack(ctx, p.shared, p.kanikoFolder, work.Plan, p.layer-1, out); err != nil {
+			return err
+		}
 	}
 	from, err := work.Storage.Open()
 	if err != nil {
@@ -100,7 +103,7 @@ func (p *pack) copyLayer(ctx context.Context, image *os.Root, work job, out io.W
 		return err
 	}
 	say(out, "layer %d: copied %d files, %s", p.layer, len(c.digests), size(bytes))
-	return writeJSON(p.digestsFile(p.layer), c.digests)
+	return writeJSON(digestsFile(p.shared, p.layer), c.digests)
 }
 
 // openModelFolder opens the folder in the image that holds the model. The
@@ -146,19 +149,23 @@ func mayBeTaken(image *os.Root, folder string) error {
 	return nil
 }
 
-// writeManifest writes the list of the model's files into the image.
-func (p *pack) writeManifest(image *os.Root, plan layer.Plan) error {
-	digests := map[string]string{}
-	for number := range plan.Layers {
-		if err := readJSON(p.digestsFile(number), &digests); err != nil {
-			return err
-		}
+// finish checks the last layer and writes the list of the model's files into
+// the image.
+func (p *pack) finish(ctx context.Context, image *os.Root, plan layer.Plan, out io.Writer) error {
+	if err := readBack(ctx, p.shared, p.kanikoFolder, plan, len(plan.Layers)-1, out); err != nil {
+		return err
 	}
+	manifest, err := packedManifest(p.shared, plan)
+	if err != nil {
+		return err
+	}
+	return writeManifest(image, manifest, plan)
+}
+
+// writeManifest writes the list of the model's files into the image.
+func writeManifest(image *os.Root, manifest layer.Manifest, plan layer.Plan) error {
 	newest := int64(0)
 	for _, e := range plan.Entries() {
-		if _, known := digests[e.Path]; e.Type == layer.File && !known {
-			return fmt.Errorf("%q was not copied", e.Path)
-		}
 		newest = max(newest, e.ModTime)
 	}
 	// A base image that was made of a model has a list of its own.
@@ -173,7 +180,7 @@ func (p *pack) writeManifest(image *os.Root, plan layer.Plan) error {
 		return fmt.Errorf("write the list of files: %w", err)
 	}
 	defer func() { _ = file.Close() }()
-	if err := encodeJSON(file, layer.ManifestOf(plan, digests)); err != nil {
+	if err := encodeJSON(file, manifest); err != nil {
 		return fmt.Errorf("write the list of files: %w", err)
 	}
 	if err := normalise(image, layer.Entry{Path: layer.ManifestFile, Mode: layer.ModeReadable, ModTime: newest}); err != nil {

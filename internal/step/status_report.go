@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
@@ -102,6 +103,9 @@ func (s *statusReport) verify(ctx context.Context, repository *registry.Reposito
 		if err := verifyLayers(config.RootFS.DiffIDs, *soFar.Build, *soFar.Source); err != nil {
 			return nil, err
 		}
+		if err := s.verifyManifest(repository, image); err != nil {
+			return nil, err
+		}
 	}
 	manifest, err := image.Manifest()
 	if err != nil {
@@ -136,15 +140,39 @@ func (s *statusReport) verifyConfig(config *v1.ConfigFile) error {
 // the build, and that together they hold every file.
 func verifyLayers(inImage []v1.Hash, built report.Build, source report.Source) error {
 	var files, bytes int64
-	for _, layer := range built.Layers {
-		if !slices.ContainsFunc(inImage, func(id v1.Hash) bool { return id.String() == layer.DiffID }) {
-			return notVerified("the image in the registry lacks the layer %s, which holds %d files", layer.DiffID, layer.Files)
+	for _, l := range built.Layers {
+		if !slices.ContainsFunc(inImage, func(id v1.Hash) bool { return id.String() == l.DiffID }) {
+			return notVerified("the image in the registry lacks the layer %s, which holds %d files", l.DiffID, l.Files)
 		}
-		files += layer.Files
-		bytes += layer.Bytes
+		files += l.Files
+		bytes += l.Bytes
 	}
 	if files != source.Files || bytes != source.Bytes {
 		return notVerified("the image's layers hold %d files of %d bytes, and the model %d files of %d bytes", files, bytes, source.Files, source.Bytes)
+	}
+	return nil
+}
+
+// verifyManifest checks that the list of files in the image is that of the
+// files that were copied.
+func (s *statusReport) verifyManifest(repository *registry.Repository, image v1.Image) error {
+	work, err := readJob(s.shared)
+	if err != nil {
+		return err
+	}
+	packed, err := packedManifest(s.shared, work.Plan)
+	if err != nil {
+		return err
+	}
+	held, found, err := readManifest(image)
+	if err != nil {
+		return ofContent(repository, err)
+	}
+	if !found {
+		return notVerified("the image in the registry lacks the list of the model's files")
+	}
+	if difference := layer.Difference(held, packed); difference != "" {
+		return notVerified("the image in the registry lists other files than were packaged, as %s", difference)
 	}
 	return nil
 }

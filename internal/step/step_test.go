@@ -232,7 +232,8 @@ func TestAModelBecomesAnImage(t *testing.T) {
 	code, printed = p.build(t)
 	require.Equal(t, exitDone, code, printed)
 	assert.Contains(t, printed, "layer 1: copied 1 files, 64.0 MiB")
-	assert.Contains(t, printed, "Kaniko's 4 layers hold all 8 files")
+	assert.Contains(t, printed, "layer 2: Kaniko has written all of it")
+	assert.Contains(t, printed, "Kaniko has pushed, and its 3 layers hold all 8 files")
 
 	code, printed = p.statusReport(t)
 	require.Equal(t, exitDone, code, printed)
@@ -755,11 +756,12 @@ func TestAFileThatChangesDuringTheBuild(t *testing.T) {
 func TestFaultsOfTheBuilderAreFound(t *testing.T) {
 	tests := map[string]struct{ step, reason, want string }{
 		faultIsTurnedAway:   {step: "build", reason: v1alpha1.ReasonRegistryUnauthorized, want: "403 Forbidden"},
-		faultLosesAFile:     {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "w.bin" out of every layer`},
+		faultLosesAFile:     {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "/kubedl-model/w.bin" out of its layer`},
 		faultPushesNothing:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry has nothing at"},
 		faultPushesHalf:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the layer sha256:"},
+		faultForgetsTheList: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the list of the model's files"},
 		faultForgetsTheEnv:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "does not set KUBEDL_MODEL_PATH=/kubedl-model"},
-		faultForgetsALabels: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "belongs to another version"},
+		faultForgetsLabels:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "belongs to another version"},
 	}
 	for name, tt := range tests {
 		t.Run("it "+name, func(t *testing.T) {
@@ -840,7 +842,7 @@ func TestPackRefusesCallsThatMakeNoSense(t *testing.T) {
 		p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, "there is no layer "+number, code, printed)
 	}
 	code, printed = p.run(t, "pack", "--manifest", "--image-root="+p.at("image"))
-	p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, "read what an earlier step left", code, printed)
+	p.assertFailed(t, "build", v1alpha1.ReasonVerificationFailed, `left "/kubedl-model" out of its layer`, code, printed)
 }
 
 func TestABuildThatIsStoppedSaysSo(t *testing.T) {

@@ -1,14 +1,9 @@
 package step
 
 import (
-	"archive/tar"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"os"
-	"path"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -20,10 +15,6 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
-
-// maxManifest is the largest number of bytes that are read of a manifest of
-// files that comes from a registry.
-const maxManifest = 256 << 20
 
 // tagCheck finds out what is at the tag that the image is to have.
 type tagCheck struct {
@@ -66,7 +57,7 @@ func (c tagCheck) run(ctx context.Context) (alreadyPushed bool, err error) {
 	say(c.out, "the tag %s holds this version; comparing its files", c.tag.TagStr())
 	held, found, err := readManifest(image)
 	if err != nil {
-		return false, ofRegistry(repository.Explain(err))
+		return false, ofContent(repository, err)
 	}
 	if !found {
 		return false, failure.New(v1alpha1.ReasonTagTaken, "the tag %s holds this version without a list of its files, so that it cannot be compared: delete the tag, or choose another imageTag", c.tag)
@@ -108,37 +99,6 @@ func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bo
 		return nil, false, err
 	}
 	return image, config.Config.Labels[v1alpha1.LabelModelVersionUID] == c.versionUID, nil
-}
-
-// readManifest reads the list of files from an image's last layer.
-func readManifest(image v1.Image) (manifest layer.Manifest, found bool, err error) {
-	layers, err := image.Layers()
-	if err != nil || len(layers) == 0 {
-		return manifest, false, err
-	}
-	content, err := layers[len(layers)-1].Uncompressed()
-	if err != nil {
-		return manifest, false, err
-	}
-	defer func() { _ = content.Close() }()
-	entries := tar.NewReader(content)
-	for {
-		header, err := entries.Next()
-		if errors.Is(err, io.EOF) {
-			return manifest, false, nil
-		}
-		if err != nil {
-			return manifest, false, fmt.Errorf("read the last layer: %w", err)
-		}
-		if path.Clean(header.Name) != layer.ManifestFile {
-			continue
-		}
-		err = json.NewDecoder(io.LimitReader(entries, maxManifest)).Decode(&manifest)
-		if err != nil {
-			return manifest, false, fmt.Errorf("read the list of files: %w", err)
-		}
-		return manifest, true, nil
-	}
 }
 
 // compare returns a failure when the source is not what the image holds. It

@@ -1,6 +1,6 @@
 // Package kaniko is everything that Modelkiln knows about Kaniko: how it is
 // told what to build, how it is run, what its last words mean, and where it
-// leaves the layers that it pushed.
+// makes the layers that it pushes.
 //
 // It was written against the source of chainguard-dev/kaniko v1.25.5 and of
 // osscontainertools/kaniko v1.28, and uses only what both have.

@@ -29,73 +29,16 @@ const whiteout = ".wh."
 // of: what os.CreateTemp makes of an empty pattern.
 var archiveName = regexp.MustCompile(`\A[0-9]+\z`)
 
-// LayerFolders returns the folders in which the forks of Kaniko leave the
-// uncompressed archives that they pushed the layers from, given Kaniko's own
-// folder. They are not removed after the push.
-func LayerFolders(kanikoFolder string) []string {
-	return []string{
-		filepath.Join(kanikoFolder, "layers"), // osscontainertools
-		kanikoFolder,                          // chainguard-dev and Google
-	}
-}
-
-// ReadLayers reads back the archives that Kaniko made its layers of, and says
-// which of them holds how much of the plan. It is an error with the reason
-// VerificationFailed when something of the plan is in none of them, or is
-// there with another size, type or target: Kaniko leaves out, without a word,
-// what it takes for a mount.
-//
-// Archives that hold nothing of the plan, as those of an unchanged filesystem,
-// are not in the result: Kaniko does not make layers of them.
-func ReadLayers(ctx context.Context, folders []string, plan layer.Plan) ([]report.BuiltLayer, error) {
-	archives, err := findArchives(folders)
-	if err != nil {
-		return nil, err
-	}
-	c := check{missing: expected(plan), planned: expected(plan)}
-	var built []report.BuiltLayer
-	for _, archive := range archives {
-		read, held, err := c.archive(ctx, archive)
-		if err != nil {
-			return nil, err
-		}
-		if held > 0 {
-			built = append(built, read)
-		}
-	}
-	for _, e := range plan.Entries() {
-		if _, missing := c.missing[nameOf(e.Path)]; missing {
-			return nil, failure.New(v1alpha1.ReasonVerificationFailed, "the image builder left %q out of every layer, and %d things with it", e.Path, len(c.missing)-1)
-		}
-	}
-	if len(c.missing) > 0 {
-		return nil, failure.New(v1alpha1.ReasonVerificationFailed, "the image builder left the list of the model's files out of every layer")
-	}
-	return built, nil
-}
-
-// nameOf returns the name in an archive of something in the model.
-func nameOf(planned string) string {
-	return path.Join(strings.TrimPrefix(v1alpha1.ModelPath, "/"), planned)
-}
-
-// expected returns what has to be in the archives, by name: the plan and the
-// manifest, whose size is not known.
-func expected(plan layer.Plan) map[string]layer.Entry {
-	entries := map[string]layer.Entry{
-		layer.ManifestFile: {Path: layer.ManifestFile, Type: layer.File, Size: anySize},
-	}
-	for _, e := range plan.Entries() {
-		entries[nameOf(e.Path)] = e
-	}
-	return entries
-}
-
-const anySize = -1
-
-func findArchives(folders []string) ([]string, error) {
+// FindArchives returns the uncompressed archives that Kaniko has made layers of
+// so far, given Kaniko's own folder. They are whole whenever Kaniko runs a
+// command. chainguard-dev's Kaniko leaves them after the push, and the one of
+// osscontainertools removes them, so that they have to be read before.
+func FindArchives(kanikoFolder string) ([]string, error) {
 	var archives []string
-	for _, folder := range folders {
+	for _, folder := range []string{
+		filepath.Join(kanikoFolder, "layers"), // osscontainertools
+		kanikoFolder,                          // chainguard-dev
+	} {
 		entries, err := os.ReadDir(folder)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -111,6 +54,62 @@ func findArchives(folders []string) ([]string, error) {
 	}
 	return archives, nil
 }
+
+// ReadLayers reads archives that Kaniko made layers of, and says which of them
+// holds how much of what was planned. It is an error with the reason
+// VerificationFailed when something planned is in none of them, or is there
+// with another size, type or target, or when they remove something of the
+// model: Kaniko leaves out, without a word, what it takes for a mount.
+//
+// Archives that hold nothing that was planned are not in the result.
+func ReadLayers(ctx context.Context, archives []string, planned []layer.Entry) ([]report.BuiltLayer, error) {
+	c := check{planned: byName(planned), missing: byName(planned)}
+	var built []report.BuiltLayer
+	for _, archive := range archives {
+		read, held, err := c.archive(ctx, archive)
+		if err != nil {
+			return nil, err
+		}
+		if held > 0 {
+			built = append(built, read)
+		}
+	}
+	for _, e := range planned {
+		if _, missing := c.missing[nameOf(e.Path)]; missing {
+			return nil, failure.New(v1alpha1.ReasonVerificationFailed, "the image builder left %q out of its layer, and %d things more", "/"+nameOf(e.Path), len(c.missing)-1)
+		}
+	}
+	return built, nil
+}
+
+// modelName is the name in an archive of the model's own folder.
+var modelName = strings.TrimPrefix(v1alpha1.ModelPath, "/")
+
+// nameOf returns the name in an archive of something in the model.
+func nameOf(planned string) string { return path.Join(modelName, planned) }
+
+func byName(planned []layer.Entry) map[string]layer.Entry {
+	entries := make(map[string]layer.Entry, len(planned))
+	for _, e := range planned {
+		entries[nameOf(e.Path)] = e
+	}
+	return entries
+}
+
+// RemovesModel says whether an entry of a layer, by its name, removes the
+// model or a part of it from the layers below.
+func RemovesModel(entry string) bool {
+	name := cleanName(entry)
+	gone, isWhiteout := strings.CutPrefix(path.Base(name), whiteout)
+	if !isWhiteout {
+		return false
+	}
+	name = path.Join(path.Dir(name), gone)
+	return name == modelName || strings.HasPrefix(name, modelName+"/")
+}
+
+// cleanName returns the name of an archive's entry without what says nothing.
+func cleanName(entry string) string { return path.Clean(strings.TrimPrefix(entry, "/")) }
 
 // check compares archives with a plan.
 type check struct {
@@ -155,7 +154,7 @@ func (c *check) archive(ctx context.Context, file string) (built report.BuiltLay
 			continue
 		}
 		held++
-		if entry.Type == layer.File && entry.Path != layer.ManifestFile {
+		if entry.Type == layer.File {
 			built.Files++
 			built.Bytes += entry.Size
 		}
@@ -171,13 +170,9 @@ func (c *check) archive(ctx context.Context, file string) (built report.BuiltLay
 // entry checks one entry of an archive. It counts when it is something planned
 // that no archive had before.
 func (c *check) entry(header *tar.Header) (entry layer.Entry, counts bool, err error) {
-	name := path.Clean(strings.TrimPrefix(header.Name, "/"))
-	if gone, isWhiteout := strings.CutPrefix(path.Base(name), whiteout); isWhiteout {
-		name = path.Join(path.Dir(name), gone)
-		if _, planned := c.planned[name]; planned {
-			return entry, false, failure.New(v1alpha1.ReasonVerificationFailed, "the image builder removed %q again", name)
-		}
-		return entry, false, nil
+	name := cleanName(header.Name)
+	if RemovesModel(name) {
+		return entry, false, failure.New(v1alpha1.ReasonVerificationFailed, "the image builder removed a part of the model again: %q", name)
 	}
 	entry, planned := c.planned[name]
 	if !planned {
@@ -199,6 +194,6 @@ func matches(header *tar.Header, planned layer.Entry) bool {
 	case layer.Symlink:
 		return header.Typeflag == tar.TypeSymlink && header.Linkname == planned.Link
 	default:
-		return header.Typeflag == tar.TypeReg && (planned.Size == anySize || header.Size == planned.Size)
+		return header.Typeflag == tar.TypeReg && header.Size == planned.Size
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-func planned(t *testing.T) layer.Plan {
+func planned(t *testing.T) []layer.Entry {
 	t.Helper()
 	plan, err := layer.Make([]layer.Found{
 		{Path: ".", Mode: fs.ModeDir, ModTime: time.Unix(1, 0)},
@@ -32,7 +32,7 @@ func planned(t *testing.T) layer.Plan {
 		{Path: "link", Mode: fs.ModeSymlink, Link: "a"},
 	})
 	require.NoError(t, err)
-	return plan
+	return plan.Layers[0]
 }
 
 func dir(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeDir, Name: name + "/"} }
@@ -67,8 +67,6 @@ func shared() []*tar.Header {
 	return []*tar.Header{dir(""), dir("kubedl-model"), regular("kubedl-model/a", 3), dir("kubedl-model/dir"), symlink("kubedl-model/link", "a")}
 }
 
-var manifest = regular(".modelkiln/manifest.json", 99)
-
 func write(t *testing.T, folder, name string, content []byte) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(folder, 0o755))
@@ -77,26 +75,31 @@ func write(t *testing.T, folder, name string, content []byte) {
 
 func diffID(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(content)) }
 
-func TestReadLayersWhereverAForkLeavesThem(t *testing.T) {
+// read finds and reads the archives in Kaniko's folder.
+func read(ctx context.Context, t *testing.T, home string) ([]report.BuiltLayer, error) {
+	t.Helper()
+	archives, err := FindArchives(home)
+	require.NoError(t, err)
+	return ReadLayers(ctx, archives, planned(t))
+}
+
+func TestReadLayersWhereverAForkMakesThem(t *testing.T) {
 	first := archive(t, shared()...)
 	second := archive(t, dir(""), dir("kubedl-model"), dir("kubedl-model/dir"), longFile(4))
-	third := archive(t, dir(""), dir(".modelkiln"), manifest)
 	want := []report.BuiltLayer{
 		{DiffID: diffID(first), Files: 1, Bytes: 3},
 		{DiffID: diffID(second), Files: 1, Bytes: 4},
-		{DiffID: diffID(third)},
 	}
 	for _, sub := range []string{"", "layers"} {
 		t.Run("in "+sub, func(t *testing.T) {
 			home := t.TempDir()
 			write(t, filepath.Join(home, sub), "1001", first)
 			write(t, filepath.Join(home, sub), "1002", second)
-			write(t, filepath.Join(home, sub), "1003", third)
 			write(t, home, "executor", []byte("program"))
 			write(t, home, "Dockerfile", []byte("FROM scratch"))
 			write(t, home, "1004", []byte("no archive"))
-			write(t, home, "1005", archive(t, dir("etc"), regular("etc/passwd", 5)))
-			got, err := ReadLayers(t.Context(), LayerFolders(home), planned(t))
+			write(t, home, "1005", archive(t, dir("etc"), regular("etc/passwd", 5), regular("etc/.wh.shadow", 0)))
+			got, err := read(t.Context(), t, home)
 			require.NoError(t, err)
 			assert.ElementsMatch(t, want, got)
 		})
@@ -108,13 +111,12 @@ func TestReadLayersFindsWhatIsWrong(t *testing.T) {
 		layers [][]*tar.Header
 		want   string
 	}{
-		"no layers at all":        {want: `left "." out of every layer, and 5 things with it`},
-		"a file is missing":       {layers: [][]*tar.Header{shared(), {manifest}}, want: `left "dir/long long`},
-		"a link is missing":       {layers: [][]*tar.Header{shared()[:4], {longFile(4)}, {manifest}}, want: `left "link" out of every layer`},
-		"the manifest is missing": {layers: [][]*tar.Header{shared(), {longFile(4)}}, want: "left the list of the model's files out"},
-		"a file is shorter":       {layers: [][]*tar.Header{shared(), {longFile(3)}, {manifest}}, want: "not as it is in the model"},
+		"no layers at all":  {want: `left "/kubedl-model" out of its layer, and 4 things more`},
+		"a file is missing": {layers: [][]*tar.Header{shared()}, want: `left "/kubedl-model/dir/long long`},
+		"a link is missing": {layers: [][]*tar.Header{shared()[:4], {longFile(4)}}, want: `left "/kubedl-model/link" out of its layer`},
+		"a file is shorter": {layers: [][]*tar.Header{shared(), {longFile(3)}}, want: "not as it is in the model"},
 		"a link leads elsewhere": {
-			layers: [][]*tar.Header{append(shared()[:4], symlink("kubedl-model/link", "/etc/passwd")), {longFile(4)}, {manifest}},
+			layers: [][]*tar.Header{append(shared()[:4], symlink("kubedl-model/link", "/etc/passwd")), {longFile(4)}},
 			want:   `wrote "link", but not as it is in the model`,
 		},
 		"a folder is a file": {
@@ -122,12 +124,12 @@ func TestReadLayersFindsWhatIsWrong(t *testing.T) {
 			want:   `wrote "dir", but not as it is in the model`,
 		},
 		"a file is removed later": {
-			layers: [][]*tar.Header{shared(), {longFile(4)}, {regular("kubedl-model/.wh.a", 0)}, {manifest}},
-			want:   `removed "kubedl-model/a" again`,
+			layers: [][]*tar.Header{shared(), {longFile(4)}, {regular("kubedl-model/.wh.a", 0)}},
+			want:   "removed a part of the model again",
 		},
 		"the whole model is removed later": {
-			layers: [][]*tar.Header{shared(), {longFile(4)}, {regular(".wh.kubedl-model", 0)}, {manifest}},
-			want:   `removed "kubedl-model" again`,
+			layers: [][]*tar.Header{shared(), {longFile(4)}, {regular("/.wh.kubedl-model", 0)}},
+			want:   "removed a part of the model again",
 		},
 	}
 	for name, tt := range tests {
@@ -136,7 +138,7 @@ func TestReadLayersFindsWhatIsWrong(t *testing.T) {
 			for i, headers := range tt.layers {
 				write(t, home, fmt.Sprint(1000+i), archive(t, headers...))
 			}
-			_, err := ReadLayers(t.Context(), LayerFolders(home), planned(t))
+			_, err := read(t.Context(), t, home)
 			require.Error(t, err)
 			got := failure.Of(err)
 			assert.Equal(t, v1alpha1.ReasonVerificationFailed, got.Reason)
@@ -147,9 +149,9 @@ func TestReadLayersFindsWhatIsWrong(t *testing.T) {
 
 func TestADamagedLayerIsNotSkipped(t *testing.T) {
 	home := t.TempDir()
-	whole := archive(t, append(shared(), longFile(4), manifest)...)
+	whole := archive(t, append(shared(), longFile(4), regular("etc/passwd", 5))...)
 	write(t, home, "1000", whole[:len(whole)-1800])
-	_, err := ReadLayers(t.Context(), LayerFolders(home), planned(t))
+	_, err := read(t.Context(), t, home)
 	require.Error(t, err)
 	assert.Equal(t, "a layer that the image builder wrote is damaged", failure.Of(err).Sentence)
 }
@@ -159,6 +161,6 @@ func TestReadLayersEndsWithItsContext(t *testing.T) {
 	write(t, home, "1000", archive(t, shared()...))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := ReadLayers(ctx, LayerFolders(home), planned(t))
+	_, err := read(ctx, t, home)
 	require.ErrorIs(t, err, context.Canceled)
 }
