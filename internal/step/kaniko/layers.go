@@ -25,8 +25,8 @@ import (
 // whiteout is the prefix by which a layer says that a file is gone.
 const whiteout = ".wh."
 
-// archiveName matches the names of the archives that Kaniko makes its layers
-// of: what os.CreateTemp makes of an empty pattern.
+// archiveName matches the names of archives among Kaniko's other files: what
+// os.CreateTemp makes of an empty pattern.
 var archiveName = regexp.MustCompile(`\A[0-9]+\z`)
 
 // FindArchives returns the uncompressed archives that Kaniko has made layers of
@@ -35,9 +35,11 @@ var archiveName = regexp.MustCompile(`\A[0-9]+\z`)
 // osscontainertools removes them, so that they have to be read before.
 func FindArchives(kanikoFolder string) ([]string, error) {
 	var archives []string
-	for _, folder := range []string{
-		filepath.Join(kanikoFolder, "layers"), // osscontainertools
-		kanikoFolder,                          // chainguard-dev
+	for folder, isArchive := range map[string]func(name string) bool{
+		// osscontainertools: nothing else is in there.
+		filepath.Join(kanikoFolder, "layers"): func(string) bool { return true },
+		// chainguard-dev: among other files.
+		kanikoFolder: archiveName.MatchString,
 	} {
 		entries, err := os.ReadDir(folder)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -47,7 +49,7 @@ func FindArchives(kanikoFolder string) ([]string, error) {
 			return nil, fmt.Errorf("find the layers that were built: %w", err)
 		}
 		for _, e := range entries {
-			if e.Type().IsRegular() && archiveName.MatchString(e.Name()) {
+			if e.Type().IsRegular() && isArchive(e.Name()) {
 				archives = append(archives, filepath.Join(folder, e.Name()))
 			}
 		}
