@@ -18,13 +18,15 @@ import (
 
 const usage = `usage: cluster COMMAND
 
-  up      bring the cluster up, or up to date when it runs
-  down    end the cluster and remove everything of it but its logs
-  build   compile the programs of the cluster, and start nothing
-  assets  compile the API server, etcd and kubectl, and print the folder that holds them (for KUBEBUILDER_ASSETS)
-
+  up                  bring the cluster up, or up to date when it runs
+  down                end the cluster and remove everything of it but its logs
+  enter [PROGRAM...]  run a program, or a shell, in the network and the mounts of the node
+  build               compile the programs of the cluster, and start nothing
+  assets              compile the API server, etcd and kubectl, and print the folder that holds them
+                      (for KUBEBUILDER_ASSETS)
   push-image [--plain-http] IMAGE
-          push Modelkiln's own image to a registry that another cluster pulls from, and print the reference with its digest
+                      push Modelkiln's image to a registry that another cluster pulls from, and print
+                      the reference that names this very image
 `
 
 func main() {
@@ -48,32 +50,34 @@ func run(args []string) error {
 		return node.Enter(args[1:])
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	here, err := checkout.Find(".")
 	if err != nil {
 		return err
 	}
-	c := cluster.New(here, progress.New(os.Stderr))
-	switch args[0] {
-	case "up":
-		return c.Up(ctx)
-	case "down":
-		return c.Down(ctx)
-	case "build":
-		return c.Build(ctx)
-	case "assets":
-		folder, err := c.Assets(ctx)
-		if err != nil {
-			return err
-		}
-		fmt.Println(folder)
-		return nil
-	case "push-image":
-		return pushImage(ctx, c, args[1:])
-	default:
+	commands := map[string]func(context.Context, *cluster.Cluster, []string) error{
+		"up":         func(ctx context.Context, c *cluster.Cluster, _ []string) error { return c.Up(ctx) },
+		"down":       func(_ context.Context, c *cluster.Cluster, _ []string) error { return c.Down() },
+		"build":      func(ctx context.Context, c *cluster.Cluster, _ []string) error { return c.Build(ctx) },
+		"enter":      func(_ context.Context, c *cluster.Cluster, args []string) error { return c.Enter(args) },
+		"assets":     assets,
+		"push-image": pushImage,
+	}
+	command, known := commands[args[0]]
+	if !known {
 		return fmt.Errorf("%q is not a command\n%s", args[0], usage)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return command(ctx, cluster.New(here, progress.New(os.Stderr)), args[1:])
+}
+
+func assets(ctx context.Context, c *cluster.Cluster, _ []string) error {
+	folder, err := c.Assets(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Println(folder)
+	return nil
 }
 
 func pushImage(ctx context.Context, c *cluster.Cluster, args []string) error {

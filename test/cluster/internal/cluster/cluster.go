@@ -84,7 +84,7 @@ func (c *Cluster) prepare(ctx context.Context) error {
 
 // Down ends the cluster and removes everything of it but the logs. That there is none, or that the one there is belongs
 // to another checkout, is fine.
-func (c *Cluster) Down(context.Context) error {
+func (c *Cluster) Down() error {
 	if err := checkMachine(); err != nil {
 		return err
 	}
@@ -267,6 +267,32 @@ func (c *Cluster) install(ctx context.Context) error {
 		return err
 	}
 	return c.pushBaseImage(ctx)
+}
+
+// Enter becomes a program in the network and the mounts of the node, or a shell when none is named. It does not return.
+func (c *Cluster) Enter(argv []string) error {
+	if err := checkMachine(); err != nil {
+		return err
+	}
+	containerd, err := tool.Find(c.checkout, "containerd")
+	if err != nil {
+		return err
+	}
+	// For ctr, to see the images and containers of the pods.
+	environment := map[string]string{
+		"PATH":                 containerd.Dir + ":" + os.Getenv("PATH"),
+		"CONTAINERD_ADDRESS":   kube.ContainerdSocket,
+		"CONTAINERD_NAMESPACE": podsNamespace,
+	}
+	for name, value := range environment {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	if len(argv) == 0 {
+		argv = []string{"/bin/sh"}
+	}
+	return c.record().Enter(argv)
 }
 
 // Build compiles everything that the cluster consists of, and starts nothing.

@@ -83,9 +83,12 @@ func names(specs []image.Spec) string {
 	return strings.Join(list, ", ")
 }
 
-// ctr calls containerd's own client, in the part of containerd's store that kubelet looks at.
+// podsNamespace is the part of containerd's store that kubelet looks at.
+const podsNamespace = "k8s.io"
+
+// ctr calls containerd's own client.
 func (c *Cluster) ctr(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	args = append([]string{"--address", kube.ContainerdSocket, "--namespace", "k8s.io"}, args...)
+	args = append([]string{"--address", kube.ContainerdSocket, "--namespace", podsNamespace}, args...)
 	return output(ctx, stdin, c.tools["containerd"].Program("ctr"), args...)
 }
 

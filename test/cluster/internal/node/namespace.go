@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -74,6 +75,14 @@ func Enter(args []string) error {
 		return err
 	}
 	return execute("nsenter", append([]string{"--target", args[0], "--net", "--mount", "--wdns=/", "--"}, args[1:]...)...)
+}
+
+// Enter becomes a program of the node that the record is of, as a person who looks into it wants. It ends with the node.
+func (s *State) Enter(argv []string) error {
+	if s == nil || !s.Processes[holderName].Alive() {
+		return errors.New("no cluster runs; bring one up with: make cluster-up")
+	}
+	return Enter(append([]string{strconv.Itoa(s.Processes[holderName].PID)}, argv...))
 }
 
 // execute replaces the calling process by another program.
