@@ -3,8 +3,10 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
 )
@@ -36,6 +38,24 @@ func (c *Cluster) applyArgo(ctx context.Context) error {
 		return err
 	}
 	return c.apply(ctx, folder)
+}
+
+// awaitKind waits until the API server serves a kind whose definition has just been applied. Whoever is quicker than the
+// API server is told that there is no such kind.
+func (c *Cluster) awaitKind(ctx context.Context, kind string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		_, err := c.kubectl(ctx, "get", kind)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the API server does not serve %s: %w", kind, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // applyRegistry installs the registry.

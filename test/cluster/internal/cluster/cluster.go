@@ -260,6 +260,9 @@ func (c *Cluster) install(ctx context.Context) error {
 	if err := errors.Join(c.applyRegistry(ctx), c.applyArgo(ctx)); err != nil {
 		return err
 	}
+	if err := c.awaitKind(ctx, "clusterworkflowtemplates.argoproj.io"); err != nil {
+		return err
+	}
 	if err := c.applyModelkiln(ctx); err != nil {
 		return err
 	}
