@@ -1,0 +1,238 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+const (
+	modelkilnCRDs     = "../../deploy/crd"
+	deployRBAC        = "../../deploy/rbac"
+	workflowTemplates = "../../workflow-templates"
+
+	// operatorNamespace and operatorAccount are those of deploy/.
+	operatorNamespace = "modelkiln-system"
+	operatorAccount   = "modelkiln-controller-manager"
+)
+
+// argoCRDs is the folder of Argo's minimal CRDs in the module that the
+// operator is compiled against.
+func argoCRDs() string {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-workflows/v3").Output()
+	if err != nil {
+		panic(fmt.Sprintf("find Argo's module: %v", err))
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "manifests", "base", "crds", "minimal")
+}
+
+// apiServer is a kube-apiserver with its etcd, and a client that may do
+// anything.
+type apiServer struct {
+	environment *envtest.Environment
+	config      *rest.Config
+	admin       client.WithWatch
+}
+
+func startAPIServer(crdFolders ...string) (*apiServer, error) {
+	environment := &envtest.Environment{Scheme: testScheme()}
+	// As OpenShift has it: whoever sets an owner reference needs rights on
+	// what it is set on, and on the owner's finalizers if it blocks deletion.
+	environment.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
+	config, err := environment.Start()
+	if err != nil {
+		return nil, err
+	}
+	admin, err := client.NewWithWatch(config, client.Options{Scheme: testScheme()})
+	if err != nil {
+		return nil, errors.Join(err, environment.Stop())
+	}
+	s := &apiServer{environment: environment, config: config, admin: admin}
+	if err := s.installCRDs(crdFolders...); err != nil {
+		return nil, errors.Join(err, environment.Stop())
+	}
+	return s, nil
+}
+
+func (s *apiServer) stop() {
+	if err := s.environment.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "Could not stop the API server:", err)
+	}
+}
+
+// installCRDs makes the CRDs in these files and folders, or changes them to
+// what the files say.
+func (s *apiServer) installCRDs(paths ...string) error {
+	_, err := envtest.InstallCRDs(s.config, envtest.CRDInstallOptions{Scheme: testScheme(), Paths: paths, ErrorIfPathMissing: true})
+	return err
+}
+
+// install applies all manifests in these folders, and makes the operator's
+// namespace.
+func (s *apiServer) install(folders ...string) error {
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // Called before there is a test.
+	defer cancel()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}
+	if err := s.admin.Create(ctx, namespace); err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			objects, err := manifests(file)
+			if err != nil {
+				return err
+			}
+			for _, object := range objects {
+				if object.GetKind() == "Kustomization" {
+					continue
+				}
+				if err := s.admin.Create(ctx, object); err != nil {
+					return fmt.Errorf("%s: %w", file, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// manifests reads the objects in a YAML file.
+func manifests(file string) ([]*unstructured.Unstructured, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var objects []*unstructured.Unstructured
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw)))
+	for {
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		object := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal(document, &object.Object); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if object.Object != nil {
+			objects = append(objects, object)
+		}
+	}
+}
+
+func testScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, wfv1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			panic(err)
+		}
+	}
+	return scheme
+}
+
+// serviceAccountConfig is the connection of a service account, by a token of
+// its own.
+func (s *apiServer) serviceAccountConfig(t *testing.T, namespace, name string) *rest.Config {
+	t.Helper()
+	config := rest.AnonymousClientConfig(s.config)
+	config.BearerToken = s.token(t, namespace, name)
+	// As the operator's own: the API server's priority and fairness does.
+	config.QPS = -1
+	return config
+}
+
+// token is a token of a service account, which is made if absent.
+func (s *apiServer) token(t *testing.T, namespace, name string) string {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	if err := s.admin.Create(t.Context(), account); err != nil && !apierrors.IsAlreadyExists(err) {
+		require.NoError(t, err)
+	}
+	var request authenticationv1.TokenRequest
+	require.NoError(t, s.admin.SubResource("token").Create(t.Context(), account, &request))
+	return request.Status.Token
+}
+
+// namespace makes a namespace for one test. The objects that could give an
+// operator something to do are deleted with the test.
+func (s *apiServer) namespace(t *testing.T) string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	require.NoError(t, s.admin.Create(t.Context(), namespace))
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		for _, kind := range []client.Object{&v1alpha1.ModelVersion{}, &v1alpha1.Model{}, &wfv1.Workflow{}} {
+			if err := s.admin.DeleteAllOf(ctx, kind, client.InNamespace(namespace.Name)); err != nil {
+				t.Errorf("clean up namespace %s: %v", namespace.Name, err)
+			}
+		}
+	})
+	return namespace.Name
+}
+
+// rule is a right in a namespace.
+type rule struct {
+	groups    string
+	resources string
+	verbs     string
+}
+
+// clientWith is a client of somebody who has these rights in a namespace and
+// no others.
+func (s *apiServer) clientWith(t *testing.T, namespace, name string, rules []rule) client.Client {
+	t.Helper()
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	for _, r := range rules {
+		role.Rules = append(role.Rules, rbacv1.PolicyRule{
+			APIGroups: strings.Split(r.groups, ","), Resources: strings.Split(r.resources, ","), Verbs: strings.Split(r.verbs, ","),
+		})
+	}
+	require.NoError(t, s.admin.Create(t.Context(), role))
+	return s.clientBound(t, namespace, name, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name})
+}
+
+// clientBound is a client of somebody who has the rights of a role in a
+// namespace and no others.
+func (s *apiServer) clientBound(t *testing.T, namespace, name string, role rbacv1.RoleRef) client.Client {
+	t.Helper()
+	require.NoError(t, s.admin.Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		RoleRef:    role,
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+	}))
+	c, err := client.New(s.serviceAccountConfig(t, namespace, name), client.Options{Scheme: testScheme()})
+	require.NoError(t, err)
+	return c
+}

@@ -1,0 +1,67 @@
+// Package integration tests the operator against a real kube-apiserver and
+// etcd. Nothing else of a cluster runs: what Argo's controller and the kubelet
+// would write is written by argoStandIn and kubeletStandIn, and objects that
+// are deleted leave what they own behind, since no garbage collector runs.
+//
+// The operator is the one that cmd/modelkiln starts (internal/manager), within
+// this process, with a token of its own service account: a right that
+// deploy/rbac forgets fails these tests.
+package integration
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// shared is the API server of all tests that do not need one of their own.
+var shared *apiServer
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	setLogger()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		fmt.Fprintln(os.Stderr, "The integration tests need a kube-apiserver and an etcd: run them with make test, or set KUBEBUILDER_ASSETS to the folder that `go -C test/cluster run . assets` prints.")
+		return 1
+	}
+	var err error
+	if shared, err = startAPIServer(modelkilnCRDs, argoCRDs()); err != nil {
+		fmt.Fprintln(os.Stderr, "Could not start an API server:", err)
+		return 1
+	}
+	defer shared.stop()
+	if err := shared.install(deployRBAC, workflowTemplates); err != nil {
+		fmt.Fprintln(os.Stderr, "Could not install the operator's rights and templates:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// setLogger shows what the operator logs with go test -v, and nothing
+// otherwise: many of these tests break its connection on purpose.
+func setLogger() {
+	logger := logr.Discard()
+	if testing.Verbose() {
+		settings := zap.NewDevelopmentConfig()
+		settings.Level = zap.NewAtomicLevelAt(zapcore.InfoLevel)
+		settings.DisableStacktrace = true
+		if base, err := settings.Build(); err == nil {
+			logger = zapr.NewLogger(base)
+		}
+	}
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+}

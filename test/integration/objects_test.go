@@ -1,0 +1,106 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// change is a difference to a manifest: what to set, by dotted path, and what
+// to remove.
+type change struct {
+	set    map[string]any
+	remove []string
+}
+
+func set(pairs ...any) change {
+	c := change{set: map[string]any{}}
+	for i := 0; i < len(pairs); i += 2 {
+		c.set[pairs[i].(string)] = pairs[i+1]
+	}
+	return c
+}
+
+func remove(paths ...string) change {
+	return change{remove: paths}
+}
+
+func (c change) apply(t *testing.T, object *unstructured.Unstructured) {
+	t.Helper()
+	for _, path := range c.remove {
+		unstructured.RemoveNestedField(object.Object, strings.Split(path, ".")...)
+	}
+	for path, value := range c.set {
+		require.NoError(t, unstructured.SetNestedField(object.Object, value, strings.Split(path, ".")...))
+	}
+}
+
+// object is a manifest with its changes, in a namespace.
+func object(t *testing.T, namespace, manifest string, changes ...change) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(manifest), &o.Object))
+	o.SetNamespace(namespace)
+	for _, c := range changes {
+		c.apply(t, o)
+	}
+	return o
+}
+
+const localVersion = `
+apiVersion: model.kubedl.io/v1alpha1
+kind: ModelVersion
+metadata:
+  name: resnet-1
+spec:
+  modelName: resnet
+  imageRepo: modelhub/resnet
+  storage:
+    localStorage: {path: /models/resnet/1, nodeName: node-1}
+`
+
+const claimVersion = `
+apiVersion: model.kubedl.io/v1alpha1
+kind: ModelVersion
+metadata:
+  name: resnet-1
+spec:
+  modelName: resnet
+  imageRepo: modelhub/resnet
+  storage:
+    persistentVolumeClaim: {claimName: models, subPath: resnet/1}
+`
+
+const nfsVersion = `
+apiVersion: model.kubedl.io/v1alpha1
+kind: ModelVersion
+metadata:
+  name: resnet-1
+spec:
+  modelName: resnet
+  imageRepo: modelhub/resnet
+  storage:
+    nfs: {server: nas.example.com, path: /exports/resnet}
+`
+
+const efsVersion = `
+apiVersion: model.kubedl.io/v1alpha1
+kind: ModelVersion
+metadata:
+  name: resnet-1
+spec:
+  modelName: resnet
+  imageRepo: modelhub/resnet
+  storage:
+    AWSEfs: {volumeHandle: fs-12345678}
+`
+
+const model = `
+apiVersion: model.kubedl.io/v1alpha1
+kind: Model
+metadata:
+  name: resnet
+`

@@ -1,0 +1,233 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/manager"
+)
+
+const (
+	// deadline is how long a test waits for what has to happen. It is long
+	// enough for a busy machine; what is asserted is that it happens.
+	deadline = 20 * time.Second
+	// tick is how often a test looks.
+	tick = 20 * time.Millisecond
+)
+
+// operator is a running operator.
+type operator struct {
+	t    *testing.T
+	wire *wire
+	stop func()
+}
+
+// startOperator starts the operator as cmd/modelkiln does, and ends it with
+// the test unless that stops it before.
+func startOperator(t *testing.T, server *apiServer, options ...func(*settings)) *operator {
+	t.Helper()
+	s := settings{config: config.Default(), wire: newWire()}
+	s.manager.MetricsAddress, s.manager.ProbeAddress, s.manager.SharedProcess = "0", "0", true
+	for _, option := range options {
+		option(&s)
+	}
+	rc := server.serviceAccountConfig(t, operatorNamespace, operatorAccount)
+	rc.Wrap(s.wire.over)
+	mgr, err := manager.New(rc, s.config, s.manager)
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	op := &operator{t: t, wire: s.wire, stop: sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("the operator ended with an error: %v", err)
+			}
+		case <-time.After(deadline):
+			t.Error("the operator did not end when it was told to")
+		}
+	})}
+	t.Cleanup(op.stop)
+	if !s.manager.LeaderElect {
+		op.awaitCaches(ctx, mgr)
+	}
+	return op
+}
+
+func (op *operator) awaitCaches(ctx context.Context, mgr ctrl.Manager) {
+	op.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	require.True(op.t, mgr.GetCache().WaitForCacheSync(ctx), "the operator's caches did not fill")
+}
+
+// settles waits until the operator has dealt with what the API server told it
+// before this call: it takes one thing at a time, in the order of their
+// arrival, and ends with a version that needs no more than a status.
+func (op *operator) settles(t *testing.T, server *apiServer) {
+	t.Helper()
+	s := newScene(t, server)
+	s.apply(nfsVersion)
+	s.awaitReason("resnet-1", v1alpha1.ReasonStorageKindUnsupported)
+}
+
+// settings are how an operator is started.
+type settings struct {
+	config  config.Config
+	manager manager.Options
+	wire    *wire
+}
+
+func withConfig(edit func(*config.Config)) func(*settings) {
+	return func(s *settings) { edit(&s.config) }
+}
+
+func withWire(w *wire) func(*settings) {
+	return func(s *settings) { s.wire = w }
+}
+
+func withManager(edit func(*manager.Options)) func(*settings) {
+	return func(s *settings) { edit(&s.manager) }
+}
+
+// freeAddress is a local address that nothing listened on a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// wire is an operator's connection to the API server. It writes down what the
+// operator asks for, and can be cut, which is to the API server and to the
+// next operator what the death of this one's process is.
+type wire struct {
+	next http.RoundTripper
+
+	mu       sync.Mutex
+	requests []request
+	cut      *cut
+	dead     bool
+}
+
+// request is one that the operator made.
+type request struct {
+	method string
+	path   string
+	status int
+}
+
+func (r request) String() string { return fmt.Sprintf("%s %s: %d", r.method, r.path, r.status) }
+
+func (r request) isWrite() bool { return r.method != http.MethodGet }
+
+// cut says when a wire is cut: at the nth write in a namespace, before it
+// arrives or before its answer does.
+type cut struct {
+	namespace string
+	write     int
+	arrives   bool
+}
+
+var errCut = errors.New("the wire is cut")
+
+func newWire() *wire { return &wire{} }
+
+func (w *wire) over(next http.RoundTripper) http.RoundTripper {
+	w.next = next
+	return w
+}
+
+// RoundTrip passes a request on, unless the wire is cut.
+func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	dies, lost := w.judge(r)
+	if lost {
+		return nil, errCut
+	}
+	response, err := w.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	w.requests = append(w.requests, request{r.Method, r.URL.Path, response.StatusCode})
+	w.mu.Unlock()
+	if dies {
+		response.Body.Close()
+		return nil, errCut
+	}
+	return response, nil
+}
+
+// judge says whether the wire is cut at this request, and whether the request
+// is lost.
+func (w *wire) judge(r *http.Request) (dies, lost bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dead {
+		return true, true
+	}
+	now := request{method: r.Method, path: r.URL.Path}
+	if w.cut == nil || !now.isWrite() || !now.in(w.cut.namespace) {
+		return false, false
+	}
+	w.cut.write--
+	w.dead = w.cut.write == 0
+	return w.dead, w.dead && !w.cut.arrives
+}
+
+func (r request) in(namespace string) bool {
+	return strings.Contains(r.path+"/", "/namespaces/"+namespace+"/")
+}
+
+// wasCut says whether the wire was cut.
+func (w *wire) wasCut() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dead
+}
+
+// inNamespace are the requests that were made in a namespace.
+func (w *wire) inNamespace(namespace string) []request {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var list []request
+	for _, r := range w.requests {
+		if r.in(namespace) {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// writes are the requests that were made in a namespace to change something.
+func (w *wire) writes(namespace string) []request {
+	return slices.DeleteFunc(w.inNamespace(namespace), func(r request) bool { return !r.isWrite() })
+}
+
+// awaitLookup waits until the operator has looked for a Workflow and found
+// that it is gone.
+func (op *operator) awaitLookup(t *testing.T, namespace, workflow string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return slices.ContainsFunc(op.wire.inNamespace(namespace), func(r request) bool {
+			return r.method == http.MethodGet && r.status == http.StatusNotFound && strings.HasSuffix(r.path, "/workflows/"+workflow)
+		})
+	}, deadline, tick, "the operator did not look for Workflow %s", workflow)
+}
