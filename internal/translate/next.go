@@ -3,6 +3,7 @@ package translate
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -102,7 +103,7 @@ func withoutWorkflow(o Observed, opts Options) Step {
 		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonWorkflowDeleted, message)}
 	case mv.Status.ImageBuildPhase == v1alpha1.ImageBuilding:
 		return start(o, collision(mv, mv.Status.Image), last.Restarts+1, opts)
-	case asksForAttempt(mv, last):
+	case asksForAttempt(o, last):
 		return start(o, collision(mv, mv.Status.Image), 0, opts)
 	default:
 		return Step{Status: unchanged(mv)}
@@ -122,7 +123,7 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 		return Step{Status: missingHostPath(mv, status, current)}
 	case outcome.State == StateFailed && outcome.Reason == v1alpha1.ReasonTagTaken && mv.Spec.ImageTag == "" && isAutomatic(mv, image):
 		return start(o, collision(mv, image)+1, 0, opts)
-	case outcome.State == StateFailed && asksForAttempt(mv, status.Workflow):
+	case outcome.State == StateFailed && asksForAttempt(o, status.Workflow):
 		return start(o, collision(mv, image), 0, opts)
 	default:
 		return Step{Status: status}
@@ -167,10 +168,27 @@ func labelledAttempt(wf *wfv1.Workflow) int64 {
 	return number(wf.Labels[v1alpha1.LabelAttempt])
 }
 
-// asksForAttempt says that a person asked for an attempt since the last one:
-// by editing how the version is built, or by the rebuild annotation.
-func asksForAttempt(mv *v1alpha1.ModelVersion, last *v1alpha1.WorkflowStatus) bool {
-	return mv.Generation > last.Generation || mv.Annotations[v1alpha1.AnnotationRebuild] != last.Rebuild
+// asksForAttempt says that a person asked for an attempt that was not made yet:
+// by editing how the version is built, or by the rebuild annotation. The last
+// Workflow may be an old one that was resubmitted or retried, so that all are
+// looked at.
+func asksForAttempt(o Observed, last *v1alpha1.WorkflowStatus) bool {
+	mv := o.Version
+	answers := func(generation int64, wish string) bool {
+		return generation >= mv.Generation && wish == rebuild(mv.Annotations)
+	}
+	return !answers(last.Generation, last.Rebuild) && !slices.ContainsFunc(o.Workflows, func(wf *wfv1.Workflow) bool {
+		return answers(number(wf.Annotations[v1alpha1.AnnotationGeneration]), rebuild(wf.Annotations))
+	})
+}
+
+// maxRebuild is as much of the rebuild annotation as a status keeps.
+const maxRebuild = 1024
+
+// rebuild is the wish for a new attempt that an object carries.
+func rebuild(annotations map[string]string) string {
+	wish := []rune(annotations[v1alpha1.AnnotationRebuild])
+	return string(wish[:min(len(wish), maxRebuild)])
 }
 
 // collision is how many automatic tags were taken before the image's.

@@ -36,7 +36,10 @@ type Outcome struct {
 	Report report.Report
 }
 
-var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+var (
+	digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	reasonPattern = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,127}$`)
+)
 
 // WorkflowOutcome says what a Workflow means to the version that it builds.
 // Nothing but a success together with this run's valid report counts as
@@ -142,7 +145,7 @@ func failed(wf *wfv1.Workflow) Outcome {
 		outcome.Reason = v1alpha1.ReasonDeadlineExceeded
 		outcome.Message = fmt.Sprintf("Workflow %s did not finish within its deadline", wf.Name)
 	case err == nil && run.Failure != nil:
-		outcome.Reason = run.Failure.Reason
+		outcome.Reason = failureReason(run.Failure)
 		outcome.Message = fmt.Sprintf("Step %s: %s", run.Failure.Step, sentence(run.Failure.Message))
 		outcome.Report = run
 	case wf.Status.Phase == wfv1.WorkflowError:
@@ -157,6 +160,15 @@ func failed(wf *wfv1.Workflow) Outcome {
 
 // deadlineExceeded recognizes the words of whoever notices first that the time
 // is up: Argo, or kubelet, since Argo gives the pod the time that is left.
+// failureReason is a step's reason. A template of somebody else's may say what
+// no condition can have as its reason.
+func failureReason(failure *report.Failure) string {
+	if reasonPattern.MatchString(failure.Reason) {
+		return failure.Reason
+	}
+	return v1alpha1.ReasonWorkflowFailed
+}
+
 func deadlineExceeded(wf *wfv1.Workflow) bool {
 	for _, node := range wf.Status.Nodes {
 		argo := strings.Contains(node.Message, "exceeded its deadline")
@@ -169,7 +181,8 @@ func deadlineExceeded(wf *wfv1.Workflow) bool {
 }
 
 // cause is the message of the first pod or container that failed, since the
-// Workflow's own usually says no more than that a child did.
+// Workflow's own usually says no more than that a child did. One that did not
+// run, since the one before it failed, comes last.
 func cause(wf *wfv1.Workflow) string {
 	var nodes []wfv1.NodeStatus
 	for _, node := range wf.Status.Nodes {
@@ -182,9 +195,17 @@ func cause(wf *wfv1.Workflow) string {
 		return cmp.Or(sentence(wf.Status.Message), "it gives no message")
 	}
 	first := slices.MinFunc(nodes, func(a, b wfv1.NodeStatus) int {
-		return cmp.Or(a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(blamesAnother(a)-blamesAnother(b), a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))
 	})
 	return sentence(first.Message)
+}
+
+// blamesAnother is 1 when a node failed for another's failure, and 0 otherwise.
+func blamesAnother(node wfv1.NodeStatus) int {
+	if strings.Contains(node.Message, "dependency") && strings.Contains(node.Message, "exited with non-zero code") {
+		return 1
+	}
+	return 0
 }
 
 // runReport is the report that this Workflow's run left. A report that names
@@ -246,7 +267,7 @@ const maxSentence = 500
 // sentence makes one line of a message that somebody else wrote.
 func sentence(message string) string {
 	line := strings.Join(strings.Fields(message), " ")
-	line = strings.TrimSuffix(line, ".")
+	line = strings.TrimRight(line, ".: ")
 	if runes := []rune(line); len(runes) > maxSentence {
 		line = string(runes[:maxSentence-1]) + "…"
 	}

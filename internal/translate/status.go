@@ -29,7 +29,7 @@ func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) v1a
 		UID:        string(wf.UID),
 		Phase:      string(wf.Status.Phase),
 		Generation: number(wf.Annotations[v1alpha1.AnnotationGeneration]),
-		Rebuild:    wf.Annotations[v1alpha1.AnnotationRebuild],
+		Rebuild:    rebuild(wf.Annotations),
 		Restarts:   number(wf.Annotations[annotationRestarts]),
 	}
 	status.Attempts = max(status.Attempts, labelledAttempt(wf))
@@ -122,8 +122,14 @@ func withConditions(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatu
 // withNextCommand ends a failure's message with what to do about it.
 func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) string {
 	switch outcome.Reason {
-	case v1alpha1.ReasonTagTaken, v1alpha1.ReasonSourceChanged, v1alpha1.ReasonSourceForbidden:
+	case v1alpha1.ReasonTagTaken:
+		return outcome.Message + ". Create a new ModelVersion with another imageTag"
+	case v1alpha1.ReasonSourceChanged, v1alpha1.ReasonSourceForbidden:
 		return outcome.Message + ". Create a new ModelVersion"
+	case v1alpha1.ReasonDeadlineExceeded:
+		return fmt.Sprintf("%s. Raise spec.build.deadlineSeconds, or try again: %s", outcome.Message, rebuildCommand(mv))
+	case v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated:
+		return fmt.Sprintf("%s. To try again: %s", outcome.Message, rebuildCommand(mv))
 	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonVerificationFailed, v1alpha1.ReasonReportInvalid,
 		v1alpha1.ReasonWorkflowFailed, v1alpha1.ReasonWorkflowError:
 		return fmt.Sprintf("%s. For its log: kubectl logs -n %s -l workflows.argoproj.io/workflow=%s --all-containers --tail=50", outcome.Message, wf.Namespace, wf.Name)

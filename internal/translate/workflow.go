@@ -54,7 +54,7 @@ func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.W
 				annotationTitle:               fmt.Sprintf("Build %s, version %s", mv.Spec.ModelName, mv.Name),
 				annotationDescription:         fmt.Sprintf("Bakes the model into the image `%s`", args[ParamImage]),
 				v1alpha1.AnnotationGeneration: strconv.FormatInt(mv.Generation, 10),
-				v1alpha1.AnnotationRebuild:    mv.Annotations[v1alpha1.AnnotationRebuild],
+				v1alpha1.AnnotationRebuild:    rebuild(mv.Annotations),
 			},
 			// The owner's deletion is not blocked: with
 			// OwnerReferencesPermissionEnforcement, whoever resubmits the

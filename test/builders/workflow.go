@@ -123,30 +123,28 @@ func (w *WorkflowWrapper) Succeeded(r report.Report) *WorkflowWrapper {
 	return w.Reported(r)
 }
 
-// Failed says that a step failed, and left this report. Argo's own words are
-// those that its trials showed: the first container's, in the pod and in the
-// Workflow.
+// Failed says that a step failed, and left this report.
 func (w *WorkflowWrapper) Failed(r report.Report) *WorkflowWrapper {
 	return w.FailedWithoutReport(r.Failure.Step).Reported(r)
 }
 
 // FailedWithoutReport says that a step failed before it could say why, such as
-// for want of memory.
+// for want of memory. Those after it did not run; Argo's words for the pod may
+// be theirs.
 func (w *WorkflowWrapper) FailedWithoutReport(step string) *WorkflowWrapper {
 	w.start(wfv1.WorkflowFailed)
-	message := fmt.Sprintf("%s: Error (exit code 1)", step)
-	phase, words := wfv1.NodeSucceeded, ""
+	phase, last := wfv1.NodeSucceeded, ""
 	for _, name := range steps {
-		if name == step {
-			phase, words = wfv1.NodeFailed, message+": "
+		switch {
+		case name == step:
+			phase, last = wfv1.NodeFailed, name+": Error (exit code 1): "
+		case phase != wfv1.NodeSucceeded:
+			phase, last = wfv1.NodeError, fmt.Sprintf("%s: Error (exit code 64): dependency %q exited with non-zero code: 1", name, step)
 		}
-		w.container(name, phase, words)
-		if name == step {
-			words = fmt.Sprintf("%s: Error (exit code 64): dependency %s exited with non-zero code: 1", name, step)
-		}
+		w.container(name, phase, last)
 	}
-	w.root(wfv1.NodeFailed, message)
-	w.wf.Status.Message = message
+	w.root(wfv1.NodeFailed, last)
+	w.wf.Status.Message = last
 	return w.finish()
 }
 

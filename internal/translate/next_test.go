@@ -1,0 +1,190 @@
+package translate_test
+
+import (
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+// world is what one version and its Workflows go through in a test, pass by
+// pass.
+type world struct {
+	t         *testing.T
+	mv        *v1alpha1.ModelVersion
+	workflows []*wfv1.Workflow
+	minutes   int
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	return &world{t: t, mv: builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()}
+}
+
+// pass does what a reconcile does, and returns the Workflow that it made.
+func (w *world) pass() *wfv1.Workflow {
+	w.t.Helper()
+	s := translate.NextStep(translate.Observed{Version: w.mv, Workflows: w.workflows, TemplateFound: true}, options)
+	w.mv = after(w.mv, s)
+	if s.Create == nil {
+		return nil
+	}
+	w.minutes++
+	created := builders.FromWorkflow(s.Create).UID(types.UID("uid-of-" + s.Create.Name)).Created(builders.Epoch.Add(time.Duration(w.minutes) * time.Minute)).Obj()
+	w.workflows = append(w.workflows, created)
+	return created
+}
+
+// becomes puts the last Workflow into another state, and passes.
+func (w *world) becomes(change func(*builders.WorkflowWrapper) *builders.WorkflowWrapper) *wfv1.Workflow {
+	w.t.Helper()
+	last := len(w.workflows) - 1
+	w.workflows[last] = change(builders.FromWorkflow(w.workflows[last])).Obj()
+	return w.pass()
+}
+
+func takenTag(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+	return w.Failed(w.FailureReport(translate.StepMountCheck, v1alpha1.ReasonTagTaken, "The tag holds another image"))
+}
+
+func TestAnAutomaticTagGrowsUntilItIsFree(t *testing.T) {
+	w := newWorld(t)
+	require.NotNil(t, w.pass())
+	var images []string
+	for w.mv.Status.ImageBuildPhase == v1alpha1.ImageBuilding {
+		images = append(images, w.mv.Status.Image)
+		w.becomes(takenTag)
+	}
+	want := []string{
+		"modelhub/resnet:v1c072",
+		"modelhub/resnet:v1c072d5e",
+		"modelhub/resnet:v1c072d5e8a414f0b",
+		"modelhub/resnet:v1c072d5e8a414f0b9c365d2e7f1a0b94",
+	}
+	assert.Equal(t, want, images)
+	assert.EqualValues(t, 4, w.mv.Status.Attempts)
+	assert.Nil(t, w.pass(), "when the last is taken nothing more is tried")
+}
+
+func TestALongerTagIsKeptByTheAttemptsAfterIt(t *testing.T) {
+	w := newWorld(t)
+	w.pass()
+	require.NotNil(t, w.becomes(takenTag))
+	require.Equal(t, "modelhub/resnet:v1c072d5e", w.mv.Status.Image)
+
+	w.workflows = nil // Somebody deletes the unfinished Workflow,
+	require.NotNil(t, w.pass())
+	assert.Equal(t, "modelhub/resnet:v1c072d5e", w.mv.Status.Image)
+
+	w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return wf.FailedWithoutReport(translate.StepBuild)
+	})
+	w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"} // or asks for another.
+	require.NotNil(t, w.pass())
+	assert.Equal(t, "modelhub/resnet:v1c072d5e", w.mv.Status.Image)
+}
+
+func TestAnUnfinishedBuildIsRestartedABoundedNumberOfTimes(t *testing.T) {
+	w := newWorld(t)
+	attempts := 0
+	for w.pass() != nil {
+		attempts++
+		require.Less(t, attempts, 100)
+		w.workflows = nil
+	}
+	assert.Equal(t, 4, attempts, "the first and three more")
+	assert.Equal(t, v1alpha1.ImageBuildFailed, w.mv.Status.ImageBuildPhase)
+
+	w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"}
+	for w.pass() != nil {
+		attempts++
+		require.Less(t, attempts, 100)
+		w.workflows = nil
+	}
+	assert.Equal(t, 8, attempts, "a person's wish begins the count anew")
+}
+
+// The status of a pass may never be written: the operator was killed, or lost
+// a race. The Workflows say what it did.
+func TestALostStatusStartsNoSecondBuild(t *testing.T) {
+	w := newWorld(t)
+	w.pass()
+	w.mv.Status = v1alpha1.ModelVersionStatus{}
+	assert.Nil(t, w.pass())
+	assert.Equal(t, "mv-3-1c072-1", w.mv.Status.Workflow.Name)
+	assert.EqualValues(t, 1, w.mv.Status.Attempts)
+
+	w.becomes(takenTag)
+	require.Len(t, w.workflows, 2)
+	w.mv.Status = v1alpha1.ModelVersionStatus{}
+	assert.Nil(t, w.pass())
+	assert.Equal(t, "mv-3-1c072-2", w.mv.Status.Workflow.Name)
+	assert.EqualValues(t, 2, w.mv.Status.Attempts)
+}
+
+func TestAVersionThatIsReadyStaysReady(t *testing.T) {
+	for name, change := range map[string]func(*world){
+		"its Workflow is deleted":    func(w *world) { w.workflows = nil },
+		"a new attempt is asked for": func(w *world) { w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"} },
+		"its Workflow is retried, and fails": func(w *world) {
+			retried := builders.FromWorkflow(w.workflows[0]).Retried(builders.Epoch.Add(time.Hour))
+			w.workflows[0] = retried.FailedWithoutReport(translate.StepMountCheck).Obj()
+		},
+		"its Workflow is resubmitted, and fails": func(w *world) {
+			resubmitted := builders.FromWorkflow(w.workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour))
+			w.workflows = append(w.workflows, resubmitted.FailedWithoutReport(translate.StepMountCheck).Obj())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.pass()
+			w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Succeeded(wf.Report()) })
+			ready := w.mv.Status
+			require.Equal(t, v1alpha1.ImageBuildSucceeded, ready.ImageBuildPhase)
+
+			change(w)
+			assert.Nil(t, w.pass())
+			assert.Equal(t, ready, w.mv.Status)
+		})
+	}
+}
+
+func TestNewest(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
+	first := builders.MakeWorkflow(mv, 1).Created(at(1)).FailedWithoutReport(translate.StepBuild)
+	second := builders.MakeWorkflow(mv, 2).Created(at(2)).FailedWithoutReport(translate.StepBuild)
+	sameSecond := builders.MakeWorkflow(mv, 3).Created(at(2)).FailedWithoutReport(translate.StepBuild)
+
+	for name, tc := range map[string]struct {
+		workflows []*builders.WorkflowWrapper
+		want      string
+	}{
+		"there is none":                                      {nil, ""},
+		"the one that was made last":                         {[]*builders.WorkflowWrapper{first, second}, "mv-3-1c072-2"},
+		"an old one that was retried since":                  {[]*builders.WorkflowWrapper{builders.FromWorkflow(first.Obj()).Retried(at(3)), second}, "mv-3-1c072-1"},
+		"one that was resubmitted since":                     {[]*builders.WorkflowWrapper{first.Resubmitted("x7k2p", at(3)), second}, "mv-3-1c072-1-x7k2p"},
+		"of two of the same second the later attempt":        {[]*builders.WorkflowWrapper{sameSecond, second}, "mv-3-1c072-3"},
+		"of two resubmitted in a second the last by name":    {[]*builders.WorkflowWrapper{first.Resubmitted("bbbbb", at(3)), first.Resubmitted("aaaaa", at(3))}, "mv-3-1c072-1-bbbbb"},
+		"one that Argo has not started counts as it is made": {[]*builders.WorkflowWrapper{first, builders.MakeWorkflow(mv, 4).Created(at(4))}, "mv-3-1c072-4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var workflows []*wfv1.Workflow
+			for _, w := range tc.workflows {
+				workflows = append(workflows, w.Obj())
+			}
+			got := ""
+			if newest := translate.Newest(workflows); newest != nil {
+				got = newest.Name
+			}
+			assert.Equal(t, tc.want, got)
+		})
+	}
+}

@@ -1,0 +1,212 @@
+package translate_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// observation is what an input file in testdata/status holds: what a pass has
+// read.
+type observation struct {
+	Version          v1alpha1.ModelVersion `json:"version"`
+	Workflows        []wfv1.Workflow       `json:"workflows,omitempty"`
+	TemplateMissing  bool                  `json:"templateMissing,omitempty"`
+	ModelTerminating bool                  `json:"modelTerminating,omitempty"`
+	MissingHostPath  string                `json:"missingHostPath,omitempty"`
+	NameTaken        string                `json:"nameTaken,omitempty"`
+}
+
+func (o *observation) observed() translate.Observed {
+	observed := translate.Observed{
+		Version:          &o.Version,
+		TemplateFound:    !o.TemplateMissing,
+		ModelTerminating: o.ModelTerminating,
+		MissingHostPath:  o.MissingHostPath,
+		NameTaken:        o.NameTaken,
+	}
+	for i := range o.Workflows {
+		observed.Workflows = append(observed.Workflows, &o.Workflows[i])
+	}
+	return observed
+}
+
+// step is what an output file in testdata/status holds: what the pass does,
+// and the status that is true then. Times of conditions that change now are
+// null.
+type step struct {
+	Create    *attempt                    `json:"create,omitempty"`
+	Terminate string                      `json:"terminate,omitempty"`
+	Status    v1alpha1.ModelVersionStatus `json:"status"`
+}
+
+type attempt struct {
+	Name     string `json:"name"`
+	Image    string `json:"image"`
+	Restarts string `json:"restarts"`
+}
+
+func stepOf(s translate.Step) step {
+	result := step{Status: s.Status}
+	if s.Create != nil {
+		result.Create = &attempt{Name: s.Create.Name, Image: s.Status.Image, Restarts: s.Create.Annotations["model.kubedl.io/restarts"]}
+	}
+	if s.Terminate != nil {
+		result.Terminate = s.Terminate.Name
+	}
+	return result
+}
+
+var options = config.Default().Options()
+
+// Each observation in testdata/status leads to the step beside it. Together
+// they walk a version's life.
+func TestWhatIsObservedLeadsToAStep(t *testing.T) {
+	for name, file := range cases(t, "status", ".observed.yaml") {
+		t.Run(name, func(t *testing.T) {
+			var o observation
+			read(t, file, &o)
+			before := o.Version.DeepCopy()
+
+			got := translate.NextStep(o.observed(), options)
+			golden(t, strings.Replace(file, ".observed.", ".step.", 1), stepOf(got))
+			assert.Equal(t, before, &o.Version, "what was observed stays as it is")
+		})
+	}
+}
+
+// Whatever happens, tools that know kstatus alone (kubectl wait, Flux) can
+// tell what a version's state is.
+func TestEveryStatusIsLegibleToKstatus(t *testing.T) {
+	for name, file := range cases(t, "status", ".observed.yaml") {
+		t.Run(name, func(t *testing.T) {
+			var o observation
+			read(t, file, &o)
+			if isKubeDLs(name) {
+				t.Skip("what KubeDL has ended stays as it is, without conditions")
+			}
+			mv := after(&o.Version, translate.NextStep(o.observed(), options))
+
+			assert.Contains(t, []string{"Ready", "Ready Reconciling", "Ready Stalled"}, conditionTypes(mv.Status.Conditions))
+			for _, c := range mv.Status.Conditions {
+				assert.Equal(t, mv.Generation, c.ObservedGeneration)
+				assert.Equal(t, mv.Status.Message, c.Message)
+				assert.NotEmpty(t, c.Reason)
+				if c.Type != v1alpha1.ConditionReady {
+					assert.Equal(t, metav1.ConditionTrue, c.Status, c.Type)
+				}
+			}
+			want := map[v1alpha1.ImageBuildPhase]status.Status{
+				v1alpha1.ImageBuilding:       status.InProgressStatus,
+				v1alpha1.ImageBuildFailed:    status.FailedStatus,
+				v1alpha1.ImageBuildSucceeded: status.CurrentStatus,
+			}[mv.Status.ImageBuildPhase]
+			if conditionTypes(mv.Status.Conditions) == "Ready Reconciling" {
+				want = status.InProgressStatus // A failed version that waits to be tried again.
+			}
+			assert.Equal(t, want, kstatus(t, mv))
+		})
+	}
+}
+
+// A pass that finds the world as the last one left it has nothing to do, and
+// nothing to write.
+func TestTheSameWorldLeadsToTheSameStatus(t *testing.T) {
+	for name, file := range cases(t, "status", ".observed.yaml") {
+		t.Run(name, func(t *testing.T) {
+			var o observation
+			read(t, file, &o)
+			first := translate.NextStep(o.observed(), options)
+			if first.Create != nil {
+				created := first.Create.DeepCopy()
+				created.UID, created.CreationTimestamp = "the-api-servers", metav1.NewTime(now)
+				o.Workflows = append(o.Workflows, *created)
+				first = translate.NextStep(o.observed(), options)
+				require.Nil(t, first.Create, "one attempt is enough")
+			}
+			o.Version = *after(&o.Version, first)
+
+			second := translate.NextStep(o.observed(), options)
+			assert.Nil(t, second.Create)
+			assert.Equal(t, o.Version.Status, second.Status)
+		})
+	}
+}
+
+// A message is one line, which begins and ends like a message.
+func TestEveryMessageIsASentenceInOneLine(t *testing.T) {
+	for name, file := range cases(t, "status", ".step.yaml") {
+		t.Run(name, func(t *testing.T) {
+			var s step
+			read(t, file, &s)
+			if isKubeDLs(name) {
+				t.Skip("what KubeDL has ended stays as it is, with its full stop")
+			}
+			message := s.Status.Message
+			assert.NotContains(t, message, "\n")
+			assert.NotContains(t, message, "..")
+			assert.Equal(t, strings.TrimSpace(message), message)
+			assert.False(t, strings.HasSuffix(message, "."), message)
+		})
+	}
+}
+
+// What KubeDL has ended is not touched at all.
+func TestWhatKubeDLHasEndedStaysAsItIs(t *testing.T) {
+	for _, name := range []string{"kubedl-succeeded", "kubedl-failed"} {
+		t.Run(name, func(t *testing.T) {
+			var o observation
+			read(t, "testdata/status/"+name+".observed.yaml", &o)
+			got := translate.NextStep(o.observed(), options)
+			assert.Equal(t, translate.Step{Status: o.Version.Status}, got)
+		})
+	}
+}
+
+func isKubeDLs(name string) bool {
+	return name == "kubedl-succeeded" || name == "kubedl-failed"
+}
+
+// now is when conditions change in tests.
+var now = time.Date(2026, time.March, 1, 13, 0, 0, 0, time.UTC)
+
+// after is the version once a step's status is written.
+func after(mv *v1alpha1.ModelVersion, s translate.Step) *v1alpha1.ModelVersion {
+	mv = mv.DeepCopy()
+	mv.Status = *s.Status.DeepCopy()
+	for i := range mv.Status.Conditions {
+		if c := &mv.Status.Conditions[i]; c.LastTransitionTime.IsZero() {
+			c.LastTransitionTime = metav1.NewTime(now)
+		}
+	}
+	return mv
+}
+
+func conditionTypes(conditions []metav1.Condition) string {
+	var list []string
+	for _, c := range conditions {
+		list = append(list, c.Type)
+	}
+	return strings.Join(list, " ")
+}
+
+func kstatus(t *testing.T, mv *v1alpha1.ModelVersion) status.Status {
+	t.Helper()
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(mv)
+	require.NoError(t, err)
+	result, err := status.Compute(&unstructured.Unstructured{Object: object})
+	require.NoError(t, err)
+	return result.Status
+}
