@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -224,7 +225,8 @@ func (r *ModelVersionReconciler) model(ctx context.Context, mv *v1alpha1.ModelVe
 // patchStatus writes the status in one patch, if it differs, and tells people
 // of what has changed by an event after that.
 func (r *ModelVersionReconciler) patchStatus(ctx context.Context, mv *v1alpha1.ModelVersion, next v1alpha1.ModelVersionStatus) error {
-	now := metav1.NewTime(r.Now())
+	// As the API server keeps it, so that what was written equals what is read.
+	now := ptr.To(metav1.NewTime(r.Now())).Rfc3339Copy()
 	for i := range next.Conditions {
 		if next.Conditions[i].LastTransitionTime.IsZero() {
 			next.Conditions[i].LastTransitionTime = now
@@ -255,5 +257,17 @@ func (r *ModelVersionReconciler) announce(ctx context.Context, mv *v1alpha1.Mode
 		kind = corev1.EventTypeWarning
 	}
 	ctrl.LoggerFrom(ctx).Info("Changed state", "reason", ready.Reason, "message", ready.Message)
-	r.Recorder.Eventf(mv, nil, kind, ready.Reason, "Build", "%s", ready.Message)
+	r.Recorder.Eventf(mv, nil, kind, ready.Reason, "Build", "%s", note(ready.Message))
+}
+
+// maxNote is how many bytes an event's note may have.
+const maxNote = 1024
+
+// note is as much of a message as an event may hold.
+func note(message string) string {
+	const cut = "…"
+	if len(message) <= maxNote {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxNote-len(cut)], "") + cut
 }

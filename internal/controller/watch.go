@@ -2,10 +2,10 @@ package controller
 
 import (
 	"context"
+	"slices"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
 // CacheOptions limits what the operator keeps in memory to what it looks at:
@@ -67,9 +68,9 @@ func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("modelversion").
 		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
-		Owns(&wfv1.Workflow{}).
+		Owns(&wfv1.Workflow{}, builder.WithPredicates(exceptOwnCreates())).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
-		WatchesMetadata(templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsWithoutTemplate), builder.WithPredicates(onlyCreates())).
+		WatchesMetadata(templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsOfTemplate), builder.WithPredicates(onlyCreates())).
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
 		Complete(r)
 }
@@ -108,21 +109,18 @@ func (r *ModelVersionReconciler) versionsOfModel(ctx context.Context, model clie
 	return requests(list.Items)
 }
 
-// versionsWithoutTemplate are the versions that wait for a template.
-func (r *ModelVersionReconciler) versionsWithoutTemplate(ctx context.Context, _ client.Object) []reconcile.Request {
+// versionsOfTemplate are the versions that may wait for a template. That they
+// do is not asked: a status that says so may have been written a moment ago,
+// and not be in the cache yet.
+func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, template client.Object) []reconcile.Request {
 	var list v1alpha1.ModelVersionList
 	if err := r.Client.List(ctx, &list); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not list the versions that wait for a template")
+		ctrl.LoggerFrom(ctx).Error(err, "Could not list the versions that may wait for a template")
 		return nil
 	}
-	var waiting []v1alpha1.ModelVersion
-	for _, mv := range list.Items {
-		ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
-		if ready != nil && ready.Reason == v1alpha1.ReasonTemplateMissing {
-			waiting = append(waiting, mv)
-		}
-	}
-	return requests(waiting)
+	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
+		return translate.Final(&mv) || translate.TemplateName(&mv, r.Options) != template.GetName()
+	}))
 }
 
 // versionOfEvent is the version whose build pod an event is about.
@@ -152,6 +150,18 @@ func requests(versions []v1alpha1.ModelVersion) []reconcile.Request {
 		list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&versions[i])})
 	}
 	return list
+}
+
+// exceptOwnCreates drops the word that a Workflow exists which the operator
+// made and Argo has not seen yet: the pass that made it has written that down.
+// A resubmitted one has a generated name.
+func exceptOwnCreates() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool {
+			wf, ok := e.Object.(*wfv1.Workflow)
+			return !ok || wf.GenerateName != "" || wf.Status.Phase != wfv1.WorkflowUnknown
+		},
+	}
 }
 
 func onlyDeletes() predicate.Predicate {
