@@ -119,12 +119,12 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	switch {
 	case outcome.State == StateBuilding && o.MissingHostPath == string(current.UID):
 		return Step{Terminate: current, Status: missingHostPath(mv, status, current)}
-	case endedForMissingHostPath(mv, current, outcome):
-		return Step{Status: missingHostPath(mv, status, current)}
 	case outcome.State == StateFailed && outcome.Reason == v1alpha1.ReasonTagTaken && mv.Spec.ImageTag == "" && isAutomatic(mv, image):
 		return start(o, collision(mv, image)+1, 0, opts)
 	case outcome.State == StateFailed && asksForAttempt(o, status.Workflow):
 		return start(o, collision(mv, image), 0, opts)
+	case endedForMissingHostPath(mv, current, outcome):
+		return Step{Status: missingHostPath(mv, status, current)}
 	default:
 		return Step{Status: status}
 	}

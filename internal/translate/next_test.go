@@ -20,7 +20,9 @@ type world struct {
 	t         *testing.T
 	mv        *v1alpha1.ModelVersion
 	workflows []*wfv1.Workflow
-	minutes   int
+	// missingHostPath is the UID of the Workflow of which kubelet says so.
+	missingHostPath string
+	minutes         int
 }
 
 func newWorld(t *testing.T) *world {
@@ -31,7 +33,7 @@ func newWorld(t *testing.T) *world {
 // pass does what a reconcile does, and returns the Workflow that it made.
 func (w *world) pass() *wfv1.Workflow {
 	w.t.Helper()
-	s := translate.NextStep(translate.Observed{Version: w.mv, Workflows: w.workflows, TemplateFound: true}, options)
+	s := translate.NextStep(translate.Observed{Version: w.mv, Workflows: w.workflows, TemplateFound: true, MissingHostPath: w.missingHostPath}, options)
 	w.mv = after(w.mv, s)
 	if s.Create == nil {
 		return nil
@@ -109,6 +111,21 @@ func TestAnUnfinishedBuildIsRestartedABoundedNumberOfTimes(t *testing.T) {
 		w.workflows = nil
 	}
 	assert.Equal(t, 8, attempts, "a person's wish begins the count anew")
+}
+
+func TestAWishForANewAttemptIsHeardAfterAFolderWasMissing(t *testing.T) {
+	w := newWorld(t)
+	w.missingHostPath = string(w.pass().UID)
+	require.Nil(t, w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running("") }))
+	terminated := (*builders.WorkflowWrapper).Terminated
+	require.Nil(t, w.becomes(terminated))
+	require.Contains(t, w.mv.Status.Message, "has no folder /foo", "the operator has ended it, and not a person")
+
+	w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"}
+	require.NotNil(t, w.pass())
+	assert.Equal(t, v1alpha1.ImageBuilding, w.mv.Status.ImageBuildPhase)
+	require.Nil(t, w.becomes(terminated))
+	assert.Contains(t, w.mv.Status.Message, "was terminated", "a person has ended this one")
 }
 
 // The status of a pass may never be written: the operator was killed, or lost
