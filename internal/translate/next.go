@@ -118,7 +118,7 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	image := argument(current, ParamImage)
 	switch {
 	case outcome.State == StateBuilding && o.MissingHostPath == string(current.UID):
-		return Step{Terminate: current, Status: missingHostPath(mv, status, current)}
+		return Step{Terminate: unlessTerminated(current), Status: missingHostPath(mv, status, current)}
 	case outcome.State == StateFailed && outcome.Reason == v1alpha1.ReasonTagTaken && mv.Spec.ImageTag == "" && isAutomatic(mv, image):
 		return start(o, collision(mv, image)+1, 0, opts)
 	case outcome.State == StateFailed && asksForAttempt(o, status.Workflow):
@@ -128,6 +128,14 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	default:
 		return Step{Status: status}
 	}
+}
+
+// unlessTerminated is the Workflow, or nil when it is told to end already.
+func unlessTerminated(wf *wfv1.Workflow) *wfv1.Workflow {
+	if wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate {
+		return nil
+	}
+	return wf
 }
 
 // start makes the next attempt, or says what it waits for or why there can be
