@@ -2,11 +2,15 @@ package integration
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -93,6 +97,30 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowFailed)
 		assert.Equal(t, stalled, states(mv))
 		assert.Contains(t, mv.Status.Message, "Step image scan: CVE-2026-1, CVE-2026-2 and CVE-2026-3")
+	})
+
+	t.Run("to a failure in many words of another script, and an event says as much as it may", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		s.apply(localVersion)
+		wf := s.argo.awaitOnlyWorkflow()
+
+		s.argo.fails(wf, translate.StepBuild, v1alpha1.ReasonBuildFailed, strings.Repeat("モデルがない ", 400))
+
+		mv := s.awaitReason(resnet, v1alpha1.ReasonBuildFailed)
+		var got eventsv1.Event
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			var list eventsv1.EventList
+			require.NoError(c, s.client.List(t.Context(), &list, client.InNamespace(s.namespace)))
+			i := slices.IndexFunc(list.Items, func(e eventsv1.Event) bool { return e.Reason == v1alpha1.ReasonBuildFailed })
+			require.GreaterOrEqual(c, i, 0, "no event")
+			got = list.Items[i]
+		}, deadline, tick)
+		assert.Equal(t, mv.UID, got.Regarding.UID)
+		assert.Equal(t, corev1.EventTypeWarning, got.Type)
+		assert.Equal(t, "Build", got.Action)
+		assert.Contains(t, got.Note, "モデルがない")
+		assert.True(t, strings.HasPrefix(mv.Status.Message, strings.TrimSuffix(got.Note, "…")), "the event says %q", got.Note)
 	})
 
 	t.Run("to a success that nothing proves", func(t *testing.T) {
@@ -428,7 +456,7 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 }
 
 func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
-	startOperator(t, shared)
+	op := startOperator(t, shared)
 	s := newScene(t, shared)
 	s.apply(localVersion)
 	wf := s.argo.awaitOnlyWorkflow()
@@ -436,6 +464,7 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 	pod := s.argo.startsPod(wf)
 	s.kubelet.event(pod, "FailedMount", "MountVolume.SetUp failed for volume \"push-secret\" : failed to sync secret cache")
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	before := op.wire.changes(s.namespace)
 
 	s.kubelet.cannotMount(pod, "/models/resnet/1")
 
@@ -449,6 +478,8 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 		assert.Equal(c, wfv1.ShutdownStrategyTerminate, wf.Spec.Shutdown)
 	}, deadline, tick)
 	assert.Equal(t, wfv1.WorkflowRunning, wf.Status.Phase, "the status in the same object is Argo's and stays")
+	op.settles(t, shared)
+	assert.Equal(t, []string{"patch modelversions/status", "patch workflows"}, op.wire.changes(s.namespace)[len(before):])
 
 	s.argo.endsWithoutReport(wf, wfv1.WorkflowFailed, "Stopped with strategy 'Terminate'")
 	mv = s.awaitFollows(resnet, wf, wfv1.WorkflowFailed)

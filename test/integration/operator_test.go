@@ -231,3 +231,25 @@ func (op *operator) awaitLookup(t *testing.T, namespace, workflow string) {
 		})
 	}, deadline, tick, "the operator did not look for Workflow %s", workflow)
 }
+
+// words are the writes in a namespace, in words: what was done to which kind
+// of object.
+func (w *wire) words(namespace string) []string {
+	var words []string
+	for _, r := range w.writes(namespace) {
+		_, resource, _ := strings.Cut(r.path, "/namespaces/"+namespace+"/")
+		parts := strings.Split(resource, "/")
+		word := strings.ToLower(r.method) + " " + parts[0]
+		if len(parts) == 3 {
+			word += "/" + parts[2]
+		}
+		words = append(words, word)
+	}
+	return words
+}
+
+// changes are the words for all writes but events, which are emitted in the
+// background.
+func (w *wire) changes(namespace string) []string {
+	return slices.DeleteFunc(w.words(namespace), func(word string) bool { return word == "post events" })
+}

@@ -19,22 +19,6 @@ import (
 	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
-// inWords are the writes of one version's life, in words: what was done to which
-// kind of object.
-func inWords(namespace string, writes []request) []string {
-	var words []string
-	for _, w := range writes {
-		_, resource, _ := strings.Cut(w.path, "/namespaces/"+namespace+"/")
-		parts := strings.Split(resource, "/")
-		word := strings.ToLower(w.method) + " " + parts[0]
-		if len(parts) == 3 {
-			word += "/" + parts[2]
-		}
-		words = append(words, word)
-	}
-	return words
-}
-
 func TestAVersionsLifeCostsFewWrites(t *testing.T) {
 	op := startOperator(t, shared)
 	s := newScene(t, shared)
@@ -52,7 +36,7 @@ func TestAVersionsLifeCostsFewWrites(t *testing.T) {
 
 	// Events are emitted in the background.
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		got := inWords(s.namespace, op.wire.writes(s.namespace))
+		got := op.wire.words(s.namespace)
 		slices.Sort(got)
 		assert.Equal(c, []string{
 			"patch models/status",        // latest
@@ -142,7 +126,7 @@ func TestWaitingCostsNothing(t *testing.T) {
 			op.settles(t, shared)
 			// The events, emitted in the background, are the last of it.
 			require.Eventually(t, func() bool {
-				return slices.Contains(inWords(s.namespace, op.wire.writes(s.namespace)), "post events")
+				return slices.Contains(op.wire.words(s.namespace), "post events")
 			}, deadline, tick)
 
 			before := len(op.wire.inNamespace(s.namespace))
