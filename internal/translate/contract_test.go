@@ -1,0 +1,341 @@
+package translate_test
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/modelkiln/modelkiln/internal/config"
+	steps "github.com/modelkiln/modelkiln/internal/step"
+	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+// This file holds Go and workflow-templates/ to what they have agreed on
+// (contract.go): whoever changes one of them finds out here, and not in a
+// cluster.
+
+const templatesFolder = "../../workflow-templates"
+
+func buildTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
+	var tmpl wfv1.ClusterWorkflowTemplate
+	read(t, filepath.Join(templatesFolder, "modelkiln-build.yaml"), &tmpl)
+	return &tmpl
+}
+
+// containers are the steps' containers, by name.
+func containers(t *testing.T) map[string]wfv1.ContainerNode {
+	t.Helper()
+	byName := map[string]wfv1.ContainerNode{}
+	for _, c := range entrypoint(t).ContainerSet.Containers {
+		byName[c.Name] = c
+	}
+	return byName
+}
+
+func entrypoint(t *testing.T) *wfv1.Template {
+	t.Helper()
+	tmpl := buildTemplate(t)
+	i := slices.IndexFunc(tmpl.Spec.Templates, func(each wfv1.Template) bool { return each.Name == tmpl.Spec.Entrypoint })
+	require.NotEqual(t, -1, i)
+	return &tmpl.Spec.Templates[i]
+}
+
+// sent are the arguments that Go sends: in every case, and in some.
+func sent(t *testing.T) (always, ever map[string]bool) {
+	t.Helper()
+	always, ever = map[string]bool{}, map[string]bool{}
+	first := true
+	for _, file := range cases(t, "workflow", ".workflow.yaml") {
+		var wf wfv1.Workflow
+		read(t, file, &wf)
+		names := map[string]bool{}
+		for _, parameter := range wf.Spec.Arguments.Parameters {
+			names[parameter.Name], ever[parameter.Name] = true, true
+		}
+		if first {
+			always = maps.Clone(names)
+		}
+		maps.DeleteFunc(always, func(name string, _ bool) bool { return !names[name] })
+		first = false
+	}
+	return always, ever
+}
+
+// allParameters are the parameters that Go knows.
+var allParameters = []string{
+	translate.ParamModel, translate.ParamModelVersion, translate.ParamModelVersionUID, translate.ParamCreatedBy,
+	translate.ParamImage, translate.ParamBaseImage, translate.ParamStorageKind, translate.ParamStoragePath,
+	translate.ParamNodeName, translate.ParamClaimName, translate.ParamSubPath, translate.ParamPushSecret,
+	translate.ParamPushSecretRequired, translate.ParamPlainHTTPRegistries, translate.ParamRequests,
+	translate.ParamLimits, translate.ParamNodeSelector, translate.ParamTolerations,
+}
+
+func TestGoAndTheTemplateKnowTheSameParameters(t *testing.T) {
+	var declared []string
+	for _, parameter := range buildTemplate(t).Spec.Arguments.Parameters {
+		declared = append(declared, parameter.Name)
+		assert.NotEmpty(t, parameter.Description, "%s: a person starts builds with it", parameter.Name)
+	}
+	assert.ElementsMatch(t, allParameters, declared)
+
+	_, ever := sent(t)
+	assert.ElementsMatch(t, allParameters, slices.Collect(maps.Keys(ever)), "the golden Workflows use each of them")
+}
+
+func TestWhatHasNoDefaultIsAlwaysSent(t *testing.T) {
+	always, _ := sent(t)
+	for _, parameter := range buildTemplate(t).Spec.Arguments.Parameters {
+		if parameter.Value == nil {
+			assert.Contains(t, always, parameter.Name)
+		}
+	}
+}
+
+// What Go leaves out, since it is empty, is the template's default, which must
+// not say something else.
+func TestTheTemplatesDefaultsAreTheOperators(t *testing.T) {
+	defaults := config.Default()
+	requests, limits := resourcesOfTheDefaults(t)
+	want := map[string]string{
+		translate.ParamBaseImage:          defaults.BaseImage,
+		translate.ParamPushSecret:         translate.DefaultPushSecret,
+		translate.ParamPushSecretRequired: "false",
+		translate.ParamRequests:           requests,
+		translate.ParamLimits:             limits,
+	}
+	tmpl := buildTemplate(t)
+	for _, parameter := range tmpl.Spec.Arguments.Parameters {
+		if parameter.Value != nil {
+			assert.Equal(t, want[parameter.Name], parameter.Value.String(), parameter.Name)
+		}
+	}
+	assert.Equal(t, defaults.WorkflowTemplate, tmpl.Name)
+	assert.Equal(t, defaults.DeadlineSeconds, *tmpl.Spec.ActiveDeadlineSeconds)
+}
+
+// resourcesOfTheDefaults are the requests and limits of a version that names
+// none, as arguments.
+func resourcesOfTheDefaults(t *testing.T) (requests, limits string) {
+	t.Helper()
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Obj()
+	for _, parameter := range builders.MakeWorkflow(mv, 1).Obj().Spec.Arguments.Parameters {
+		switch parameter.Name {
+		case translate.ParamRequests:
+			requests = parameter.Value.String()
+		case translate.ParamLimits:
+			limits = parameter.Value.String()
+		}
+	}
+	return requests, limits
+}
+
+func TestEveryParameterThatIsUsedIsDeclared(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(templatesFolder, "modelkiln-build.yaml"))
+	require.NoError(t, err)
+	uses := regexp.MustCompile(`workflow\.parameters(?:\.([a-z-]+)\}\}|\['([a-z-]+)'\])`).FindAllStringSubmatch(string(raw), -1)
+	assert.Len(t, uses, strings.Count(string(raw), "workflow.parameters"), "no parameter is used in another way")
+	used := map[string]bool{}
+	for _, use := range uses {
+		used[use[1]+use[2]] = true
+	}
+	assert.ElementsMatch(t, allParameters, slices.Collect(maps.Keys(used)), "and each that is declared is used")
+}
+
+func TestTheReportComesBackWhateverHappens(t *testing.T) {
+	outputs := entrypoint(t).Outputs.Parameters
+	require.Len(t, outputs, 1)
+	assert.Equal(t, translate.OutputReport, outputs[0].Name)
+	assert.Equal(t, translate.OutputReport, outputs[0].GlobalName)
+	require.NotNil(t, outputs[0].ValueFrom)
+	assert.NotNil(t, outputs[0].ValueFrom.Default, "a run without a report is a run")
+	shared := entrypoint(t).ContainerSet.VolumeMounts
+	require.Len(t, shared, 1)
+	assert.Equal(t, shared[0].MountPath+"/report.json", outputs[0].ValueFrom.Path)
+}
+
+func TestTheStepsRunOneAfterTheOther(t *testing.T) {
+	assert.Equal(t, translate.EntrypointTemplate, entrypoint(t).Name)
+	assert.Equal(t, translate.EntrypointTemplate, buildTemplate(t).Spec.Entrypoint)
+	before := ""
+	var names []string
+	for _, c := range entrypoint(t).ContainerSet.Containers {
+		names = append(names, c.Name)
+		if before == "" {
+			assert.Empty(t, c.Dependencies, c.Name)
+		} else {
+			assert.Equal(t, []string{before}, c.Dependencies, c.Name)
+		}
+		before = c.Name
+	}
+	// Argo takes outputs from a container called main.
+	want := []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport, "main"}
+	assert.Equal(t, want, names)
+}
+
+// Without a command, Argo would ask the registry of the image for one.
+func TestEveryContainerHasACommandOfItsOwn(t *testing.T) {
+	for name, c := range containers(t) {
+		require.Len(t, c.Command, 1, name)
+		assert.Equal(t, "modelkiln-step", filepath.Base(c.Command[0]), name)
+		assert.NotContains(t, c.Image, "{{", "%s: who may start a build does not choose its programs", name)
+	}
+}
+
+// The step program takes the arguments that the template passes.
+func TestTheStepsTakeTheirArguments(t *testing.T) {
+	placeholder := regexp.MustCompile(`\{\{.*?\}\}`)
+	for name, c := range containers(t) {
+		t.Run(name, func(t *testing.T) {
+			var args []string
+			for _, arg := range c.Args {
+				args = append(args, placeholder.ReplaceAllString(arg, "true"))
+			}
+			// Flags are parsed in their order, and help ends that well.
+			var said strings.Builder
+			assert.Zero(t, steps.Main(t.Context(), append(args, "-help"), &said, &said), said.String())
+		})
+	}
+}
+
+// No argument may be more than the value of one flag.
+func TestEveryArgumentIsTheValueOfAFlag(t *testing.T) {
+	for name, c := range containers(t) {
+		for i, arg := range c.Args {
+			if i == 0 {
+				assert.NotContains(t, arg, "{{", name)
+				continue
+			}
+			assert.Regexp(t, `^--[a-z-]+=(\{\{[^{}]*\}\})?$`, arg, name)
+		}
+	}
+}
+
+func TestWhatEachStepMounts(t *testing.T) {
+	want := map[string][]string{
+		translate.StepMountCheck:   {"push-secret", "registry-ca", "source"},
+		translate.StepBuild:        {"push-secret", "registry-ca", "source"},
+		translate.StepStatusReport: {"push-secret", "registry-ca"},
+		"main":                     nil,
+	}
+	declared := map[string]bool{}
+	for _, volume := range entrypoint(t).Volumes {
+		declared[volume.Name] = true
+	}
+	for name, c := range containers(t) {
+		var mounted []string
+		for _, mount := range c.VolumeMounts {
+			mounted = append(mounted, mount.Name)
+			assert.True(t, mount.ReadOnly, "%s: %s", name, mount.Name)
+			assert.True(t, declared[mount.Name], "%s: %s", name, mount.Name)
+			assert.Equal(t, "/"+mount.Name, mount.MountPath, name)
+		}
+		slices.Sort(mounted)
+		assert.Equal(t, want[name], mounted, name)
+	}
+	// What the set mounts, every container mounts, and Argo's own too.
+	for _, mount := range entrypoint(t).ContainerSet.VolumeMounts {
+		assert.Equal(t, "kiln", mount.Name)
+		assert.True(t, declared[mount.Name])
+	}
+}
+
+func TestVolumesAreThoseThatGoNames(t *testing.T) {
+	volumes := map[string]corev1.VolumeSource{}
+	for _, volume := range entrypoint(t).Volumes {
+		volumes[volume.Name] = volume.VolumeSource
+	}
+	ca := volumes["registry-ca"].ConfigMap
+	require.NotNil(t, ca)
+	assert.Equal(t, translate.RegistryCAConfigMap, ca.Name)
+	assert.True(t, *ca.Optional, "most clusters have none")
+
+	secret := volumes["push-secret"].Secret
+	require.NotNil(t, secret)
+	assert.Equal(t, "{{workflow.parameters."+translate.ParamPushSecret+"}}", secret.SecretName)
+	assert.True(t, *secret.Optional, "mount-check says what is missing, in words")
+	assert.Equal(t, []corev1.KeyToPath{{Key: corev1.DockerConfigJsonKey, Path: "config.json"}}, secret.Items, "no other key of a Secret is readable")
+}
+
+// No container gains privileges, and none but those that must is root.
+func TestNoContainerMayBecomeMore(t *testing.T) {
+	for name, c := range containers(t) {
+		s := c.SecurityContext
+		require.NotNil(t, s, name)
+		assert.False(t, *s.AllowPrivilegeEscalation, name)
+		assert.Nil(t, s.Privileged, name)
+		assert.Equal(t, []corev1.Capability{"ALL"}, s.Capabilities.Drop, name)
+		assert.NotContains(t, s.Capabilities.Add, corev1.Capability("SYS_ADMIN"), name)
+		if name == translate.StepStatusReport || name == "main" {
+			assert.True(t, *s.RunAsNonRoot, name)
+			assert.Empty(t, s.Capabilities.Add, name)
+		}
+	}
+}
+
+// The list form of mutexes is the one that Argo keeps in v4.
+func TestBuildsOfOneImageExcludeEachOther(t *testing.T) {
+	synchronization := buildTemplate(t).Spec.Synchronization
+	require.NotNil(t, synchronization)
+	assert.Nil(t, synchronization.Mutex)     //nolint:staticcheck // It is deprecated, and must not be used.
+	assert.Nil(t, synchronization.Semaphore) //nolint:staticcheck // It is deprecated, and must not be used.
+	assert.Equal(t, []*wfv1.Mutex{{Name: "{{workflow.parameters." + translate.ParamImage + "}}"}}, synchronization.Mutexes)
+}
+
+// A Workflow's labels are read by the operator: a template must not set them.
+func TestTheTemplateLeavesTheWorkflowsLabelsAlone(t *testing.T) {
+	assert.Nil(t, buildTemplate(t).Spec.WorkflowMetadata)
+}
+
+func TestBuildsMayReportTheirResultsAndNothingElse(t *testing.T) {
+	assert.Equal(t, translate.BuildServiceAccount, buildTemplate(t).Spec.ServiceAccountName)
+
+	var role rbacv1.ClusterRole
+	read(t, filepath.Join(templatesFolder, "clusterrole.yaml"), &role)
+	assert.Equal(t, translate.BuildClusterRole, role.Name)
+	want := []rbacv1.PolicyRule{{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflowtaskresults"}, Verbs: []string{"create", "patch"}}}
+	assert.Equal(t, want, role.Rules)
+
+	var account corev1.ServiceAccount
+	read(t, filepath.Join(templatesFolder, "namespace", "serviceaccount.yaml"), &account)
+	assert.Equal(t, translate.BuildServiceAccount, account.Name)
+
+	var binding rbacv1.RoleBinding
+	read(t, filepath.Join(templatesFolder, "namespace", "rolebinding.yaml"), &binding)
+	assert.Equal(t, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: translate.BuildClusterRole}, binding.RoleRef)
+	require.Len(t, binding.Subjects, 1)
+	assert.Equal(t, translate.BuildServiceAccount, binding.Subjects[0].Name)
+}
+
+// Every file that is there is installed, and the other way round.
+func TestEveryTemplateIsInstalled(t *testing.T) {
+	for _, folder := range []string{templatesFolder, filepath.Join(templatesFolder, "namespace")} {
+		var kustomization struct {
+			Resources []string `json:"resources"`
+		}
+		raw, err := os.ReadFile(filepath.Join(folder, "kustomization.yaml"))
+		require.NoError(t, err)
+		require.NoError(t, yaml.Unmarshal(raw, &kustomization))
+		files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+		require.NoError(t, err)
+		var want []string
+		for _, file := range files {
+			if name := filepath.Base(file); name != "kustomization.yaml" {
+				want = append(want, name)
+			}
+		}
+		assert.ElementsMatch(t, want, kustomization.Resources, folder)
+	}
+}
