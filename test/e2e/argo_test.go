@@ -30,7 +30,7 @@ func TestAFailedVersionBecomesReadyByWhatPeopleDoInArgo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := newFolder(t)
-			failed, _ := live.failed(t, makeVersion(tt.again, ns, dir).New())
+			failed, _ := live.failed(t, makeVersion(tt.again, ns, dir).Model(tt.again).New())
 			assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 			dir.write(t, "model.bin", "weights")
 
@@ -38,31 +38,12 @@ func TestAFailedVersionBecomesReadyByWhatPeopleDoInArgo(t *testing.T) {
 
 			mv := live.readyAgain(t, failed)
 			holds(t, mv, dir)
-			live.latestIsOneOf(t, mv)
+			live.latest(t, mv)
 			assert.Equal(t, failed.Status.Image, mv.Status.Image)
 			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has made one Workflow")
 			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
 		})
 	}
-}
-
-// latestIsOneOf checks that the version's Model has a latest version. Which
-// one depends on what else the test builds.
-func (c *cluster) latestIsOneOf(t *testing.T, mv *v1alpha1.ModelVersion) {
-	t.Helper()
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		var model v1alpha1.Model
-		require.NoError(collect, c.Get(t.Context(), client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}, &model))
-		assert.NotNil(collect, model.Status.LatestVersion)
-	}, soon, tick)
-}
-
-// workflowsOf are the Workflows that build a version.
-func (c *cluster) workflowsOf(t *testing.T, mv *v1alpha1.ModelVersion) []wfv1.Workflow {
-	t.Helper()
-	var list wfv1.WorkflowList
-	require.NoError(t, c.List(t.Context(), &list, client.InNamespace(mv.Namespace), client.MatchingLabels{v1alpha1.LabelModelVersionUID: string(mv.UID)}))
-	return list.Items
 }
 
 func TestAVersionThatWasBuiltStaysWhatItIs(t *testing.T) {

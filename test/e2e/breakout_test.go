@@ -267,7 +267,7 @@ func TestAFolderWithAStrangeNameIsPackaged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := folder(parent.at(path))
-			require.NoError(t, os.Mkdir(string(dir), 0o755))
+			require.NoError(t, os.MkdirAll(string(dir), 0o755))
 			dir.write(t, "model.bin", name)
 			mv := live.built(t, makeVersion(name, ns, dir).New())
 			assertNothingBeside(t, holds(t, mv, dir))

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"regexp"
 	"testing"
 )
 
@@ -27,7 +28,13 @@ func (c *cluster) explainAfter(t *testing.T, namespace string) {
 			if err != nil {
 				out += err.Error()
 			}
-			t.Logf("kubectl %s %s:\n%s", command[0], command[1], out)
+			t.Logf("kubectl %s %s:\n%s", command[0], command[1], withoutExecutor(out))
 		}
 	})
 }
+
+// executor matches what Argo's own part of a build's pod logs: a lot, and
+// nothing of the build.
+var executor = regexp.MustCompile(`(?m)^\[pod/[^/]+/(init|wait)\].*\n|^.* argo=true.*\n`)
+
+func withoutExecutor(log string) string { return executor.ReplaceAllString(log, "") }

@@ -19,8 +19,8 @@ import (
 	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
-// submitter is somebody who may start workflows in a namespace, as a company
-// lets its people, and nothing else.
+// submitter is somebody who may start workflows in a namespace from what the
+// platform team offers, as a company lets its people, and nothing else.
 type submitter struct {
 	namespace, user string
 }
@@ -41,7 +41,29 @@ func (c *cluster) submitter(t *testing.T) submitter {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "starts-workflows"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: s.user}},
 	})
+	c.maySeeTemplates(t, s.user)
 	return s
+}
+
+// maySeeTemplates lets a user read ClusterWorkflowTemplates: the argo command
+// checks a submission against its template before it sends it, and refuses to
+// without all of these rights.
+func (c *cluster) maySeeTemplates(t *testing.T, user string) {
+	t.Helper()
+	name := metav1.ObjectMeta{Name: user}
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: name,
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"argoproj.io"}, Resources: []string{"clusterworkflowtemplates"}, Verbs: []string{"get", "list", "watch"}}},
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: name,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+	}
+	c.create(t, role)
+	c.deleteAfter(t, role)
+	c.create(t, binding)
+	c.deleteAfter(t, binding)
 }
 
 // prepare applies workflow-templates/namespace with the namespace's name in

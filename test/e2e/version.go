@@ -116,12 +116,16 @@ func (c *cluster) workflowNamed(t *testing.T, namespace, name string) *wfv1.Work
 	return wf
 }
 
-// workflows are all Workflows of a namespace.
-func (c *cluster) workflows(t *testing.T, namespace string) []wfv1.Workflow {
+// workflowsOf are the names of the Workflows that build a version.
+func (c *cluster) workflowsOf(t *testing.T, mv *v1alpha1.ModelVersion) []string {
 	t.Helper()
 	var list wfv1.WorkflowList
-	require.NoError(t, c.List(t.Context(), &list, client.InNamespace(namespace)))
-	return list.Items
+	require.NoError(t, c.List(t.Context(), &list, client.InNamespace(mv.Namespace), client.MatchingLabels{v1alpha1.LabelModelVersionUID: string(mv.UID)}))
+	var names []string
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name)
+	}
+	return names
 }
 
 // running returns when the version's build runs on the node.
