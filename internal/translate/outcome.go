@@ -158,8 +158,6 @@ func failed(wf *wfv1.Workflow) Outcome {
 	return outcome
 }
 
-// deadlineExceeded recognizes the words of whoever notices first that the time
-// is up: Argo, or kubelet, since Argo gives the pod the time that is left.
 // failureReason is a step's reason. A template of somebody else's may say what
 // no condition can have as its reason.
 func failureReason(failure *report.Failure) string {
@@ -169,6 +167,8 @@ func failureReason(failure *report.Failure) string {
 	return v1alpha1.ReasonWorkflowFailed
 }
 
+// deadlineExceeded recognizes the words of whoever notices first that the time
+// is up: Argo, or kubelet, since Argo gives the pod the time that is left.
 func deadlineExceeded(wf *wfv1.Workflow) bool {
 	for _, node := range wf.Status.Nodes {
 		argo := strings.Contains(node.Message, "exceeded its deadline")
