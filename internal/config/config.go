@@ -3,6 +3,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -100,17 +101,34 @@ func Load(file string) (Config, error) {
 
 var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
 
+// isHost says that an image reference which begins so names this registry: a
+// single word in front of a slash would be a user on Docker Hub.
+func isHost(host string) bool {
+	return hostPattern.MatchString(host) && translate.RegistryHost(host+"/") == host
+}
+
+func (r Registry) validate() error {
+	var problems []error
+	if !isHost(r.Host) {
+		problems = append(problems, fmt.Errorf("host %q is not a host: write it as registry.example.com:5000", r.Host))
+	}
+	if r.PlainHTTP && r.CABundle != "" {
+		problems = append(problems, errors.New("plainHTTP and caBundle are both set: a registry without TLS has no certificate"))
+	}
+	if r.CABundle != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(r.CABundle)) {
+		problems = append(problems, errors.New("caBundle holds no certificate: write it in PEM, from -----BEGIN CERTIFICATE----- on"))
+	}
+	return errors.Join(problems...)
+}
+
 func (c Config) validate() error {
 	var problems []error
-	if c.DefaultRegistry != "" && !hostPattern.MatchString(c.DefaultRegistry) {
+	if c.DefaultRegistry != "" && !isHost(c.DefaultRegistry) {
 		problems = append(problems, fmt.Errorf("defaultRegistry %q is not a host: write it as registry.example.com:5000", c.DefaultRegistry))
 	}
 	for i, r := range c.Registries {
-		if !hostPattern.MatchString(r.Host) {
-			problems = append(problems, fmt.Errorf("registries[%d].host %q is not a host: write it as registry.example.com:5000", i, r.Host))
-		}
-		if r.PlainHTTP && r.CABundle != "" {
-			problems = append(problems, fmt.Errorf("registries[%d] has both plainHTTP and caBundle: a registry without TLS has no certificate", i))
+		if err := r.validate(); err != nil {
+			problems = append(problems, fmt.Errorf("registries[%d]: %w", i, err))
 		}
 	}
 	for _, path := range slices.Concat(c.DeniedHostPaths, c.AllowedHostPaths) {

@@ -289,8 +289,8 @@ func TestNoContainerMayBecomeMore(t *testing.T) {
 func TestBuildsOfOneImageExcludeEachOther(t *testing.T) {
 	synchronization := buildTemplate(t).Spec.Synchronization
 	require.NotNil(t, synchronization)
-	assert.Nil(t, synchronization.Mutex)     //nolint:staticcheck // It is deprecated, and must not be used.
-	assert.Nil(t, synchronization.Semaphore) //nolint:staticcheck // It is deprecated, and must not be used.
+	assert.Nil(t, synchronization.Mutex)
+	assert.Nil(t, synchronization.Semaphore)
 	assert.Equal(t, []*wfv1.Mutex{{Name: "{{workflow.parameters." + translate.ParamImage + "}}"}}, synchronization.Mutexes)
 }
 
