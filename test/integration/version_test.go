@@ -36,6 +36,12 @@ func newScene(t *testing.T, server *apiServer) scene {
 	}
 }
 
+// in is the same scene in a test within the scene's.
+func (s scene) in(t *testing.T) scene {
+	s.t, s.argo.t, s.kubelet.t = t, t, t
+	return s
+}
+
 // apply makes a version from a manifest with its changes.
 func (s scene) apply(manifest string, changes ...change) *v1alpha1.ModelVersion {
 	s.t.Helper()

@@ -60,6 +60,7 @@ func TestAVersionsLifeCostsFewWrites(t *testing.T) {
 	}
 
 	t.Run("and what changes nothing costs none", func(t *testing.T) {
+		s := s.in(t)
 		before := len(op.wire.writes(s.namespace))
 		s.annotate(resnet, "example.com/note", "1")
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { metav1.SetMetaDataLabel(&mv.ObjectMeta, "note", "1") })
