@@ -116,15 +116,14 @@ func freeAddress(t *testing.T) string {
 }
 
 // wire is an operator's connection to the API server. It writes down what the
-// operator asks for, and can be cut, which is to the API server and to the
-// next operator what the death of this one's process is.
+// operator asks for. It can be cut for a namespace, which is to the objects in
+// there, and to the next operator, what the death of this one's process is.
 type wire struct {
 	next http.RoundTripper
 
 	mu       sync.Mutex
 	requests []request
-	cut      *cut
-	dead     bool
+	cuts     map[string]*cut
 }
 
 // request is one that the operator made.
@@ -138,17 +137,20 @@ func (r request) String() string { return fmt.Sprintf("%s %s: %d", r.method, r.p
 
 func (r request) isWrite() bool { return r.method != http.MethodGet }
 
-// cut says when a wire is cut: at the nth write in a namespace, before it
+// isEvent says that the request is on an event. Those are emitted in the
+// background, so that their place among the others is not always the same.
+func (r request) isEvent() bool { return strings.HasSuffix(r.path, "/events") }
+
+// cut says when a wire is cut for a namespace: at the nth write, before it
 // arrives or before its answer does.
 type cut struct {
-	namespace string
-	write     int
-	arrives   bool
+	write   int
+	arrives bool
 }
 
 var errCut = errors.New("the wire is cut")
 
-func newWire() *wire { return &wire{} }
+func newWire() *wire { return &wire{cuts: map[string]*cut{}} }
 
 func (w *wire) over(next http.RoundTripper) http.RoundTripper {
 	w.next = next
@@ -157,8 +159,8 @@ func (w *wire) over(next http.RoundTripper) http.RoundTripper {
 
 // RoundTrip passes a request on, unless the wire is cut.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	dies, lost := w.judge(r)
-	if lost {
+	arrives, answered := w.judge(request{method: r.Method, path: r.URL.Path})
+	if !arrives {
 		return nil, errCut
 	}
 	response, err := w.next.RoundTrip(r)
@@ -168,39 +170,43 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	w.requests = append(w.requests, request{r.Method, r.URL.Path, response.StatusCode})
 	w.mu.Unlock()
-	if dies {
+	if !answered {
 		response.Body.Close()
 		return nil, errCut
 	}
 	return response, nil
 }
 
-// judge says whether the wire is cut at this request, and whether the request
-// is lost.
-func (w *wire) judge(r *http.Request) (dies, lost bool) {
+// judge says whether a request arrives, and whether its answer does.
+func (w *wire) judge(r request) (arrives, answered bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.dead {
-		return true, true
+	for namespace, c := range w.cuts {
+		if !r.in(namespace) {
+			continue
+		}
+		if c.write == 0 {
+			return false, false
+		}
+		if !r.isWrite() || r.isEvent() {
+			return true, true
+		}
+		c.write--
+		return c.write > 0 || c.arrives, c.write > 0
 	}
-	now := request{method: r.Method, path: r.URL.Path}
-	if w.cut == nil || !now.isWrite() || !now.in(w.cut.namespace) {
-		return false, false
-	}
-	w.cut.write--
-	w.dead = w.cut.write == 0
-	return w.dead, w.dead && !w.cut.arrives
+	return true, true
+}
+
+// wasCut says whether the wire was cut for a namespace.
+func (w *wire) wasCut(namespace string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.cuts[namespace]
+	return c != nil && c.write == 0
 }
 
 func (r request) in(namespace string) bool {
 	return strings.Contains(r.path+"/", "/namespaces/"+namespace+"/")
-}
-
-// wasCut says whether the wire was cut.
-func (w *wire) wasCut() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.dead
 }
 
 // inNamespace are the requests that were made in a namespace.
@@ -225,11 +231,19 @@ func (w *wire) writes(namespace string) []request {
 // that it is gone.
 func (op *operator) awaitLookup(t *testing.T, namespace, workflow string) {
 	t.Helper()
+	op.awaitRequest(t, func(r request) bool {
+		return r.in(namespace) && r.method == http.MethodGet && r.status == http.StatusNotFound && strings.HasSuffix(r.path, "/workflows/"+workflow)
+	}, "to look for Workflow "+workflow)
+}
+
+// awaitRequest waits until the operator has made such a request.
+func (op *operator) awaitRequest(t *testing.T, like func(request) bool, why string) {
+	t.Helper()
 	require.Eventually(t, func() bool {
-		return slices.ContainsFunc(op.wire.inNamespace(namespace), func(r request) bool {
-			return r.method == http.MethodGet && r.status == http.StatusNotFound && strings.HasSuffix(r.path, "/workflows/"+workflow)
-		})
-	}, deadline, tick, "the operator did not look for Workflow %s", workflow)
+		op.wire.mu.Lock()
+		defer op.wire.mu.Unlock()
+		return slices.ContainsFunc(op.wire.requests, like)
+	}, deadline, tick, "the operator made no request %s", why)
 }
 
 // words are the writes in a namespace, in words: what was done to which kind
