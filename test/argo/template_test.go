@@ -80,13 +80,13 @@ func TestEveryPodReadsTheFilesOnly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := pod(template(t), arguments(t, wf))
 			require.NoError(t, err)
-			source := volume(t, got, "source")
-			assert.Nil(t, source.EmptyDir, "the storage has taken its place")
-			if source.HostPath != nil {
-				assert.Equal(t, corev1.HostPathDirectory, *source.HostPath.Type)
+			storage := source(t, got)
+			assert.Nil(t, storage.EmptyDir, "the storage has taken its place")
+			if storage.HostPath != nil {
+				assert.Equal(t, corev1.HostPathDirectory, *storage.HostPath.Type)
 				assert.NotNil(t, got.Affinity.NodeAffinity, "a node's folder binds to the node")
 			}
-			assert.Equal(t, source.HostPath == nil, source.PersistentVolumeClaim != nil)
+			assert.Equal(t, storage.HostPath == nil, storage.PersistentVolumeClaim != nil)
 			for _, container := range got.Containers {
 				for _, mount := range container.VolumeMounts {
 					assert.Equal(t, mount.Name != "kiln", mount.ReadOnly, "%s mounts %s", container.Name, mount.Name)
@@ -100,7 +100,7 @@ func TestEveryPodReadsTheFilesOnly(t *testing.T) {
 func TestAClaimBindsToNoNode(t *testing.T) {
 	got, err := pod(template(t), arguments(t, goldenWorkflows(t)["claim-with-sub-path"]))
 	require.NoError(t, err)
-	assert.Equal(t, "trained-models", volume(t, got, "source").PersistentVolumeClaim.ClaimName)
+	assert.Equal(t, "trained-models", source(t, got).PersistentVolumeClaim.ClaimName)
 	assert.Nil(t, got.Affinity.NodeAffinity)
 	assert.Empty(t, got.NodeSelector)
 }
@@ -168,7 +168,7 @@ func TestNoArgumentLeavesItsPlace(t *testing.T) {
 				}
 				blank(got)
 				if parameter.Name == "storage-kind" {
-					assert.NotNil(t, volume(t, got, "source").HostPath, "what is no claim is a folder")
+					assert.NotNil(t, source(t, got).HostPath, "what is no claim is a folder")
 				}
 				assert.Equal(t, marshal(t, want), marshal(t, got))
 			})
@@ -189,7 +189,7 @@ func TestNamesOfNodesAndPathsArriveAsTheyAre(t *testing.T) {
 
 			got, err := pod(template(t), args)
 			require.NoError(t, err)
-			assert.Equal(t, attempt, volume(t, got, "source").HostPath.Path)
+			assert.Equal(t, attempt, source(t, got).HostPath.Path)
 			assert.Equal(t, []string{attempt}, nodeNames(got))
 			// Kubernetes takes $$ for $ in arguments.
 			asWritten := strings.ReplaceAll(attempt, "$", "$$")
@@ -232,9 +232,10 @@ func nodeNames(spec *corev1.PodSpec) []string {
 	return spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values
 }
 
-func volume(t *testing.T, spec *corev1.PodSpec, name string) corev1.Volume {
+// source is the volume with the model's files.
+func source(t *testing.T, spec *corev1.PodSpec) corev1.Volume {
 	t.Helper()
-	i := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+	i := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == "source" })
 	require.NotEqual(t, -1, i)
 	return spec.Volumes[i]
 }
