@@ -5,15 +5,17 @@ package e2e
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
@@ -25,6 +27,7 @@ const (
 	closesExpression = `'}) + toJson({'hostNetwork':true,'hostPID':true})}} {{='`
 	closesLine       = "x\nRUN touch /broken\nENV A=B"
 	asksArgo         = `{{workflow.serviceAccountName}}{{=1+1}}{{inputs.parameters.x}}`
+	expandsToJSON    = `{{='"],"securityContext":{"privileged":true},"args":["x'}}`
 	asksKubernetes   = `$(ARGO_CONTAINER_NAME)$(PATH)$$`
 	asksAShell       = "$(touch /kiln/broken)`touch /kiln/broken`;touch /kiln/broken"
 )
@@ -48,6 +51,11 @@ var attempts = map[string]attempt{
 	"created-by asks Kubernetes":           {parameter: translate.ParamCreatedBy, value: asksKubernetes, succeeds: true},
 	"model closes the line":                {parameter: translate.ParamModel, value: closesLine, succeeds: true},
 	"model closes the expression":          {parameter: translate.ParamModel, value: closesExpression},
+	"model expands to JSON":                {parameter: translate.ParamModel, value: expandsToJSON, succeeds: true},
+	"created-by expands to JSON":           {parameter: translate.ParamCreatedBy, value: expandsToJSON, succeeds: true},
+	"sub-path expands to JSON":             {parameter: translate.ParamSubPath, value: expandsToJSON},
+	"node-selector expands to JSON":        {parameter: translate.ParamNodeSelector, value: "a=" + expandsToJSON},
+	"storage-path expands to JSON":         {parameter: translate.ParamStoragePath, value: "/foo" + expandsToJSON},
 	"storage-path closes JSON":             {parameter: translate.ParamStoragePath, value: closesJSON},
 	"storage-path closes the expression":   {parameter: translate.ParamStoragePath, value: "/foo" + closesExpression},
 	"storage-path asks Argo":               {parameter: translate.ParamStoragePath, value: "/foo" + asksArgo},
@@ -198,39 +206,47 @@ func assertVolumeIsWhatWasAsked(t *testing.T, pod corev1.PodSpec, parameters map
 }
 
 // endedOrStuck returns a Workflow when it has ended, with its pod if it got
-// one. One whose pod cannot start, since no node or no folder is as it was
-// asked for, is ended as a person would.
+// one. One that waits for what will never be is ended as a person would.
 func (c *cluster) endedOrStuck(t *testing.T, namespace, name string) (*wfv1.Workflow, *corev1.Pod) {
 	t.Helper()
-	var pod *corev1.Pod
-	var wf *wfv1.Workflow
+	wf := &wfv1.Workflow{}
+	var pods []corev1.Pod
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		wf = c.workflowNamed(t, namespace, name)
-		pods, err := c.podsOf(t.Context(), namespace, name)
+		require.NoError(collect, c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, wf))
+		var err error
+		pods, err = c.podsOf(t.Context(), namespace, name)
 		require.NoError(collect, err)
-		if len(pods) > 0 {
-			pod = &pods[0]
-		}
-		require.True(collect, wf.Status.Phase.Completed() || c.cannotStart(t.Context(), pod), "%s %s", wf.Status.Phase, wf.Status.Message)
+		done := wf.Status.Phase.Completed() || givenUp(wf) || slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return c.cannotStart(t.Context(), pod) })
+		require.True(collect, done, "%s %s", wf.Status.Phase, wf.Status.Message)
 	}, buildTime, 5*tick)
-	if wf.Status.Phase.Completed() {
-		return wf, pod
+	switch {
+	case givenUp(wf):
+		// Argo's controller calls itself unhealthy while there is one.
+		run(t, "argo", "delete", "-n", namespace, name)
+	case !wf.Status.Phase.Completed():
+		run(t, "argo", "terminate", "-n", namespace, name)
+		wf = c.finished(t, namespace, name)
 	}
-	run(t, "argo", "terminate", "-n", namespace, name)
-	return c.finished(t, namespace, name), pod
+	if len(pods) == 0 {
+		return wf, nil
+	}
+	return wf, &pods[0]
+}
+
+// givenUp says that Argo 3.7 has looked at a Workflow and will not start it,
+// and does not say so: it could not put its parameters into the template.
+func givenUp(wf *wfv1.Workflow) bool {
+	return wf.Status.Phase == wfv1.WorkflowUnknown && len(wf.Status.StoredTemplates) > 0 && time.Since(wf.CreationTimestamp.Time) > soon
 }
 
 // cannotStart says that a pod waits for what will never be: a node with these
-// labels, or a folder of that name.
-func (c *cluster) cannotStart(ctx context.Context, pod *corev1.Pod) bool {
-	if pod == nil {
-		return false
-	}
+// labels, or a folder or a Secret of that name.
+func (c *cluster) cannotStart(ctx context.Context, pod corev1.Pod) bool {
 	events, err := try(ctx, "kubectl", "get", "events", "-n", pod.Namespace, "--field-selector", "involvedObject.name="+pod.Name, "-o", "jsonpath={.items[*].message}")
 	if err != nil {
 		return false
 	}
-	for _, words := range []string{"didn't match", "hostPath type check failed", "Insufficient example.com"} {
+	for _, words := range []string{"didn't match", "hostPath type check failed", `failed for volume "push-secret"`} {
 		if strings.Contains(events, words) {
 			return true
 		}
@@ -243,13 +259,16 @@ func (c *cluster) cannotStart(ctx context.Context, pod *corev1.Pod) bool {
 func assertCleanEnd(t *testing.T, wf *wfv1.Workflow) {
 	t.Helper()
 	assert.NotEqual(t, wfv1.WorkflowSucceeded, wf.Status.Phase)
-	assert.NotEmpty(t, wf.Status.Message)
-	var left report.Report
-	if wf.Status.Outputs != nil {
-		left = reportOf(t, wf)
-		require.NotNil(t, left.Failure, "%+v", left)
-		t.Logf("%s: %s: %s", left.Failure.Step, left.Failure.Reason, left.Failure.Message)
+	if wf.Status.Outputs == nil {
+		return
 	}
+	if strings.Contains(wf.Status.Message, "exited with non-zero code: 2") {
+		// A step was not understood when it was called. Its log says more.
+		return
+	}
+	left := reportOf(t, wf)
+	require.NotNil(t, left.Failure, "%+v", left)
+	t.Logf("%s: %s: %s", left.Failure.Step, left.Failure.Reason, left.Failure.Message)
 }
 
 // Kubernetes and Argo leave a path with their own signs in it as it is.
