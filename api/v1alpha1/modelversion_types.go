@@ -231,8 +231,10 @@ type Build struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Tolerations []Toleration `json:"tolerations,omitempty"`
-	// deadlineSeconds is how long a build may take, waiting included, in
-	// seconds. The default is the operator's (six hours unless configured).
+	// deadlineSeconds is how long a build may take from when Argo starts it, in
+	// seconds: waiting for a node or an image counts, waiting for another build
+	// of the same image does not. The default is the operator's (six hours
+	// unless configured).
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=604800

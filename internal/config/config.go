@@ -32,7 +32,7 @@ type Config struct {
 	// WorkflowTemplate names the ClusterWorkflowTemplate that builds are made
 	// from, unless the version names one.
 	WorkflowTemplate string `json:"workflowTemplate,omitempty"`
-	// DeadlineSeconds is how long a build may take, waiting included, in
+	// DeadlineSeconds is how long a build may take from when Argo starts it, in
 	// seconds, unless the version says otherwise.
 	DeadlineSeconds int64 `json:"deadlineSeconds,omitempty"`
 	// Requests are the build container's resource requests: cpu, memory,

@@ -182,8 +182,9 @@ func labelledAttempt(wf *wfv1.Workflow) int64 {
 // looked at.
 func asksForAttempt(o Observed, last *v1alpha1.WorkflowStatus) bool {
 	mv := o.Version
+	asked := rebuild(mv.Annotations)
 	answers := func(generation int64, wish string) bool {
-		return generation >= mv.Generation && wish == rebuild(mv.Annotations)
+		return generation >= mv.Generation && (asked == "" || wish == asked)
 	}
 	return !answers(last.Generation, last.Rebuild) && !slices.ContainsFunc(o.Workflows, func(wf *wfv1.Workflow) bool {
 		return answers(number(wf.Annotations[v1alpha1.AnnotationGeneration]), rebuild(wf.Annotations))

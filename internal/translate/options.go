@@ -21,8 +21,8 @@ type Options struct {
 	// WorkflowTemplate names the ClusterWorkflowTemplate that builds are made
 	// from, unless the version names one.
 	WorkflowTemplate string
-	// DeadlineSeconds is how long a build may take, in seconds, unless the
-	// version says otherwise.
+	// DeadlineSeconds is how long a build may take from when Argo starts it, in
+	// seconds, unless the version says otherwise.
 	DeadlineSeconds int64
 	// Requests and Limits are the build container's, where the version names
 	// none.
