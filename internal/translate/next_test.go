@@ -128,6 +128,16 @@ func TestAWishForANewAttemptIsHeardAfterAFolderWasMissing(t *testing.T) {
 	assert.Contains(t, w.mv.Status.Message, "was terminated", "a person has ended this one")
 }
 
+func TestAWishThatIsTakenBackStartsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "once"}
+	require.NotNil(t, w.pass())
+	require.Nil(t, w.becomes((*builders.WorkflowWrapper).Stopped))
+
+	w.mv.Annotations = nil
+	assert.Nil(t, w.pass())
+}
+
 // The status of a pass may never be written: the operator was killed, or lost
 // a race. The Workflows say what it did.
 func TestALostStatusStartsNoSecondBuild(t *testing.T) {
