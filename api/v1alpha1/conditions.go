@@ -35,6 +35,11 @@ const (
 	// ReasonTemplateMissing: the ClusterWorkflowTemplate that builds are made
 	// from does not exist. The build starts as soon as it does.
 	ReasonTemplateMissing = "TemplateMissing"
+	// ReasonRefused: the API server refuses what a build needs in the
+	// namespace: a quota is used up, a policy of the cluster forbids it, or
+	// something of the same name is in the way. The message carries its words.
+	// The operator asks again by itself, less and less often.
+	ReasonRefused = "Refused"
 )
 
 // ReasonSucceeded says that the image is in the registry, and what the registry holds

@@ -94,7 +94,7 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 	if !translate.Final(mv) {
 		terminating, err := r.join(ctx, mv)
 		if err != nil {
-			return err
+			return r.explained(ctx, mv, err)
 		}
 		observed, err = r.observe(ctx, mv)
 		if err != nil {
@@ -124,11 +124,11 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed translate.Obs
 		return step, nil
 	}
 	if err := r.prepareNamespace(ctx, observed.Version.Namespace); err != nil {
-		return translate.Step{}, err
+		return translate.Step{}, r.explained(ctx, observed.Version, err)
 	}
 	created, err := r.create(ctx, observed.Version, step.Create)
 	if err != nil {
-		return translate.Step{}, err
+		return translate.Step{}, r.explained(ctx, observed.Version, err)
 	}
 	if created == nil {
 		observed.NameTaken = step.Create.Name
@@ -136,6 +136,19 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed translate.Obs
 		observed.Workflows = append(observed.Workflows, created)
 	}
 	return translate.NextStep(observed, r.Options), nil
+}
+
+// explained is the error, after people were told of it in the status where the
+// API server refuses something: that can last until a person acts.
+func (r *ModelVersionReconciler) explained(ctx context.Context, mv *v1alpha1.ModelVersion, err error) error {
+	refused := apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+	if !refused || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return err
+	}
+	if told := r.patchStatus(ctx, mv, translate.Refused(mv, err.Error())); told != nil {
+		return told
+	}
+	return err
 }
 
 // create makes the Workflow, or finds that an earlier pass, whose outcome the

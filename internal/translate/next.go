@@ -162,6 +162,12 @@ func start(o Observed, collision int, restarts int64, opts Options) Step {
 	return Step{Create: wf, Status: followed(mv, wf, WorkflowOutcome(wf))}
 }
 
+// Refused is the status of a version for which the API server refuses, in
+// these words, what its build needs.
+func Refused(mv *v1alpha1.ModelVersion, words string) v1alpha1.ModelVersionStatus {
+	return waiting(mv, v1alpha1.ReasonRefused, "The API server refuses what the build needs; it is asked again: "+sentence(words))
+}
+
 // attempts counts the attempts that were made, by the status and by the
 // Workflows themselves, since a pass may have ended between the two writes.
 func attempts(o Observed) int64 {

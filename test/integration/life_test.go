@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -429,6 +431,45 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 		assert.Equal(t, name, wf.Spec.WorkflowTemplateRef.Name)
 		s.argo.succeeds(wf)
 		s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+	})
+
+	t.Run("a quota is used up, and it goes on when there is more", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		const counted = "count/workflows.argoproj.io"
+		quota := &corev1.ResourceQuota{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "few"},
+			Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{counted: resource.MustParse("0")}},
+		}
+		require.NoError(t, s.client.Create(t.Context(), quota))
+		// No controller counts here.
+		quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: corev1.ResourceList{counted: resource.MustParse("0")}}
+		require.NoError(t, s.client.Status().Update(t.Context(), quota))
+		s.apply(localVersion)
+
+		mv := s.awaitReason(resnet, v1alpha1.ReasonRefused)
+		assert.Equal(t, waiting, states(mv))
+		assert.Contains(t, mv.Status.Message, "exceeded quota: few, requested: count/workflows.argoproj.io=1, used: count/workflows.argoproj.io=0, limited: count/workflows.argoproj.io=0")
+		assert.Empty(t, s.argo.workflows())
+
+		require.NoError(t, s.client.Delete(t.Context(), quota))
+		s.argo.succeeds(s.argo.awaitOnlyWorkflow())
+		mv = s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		assert.Equal(t, int64(1), mv.Status.Attempts)
+	})
+
+	t.Run("the namespace has a binding of that name to another role", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		require.NoError(t, s.client.Create(t.Context(), &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: translate.BuildServiceAccount},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
+		}))
+		s.apply(localVersion)
+
+		mv := s.awaitReason(resnet, v1alpha1.ReasonRefused)
+		assert.Equal(t, waiting, states(mv))
+		assert.Contains(t, mv.Status.Message, "cannot change roleRef")
 	})
 
 	t.Run("a Workflow of its name is somebody else's", func(t *testing.T) {
