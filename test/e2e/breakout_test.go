@@ -152,6 +152,8 @@ func (s submitter) shapeOfUsualPod(t *testing.T, dir folder) corev1.PodSpec {
 func shapeOf(pod corev1.PodSpec) corev1.PodSpec {
 	shape := *pod.DeepCopy()
 	shape.NodeName, shape.NodeSelector, shape.Affinity, shape.Tolerations = "", nil, nil, nil
+	// Argo gives a pod the time that is left of the deadline.
+	shape.ActiveDeadlineSeconds = nil
 	volumes := map[string]string{}
 	for i := range shape.Volumes {
 		v := &shape.Volumes[i]
