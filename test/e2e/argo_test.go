@@ -118,7 +118,7 @@ func TestARunningBuildThatIsEndedByAPersonSaysSo(t *testing.T) {
 
 			run(t, "argo", command, "-n", ns, running.Status.Workflow.Name)
 
-			mv = live.settled(t, mv, buildTime, func(*v1alpha1.ModelVersion) bool { return true })
+			mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
 			assertRefusal(t, mv, reason, running.Status.Workflow.Name)
 			typeCommand(t, mv.Status.Message)
 			holds(t, live.readyAgain(t, mv), dir)

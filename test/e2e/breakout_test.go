@@ -154,6 +154,7 @@ func shapeOf(pod corev1.PodSpec) corev1.PodSpec {
 	shape.NodeName, shape.NodeSelector, shape.Affinity, shape.Tolerations = "", nil, nil, nil
 	// Argo gives a pod the time that is left of the deadline.
 	shape.ActiveDeadlineSeconds = nil
+	shape.ActiveDeadlineSeconds = nil
 	volumes := map[string]string{}
 	for i := range shape.Volumes {
 		v := &shape.Volumes[i]

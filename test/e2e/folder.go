@@ -23,7 +23,7 @@ type folder string
 // newFolder makes a folder that goes with the test.
 func newFolder(t *testing.T) folder {
 	t.Helper()
-	dir, err := os.MkdirTemp("/", "models-e2e-")
+	dir, err := os.MkdirTemp("/", "models-e2e-") //nolint:usetesting // Folders of the node where temporary files lie are no models.
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	return folder(dir)
@@ -100,10 +100,10 @@ func (f folder) entries(t *testing.T) map[string]entry {
 }
 
 func entryAt(at string, found fs.DirEntry) (entry, error) {
-	switch found.Type() {
-	case fs.ModeDir:
+	switch {
+	case found.IsDir():
 		return aFolder, nil
-	case fs.ModeSymlink:
+	case found.Type() == fs.ModeSymlink:
 		target, err := os.Readlink(at)
 		return aLink(target), err
 	}

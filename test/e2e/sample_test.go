@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -84,7 +83,7 @@ func assertColumns(t *testing.T, mv *v1alpha1.ModelVersion) {
 	header, row := table(t, "mv", mv.Namespace, mv.Name)
 	assert.Equal(t, []string{"NAME", "MODEL", "STATE", "IMAGE", "DIGEST", "CREATED-BY", "AGE"}, header)
 	assert.Equal(t, []string{"mv-3", "model1", "ImageBuildSucceeded", mv.Status.Image, strings.TrimPrefix(mv.Status.Digest, "sha256:")[:12], "user1"}, row[:6])
-	assert.Regexp(t, regexp.MustCompile(`^\d+[sm]`), row[6])
+	assert.Regexp(t, `^\d+[sm]`, row[6])
 
 	header, row = table(t, "mo", mv.Namespace, mv.Spec.ModelName)
 	assert.Equal(t, []string{"NAME", "LATEST-VERSION", "LATEST-IMAGE", "AGE"}, header)

@@ -44,7 +44,7 @@ func (c *cluster) built(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.Model
 // does.
 func (c *cluster) ready(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
-	now := c.settled(t, mv, buildTime, func(*v1alpha1.ModelVersion) bool { return true })
+	now := c.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
 	return requireReady(t, now)
 }
 
@@ -52,7 +52,7 @@ func (c *cluster) ready(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.Model
 // before speaks of has made it Ready.
 func (c *cluster) readyAgain(t *testing.T, before *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
-	now := c.settled(t, before, buildTime, func(now *v1alpha1.ModelVersion) bool {
+	now := c.settled(t, before, func(now *v1alpha1.ModelVersion) bool {
 		return now.Status.Workflow.Name != before.Status.Workflow.Name || !now.Status.StartTime.Equal(before.Status.StartTime)
 	})
 	return requireReady(t, now)
@@ -72,7 +72,7 @@ func (c *cluster) failed(t *testing.T, mv *v1alpha1.ModelVersion) (*v1alpha1.Mod
 	t.Helper()
 	began := time.Now()
 	c.create(t, mv)
-	now := c.settled(t, mv, buildTime, func(*v1alpha1.ModelVersion) bool { return true })
+	now := c.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
 	took := time.Since(began)
 	ready := conditionReady(now)
 	require.Equal(t, metav1.ConditionFalse, ready.Status, "%s: %s", ready.Reason, ready.Message)
@@ -82,7 +82,7 @@ func (c *cluster) failed(t *testing.T, mv *v1alpha1.ModelVersion) (*v1alpha1.Mod
 
 // settled returns the version when it is Ready or nothing more happens until a
 // person acts, and when that is news to the caller.
-func (c *cluster) settled(t *testing.T, mv *v1alpha1.ModelVersion, within time.Duration, news func(*v1alpha1.ModelVersion) bool) *v1alpha1.ModelVersion {
+func (c *cluster) settled(t *testing.T, mv *v1alpha1.ModelVersion, news func(*v1alpha1.ModelVersion) bool) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := &v1alpha1.ModelVersion{}
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
@@ -90,7 +90,7 @@ func (c *cluster) settled(t *testing.T, mv *v1alpha1.ModelVersion, within time.D
 		conditions := now.Status.Conditions
 		settled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) || meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
 		require.True(collect, settled && news(now), "the version still says: %s", now.Status.Message)
-	}, within, tick)
+	}, buildTime, tick)
 	return now
 }
 

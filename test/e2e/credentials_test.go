@@ -1,0 +1,127 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// The one user of the closed registry, as htpasswd writes it.
+const (
+	registryUser     = "kiln"
+	registryPassword = "only-for-this-test"
+	registryUsers    = "kiln:$2a$04$c.DAH92w26Vqw1W0DlsViepbdXl8fxhxQthxquj52J4MzNJq6I1qy\n"
+)
+
+func TestAClosedRegistryIsPushedToWithThePushSecret(t *testing.T) {
+	t.Parallel()
+	s := live.submitter(t)
+	closed := live.closedRegistry(t, s.namespace)
+	live.pushSecret(t, s.namespace, translate.DefaultPushSecret, closed, registryPassword)
+	live.pushSecret(t, s.namespace, "wrong", closed, "not-the-password")
+	dir := model(t)
+	tests := map[string]struct {
+		secret, required string
+		// reason is why it fails; empty when it does not.
+		reason string
+	}{
+		"with the right password":             {secret: translate.DefaultPushSecret, required: "true"},
+		"with the wrong password":             {secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
+		"without a secret":                    {secret: "absent", required: "false", reason: v1alpha1.ReasonRegistryUnauthorized},
+		"without a secret that has to be one": {secret: "absent", required: "true", reason: v1alpha1.ReasonPushSecretMissing},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			workflow, err := s.submit(t.Context(), dir, map[string]string{
+				translate.ParamImage:               closed + "/models/resnet:" + sumOf(name)[:8],
+				translate.ParamPlainHTTPRegistries: live.registry + "," + closed,
+				translate.ParamPushSecret:          tt.secret,
+				translate.ParamPushSecretRequired:  tt.required,
+			})
+			require.NoError(t, err)
+			wf := live.finished(t, s.namespace, workflow)
+			left := reportOf(t, wf)
+			assertNoSecret(t, wf)
+			if tt.reason == "" {
+				require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
+				assert.NotEmpty(t, left.Image.Digest)
+				return
+			}
+			require.NotNil(t, left.Failure)
+			assert.Equal(t, tt.reason, left.Failure.Reason)
+			t.Log(left.Failure.Message)
+		})
+	}
+}
+
+// assertNoSecret checks that no password is in what people and other programs
+// may read of a build.
+func assertNoSecret(t *testing.T, wf *wfv1.Workflow) {
+	t.Helper()
+	log := run(t, "kubectl", "logs", "-n", wf.Namespace, "-l", workflowLabel+"="+wf.Name, "--all-containers", "--tail=-1")
+	require.Contains(t, log, "mount-check", "there is a log")
+	object := run(t, "kubectl", "get", "wf", "-n", wf.Namespace, wf.Name, "-o", "yaml")
+	for _, password := range []string{registryPassword, "not-the-password"} {
+		assert.NotContains(t, log, password)
+		assert.NotContains(t, object, password)
+	}
+}
+
+// pushSecret makes a Secret as kubectl create secret docker-registry does.
+func (c *cluster) pushSecret(t *testing.T, namespace, name, registry, password string) {
+	t.Helper()
+	run(t, "kubectl", "create", "secret", "docker-registry", name, "-n", namespace,
+		"--docker-server="+registry, "--docker-username="+registryUser, "--docker-password="+password)
+}
+
+// closedRegistry starts a registry that lets nobody in without the password,
+// and returns its host and port.
+func (c *cluster) closedRegistry(t *testing.T, namespace string) string {
+	t.Helper()
+	var open corev1.PodList
+	require.NoError(t, c.List(t.Context(), &open, client.InNamespace("registry")))
+	require.Len(t, open.Items, 1)
+	settings := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "closed-registry"},
+		StringData: map[string]string{"users": registryUsers, "config.yml": strings.Join([]string{
+			`version: 0.1`,
+			`http: {addr: ":5000"}`,
+			`storage: {filesystem: {rootdirectory: /data}}`,
+			`auth: {htpasswd: {realm: models, path: /etc/registry/users}}`,
+		}, "\n")},
+	}
+	c.create(t, settings)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: settings.Name},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{
+				Name: "registry", Image: open.Items[0].Spec.Containers[0].Image, Args: []string{"serve", "/etc/registry/config.yml"},
+				Env:            []corev1.EnvVar{{Name: "OTEL_TRACES_EXPORTER", Value: "none"}},
+				ReadinessProbe: &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(5000)}}},
+				VolumeMounts:   []corev1.VolumeMount{{Name: "settings", MountPath: "/etc/registry"}, {Name: "data", MountPath: "/data"}},
+			}},
+			SecurityContext: open.Items[0].Spec.SecurityContext,
+			Volumes: []corev1.Volume{
+				{Name: "settings", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: settings.Name}}},
+				{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+			},
+		},
+	}
+	c.create(t, pod)
+	run(t, "kubectl", "wait", "--for=condition=Ready", "pod/"+pod.Name, "-n", namespace, "--timeout="+time.Minute.String())
+	require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
+	return pod.Status.PodIP + ":5000"
+}
