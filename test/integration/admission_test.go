@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"errors"
 	"regexp"
 	"strings"
 	"testing"
@@ -27,7 +26,7 @@ func refusals(t *testing.T, err error) []refusal {
 	t.Helper()
 	require.Error(t, err)
 	var status apierrors.APIStatus
-	require.True(t, errors.As(err, &status), "not an answer of the API server: %v", err)
+	require.ErrorAs(t, err, &status, "not an answer of the API server")
 	require.Equal(t, int32(422), status.Status().Code, "%v", err)
 	var list []refusal
 	for _, cause := range status.Status().Details.Causes {

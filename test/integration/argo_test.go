@@ -40,7 +40,7 @@ type argoStandIn struct {
 	namespace string
 }
 
-// workflows are those of the namespace, oldest attempt first.
+// workflows are those of the namespace, by name.
 func (a argoStandIn) workflows() []wfv1.Workflow {
 	a.t.Helper()
 	var list wfv1.WorkflowList
@@ -110,18 +110,18 @@ func node(now *wfv1.Workflow, step string, phase wfv1.NodePhase, message string)
 }
 
 // postpones a Workflow: it waits for a lock or a limit.
-func (a argoStandIn) postpones(wf *wfv1.Workflow, message string) *wfv1.Workflow {
+func (a argoStandIn) postpones(wf *wfv1.Workflow, message string) {
 	a.t.Helper()
-	return a.write(wf, func(now *wfv1.Workflow) {
+	a.write(wf, func(now *wfv1.Workflow) {
 		now.Status.StartedAt = metav1.Now()
 		a.phase(now, wfv1.WorkflowPending, message)
 	})
 }
 
 // runs a step of a Workflow.
-func (a argoStandIn) runs(wf *wfv1.Workflow, step string) *wfv1.Workflow {
+func (a argoStandIn) runs(wf *wfv1.Workflow, step string) {
 	a.t.Helper()
-	return a.write(wf, func(now *wfv1.Workflow) {
+	a.write(wf, func(now *wfv1.Workflow) {
 		if now.Status.StartedAt.IsZero() {
 			now.Status.StartedAt = metav1.Now()
 		}
@@ -165,10 +165,10 @@ func (a argoStandIn) ends(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message s
 	})
 }
 
-// endsWithoutReport ends a Workflow that no step of left a word.
-func (a argoStandIn) endsWithoutReport(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message string) *wfv1.Workflow {
+// endsWithoutReport ends a Workflow of which no step left a word.
+func (a argoStandIn) endsWithoutReport(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message string) {
 	a.t.Helper()
-	return a.write(wf, func(now *wfv1.Workflow) {
+	a.write(wf, func(now *wfv1.Workflow) {
 		a.phase(now, phase, message)
 		node(now, "", wfv1.NodePhase(phase), message)
 	})

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,14 +108,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 		s.argo.fails(wf, translate.StepBuild, v1alpha1.ReasonBuildFailed, strings.Repeat("モデルがない ", 400))
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonBuildFailed)
-		var got eventsv1.Event
-		require.EventuallyWithT(t, func(c *assert.CollectT) {
-			var list eventsv1.EventList
-			require.NoError(c, s.client.List(t.Context(), &list, client.InNamespace(s.namespace)))
-			i := slices.IndexFunc(list.Items, func(e eventsv1.Event) bool { return e.Reason == v1alpha1.ReasonBuildFailed })
-			require.GreaterOrEqual(c, i, 0, "no event")
-			got = list.Items[i]
-		}, deadline, tick)
+		got := s.awaitEvent(v1alpha1.ReasonBuildFailed)
 		assert.Equal(t, mv.UID, got.Regarding.UID)
 		assert.Equal(t, corev1.EventTypeWarning, got.Type)
 		assert.Equal(t, "Build", got.Action)

@@ -30,13 +30,14 @@ func (s scene) goesOn() {
 	if seen == nil || seen.Phase != string(wf.Status.Phase) {
 		return
 	}
-	switch {
-	case wf.Status.Phase == wfv1.WorkflowUnknown:
+	switch wf.Status.Phase {
+	case wfv1.WorkflowUnknown:
 		s.argo.postpones(wf, "Waiting for a lock")
-	case wf.Status.Phase == wfv1.WorkflowPending:
+	case wfv1.WorkflowPending:
 		s.argo.runs(wf, translate.StepBuild)
-	case wf.Status.Phase == wfv1.WorkflowRunning:
+	case wfv1.WorkflowRunning:
 		s.argo.succeeds(wf)
+	default: // It is over.
 	}
 }
 

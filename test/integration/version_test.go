@@ -2,12 +2,14 @@ package integration
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -86,9 +88,9 @@ func (s scene) edit(name string, edit func(*v1alpha1.ModelVersion)) *v1alpha1.Mo
 	return mv
 }
 
-func (s scene) annotate(name, key, value string) *v1alpha1.ModelVersion {
+func (s scene) annotate(name, key, value string) {
 	s.t.Helper()
-	return s.edit(name, func(mv *v1alpha1.ModelVersion) { metav1.SetMetaDataAnnotation(&mv.ObjectMeta, key, value) })
+	s.edit(name, func(mv *v1alpha1.ModelVersion) { metav1.SetMetaDataAnnotation(&mv.ObjectMeta, key, value) })
 }
 
 // awaitReason is a version once its Ready condition has this reason.
@@ -123,6 +125,22 @@ func (s scene) awaitLatest(model string, want *v1alpha1.LatestVersion) {
 		s.get(c, model, m)
 		assert.Equal(c, want, m.Status.LatestVersion)
 	}, deadline, tick, "Model %s", model)
+}
+
+// awaitEvent is an event of this reason on a version.
+func (s scene) awaitEvent(reason string) eventsv1.Event {
+	s.t.Helper()
+	var found eventsv1.Event
+	require.EventuallyWithT(s.t, func(c *assert.CollectT) {
+		var list eventsv1.EventList
+		require.NoError(c, s.client.List(s.t.Context(), &list, client.InNamespace(s.namespace)))
+		i := slices.IndexFunc(list.Items, func(e eventsv1.Event) bool {
+			return e.Regarding.Kind == "ModelVersion" && e.Reason == reason
+		})
+		require.GreaterOrEqual(c, i, 0, "no event %s", reason)
+		found = list.Items[i]
+	}, deadline, tick)
+	return found
 }
 
 func readyReason(mv *v1alpha1.ModelVersion) string {

@@ -112,29 +112,34 @@ func TestWaitingCostsNothing(t *testing.T) {
 		}, v1alpha1.ReasonBuildFailed},
 		"for a Model to be gone": {localVersion, change{}, nil, v1alpha1.ReasonModelTerminating},
 	}
+	scenes, before := map[string]scene{}, map[string]int{}
 	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newScene(t, shared)
-			if tc.want == v1alpha1.ReasonModelTerminating {
-				s.terminatingModel("resnet")
-			}
-			s.apply(tc.manifest, tc.change)
-			if tc.act != nil {
-				tc.act(s)
-			}
-			s.awaitReason(resnet, tc.want)
-			op.settles(t, shared)
-			// The events, emitted in the background, are the last of it.
-			require.Eventually(t, func() bool {
-				return slices.Contains(op.wire.words(s.namespace), "post events")
-			}, deadline, tick)
-
-			before := len(op.wire.inNamespace(s.namespace))
-			require.Never(t, func() bool { return len(op.wire.inNamespace(s.namespace)) > before+1 }, 2*time.Second, 10*tick,
-				"the operator does not come to rest")
-		})
+		s := newScene(t, shared)
+		scenes[name] = s
+		if tc.want == v1alpha1.ReasonModelTerminating {
+			s.terminatingModel("resnet")
+		}
+		s.apply(tc.manifest, tc.change)
+		if tc.act != nil {
+			tc.act(s)
+		}
+		s.awaitReason(resnet, tc.want)
+		// The event, emitted in the background, is the last of it.
+		s.awaitEvent(tc.want)
 	}
+	op.settles(t, shared)
+	for name, s := range scenes {
+		before[name] = len(op.wire.inNamespace(s.namespace))
+	}
+
+	require.Never(t, func() bool {
+		for name, s := range scenes {
+			if len(op.wire.inNamespace(s.namespace)) > before[name] {
+				return true
+			}
+		}
+		return false
+	}, 3*time.Second, 10*tick, "the operator does not come to rest")
 }
 
 // terminatingModel makes a Model that is being deleted and that a finalizer
