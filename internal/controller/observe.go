@@ -97,26 +97,39 @@ func templateMetadata() *metav1.PartialObjectMetadata {
 // of its pods that the host path is not there, and empty otherwise. The pod
 // itself only waits, for ever, and so does the Workflow.
 func (r *ModelVersionReconciler) missingHostPath(ctx context.Context, wf *wfv1.Workflow) (string, error) {
+	// A retry deletes the pod that it replaces before it starts the Workflow
+	// again. The cache may hear of that in the other order, and the word of
+	// such a pod must not end the retry.
+	for _, reader := range []client.Reader{r.Client, r.Live} {
+		missing, err := r.podMissesHostPath(ctx, reader, wf)
+		if err != nil || !missing {
+			return "", err
+		}
+	}
+	return string(wf.UID), nil
+}
+
+func (r *ModelVersionReconciler) podMissesHostPath(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) (bool, error) {
 	var pods corev1.PodList
-	if err := r.Client.List(ctx, &pods, client.InNamespace(wf.Namespace), client.MatchingLabels{labelWorkflow: wf.Name}); err != nil {
-		return "", fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
+	if err := reader.List(ctx, &pods, client.InNamespace(wf.Namespace), client.MatchingLabels{labelWorkflow: wf.Name}); err != nil {
+		return false, fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
 	}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
-		if !metav1.IsControlledBy(pod, wf) {
+		if !metav1.IsControlledBy(pod, wf) || !pod.DeletionTimestamp.IsZero() {
 			continue
 		}
 		var list corev1.EventList
 		if err := r.Client.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}); err != nil {
-			return "", fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
+			return false, fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
 		}
 		for j := range list.Items {
 			if isMissingHostPath(&list.Items[j]) {
-				return string(wf.UID), nil
+				return true, nil
 			}
 		}
 	}
-	return "", nil
+	return false, nil
 }
 
 // isMissingHostPath recognizes kubelet's words for a hostPath of type

@@ -233,7 +233,8 @@ func (a argoStandIn) resubmit(as client.Client, wf *wfv1.Workflow) *wfv1.Workflo
 }
 
 // startsPod makes the pod of a Workflow's build, with the labels that the
-// template gives it. No kubelet starts it.
+// template gives it, on a node. No kubelet starts it, nor ends it when it is
+// deleted.
 func (a argoStandIn) startsPod(wf *wfv1.Workflow) *corev1.Pod {
 	a.t.Helper()
 	labels := maps.Clone(podLabels(a.t))
@@ -248,7 +249,7 @@ func (a argoStandIn) startsPod(wf *wfv1.Workflow) *corev1.Pod {
 				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
 			}},
 		},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: translate.StepMountCheck, Image: "registry.example.com/modelkiln:v0"}}},
+		Spec: corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Name: translate.StepMountCheck, Image: "registry.example.com/modelkiln:v0"}}},
 	}
 	require.NoError(a.t, a.client.Create(a.t.Context(), pod))
 	return pod

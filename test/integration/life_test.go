@@ -518,10 +518,15 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 	assert.Equal(t, v1alpha1.ReasonSourceMissing, readyReason(mv))
 	assert.Equal(t, want, mv.Status.Message)
 
-	// A person's retry is a new run: what ends that one is theirs.
-	wf = s.argo.retry(wf)
+	// A person's retry is a new run, which the pod that it replaces has no say
+	// in, and what ends that run is theirs.
 	require.NoError(t, s.client.Delete(t.Context(), pod))
+	s.get(t, pod.Name, pod)
+	wf = s.argo.retry(wf)
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	op.settles(t, shared)
+	s.get(t, wf.Name, wf)
+	assert.Empty(t, wf.Spec.Shutdown)
 	s.argo.endsWithoutReport(wf, wfv1.WorkflowFailed, "Stopped with strategy 'Terminate'")
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowTerminated)
 }
