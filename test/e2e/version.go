@@ -139,6 +139,7 @@ func (c *cluster) running(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.Mod
 		pods, err := c.podsOf(t.Context(), mv.Namespace, now.Status.Workflow.Name)
 		require.NoError(collect, err)
 		require.Len(collect, pods, 1)
+		require.Equal(collect, corev1.PodRunning, pods[0].Status.Phase)
 	}, buildTime, tick)
 	return now
 }
