@@ -51,6 +51,14 @@ func (s Settings) BasePrograms() []node.Program {
 			// By its name the node is not found: there is no DNS.
 			"--kubelet-preferred-address-types=InternalIP",
 		}},
+	}
+}
+
+// ClientPrograms are the node's programs that end when what they need is not there yet: the API server with their rights,
+// and for kubelet containerd. They are started when both answer.
+func (s Settings) ClientPrograms() []node.Program {
+	kubernetes := s.Tools["kubernetes"]
+	return []node.Program{
 		{Name: "kubelet", Path: systemPath, Argv: []string{
 			kubernetes.Program("kubelet"),
 			"--config=" + filepath.Join(node.Home, "kubelet.yaml"),
@@ -58,14 +66,6 @@ func (s Settings) BasePrograms() []node.Program {
 			"--hostname-override=" + node.Name,
 			"--node-ip=" + s.nodeAddress(),
 		}},
-	}
-}
-
-// ClientPrograms are the node's programs that end when the API server does not know their rights yet, and so are started
-// when it is ready.
-func (s Settings) ClientPrograms() []node.Program {
-	kubernetes := s.Tools["kubernetes"]
-	return []node.Program{
 		{Name: "kube-controller-manager", Path: systemPath, Argv: []string{
 			kubernetes.Program("kube-controller-manager"),
 			"--kubeconfig=" + pki("kube-controller-manager.kubeconfig"),
