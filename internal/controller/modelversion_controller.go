@@ -50,11 +50,11 @@ type ModelVersionReconciler struct {
 // OwnerReferencesPermissionEnforcement is on, as on OpenShift, only those who
 // may delete an object may set its owner.
 //
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=list;watch;patch;delete
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch
-// +kubebuilder:rbac:groups=argoproj.io,resources=clusterworkflowtemplates,verbs=get;list;watch
+// +kubebuilder:rbac:groups=argoproj.io,resources=clusterworkflowtemplates,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
