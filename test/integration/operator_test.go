@@ -126,7 +126,8 @@ type wire struct {
 	cuts     map[string]*cut
 }
 
-// request is one that the operator made.
+// request is one that the operator made. The status is zero until it is
+// answered.
 type request struct {
 	method string
 	path   string
@@ -163,12 +164,17 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !arrives {
 		return nil, errCut
 	}
+	// Noted before it is sent, so that whoever sees what it did finds it here.
+	w.mu.Lock()
+	index := len(w.requests)
+	w.requests = append(w.requests, request{method: r.Method, path: r.URL.Path})
+	w.mu.Unlock()
 	response, err := w.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
 	w.mu.Lock()
-	w.requests = append(w.requests, request{r.Method, r.URL.Path, response.StatusCode})
+	w.requests[index].status = response.StatusCode
 	w.mu.Unlock()
 	if !answered {
 		response.Body.Close()
