@@ -123,7 +123,7 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 		return start(o, collision(mv, image)+1, 0, opts)
 	case outcome.State == StateFailed && asksForAttempt(o, status.Workflow):
 		return start(o, collision(mv, image), 0, opts)
-	case endedForMissingHostPath(mv, current, outcome):
+	case endsForMissingHostPath(mv, current, outcome):
 		return Step{Status: missingHostPath(mv, status, current)}
 	default:
 		return Step{Status: status}
@@ -221,14 +221,15 @@ func isAutomatic(mv *v1alpha1.ModelVersion, image string) bool {
 	return tag == tagOf(image)
 }
 
-// endedForMissingHostPath says that the Workflow was terminated by the
-// operator, which the status remembers, and not by a person.
-func endedForMissingHostPath(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) bool {
+// endsForMissingHostPath says that the operator has told the Workflow to end,
+// which the status remembers, and not a person. The pod whose word it was is
+// gone before the Workflow has ended. A retry is followed as running, and so
+// forgets.
+func endsForMissingHostPath(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) bool {
 	last := mv.Status.Workflow
-	started := startTime(wf)
-	return outcome.Reason == v1alpha1.ReasonWorkflowTerminated &&
+	ending := outcome.State == StateBuilding && wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate
+	return (ending || outcome.Reason == v1alpha1.ReasonWorkflowTerminated) &&
 		last != nil && last.UID == string(wf.UID) &&
-		mv.Status.StartTime.Equal(&started) &&
 		readyReason(mv) == v1alpha1.ReasonSourceMissing
 }
 

@@ -116,7 +116,15 @@ func TestAnUnfinishedBuildIsRestartedABoundedNumberOfTimes(t *testing.T) {
 func TestAWishForANewAttemptIsHeardAfterAFolderWasMissing(t *testing.T) {
 	w := newWorld(t)
 	w.missingHostPath = string(w.pass().UID)
+	require.Nil(t, w.pass(), "kubelet may be quicker than Argo, which says only later that the Workflow runs")
+	require.Contains(t, w.mv.Status.Message, "has no folder /foo")
+
+	// The pod, and with it the word of kubelet, goes before the Workflow ends.
+	w.missingHostPath = ""
+	w.workflows[0].Spec.Shutdown = wfv1.ShutdownStrategyTerminate
 	require.Nil(t, w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running("") }))
+	require.Contains(t, w.mv.Status.Message, "has no folder /foo", "it is on its way out")
+
 	terminated := (*builders.WorkflowWrapper).Terminated
 	require.Nil(t, w.becomes(terminated))
 	require.Contains(t, w.mv.Status.Message, "has no folder /foo", "the operator has ended it, and not a person")
