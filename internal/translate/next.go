@@ -223,11 +223,14 @@ func isAutomatic(mv *v1alpha1.ModelVersion, image string) bool {
 
 // endsForMissingHostPath says that the operator has told the Workflow to end,
 // which the status remembers, and not a person. The pod whose word it was is
-// gone before the Workflow has ended. A retry is followed as running, and so
-// forgets.
+// gone before the Workflow has ended, and may be seen to be gone before the
+// Workflow is seen to have been told: it is then as it was. A retry starts
+// anew, is followed as running, and so forgets.
 func endsForMissingHostPath(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) bool {
 	last := mv.Status.Workflow
-	ending := outcome.State == StateBuilding && wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate
+	started := startTime(wf)
+	told := wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate
+	ending := outcome.State == StateBuilding && (told || mv.Status.StartTime.Equal(&started))
 	return (ending || outcome.Reason == v1alpha1.ReasonWorkflowTerminated) &&
 		last != nil && last.UID == string(wf.UID) &&
 		readyReason(mv) == v1alpha1.ReasonSourceMissing

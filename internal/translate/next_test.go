@@ -136,6 +136,18 @@ func TestAWishForANewAttemptIsHeardAfterAFolderWasMissing(t *testing.T) {
 	assert.Contains(t, w.mv.Status.Message, "was terminated", "a person has ended this one")
 }
 
+// Pods and Workflows are watched apart: the pod may be seen to be gone before
+// its Workflow is seen to have been told to end.
+func TestAMissingFolderIsNotForgottenWhileTheWorkflowEnds(t *testing.T) {
+	w := newWorld(t)
+	w.missingHostPath = string(w.pass().UID)
+	require.Nil(t, w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running("") }))
+
+	w.missingHostPath = ""
+	require.Nil(t, w.pass())
+	assert.Contains(t, w.mv.Status.Message, "has no folder /foo")
+}
+
 func TestAWishThatIsTakenBackStartsNothing(t *testing.T) {
 	w := newWorld(t)
 	w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "once"}
