@@ -513,6 +513,14 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 	op.settles(t, shared)
 	assert.Equal(t, []string{"patch modelversions/status", "patch workflows"}, op.wire.changes(s.namespace)[len(before):])
 
+	// Argo deletes the pod, and writes into a Workflow that still runs, before
+	// that has ended.
+	require.NoError(t, s.client.Delete(t.Context(), pod))
+	s.get(t, pod.Name, pod)
+	s.argo.runs(wf, translate.StepMountCheck)
+	op.settles(t, shared)
+	assert.Equal(t, v1alpha1.ReasonSourceMissing, readyReason(s.version(resnet)))
+
 	s.argo.endsWithoutReport(wf, wfv1.WorkflowFailed, "Stopped with strategy 'Terminate'")
 	mv = s.awaitFollows(resnet, wf, wfv1.WorkflowFailed)
 	assert.Equal(t, v1alpha1.ReasonSourceMissing, readyReason(mv))
@@ -520,8 +528,6 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 
 	// A person's retry is a new run, which the pod that it replaces has no say
 	// in, and what ends that run is theirs.
-	require.NoError(t, s.client.Delete(t.Context(), pod))
-	s.get(t, pod.Name, pod)
 	wf = s.argo.retry(wf)
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 	op.settles(t, shared)
