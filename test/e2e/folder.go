@@ -20,10 +20,15 @@ import (
 // folder is a folder on the node, which is this machine.
 type folder string
 
+// models is where tests make their folders: among the test cluster's own data,
+// so that ending the cluster removes also what a killed test has left.
+const models = "/var/lib/modelkiln-cluster/models"
+
 // newFolder makes a folder that goes with the test.
 func newFolder(t *testing.T) folder {
 	t.Helper()
-	dir, err := os.MkdirTemp("/", "models-e2e-") //nolint:usetesting // Folders of the node where temporary files lie are no models.
+	require.NoError(t, os.MkdirAll(models, 0o755))
+	dir, err := os.MkdirTemp(models, "e2e-") //nolint:usetesting // It has to lie among the data of the cluster.
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	return folder(dir)

@@ -38,7 +38,7 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 	}{
 		"an empty folder": {
 			version: func(t *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(string(newFolder(t)), nodeName) },
-			reason:  v1alpha1.ReasonSourceEmpty, says: "models-e2e-", next: v1alpha1.AnnotationRebuild,
+			reason:  v1alpha1.ReasonSourceEmpty, says: models, next: v1alpha1.AnnotationRebuild,
 		},
 		"a folder of empty folders": {
 			version: func(t *testing.T, v *builders.ModelVersionWrapper) {
@@ -46,7 +46,7 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 				require.NoError(t, os.MkdirAll(dir.at("a/b"), 0o755))
 				v.LocalStorage(string(dir), nodeName)
 			},
-			reason: v1alpha1.ReasonSourceEmpty, says: "models-e2e-", next: v1alpha1.AnnotationRebuild,
+			reason: v1alpha1.ReasonSourceEmpty, says: models, next: v1alpha1.AnnotationRebuild,
 		},
 		"a system folder": {
 			version:    func(_ *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(publicFolder, nodeName) },
