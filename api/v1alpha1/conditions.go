@@ -113,15 +113,20 @@ const (
 	// ReasonVerificationFailed: what the registry holds after the push is not
 	// what was packaged.
 	ReasonVerificationFailed = "VerificationFailed"
+	// ReasonWorkflowMismatch: the Workflow was resubmitted, retried or made by
+	// hand with arguments that name another image, other files or another
+	// version than this one. Whatever it does is not a build of this version.
+	ReasonWorkflowMismatch = "WorkflowMismatch"
 	// ReasonReportInvalid: Argo says that the workflow succeeded, and there is
-	// no valid report of this run that proves it: it was terminated while it
-	// waited for a lock, or the template was changed and returns none.
+	// no valid report of this run that proves it: the template was changed and
+	// returns none.
 	ReasonReportInvalid = "ReportInvalid"
 	// ReasonDeadlineExceeded: the build did not finish within its deadline.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
 	// ReasonWorkflowStopped: a person stopped the Workflow.
 	ReasonWorkflowStopped = "WorkflowStopped"
-	// ReasonWorkflowTerminated: a person terminated the Workflow.
+	// ReasonWorkflowTerminated: a person terminated the Workflow, perhaps while
+	// it waited for a lock, which Argo calls a success.
 	ReasonWorkflowTerminated = "WorkflowTerminated"
 	// ReasonWorkflowFailed: the Workflow failed outside its steps; the message
 	// carries Argo's own.

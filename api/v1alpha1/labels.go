@@ -22,6 +22,11 @@ const (
 	// new attempt whenever its value changes:
 	// kubectl annotate mv NAME model.kubedl.io/rebuild="$(date +%s)" --overwrite
 	AnnotationRebuild = "model.kubedl.io/rebuild"
+	// AnnotationJoined on a ModelVersion says that it has become a part of its
+	// Model: the version's own UID, so that a copy of the version has yet to.
+	// It outlives the owner reference, which kubectl delete model
+	// --cascade=orphan takes away: the version does not bring the Model back.
+	AnnotationJoined = "model.kubedl.io/joined"
 )
 
 const (

@@ -204,6 +204,7 @@ func (r *ModelVersionReconciler) join(ctx context.Context, mv *v1alpha1.ModelVer
 		return false, fmt.Errorf("own ModelVersion %q: %w", mv.Name, err)
 	}
 	metav1.SetMetaDataLabel(&mv.ObjectMeta, v1alpha1.LabelModelName, mv.Spec.ModelName)
+	metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationJoined, string(mv.UID))
 	// The lock keeps two passes from both believing that there is no owner.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, mv, patch); err != nil {
@@ -214,7 +215,8 @@ func (r *ModelVersionReconciler) join(ctx context.Context, mv *v1alpha1.ModelVer
 
 // hasModel says that a Model owns the version, or did.
 func hasModel(mv *v1alpha1.ModelVersion) bool {
-	return slices.ContainsFunc(mv.OwnerReferences, func(owner metav1.OwnerReference) bool {
+	joined := mv.Annotations[v1alpha1.AnnotationJoined] == string(mv.UID)
+	return joined || slices.ContainsFunc(mv.OwnerReferences, func(owner metav1.OwnerReference) bool {
 		return owner.Kind == "Model" && strings.HasPrefix(owner.APIVersion, v1alpha1.GroupVersion.Group+"/")
 	})
 }

@@ -110,6 +110,31 @@ func TestAModelOwnsItsVersions(t *testing.T) {
 		s.absent("resnet", &v1alpha1.Model{})
 	})
 
+	t.Run("nor by a version that outlives it", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		s.apply(localVersion, build("workflowTemplate", s.namespace))
+		s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
+
+		// As kubectl delete model --cascade=orphan does.
+		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.OwnerReferences = nil })
+		require.NoError(t, s.client.Delete(t.Context(), s.model("resnet")))
+		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+		op.settles(t, shared)
+
+		s.absent("resnet", &v1alpha1.Model{})
+		assert.Empty(t, s.version(resnet).OwnerReferences)
+	})
+
+	t.Run("and is made for a copy of such a version", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		s.apply(localVersion, set("metadata.annotations", map[string]any{v1alpha1.AnnotationJoined: "1c072d5e-8a41-4f0b-9c36-5d2e7f1a0b94"}))
+
+		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+		assert.Equal(t, s.model("resnet").UID, mv.OwnerReferences[0].UID)
+	})
+
 	t.Run("and comes back with a version that is new", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, shared)
@@ -137,24 +162,17 @@ func TestAModelOwnsItsVersions(t *testing.T) {
 }
 
 func TestNothingIsMadeInANamespaceThatGoesAway(t *testing.T) {
+	terminating := newScene(t, shared)
+	terminating.apply(localVersion)
+	terminating.terminateNamespace()
 	op := startOperator(t, shared)
 
 	t.Run("for a version that is new", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion, build("workflowTemplate", s.namespace))
-		s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
-		require.NoError(t, s.client.Delete(t.Context(), s.model("resnet")))
-		// As after kubectl delete model --cascade=orphan, which makes the
-		// version one without a Model.
-		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.OwnerReferences = nil })
-		s.terminateNamespace()
-
-		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 		op.settles(t, shared)
 
-		s.absent("resnet", &v1alpha1.Model{})
-		assert.Empty(t, s.argo.workflows())
+		terminating.absent("resnet", &v1alpha1.Model{})
+		assert.Empty(t, terminating.argo.workflows())
 	})
 
 	t.Run("for a version whose Workflow goes with it", func(t *testing.T) {
