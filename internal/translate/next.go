@@ -114,6 +114,9 @@ func withoutWorkflow(o Observed, opts Options) Step {
 func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	mv := o.Version
 	outcome := WorkflowOutcome(current)
+	if parameter := mismatch(mv, current, opts); parameter != "" {
+		outcome = mismatched(current, parameter)
+	}
 	status := followed(mv, current, outcome)
 	image := argument(current, ParamImage)
 	switch {

@@ -94,7 +94,10 @@ func succeeded(wf *wfv1.Workflow) Outcome {
 	if err == nil {
 		err = proof(wf, run)
 	}
-	if err != nil {
+	switch {
+	case err != nil && wf.Spec.Shutdown.Enabled():
+		return shutDown(wf, wf.Spec.Shutdown)
+	case err != nil:
 		return Outcome{
 			State:   StateFailed,
 			Reason:  v1alpha1.ReasonReportInvalid,
@@ -136,11 +139,9 @@ func failed(wf *wfv1.Workflow) Outcome {
 	outcome := Outcome{State: StateFailed}
 	switch run, err := runReport(wf); {
 	case strings.HasPrefix(wf.Status.Message, "Stopped with strategy 'Stop'"):
-		outcome.Reason = v1alpha1.ReasonWorkflowStopped
-		outcome.Message = fmt.Sprintf("Workflow %s was stopped", wf.Name)
+		outcome = shutDown(wf, wfv1.ShutdownStrategyStop)
 	case strings.HasPrefix(wf.Status.Message, "Stopped with strategy 'Terminate'"):
-		outcome.Reason = v1alpha1.ReasonWorkflowTerminated
-		outcome.Message = fmt.Sprintf("Workflow %s was terminated", wf.Name)
+		outcome = shutDown(wf, wfv1.ShutdownStrategyTerminate)
 	case deadlineExceeded(wf):
 		outcome.Reason = v1alpha1.ReasonDeadlineExceeded
 		outcome.Message = fmt.Sprintf("Workflow %s did not finish within its deadline", wf.Name)
@@ -156,6 +157,14 @@ func failed(wf *wfv1.Workflow) Outcome {
 		outcome.Message = fmt.Sprintf("Workflow %s failed: %s", wf.Name, cause(wf))
 	}
 	return outcome
+}
+
+// shutDown is the outcome of a Workflow that a person ended.
+func shutDown(wf *wfv1.Workflow, strategy wfv1.ShutdownStrategy) Outcome {
+	if strategy == wfv1.ShutdownStrategyStop {
+		return Outcome{State: StateFailed, Reason: v1alpha1.ReasonWorkflowStopped, Message: fmt.Sprintf("Workflow %s was stopped", wf.Name)}
+	}
+	return Outcome{State: StateFailed, Reason: v1alpha1.ReasonWorkflowTerminated, Message: fmt.Sprintf("Workflow %s was terminated", wf.Name)}
 }
 
 // failureReason is a step's reason. A template of somebody else's may say what

@@ -22,8 +22,10 @@ const shortDigestLength = 12
 // followed is the status of a version that follows this Workflow.
 func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) v1alpha1.ModelVersionStatus {
 	status := unchanged(mv)
-	status.Image = argument(wf, ParamImage)
-	status.NodeName = argument(wf, ParamNodeName)
+	if outcome.Reason != v1alpha1.ReasonWorkflowMismatch {
+		status.Image = argument(wf, ParamImage)
+		status.NodeName = argument(wf, ParamNodeName)
+	}
 	status.Workflow = &v1alpha1.WorkflowStatus{
 		Name:       wf.Name,
 		UID:        string(wf.UID),
@@ -128,10 +130,12 @@ func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outco
 		return outcome.Message + ". Create a new ModelVersion"
 	case v1alpha1.ReasonDeadlineExceeded:
 		return fmt.Sprintf("%s. Raise spec.build.deadlineSeconds, or try again: %s", outcome.Message, rebuildCommand(mv))
-	case v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated:
+	case v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated, v1alpha1.ReasonWorkflowMismatch:
 		return fmt.Sprintf("%s. To try again: %s", outcome.Message, rebuildCommand(mv))
-	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonVerificationFailed, v1alpha1.ReasonReportInvalid,
-		v1alpha1.ReasonWorkflowFailed, v1alpha1.ReasonWorkflowError:
+	case v1alpha1.ReasonReportInvalid, v1alpha1.ReasonWorkflowError:
+		// There may never have been a pod.
+		return fmt.Sprintf("%s. For all that Argo knows: kubectl describe wf -n %s %s", outcome.Message, wf.Namespace, wf.Name)
+	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonVerificationFailed, v1alpha1.ReasonWorkflowFailed:
 		return fmt.Sprintf("%s. For its log: kubectl logs -n %s -l workflows.argoproj.io/workflow=%s --all-containers --tail=50", outcome.Message, wf.Namespace, wf.Name)
 	default:
 		return fmt.Sprintf("%s. When that is mended: %s", outcome.Message, rebuildCommand(mv))

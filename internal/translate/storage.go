@@ -16,40 +16,51 @@ type Problem struct {
 // Error is the sentence.
 func (p *Problem) Error() string { return p.Message }
 
-// storageArguments is what a storage kind adds to a build's arguments, and the
-// node that it binds the build to (empty when any will do). It is total: a
-// kind that cannot be built from gives a Problem.
-func storageArguments(s v1alpha1.Storage, opts Options) (args map[string]string, nodeName string, problem *Problem) {
+// storageArguments is what a storage kind adds to a build's arguments. A kind
+// that cannot be built from adds nothing.
+func storageArguments(s v1alpha1.Storage) map[string]string {
 	switch {
 	case s.LocalStorage != nil:
-		return localStorageArguments(*s.LocalStorage, opts)
+		return map[string]string{
+			ParamStorageKind: "localStorage",
+			ParamStoragePath: s.LocalStorage.Path,
+			ParamNodeName:    s.LocalStorage.NodeName,
+		}
 	case s.PersistentVolumeClaim != nil:
 		return map[string]string{
 			ParamStorageKind: "persistentVolumeClaim",
 			ParamClaimName:   s.PersistentVolumeClaim.ClaimName,
 			ParamSubPath:     s.PersistentVolumeClaim.SubPath,
-		}, "", nil
-	case s.NFS != nil:
-		return nil, "", unsupported("nfs")
-	case s.AWSEfs != nil:
-		return nil, "", unsupported("AWSEfs")
+		}
 	default:
-		return nil, "", &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: create a new ModelVersion with one of localStorage, nfs, AWSEfs or persistentVolumeClaim"}
+		return nil
 	}
 }
 
-func localStorageArguments(s v1alpha1.LocalStorage, opts Options) (map[string]string, string, *Problem) {
+// storageProblem is why a version cannot be built from its storage, or nil.
+func storageProblem(s v1alpha1.Storage, opts Options) *Problem {
+	switch {
+	case s.LocalStorage != nil:
+		return localStorageProblem(*s.LocalStorage, opts)
+	case s.PersistentVolumeClaim != nil:
+		return nil
+	case s.NFS != nil:
+		return unsupported("nfs")
+	case s.AWSEfs != nil:
+		return unsupported("AWSEfs")
+	default:
+		return &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: create a new ModelVersion with one of localStorage, nfs, AWSEfs or persistentVolumeClaim"}
+	}
+}
+
+func localStorageProblem(s v1alpha1.LocalStorage, opts Options) *Problem {
 	if s.Path == "" || s.NodeName == "" {
-		return nil, "", &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: create a new ModelVersion that names the folder and the node whose disk holds it"}
+		return &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: create a new ModelVersion that names the folder and the node whose disk holds it"}
 	}
 	if err := opts.HostPaths.Check(s.Path); err != nil {
-		return nil, "", &Problem{v1alpha1.ReasonSourceForbidden, err.Error()}
+		return &Problem{v1alpha1.ReasonSourceForbidden, err.Error()}
 	}
-	return map[string]string{
-		ParamStorageKind: "localStorage",
-		ParamStoragePath: s.Path,
-		ParamNodeName:    s.NodeName,
-	}, s.NodeName, nil
+	return nil
 }
 
 func unsupported(kind string) *Problem {

@@ -93,17 +93,14 @@ func deadlineSeconds(mv *v1alpha1.ModelVersion, opts Options) int64 {
 // arguments are the build's arguments by parameter name. Those that are empty
 // are left out: the template has a default for each.
 func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[string]string, *Problem) {
-	args, _, problem := storageArguments(mv.Spec.Storage, opts)
-	if problem != nil {
+	if problem := storageProblem(mv.Spec.Storage, opts); problem != nil {
 		return nil, problem
 	}
 	image, problem := imageOf(mv, attempt.Collision, opts)
 	if problem != nil {
 		return nil, problem
 	}
-	args[ParamModel] = mv.Spec.ModelName
-	args[ParamModelVersion] = mv.Name
-	args[ParamModelVersionUID] = string(mv.UID)
+	args := identityArguments(mv)
 	args[ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
 	args[ParamImage] = image
 	args[ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
