@@ -1,0 +1,108 @@
+package step
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestMountCheckRefusesASource(t *testing.T) {
+	tests := map[string]struct {
+		source       func(t *testing.T, p *pod)
+		storage      []string
+		reason, want string
+	}{
+		"nothing there": {
+			source: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source"))) },
+			reason: v1alpha1.ReasonSourceMissing, want: "the claim does not exist",
+		},
+		"no such sub-path": {
+			storage: []string{"--storage-kind=persistentVolumeClaim", "--sub-path=a/b"},
+			reason:  v1alpha1.ReasonSourceMissing, want: "the sub-path a/b of the claim does not exist",
+		},
+		"a sub-path that leads out": {
+			source:  func(t *testing.T, p *pod) { require.NoError(t, os.Symlink("/etc", p.at("source/a"))) },
+			storage: []string{"--storage-kind=persistentVolumeClaim", "--sub-path=a"},
+			reason:  v1alpha1.ReasonSourceUnsafe, want: "leads out of the storage",
+		},
+		"a file": {
+			source:  func(t *testing.T, p *pod) { p.write(t, "source/a", "x") },
+			storage: []string{"--storage-kind=persistentVolumeClaim", "--sub-path=a"},
+			reason:  v1alpha1.ReasonSourceNotDirectory, want: "is not a folder",
+		},
+		"no file": {
+			source: func(t *testing.T, p *pod) { require.NoError(t, os.Mkdir(p.at("source/a"), 0o755)) },
+			reason: v1alpha1.ReasonSourceEmpty, want: "the claim holds no file",
+		},
+		"a link that leads out": {
+			source: func(t *testing.T, p *pod) {
+				p.write(t, "source/a", "x")
+				require.NoError(t, os.Symlink("/etc/passwd", p.at("source/b")))
+			},
+			reason: v1alpha1.ReasonSourceUnsafe, want: `"b" is a symbolic link to "/etc/passwd"`,
+		},
+		"a name that is no text": {
+			source: func(t *testing.T, p *pod) { p.write(t, "source/a\xff", "x") },
+			reason: v1alpha1.ReasonSourceUnsafe, want: "not valid UTF-8",
+		},
+		"a kind that is not supported": {
+			storage: []string{"--storage-kind=nfs"},
+			reason:  v1alpha1.ReasonStorageKindUnsupported, want: `the storage kind "nfs" is not supported`,
+		},
+		"a path of the system": {
+			storage: []string{"--storage-kind=localStorage", "--storage-path=/etc"},
+			reason:  v1alpha1.ReasonSourceForbidden, want: "/etc is never packaged",
+		},
+		"no path": {
+			storage: []string{"--storage-kind=localStorage", "--storage-path="},
+			reason:  v1alpha1.ReasonSourceForbidden, want: "not an absolute path",
+		},
+		"a path that is denied on this cluster": {
+			storage: []string{"--storage-kind=localStorage", "--storage-path=/foo/a", "--denied-paths=/bar,/foo"},
+			reason:  v1alpha1.ReasonSourceForbidden, want: "is inside /foo",
+		},
+		"a path that is not allowed on this cluster": {
+			storage: []string{"--storage-kind=localStorage", "--storage-path=/foo", "--allowed-paths=/models"},
+			reason:  v1alpha1.ReasonSourceForbidden, want: "below /models",
+		},
+		"a path that leads elsewhere": {
+			source: func(t *testing.T, p *pod) {
+				p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /bar %s ro - ext4 /dev/sda1 ro\n", p.at("source")))
+			},
+			storage: []string{"--storage-kind=localStorage", "--storage-path=/foo", "--mountinfo=MOUNTINFO"},
+			reason:  v1alpha1.ReasonSourceForbidden, want: "/foo leads to /bar on the node",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			if tt.source != nil {
+				tt.source(t, p)
+			}
+			if tt.storage != nil {
+				p.storage = nil
+				for _, arg := range tt.storage {
+					p.storage = append(p.storage, strings.ReplaceAll(arg, "MOUNTINFO", p.at("mountinfo")))
+				}
+			}
+			code, printed := p.mountCheck(t)
+			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
+		})
+	}
+}
+
+func TestAPathOnTheNodeIsPackaged(t *testing.T) {
+	p := newPod(t)
+	p.write(t, "source/a", "x")
+	p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /foo %s ro - ext4 /dev/sda1 ro\n", p.at("source")))
+	p.storage = []string{"--storage-kind=localStorage", "--storage-path=/foo", "--mountinfo=" + p.at("mountinfo"), "--denied-paths=", "--allowed-paths="}
+	code, printed := p.mountCheck(t)
+	require.Equal(t, exitDone, code, printed)
+	assert.Contains(t, printed, "the path /foo on the node is what is mounted")
+}

@@ -1,0 +1,79 @@
+package step
+
+import (
+	"archive/tar"
+	"bytes"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestAFileThatChangesDuringTheBuild(t *testing.T) {
+	p := newPod(t)
+	p.write(t, "source/a", "x")
+	code, printed := p.mountCheck(t)
+	require.Equal(t, exitDone, code, printed)
+	p.write(t, "source/a", "longer")
+	code, printed = p.build(t)
+	p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, `"a" changed while it was packaged`, code, printed)
+}
+
+func TestABaseImageThatHasAModelAlready(t *testing.T) {
+	layerWith := func(t *testing.T, headers ...tar.Header) v1.Layer {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, h := range headers {
+			require.NoError(t, w.WriteHeader(&h))
+		}
+		require.NoError(t, w.Close())
+		return static.NewLayer(b.Bytes(), types.DockerUncompressedLayer)
+	}
+	tests := map[string]struct {
+		headers []tar.Header
+		want    string
+	}{
+		"an empty folder is taken": {headers: []tar.Header{{Name: "kubedl-model/", Typeflag: tar.TypeDir, Mode: 0o700}}},
+		"a file in the folder":     {headers: []tar.Header{{Name: "kubedl-model/a", Typeflag: tar.TypeReg}}, want: "has something at /kubedl-model already"},
+		"a file":                   {headers: []tar.Header{{Name: "kubedl-model", Typeflag: tar.TypeReg}}, want: "has something at /kubedl-model already"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/a", "x")
+			p.base = p.host + "/base/model:1"
+			image, err := mutate.AppendLayers(empty.Image, layerWith(t, tt.headers...))
+			require.NoError(t, err)
+			p.put(t, image, p.base)
+			code, printed := p.mountCheck(t)
+			require.Equal(t, exitDone, code, printed)
+			code, printed = p.build(t)
+			if tt.want == "" {
+				// What is in a folder that the base image has is new, and the
+				// folder itself is not: Kaniko archives it all the same.
+				require.Equal(t, exitDone, code, printed)
+				return
+			}
+			p.assertFailed(t, "build", v1alpha1.ReasonInvalidSpec, tt.want, code, printed)
+		})
+	}
+}
+
+func TestPackRefusesCallsThatMakeNoSense(t *testing.T) {
+	p := newPod(t)
+	p.write(t, "source/a", "x")
+	code, printed := p.mountCheck(t)
+	require.Equal(t, exitDone, code, printed)
+	for _, number := range []string{"-1", "1"} {
+		code, printed = p.run(t, "pack", "--layer="+number, "--image-root="+p.at("image"))
+		p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, "there is no layer "+number, code, printed)
+	}
+	code, printed = p.run(t, "pack", "--manifest", "--image-root="+p.at("image"))
+	p.assertFailed(t, "build", v1alpha1.ReasonVerificationFailed, `left "/kubedl-model" out of its layer`, code, printed)
+}

@@ -1,0 +1,192 @@
+package step
+
+import (
+	"bytes"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	memory "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/internal/report"
+)
+
+const versionUID = "7d2c1c07-2f0e-4d4f-8d54-3f1a1c1f0a52"
+
+// pod is where the steps of a build run: the folders of its containers, and a
+// registry.
+type pod struct {
+	dir, host string
+	repo, tag string
+	base      string
+	uid       string
+	secret    string
+	// storage is the storage flags of mount-check.
+	storage []string
+	// registry is what the registry is served by; it may be changed.
+	registry *switchable
+}
+
+// switchable serves what it is set to.
+type switchable struct{ http.Handler }
+
+func newPod(t *testing.T) *pod {
+	t.Helper()
+	dir := t.TempDir()
+	for _, folder := range []string{"kiln", "source", "push-secret", "kaniko", "image"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, folder), 0o755))
+	}
+	registry := &switchable{Handler: memory.New(memory.Logger(log.New(io.Discard, "", 0)))}
+	server := httptest.NewServer(registry)
+	t.Cleanup(server.Close)
+	p := &pod{
+		dir: dir, host: strings.TrimPrefix(server.URL, "http://"), repo: "models/resnet", tag: "v1",
+		base: "scratch", uid: versionUID, secret: "regcred", registry: registry,
+		storage: []string{"--storage-kind=persistentVolumeClaim"},
+	}
+	p.write(t, "termination-log", "")
+	t.Setenv(pretend, "kaniko")
+	t.Setenv(kanikoFolder, p.at("kaniko"))
+	return p
+}
+
+func (p *pod) at(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *pod) write(t *testing.T, name, content string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(p.at(name)), 0o755))
+	require.NoError(t, os.WriteFile(p.at(name), []byte(content), 0o600))
+}
+
+func (p *pod) image() string { return p.host + "/" + p.repo + ":" + p.tag }
+
+func (p *pod) run(t *testing.T, command string, args ...string) (code int, printed string) {
+	t.Helper()
+	var out bytes.Buffer
+	args = append([]string{command, "--shared=" + p.at("kiln"), "--termination-log=" + p.at("termination-log")}, args...)
+	code = Main(t.Context(), args, &out, &out)
+	return code, out.String()
+}
+
+func (p *pod) registryArgs() []string {
+	return []string{
+		"--image=" + p.image(), "--plain-http=" + p.host, "--push-secret=" + p.secret,
+		"--push-secret-folder=" + p.at("push-secret"), "--registry-ca=" + p.at("ca.crt"),
+	}
+}
+
+func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
+	t.Helper()
+	all := append(p.registryArgs(), p.storage...)
+	all = append(all, "--base-image="+p.base, "--push-secret-required=false", "--workflow-uid=wf-1",
+		"--model-version-uid="+p.uid, "--source="+p.at("source"), "--program="+os.Args[0])
+	return p.run(t, "mount-check", append(all, args...)...)
+}
+
+func (p *pod) build(t *testing.T) (int, string) {
+	t.Helper()
+	args := append(p.registryArgs(), "--base-image="+p.base, "--model=resnet", "--model-version=resnet-v1",
+		"--model-version-uid="+p.uid, "--created-by=Ann+O%27Hara%0A%22%24HOME%22",
+		"--executor="+os.Args[0], "--kaniko-folder="+p.at("kaniko"), "--image-root="+p.at("image"))
+	return p.run(t, "build", args...)
+}
+
+func (p *pod) statusReport(t *testing.T) (int, string) {
+	t.Helper()
+	return p.run(t, "status-report", append(p.registryArgs(), "--model-version-uid="+p.uid)...)
+}
+
+// built runs all steps for a small model.
+func built(t *testing.T) *pod {
+	t.Helper()
+	p := newPod(t)
+	p.write(t, "source/config.json", "{}")
+	p.write(t, "source/w.bin", "weights")
+	for _, step := range []func() (int, string){
+		func() (int, string) { return p.mountCheck(t) },
+		func() (int, string) { return p.build(t) },
+		func() (int, string) { return p.statusReport(t) },
+	} {
+		code, printed := step()
+		require.Equal(t, exitDone, code, printed)
+	}
+	p.again(t)
+	return p
+}
+
+// again makes the containers of the next attempt: everything in them is new.
+func (p *pod) again(t *testing.T) {
+	t.Helper()
+	for _, folder := range []string{"kaniko", "image"} {
+		require.NoError(t, os.RemoveAll(p.at(folder)))
+		require.NoError(t, os.Mkdir(p.at(folder), 0o755))
+	}
+}
+
+func (p *pod) report(t *testing.T) report.Report {
+	t.Helper()
+	r, err := report.Read(p.at("kiln"))
+	require.NoError(t, err)
+	return r
+}
+
+// assertFailed says that a step failed as it should: in the report, in the
+// termination log and on the log, in the same words.
+func (p *pod) assertFailed(t *testing.T, step, reason, sentence string, code int, printed string) {
+	t.Helper()
+	require.Equal(t, exitFailed, code, printed)
+	failed := p.report(t).Failure
+	require.NotNil(t, failed, printed)
+	assert.Equal(t, step, failed.Step)
+	assert.Equal(t, reason, failed.Reason, failed.Message)
+	assert.Contains(t, failed.Message, sentence)
+	assert.LessOrEqual(t, len([]rune(failed.Message)), 500)
+	assert.NotContains(t, failed.Message, "\n")
+	assert.Contains(t, printed, "FAILED "+reason+": "+failed.Message)
+	last, err := os.ReadFile(p.at("termination-log"))
+	require.NoError(t, err)
+	assert.Equal(t, reason+": "+failed.Message, string(last))
+}
+
+// put pushes an image.
+func (p *pod) put(t *testing.T, image v1.Image, reference string) {
+	t.Helper()
+	ref, err := name.ParseReference(reference, name.Insecure)
+	require.NoError(t, err)
+	require.NoError(t, remote.Write(ref, image))
+}
+
+func (p *pod) pull(t *testing.T) v1.Image {
+	t.Helper()
+	ref, err := name.ParseReference(p.image(), name.Insecure)
+	require.NoError(t, err)
+	image, err := remote.Image(ref)
+	require.NoError(t, err)
+	return image
+}
+
+func configured(t *testing.T, image v1.Image, config v1.Config) v1.Image {
+	t.Helper()
+	image, err := mutate.Config(image, config)
+	require.NoError(t, err)
+	return image
+}
+
+func randomImage(t *testing.T) v1.Image {
+	t.Helper()
+	image, err := random.Image(100, 1)
+	require.NoError(t, err)
+	return image
+}

@@ -1,0 +1,112 @@
+package step
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestPushSecrets(t *testing.T) {
+	const command = "kubectl create secret docker-registry regcred --docker-server=HOST"
+	tests := map[string]struct {
+		content, required string
+		reason, want      string
+	}{
+		"absent, and may be":   {},
+		"absent, and required": {required: "true", reason: v1alpha1.ReasonPushSecretMissing, want: "there is no Secret regcred of type kubernetes.io/dockerconfigjson in this namespace: make it with " + command},
+		"not a Docker configuration": {
+			content: "user:password", reason: v1alpha1.ReasonPushSecretMissing,
+			want: "the content of Secret regcred is not a Docker configuration: make it with " + command,
+		},
+		"only the name of a helper": {
+			content: `{"credsStore": "osxkeychain"}`, required: "true", reason: v1alpha1.ReasonPushSecretMissing,
+			want: `the helper "osxkeychain"`,
+		},
+		"there": {content: `{"auths": {}}`, required: "true"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/a", "x")
+			if tt.content != "" {
+				p.write(t, "push-secret/config.json", tt.content)
+			}
+			code, printed := p.mountCheck(t, "--push-secret-required="+tt.required)
+			if tt.reason == "" {
+				require.Equal(t, exitDone, code, printed)
+				return
+			}
+			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
+		})
+	}
+}
+
+func TestRegistriesThatRefuse(t *testing.T) {
+	answer := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	}
+	tests := map[string]struct {
+		registry     func(inner http.Handler) http.Handler
+		args         []string
+		reason, want string
+	}{
+		"nobody gets in": {
+			registry: func(http.Handler) http.Handler { return answer(http.StatusUnauthorized) },
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401), which asked anonymously, as there is no push secret",
+		},
+		"nobody may push": {
+			registry: func(inner http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Method == http.MethodPost {
+						w.WriteHeader(http.StatusForbidden)
+						return
+					}
+					inner.ServeHTTP(w, r)
+				})
+			},
+			reason: v1alpha1.ReasonRegistryUnauthorized, want: "forbids what the build needs in models/resnet (403)",
+		},
+		"no repository is made by a push": {
+			registry: func(inner http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Method == http.MethodPost {
+						w.WriteHeader(http.StatusNotFound)
+						return
+					}
+					inner.ServeHTTP(w, r)
+				})
+			},
+			reason: v1alpha1.ReasonRegistryUnauthorized, want: "has no repository models/resnet that the build may push to",
+		},
+		"no registry at all": {
+			registry: func(http.Handler) http.Handler { return answer(http.StatusTeapot) },
+			reason:   v1alpha1.ReasonRegistryUnreachable, want: "418",
+		},
+		"plain HTTP that is not named": {
+			args:   []string{"--plain-http=other:5000"},
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "name the host among the plain-HTTP registries",
+		},
+		"no image reference": {
+			args:   []string{"--image=a b"},
+			reason: v1alpha1.ReasonInvalidSpec, want: "is not an image reference",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/a", "x")
+			if tt.registry != nil {
+				p.registry.Handler = tt.registry(p.registry.Handler)
+			}
+			code, printed := p.mountCheck(t, tt.args...)
+			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
+			if tt.reason != v1alpha1.ReasonInvalidSpec {
+				assert.Equal(t, int64(1), p.report(t).Source.Files, "what was found out is reported all the same")
+			}
+		})
+	}
+}
