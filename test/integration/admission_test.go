@@ -55,28 +55,12 @@ const (
 	unchecked = "null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
 )
 
-// Paths of fields that many cases are about.
-const (
-	localPath = "spec.storage.localStorage.path"
-	localNode = "spec.storage.localStorage.nodeName"
-	claimName = "spec.storage.persistentVolumeClaim.claimName"
-	subPath   = "spec.storage.persistentVolumeClaim.subPath"
-)
-
-func build(field string, value any) change {
-	return set("spec.build", map[string]any{field: value})
-}
-
 func requests(of map[string]any) change {
 	return build("resources", map[string]any{"requests": of})
 }
 
 func toleration(of map[string]any) change {
 	return build("tolerations", []any{of})
-}
-
-func letters(n int) string {
-	return strings.Repeat("a", n)
 }
 
 func TestAdmissionRefuses(t *testing.T) {

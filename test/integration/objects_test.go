@@ -38,6 +38,22 @@ func (c change) apply(t *testing.T, object *unstructured.Unstructured) {
 	}
 }
 
+// Paths of fields that many cases are about.
+const (
+	localPath = "spec.storage.localStorage.path"
+	localNode = "spec.storage.localStorage.nodeName"
+	claimName = "spec.storage.persistentVolumeClaim.claimName"
+	subPath   = "spec.storage.persistentVolumeClaim.subPath"
+)
+
+func build(field string, value any) change {
+	return set("spec.build", map[string]any{field: value})
+}
+
+func letters(n int) string {
+	return strings.Repeat("a", n)
+}
+
 // object is a manifest with its changes, in a namespace.
 func object(t *testing.T, namespace, manifest string, changes ...change) *unstructured.Unstructured {
 	t.Helper()
@@ -49,6 +65,9 @@ func object(t *testing.T, namespace, manifest string, changes ...change) *unstru
 	}
 	return o
 }
+
+// resnet is the version that most tests are about.
+const resnet = "resnet-1"
 
 const localVersion = `
 apiVersion: model.kubedl.io/v1alpha1

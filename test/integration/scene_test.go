@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -181,4 +182,9 @@ func (s scene) template(name string) {
 // made.
 func hexDigits(mv *v1alpha1.ModelVersion) string {
 	return strings.ReplaceAll(string(mv.UID), "-", "")
+}
+
+// rebuildCommand is what a message tells people to run for a new attempt.
+func rebuildCommand(mv *v1alpha1.ModelVersion) string {
+	return fmt.Sprintf(`kubectl annotate mv -n %s %s model.kubedl.io/rebuild="$(date +%%s)" --overwrite`, mv.Namespace, mv.Name)
 }

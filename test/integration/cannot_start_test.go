@@ -1,0 +1,124 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
+	op := startOperator(t, shared)
+
+	t.Run("its host path is denied", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		s.apply(localVersion, set(localPath, "/etc/kubernetes"))
+
+		mv := s.awaitReason(resnet, v1alpha1.ReasonSourceForbidden)
+		assert.Equal(t, stalled, states(mv))
+		assert.Contains(t, mv.Status.Message, "/etc/kubernetes is never packaged, because it is inside /etc")
+		assert.Empty(t, s.argo.workflows())
+	})
+
+	t.Run("its storage kind is not built yet", func(t *testing.T) {
+		t.Parallel()
+		for name, manifest := range map[string]string{"nfs": nfsVersion, "AWSEfs": efsVersion} {
+			s := newScene(t, shared)
+			s.apply(manifest)
+			mv := s.awaitReason(resnet, v1alpha1.ReasonStorageKindUnsupported)
+			assert.Equal(t, stalled, states(mv))
+			assert.Contains(t, mv.Status.Message, fmt.Sprintf("Storage kind %s is not supported yet: use localStorage or persistentVolumeClaim", name))
+			assert.Empty(t, s.argo.workflows())
+		}
+	})
+
+	t.Run("its template is missing, and it goes on when that appears", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		name := s.namespace // Templates have no namespace, so this is a name of its own.
+		s.apply(localVersion, build("workflowTemplate", name))
+		mv := s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
+		assert.Equal(t, waiting, states(mv))
+		assert.Equal(t, v1alpha1.ImageBuilding, mv.Status.ImageBuildPhase)
+		assert.Empty(t, s.argo.workflows())
+
+		s.template(name)
+
+		wf := s.argo.awaitOnlyWorkflow()
+		assert.Equal(t, name, wf.Spec.WorkflowTemplateRef.Name)
+		s.argo.succeeds(wf)
+		s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+	})
+
+	t.Run("a quota is used up, and it goes on when there is more", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		const counted = "count/workflows.argoproj.io"
+		quota := &corev1.ResourceQuota{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "few"},
+			Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{counted: resource.MustParse("0")}},
+		}
+		require.NoError(t, s.client.Create(t.Context(), quota))
+		// No controller counts here.
+		quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: corev1.ResourceList{counted: resource.MustParse("0")}}
+		require.NoError(t, s.client.Status().Update(t.Context(), quota))
+		s.apply(localVersion)
+
+		mv := s.awaitReason(resnet, v1alpha1.ReasonRefused)
+		assert.Equal(t, waiting, states(mv))
+		assert.Contains(t, mv.Status.Message, "exceeded quota: few, requested: count/workflows.argoproj.io=1, used: count/workflows.argoproj.io=0, limited: count/workflows.argoproj.io=0")
+		assert.Empty(t, s.argo.workflows())
+
+		require.NoError(t, s.client.Delete(t.Context(), quota))
+		s.argo.succeeds(s.argo.awaitOnlyWorkflow())
+		mv = s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		assert.Equal(t, int64(1), mv.Status.Attempts)
+	})
+
+	t.Run("the namespace has a binding of that name to another role", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		require.NoError(t, s.client.Create(t.Context(), &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: translate.BuildServiceAccount},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
+		}))
+		s.apply(localVersion)
+
+		mv := s.awaitReason(resnet, v1alpha1.ReasonRefused)
+		assert.Equal(t, waiting, states(mv))
+		assert.Contains(t, mv.Status.Message, "cannot change roleRef")
+	})
+
+	t.Run("a Workflow of its name is somebody else's", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		// The first attempt's name is known only when the version is there.
+		s.apply(localVersion, build("workflowTemplate", s.namespace))
+		mv := s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
+		theirs := &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: translate.WorkflowName(mv.Name, mv.UID, 1)}}
+		require.NoError(t, s.client.Create(t.Context(), theirs))
+		s.template(s.namespace)
+
+		mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowNameConflict)
+		assert.Equal(t, stalled, states(mv))
+		assert.Contains(t, mv.Status.Message, fmt.Sprintf("kubectl delete wf -n %s %s", s.namespace, theirs.Name))
+		assert.Contains(t, mv.Status.Message, rebuildCommand(mv))
+		op.settles(t, shared)
+		assert.Nil(t, s.version(resnet).Status.Workflow)
+
+		require.NoError(t, s.client.Delete(t.Context(), theirs))
+		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+		mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+		assert.True(t, metav1.IsControlledBy(s.argo.awaitOnlyWorkflow(), mv))
+	})
+}
