@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/translate"
 )
@@ -56,6 +57,12 @@ func (a argoStandIn) awaitWorkflow(name string) *wfv1.Workflow {
 		require.NoError(c, a.client.Get(a.t.Context(), client.ObjectKey{Namespace: a.namespace, Name: name}, wf))
 	}, deadline, tick, "Workflow %s was not made", name)
 	return wf
+}
+
+// awaitAttempt is the Workflow of a version's nth attempt, once it exists.
+func (a argoStandIn) awaitAttempt(mv *v1alpha1.ModelVersion, n int64) *wfv1.Workflow {
+	a.t.Helper()
+	return a.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, n))
 }
 
 // awaitOnlyWorkflow is the namespace's only Workflow, once there is one.

@@ -18,7 +18,7 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 		s := newScene(t, shared)
 		mv := s.apply(localVersion)
 		for attempt := int64(1); attempt <= 4; attempt++ {
-			wf := s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, attempt))
+			wf := s.argo.awaitAttempt(mv, attempt)
 			s.awaitFollows(resnet, wf, "")
 			if attempt%2 == 0 {
 				s.argo.runs(wf, translate.StepBuild)
@@ -33,18 +33,15 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 		assert.Empty(t, s.argo.workflows())
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "again")
-		wf := s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, 5))
+		wf := s.argo.awaitAttempt(mv, 5)
 		mv = s.awaitFollows(resnet, wf, "")
 		assert.Equal(t, int64(0), mv.Status.Workflow.Restarts, "a person's wish begins a new count")
 	})
 
 	t.Run("not when a Workflow that failed is deleted", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		wf := s.argo.awaitOnlyWorkflow()
-		s.argo.fails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		want := s.awaitReason(resnet, v1alpha1.ReasonSourceEmpty).Status
+		s, wf := newBuild(t)
+		want := s.buildFails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there").Status
 
 		require.NoError(t, s.client.Delete(t.Context(), wf))
 		op.awaitLookup(t, s.namespace, wf.Name)
@@ -56,30 +53,24 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 
 	t.Run("when build is edited on a version that failed, with the new settings", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		mv := s.apply(localVersion)
-		first := s.argo.awaitOnlyWorkflow()
-		s.argo.fails(first, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
-		s.awaitReason(resnet, v1alpha1.ReasonBuildFailed)
+		s, first := newBuild(t)
+		mv := s.buildFails(first, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build = &v1alpha1.Build{BaseImage: "scratch"} })
 
-		second := s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, 2))
+		second := s.argo.awaitAttempt(mv, 2)
 		assert.Equal(t, "scratch", argument(second, translate.ParamBaseImage))
 		mv = s.awaitFollows(resnet, second, "")
 		assert.Equal(t, int64(2), mv.Status.Attempts)
 		assert.Equal(t, mv.Generation, mv.Status.Workflow.Generation)
-		s.argo.succeeds(second)
-		s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(second)
 	})
 
 	t.Run("when build is edited while it runs, once that has failed", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		mv := s.apply(localVersion)
-		first := s.argo.awaitOnlyWorkflow()
+		s, first := newBuild(t)
 		s.argo.runs(first, translate.StepBuild)
-		s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build = &v1alpha1.Build{BaseImage: "scratch"} })
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			s.get(c, resnet, mv)
@@ -89,46 +80,38 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 
 		s.argo.fails(first, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 
-		second := s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, 2))
+		second := s.argo.awaitAttempt(mv, 2)
 		assert.Equal(t, "scratch", argument(second, translate.ParamBaseImage))
 	})
 
 	t.Run("when the rebuild annotation changes, and not when others do", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		mv := s.apply(localVersion)
-		first := s.argo.awaitOnlyWorkflow()
-		s.argo.fails(first, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		s.awaitReason(resnet, v1alpha1.ReasonSourceEmpty)
+		s, first := newBuild(t)
+		mv := s.buildFails(first, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		s.annotate(resnet, "example.com/note", "seen")
 		op.settles(t, shared)
 		require.Len(t, s.argo.workflows(), 1)
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1763800000")
 
-		second := s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, 2))
+		second := s.argo.awaitAttempt(mv, 2)
 		mv = s.awaitFollows(resnet, second, "")
 		assert.Equal(t, "1763800000", mv.Status.Workflow.Rebuild)
-		s.argo.fails(second, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		s.awaitReason(resnet, v1alpha1.ReasonSourceEmpty)
+		s.buildFails(second, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		op.settles(t, shared)
 		assert.Len(t, s.argo.workflows(), 2, "one wish, one attempt")
 	})
 
 	t.Run("when the rebuild annotation is longer than a status takes", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		mv := s.apply(localVersion)
-		first := s.argo.awaitOnlyWorkflow()
-		s.argo.fails(first, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		s.awaitReason(resnet, v1alpha1.ReasonSourceEmpty)
+		s, first := newBuild(t)
+		mv := s.buildFails(first, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, letters(4000))
 
-		second := s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, 2))
+		second := s.argo.awaitAttempt(mv, 2)
 		s.awaitFollows(resnet, second, "")
-		s.argo.fails(second, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		s.awaitReason(resnet, v1alpha1.ReasonSourceEmpty)
+		s.buildFails(second, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		op.settles(t, shared)
 		assert.Len(t, s.argo.workflows(), 2, "one wish, one attempt")
 	})
@@ -139,7 +122,7 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 		mv := s.apply(localVersion)
 		digits := hexDigits(mv)
 		for i, length := range []int{5, 8, 16, 32} {
-			wf := s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, int64(i+1)))
+			wf := s.argo.awaitAttempt(mv, int64(i+1))
 			want := "modelhub/resnet:v" + digits[:length]
 			assert.Equal(t, want, argument(wf, translate.ParamImage))
 			mv = s.awaitFollows(resnet, wf, "")
@@ -155,9 +138,7 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 
 	t.Run("not when a tag that a person chose is taken", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion, set("spec.imageTag", "v1.0"))
-		wf := s.argo.awaitOnlyWorkflow()
+		s, wf := newBuild(t, set("spec.imageTag", "v1.0"))
 		s.argo.fails(wf, translate.StepMountCheck, v1alpha1.ReasonTagTaken, "modelhub/resnet:v1.0 holds another image")
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonTagTaken)

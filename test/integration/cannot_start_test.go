@@ -56,8 +56,7 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 
 		wf := s.argo.awaitOnlyWorkflow()
 		assert.Equal(t, name, wf.Spec.WorkflowTemplateRef.Name)
-		s.argo.succeeds(wf)
-		s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(wf)
 	})
 
 	t.Run("a quota is used up, and it goes on when there is more", func(t *testing.T) {
@@ -80,8 +79,7 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 		assert.Empty(t, s.argo.workflows())
 
 		require.NoError(t, s.client.Delete(t.Context(), quota))
-		s.argo.succeeds(s.argo.awaitOnlyWorkflow())
-		mv = s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		mv = s.buildSucceeds(s.argo.awaitOnlyWorkflow())
 		assert.Equal(t, int64(1), mv.Status.Attempts)
 	})
 

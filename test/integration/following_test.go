@@ -20,10 +20,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 
 	t.Run("through a build that succeeds", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-
-		wf := s.argo.awaitOnlyWorkflow()
+		s, wf := newBuild(t)
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
 		assert.Equal(t, inProgress, states(mv))
 		assert.Equal(t, v1alpha1.ImageBuilding, mv.Status.ImageBuildPhase)
@@ -60,14 +57,12 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 		assert.True(t, wf.Status.FinishedAt.Equal(mv.Status.FinishTime), "finished at %v, not %v", wf.Status.FinishedAt, mv.Status.FinishTime)
 		assert.Equal(t, mv.Generation, mv.Status.ObservedGeneration)
 		assert.Equal(t, v1alpha1.WorkflowStatus{Name: wf.Name, UID: string(wf.UID), Phase: "Succeeded", Generation: 1}, *mv.Status.Workflow)
-		s.awaitLatest("resnet", &v1alpha1.LatestVersion{ModelVersion: resnet, ImageName: mv.Status.Image, Digest: digest})
+		s.awaitLatest("resnet", s.latest(resnet))
 	})
 
 	t.Run("to a step's failure, and says what to do", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		wf := s.argo.awaitOnlyWorkflow()
+		s, wf := newBuild(t)
 
 		s.argo.fails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "The folder /models/resnet/1 holds no file.")
 
@@ -82,9 +77,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 
 	t.Run("to a failure whose reason is no word of the API", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		wf := s.argo.awaitOnlyWorkflow()
+		s, wf := newBuild(t)
 
 		s.argo.fails(wf, "image scan", "found 3 problems!", "CVE-2026-1, CVE-2026-2 and CVE-2026-3")
 
@@ -95,9 +88,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 
 	t.Run("to a failure in many words of another script, and an event says as much as it may", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		wf := s.argo.awaitOnlyWorkflow()
+		s, wf := newBuild(t)
 
 		s.argo.fails(wf, translate.StepBuild, v1alpha1.ReasonBuildFailed, strings.Repeat("モデルがない ", 400))
 
@@ -112,9 +103,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 
 	t.Run("to a success that nothing proves", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		wf := s.argo.awaitOnlyWorkflow()
+		s, wf := newBuild(t)
 
 		s.argo.endsWithoutReport(wf, wfv1.WorkflowSucceeded, "")
 
@@ -125,11 +114,8 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 
 	t.Run("that is retried", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		wf := s.argo.awaitOnlyWorkflow()
-		s.argo.fails(wf, translate.StepStatusReport, v1alpha1.ReasonRegistryUnreachable, "registry.example.com does not answer")
-		s.awaitReason(resnet, v1alpha1.ReasonRegistryUnreachable)
+		s, wf := newBuild(t)
+		s.buildFails(wf, translate.StepStatusReport, v1alpha1.ReasonRegistryUnreachable, "registry.example.com does not answer")
 
 		wf = s.argo.retry(wf)
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
@@ -137,8 +123,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 		assert.Nil(t, mv.Status.FinishTime)
 		assert.True(t, wf.Status.StartedAt.Equal(mv.Status.StartTime))
 
-		s.argo.succeeds(wf)
-		mv = s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		mv = s.buildSucceeds(wf)
 		assert.Equal(t, wf.Name, mv.Status.Workflow.Name)
 		assert.Equal(t, int64(1), mv.Status.Attempts)
 		assert.Len(t, s.argo.workflows(), 1)
@@ -146,18 +131,14 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 
 	t.Run("that is resubmitted, by a person who may only make Workflows", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		first := s.argo.awaitOnlyWorkflow()
-		s.argo.fails(first, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
-		s.awaitReason(resnet, v1alpha1.ReasonBuildFailed)
+		s, first := newBuild(t)
+		s.buildFails(first, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 
 		second := s.argo.resubmit(workflowAuthor(t, s.namespace), first)
 		mv := s.awaitFollows(resnet, second, "")
 		assert.Equal(t, inProgress, states(mv))
 
-		s.argo.succeeds(second)
-		mv = s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		mv = s.buildSucceeds(second)
 		assert.Equal(t, second.Name, mv.Status.Workflow.Name)
 		assert.Equal(t, int64(1), mv.Status.Attempts, "a resubmit is no attempt of the operator's")
 		assert.Len(t, s.argo.workflows(), 2)
@@ -165,9 +146,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 
 	t.Run("that is resubmitted while it runs, to the newer one", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		first := s.argo.awaitOnlyWorkflow()
+		s, first := newBuild(t)
 		s.argo.runs(first, translate.StepBuild)
 		second := s.argo.resubmit(s.client, first)
 		s.argo.write(second, func(now *wfv1.Workflow) { now.Status.StartedAt = secondAfter(first.CreationTimestamp) })
@@ -183,11 +162,8 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 
 	t.Run("to nowhere once it has succeeded", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		wf := s.argo.awaitOnlyWorkflow()
-		s.argo.succeeds(wf)
-		want := s.awaitReason(resnet, v1alpha1.ReasonSucceeded).Status
+		s, wf := newBuild(t)
+		want := s.buildSucceeds(wf).Status
 
 		again := s.argo.resubmit(s.client, wf)
 		s.argo.fails(again, translate.StepMountCheck, v1alpha1.ReasonSourceChanged, "the files have changed")

@@ -13,9 +13,7 @@ import (
 
 func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 	op := startOperator(t, shared)
-	s := newScene(t, shared)
-	s.apply(localVersion)
-	wf := s.argo.awaitOnlyWorkflow()
+	s, wf := newBuild(t)
 	s.argo.runs(wf, translate.StepMountCheck)
 	pod := s.argo.startsPod(wf)
 	s.kubelet.event(pod, "FailedMount", "MountVolume.SetUp failed for volume \"push-secret\" : failed to sync secret cache")

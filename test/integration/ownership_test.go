@@ -94,17 +94,12 @@ func TestAModelOwnsItsVersions(t *testing.T) {
 	// still there, and the operator must leave it alone until it is gone.
 	t.Run("and is never brought back by a version that had it", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		failed := s.argo.awaitOnlyWorkflow()
-		s.argo.fails(failed, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		mv := s.awaitReason(resnet, v1alpha1.ReasonSourceEmpty)
+		s, failed := newBuild(t)
+		mv := s.buildFails(failed, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		require.NoError(t, s.client.Delete(t.Context(), s.model("resnet")))
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
-		wf := s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, 2))
-		s.argo.succeeds(wf)
-		s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(s.argo.awaitAttempt(mv, 2))
 		op.settles(t, shared)
 
 		s.absent("resnet", &v1alpha1.Model{})
@@ -153,10 +148,9 @@ func TestAModelOwnsItsVersions(t *testing.T) {
 		a, b := newScene(t, shared), newScene(t, shared)
 		a.apply(localVersion)
 		b.apply(localVersion)
-		a.argo.succeeds(a.argo.awaitOnlyWorkflow())
-		a.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		a.buildSucceeds(a.argo.awaitOnlyWorkflow())
 		b.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
-		a.awaitLatest("resnet", &v1alpha1.LatestVersion{ModelVersion: resnet, ImageName: a.version(resnet).Status.Image, Digest: digest})
+		a.awaitLatest("resnet", a.latest(resnet))
 		assert.Nil(t, b.model("resnet").Status.LatestVersion)
 	})
 }
@@ -177,9 +171,7 @@ func TestNothingIsMadeInANamespaceThatGoesAway(t *testing.T) {
 
 	t.Run("for a version whose Workflow goes with it", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		wf := s.argo.awaitOnlyWorkflow()
+		s, wf := newBuild(t)
 		want := s.awaitFollows(resnet, wf, "").Status
 		s.terminateNamespace()
 
@@ -215,10 +207,7 @@ func TestAWorkflowIsTheVersions(t *testing.T) {
 
 	t.Run("in name, labels, owner and arguments", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion, set("spec.createdBy", "Ann {{x}}\n"), build("pushSecretName", "robot"))
-
-		wf := s.argo.awaitOnlyWorkflow()
+		s, wf := newBuild(t, set("spec.createdBy", "Ann {{x}}\n"), build("pushSecretName", "robot"))
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
 		assert.Equal(t, "resnet-1-"+hexDigits(mv)[:5]+"-1", wf.Name)
 		assert.Equal(t, []metav1.OwnerReference{{APIVersion: "model.kubedl.io/v1alpha1", Kind: "ModelVersion", Name: resnet, UID: mv.UID, Controller: ptr.To(true)}}, wf.OwnerReferences)
@@ -255,8 +244,7 @@ func TestAWorkflowIsTheVersions(t *testing.T) {
 
 		wf := s.argo.awaitOnlyWorkflow()
 		assert.LessOrEqual(t, len(wf.Name), 57)
-		s.argo.succeeds(wf)
-		s.awaitReason(name, v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(wf)
 	})
 
 	t.Run("and not that of a version of the same name before it", func(t *testing.T) {
@@ -264,13 +252,12 @@ func TestAWorkflowIsTheVersions(t *testing.T) {
 		s := newScene(t, shared)
 		first := s.apply(localVersion)
 		old := s.argo.awaitOnlyWorkflow()
-		s.argo.fails(old, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		s.awaitReason(resnet, v1alpha1.ReasonSourceEmpty)
+		s.buildFails(old, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		require.NoError(t, s.client.Delete(t.Context(), first))
 
 		second := s.apply(localVersion)
 
-		wf := s.argo.awaitWorkflow(translate.WorkflowName(resnet, second.UID, 1))
+		wf := s.argo.awaitAttempt(second, 1)
 		assert.NotEqual(t, old.Name, wf.Name)
 		mv := s.awaitFollows(resnet, wf, "")
 		assert.Equal(t, int64(1), mv.Status.Attempts)

@@ -167,8 +167,7 @@ func TestANewOperatorFindsOutWhatHappened(t *testing.T) {
 		"an unfinished Workflow was deleted": {
 			func(s scene, wf *wfv1.Workflow) { require.NoError(s.t, s.client.Delete(s.t.Context(), wf)) },
 			func(s scene) {
-				mv := s.version(resnet)
-				s.awaitFollows(resnet, s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, 2)), "")
+				s.awaitFollows(resnet, s.argo.awaitAttempt(s.version(resnet), 2), "")
 			},
 		},
 		"the host path turned out to be missing": {
@@ -181,8 +180,7 @@ func TestANewOperatorFindsOutWhatHappened(t *testing.T) {
 				s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 			},
 			func(s scene) {
-				mv := s.version(resnet)
-				s.awaitFollows(resnet, s.argo.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, 2)), "")
+				s.awaitFollows(resnet, s.argo.awaitAttempt(s.version(resnet), 2), "")
 			},
 		},
 		"the version was deleted": {
@@ -198,9 +196,7 @@ func TestANewOperatorFindsOutWhatHappened(t *testing.T) {
 	scenes := map[string]scene{}
 	op := startOperator(t, shared)
 	for name := range cases {
-		s := newScene(t, shared)
-		s.apply(localVersion)
-		wf := s.argo.awaitOnlyWorkflow()
+		s, wf := newBuild(t)
 		s.argo.runs(wf, translate.StepMountCheck)
 		s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		scenes[name] = s
@@ -234,7 +230,6 @@ func TestOneOfSeveralReplicasWorksAtATime(t *testing.T) {
 	assert.Empty(t, second.wire.writes(s.namespace))
 
 	first.stop()
-	s.argo.succeeds(wf)
-	s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+	s.buildSucceeds(wf)
 	assert.NotEmpty(t, second.wire.writes(s.namespace))
 }

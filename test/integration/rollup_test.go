@@ -18,16 +18,9 @@ import (
 func (s scene) applyNamed(name string) *wfv1.Workflow {
 	s.t.Helper()
 	mv := s.apply(localVersion, set("metadata.name", name))
-	wf := s.argo.awaitWorkflow(translate.WorkflowName(name, mv.UID, 1))
+	wf := s.argo.awaitAttempt(mv, 1)
 	s.awaitFollows(name, wf, "")
 	return wf
-}
-
-// latest is what a Model says once this version is the latest.
-func (s scene) latest(name string) *v1alpha1.LatestVersion {
-	s.t.Helper()
-	mv := s.version(name)
-	return &v1alpha1.LatestVersion{ModelVersion: name, ImageName: mv.Status.Image, Digest: digest}
 }
 
 // nextSecond waits until what is created next is younger by its time stamp,
@@ -50,24 +43,20 @@ func TestAModelNamesItsLatestVersion(t *testing.T) {
 		nextSecond(t, s.version("b"))
 		newest := s.applyNamed("a")
 
-		s.argo.succeeds(middle)
-		s.awaitReason("b", v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(middle)
 		s.awaitLatest("resnet", s.latest("b"))
 
-		s.argo.succeeds(oldest)
-		s.awaitReason("c", v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(oldest)
 		op.settles(t, shared)
 		assert.Equal(t, s.latest("b"), s.model("resnet").Status.LatestVersion, "a late success of an old version moves nothing")
 
 		s.argo.runs(newest, translate.StepBuild)
 		s.awaitReason("a", v1alpha1.ReasonWorkflowRunning)
-		s.argo.fails(newest, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
-		s.awaitReason("a", v1alpha1.ReasonBuildFailed)
+		s.buildFails(newest, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 		op.settles(t, shared)
 		assert.Equal(t, s.latest("b"), s.model("resnet").Status.LatestVersion, "a failure moves nothing")
 
-		s.argo.succeeds(s.argo.retry(newest))
-		s.awaitReason("a", v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(s.argo.retry(newest))
 		s.awaitLatest("resnet", s.latest("a"))
 	})
 
@@ -90,8 +79,7 @@ func TestAModelNamesItsLatestVersion(t *testing.T) {
 	t.Run("which is rolled back as soon as that is being deleted", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, shared)
-		s.argo.succeeds(s.applyNamed("resnet-1"))
-		s.awaitReason("resnet-1", v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(s.applyNamed("resnet-1"))
 		s.awaitLatest("resnet", s.latest("resnet-1"))
 		mv := s.edit("resnet-1", func(mv *v1alpha1.ModelVersion) { mv.Finalizers = []string{"example.com/hold"} })
 		require.NoError(t, s.client.Delete(t.Context(), mv))
@@ -103,8 +91,7 @@ func TestAModelNamesItsLatestVersion(t *testing.T) {
 	t.Run("which is not what somebody else wrote there", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, shared)
-		s.argo.succeeds(s.applyNamed("resnet-1"))
-		s.awaitReason("resnet-1", v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(s.applyNamed("resnet-1"))
 		want := s.latest("resnet-1")
 		s.awaitLatest("resnet", want)
 
@@ -118,8 +105,7 @@ func TestAModelNamesItsLatestVersion(t *testing.T) {
 	t.Run("which a Model that is made after its versions names too", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, shared)
-		s.argo.succeeds(s.applyNamed("resnet-1"))
-		s.awaitReason("resnet-1", v1alpha1.ReasonSucceeded)
+		s.buildSucceeds(s.applyNamed("resnet-1"))
 		require.NoError(t, s.client.Delete(t.Context(), s.model("resnet")))
 
 		require.NoError(t, s.client.Create(t.Context(), object(t, s.namespace, model)))
@@ -134,8 +120,7 @@ func TestADeletedModelTakesEverythingWithIt(t *testing.T) {
 	op := startOperator(t, shared)
 	s := newScene(t, shared)
 	built, running := s.applyNamed("resnet-1"), s.applyNamed("resnet-2")
-	s.argo.succeeds(built)
-	s.awaitReason("resnet-1", v1alpha1.ReasonSucceeded)
+	s.buildSucceeds(built)
 	s.argo.runs(running, translate.StepBuild)
 	s.awaitReason("resnet-2", v1alpha1.ReasonWorkflowRunning)
 	pod := s.argo.startsPod(running)

@@ -39,6 +39,15 @@ func newScene(t *testing.T, server *apiServer) scene {
 	}
 }
 
+// newBuild is a scene with a version, and with the Workflow that the operator
+// has made for it.
+func newBuild(t *testing.T, changes ...change) (scene, *wfv1.Workflow) {
+	t.Helper()
+	s := newScene(t, shared)
+	s.apply(localVersion, changes...)
+	return s, s.argo.awaitOnlyWorkflow()
+}
+
 // in is the same scene in a test within the scene's.
 func (s scene) in(t *testing.T) scene {
 	s.t, s.argo.t, s.kubelet.t = t, t, t
@@ -118,6 +127,22 @@ func (s scene) awaitFollows(name string, wf *wfv1.Workflow, phase wfv1.WorkflowP
 	return mv
 }
 
+// buildFails ends a Workflow with the report of a step that failed, and is its
+// version once that says so.
+func (s scene) buildFails(wf *wfv1.Workflow, step, reason, message string) *v1alpha1.ModelVersion {
+	s.t.Helper()
+	s.argo.fails(wf, step, reason, message)
+	return s.awaitReason(metav1.GetControllerOf(wf).Name, reason)
+}
+
+// buildSucceeds ends a Workflow with a report that proves it, and is its version
+// once that is Ready.
+func (s scene) buildSucceeds(wf *wfv1.Workflow) *v1alpha1.ModelVersion {
+	s.t.Helper()
+	s.argo.succeeds(wf)
+	return s.awaitReason(metav1.GetControllerOf(wf).Name, v1alpha1.ReasonSucceeded)
+}
+
 // awaitLatest waits until a model's latest version is this one, or none.
 func (s scene) awaitLatest(model string, want *v1alpha1.LatestVersion) {
 	s.t.Helper()
@@ -126,6 +151,13 @@ func (s scene) awaitLatest(model string, want *v1alpha1.LatestVersion) {
 		s.get(c, model, m)
 		assert.Equal(c, want, m.Status.LatestVersion)
 	}, deadline, tick, "Model %s", model)
+}
+
+// latest is what a Model says once this version is the latest.
+func (s scene) latest(name string) *v1alpha1.LatestVersion {
+	s.t.Helper()
+	mv := s.version(name)
+	return &v1alpha1.LatestVersion{ModelVersion: name, ImageName: mv.Status.Image, Digest: digest}
 }
 
 // awaitEvent is an event of this reason on a version.

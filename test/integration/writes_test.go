@@ -21,18 +21,15 @@ import (
 
 func TestAVersionsLifeCostsFewWrites(t *testing.T) {
 	op := startOperator(t, shared)
-	s := newScene(t, shared)
 
-	s.apply(localVersion)
-	wf := s.argo.awaitOnlyWorkflow()
+	s, wf := newBuild(t)
 	s.awaitFollows(resnet, wf, "")
 	for _, step := range []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport} {
 		s.argo.runs(wf, step)
 		s.awaitMessage(resnet, "runs step "+step)
 	}
-	s.argo.succeeds(wf)
-	mv := s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
-	s.awaitLatest("resnet", &v1alpha1.LatestVersion{ModelVersion: resnet, ImageName: mv.Status.Image, Digest: digest})
+	s.buildSucceeds(wf)
+	s.awaitLatest("resnet", s.latest(resnet))
 
 	// Events are emitted in the background.
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
