@@ -3,6 +3,8 @@ package layer
 import (
 	"fmt"
 	"slices"
+
+	"github.com/modelkiln/modelkiln/internal/report"
 )
 
 // ManifestFolder and ManifestFile say where an image keeps the manifest of its
@@ -19,6 +21,9 @@ const (
 type Manifest struct {
 	// Entries are in the order of their paths.
 	Entries []ManifestEntry `json:"entries"`
+	// Layers are the image's layers that hold them, as the builder wrote them.
+	// By them a later build can tell whether the whole image was pushed.
+	Layers []report.BuiltLayer `json:"layers,omitempty"`
 }
 
 // ManifestEntry is one file, folder or link of a model.

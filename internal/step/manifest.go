@@ -43,7 +43,7 @@ func readManifest(image v1.Image) (manifest layer.Manifest, found bool, err erro
 			return manifest, false, fmt.Errorf("read the last layer: %w", err)
 		}
 		if kaniko.RemovesModel(header.Name) {
-			return manifest, false, notVerified("the image's last layer removes a part of the model: %q", header.Name)
+			return manifest, false, brokenImage("the image's last layer removes a part of the model: %q", header.Name)
 		}
 		if path.Clean(header.Name) != layer.ManifestFile {
 			continue

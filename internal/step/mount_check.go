@@ -121,12 +121,16 @@ func (m *mountCheck) run(ctx context.Context, out io.Writer) error {
 	if err := addToReport(m.shared, func(r *report.Report) { r.Source = found }); err != nil {
 		return err
 	}
-	found.AlreadyPushed, err = tagCheck{
+	held, err := tagCheck{
 		config: config, tag: tag, versionUID: m.modelVersionUID, plan: plan, root: root, out: out,
 	}.run(ctx)
 	if err != nil {
 		return err
 	}
+	if err := writeExpected(m.shared, held); err != nil {
+		return err
+	}
+	found.AlreadyPushed = held.Digest != ""
 	work := job{Storage: storage, Plan: plan}
 	if !found.AlreadyPushed {
 		if work.Base, err = findBase(ctx, config, m.baseImage); err != nil {

@@ -159,6 +159,9 @@ func (p *pack) finish(ctx context.Context, image *os.Root, plan layer.Plan, out 
 	if err != nil {
 		return err
 	}
+	if err := writeExpected(p.shared, expected{Layers: manifest.Layers}); err != nil {
+		return err
+	}
 	return writeManifest(image, manifest, plan)
 }
 

@@ -18,7 +18,8 @@ func digestsFile(shared string, number int) string {
 	return filepath.Join(shared, fmt.Sprintf("packed-%d.json", number))
 }
 
-// packedManifest returns the list of the model's files as they were copied.
+// packedManifest returns the list of the model's files as they were copied, and
+// of the layers that they were seen in.
 func packedManifest(shared string, plan layer.Plan) (layer.Manifest, error) {
 	digests := map[string]string{}
 	for number := range plan.Layers {
@@ -31,7 +32,10 @@ func packedManifest(shared string, plan layer.Plan) (layer.Manifest, error) {
 			return layer.Manifest{}, fmt.Errorf("%q was not copied", e.Path)
 		}
 	}
-	return layer.ManifestOf(plan, digests), nil
+	manifest := layer.ManifestOf(plan, digests)
+	var err error
+	manifest.Layers, err = builtLayers(shared, plan)
+	return manifest, err
 }
 
 // readBackResult is what reading back one layer of the plan found.

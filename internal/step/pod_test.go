@@ -108,20 +108,27 @@ func (p *pod) statusReport(t *testing.T) (int, string) {
 	return p.run(t, "status-report", append(p.registryArgs(), "--model-version-uid="+p.uid)...)
 }
 
+// allSteps runs the steps one after the other, up to one that fails.
+func (p *pod) allSteps(t *testing.T) (code int, printed string) {
+	t.Helper()
+	for _, step := range []func(t *testing.T) (int, string){
+		func(t *testing.T) (int, string) { return p.mountCheck(t) }, p.build, p.statusReport,
+	} {
+		if code, printed = step(t); code != exitDone {
+			break
+		}
+	}
+	return code, printed
+}
+
 // built runs all steps for a small model.
 func built(t *testing.T) *pod {
 	t.Helper()
 	p := newPod(t)
 	p.write(t, "source/config.json", "{}")
 	p.write(t, "source/w.bin", "weights")
-	for _, step := range []func() (int, string){
-		func() (int, string) { return p.mountCheck(t) },
-		func() (int, string) { return p.build(t) },
-		func() (int, string) { return p.statusReport(t) },
-	} {
-		code, printed := step()
-		require.Equal(t, exitDone, code, printed)
-	}
+	code, printed := p.allSteps(t)
+	require.Equal(t, exitDone, code, printed)
 	p.again(t)
 	return p
 }

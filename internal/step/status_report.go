@@ -60,8 +60,15 @@ func (s *statusReport) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	say(out, "the registry serves %s with the digest %s", tag, digest)
+	want, err := readExpected(s.shared)
+	if err != nil {
+		return err
+	}
+	if want.Digest != "" && want.Digest != digest.String() {
+		return notVerified("the tag %s was given to another image than %s while the build ran: see who pushes there, then build again", tag, want.Digest)
+	}
 
-	found, err := s.verify(ctx, repository, image, soFar)
+	found, err := s.verify(ctx, repository, image, soFar, want)
 	if err != nil {
 		return err
 	}
@@ -75,7 +82,7 @@ func (s *statusReport) run(ctx context.Context, out io.Writer) error {
 func get(ctx context.Context, repository *registry.Repository, tag name.Tag) (v1.Image, v1.Hash, error) {
 	descriptor, err := repository.Get(ctx, tag)
 	if registry.IsNotFound(err) {
-		return nil, v1.Hash{}, notVerified("the registry has nothing at %s", tag).Because(err)
+		return nil, v1.Hash{}, notVerified("the registry has nothing at %s after the push: build again", tag).Because(err)
 	}
 	if err != nil {
 		return nil, v1.Hash{}, ofRegistry(err)
@@ -90,8 +97,8 @@ func get(ctx context.Context, repository *registry.Repository, tag name.Tag) (v1
 	return image, descriptor.Digest, nil
 }
 
-// verify checks an image against what the earlier steps reported.
-func (s *statusReport) verify(ctx context.Context, repository *registry.Repository, image v1.Image, soFar report.Report) (*report.Image, error) {
+// verify checks an image against what the earlier steps have left.
+func (s *statusReport) verify(ctx context.Context, repository *registry.Repository, image v1.Image, soFar report.Report, want expected) (*report.Image, error) {
 	config, err := image.ConfigFile()
 	if err != nil {
 		return nil, ofRegistry(repository.Explain(err))
@@ -99,10 +106,11 @@ func (s *statusReport) verify(ctx context.Context, repository *registry.Reposito
 	if err := s.verifyConfig(config); err != nil {
 		return nil, err
 	}
-	if !soFar.Source.AlreadyPushed {
-		if err := verifyLayers(config.RootFS.DiffIDs, *soFar.Build, *soFar.Source); err != nil {
-			return nil, err
-		}
+	if err := verifyLayers(config.RootFS.DiffIDs, want.Layers, *soFar.Source); err != nil {
+		return nil, err
+	}
+	// mount-check has compared the list of what it found.
+	if want.Digest == "" {
 		if err := s.verifyManifest(repository, image); err != nil {
 			return nil, err
 		}
@@ -112,7 +120,7 @@ func (s *statusReport) verify(ctx context.Context, repository *registry.Reposito
 		return nil, ofRegistry(repository.Explain(err))
 	}
 	if len(manifest.Layers) != len(config.RootFS.DiffIDs) {
-		return nil, notVerified("the image's manifest has %d layers and its config %d", len(manifest.Layers), len(config.RootFS.DiffIDs))
+		return nil, brokenImage("the image's manifest has %d layers and its config %d", len(manifest.Layers), len(config.RootFS.DiffIDs))
 	}
 	if err := verifyBlobs(ctx, repository, manifest.Layers); err != nil {
 		return nil, err
@@ -128,27 +136,27 @@ func (s *statusReport) verify(ctx context.Context, repository *registry.Reposito
 func (s *statusReport) verifyConfig(config *v1.ConfigFile) error {
 	want := v1alpha1.ModelPathEnv + "=" + v1alpha1.ModelPath
 	if !slices.Contains(config.Config.Env, want) {
-		return notVerified("the image in the registry does not set %s", want)
+		return brokenImage("the image in the registry does not set %s", want)
 	}
 	if got := config.Config.Labels[v1alpha1.LabelModelVersionUID]; got != s.modelVersionUID {
-		return notVerified("the image in the registry belongs to another version, %q", got)
+		return notVerified("the image in the registry belongs to another version, %q: choose another imageTag, or delete the tag if nobody needs it", got)
 	}
 	return nil
 }
 
-// verifyLayers checks that the image has the layers that were read back after
-// the build, and that together they hold every file.
-func verifyLayers(inImage []v1.Hash, built report.Build, source report.Source) error {
+// verifyLayers checks that the image has the layers that were read back while
+// they were built, and that together they hold every file.
+func verifyLayers(inImage []v1.Hash, built []report.BuiltLayer, source report.Source) error {
 	var files, bytes int64
-	for _, l := range built.Layers {
+	for _, l := range built {
 		if !slices.ContainsFunc(inImage, func(id v1.Hash) bool { return id.String() == l.DiffID }) {
-			return notVerified("the image in the registry lacks the layer %s, which holds %d files", l.DiffID, l.Files)
+			return brokenImage("the image in the registry lacks the layer %s, which holds %d files", l.DiffID, l.Files)
 		}
 		files += l.Files
 		bytes += l.Bytes
 	}
 	if files != source.Files || bytes != source.Bytes {
-		return notVerified("the image's layers hold %d files of %d bytes, and the model %d files of %d bytes", files, bytes, source.Files, source.Bytes)
+		return brokenImage("the image's layers hold %d files of %d bytes, and the model %d files of %d bytes", files, bytes, source.Files, source.Bytes)
 	}
 	return nil
 }
@@ -169,10 +177,10 @@ func (s *statusReport) verifyManifest(repository *registry.Repository, image v1.
 		return ofContent(repository, err)
 	}
 	if !found {
-		return notVerified("the image in the registry lacks the list of the model's files")
+		return brokenImage("the image in the registry lacks the list of the model's files")
 	}
 	if difference := layer.Difference(held, packed); difference != "" {
-		return notVerified("the image in the registry lists other files than were packaged, as %s", difference)
+		return brokenImage("the image in the registry lists other files than were packaged, as %s", difference)
 	}
 	return nil
 }
@@ -189,13 +197,13 @@ func verifyBlobs(ctx context.Context, repository *registry.Repository, blobs []v
 		group.Go(func() error {
 			size, err := repository.BlobSize(ctx, blob.Digest)
 			if registry.IsNotFound(err) {
-				return notVerified("the registry lacks the layer %s of the image", blob.Digest).Because(err)
+				return brokenImage("the registry lacks the layer %s of the image", blob.Digest).Because(err)
 			}
 			if err != nil {
 				return ofRegistry(err)
 			}
 			if size != blob.Size {
-				return notVerified("the registry has %d bytes of the layer %s, and it should be %d", size, blob.Digest, blob.Size)
+				return brokenImage("the registry has %d bytes of the layer %s, and it should be %d", size, blob.Digest, blob.Size)
 			}
 			return nil
 		})
@@ -205,4 +213,10 @@ func verifyBlobs(ctx context.Context, repository *registry.Repository, blobs []v
 
 func notVerified(format string, args ...any) *failure.Error {
 	return failure.New(v1alpha1.ReasonVerificationFailed, format, args...)
+}
+
+// brokenImage is a failure that a retry would find again: nothing at a tag is
+// overwritten, not even what a build of ours has broken.
+func brokenImage(format string, args ...any) *failure.Error {
+	return notVerified(format+": delete the tag in the registry, then build again", args...)
 }

@@ -28,41 +28,41 @@ type tagCheck struct {
 	out        io.Writer
 }
 
-// run returns whether the registry holds this version with this content
-// already. Otherwise the tag is free, and the registry lets the build push. An
-// error is a *failure.Error with the reason TagTaken, SourceChanged or one of
-// the registry's.
-func (c tagCheck) run(ctx context.Context) (alreadyPushed bool, err error) {
+// run returns what the registry holds of this version with this content
+// already. If that has no digest, the tag is free, and the registry lets the
+// build push. An error is a *failure.Error with the reason TagTaken,
+// SourceChanged or one of the registry's.
+func (c tagCheck) run(ctx context.Context) (expected, error) {
 	// One login with the right to push answers all questions: some registries
 	// do not tell others whether a repository exists.
 	repository, err := c.config.Open(ctx, c.tag.Repository, registry.Push)
 	if err != nil {
-		return false, ofRegistry(err)
+		return expected{}, ofRegistry(err)
 	}
 	descriptor, err := repository.Get(ctx, c.tag)
 	if registry.IsNotFound(err) {
 		say(c.out, "the tag %s is free", c.tag.TagStr())
-		return false, c.checkPush(repository)
+		return expected{}, c.checkPush(repository)
 	}
 	if err != nil {
-		return false, ofRegistry(err)
+		return expected{}, ofRegistry(err)
 	}
 	image, ours, err := c.isOurs(descriptor)
 	if err != nil {
-		return false, ofRegistry(repository.Explain(err))
+		return expected{}, ofRegistry(repository.Explain(err))
 	}
 	if !ours {
-		return false, failure.New(v1alpha1.ReasonTagTaken, "the tag %s already holds something else than this version, and nothing is overwritten: choose another imageTag", c.tag)
+		return expected{}, failure.New(v1alpha1.ReasonTagTaken, "the tag %s already holds something else than this version, and nothing is overwritten: choose another imageTag", c.tag)
 	}
 	say(c.out, "the tag %s holds this version; comparing its files", c.tag.TagStr())
 	held, found, err := readManifest(image)
 	if err != nil {
-		return false, ofContent(repository, err)
+		return expected{}, ofContent(repository, err)
 	}
 	if !found {
-		return false, failure.New(v1alpha1.ReasonTagTaken, "the tag %s holds this version without a list of its files, so that it cannot be compared: delete the tag, or choose another imageTag", c.tag)
+		return expected{}, failure.New(v1alpha1.ReasonTagTaken, "the tag %s holds this version without a list of its files, so that it cannot be compared: delete the tag, or choose another imageTag", c.tag)
 	}
-	return true, c.compare(ctx, held)
+	return expected{Digest: descriptor.Digest.String(), Layers: held.Layers}, c.compare(ctx, held)
 }
 
 func (c tagCheck) checkPush(repository *registry.Repository) error {
