@@ -169,6 +169,26 @@ func (p Plan) Entries() []Entry {
 	return entries
 }
 
+// Change returns the path of something that differs between two plans, times
+// included, or "". A folder whose time alone differs is named last, since what
+// was put into it says more.
+func Change(before, after Plan) string {
+	folder := ""
+	for was, now := before.Entries(), after.Entries(); len(was)+len(now) > 0; was, now = was[1:], now[1:] {
+		switch {
+		case len(now) == 0 || len(was) > 0 && was[0].Path < now[0].Path:
+			return was[0].Path
+		case len(was) == 0 || now[0].Path < was[0].Path:
+			return now[0].Path
+		case was[0].Type != Folder && was[0] != now[0]:
+			return was[0].Path
+		case was[0] != now[0]:
+			folder = cmp.Or(folder, was[0].Path)
+		}
+	}
+	return folder
+}
+
 func byPath(a, b Entry) int { return cmp.Compare(a.Path, b.Path) }
 
 // entriesOf returns what is packaged of a listing, in the order of paths, and

@@ -170,6 +170,38 @@ func TestMakeDoesNotDependOnTheOrderOfTheListing(t *testing.T) {
 	}
 }
 
+func TestChange(t *testing.T) {
+	later := func(found Found) Found {
+		found.ModTime = when.Add(time.Nanosecond)
+		return found
+	}
+	before := []Found{folder("."), folder("a"), file("a/b", 1), file("c", OwnLayerSize), link("d", "a/b")}
+	tests := map[string]struct {
+		after []Found
+		want  string
+	}{
+		"nothing":                         {after: before},
+		"a file that is touched":          {after: []Found{before[0], before[1], later(before[2]), before[3], before[4]}, want: "a/b"},
+		"a file that grows over a limit":  {after: []Found{before[0], before[1], file("a/b", OwnLayerSize), before[3], before[4]}, want: "a/b"},
+		"a link":                          {after: []Found{before[0], before[1], before[2], before[3], link("d", "c")}, want: "d"},
+		"one more":                        {after: append([]Found{file("e", 1)}, before...), want: "e"},
+		"one more, and its folder's time": {after: []Found{later(before[0]), before[1], before[2], before[3], before[4], file("b", 1)}, want: "b"},
+		"one less":                        {after: before[:4], want: "d"},
+		"one less, and its folder's time": {after: []Found{later(before[0]), before[1], before[2], before[4]}, want: "c"},
+		"times of folders":                {after: []Found{before[0], later(before[1]), before[2], before[3], before[4]}, want: "a"},
+		"a folder in a file's place":      {after: []Found{before[0], before[1], folder("a/b"), before[3], link("d", "a")}, want: "a/b"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			was, err := Make(before)
+			require.NoError(t, err)
+			now, err := Make(tt.after)
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, Change(was, now))
+		})
+	}
+}
+
 func TestAPlanComesBackFromJSONUnchanged(t *testing.T) {
 	want, err := Make([]Found{folder("."), file("a\"\\\n\u2028<é", 3), {Path: "x", Mode: 0o111, ModTime: when}, link("l", "x")})
 	require.NoError(t, err)

@@ -29,6 +29,9 @@ const (
 	pretend      = "PRETEND_TO_BE"
 	kanikoFolder = "KANIKO_DIR"
 	fault        = "KANIKO_FAULT"
+	// meanwhile is a shell command that somebody else runs when all files are
+	// packed.
+	meanwhile = "MEANWHILE"
 )
 
 // Faults that the executor may have.
@@ -180,6 +183,11 @@ func (e *executor) runCommand(rest string) error {
 	}
 	if e.user != "" {
 		return fmt.Errorf("would run as %s", e.user)
+	}
+	if slices.Contains(words, "--manifest") {
+		if err := exec.Command("sh", "-ec", os.Getenv(meanwhile)).Run(); err != nil {
+			return err
+		}
 	}
 	before, err := e.names()
 	if err != nil {

@@ -59,7 +59,7 @@ func (p *pack) run(ctx context.Context, out io.Writer) error {
 	}
 	defer func() { _ = image.Close() }()
 	if p.manifest {
-		err = p.finish(ctx, image, work.Plan, out)
+		err = p.finish(ctx, image, work, out)
 	} else {
 		err = p.copyLayer(ctx, image, work, out)
 	}
@@ -149,10 +149,14 @@ func mayBeTaken(image *os.Root, folder string) error {
 	return nil
 }
 
-// finish checks the last layer and writes the list of the model's files into
-// the image.
-func (p *pack) finish(ctx context.Context, image *os.Root, plan layer.Plan, out io.Writer) error {
+// finish checks the last layer and the source, and writes the list of the
+// model's files into the image.
+func (p *pack) finish(ctx context.Context, image *os.Root, work job, out io.Writer) error {
+	plan := work.Plan
 	if err := readBack(ctx, p.shared, p.kanikoFolder, plan, len(plan.Layers)-1, out); err != nil {
+		return err
+	}
+	if err := checkUnchanged(ctx, work); err != nil {
 		return err
 	}
 	manifest, err := packedManifest(p.shared, plan)

@@ -3,6 +3,7 @@ package step
 import (
 	"archive/tar"
 	"bytes"
+	"os"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,6 +24,35 @@ func TestAFileThatChangesDuringTheBuild(t *testing.T) {
 	p.write(t, "source/a", "longer")
 	code, printed = p.build(t)
 	p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, `"a" changed while it was packaged`, code, printed)
+}
+
+func TestASourceThatChangesAfterItWasPacked(t *testing.T) {
+	tests := map[string]struct{ meanwhile, want string }{
+		"a file is added":               {meanwhile: "echo > b", want: `"b" changed while`},
+		"a file is added further down":  {meanwhile: "echo > sub/b", want: `"sub/b" changed while`},
+		"a file is removed":             {meanwhile: "rm a", want: `"a" changed while`},
+		"a file is touched":             {meanwhile: "touch -d @1 a", want: `"a" changed while`},
+		"a file is written":             {meanwhile: "echo >> a", want: `"a" changed while`},
+		"a link leads elsewhere":        {meanwhile: "ln -sfn a link", want: `"link" changed while`},
+		"a folder takes a file's place": {meanwhile: "rm a; mkdir a", want: `"a" changed while`},
+		"a folder is added":             {meanwhile: "mkdir c", want: `"c" changed while`},
+		"a file comes and goes":         {meanwhile: "echo > b; rm b; touch -d @1 .", want: "the model's folder changed while"},
+		"a link leads out":              {meanwhile: "ln -s /etc/passwd out", want: `"out" is a symbolic link`},
+		"every file is removed":         {meanwhile: "rm a sub/a", want: "no file to package"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/a", "x")
+			p.write(t, "source/sub/a", "x")
+			require.NoError(t, os.Symlink("sub", p.at("source/link")))
+			t.Setenv(meanwhile, "cd "+p.at("source")+"; "+tt.meanwhile)
+			code, printed := p.mountCheck(t)
+			require.Equal(t, exitDone, code, printed)
+			code, printed = p.build(t)
+			p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, tt.want, code, printed)
+		})
+	}
 }
 
 func TestABaseImageThatHasAModelAlready(t *testing.T) {

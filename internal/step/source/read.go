@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -53,7 +54,7 @@ func Read(ctx context.Context, root *os.Root, planned layer.Entry, w io.Writer) 
 		return "", fmt.Errorf("copy %q: %w", planned.Path, err)
 	}
 	if count != planned.Size {
-		return "", changing(planned)
+		return "", Changing(planned.Path)
 	}
 	if err := asPlanned(file, planned); err != nil {
 		return "", err
@@ -68,13 +69,18 @@ func asPlanned(file *os.File, planned layer.Entry) error {
 		return cannotRead(planned.Path, err)
 	}
 	if !info.Mode().IsRegular() || info.Size() != planned.Size || info.ModTime().UnixNano() != planned.ModTime {
-		return changing(planned)
+		return Changing(planned.Path)
 	}
 	return nil
 }
 
-func changing(planned layer.Entry) error {
-	return failure.New(v1alpha1.ReasonSourceChanging, "%q changed while it was packaged: wait until nothing writes there any more, then retry", planned.Path)
+// Changing says that something, or the whole folder, is not what it was.
+func Changing(at string) error {
+	what := strconv.Quote(at)
+	if at == layer.TopFolder {
+		what = "the model's folder"
+	}
+	return failure.New(v1alpha1.ReasonSourceChanging, "%s changed while it was packaged: wait until nothing writes there any more, then retry", what)
 }
 
 // CheckLink says whether a planned symbolic link is still the one that was
@@ -85,14 +91,14 @@ func CheckLink(root *os.Root, planned layer.Entry) error {
 		return cannotRead(planned.Path, err)
 	}
 	if info.Mode().Type() != fs.ModeSymlink {
-		return changing(planned)
+		return Changing(planned.Path)
 	}
 	target, err := root.Readlink(planned.Path)
 	if err != nil {
 		return cannotRead(planned.Path, err)
 	}
 	if target != planned.Link {
-		return changing(planned)
+		return Changing(planned.Path)
 	}
 	return nil
 }
