@@ -108,7 +108,7 @@ func (m *mountCheck) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be pushed: %v", err)
 	}
-	root, err := storage.Open()
+	root, err := storage.Check()
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"os"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -24,6 +25,33 @@ func TestAFileThatChangesDuringTheBuild(t *testing.T) {
 	p.write(t, "source/a", "longer")
 	code, printed = p.build(t)
 	p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, `"a" changed while it was packaged`, code, printed)
+}
+
+func TestAFolderThatTakesTheSourcesPlaceBetweenTheSteps(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, p *pod){
+		"a folder like it": func(t *testing.T, p *pod) {
+			require.NoError(t, os.Rename(p.at("source"), p.at("before")))
+			require.NoError(t, os.CopyFS(p.at("source"), os.DirFS(p.at("before"))))
+		},
+		"a link to another": func(t *testing.T, p *pod) {
+			require.NoError(t, os.Rename(p.at("source"), p.at("before")))
+			p.write(t, "secrets/a", "y")
+			require.NoError(t, os.Symlink(p.at("secrets"), p.at("source")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/a", "x")
+			past := time.Unix(1, 0)
+			require.NoError(t, os.Chtimes(p.at("source/a"), past, past))
+			code, printed := p.mountCheck(t)
+			require.Equal(t, exitDone, code, printed)
+			change(t, p)
+			require.NoError(t, os.Chtimes(p.at("source/a"), past, past))
+			code, printed = p.build(t)
+			p.assertFailed(t, "build", v1alpha1.ReasonSourceForbidden, "the claim is another folder than the one that was checked", code, printed)
+		})
+	}
 }
 
 func TestASourceThatChangesAfterItWasPacked(t *testing.T) {

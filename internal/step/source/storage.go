@@ -5,11 +5,13 @@ package source
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
@@ -21,13 +23,43 @@ type Storage struct {
 	SubPath string `json:"subPath,omitempty"`
 	// Name is what people call it, as in "the path /foo".
 	Name string `json:"name"`
+	// Checked is the folder that was at Mount when it was checked; nil before.
+	Checked *Identity `json:"checked,omitempty"`
 }
 
-// Open opens the folder. The error is a *failure.Error.
-func (s Storage) Open() (*os.Root, error) {
-	volume, err := os.OpenRoot(s.Mount)
+// Identity tells a folder from every other one on the node.
+type Identity struct {
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+}
+
+// Check opens the folder and remembers which one is mounted. Each container of
+// a pod has a mount of its own, and a symbolic link on the node may have led
+// the next one's elsewhere. The error is a *failure.Error.
+func (s *Storage) Check() (*os.Root, error) {
+	volume, err := s.openVolume()
 	if err != nil {
-		return nil, s.cannotOpen(err)
+		return nil, err
+	}
+	defer func() { _ = volume.Close() }()
+	identity, err := identify(volume)
+	if err != nil {
+		return nil, err
+	}
+	s.Checked = &identity
+	return s.Open()
+}
+
+// Open opens the folder, and no other one than was checked. The error is a
+// *failure.Error.
+func (s Storage) Open() (*os.Root, error) {
+	volume, err := s.openVolume()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.isChecked(volume); err != nil {
+		_ = volume.Close()
+		return nil, err
 	}
 	if s.SubPath == "" {
 		return volume, nil
@@ -45,6 +77,40 @@ func (s Storage) Open() (*os.Root, error) {
 		return nil, s.cannotOpen(err)
 	}
 	return folder, nil
+}
+
+func (s Storage) openVolume() (*os.Root, error) {
+	volume, err := os.OpenRoot(s.Mount)
+	if err != nil {
+		return nil, s.cannotOpen(err)
+	}
+	return volume, nil
+}
+
+func (s Storage) isChecked(volume *os.Root) error {
+	if s.Checked == nil {
+		return nil
+	}
+	identity, err := identify(volume)
+	if err != nil {
+		return err
+	}
+	if identity != *s.Checked {
+		return failure.New(v1alpha1.ReasonSourceForbidden, "%s is another folder than the one that was checked before: leave the folder, and links on the way to it, as they are during a build", s.Name)
+	}
+	return nil
+}
+
+func identify(folder *os.Root) (Identity, error) {
+	info, err := folder.Stat(layer.TopFolder)
+	if err != nil {
+		return Identity{}, cannotRead(layer.TopFolder, err)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return Identity{}, fmt.Errorf("the system does not tell which folder is mounted: %T", info.Sys())
+	}
+	return Identity{Device: stat.Dev, Inode: stat.Ino}, nil
 }
 
 func (s Storage) cannotOpen(err error) error {
