@@ -20,8 +20,8 @@
 // The rule for where it goes: folders, links and files below OwnLayerSize share
 // the first layer; each file of at least that size has a layer of its own, so
 // that layers are pushed and pulled in parallel and a new version moves only
-// the files that changed. With more than MaxLayers, neighbours in the order of
-// paths share.
+// the files that changed. With more than MaxLayers, or than the base image
+// leaves room for, neighbours in the order of paths share.
 //
 // Everything here is a pure function: the listing is made elsewhere.
 package layer
@@ -43,9 +43,10 @@ const (
 	// own.
 	OwnLayerSize = 64 << 20
 	// MaxLayers is the largest number of layers that a model is spread over.
-	// Registries and runtimes stop at 127 for a whole image, of which the base
-	// image and the manifest need some.
 	MaxLayers = 100
+	// MaxImageLayers is where registries and runtimes stop: the layers of a
+	// whole image, with the base image's and the manifest's.
+	MaxImageLayers = 127
 	// TopFolder is the path of the model's own folder in a listing or a plan.
 	TopFolder = "."
 
@@ -142,24 +143,46 @@ func Make(listing []Found) (Plan, error) {
 	if err := checkLinks(entries); err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Skipped: skipped}
-	shared, large := []Entry{}, []Entry{}
+	plan := Plan{Skipped: skipped, Layers: layersOf(entries, MaxLayers)}
 	for _, e := range entries {
 		if e.Type == File {
 			plan.Files++
 			plan.Bytes += e.Size
 		}
-		if e.Type == File && e.Size >= OwnLayerSize {
+	}
+	if plan.Files == 0 {
+		return Plan{}, ErrEmpty
+	}
+	return plan, nil
+}
+
+// Budget returns how many layers a base image leaves for a model, of which it
+// has that many itself. With less than 1, there is no room.
+func Budget(base int) int {
+	const manifest = 1
+	return min(MaxLayers, MaxImageLayers-base-manifest)
+}
+
+// Within returns the plan with at most so many layers, at least 1.
+func (p Plan) Within(budget int) Plan {
+	if len(p.Layers) > budget {
+		p.Layers = layersOf(p.Entries(), budget)
+	}
+	return p
+}
+
+// layersOf distributes entries, in the order of paths, over at most limit
+// layers.
+func layersOf(entries []Entry, limit int) [][]Entry {
+	shared, large := []Entry{}, []Entry{}
+	for _, e := range entries {
+		if limit > 1 && e.Type == File && e.Size >= OwnLayerSize {
 			large = append(large, e)
 			continue
 		}
 		shared = append(shared, e)
 	}
-	if plan.Files == 0 {
-		return Plan{}, ErrEmpty
-	}
-	plan.Layers = append(append(plan.Layers, shared), spread(large, MaxLayers-1)...)
-	return plan, nil
+	return append([][]Entry{shared}, spread(large, limit-1)...)
 }
 
 // Entries returns the entries of all layers in the order of their paths.

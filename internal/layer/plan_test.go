@@ -158,6 +158,25 @@ func TestManyLargeFilesShareLayersWithTheirNeighbours(t *testing.T) {
 	}
 }
 
+func TestTheBaseImagesLayersLeaveRoomForTheModels(t *testing.T) {
+	listing := []Found{folder("."), file("small", 1)}
+	for i := range 200 {
+		listing = append(listing, file(fmt.Sprintf("%04d.bin", i), OwnLayerSize))
+	}
+	whole, err := Make(listing)
+	require.NoError(t, err)
+	for base, want := range map[int]int{0: 100, 1: 100, 26: 100, 27: 99, 28: 98, 124: 2, 125: 1} {
+		t.Run(fmt.Sprint(base), func(t *testing.T) {
+			plan := whole.Within(Budget(base))
+			assert.Len(t, plan.Layers, want)
+			assert.LessOrEqual(t, base+len(plan.Layers)+1, MaxImageLayers)
+			assert.Equal(t, whole.Entries(), plan.Entries(), "nothing is lost")
+		})
+	}
+	assert.Less(t, Budget(126), 1, "no room")
+	assert.Equal(t, whole, whole.Within(MaxLayers))
+}
+
 func TestMakeDoesNotDependOnTheOrderOfTheListing(t *testing.T) {
 	listing := []Found{folder("."), folder("a"), file("a/b", 1), file("a-b", 1), file("c", OwnLayerSize), link("d", "a/b")}
 	want, err := Make(listing)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/kaniko"
@@ -22,6 +23,8 @@ type baseImage struct {
 	Digest string `json:"digest,omitempty"`
 	// User is the user of the image's config; empty is root.
 	User string `json:"user,omitempty"`
+	// Layers is the number of its layers.
+	Layers int `json:"layers"`
 }
 
 // findBase asks for the base image once and pins it by digest, so that what is
@@ -33,7 +36,7 @@ func findBase(ctx context.Context, config registry.Config, image string) (baseIm
 	}
 	ref, err := config.Reference(image)
 	if err != nil {
-		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image cannot be used: %v", err)
+		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image in spec.build.baseImage cannot be used: %v", err)
 	}
 	repository, err := config.Open(ctx, ref.Context(), registry.Pull)
 	if err != nil {
@@ -41,7 +44,7 @@ func findBase(ctx context.Context, config registry.Config, image string) (baseIm
 	}
 	descriptor, err := repository.Get(ctx, ref)
 	if registry.IsNotFound(err) {
-		return baseImage{}, failure.New(v1alpha1.ReasonBuildFailed, "the base image %s does not exist in its registry: correct its name", image).Because(err)
+		return baseImage{}, failure.New(v1alpha1.ReasonBuildFailed, "the base image %s does not exist in its registry: correct it in spec.build.baseImage", image).Because(err)
 	}
 	if err != nil {
 		return baseImage{}, ofRegistry(err)
@@ -60,11 +63,19 @@ func findBase(ctx context.Context, config registry.Config, image string) (baseIm
 	}
 	if len(imageConfig.Config.OnBuild) > 0 {
 		// They would run as root, next to the model and the credentials.
-		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image %s has ONBUILD instructions, which are never run: choose one without", image)
+		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image %s has ONBUILD instructions, which are never run: name one without in spec.build.baseImage", image)
+	}
+	manifest, err := variant.Manifest()
+	if err != nil {
+		return baseImage{}, ofRegistry(repository.Explain(err))
+	}
+	layers := len(manifest.Layers)
+	if layer.Budget(layers) < 1 {
+		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image %s has %d layers and leaves none of an image's %d for the model: name one with fewer in spec.build.baseImage", image, layers, layer.MaxImageLayers)
 	}
 	return baseImage{
 		Name: image, Host: ref.Context().RegistryStr(),
 		Reference: ref.Context().Digest(digest.String()).Name(), Digest: digest.String(),
-		User: imageConfig.Config.User,
+		User: imageConfig.Config.User, Layers: layers,
 	}, nil
 }

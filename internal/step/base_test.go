@@ -1,6 +1,8 @@
 package step
 
 import (
+	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -9,11 +11,13 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
 )
 
 func TestBaseImages(t *testing.T) {
@@ -22,9 +26,9 @@ func TestBaseImages(t *testing.T) {
 		config       *v1.Config
 		reason, want string
 	}{
-		"not a reference":      {base: "a b", reason: v1alpha1.ReasonInvalidSpec, want: "the base image cannot be used"},
-		"none at all":          {base: "", reason: v1alpha1.ReasonInvalidSpec, want: "the base image cannot be used"},
-		"not there":            {base: "HOST/base/none:1", reason: v1alpha1.ReasonBuildFailed, want: "does not exist in its registry"},
+		"not a reference":      {base: "a b", reason: v1alpha1.ReasonInvalidSpec, want: "the base image in spec.build.baseImage cannot be used"},
+		"none at all":          {base: "", reason: v1alpha1.ReasonInvalidSpec, want: "the base image in spec.build.baseImage cannot be used"},
+		"not there":            {base: "HOST/base/none:1", reason: v1alpha1.ReasonBuildFailed, want: "does not exist in its registry: correct it in spec.build.baseImage"},
 		"one that runs things": {base: "HOST/base/on:1", config: &v1.Config{OnBuild: []string{"RUN id"}}, reason: v1alpha1.ReasonInvalidSpec, want: "has ONBUILD instructions"},
 		"scratch":              {base: "scratch"},
 		"an ordinary one":      {base: "HOST/base/ok:1", config: &v1.Config{}},
@@ -69,4 +73,33 @@ func TestABaseImageOfSeveralVariants(t *testing.T) {
 	digest, err := mine.Digest()
 	require.NoError(t, err)
 	assert.Contains(t, printed, "the base image is "+p.host+"/base/multi@"+digest.String())
+}
+
+func TestABaseImageOfManyLayersLeavesTheModelFewer(t *testing.T) {
+	tests := map[int]int{26: 100, 27: 99, 125: 1, 126: 0}
+	for base, want := range tests {
+		t.Run(fmt.Sprint(base), func(t *testing.T) {
+			p := newPod(t)
+			for i := range 200 {
+				at := fmt.Sprintf("source/weights-%03d.bin", i)
+				p.write(t, at, "")
+				require.NoError(t, os.Truncate(p.at(at), layer.OwnLayerSize))
+			}
+			p.base = p.host + "/base/many:1"
+			image, err := random.Image(10, int64(base))
+			require.NoError(t, err)
+			p.put(t, image, p.base)
+			code, printed := p.mountCheck(t)
+			if want == 0 {
+				p.assertFailed(t, "mount-check", v1alpha1.ReasonInvalidSpec, "has 126 layers and leaves none of an image's 127 for the model", code, printed)
+				return
+			}
+			require.Equal(t, exitDone, code, printed)
+			work, err := readJob(p.at("kiln"))
+			require.NoError(t, err)
+			assert.Len(t, work.Plan.Layers, want)
+			assert.Len(t, work.Plan.Entries(), 201)
+			assert.Equal(t, want, p.report(t).Source.Layers)
+		})
+	}
 }

@@ -127,21 +127,39 @@ func (m *mountCheck) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := writeExpected(m.shared, held); err != nil {
-		return err
-	}
-	found.AlreadyPushed = held.Digest != ""
 	work := job{Storage: storage, Plan: plan}
-	if !found.AlreadyPushed {
-		if work.Base, err = findBase(ctx, config, m.baseImage); err != nil {
+	if held.Digest != "" {
+		found.AlreadyPushed, found.Layers = true, len(held.Layers)
+	} else {
+		if err := m.putOnBase(ctx, config, &work, out); err != nil {
 			return err
 		}
-		say(out, "the base image is %s", work.Base.Reference)
+		found.Layers = len(work.Plan.Layers)
 	}
-	if err := writeJSON(filepath.Join(m.shared, jobFile), work); err != nil {
+	if err := m.leave(work, held); err != nil {
 		return err
 	}
 	return addToReport(m.shared, func(r *report.Report) { r.Source = found })
+}
+
+// putOnBase finds the base image, and makes do with the layers that it leaves
+// to the model.
+func (m *mountCheck) putOnBase(ctx context.Context, config registry.Config, work *job, out io.Writer) error {
+	base, err := findBase(ctx, config, m.baseImage)
+	if err != nil {
+		return err
+	}
+	say(out, "the base image is %s, of %d layers", base.Reference, base.Layers)
+	work.Base, work.Plan = base, work.Plan.Within(layer.Budget(base.Layers))
+	return nil
+}
+
+// leave leaves for the later steps what they work by.
+func (m *mountCheck) leave(work job, held expected) error {
+	if err := writeExpected(m.shared, held); err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(m.shared, jobFile), work)
 }
 
 // installProgram puts this program where the builder's container, whose image
