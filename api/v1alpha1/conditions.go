@@ -113,10 +113,6 @@ const (
 	// ReasonVerificationFailed: what the registry holds after the push is not
 	// what was packaged.
 	ReasonVerificationFailed = "VerificationFailed"
-	// ReasonWorkflowMismatch: the Workflow was resubmitted, retried or made by
-	// hand with arguments that name another image, other files or another
-	// version than this one. Whatever it does is not a build of this version.
-	ReasonWorkflowMismatch = "WorkflowMismatch"
 	// ReasonReportInvalid: Argo says that the workflow succeeded, and there is
 	// no valid report of this run that proves it: the template was changed and
 	// returns none.
@@ -128,11 +124,10 @@ const (
 	// ReasonWorkflowTerminated: a person terminated the Workflow, perhaps while
 	// it waited for a lock, which Argo calls a success.
 	ReasonWorkflowTerminated = "WorkflowTerminated"
-	// ReasonWorkflowFailed: the Workflow failed outside its steps; the message
-	// carries Argo's own.
+	// ReasonWorkflowFailed: the Workflow failed outside its steps, as for a
+	// template that Argo finds invalid; the message carries Argo's own.
 	ReasonWorkflowFailed = "WorkflowFailed"
-	// ReasonWorkflowError: Argo could not run the Workflow (a template it
-	// refuses, an image that is not there, a lost pod); the message carries
-	// Argo's own.
+	// ReasonWorkflowError: Argo could not run the Workflow (a pod that cannot
+	// be made, or was lost); the message carries Argo's own.
 	ReasonWorkflowError = "WorkflowError"
 )

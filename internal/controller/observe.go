@@ -36,7 +36,7 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	if observed.TemplateFound, err = r.templateFound(ctx, mv); err != nil {
 		return observed, err
 	}
-	if current := translate.Newest(workflows); current != nil && !current.Status.Phase.Completed() {
+	if current := translate.Followed(mv, workflows, r.Options); current != nil && !current.Status.Phase.Completed() {
 		if observed.MissingHostPath, err = r.missingHostPath(ctx, current); err != nil {
 			return observed, err
 		}
@@ -116,7 +116,8 @@ func (r *ModelVersionReconciler) podMissesHostPath(ctx context.Context, reader c
 	}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
-		if !metav1.IsControlledBy(pod, wf) || !pod.DeletionTimestamp.IsZero() {
+		// One that runs has found its folder since.
+		if !metav1.IsControlledBy(pod, wf) || !pod.DeletionTimestamp.IsZero() || pod.Status.Phase != corev1.PodPending {
 			continue
 		}
 		var list corev1.EventList

@@ -1,9 +1,11 @@
 package translate
 
 // The contract between the operator and a workflow template: the names of the
-// parameters that come in, and of the output that must come out. A test reads
-// workflow-templates/ and fails when the two disagree.
+// parameters that come in, and of the output that must come out, and the labels
+// of its pods. A test reads workflow-templates/ and fails when the two disagree.
 const (
+	// BuildTemplate is the ClusterWorkflowTemplate in workflow-templates/.
+	BuildTemplate = "modelkiln-build"
 	// EntrypointTemplate is the template that a build starts with.
 	EntrypointTemplate = "build"
 
@@ -70,9 +72,19 @@ const (
 	// BuildClusterRole is the role that the service account is bound to.
 	BuildClusterRole = "modelkiln-build"
 	// RegistryCAConfigMap holds, under ca.crt, the certificate authorities of
-	// private registries. It exists only where some are configured.
+	// private registries, where some are configured.
 	RegistryCAConfigMap = "modelkiln-registry-ca"
 	// DefaultPushSecret is the Secret that push credentials are read from when
 	// the spec names none. KubeDL uses it too.
 	DefaultPushSecret = "regcred"
 )
+
+// BuildPodLabels are on every pod of a build, by the template's podMetadata.
+// The operator looks at pods with these labels only: without them it does not
+// see why a pod does not start.
+func BuildPodLabels() map[string]string {
+	return map[string]string{
+		"app.kubernetes.io/name":      "modelkiln",
+		"app.kubernetes.io/component": "build",
+	}
+}

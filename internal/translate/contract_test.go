@@ -32,7 +32,12 @@ func buildTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	var tmpl wfv1.ClusterWorkflowTemplate
 	read(t, filepath.Join(templatesFolder, "modelkiln-build.yaml"), &tmpl)
+	require.Equal(t, translate.BuildTemplate, tmpl.Name)
 	return &tmpl
+}
+
+func TestTheTemplateMarksItsPodsForTheOperator(t *testing.T) {
+	assert.Equal(t, translate.BuildPodLabels(), buildTemplate(t).Spec.PodMetadata.Labels)
 }
 
 // containers are the steps' containers, by name.

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -63,31 +62,11 @@ func NextStep(o Observed, opts Options) Step {
 	if Final(o.Version) {
 		return Step{Status: unchanged(o.Version)}
 	}
-	current := Newest(o.Workflows)
+	current := Followed(o.Version, o.Workflows, opts)
 	if current == nil {
 		return withoutWorkflow(o, opts)
 	}
 	return withWorkflow(o, current, opts)
-}
-
-// Newest is the Workflow that a version follows: the one that was made or
-// started last, since a retry starts an old one again. Nil when there is none.
-func Newest(workflows []*wfv1.Workflow) *wfv1.Workflow {
-	var newest *wfv1.Workflow
-	for _, wf := range workflows {
-		if newest == nil || startedAfter(wf, newest) {
-			newest = wf
-		}
-	}
-	return newest
-}
-
-func startedAfter(a, b *wfv1.Workflow) bool {
-	ta, tb := startTime(a), startTime(b)
-	if ta.Equal(&tb) {
-		return cmp.Or(cmp.Compare(labelledAttempt(a), labelledAttempt(b)), cmp.Compare(a.Name, b.Name)) > 0
-	}
-	return tb.Before(&ta)
 }
 
 // withoutWorkflow decides for a version that has no Workflow: none yet, or
@@ -114,9 +93,6 @@ func withoutWorkflow(o Observed, opts Options) Step {
 func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	mv := o.Version
 	outcome := WorkflowOutcome(current)
-	if parameter := mismatch(mv, current, opts); parameter != "" {
-		outcome = mismatched(current, parameter)
-	}
 	status := followed(mv, current, outcome)
 	image := argument(current, ParamImage)
 	switch {
@@ -158,11 +134,23 @@ func start(o Observed, collision int, restarts int64, opts Options) Step {
 		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonWorkflowNameConflict, message)}
 	}
 	if !o.TemplateFound {
-		message := fmt.Sprintf("ClusterWorkflowTemplate %s does not exist; the build starts when it does. To install it: kubectl apply -k workflow-templates", TemplateName(mv, opts))
-		return Step{Status: waiting(mv, v1alpha1.ReasonTemplateMissing, message)}
+		return Step{Status: waiting(mv, v1alpha1.ReasonTemplateMissing, templateMissing(mv, opts))}
 	}
 	wf.Annotations[annotationRestarts] = strconv.FormatInt(restarts, 10)
 	return Step{Create: wf, Status: followed(mv, wf, WorkflowOutcome(wf))}
+}
+
+func templateMissing(mv *v1alpha1.ModelVersion, opts Options) string {
+	name := TemplateName(mv, opts)
+	message := fmt.Sprintf("ClusterWorkflowTemplate %s does not exist; the build starts when it does", name)
+	switch {
+	case name != opts.WorkflowTemplate:
+		return fmt.Sprintf("%s. To build with another: kubectl edit mv -n %s %s, under spec.build.workflowTemplate", message, mv.Namespace, mv.Name)
+	case name == BuildTemplate:
+		return message + ". To install it: kubectl apply --server-side -k workflow-templates"
+	default:
+		return message + ". It is named in the operator's configuration, which the platform team keeps"
+	}
 }
 
 // Refused is the status of a version for which the API server refuses, in

@@ -33,7 +33,7 @@ func newWorld(t *testing.T) *world {
 // pass does what a reconcile does, and returns the Workflow that it made.
 func (w *world) pass() *wfv1.Workflow {
 	w.t.Helper()
-	s := translate.NextStep(translate.Observed{Version: w.mv, Workflows: w.workflows, TemplateFound: true, MissingHostPath: w.missingHostPath}, options)
+	s := w.next()
 	w.mv = after(w.mv, s)
 	if s.Create == nil {
 		return nil
@@ -41,7 +41,12 @@ func (w *world) pass() *wfv1.Workflow {
 	w.minutes++
 	created := builders.FromWorkflow(s.Create).UID(types.UID("uid-of-" + s.Create.Name)).Created(builders.Epoch.Add(time.Duration(w.minutes) * time.Minute)).Obj()
 	w.workflows = append(w.workflows, created)
+	w.mv = after(w.mv, w.next())
 	return created
+}
+
+func (w *world) next() translate.Step {
+	return translate.NextStep(translate.Observed{Version: w.mv, Workflows: w.workflows, TemplateFound: true, MissingHostPath: w.missingHostPath}, options)
 }
 
 // becomes puts the last Workflow into another state, and passes.
@@ -203,35 +208,81 @@ func TestAVersionThatIsReadyStaysReady(t *testing.T) {
 	}
 }
 
-func TestNewest(t *testing.T) {
-	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
-	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
-	first := builders.MakeWorkflow(mv, 1).Created(at(1)).FailedWithoutReport(translate.StepBuild)
-	second := builders.MakeWorkflow(mv, 2).Created(at(2)).FailedWithoutReport(translate.StepBuild)
-	sameSecond := builders.MakeWorkflow(mv, 3).Created(at(2)).FailedWithoutReport(translate.StepBuild)
-
-	for name, tc := range map[string]struct {
-		workflows []*builders.WorkflowWrapper
-		want      string
-	}{
-		"there is none":                                      {nil, ""},
-		"the one that was made last":                         {[]*builders.WorkflowWrapper{first, second}, "mv-3-1c072-2"},
-		"an old one that was retried since":                  {[]*builders.WorkflowWrapper{builders.FromWorkflow(first.Obj()).Retried(at(3)), second}, "mv-3-1c072-1"},
-		"one that was resubmitted since":                     {[]*builders.WorkflowWrapper{first.Resubmitted("x7k2p", at(3)), second}, "mv-3-1c072-1-x7k2p"},
-		"of two of the same second the later attempt":        {[]*builders.WorkflowWrapper{sameSecond, second}, "mv-3-1c072-3"},
-		"of two resubmitted in a second the last by name":    {[]*builders.WorkflowWrapper{first.Resubmitted("bbbbb", at(3)), first.Resubmitted("aaaaa", at(3))}, "mv-3-1c072-1-bbbbb"},
-		"one that Argo has not started counts as it is made": {[]*builders.WorkflowWrapper{first, builders.MakeWorkflow(mv, 4).Created(at(4))}, "mv-3-1c072-4"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var workflows []*wfv1.Workflow
-			for _, w := range tc.workflows {
-				workflows = append(workflows, w.Obj())
-			}
-			got := ""
-			if newest := translate.Newest(workflows); newest != nil {
-				got = newest.Name
-			}
-			assert.Equal(t, tc.want, got)
-		})
+// What a status remembers is not undone by the Workflows that are left.
+func TestTheAttemptBeforeADeletedOneIsHistory(t *testing.T) {
+	failed := func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return wf.FailedWithoutReport(translate.StepBuild)
 	}
+
+	t.Run("when the deleted one had failed", func(t *testing.T) {
+		w := newWorld(t)
+		w.pass()
+		w.becomes(failed)
+		w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"}
+		w.pass()
+		w.becomes(failed)
+		before := w.mv.Status
+		require.Equal(t, "mv-3-1c072-2", before.Workflow.Name)
+
+		w.workflows = w.workflows[:1]
+		assert.Nil(t, w.pass())
+		assert.Equal(t, before, w.mv.Status)
+	})
+
+	t.Run("when the deleted one had not ended", func(t *testing.T) {
+		w := newWorld(t)
+		w.pass()
+		w.becomes(failed)
+		w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"}
+		attempts := 0
+		for w.pass() != nil {
+			attempts++
+			require.Less(t, attempts, 100)
+			w.workflows = w.workflows[:1]
+		}
+		assert.Equal(t, 4, attempts, "the one that was asked for and three more")
+		assert.Equal(t, v1alpha1.ReasonWorkflowDeleted, w.mv.Status.Conditions[0].Reason)
+	})
+
+	t.Run("when the deleted one was a resubmit that had not ended", func(t *testing.T) {
+		w := newWorld(t)
+		w.pass()
+		w.becomes(failed)
+		first := w.workflows[0]
+		w.workflows = append(w.workflows, builders.FromWorkflow(first).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Obj())
+		w.pass()
+		require.Equal(t, "mv-3-1c072-1-x7k2p", w.mv.Status.Workflow.Name)
+
+		w.workflows = w.workflows[:1]
+		assert.NotNil(t, w.pass(), "it is started again, as any")
+	})
+
+	t.Run("but not when it is started again", func(t *testing.T) {
+		w := newWorld(t)
+		w.pass()
+		w.becomes(failed)
+		w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"}
+		w.pass()
+		w.becomes(failed)
+
+		w.workflows[0] = builders.FromWorkflow(w.workflows[0]).Retried(builders.Epoch.Add(time.Hour)).Obj()
+		assert.Nil(t, w.pass())
+		assert.Equal(t, "mv-3-1c072-1", w.mv.Status.Workflow.Name)
+	})
+}
+
+func TestARetryOfAnOldAttemptDoesNotForgetWhatWasAskedFor(t *testing.T) {
+	w := newWorld(t)
+	w.pass()
+	w.becomes((*builders.WorkflowWrapper).Stopped)
+	w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"}
+	w.mv.Generation = 2
+	w.pass()
+	w.becomes((*builders.WorkflowWrapper).Stopped)
+	w.workflows[0] = builders.FromWorkflow(w.workflows[0]).Retried(builders.Epoch.Add(time.Hour)).FailedWithoutReport(translate.StepBuild).Obj()
+	require.Nil(t, w.pass())
+	require.Equal(t, "mv-3-1c072-1", w.mv.Status.Workflow.Name)
+
+	w.workflows = w.workflows[:1] // A TTL takes the attempt that was asked for.
+	assert.Nil(t, w.pass())
 }

@@ -120,15 +120,17 @@ func proof(wf *wfv1.Workflow, run report.Report) error {
 	case !found || root.Phase != wfv1.NodeSucceeded:
 		return fmt.Errorf("it did not run to its end")
 	case run.Failure != nil:
-		return fmt.Errorf("step %s reported a failure: %s", run.Failure.Step, sentence(run.Failure.Message))
+		return fmt.Errorf("step %s reported a failure: %s", sentence(run.Failure.Step), sentence(run.Failure.Message))
 	case run.Run.Image != argument(wf, ParamImage):
-		return fmt.Errorf("its report is on another image, %q", run.Run.Image)
+		return fmt.Errorf("its report is on another image, %q", sentence(run.Run.Image))
 	case run.Run.ModelVersionUID != argument(wf, ParamModelVersionUID):
 		return fmt.Errorf("its report is on another ModelVersion")
 	case run.Source == nil || run.Image == nil:
 		return fmt.Errorf("its report does not say what was packaged and pushed")
+	case run.Source.Files < 0 || run.Source.Bytes < 0 || run.Image.Bytes < 0:
+		return fmt.Errorf("its report counts less than nothing")
 	case run.Image.Reference != run.Run.Image:
-		return fmt.Errorf("its report names %q as what the registry holds", run.Image.Reference)
+		return fmt.Errorf("its report names %q as what the registry holds", sentence(run.Image.Reference))
 	case !digestPattern.MatchString(run.Image.Digest):
 		return fmt.Errorf("its report holds no digest")
 	}
@@ -147,7 +149,7 @@ func failed(wf *wfv1.Workflow) Outcome {
 		outcome.Message = fmt.Sprintf("Workflow %s did not finish within its deadline", wf.Name)
 	case err == nil && run.Failure != nil:
 		outcome.Reason = failureReason(run.Failure)
-		outcome.Message = fmt.Sprintf("Step %s: %s", run.Failure.Step, sentence(run.Failure.Message))
+		outcome.Message = fmt.Sprintf("Step %s: %s", sentence(run.Failure.Step), sentence(run.Failure.Message))
 		outcome.Report = run
 	case wf.Status.Phase == wfv1.WorkflowError:
 		outcome.Reason = v1alpha1.ReasonWorkflowError

@@ -30,6 +30,7 @@ func TestASuccessNeedsItsProof(t *testing.T) {
 		"the report of another image":         {func(r *report.Report) { r.Run.Image = "modelhub/resnet:v2" }, `its report is on another image, "modelhub/resnet:v2"`},
 		"a report without a source":           {func(r *report.Report) { r.Source = nil }, "its report does not say what was packaged and pushed"},
 		"a report without an image":           {func(r *report.Report) { r.Image = nil }, "its report does not say what was packaged and pushed"},
+		"a negative number of bytes":          {func(r *report.Report) { r.Source.Bytes = -1 }, "its report counts less than nothing"},
 		"another image in the registry":       {func(r *report.Report) { r.Image.Reference = "modelhub/resnet:v2" }, `its report names "modelhub/resnet:v2" as what the registry holds`},
 		"no digest":                           {func(r *report.Report) { r.Image.Digest = "" }, "its report holds no digest"},
 		"a digest that is none":               {func(r *report.Report) { r.Image.Digest = "sha256:4f53" }, "its report holds no digest"},

@@ -22,18 +22,9 @@ const shortDigestLength = 12
 // followed is the status of a version that follows this Workflow.
 func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) v1alpha1.ModelVersionStatus {
 	status := unchanged(mv)
-	if outcome.Reason != v1alpha1.ReasonWorkflowMismatch {
-		status.Image = argument(wf, ParamImage)
-		status.NodeName = argument(wf, ParamNodeName)
-	}
-	status.Workflow = &v1alpha1.WorkflowStatus{
-		Name:       wf.Name,
-		UID:        string(wf.UID),
-		Phase:      string(wf.Status.Phase),
-		Generation: number(wf.Annotations[v1alpha1.AnnotationGeneration]),
-		Rebuild:    rebuild(wf.Annotations),
-		Restarts:   number(wf.Annotations[annotationRestarts]),
-	}
+	status.Image = argument(wf, ParamImage)
+	status.NodeName = argument(wf, ParamNodeName)
+	status.Workflow = workflowStatus(mv, wf)
 	status.Attempts = max(status.Attempts, labelledAttempt(wf))
 	status.StartTime = timeOrNil(startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
@@ -48,6 +39,27 @@ func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) v1a
 	default:
 		return failedStatus(mv, status, outcome.Reason, withNextCommand(mv, wf, outcome))
 	}
+}
+
+// workflowStatus is what a version remembers of the Workflow that it follows,
+// and of the wishes that were heard: a retry of an attempt from before a wish
+// does not make it forget that.
+func workflowStatus(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) *v1alpha1.WorkflowStatus {
+	status := &v1alpha1.WorkflowStatus{
+		Name:       wf.Name,
+		UID:        string(wf.UID),
+		Phase:      string(wf.Status.Phase),
+		Generation: number(wf.Annotations[v1alpha1.AnnotationGeneration]),
+		Rebuild:    rebuild(wf.Annotations),
+		Restarts:   number(wf.Annotations[annotationRestarts]),
+	}
+	if last := mv.Status.Workflow; last != nil {
+		status.Generation = max(status.Generation, last.Generation)
+		if last.Rebuild == rebuild(mv.Annotations) {
+			status.Rebuild = last.Rebuild
+		}
+	}
+	return status
 }
 
 func buildingStatus(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatus, outcome Outcome) v1alpha1.ModelVersionStatus {
@@ -130,16 +142,32 @@ func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outco
 		return outcome.Message + ". Create a new ModelVersion"
 	case v1alpha1.ReasonDeadlineExceeded:
 		return fmt.Sprintf("%s. Raise spec.build.deadlineSeconds, or try again: %s", outcome.Message, rebuildCommand(mv))
-	case v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated, v1alpha1.ReasonWorkflowMismatch:
+	case v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated:
 		return fmt.Sprintf("%s. To try again: %s", outcome.Message, rebuildCommand(mv))
-	case v1alpha1.ReasonReportInvalid, v1alpha1.ReasonWorkflowError:
-		// There may never have been a pod.
-		return fmt.Sprintf("%s. For all that Argo knows: kubectl describe wf -n %s %s", outcome.Message, wf.Namespace, wf.Name)
-	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonVerificationFailed, v1alpha1.ReasonWorkflowFailed:
-		return fmt.Sprintf("%s. For its log: kubectl logs -n %s -l workflows.argoproj.io/workflow=%s --all-containers --tail=50", outcome.Message, wf.Namespace, wf.Name)
+	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonVerificationFailed, v1alpha1.ReasonReportInvalid,
+		v1alpha1.ReasonWorkflowFailed, v1alpha1.ReasonWorkflowError:
+		return outcome.Message + ". " + whereToLook(wf)
+	case v1alpha1.ReasonInvalidSpec:
+		return fmt.Sprintf("%s. %s", outcome.Message, mendSpec(mv))
 	default:
 		return fmt.Sprintf("%s. When that is mended: %s", outcome.Message, rebuildCommand(mv))
 	}
+}
+
+// whereToLook names the log of a build that had a pod, and what Argo knows of
+// one that had none.
+func whereToLook(wf *wfv1.Workflow) string {
+	for _, node := range wf.Status.Nodes {
+		if node.Type == wfv1.NodeTypeContainer {
+			return fmt.Sprintf("For its log: kubectl logs -n %s -l workflows.argoproj.io/workflow=%s --all-containers --tail=50", wf.Namespace, wf.Name)
+		}
+	}
+	return fmt.Sprintf("For all that Argo knows: kubectl describe wf -n %s %s", wf.Namespace, wf.Name)
+}
+
+// mendSpec is what to do about a value of the spec that cannot be built from.
+func mendSpec(mv *v1alpha1.ModelVersion) string {
+	return fmt.Sprintf("What is under spec.build can be changed (kubectl edit mv -n %s %s); anything else needs a new ModelVersion", mv.Namespace, mv.Name)
 }
 
 func rebuildCommand(mv *v1alpha1.ModelVersion) string {

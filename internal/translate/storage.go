@@ -13,9 +13,6 @@ type Problem struct {
 	Message string
 }
 
-// Error is the sentence.
-func (p *Problem) Error() string { return p.Message }
-
 // storageArguments is what a storage kind adds to a build's arguments. A kind
 // that cannot be built from adds nothing.
 func storageArguments(s v1alpha1.Storage) map[string]string {
@@ -58,11 +55,11 @@ func localStorageProblem(s v1alpha1.LocalStorage, opts Options) *Problem {
 		return &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: create a new ModelVersion that names the folder and the node whose disk holds it"}
 	}
 	if err := opts.HostPaths.Check(s.Path); err != nil {
-		return &Problem{v1alpha1.ReasonSourceForbidden, err.Error()}
+		return &Problem{v1alpha1.ReasonSourceForbidden, err.Error() + ". Create a new ModelVersion for files in another folder"}
 	}
 	return nil
 }
 
 func unsupported(kind string) *Problem {
-	return &Problem{v1alpha1.ReasonStorageKindUnsupported, fmt.Sprintf("Storage kind %s is not supported yet: use localStorage or persistentVolumeClaim", kind)}
+	return &Problem{v1alpha1.ReasonStorageKindUnsupported, fmt.Sprintf("Storage kind %s is not supported yet: create a new ModelVersion with localStorage or persistentVolumeClaim", kind)}
 }

@@ -109,7 +109,7 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 
 	for _, name := range slices.Sorted(maps.Keys(args)) {
 		if strings.Contains(args[name], "{{") || strings.Contains(args[name], "}}") {
-			return nil, &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("The value of %s holds a pair of braces, which Argo would expand: create a new ModelVersion without them", name)}
+			return nil, &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("The value of %s holds a pair of braces, which Argo would expand. %s", name, mendSpec(mv))}
 		}
 	}
 	return args, nil

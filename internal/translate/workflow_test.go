@@ -125,7 +125,7 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 			require.NotNil(t, problem)
 			assert.Nil(t, wf)
 			assert.Equal(t, tc.wantReason, problem.Reason)
-			assert.Contains(t, problem.Error(), tc.wantMessage)
+			assert.Contains(t, problem.Message, tc.wantMessage)
 		})
 	}
 }

@@ -1,0 +1,91 @@
+package translate
+
+import (
+	"cmp"
+	"maps"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// Followed is the Workflow that a version follows: of those that build it, the
+// one that was made or started last, since a retry starts an old one again. Nil
+// when there is none. Once a Workflow was followed, the ones before it are
+// history: the deletion of an attempt does not bring back the one before.
+func Followed(mv *v1alpha1.ModelVersion, workflows []*wfv1.Workflow, opts Options) *wfv1.Workflow {
+	var newest *wfv1.Workflow
+	for _, wf := range workflows {
+		if !builds(wf, mv, opts) || isHistory(wf, mv) {
+			continue
+		}
+		if newest == nil || startedAfter(wf, newest) {
+			newest = wf
+		}
+	}
+	return newest
+}
+
+func startedAfter(a, b *wfv1.Workflow) bool {
+	ta, tb := startTime(a), startTime(b)
+	if ta.Equal(&tb) {
+		return cmp.Or(cmp.Compare(labelledAttempt(a), labelledAttempt(b)), cmp.Compare(a.Name, b.Name)) > 0
+	}
+	return tb.Before(&ta)
+}
+
+// isHistory says that a Workflow began before the one that the version has
+// followed. Of two that began in the same second, the attempt decides.
+func isHistory(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion) bool {
+	last, since := mv.Status.Workflow, mv.Status.StartTime
+	if last == nil || since == nil || last.UID == string(wf.UID) {
+		return false
+	}
+	started := startTime(wf)
+	return started.Before(since) || started.Equal(since) && labelledAttempt(wf) < mv.Status.Attempts
+}
+
+// builds says that a Workflow builds this version, and no other image or
+// files: a resubmit, a retry and a Workflow made by hand can have arguments or
+// templates of their own, and what they prove is proof of something else.
+func builds(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion, opts Options) bool {
+	ref := wf.Spec.WorkflowTemplateRef
+	if ref == nil || !ref.ClusterScope || len(wf.Spec.Templates) > 0 || wf.Spec.Entrypoint != "" || wf.Spec.PodSpecPatch != "" {
+		return false
+	}
+	for name, value := range identityArguments(mv) {
+		if argument(wf, name) != value {
+			return false
+		}
+	}
+	return isImageOf(mv, argument(wf, ParamImage), opts)
+}
+
+// identityArguments are the arguments by parameter name, empty ones included,
+// that say which version a Workflow builds, and from which files.
+func identityArguments(mv *v1alpha1.ModelVersion) map[string]string {
+	identity := map[string]string{
+		ParamModel:           mv.Spec.ModelName,
+		ParamModelVersion:    mv.Name,
+		ParamModelVersionUID: string(mv.UID),
+		ParamStoragePath:     "",
+		ParamClaimName:       "",
+		ParamSubPath:         "",
+	}
+	maps.Copy(identity, storageArguments(mv.Spec.Storage))
+	return identity
+}
+
+// isImageOf says that a version may be pushed to an image. The one in the
+// status may be from before the default registry was configured to be another.
+func isImageOf(mv *v1alpha1.ModelVersion, image string, opts Options) bool {
+	if image != "" && image == mv.Status.Image {
+		return true
+	}
+	for collision := range automaticTagLengths {
+		if possible, problem := imageOf(mv, collision, opts); problem == nil && possible == image {
+			return true
+		}
+	}
+	return false
+}

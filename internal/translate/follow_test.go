@@ -1,0 +1,136 @@
+package translate_test
+
+import (
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+func TestFollowed(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
+	first := builders.MakeWorkflow(mv, 1).Created(at(1)).FailedWithoutReport(translate.StepBuild)
+	second := builders.MakeWorkflow(mv, 2).Created(at(2)).FailedWithoutReport(translate.StepBuild)
+	sameSecond := builders.MakeWorkflow(mv, 3).Created(at(2)).FailedWithoutReport(translate.StepBuild)
+
+	for name, tc := range map[string]struct {
+		workflows []*builders.WorkflowWrapper
+		want      string
+	}{
+		"there is none":                                      {nil, ""},
+		"the one that was made last":                         {[]*builders.WorkflowWrapper{first, second}, "mv-3-1c072-2"},
+		"an old one that was retried since":                  {[]*builders.WorkflowWrapper{builders.FromWorkflow(first.Obj()).Retried(at(3)), second}, "mv-3-1c072-1"},
+		"one that was resubmitted since":                     {[]*builders.WorkflowWrapper{first.Resubmitted("x7k2p", at(3)), second}, "mv-3-1c072-1-x7k2p"},
+		"of two of the same second the later attempt":        {[]*builders.WorkflowWrapper{sameSecond, second}, "mv-3-1c072-3"},
+		"of two resubmitted in a second the last by name":    {[]*builders.WorkflowWrapper{first.Resubmitted("bbbbb", at(3)), first.Resubmitted("aaaaa", at(3))}, "mv-3-1c072-1-bbbbb"},
+		"one that Argo has not started counts as it is made": {[]*builders.WorkflowWrapper{first, builders.MakeWorkflow(mv, 4).Created(at(4))}, "mv-3-1c072-4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var workflows []*wfv1.Workflow
+			for _, w := range tc.workflows {
+				workflows = append(workflows, w.Obj())
+			}
+			got := ""
+			if newest := translate.Followed(mv, workflows, options); newest != nil {
+				got = newest.Name
+			}
+			assert.Equal(t, tc.want, got)
+		})
+	}
+}
+
+// argo resubmit -p and argo retry -p change arguments. What such a Workflow
+// proves is proof of something else.
+func TestABuildOfSomethingElseIsNoneOfTheVersion(t *testing.T) {
+	local := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	claim := builders.MakeModelVersion("mv-3", "default").Claim("models", "resnet/1").Obj()
+	for name, tc := range map[string]struct {
+		version          *v1alpha1.ModelVersion
+		parameter, value string
+	}{
+		"another tag":                         {local, translate.ParamImage, "modelhub/resnet:v2"},
+		"another repository":                  {local, translate.ParamImage, "modelhub/bert:v1c072"},
+		"another registry":                    {local, translate.ParamImage, "registry.example.com/modelhub/resnet:v1c072"},
+		"no image":                            {local, translate.ParamImage, ""},
+		"another folder":                      {local, translate.ParamStoragePath, "/bar"},
+		"the same folder of another node":     {local, translate.ParamNodeName, "node-2"},
+		"another kind of storage":             {local, translate.ParamStorageKind, "persistentVolumeClaim"},
+		"another claim":                       {claim, translate.ParamClaimName, "datasets"},
+		"another folder of the claim":         {claim, translate.ParamSubPath, "resnet/2"},
+		"the whole claim instead of a folder": {claim, translate.ParamSubPath, ""},
+		"another Model":                       {local, translate.ParamModel, "bert"},
+		"another version":                     {local, translate.ParamModelVersion, "mv-4"},
+		"another UID":                         {local, translate.ParamModelVersionUID, "7a6a5a3c-8a41-4f0b-9c36-5d2e7f1a0b94"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := builders.MakeWorkflow(tc.version, 1).Argument(tc.parameter, tc.value)
+			built := wf.Succeeded(wf.Report()).Obj()
+
+			assert.Nil(t, translate.Followed(tc.version, []*wfv1.Workflow{built}, options))
+		})
+	}
+}
+
+func TestABuildByAnotherTemplateIsNoneOfTheVersion(t *testing.T) {
+	for name, change := range map[string]func(*wfv1.WorkflowSpec){
+		"no template":                       func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef = nil },
+		"a template of the namespace":       func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef.ClusterScope = false },
+		"templates of its own":              func(s *wfv1.WorkflowSpec) { s.Templates = []wfv1.Template{{Name: "build"}} },
+		"another entrypoint":                func(s *wfv1.WorkflowSpec) { s.Entrypoint = "forge" },
+		"a pod that is another than agreed": func(s *wfv1.WorkflowSpec) { s.PodSpecPatch = "{}" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+			forged := builders.MakeWorkflow(mv, 1).Succeeded(workflow().Report()).Obj()
+			require.NotNil(t, translate.Followed(mv, []*wfv1.Workflow{forged}, options))
+
+			change(&forged.Spec)
+			assert.Nil(t, translate.Followed(mv, []*wfv1.Workflow{forged}, options))
+		})
+	}
+}
+
+func TestABuildOfSomethingElseDoesNotHideTheVersionsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.pass()
+	w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running(translate.StepBuild) })
+	other := builders.FromWorkflow(w.workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Argument(translate.ParamImage, "modelhub/resnet:v2")
+	w.workflows = []*wfv1.Workflow{other.Succeeded(other.Report()).Obj(), w.workflows[0]}
+
+	assert.Nil(t, w.pass())
+	assert.Equal(t, v1alpha1.ImageBuilding, w.mv.Status.ImageBuildPhase)
+	assert.Nil(t, w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Succeeded(wf.Report()) }))
+	assert.Equal(t, v1alpha1.ImageBuildSucceeded, w.mv.Status.ImageBuildPhase)
+	assert.Equal(t, "modelhub/resnet:v1c072", w.mv.Status.Image)
+}
+
+func TestHowAVersionIsBuiltMayDiffer(t *testing.T) {
+	claim := builders.MakeModelVersion("mv-3", "default").Claim("models", "").Obj()
+	moved := claim.DeepCopy()
+	moved.Status.Image = "old.example.com/modelhub/resnet:v1c072"
+	for name, tc := range map[string]struct {
+		version          *v1alpha1.ModelVersion
+		parameter, value string
+	}{
+		"more memory":                      {claim, translate.ParamLimits, "memory=8Gi"},
+		"another node for a claim":         {claim, translate.ParamNodeName, "node-2"},
+		"a longer automatic tag":           {claim, translate.ParamImage, "modelhub/resnet:v1c072d5e"},
+		"the default registry of its time": {moved, translate.ParamImage, "old.example.com/modelhub/resnet:v1c072"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := builders.MakeWorkflow(claim, 1).Argument(tc.parameter, tc.value)
+			built := wf.Succeeded(wf.Report()).Obj()
+
+			got := translate.NextStep(translate.Observed{Version: tc.version, Workflows: []*wfv1.Workflow{built}, TemplateFound: true}, options)
+
+			assert.Equal(t, v1alpha1.ImageBuildSucceeded, got.Status.ImageBuildPhase, got.Status.Message)
+		})
+	}
+}
