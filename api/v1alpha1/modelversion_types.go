@@ -26,9 +26,6 @@ const (
 // +kubebuilder:validation:Enum=Kaniko
 type BuildEngine string
 
-// EngineKaniko builds with Kaniko.
-const EngineKaniko BuildEngine = "Kaniko"
-
 // ModelVersionSpec says where a trained model lies and which image it becomes.
 // What identifies the version (modelName, imageRepo, imageTag, storage) cannot
 // be changed; how it is built (build) and createdBy can.
@@ -52,7 +49,8 @@ type ModelVersionSpec struct {
 	ModelName string `json:"modelName,omitempty"`
 
 	// createdBy names the user or the training job that made the model, in
-	// free text.
+	// free text. It becomes a label of the image, so that changing it on a
+	// version whose last attempt failed starts a new attempt.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	CreatedBy string `json:"createdBy,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ type Registry struct {
 func Default() Config {
 	return Config{
 		BaseImage:        "docker.io/library/busybox:1.37.0",
-		WorkflowTemplate: "modelkiln-build",
+		WorkflowTemplate: translate.BuildTemplate,
 		DeadlineSeconds:  6 * 60 * 60,
 		Requests: map[corev1.ResourceName]resource.Quantity{
 			corev1.ResourceCPU:    resource.MustParse("500m"),
@@ -131,9 +132,9 @@ func (c Config) validate() error {
 			problems = append(problems, fmt.Errorf("registries[%d]: %w", i, err))
 		}
 	}
-	for _, path := range slices.Concat(c.DeniedHostPaths, c.AllowedHostPaths) {
-		if !strings.HasPrefix(path, "/") {
-			problems = append(problems, fmt.Errorf("host path %q is not absolute", path))
+	for _, folder := range slices.Concat(c.DeniedHostPaths, c.AllowedHostPaths) {
+		if clean := path.Clean("/" + folder); folder != clean {
+			problems = append(problems, fmt.Errorf("host path %q is not an absolute, clean path: write it as %s", folder, clean))
 		}
 	}
 	if c.BaseImage == "" || c.WorkflowTemplate == "" {

@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ type ModelVersionReconciler struct {
 // OwnerReferencesPermissionEnforcement is on, as on OpenShift, only those who
 // may delete an object may set its owner.
 //
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=list;watch;patch;delete
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch
@@ -80,13 +81,24 @@ const soon = 200 * time.Millisecond
 // going away, or somebody else wrote first.
 func concluded(err error) (ctrl.Result, error) {
 	switch {
-	case apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	case isGone(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return ctrl.Result{}, nil
 	case apierrors.IsConflict(err):
 		return ctrl.Result{RequeueAfter: soon}, nil
 	default:
 		return ctrl.Result{}, err
 	}
+}
+
+// isGone says that the version, the Model or the namespace that a pass was
+// about is no longer there. Anything else that is not found is an error, such
+// as Argo's CRDs.
+func isGone(err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	return slices.Contains([]string{"modelversions", "models", "namespaces"}, status.Status().Details.Kind)
 }
 
 func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) error {
@@ -123,6 +135,9 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed translate.Obs
 	if step.Create == nil {
 		return step, nil
 	}
+	if err := r.current(ctx, observed.Version); err != nil {
+		return translate.Step{}, err
+	}
 	if err := r.prepareNamespace(ctx, observed.Version.Namespace); err != nil {
 		return translate.Step{}, r.explained(ctx, observed.Version, err)
 	}
@@ -136,6 +151,20 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed translate.Obs
 		observed.Workflows = append(observed.Workflows, created)
 	}
 	return translate.NextStep(observed, r.Options), nil
+}
+
+// current is a conflict when the cache shows the version as it was: one that
+// has ended since, and whose Workflow is gone, would be built again.
+func (r *ModelVersionReconciler) current(ctx context.Context, mv *v1alpha1.ModelVersion) error {
+	var live v1alpha1.ModelVersion
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(mv), &live); err != nil {
+		return fmt.Errorf("get ModelVersion %q: %w", mv.Name, err)
+	}
+	if live.ResourceVersion != mv.ResourceVersion {
+		resource := v1alpha1.GroupVersion.WithResource("modelversions").GroupResource()
+		return apierrors.NewConflict(resource, mv.Name, errors.New("the cache is behind"))
+	}
+	return nil
 }
 
 // explained is the error, after people were told of it in the status where the

@@ -16,8 +16,14 @@ import (
 // fieldOwner is who the operator is to server-side apply.
 const fieldOwner = client.FieldOwner("modelkiln")
 
-// +kubebuilder:rbac:groups="",resources=serviceaccounts;configmaps,verbs=create;patch
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=create;patch
+// Nothing of any other name may be touched. What does not exist cannot be
+// limited by name: to create is a right of its own.
+//
+// +kubebuilder:rbac:groups="",resources=serviceaccounts;configmaps,verbs=create
+// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=patch,resourceNames=modelkiln-build
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=patch,resourceNames=modelkiln-registry-ca
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=create
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=patch,resourceNames=modelkiln-build
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=modelkiln-build
 
 // prepareNamespace makes what build pods need in a namespace: the service
@@ -33,19 +39,22 @@ func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace
 	return nil
 }
 
+// namespaceObjects are applied whole: without certificates the bundle is
+// empty, so that one which was taken out of the configuration is trusted no
+// longer.
 func namespaceObjects(namespace, registryCA string) []runtime.ApplyConfiguration {
 	labels := map[string]string{"app.kubernetes.io/managed-by": "modelkiln"}
-	objects := []runtime.ApplyConfiguration{
+	bundle := corev1ac.ConfigMap(translate.RegistryCAConfigMap, namespace).WithLabels(labels)
+	if registryCA != "" {
+		bundle.WithData(map[string]string{"ca.crt": registryCA})
+	}
+	return []runtime.ApplyConfiguration{
 		corev1ac.ServiceAccount(translate.BuildServiceAccount, namespace).WithLabels(labels),
 		rbacv1ac.RoleBinding(translate.BuildServiceAccount, namespace).WithLabels(labels).
 			WithRoleRef(rbacv1ac.RoleRef().
 				WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(translate.BuildClusterRole)).
 			WithSubjects(rbacv1ac.Subject().
 				WithKind(rbacv1.ServiceAccountKind).WithName(translate.BuildServiceAccount).WithNamespace(namespace)),
+		bundle,
 	}
-	if registryCA != "" {
-		objects = append(objects, corev1ac.ConfigMap(translate.RegistryCAConfigMap, namespace).WithLabels(labels).
-			WithData(map[string]string{"ca.crt": registryCA}))
-	}
-	return objects
 }

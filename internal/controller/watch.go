@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -24,6 +26,12 @@ import (
 	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
+// AddToScheme adds the kinds that the controllers read and write, beside
+// Kubernetes' own.
+func AddToScheme(scheme *runtime.Scheme) error {
+	return errors.Join(wfv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
 // CacheOptions limits what the operator keeps in memory to what it looks at:
 // Workflows that build versions, their pods, and the events that say why such
 // a pod does not start. Labels survive a resubmit, so nothing is missed.
@@ -36,10 +44,7 @@ func CacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&wfv1.Workflow{}: {Label: labels.NewSelector().Add(*ours), Transform: stripWorkflow},
-			&corev1.Pod{}: {Label: labels.SelectorFromSet(labels.Set{
-				"app.kubernetes.io/name":      "modelkiln",
-				"app.kubernetes.io/component": "build",
-			})},
+			&corev1.Pod{}:    {Label: labels.SelectorFromSet(translate.BuildPodLabels())},
 			&corev1.Event{}: {Field: fields.SelectorFromSet(fields.Set{
 				"involvedObject.kind": "Pod",
 				"reason":              "FailedMount",
@@ -64,7 +69,7 @@ func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := indexFields(mgr); err != nil {
 		return err
 	}
-	changed := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildAsked())
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("modelversion").
 		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
@@ -160,6 +165,18 @@ func exceptOwnCreates() predicate.Predicate {
 		CreateFunc: func(e event.CreateEvent) bool {
 			wf, ok := e.Object.(*wfv1.Workflow)
 			return !ok || wf.GenerateName != "" || wf.Status.Phase != wfv1.WorkflowUnknown
+		},
+	}
+}
+
+// rebuildAsked lets a version through whose rebuild annotation has changed.
+func rebuildAsked() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRebuild] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRebuild]
 		},
 	}
 }

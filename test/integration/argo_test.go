@@ -307,3 +307,11 @@ func (k kubeletStandIn) event(pod *corev1.Pod, reason, message string) {
 		FirstTimestamp: metav1.Now(), LastTimestamp: metav1.Now(), Count: 1,
 	}))
 }
+
+// runs says that the pod's containers have started.
+func (k kubeletStandIn) runs(pod *corev1.Pod) {
+	k.t.Helper()
+	before := pod.DeepCopy()
+	pod.Status.Phase = corev1.PodRunning
+	require.NoError(k.t, k.client.Status().Patch(k.t.Context(), pod, client.MergeFrom(before)))
+}

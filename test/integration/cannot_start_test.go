@@ -37,7 +37,7 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 			s.apply(manifest)
 			mv := s.awaitReason(resnet, v1alpha1.ReasonStorageKindUnsupported)
 			assert.Equal(t, stalled, states(mv))
-			assert.Contains(t, mv.Status.Message, fmt.Sprintf("Storage kind %s is not supported yet: use localStorage or persistentVolumeClaim", name))
+			assert.Contains(t, mv.Status.Message, fmt.Sprintf("Storage kind %s is not supported yet: create a new ModelVersion with localStorage or persistentVolumeClaim", name))
 			assert.Empty(t, s.argo.workflows())
 		}
 	})

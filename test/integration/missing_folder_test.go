@@ -58,3 +58,22 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 	s.argo.endsWithoutReport(wf, wfv1.WorkflowFailed, "Stopped with strategy 'Terminate'")
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowTerminated)
 }
+
+// The folder may have come a moment late: kubelet tried again, and the event
+// is a matter of the past.
+func TestAFolderThatWasMissingIsNotHeldAgainstABuildThatRuns(t *testing.T) {
+	op := startOperator(t, shared)
+	s, wf := newBuild(t)
+	s.awaitFollows(resnet, wf, "")
+	op.stop()
+	pod := s.argo.startsPod(wf)
+	s.kubelet.cannotMount(pod, "/models/resnet/1")
+	s.kubelet.runs(pod)
+	s.argo.runs(wf, translate.StepBuild)
+
+	op = startOperator(t, shared)
+	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	op.settles(t, shared)
+	s.get(t, wf.Name, wf)
+	assert.Empty(t, wf.Spec.Shutdown)
+}

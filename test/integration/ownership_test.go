@@ -11,6 +11,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -280,7 +281,9 @@ func TestANamespaceIsPreparedForBuilds(t *testing.T) {
 		s.get(t, "modelkiln-build", &binding)
 		assert.Equal(t, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "modelkiln-build"}, binding.RoleRef)
 		assert.Equal(t, []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: s.namespace, Name: "modelkiln-build"}}, binding.Subjects)
-		s.absent(translate.RegistryCAConfigMap, &corev1.ConfigMap{})
+		var bundle corev1.ConfigMap
+		s.get(t, translate.RegistryCAConfigMap, &bundle)
+		assert.Empty(t, bundle.Data)
 	})
 
 	t.Run("with the certificates of private registries, kept up to date", func(t *testing.T) {
@@ -299,11 +302,34 @@ func TestANamespaceIsPreparedForBuilds(t *testing.T) {
 		assert.Equal(t, labels, bundle.Labels)
 		op.stop()
 
-		startOperator(t, shared, certificates("new"))
+		op = startOperator(t, shared, certificates("new"))
 		s.apply(localVersion, set("metadata.name", "resnet-2"))
 		s.awaitReason("resnet-2", v1alpha1.ReasonWorkflowPending)
 		s.get(t, translate.RegistryCAConfigMap, &bundle)
 		assert.Equal(t, map[string]string{"ca.crt": "new\n"}, bundle.Data)
+		op.stop()
+
+		startOperator(t, shared)
+		s.apply(localVersion, set("metadata.name", "resnet-3"))
+		s.awaitReason("resnet-3", v1alpha1.ReasonWorkflowPending)
+		bundle = corev1.ConfigMap{}
+		s.get(t, translate.RegistryCAConfigMap, &bundle)
+		assert.Empty(t, bundle.Data, "what is configured no longer is trusted no longer")
+	})
+
+	t.Run("and nothing of another name can be touched", func(t *testing.T) {
+		s := newScene(t, shared)
+		operator, err := client.New(shared.serviceAccountConfig(t, operatorNamespace, operatorAccount), client.Options{Scheme: testScheme()})
+		require.NoError(t, err)
+		for _, o := range []client.Object{&corev1.ConfigMap{}, &corev1.ServiceAccount{}, &rbacv1.RoleBinding{
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "modelkiln-build"},
+		}} {
+			o.SetNamespace(s.namespace)
+			o.SetName("somebodys")
+			require.NoError(t, s.client.Create(t.Context(), o))
+			err := operator.Patch(t.Context(), o, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`)))
+			assert.True(t, apierrors.IsForbidden(err), "%T: %v", o, err)
+		}
 	})
 
 	t.Run("over what was changed by hand, and beside what was added", func(t *testing.T) {

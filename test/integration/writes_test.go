@@ -36,6 +36,7 @@ func TestAVersionsLifeCostsFewWrites(t *testing.T) {
 		got := op.wire.words(s.namespace)
 		slices.Sort(got)
 		assert.Equal(c, []string{
+			"patch configmaps",
 			"patch models/status",        // latest
 			"patch modelversions",        // its owner
 			"patch modelversions/status", // pending
