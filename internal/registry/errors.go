@@ -99,6 +99,8 @@ func silence(err error) string {
 		return "is not known by that name in the cluster's DNS: correct the host in imageRepo"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refuses the connection: correct the host and port, or start it"
+	case errors.Is(err, errCircle):
+		return "sends the build in a circle, from one address to the next: correct the host in the image's name, or mend the registry"
 	case errors.Is(err, errPlainHTTP):
 		return "cannot be reached by HTTPS, and plain HTTP is only used for hosts that the operator's configuration names"
 	case errors.As(err, &network) && network.Timeout():

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -212,6 +214,88 @@ func TestARegistryThatDoesNotAnswer(t *testing.T) {
 	teapot := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	_, _, err = open(t, Config{PlainHTTP: []string{teapot}}, teapot+"/models/resnet:v1", Pull)
 	assertKind(t, Unreachable, err, "answers with the error 418")
+}
+
+func TestARegistryThatIsSilentOrGoesInCircles(t *testing.T) {
+	silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	tests := map[string]struct {
+		// at says which requests are answered in this way.
+		at     func(r *http.Request) bool
+		answer http.HandlerFunc
+		want   string
+	}{
+		"it never answers": {
+			at:     func(*http.Request) bool { return true },
+			answer: silent, want: "does not answer in time",
+		},
+		"it answers no question": {
+			at:     func(r *http.Request) bool { return r.URL.Path != "/v2/" },
+			answer: silent, want: "does not answer in time",
+		},
+		"it stops in the middle": {
+			at: func(r *http.Request) bool { return r.URL.Path != "/v2/" },
+			answer: func(w http.ResponseWriter, r *http.Request) {
+				_, _ = w.Write([]byte("{"))
+				_ = http.NewResponseController(w).Flush()
+				silent(w, r)
+			},
+			want: "does not answer in time",
+		},
+		"it sends every login on": {
+			at:     func(*http.Request) bool { return true },
+			answer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/v2/", http.StatusFound) },
+			want:   "sends the build in a circle",
+		},
+		"it sends every question on": {
+			at:     func(r *http.Request) bool { return r.URL.Path != "/v2/" },
+			answer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
+			want:   "sends the build in a circle",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inner := newRegistry()
+			host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if tt.at(r) {
+					tt.answer(w, r)
+					return
+				}
+				inner.ServeHTTP(w, r)
+			}))
+			c := Config{PlainHTTP: []string{host}, AnswerWithin: 50 * time.Millisecond}
+			r, tag, err := open(t, c, host+"/models/resnet:v1", Push)
+			if err == nil {
+				_, err = r.Get(t.Context(), tag)
+			}
+			assertKind(t, Unreachable, err, tt.want)
+		})
+	}
+}
+
+func TestACheckThatIsStoppedEnds(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	inner := newRegistry()
+	host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			stop()
+			<-r.Context().Done()
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	c := Config{PlainHTTP: []string{host}, AnswerWithin: time.Minute}
+	tag, err := c.Tag(host + "/models/resnet:v1")
+	require.NoError(t, err)
+	r, err := c.Open(ctx, tag.Repository, Push)
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- r.CheckPush(tag) }()
+	select {
+	case err = <-ended:
+		require.ErrorIs(t, err, context.Canceled)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "it goes on")
+	}
 }
 
 func TestABusyRegistryIsAskedAgain(t *testing.T) {

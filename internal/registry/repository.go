@@ -5,11 +5,13 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -27,6 +29,8 @@ type Config struct {
 	CAFile string
 	// Credentials are used for every host that they have an entry for.
 	Credentials Credentials
+	// AnswerWithin is how long a registry may be silent; zero is a minute.
+	AnswerWithin time.Duration
 }
 
 // Access is what a repository is opened for.
@@ -102,16 +106,16 @@ var retryStatusCodes = []int{
 	http.StatusGatewayTimeout,
 }
 
-// Open logs in to a repository. Every error, here and of the methods, is an
+// Open logs in to a repository, for as long as the context lasts. Every error, here and of the methods, is an
 // *Error, unless the context ended or the configuration is not usable.
 func (c Config) Open(ctx context.Context, repository name.Repository, access Access) (*Repository, error) {
 	base, err := newTransport(c.CAFile)
 	if err != nil {
 		return nil, err
 	}
-	var inner http.RoundTripper = base
+	var inner http.RoundTripper = bounded(ctx, base, cmp.Or(c.AnswerWithin, answerWithin))
 	if !c.Plain(repository.RegistryStr()) {
-		inner = encrypted{inner: base}
+		inner = encrypted{inner: inner}
 	}
 	inner = transport.NewRetry(inner, transport.WithRetryStatusCodes(retryStatusCodes...))
 
