@@ -7,7 +7,10 @@ package registry
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -90,6 +93,7 @@ func (c Config) Plain(host string) bool {
 // Repository is a repository of a registry that has been logged in to.
 type Repository struct {
 	name      name.Repository
+	plain     bool
 	account   string
 	creds     Credentials
 	transport http.RoundTripper
@@ -123,11 +127,11 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Sentence: err.Error(), Cause: err}
 	}
-	r := &Repository{name: repository, account: c.Credentials.Account(repository), creds: c.Credentials}
+	r := &Repository{name: repository, plain: c.Plain(repository.RegistryStr()), account: c.Credentials.Account(repository), creds: c.Credentials}
 	scopes := []string{repository.Scope(string(access))}
 	r.transport, err = transport.NewWithContext(ctx, repository.Registry, auth, inner, scopes)
 	if err != nil {
-		return nil, r.explain(err)
+		return nil, r.explainLogin(err)
 	}
 	platform := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	r.puller, err = remote.NewPuller(remote.WithTransport(r.transport), remote.WithPlatform(platform))
@@ -146,7 +150,31 @@ func (r *Repository) CheckPush(ref name.Reference) error {
 // Get fetches a manifest.
 func (r *Repository) Get(ctx context.Context, ref name.Reference) (*remote.Descriptor, error) {
 	descriptor, err := r.puller.Get(ctx, ref)
-	return descriptor, r.explain(err)
+	if err != nil {
+		return nil, r.explain(err)
+	}
+	// A web server may have a page for every address.
+	var manifest struct {
+		SchemaVersion int    `json:"schemaVersion"`
+		MediaType     string `json:"mediaType"`
+	}
+	err = json.Unmarshal(descriptor.Manifest, &manifest)
+	if err != nil || (manifest.SchemaVersion == 0 && manifest.MediaType == "") {
+		return nil, r.noRegistry(err)
+	}
+	return descriptor, nil
+}
+
+// Image returns the image that a manifest is of, in the variant for this node
+// if there are several. That there is none is the one error that is no *Error.
+func (r *Repository) Image(descriptor *remote.Descriptor) (v1.Image, error) {
+	image, err := descriptor.Image()
+	var answer *transport.Error
+	var network net.Error
+	if errors.As(err, &answer) || errors.As(err, &network) {
+		return nil, r.explain(err)
+	}
+	return image, err
 }
 
 // BlobSize asks for a blob's size in bytes, without fetching it.

@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -49,9 +50,9 @@ func findBase(ctx context.Context, config registry.Config, image string) (baseIm
 	if err != nil {
 		return baseImage{}, ofRegistry(err)
 	}
-	variant, err := descriptor.Image()
+	variant, err := repository.Image(descriptor)
 	if err != nil {
-		return baseImage{}, failure.New(v1alpha1.ReasonBuildFailed, "the base image %s has no variant for this node: %v", image, err)
+		return baseImage{}, noVariant(image, err)
 	}
 	digest, err := variant.Digest()
 	if err != nil {
@@ -78,4 +79,13 @@ func findBase(ctx context.Context, config registry.Config, image string) (baseIm
 		Reference: ref.Context().Digest(digest.String()).Name(), Digest: digest.String(),
 		User: imageConfig.Config.User, Layers: layers,
 	}, nil
+}
+
+// noVariant says why an image's variant for this node was not fetched.
+func noVariant(image string, err error) error {
+	var e *registry.Error
+	if errors.As(err, &e) {
+		return ofRegistry(err)
+	}
+	return failure.New(v1alpha1.ReasonBuildFailed, "the base image %s has no variant for this node: name one that has in spec.build.baseImage (%v)", image, err)
 }

@@ -2,6 +2,7 @@ package step
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"runtime"
 	"strings"
@@ -73,6 +74,30 @@ func TestABaseImageOfSeveralVariants(t *testing.T) {
 	digest, err := mine.Digest()
 	require.NoError(t, err)
 	assert.Contains(t, printed, "the base image is "+p.host+"/base/multi@"+digest.String())
+}
+
+func TestABaseImageWhoseVariantCannotBeFetchedHasOne(t *testing.T) {
+	p := newPod(t)
+	p.write(t, "source/a", "x")
+	p.base = p.host + "/base/multi:1"
+	ref, err := name.ParseReference(p.base, name.Insecure)
+	require.NoError(t, err)
+	mine := randomImage(t)
+	require.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
+		Add: mine, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}},
+	})))
+	digest, err := mine.Digest()
+	require.NoError(t, err)
+	inner := p.registry.Handler
+	p.registry.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, digest.String()) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})
+	code, printed := p.mountCheck(t)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonRegistryUnreachable, "answers with the error 503", code, printed)
 }
 
 func TestABaseImageOfManyLayersLeavesTheModelFewer(t *testing.T) {

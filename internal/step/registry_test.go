@@ -49,6 +49,12 @@ func TestRegistriesThatRefuse(t *testing.T) {
 	answer := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 	}
+	tokensAt := func(realm string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`",service="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}
 	tests := map[string]struct {
 		registry     func(inner http.Handler) http.Handler
 		args         []string
@@ -85,6 +91,33 @@ func TestRegistriesThatRefuse(t *testing.T) {
 		"no registry at all": {
 			registry: func(http.Handler) http.Handler { return answer(http.StatusTeapot) },
 			reason:   v1alpha1.ReasonRegistryUnreachable, want: "418",
+		},
+		"a web server that has a page for everything": {
+			registry: func(http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "text/html")
+					_, _ = w.Write([]byte("<html>Welcome</html>"))
+				})
+			},
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "answers, but not as a registry: correct the host",
+		},
+		"a service that has an object for everything": {
+			registry: func(http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"status": "ok"}`)) })
+			},
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "answers, but not as a registry: correct the host",
+		},
+		"a web server that has nothing": {
+			registry: func(http.Handler) http.Handler { return answer(http.StatusNotFound) },
+			reason:   v1alpha1.ReasonRegistryUnreachable, want: "answers, but not as a registry: correct the host",
+		},
+		"a token service that nobody knows": {
+			registry: func(http.Handler) http.Handler { return tokensAt("http://tokens.invalid/token") },
+			reason:   v1alpha1.ReasonRegistryUnreachable, want: "the host tokens.invalid, to which the registry 127.0.0.1",
+		},
+		"a token service at a private address": {
+			registry: func(http.Handler) http.Handler { return tokensAt("http://10.1.2.3/token") },
+			reason:   v1alpha1.ReasonRegistryUnreachable, want: "give its token service a host name",
 		},
 		"plain HTTP that is not named": {
 			args:   []string{"--plain-http=other:5000"},
