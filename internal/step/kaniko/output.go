@@ -2,6 +2,7 @@ package kaniko
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
@@ -44,7 +45,9 @@ type Output struct {
 
 // NewOutput returns an Output that writes to to and replaces the secrets.
 func NewOutput(to io.Writer, secrets []string) *Output {
-	return &Output{to: to, secrets: secrets}
+	// A secret may begin with another one, and its end would be seen.
+	longestFirst := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	return &Output{to: to, secrets: longestFirst}
 }
 
 // Write takes the next bytes. Lines that cannot be passed on are still

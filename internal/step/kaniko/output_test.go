@@ -22,6 +22,16 @@ func TestOutputPassesLinesOnWithoutColoursAndSecrets(t *testing.T) {
 	assert.Equal(t, "INFO[0000] Retrieving\nwith *** at https://***@host/\nthe rest\n", to.String())
 }
 
+func TestASecretThatBeginsWithAnotherIsHiddenWhole(t *testing.T) {
+	for _, secrets := range [][]string{{"token", "token-and-more"}, {"token-and-more", "token"}} {
+		var to bytes.Buffer
+		o := NewOutput(&to, secrets)
+		_, err := fmt.Fprintln(o, "token, and token-and-more")
+		require.NoError(t, err)
+		assert.Equal(t, "***, and ***\n", to.String(), secrets)
+	}
+}
+
 func TestALineWithoutEndIsNotHeldBack(t *testing.T) {
 	var to bytes.Buffer
 	o := NewOutput(&to, nil)
