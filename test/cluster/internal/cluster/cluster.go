@@ -16,6 +16,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/kube"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/progress"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/shell"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/tool"
 )
 
@@ -147,7 +148,7 @@ func (c *Cluster) runsElsewhere(state *node.State) bool {
 
 // endCommand is what to type to end the cluster of a checkout.
 func endCommand(checkout string) string {
-	return "make -C " + quote(checkout) + " cluster-down"
+	return "make -C " + shell.Quote(checkout) + " cluster-down"
 }
 
 // adopt takes over the cluster on record if it is whole and was started with the present programs and settings.

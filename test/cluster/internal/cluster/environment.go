@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/shell"
 )
 
 // commands are the programs that .cluster/bin puts on a person's PATH, and the tool that each is part of.
@@ -34,18 +34,7 @@ func (c *Cluster) writeEnvironment() error {
 
 // environment is a shell script that points a person's tools at the cluster.
 func environment(kubeconfig, registry, bin string) string {
-	return fmt.Sprintf("export KUBECONFIG=%s\nexport REGISTRY=%s\nexport PATH=%s:\"$PATH\"\n", quote(kubeconfig), quote(registry), quote(bin))
-}
-
-// plainWord matches what the shell takes as one word without quotes.
-var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
-
-// quote makes one word of the shell of any text.
-func quote(text string) string {
-	if plainWord.MatchString(text) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	return fmt.Sprintf("export KUBECONFIG=%s\nexport REGISTRY=%s\nexport PATH=%s:\"$PATH\"\n", shell.Quote(kubeconfig), shell.Quote(registry), shell.Quote(bin))
 }
 
 // removeEnvironment removes what leads to a cluster that is no more. The logs stay.

@@ -5,6 +5,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/shell"
 )
 
 // refuseMounts keeps from deleting what somebody mounted among the cluster's data. The cluster's own mounts are the
@@ -15,9 +17,18 @@ func refuseMounts() error {
 		return err
 	}
 	if mounts := mountsIn(string(mountinfo), Home); len(mounts) > 0 {
-		return fmt.Errorf("something is mounted there that would be deleted as well; unmount it and try again: umount %s", strings.Join(mounts, " "))
+		return fmt.Errorf("something is mounted there that would be deleted as well; unmount it and try again: %s", unmountCommand(mounts))
 	}
 	return nil
+}
+
+// unmountCommand is what to type to unmount mount points, which may have spaces in them.
+func unmountCommand(points []string) string {
+	words := []string{"umount"}
+	for _, point := range points {
+		words = append(words, shell.Quote(point))
+	}
+	return strings.Join(words, " ")
 }
 
 // mountsIn are the mount points at and below a folder, the deepest first, as listed by /proc/self/mountinfo.

@@ -31,6 +31,10 @@ func TestMountsIn(t *testing.T) {
 	}
 }
 
+func TestTheCommandThatUnmountsCanBePasted(t *testing.T) {
+	assert.Equal(t, "umount '/srv/my models' /srv/registry", unmountCommand([]string{"/srv/my models", "/srv/registry"}))
+}
+
 func TestCgroupMountPoints(t *testing.T) {
 	const mounts = `proc /proc proc rw 0 0
 tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0
