@@ -99,19 +99,14 @@ func (c *Cluster) Down() error {
 		c.report.Say("the machine's one cluster runs for %s and is left alone; to end it: %s", state.Checkout, endCommand(state.Checkout))
 		return c.removeEnvironment()
 	}
-	remains, err := node.Remains()
+	found, err := node.Destroy()
 	if err != nil {
 		return err
-	}
-	if remains {
-		if err := node.Destroy(); err != nil {
-			return err
-		}
 	}
 	if err := c.removeEnvironment(); err != nil {
 		return err
 	}
-	if remains {
+	if found {
 		c.report.Say("the cluster is gone; its logs are in %s", c.checkout.Output("log"))
 	} else {
 		c.report.Say("there is no cluster")
@@ -186,7 +181,7 @@ func (c *Cluster) answers(ctx context.Context) error {
 
 // create brings the node up from nothing, up to a ready node with all images.
 func (c *Cluster) create(ctx context.Context) error {
-	if err := node.Destroy(); err != nil {
+	if _, err := node.Destroy(); err != nil {
 		return err
 	}
 	network, err := node.ChooseNetwork()

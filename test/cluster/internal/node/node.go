@@ -167,30 +167,31 @@ func (n *Node) Complete() error {
 	return n.state.save()
 }
 
-// Destroy ends what there is of a cluster and removes what it left. It is at ease with there being nothing.
-func Destroy() error {
+// Destroy ends what there is of a cluster, running or not, and removes what it left. It tells whether there was anything.
+func Destroy() (found bool, err error) {
 	const patience = 20 * time.Second
+	if found, err = remains(); err != nil || !found {
+		return false, err
+	}
 	// The record may be lost or damaged; the control group is what decides.
 	state, _ := LoadState()
 	if err := killMembers(patience); err != nil {
-		return err
+		return true, err
 	}
 	if err := removeCgroups(patience); err != nil {
-		return err
+		return true, err
 	}
 	if err := disconnect(); err != nil {
-		return err
+		return true, err
 	}
-	if state != nil {
-		for _, folder := range state.MadeFolders {
-			// A folder that something else has come to use is not empty, and stays.
-			_ = os.Remove(folder)
-		}
+	for _, folder := range state.foldersToRemove() {
+		// A folder that something else has come to use is not empty, and stays.
+		_ = os.Remove(folder)
 	}
 	if err := removeHome(); err != nil {
-		return fmt.Errorf("cannot remove %s, where the cluster kept its data: %w", Home, err)
+		return true, fmt.Errorf("cannot remove %s, where the cluster kept its data: %w", Home, err)
 	}
-	return nil
+	return true, nil
 }
 
 // removeHome removes the cluster's data, the record of it last, so that a run that is killed meanwhile is finished by the next.
@@ -217,8 +218,8 @@ func removeHome() error {
 	return os.RemoveAll(Home)
 }
 
-// Remains tells whether there is anything of a cluster, running or not.
-func Remains() (bool, error) {
+// remains tells whether there is anything of a cluster, running or not.
+func remains() (bool, error) {
 	all, err := groups()
 	if err != nil {
 		return false, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,11 @@ func LoadState() (*State, error) {
 
 func parseState(content []byte) (*State, error) {
 	state := &State{}
-	if err := json.Unmarshal(content, state); err != nil {
+	err := json.Unmarshal(content, state)
+	if err == nil && state.Checkout == "" {
+		err = errors.New("it names no checkout")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the record of the cluster, %s, cannot be read: %w", statePath, err)
 	}
 	return state, nil
@@ -65,6 +70,15 @@ func (s *State) save() error {
 		return err
 	}
 	return os.Rename(statePath+".new", statePath)
+}
+
+// foldersToRemove are the machine's folders that go with the cluster, once they are empty.
+func (s *State) foldersToRemove() []string {
+	if s == nil {
+		// Which of them were made is forgotten with the record, and the machine does without an empty one.
+		return slices.Sorted(maps.Keys(privateFolders))
+	}
+	return s.MadeFolders
 }
 
 // Alive tells whether the cluster came up once and every program of it still runs.

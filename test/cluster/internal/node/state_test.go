@@ -31,11 +31,29 @@ func TestADamagedRecordIsAnError(t *testing.T) {
 		"empty, as after a power cut": "",
 		"cut off":                     `{"checkout": "/src/mod`,
 		"an address that is none":     `{"network": {"host": "10.213.0"}}`,
+		"JSON, but not of a cluster":  `{}`,
+		"JSON of nothing":             `null`,
 	}
 	for name, content := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, err := parseState([]byte(content))
 			require.ErrorContains(t, err, "the record of the cluster, /var/lib/modelkiln-cluster/state.json, cannot be read")
+		})
+	}
+}
+
+func TestFoldersToRemove(t *testing.T) {
+	tests := map[string]struct {
+		state *State
+		want  []string
+	}{
+		"those that were made":                 {state: &State{MadeFolders: []string{"/var/lib/cni"}}, want: []string{"/var/lib/cni"}},
+		"none, when all were there before":     {state: &State{}},
+		"any, when the record of them is lost": {want: []string{"/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, tt.state.foldersToRemove())
 		})
 	}
 }
