@@ -1,10 +1,14 @@
 package cluster
 
 import (
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -60,6 +64,34 @@ func TestRunsElsewhere(t *testing.T) {
 func TestImagesAreToldApartInFewWords(t *testing.T) {
 	specs := []image.Spec{{Name: "modelkiln.test/kaniko:v1.25.5"}, {Name: "10.213.0.2:5000/library/busybox:1.37"}}
 	assert.Equal(t, "kaniko, busybox", names(specs))
+}
+
+func TestAProgramDoesNotOutliveARunThatIsKilled(t *testing.T) {
+	const pipeName = "PIPE_OF_THE_RUN_THAT_IS_KILLED"
+	if pipe := os.Getenv(pipeName); pipe != "" {
+		_, err := output(t.Context(), nil, "/bin/sh", "-c", `exec >"$0"; echo runs; exec sleep 60`, pipe)
+		require.NoError(t, err)
+		return
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
+	run.Env = append(os.Environ(), pipeName+"="+pipe)
+	require.NoError(t, run.Start())
+	reader, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = reader.Close() })
+	require.NoError(t, reader.SetReadDeadline(time.Now().Add(10*time.Second)))
+	started := make([]byte, len("runs\n"))
+	require.Eventually(t, func() bool {
+		_, err := io.ReadFull(reader, started)
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+
+	require.NoError(t, run.Process.Kill())
+	require.Error(t, run.Wait())
+	_, err = reader.Read(started)
+	require.ErrorIs(t, err, io.EOF, "the pipe ends with the program that writes to it")
 }
 
 func TestAProgramThatFailsIsQuoted(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -98,6 +99,8 @@ func output(ctx context.Context, stdin io.Reader, program string, args ...string
 	cmd.Stdin = stdin
 	var out, complaint strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &complaint
+	// A kubectl that waits would otherwise outlive a run that is killed, and the cluster that is then taken down.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(program), strings.Join(args, " "), err, strings.TrimSpace(complaint.String()))
 	}
