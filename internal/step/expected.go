@@ -16,6 +16,9 @@ type expected struct {
 	// Digest is the digest of the image that mount-check has found and
 	// compared; empty when there was none.
 	Digest string `json:"digest,omitempty"`
+	// ManifestSHA256 is the digest of the list of files that was written into
+	// the image; empty when mount-check has compared the list of what it found.
+	ManifestSHA256 string `json:"manifestSHA256,omitempty"`
 	// Layers are the layers that hold the model's files.
 	Layers []report.BuiltLayer `json:"layers,omitempty"`
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	modellayer "github.com/modelkiln/modelkiln/internal/layer"
 )
 
 // What the test program is when it is started with these variables: the
@@ -40,6 +42,7 @@ const (
 	faultPushesNothing  = "pushes nothing"
 	faultPushesHalf     = "pushes half"
 	faultForgetsTheList = "forgets the list of files"
+	faultChangesTheList = "changes the list of files"
 	faultForgetsTheEnv  = "forgets the environment"
 	faultIsTurnedAway   = "is turned away"
 	faultForgetsLabels  = "forgets the labels"
@@ -198,6 +201,11 @@ func (e *executor) runCommand(rest string) error {
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("failed to execute command: waiting for process to exit: %w", err)
+	}
+	if os.Getenv(fault) == faultChangesTheList && slices.Contains(words, "--manifest") {
+		if err := os.Truncate(filepath.Join(e.imageRoot, modellayer.ManifestFile), 1); err != nil {
+			return err
+		}
 	}
 	return e.snapshot(before)
 }

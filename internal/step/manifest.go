@@ -2,6 +2,8 @@ package step
 
 import (
 	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,36 +22,61 @@ import (
 // that comes from a registry.
 const maxManifest = 256 << 20
 
-// readManifest reads the list of the model's files from an image's last layer,
-// which holds nothing else. That the layer removes something of the model is a
-// *failure.Error.
+// readManifest reads the list of the model's files from an image.
 func readManifest(image v1.Image) (manifest layer.Manifest, found bool, err error) {
+	found, err = findManifest(image, func(list io.Reader) error {
+		if err := json.NewDecoder(list).Decode(&manifest); err != nil {
+			return fmt.Errorf("read the list of files: %w", err)
+		}
+		return nil
+	})
+	return manifest, found, err
+}
+
+// manifestDigest returns the SHA-256 of the list of the model's files in an
+// image, in hexadecimal. It takes no more memory for a longer list.
+func manifestDigest(image v1.Image) (digest string, found bool, err error) {
+	found, err = findManifest(image, func(list io.Reader) error {
+		sum := sha256.New()
+		if _, err := io.Copy(sum, list); err != nil {
+			return fmt.Errorf("read the list of files: %w", err)
+		}
+		digest = hex.EncodeToString(sum.Sum(nil))
+		return nil
+	})
+	return digest, found, err
+}
+
+// findManifest finds the list of the model's files in an image's last layer,
+// which holds nothing else, and has it read. That the layer removes something
+// of the model is a *failure.Error.
+func findManifest(image v1.Image, read func(list io.Reader) error) (found bool, err error) {
 	layers, err := image.Layers()
 	if err != nil || len(layers) == 0 {
-		return manifest, false, err
+		return false, err
 	}
 	content, err := layers[len(layers)-1].Uncompressed()
 	if err != nil {
-		return manifest, false, err
+		return false, err
 	}
 	defer func() { _ = content.Close() }()
 	entries := tar.NewReader(io.LimitReader(content, maxManifest))
 	for {
 		header, err := entries.Next()
 		if errors.Is(err, io.EOF) {
-			return manifest, found, nil
+			return found, nil
 		}
 		if err != nil {
-			return manifest, false, fmt.Errorf("read the last layer: %w", err)
+			return false, fmt.Errorf("read the last layer: %w", err)
 		}
 		if kaniko.RemovesModel(header.Name) {
-			return manifest, false, brokenImage("the image's last layer removes a part of the model: %q", header.Name)
+			return false, brokenImage("the image's last layer removes a part of the model: %q", header.Name)
 		}
 		if path.Clean(header.Name) != layer.ManifestFile {
 			continue
 		}
-		if err := json.NewDecoder(entries).Decode(&manifest); err != nil {
-			return manifest, false, fmt.Errorf("read the list of files: %w", err)
+		if err := read(entries); err != nil {
+			return false, err
 		}
 		found = true
 	}

@@ -2,6 +2,8 @@ package step
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -163,37 +165,41 @@ func (p *pack) finish(ctx context.Context, image *os.Root, work job, out io.Writ
 	if err != nil {
 		return err
 	}
-	if err := writeExpected(p.shared, expected{Layers: manifest.Layers}); err != nil {
+	digest, err := writeManifest(image, manifest, plan)
+	if err != nil {
 		return err
 	}
-	return writeManifest(image, manifest, plan)
+	return writeExpected(p.shared, expected{ManifestSHA256: digest, Layers: manifest.Layers})
 }
 
-// writeManifest writes the list of the model's files into the image.
-func writeManifest(image *os.Root, manifest layer.Manifest, plan layer.Plan) error {
+// writeManifest writes the list of the model's files into the image, and
+// returns the SHA-256 of what it wrote.
+func writeManifest(image *os.Root, manifest layer.Manifest, plan layer.Plan) (string, error) {
 	newest := int64(0)
 	for _, e := range plan.Entries() {
 		newest = max(newest, e.ModTime)
 	}
 	// A base image that was made of a model has a list of its own.
 	if err := image.RemoveAll(layer.ManifestFolder); err != nil {
-		return fmt.Errorf("remove the base image's list of files: %w", err)
+		return "", fmt.Errorf("remove the base image's list of files: %w", err)
 	}
 	if err := image.Mkdir(layer.ManifestFolder, layer.ModeExecutable.Perm()); err != nil {
-		return fmt.Errorf("make a folder for the list of files: %w", err)
+		return "", fmt.Errorf("make a folder for the list of files: %w", err)
 	}
 	file, err := image.OpenFile(layer.ManifestFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, layer.ModeReadable.Perm())
 	if err != nil {
-		return fmt.Errorf("write the list of files: %w", err)
+		return "", fmt.Errorf("write the list of files: %w", err)
 	}
 	defer func() { _ = file.Close() }()
-	if err := encodeJSON(file, manifest); err != nil {
-		return fmt.Errorf("write the list of files: %w", err)
+	digest := sha256.New()
+	if err := encodeJSON(io.MultiWriter(file, digest), manifest); err != nil {
+		return "", fmt.Errorf("write the list of files: %w", err)
 	}
 	if err := normalise(image, layer.Entry{Path: layer.ManifestFile, Mode: layer.ModeReadable, ModTime: newest}); err != nil {
-		return err
+		return "", err
 	}
-	return normalise(image, layer.Entry{Path: layer.ManifestFolder, Mode: layer.ModeExecutable, ModTime: newest})
+	err = normalise(image, layer.Entry{Path: layer.ManifestFolder, Mode: layer.ModeExecutable, ModTime: newest})
+	return hex.EncodeToString(digest.Sum(nil)), err
 }
 
 // copier copies a plan's entries from a model's source to its image.

@@ -29,6 +29,7 @@ func TestFaultsOfTheBuilderAreFound(t *testing.T) {
 		faultPushesNothing:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry has nothing at"},
 		faultPushesHalf:     pushedHalf,
 		faultForgetsTheList: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the list of the model's files: delete the tag"},
+		faultChangesTheList: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lists other files than were packaged: delete the tag"},
 		faultForgetsTheEnv:  forgotTheEnv,
 		faultForgetsLabels:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "belongs to another version"},
 	}
