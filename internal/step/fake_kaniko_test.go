@@ -196,6 +196,13 @@ func (e *executor) runCommand(rest string) error {
 	if err != nil {
 		return err
 	}
+	if err := e.start(words); err != nil {
+		return err
+	}
+	return e.snapshot(before)
+}
+
+func (e *executor) start(words []string) error {
 	command := exec.Command(words[0], words[1:]...)
 	command.Env = append(os.Environ(), pretend+"=modelkiln-step")
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
@@ -203,11 +210,9 @@ func (e *executor) runCommand(rest string) error {
 		return fmt.Errorf("failed to execute command: waiting for process to exit: %w", err)
 	}
 	if os.Getenv(fault) == faultChangesTheList && slices.Contains(words, "--manifest") {
-		if err := os.Truncate(filepath.Join(e.imageRoot, modellayer.ManifestFile), 1); err != nil {
-			return err
-		}
+		return os.Truncate(filepath.Join(e.imageRoot, modellayer.ManifestFile), 1)
 	}
-	return e.snapshot(before)
+	return nil
 }
 
 func (e *executor) names() (map[string]bool, error) {

@@ -56,10 +56,8 @@ func (l layerWithList) Uncompressed() (io.ReadCloser, error) {
 	go func() {
 		archive := tar.NewWriter(to)
 		err := archive.WriteHeader(&tar.Header{Name: layer.ManifestFile, Size: l.size})
-		for written := int64(0); err == nil && written < l.size; {
-			var n int
-			n, err = archive.Write(make([]byte, min(l.size-written, 32<<10)))
-			written += int64(n)
+		if err == nil {
+			_, err = io.CopyN(archive, zeros{}, l.size)
 		}
 		_ = to.CloseWithError(errors.Join(err, archive.Close()))
 	}()
@@ -67,7 +65,7 @@ func (l layerWithList) Uncompressed() (io.ReadCloser, error) {
 }
 
 func TestAListOfAnyLengthIsVerifiedInLittleMemory(t *testing.T) {
-	const size, bound = 200 << 20, 4 << 20
+	const size, bound = 200 << 20, 16 << 20
 	want := sha256.New()
 	_, err := io.CopyN(want, zeros{}, size)
 	require.NoError(t, err)
