@@ -1,0 +1,157 @@
+package argo
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	lua "github.com/yuin/gopher-lua"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	statusFolder = "../../internal/translate/testdata/status"
+	healthKey    = "resource.customizations.health.model.kubedl.io_ModelVersion"
+)
+
+// KubeDL's versions have no conditions, of which kstatus makes nothing.
+var kubeDLs = map[string]string{"kubedl-succeeded": "Healthy", "kubedl-failed": "Degraded"}
+
+// Argo CD says of a version what kubectl wait and Flux, which know kstatus, say.
+func TestArgoCDSaysOfEveryStatusWhatKstatusSays(t *testing.T) {
+	words := map[status.Status]string{
+		status.InProgressStatus: "Progressing",
+		status.FailedStatus:     "Degraded",
+		status.CurrentStatus:    "Healthy",
+	}
+	for name, version := range goldenVersions(t) {
+		t.Run(name, func(t *testing.T) {
+			want, isKubeDLs := kubeDLs[name]
+			if !isKubeDLs {
+				computed, err := status.Compute(&unstructured.Unstructured{Object: version})
+				require.NoError(t, err)
+				want = words[computed.Status]
+				require.NotEmpty(t, want, computed.Status)
+			}
+			got, message := health(t, version)
+			assert.Equal(t, want, got)
+			assert.Equal(t, version["status"].(map[string]any)["message"], message)
+		})
+	}
+}
+
+func TestArgoCDWaitsForTheOperator(t *testing.T) {
+	ready := goldenVersions(t)["succeeded"]
+	stalled := goldenVersions(t)["failed-in-build"]
+	for name, version := range map[string]map[string]any{
+		"a version without a status":                 with(ready, nil, "status"),
+		"a version with an empty status":             with(ready, map[string]any{}, "status"),
+		"a version that KubeDL had begun":            with(ready, map[string]any{"imageBuildPhase": "ImageBuilding"}, "status"),
+		"a version that was Ready before an edit":    with(ready, int64(2), "metadata", "generation"),
+		"a version that had failed before an edit":   with(stalled, int64(2), "metadata", "generation"),
+		"a version whose conditions say nothing yet": with(ready, []any{}, "status", "conditions"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, _ := health(t, version)
+			assert.Equal(t, "Progressing", got)
+		})
+	}
+}
+
+// with is a copy of an object with one field set, or taken out for nil.
+func with(object map[string]any, value any, path ...string) map[string]any {
+	changed := (&unstructured.Unstructured{Object: object}).DeepCopy().Object
+	if value == nil {
+		unstructured.RemoveNestedField(changed, path...)
+		return changed
+	}
+	if err := unstructured.SetNestedField(changed, value, path...); err != nil {
+		panic(err)
+	}
+	return changed
+}
+
+// goldenVersions are the versions of the operator's golden files, each with the
+// status that the operator gives it.
+func goldenVersions(t *testing.T) map[string]map[string]any {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(statusFolder, "*.step.yaml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	versions := map[string]map[string]any{}
+	for _, file := range files {
+		observed := read(t, strings.Replace(file, ".step.", ".observed.", 1))
+		version := observed["version"].(map[string]any)
+		version["status"] = read(t, file)["status"]
+		versions[strings.TrimSuffix(filepath.Base(file), ".step.yaml")] = version
+	}
+	return versions
+}
+
+// read reads a YAML file as Argo CD and kstatus see objects, with whole numbers.
+func read(t *testing.T, file string) map[string]any {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	require.NoError(t, err)
+	asJSON, err := yaml.YAMLToJSON(raw)
+	require.NoError(t, err)
+	var content map[string]any
+	require.NoError(t, json.Unmarshal(asJSON, &content))
+	return content
+}
+
+// health runs the script that deploy/ ships as Argo CD does: the object is the
+// global obj, and the script returns a table. Argo CD opens a little more than
+// Lua's base library.
+func health(t *testing.T, version map[string]any) (word, message string) {
+	t.Helper()
+	var settings corev1.ConfigMap
+	unmarshal(t, "../../deploy/argocd/argocd-cm.yaml", &settings)
+	require.Contains(t, settings.Data, healthKey)
+
+	state := lua.NewState(lua.Options{SkipOpenLibs: true})
+	defer state.Close()
+	require.NoError(t, state.CallByParam(lua.P{Fn: state.NewFunction(lua.OpenBase), Protect: true}, lua.LString(lua.BaseLibName)))
+	state.SetGlobal("obj", luaValue(t, state, version))
+	require.NoError(t, state.DoString(settings.Data[healthKey]))
+
+	result, isTable := state.Get(-1).(*lua.LTable)
+	require.True(t, isTable, "the script returns a table")
+	return string(result.RawGetString("status").(lua.LString)), string(result.RawGetString("message").(lua.LString))
+}
+
+// luaValue is a value of an object in Lua.
+func luaValue(t *testing.T, state *lua.LState, value any) lua.LValue {
+	t.Helper()
+	switch v := value.(type) {
+	case nil:
+		return lua.LNil
+	case string:
+		return lua.LString(v)
+	case bool:
+		return lua.LBool(v)
+	case int64:
+		return lua.LNumber(v)
+	case []any:
+		list := state.NewTable()
+		for _, each := range v {
+			list.Append(luaValue(t, state, each))
+		}
+		return list
+	case map[string]any:
+		table := state.NewTable()
+		for key, each := range v {
+			table.RawSetString(key, luaValue(t, state, each))
+		}
+		return table
+	}
+	require.Failf(t, "no such value in an object", "%T", value)
+	return nil
+}
