@@ -10,9 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/logfile"
 )
 
 // Name is the node's name, as in KubeDL's examples.
@@ -151,7 +152,7 @@ func (n *Node) firstEnded() error {
 			if err == nil {
 				err = errors.New("without a failure")
 			}
-			return fmt.Errorf("%s ended (%w); its log %s ends with:\n%s", name, err, n.logs(name), lastLines(n.logs(name), 5))
+			return fmt.Errorf("%s ended (%w); its log %s ends with:\n%s", name, err, n.logs(name), logfile.Tail(n.logs(name), 5))
 		default:
 		}
 	}
@@ -231,13 +232,4 @@ func remains() (bool, error) {
 		return true, nil
 	}
 	return connected(), nil
-}
-
-func lastLines(path string, count int) string {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return strings.Join(lines[max(0, len(lines)-count):], "\n")
 }

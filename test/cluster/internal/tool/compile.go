@@ -7,11 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/golang"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/logfile"
 	"github.com/modelkiln/modelkiln/test/cluster/internal/progress"
 )
 
@@ -127,7 +127,7 @@ func (b builder) logged(step func(log io.Writer) error) error {
 		if b.ctx.Err() != nil {
 			return b.ctx.Err()
 		}
-		return fmt.Errorf("%s %s does not compile (%w); see %s, which ends with:\n%s", b.tool.name, b.tool.Version, err, b.log, tail(b.log, 10))
+		return fmt.Errorf("%s %s does not compile (%w); see %s, which ends with:\n%s", b.tool.name, b.tool.Version, err, b.log, logfile.Tail(b.log, 10))
 	}
 	return nil
 }
@@ -143,16 +143,6 @@ func lock(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	return func() { _ = file.Close() }, nil
-}
-
-// tail is the last lines of a file.
-func tail(path string, lines int) string {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	all := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 func exists(path string) bool {

@@ -70,21 +70,3 @@ func TestWhatAKilledCompileLeftIsRemoved(t *testing.T) {
 	require.NoError(t, ensure(t.Context(), here, progress.New(io.Discard), tool))
 	assert.NoDirExists(t, leftover)
 }
-
-func TestTail(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log")
-	require.NoError(t, os.WriteFile(path, []byte("1\n2\n3\n"), 0o644))
-	tests := map[string]struct {
-		lines int
-		want  string
-	}{
-		"the last":                      {lines: 1, want: "3"},
-		"the last two":                  {lines: 2, want: "2\n3"},
-		"all of it, when it is shorter": {lines: 10, want: "1\n2\n3"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, tt.want, tail(path, tt.lines))
-		})
-	}
-}
