@@ -9,6 +9,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func TestTheLogOfTheRunBeforeIsKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log", "kubelet.log")
+	for _, text := range []string{"first", "second", "third"} {
+		log, err := Create(path)
+		require.NoError(t, err)
+		_, err = log.WriteString(text)
+		require.NoError(t, err)
+		require.NoError(t, log.Close())
+	}
+	for name, want := range map[string]string{path: "third", path + ".1": "second"} {
+		got, err := os.ReadFile(name)
+		require.NoError(t, err)
+		assert.Equal(t, want, string(got))
+	}
+}
+
 func TestTail(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	require.NoError(t, os.WriteFile(path, []byte("1\n2\n3\n"), 0o644))

@@ -94,10 +94,7 @@ func (n *Node) Start(program Program) error {
 }
 
 func (n *Node) spawn(name string, argv []string, path string) error {
-	if err := os.MkdirAll(filepath.Dir(n.logs(name)), 0o755); err != nil {
-		return err
-	}
-	log, err := os.Create(n.logs(name))
+	log, err := logfile.Create(n.logs(name))
 	if err != nil {
 		return err
 	}
