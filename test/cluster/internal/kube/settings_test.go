@@ -57,6 +57,7 @@ func TestContainerdConfiguration(t *testing.T) {
 	assert.Contains(t, got, "address = '"+ContainerdSocket+"'")
 	assert.Contains(t, got, "sandbox = '"+image.Pause+"'")
 	assert.Contains(t, got, "config_path = '/var/lib/modelkiln-cluster/registries'")
+	assert.Contains(t, got, "path = '/var/lib/modelkiln-cluster/containerd-opt'", "or /opt/containerd stays behind on the machine")
 	assert.Contains(t, got, "restrict_oom_score_adj = true", "machines that withhold CAP_SYS_RESOURCE run no pod without it")
 }
 
