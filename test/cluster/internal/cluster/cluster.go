@@ -31,6 +31,9 @@ type Cluster struct {
 	// images are all that pods of the cluster use without a pull, Modelkiln's own among them.
 	images    []image.Spec
 	modelkiln image.Spec
+	// digests are those of the images whose names do not change with what is in them, so that a node that runs keeps
+	// the ones that it has: all but Modelkiln's.
+	digests map[string]string
 }
 
 // New gives the cluster of a checkout, whether it runs or not.
@@ -151,7 +154,7 @@ func (c *Cluster) adopt(ctx context.Context, state *node.State) (bool, error) {
 	if state == nil {
 		return false, nil
 	}
-	c.settings = kube.Settings{Network: state.Network, Tools: c.tools}
+	c.settings = kube.Settings{Network: state.Network, Tools: c.tools, Images: c.digests}
 	setup, err := c.settings.Digest()
 	if err != nil {
 		return false, err
@@ -188,7 +191,7 @@ func (c *Cluster) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.settings = kube.Settings{Network: network, Tools: c.tools}
+	c.settings = kube.Settings{Network: network, Tools: c.tools, Images: c.digests}
 	setup, err := c.settings.Digest()
 	if err != nil {
 		return err

@@ -66,6 +66,22 @@ func TestImagesAreToldApartInFewWords(t *testing.T) {
 	assert.Equal(t, "kaniko, busybox", names(specs))
 }
 
+func TestTheDigestsFollowWhatIsInAnImageAndNotItsName(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "executor")
+	kaniko := image.Spec{Name: "modelkiln.test/kaniko:v1.25.5", Files: map[string]image.File{"/kaniko/executor": {Source: program}}}
+	of := func(content string) map[string]string {
+		t.Helper()
+		require.NoError(t, os.WriteFile(program, []byte(content), 0o600))
+		got, err := digests([]image.Spec{kaniko})
+		require.NoError(t, err)
+		return got
+	}
+	want := of("content")
+	assert.Contains(t, want, kaniko.Name)
+	assert.Equal(t, want, of("content"))
+	assert.NotEqual(t, want, of("compiled with another pin of the same version"))
+}
+
 func TestAProgramDoesNotOutliveARunThatIsKilled(t *testing.T) {
 	const pipeName = "PIPE_OF_THE_RUN_THAT_IS_KILLED"
 	if pipe := os.Getenv(pipeName); pipe != "" {

@@ -39,9 +39,23 @@ func (c *Cluster) prepareImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.modelkiln = modelkiln
-	c.images = append([]image.Spec{image.PauseSpec(filepath.Join(programs, "pause")), busybox, modelkiln}, image.NodeSpecs(c.tools)...)
-	return nil
+	others := append([]image.Spec{image.PauseSpec(filepath.Join(programs, "pause")), busybox}, image.NodeSpecs(c.tools)...)
+	c.digests, err = digests(others)
+	c.modelkiln, c.images = modelkiln, append(others, modelkiln)
+	return err
+}
+
+// digests tell by name what is in images.
+func digests(specs []image.Spec) (map[string]string, error) {
+	found := make(map[string]string, len(specs))
+	for _, spec := range specs {
+		digest, err := spec.Digest()
+		if err != nil {
+			return nil, err
+		}
+		found[spec.Name] = digest.String()
+	}
+	return found, nil
 }
 
 // importImages puts the images that the node does not have yet into its containerd.

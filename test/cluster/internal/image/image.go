@@ -46,6 +46,15 @@ func (s Spec) Build() (v1.Image, error) {
 	return s.image(layer)
 }
 
+// Digest is the same for the same files and configuration, and for no others.
+func (s Spec) Digest() (v1.Hash, error) {
+	img, err := s.Build()
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	return img.Digest()
+}
+
 // BuildCompressed assembles the image with a compressed layer, for a registry.
 func (s Spec) BuildCompressed() (v1.Image, error) {
 	layer, err := tarball.LayerFromOpener(s.open, tarball.WithCompressedCaching)

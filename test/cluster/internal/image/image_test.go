@@ -25,9 +25,7 @@ func program(t *testing.T, content string) string {
 
 func digestOf(t *testing.T, spec Spec) string {
 	t.Helper()
-	img, err := spec.Build()
-	require.NoError(t, err)
-	digest, err := img.Digest()
+	digest, err := spec.Digest()
 	require.NoError(t, err)
 	return digest.String()
 }

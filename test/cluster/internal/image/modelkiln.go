@@ -39,13 +39,9 @@ func ModelkilnSpec(programs string) (Spec, error) {
 	return spec, nil
 }
 
-// contentTag is a tag that is the same for the same files and configuration, and for no others.
+// contentTag is a tag that changes with the image.
 func (s Spec) contentTag() (string, error) {
-	img, err := s.Build()
-	if err != nil {
-		return "", err
-	}
-	digest, err := img.Digest()
+	digest, err := s.Digest()
 	if err != nil {
 		return "", err
 	}

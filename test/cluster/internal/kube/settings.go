@@ -41,6 +41,8 @@ func configFiles(registry string) map[string]string {
 type Settings struct {
 	Network node.Network
 	Tools   map[string]tool.Tool
+	// Images are the digests of the images that the node is given when it starts, by name.
+	Images map[string]string
 }
 
 // APIServer is the address of the API, from the machine and from the node.
@@ -142,12 +144,12 @@ func (s Settings) certify(admin string) error {
 	return nil
 }
 
-// Digest is a digest of the programs and their settings. Two clusters of the same digest are alike, but for their certificates.
+// Digest is a digest of the programs, their settings and the node's images. Two clusters of the same digest are alike, but for their certificates.
 func (s Settings) Digest() (string, error) {
 	files, err := s.files()
 	if err != nil {
 		return "", err
 	}
-	digest := sha256.Sum256([]byte(fmt.Sprintln(s.BasePrograms(), s.ClientPrograms(), files)))
+	digest := sha256.Sum256([]byte(fmt.Sprintln(s.BasePrograms(), s.ClientPrograms(), files, s.Images)))
 	return fmt.Sprintf("%x", digest[:8]), nil
 }

@@ -112,6 +112,10 @@ func TestTheDigestTellsClustersApart(t *testing.T) {
 	moved := settings()
 	moved.Network.Node = netip.MustParsePrefix("10.213.1.2/24")
 	assert.NotEqual(t, want, digest(moved), "another address")
+
+	rebuilt := settings()
+	rebuilt.Images = map[string]string{"modelkiln.test/kaniko:v1.25.5": "sha256:0123"}
+	assert.NotEqual(t, want, digest(rebuilt), "another image")
 }
 
 func TestCertificates(t *testing.T) {
