@@ -46,7 +46,7 @@ func Read(ctx context.Context, root *os.Root, planned layer.Entry, w io.Writer) 
 	})
 	digest := sha256.New()
 	// One byte more than planned is enough to see that a file grows.
-	_, err = io.CopyBuffer(io.MultiWriter(digest, w), io.LimitReader(from, planned.Size+1), make([]byte, bufferSize))
+	_, err = io.CopyBuffer(io.MultiWriter(digest, w), io.LimitReader(from, planned.Size+1), make([]byte, min(bufferSize, planned.Size+1)))
 	if cause != nil {
 		return "", cannotRead(planned.Path, cause)
 	}

@@ -265,3 +265,19 @@ func TestCheckLink(t *testing.T) {
 	put(t, dir, "link", "x")
 	assertReason(t, v1alpha1.ReasonSourceChanging, CheckLink(open(t, dir), entry))
 }
+
+func TestAFolderOfTooManyThingsIsNotListed(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b", "sub/c"} {
+		put(t, dir, name, "")
+	}
+	const things = 4
+	l := lister{root: open(t, dir), left: things}
+	require.NoError(t, l.folder(t.Context(), layer.TopFolder))
+	assert.Len(t, l.found, things)
+
+	l = lister{root: open(t, dir), left: things - 1}
+	err := l.folder(t.Context(), layer.TopFolder)
+	assertReason(t, v1alpha1.ReasonSourceUnsafe, err)
+	require.ErrorContains(t, err, "holds more than 200000 files and folders")
+}
