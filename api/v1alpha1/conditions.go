@@ -29,6 +29,20 @@ const (
 	// ReasonWorkflowPhaseUnknown: Argo reports a phase that this release does
 	// not know. Nothing is concluded from it.
 	ReasonWorkflowPhaseUnknown = "WorkflowPhaseUnknown"
+	// ReasonUnschedulable: no node takes the build's pod; the message carries the
+	// scheduler's words. The node that the storage is on may be cordoned or
+	// gone, the requests too large, a taint not tolerated, or the claim not
+	// bound. Fails after the operator's pendingSeconds.
+	ReasonUnschedulable = "Unschedulable"
+	// ReasonVolumeMountFailed: kubelet cannot mount a volume of the build's pod;
+	// the message carries its words. Fails after the operator's pendingSeconds.
+	ReasonVolumeMountFailed = "VolumeMountFailed"
+	// ReasonImagePullFailed: the image of a step cannot be pulled; the message
+	// names it. Fails after the operator's pendingSeconds.
+	ReasonImagePullFailed = "ImagePullFailed"
+	// ReasonPodNotStarted: the build's pod did not start for another reason.
+	// Fails after the operator's pendingSeconds.
+	ReasonPodNotStarted = "PodNotStarted"
 	// ReasonModelTerminating: the Model of that name is being deleted. The
 	// version waits until it is gone, and a new Model is made then.
 	ReasonModelTerminating = "ModelTerminating"
@@ -117,6 +131,16 @@ const (
 	// no valid report of this run that proves it: the template was changed and
 	// returns none.
 	ReasonReportInvalid = "ReportInvalid"
+	// ReasonOutOfMemory: a step was killed since it needed more memory than its
+	// limit, or than the node had. Raise spec.build.resources.limits.memory.
+	ReasonOutOfMemory = "OutOfMemory"
+	// ReasonEvicted: kubelet ended the build's pod, mostly since the node's disk
+	// or the pod's limit of ephemeral storage was full. Ask for more with
+	// spec.build.resources: Kaniko needs twice the model's size.
+	ReasonEvicted = "Evicted"
+	// ReasonPodLost: the build's pod was deleted, or its node went away, before
+	// the build had ended.
+	ReasonPodLost = "PodLost"
 	// ReasonDeadlineExceeded: the build did not finish within its deadline.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
 	// ReasonWorkflowStopped: a person stopped the Workflow.

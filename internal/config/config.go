@@ -11,9 +11,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/internal/hostpath"
@@ -36,6 +38,9 @@ type Config struct {
 	// DeadlineSeconds is how long a build may take from when Argo starts it, in
 	// seconds, unless the version says otherwise.
 	DeadlineSeconds int64 `json:"deadlineSeconds,omitempty"`
+	// PendingSeconds is how long a build's pod may take to start, in seconds:
+	// to find a node, its volumes and its images. The build fails after that.
+	PendingSeconds int64 `json:"pendingSeconds,omitempty"`
 	// Requests are the build container's resource requests: cpu, memory,
 	// ephemeral-storage. A version's own go over them.
 	Requests map[corev1.ResourceName]resource.Quantity `json:"requests,omitempty"`
@@ -69,6 +74,7 @@ func Default() Config {
 		BaseImage:        "docker.io/library/busybox:1.37.0",
 		WorkflowTemplate: translate.BuildTemplate,
 		DeadlineSeconds:  6 * 60 * 60,
+		PendingSeconds:   15 * 60,
 		Requests: map[corev1.ResourceName]resource.Quantity{
 			corev1.ResourceCPU:    resource.MustParse("500m"),
 			corev1.ResourceMemory: resource.MustParse("256Mi"),
@@ -140,8 +146,8 @@ func (c Config) validate() error {
 	if c.BaseImage == "" || c.WorkflowTemplate == "" {
 		problems = append(problems, errors.New("baseImage and workflowTemplate must not be empty"))
 	}
-	if c.DeadlineSeconds <= 0 {
-		problems = append(problems, errors.New("deadlineSeconds must be above zero"))
+	if c.DeadlineSeconds <= 0 || c.PendingSeconds <= 0 {
+		problems = append(problems, errors.New("deadlineSeconds and pendingSeconds must be above zero"))
 	}
 	return errors.Join(problems...)
 }
@@ -161,6 +167,7 @@ func (c Config) Options() translate.Options {
 		BaseImage:           c.BaseImage,
 		WorkflowTemplate:    c.WorkflowTemplate,
 		DeadlineSeconds:     c.DeadlineSeconds,
+		PendingTimeout:      metav1.Duration{Duration: time.Duration(c.PendingSeconds) * time.Second},
 		Requests:            c.Requests,
 		Limits:              c.Limits,
 		HostPaths:           hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},

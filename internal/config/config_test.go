@@ -11,11 +11,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
@@ -107,8 +109,9 @@ func TestWhatIsWrongIsRefusedInWords(t *testing.T) {
 		"a relative allowed path":                   {"allowedHostPaths: [./models]", `host path "./models" is not an absolute, clean path: write it as /models`},
 		"no base image":                             {`baseImage: ""`, "baseImage and workflowTemplate must not be empty"},
 		"no workflow template":                      {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
-		"no time":                                   {"deadlineSeconds: 0", "deadlineSeconds must be above zero"},
-		"less than no time":                         {"deadlineSeconds: -1", "deadlineSeconds must be above zero"},
+		"no time":                                   {"deadlineSeconds: 0", "deadlineSeconds and pendingSeconds must be above zero"},
+		"less than no time to start":                {"pendingSeconds: -1", "deadlineSeconds and pendingSeconds must be above zero"},
+		"less than no time":                         {"deadlineSeconds: -1", "deadlineSeconds and pendingSeconds must be above zero"},
 		"a quantity that is none":                   {"requests: {cpu: much}", "parse configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,7 +168,7 @@ registries:
 func TestWithoutPrivateAuthoritiesThereIsNoBundle(t *testing.T) {
 	assert.Empty(t, config.Default().RegistryCA())
 	assert.Equal(t, translate.Options{
-		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", DeadlineSeconds: 21600,
+		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", DeadlineSeconds: 21600, PendingTimeout: metav1.Duration{Duration: 15 * time.Minute},
 		Requests: config.Default().Requests, Limits: config.Default().Limits,
 	}, config.Default().Options())
 }

@@ -69,7 +69,11 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 		return ctrl.Result{}, nil
 	}
 
-	return concluded(r.reconcile(ctx, &mv))
+	again, err := r.reconcile(ctx, &mv)
+	if err != nil {
+		return concluded(err)
+	}
+	return ctrl.Result{RequeueAfter: again}, nil
 }
 
 // soon is when a pass is repeated that lost a race. By then the cache shows
@@ -101,24 +105,24 @@ func isGone(err error) bool {
 	return slices.Contains([]string{"modelversions", "models", "namespaces"}, status.Status().Details.Kind)
 }
 
-func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) error {
+func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) (again time.Duration, err error) {
 	observed := translate.Observed{Version: mv}
 	if !translate.Final(mv) {
 		terminating, err := r.join(ctx, mv)
 		if err != nil {
-			return r.explained(ctx, mv, err)
+			return 0, r.explained(ctx, mv, err)
 		}
 		observed, err = r.observe(ctx, mv)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		observed.ModelTerminating = terminating
 	}
 	step, err := r.act(ctx, observed)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return r.patchStatus(ctx, mv, step.Status)
+	return step.Again.Duration, r.patchStatus(ctx, mv, step.Status)
 }
 
 // act does what NextStep says. After a Workflow was created, or found to be

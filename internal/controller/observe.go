@@ -3,7 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,7 +27,7 @@ const labelWorkflow = "workflows.argoproj.io/workflow"
 
 // observe reads all that the next step depends on.
 func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.ModelVersion) (translate.Observed, error) {
-	observed := translate.Observed{Version: mv}
+	observed := translate.Observed{Version: mv, Now: metav1.NewTime(r.Now())}
 	workflows, err := r.workflows(ctx, mv)
 	if err != nil {
 		return observed, err
@@ -37,7 +37,7 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 		return observed, err
 	}
 	if current := translate.Followed(mv, workflows, r.Options); current != nil && !current.Status.Phase.Completed() {
-		if observed.MissingHostPath, err = r.missingHostPath(ctx, current); err != nil {
+		if observed.MountFailure, err = r.mountFailure(ctx, current); err != nil {
 			return observed, err
 		}
 	}
@@ -93,48 +93,45 @@ func templateMetadata() *metav1.PartialObjectMetadata {
 	return template
 }
 
-// missingHostPath is the Workflow's UID when kubelet says in an event on one
-// of its pods that the host path is not there, and empty otherwise. The pod
-// itself only waits, for ever, and so does the Workflow.
-func (r *ModelVersionReconciler) missingHostPath(ctx context.Context, wf *wfv1.Workflow) (string, error) {
+// mountFailure is what kubelet says, in an event on one of a Workflow's pods
+// that has not started, of a volume that it cannot mount; nil when it says
+// nothing.
+func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Workflow) (*translate.MountFailure, error) {
 	// A retry deletes the pod that it replaces before it starts the Workflow
 	// again. The cache may hear of that in the other order, and the word of
 	// such a pod must not end the retry.
+	var messages []string
 	for _, reader := range []client.Reader{r.Client, r.Live} {
-		missing, err := r.podMissesHostPath(ctx, reader, wf)
-		if err != nil || !missing {
-			return "", err
+		var err error
+		if messages, err = r.mountMessages(ctx, reader, wf); err != nil || len(messages) == 0 {
+			return nil, err
 		}
 	}
-	return string(wf.UID), nil
+	return &translate.MountFailure{WorkflowUID: string(wf.UID), Messages: messages}, nil
 }
 
-func (r *ModelVersionReconciler) podMissesHostPath(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) (bool, error) {
+func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]string, error) {
 	var pods corev1.PodList
 	if err := reader.List(ctx, &pods, client.InNamespace(wf.Namespace), client.MatchingLabels{labelWorkflow: wf.Name}); err != nil {
-		return false, fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
+		return nil, fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
 	}
+	var failures []corev1.Event
 	for i := range pods.Items {
 		pod := &pods.Items[i]
-		// One that runs has found its folder since.
+		// One that runs has found its volumes since.
 		if !metav1.IsControlledBy(pod, wf) || !pod.DeletionTimestamp.IsZero() || pod.Status.Phase != corev1.PodPending {
 			continue
 		}
 		var list corev1.EventList
 		if err := r.Client.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}); err != nil {
-			return false, fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
+			return nil, fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
 		}
-		for j := range list.Items {
-			if isMissingHostPath(&list.Items[j]) {
-				return true, nil
-			}
-		}
+		failures = append(failures, list.Items...)
 	}
-	return false, nil
-}
-
-// isMissingHostPath recognizes kubelet's words for a hostPath of type
-// Directory that does not exist or is something else.
-func isMissingHostPath(event *corev1.Event) bool {
-	return event.Reason == "FailedMount" && strings.Contains(event.Message, "hostPath type check failed")
+	slices.SortFunc(failures, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	var messages []string
+	for i := range failures {
+		messages = append(messages, failures[i].Message)
+	}
+	return messages, nil
 }

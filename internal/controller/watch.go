@@ -131,9 +131,6 @@ func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, templat
 // versionOfEvent is the version whose build pod an event is about.
 func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Object) []reconcile.Request {
 	ev := o.(*corev1.Event)
-	if !isMissingHostPath(ev) {
-		return nil
-	}
 	var pod corev1.Pod
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: ev.InvolvedObject.Namespace, Name: ev.InvolvedObject.Name}, &pod); err != nil {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
@@ -26,10 +27,11 @@ type Observed struct {
 	// ModelTerminating says that the version waits for a Model of its name to
 	// be gone.
 	ModelTerminating bool
-	// MissingHostPath is the UID of the Workflow whose pod cannot start since
-	// the host path does not exist, as kubelet says in an event. Empty when no
-	// pod says so.
-	MissingHostPath string
+	// MountFailure is what kubelet says of the pod of the Workflow that the
+	// version follows. Nil when it says nothing.
+	MountFailure *MountFailure
+	// Now is when the pass began.
+	Now metav1.Time
 	// NameTaken is the name of an attempt that could not be made, since a
 	// Workflow of that name exists that the version does not control.
 	NameTaken string
@@ -45,6 +47,10 @@ type Step struct {
 	// Status is the version's status once that is done. The times of
 	// conditions that changed are zero.
 	Status v1alpha1.ModelVersionStatus
+	// Again is after how long the version has to be looked at even if nothing
+	// happens until then: a pod that does not start is not waited for for ever.
+	// Zero when only what happens counts.
+	Again metav1.Duration
 }
 
 // Final says that a version's result does not change any more: its image was
@@ -96,14 +102,14 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	status := followed(mv, current, outcome)
 	image := argument(current, ParamImage)
 	switch {
-	case outcome.State == StateBuilding && o.MissingHostPath == string(current.UID):
-		return Step{Terminate: unlessTerminated(current), Status: missingHostPath(mv, status, current)}
 	case outcome.State == StateFailed && outcome.Reason == v1alpha1.ReasonTagTaken && mv.Spec.ImageTag == "" && isAutomatic(mv, image):
 		return start(o, collision(mv, image)+1, 0, opts)
 	case outcome.State == StateFailed && asksForAttempt(o, status.Workflow):
 		return start(o, collision(mv, image), 0, opts)
-	case endsForMissingHostPath(mv, current, outcome):
-		return Step{Status: missingHostPath(mv, status, current)}
+	case endsAsTold(mv, current, outcome):
+		return Step{Status: failedStatus(mv, status, readyReason(mv), mv.Status.Message)}
+	case outcome.State == StateBuilding:
+		return whilePending(o, current, status, opts)
 	default:
 		return Step{Status: status}
 	}
@@ -212,19 +218,26 @@ func isAutomatic(mv *v1alpha1.ModelVersion, image string) bool {
 	return tag == tagOf(image)
 }
 
-// endsForMissingHostPath says that the operator has told the Workflow to end,
-// which the status remembers, and not a person. The pod whose word it was is
-// gone before the Workflow has ended, and may be seen to be gone before the
-// Workflow is seen to have been told: it is then as it was. A retry starts
-// anew, is followed as running, and so forgets.
-func endsForMissingHostPath(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) bool {
+// endsAsTold says that the operator has told the Workflow to end, for a reason
+// that the status remembers, and not a person. What spoke for that reason, a
+// pod's event or state, is gone before the Workflow has ended, and may be seen
+// to be gone before the Workflow is seen to have been told: it is then as it
+// was. A retry starts anew, is followed as running, and so forgets.
+func endsAsTold(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) bool {
 	last := mv.Status.Workflow
 	started := startTime(wf)
 	told := wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate
 	ending := outcome.State == StateBuilding && (told || mv.Status.StartTime.Equal(&started))
 	return (ending || outcome.Reason == v1alpha1.ReasonWorkflowTerminated) &&
 		last != nil && last.UID == string(wf.UID) &&
-		readyReason(mv) == v1alpha1.ReasonSourceMissing
+		mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed &&
+		slices.Contains(neverStarted, readyReason(mv))
+}
+
+// neverStarted are the reasons for which the operator ends a Workflow.
+var neverStarted = []string{
+	v1alpha1.ReasonSourceMissing, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonImagePullFailed,
+	v1alpha1.ReasonVolumeMountFailed, v1alpha1.ReasonPodNotStarted,
 }
 
 func number(text string) int64 {

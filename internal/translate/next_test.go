@@ -7,6 +7,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -20,9 +21,9 @@ type world struct {
 	t         *testing.T
 	mv        *v1alpha1.ModelVersion
 	workflows []*wfv1.Workflow
-	// missingHostPath is the UID of the Workflow of which kubelet says so.
-	missingHostPath string
-	minutes         int
+	// mountFailure is what kubelet says of a Workflow's pod.
+	mountFailure *translate.MountFailure
+	minutes      int
 }
 
 func newWorld(t *testing.T) *world {
@@ -46,7 +47,12 @@ func (w *world) pass() *wfv1.Workflow {
 }
 
 func (w *world) next() translate.Step {
-	return translate.NextStep(translate.Observed{Version: w.mv, Workflows: w.workflows, TemplateFound: true, MissingHostPath: w.missingHostPath}, options)
+	return translate.NextStep(translate.Observed{Version: w.mv, Workflows: w.workflows, TemplateFound: true, MountFailure: w.mountFailure, Now: metav1.NewTime(builders.Epoch)}, options)
+}
+
+// missesFolder says that kubelet finds no folder for the Workflow's pod.
+func (w *world) missesFolder(wf *wfv1.Workflow) {
+	w.mountFailure = &translate.MountFailure{WorkflowUID: string(wf.UID), Messages: []string{`MountVolume.SetUp failed for volume "source" : hostPath type check failed: /foo is not a directory`}}
 }
 
 // becomes puts the last Workflow into another state, and passes.
@@ -120,12 +126,12 @@ func TestAnUnfinishedBuildIsRestartedABoundedNumberOfTimes(t *testing.T) {
 
 func TestAWishForANewAttemptIsHeardAfterAFolderWasMissing(t *testing.T) {
 	w := newWorld(t)
-	w.missingHostPath = string(w.pass().UID)
+	w.missesFolder(w.pass())
 	require.Nil(t, w.pass(), "kubelet may be quicker than Argo, which says only later that the Workflow runs")
 	require.Contains(t, w.mv.Status.Message, "has no folder /foo")
 
 	// The pod, and with it the word of kubelet, goes before the Workflow ends.
-	w.missingHostPath = ""
+	w.mountFailure = nil
 	w.workflows[0].Spec.Shutdown = wfv1.ShutdownStrategyTerminate
 	require.Nil(t, w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running("") }))
 	require.Contains(t, w.mv.Status.Message, "has no folder /foo", "it is on its way out")
@@ -145,10 +151,10 @@ func TestAWishForANewAttemptIsHeardAfterAFolderWasMissing(t *testing.T) {
 // its Workflow is seen to have been told to end.
 func TestAMissingFolderIsNotForgottenWhileTheWorkflowEnds(t *testing.T) {
 	w := newWorld(t)
-	w.missingHostPath = string(w.pass().UID)
+	w.missesFolder(w.pass())
 	require.Nil(t, w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running("") }))
 
-	w.missingHostPath = ""
+	w.mountFailure = nil
 	require.Nil(t, w.pass())
 	assert.Contains(t, w.mv.Status.Message, "has no folder /foo")
 }

@@ -3,6 +3,7 @@ package translate
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/internal/hostpath"
 )
@@ -24,6 +25,9 @@ type Options struct {
 	// DeadlineSeconds is how long a build may take from when Argo starts it, in
 	// seconds, unless the version says otherwise.
 	DeadlineSeconds int64
+	// PendingTimeout is how long a build's pod may take to start before the
+	// build fails.
+	PendingTimeout metav1.Duration
 	// Requests and Limits are the build container's, where the version names
 	// none.
 	Requests, Limits map[corev1.ResourceName]resource.Quantity

@@ -138,6 +138,9 @@ func proof(wf *wfv1.Workflow, run report.Report) error {
 }
 
 func failed(wf *wfv1.Workflow) Outcome {
+	if outcome, found := endedFromOutside(wf); found && !wf.Spec.Shutdown.Enabled() {
+		return outcome
+	}
 	outcome := Outcome{State: StateFailed}
 	switch run, err := runReport(wf); {
 	case strings.HasPrefix(wf.Status.Message, "Stopped with strategy 'Stop'"):
@@ -189,6 +192,34 @@ func deadlineExceeded(wf *wfv1.Workflow) bool {
 		}
 	}
 	return false
+}
+
+// podEnds are the words of kubelet, the node's or Argo's controllers for a pod
+// or container that did not end by itself, and what they mean. Argo passes them
+// on in the messages of nodes (inferFailedReason in v3.7).
+var podEnds = []struct{ words, reason, what string }{
+	{"OOMKilled", v1alpha1.ReasonOutOfMemory, "ran out of memory"},
+	{"The node was low on resource", v1alpha1.ReasonEvicted, "was evicted"},
+	{"ephemeral local storage usage exceeds", v1alpha1.ReasonEvicted, "was evicted"},
+	{"exceeded its local ephemeral storage limit", v1alpha1.ReasonEvicted, "was evicted"},
+	{"Usage of EmptyDir volume", v1alpha1.ReasonEvicted, "was evicted"},
+	{"pod deleted", v1alpha1.ReasonPodLost, "lost its pod"},
+	{"imminent node shutdown", v1alpha1.ReasonPodLost, "lost its pod"},
+	{"Preempted in order to admit critical pod", v1alpha1.ReasonPodLost, "lost its pod"},
+}
+
+// endedFromOutside is the outcome of a build whose pod, or a container of it,
+// did not end by itself, and false for one that did.
+func endedFromOutside(wf *wfv1.Workflow) (Outcome, bool) {
+	for _, end := range podEnds {
+		for _, node := range wf.Status.Nodes {
+			if node.FailedOrError() && strings.Contains(node.Message, end.words) {
+				message := fmt.Sprintf("Workflow %s %s: %s", wf.Name, end.what, cause(wf))
+				return Outcome{State: StateFailed, Reason: end.reason, Message: message}, true
+			}
+		}
+	}
+	return Outcome{}, false
 }
 
 // cause is the message of the first pod or container that failed, since the

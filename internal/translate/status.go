@@ -94,12 +94,6 @@ func waiting(mv *v1alpha1.ModelVersion, reason, message string) v1alpha1.ModelVe
 	return withConditions(mv, status, metav1.ConditionFalse, v1alpha1.ConditionReconciling, reason, message)
 }
 
-func missingHostPath(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatus, wf *wfv1.Workflow) v1alpha1.ModelVersionStatus {
-	message := fmt.Sprintf("Node %s has no folder %s. Put the model there, then: %s",
-		argument(wf, ParamNodeName), argument(wf, ParamStoragePath), rebuildCommand(mv))
-	return failedStatus(mv, status, v1alpha1.ReasonSourceMissing, message)
-}
-
 // unchanged is the status as it is, computed from the present spec. One that
 // KubeDL wrote, which has no conditions, is left as it is altogether.
 func unchanged(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
@@ -140,6 +134,12 @@ func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outco
 		return outcome.Message + ". Create a new ModelVersion with another imageTag"
 	case v1alpha1.ReasonSourceChanged, v1alpha1.ReasonSourceForbidden:
 		return outcome.Message + ". Create a new ModelVersion"
+	case v1alpha1.ReasonOutOfMemory:
+		return fmt.Sprintf("%s. Raise spec.build.resources.limits.memory, which starts a new attempt: kubectl edit mv -n %s %s", outcome.Message, mv.Namespace, mv.Name)
+	case v1alpha1.ReasonEvicted:
+		return fmt.Sprintf("%s. Raise spec.build.resources (ephemeral-storage: Kaniko needs twice the model's size), which starts a new attempt: kubectl edit mv -n %s %s", outcome.Message, mv.Namespace, mv.Name)
+	case v1alpha1.ReasonPodLost:
+		return fmt.Sprintf("%s. To try again: %s", outcome.Message, rebuildCommand(mv))
 	case v1alpha1.ReasonDeadlineExceeded:
 		return fmt.Sprintf("%s. Raise spec.build.deadlineSeconds, or try again: %s", outcome.Message, rebuildCommand(mv))
 	case v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated:

@@ -25,7 +25,8 @@ type observation struct {
 	Workflows        []wfv1.Workflow       `json:"workflows,omitempty"`
 	TemplateMissing  bool                  `json:"templateMissing,omitempty"`
 	ModelTerminating bool                  `json:"modelTerminating,omitempty"`
-	MissingHostPath  string                `json:"missingHostPath,omitempty"`
+	MountFailure     string                `json:"mountFailure,omitempty"`
+	Now              metav1.Time           `json:"now,omitempty"`
 	NameTaken        string                `json:"nameTaken,omitempty"`
 }
 
@@ -34,11 +35,14 @@ func (o *observation) observed() translate.Observed {
 		Version:          &o.Version,
 		TemplateFound:    !o.TemplateMissing,
 		ModelTerminating: o.ModelTerminating,
-		MissingHostPath:  o.MissingHostPath,
+		Now:              o.Now,
 		NameTaken:        o.NameTaken,
 	}
 	for i := range o.Workflows {
 		observed.Workflows = append(observed.Workflows, &o.Workflows[i])
+	}
+	if o.MountFailure != "" {
+		observed.MountFailure = &translate.MountFailure{WorkflowUID: string(o.Workflows[0].UID), Messages: []string{o.MountFailure}}
 	}
 	return observed
 }
@@ -49,6 +53,7 @@ func (o *observation) observed() translate.Observed {
 type step struct {
 	Create    *attempt                    `json:"create,omitempty"`
 	Terminate string                      `json:"terminate,omitempty"`
+	Again     string                      `json:"again,omitempty"`
 	Status    v1alpha1.ModelVersionStatus `json:"status"`
 }
 
@@ -65,6 +70,9 @@ func stepOf(s translate.Step) step {
 	}
 	if s.Terminate != nil {
 		result.Terminate = s.Terminate.Name
+	}
+	if s.Again.Duration != 0 {
+		result.Again = s.Again.Duration.String()
 	}
 	return result
 }

@@ -308,6 +308,18 @@ func (k kubeletStandIn) event(pod *corev1.Pod, reason, message string) {
 	}))
 }
 
+// waitsForPod says that the Workflow runs, and why its pod does not start.
+func (a argoStandIn) waitsForPod(wf *wfv1.Workflow, why string) {
+	a.t.Helper()
+	a.write(wf, func(now *wfv1.Workflow) {
+		a.phase(now, wfv1.WorkflowRunning, "")
+		if now.Status.StartedAt.IsZero() {
+			now.Status.StartedAt = metav1.Now()
+		}
+		node(now, "", wfv1.NodePending, why)
+	})
+}
+
 // runs says that the pod's containers have started.
 func (k kubeletStandIn) runs(pod *corev1.Pod) {
 	k.t.Helper()

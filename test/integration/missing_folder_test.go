@@ -17,7 +17,8 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 	s.argo.runs(wf, translate.StepMountCheck)
 	pod := s.argo.startsPod(wf)
 	s.kubelet.event(pod, "FailedMount", "MountVolume.SetUp failed for volume \"push-secret\" : failed to sync secret cache")
-	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	waiting := s.awaitReason(resnet, v1alpha1.ReasonVolumeMountFailed)
+	assert.Contains(t, waiting.Status.Message, "waits for a volume: MountVolume.SetUp failed for volume \"push-secret\"")
 	before := op.wire.changes(s.namespace)
 
 	s.kubelet.cannotMount(pod, "/models/resnet/1")

@@ -1,0 +1,105 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// MountFailure is what kubelet says, in an event, of a pod whose volumes it
+// cannot mount. The pod itself only waits.
+type MountFailure struct {
+	// WorkflowUID is the UID of the pod's Workflow.
+	WorkflowUID string
+	// Messages are kubelet's, the newest last.
+	Messages []string
+}
+
+// hindrance is what keeps a build's pod from starting.
+type hindrance struct {
+	// Reason is a reason of the API.
+	Reason string
+	// Message is one sentence without a full stop.
+	Message string
+	// Hopeless says that waiting does not help.
+	Hopeless bool
+}
+
+// hindranceOf is what keeps the pod of a Workflow that has not ended from
+// starting, as kubelet and Argo know it, or nil.
+func hindranceOf(o Observed, wf *wfv1.Workflow) *hindrance {
+	if m := o.MountFailure; m != nil && m.WorkflowUID == string(wf.UID) && len(m.Messages) > 0 {
+		return mountHindrance(wf, m.Messages)
+	}
+	pod, found := wf.Status.Nodes[wf.Name]
+	if !found || pod.Phase != wfv1.NodePending {
+		return nil
+	}
+	// Argo's getPendingReason: the reason, and after a colon the message.
+	reason, words, _ := strings.Cut(pod.Message, ":")
+	switch reason {
+	case "Unschedulable":
+		return &hindrance{Reason: v1alpha1.ReasonUnschedulable, Message: fmt.Sprintf("Workflow %s waits for a node: %s", wf.Name, sentence(words))}
+	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError":
+		return &hindrance{Reason: v1alpha1.ReasonImagePullFailed, Message: fmt.Sprintf("Workflow %s waits for the image of a step: %s", wf.Name, sentence(pod.Message))}
+	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
+		return &hindrance{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod: %s", wf.Name, sentence(pod.Message))}
+	default:
+		return nil
+	}
+}
+
+// mountHindrance reads kubelet's words: those for a hostPath of type Directory
+// that does not exist, or is something else, are final.
+func mountHindrance(wf *wfv1.Workflow, words []string) *hindrance {
+	if slices.ContainsFunc(words, func(each string) bool { return strings.Contains(each, "hostPath type check failed") }) {
+		return &hindrance{
+			Reason:   v1alpha1.ReasonSourceMissing,
+			Message:  fmt.Sprintf("Node %s has no folder %s. Put the model there, then", argument(wf, ParamNodeName), argument(wf, ParamStoragePath)),
+			Hopeless: true,
+		}
+	}
+	return &hindrance{Reason: v1alpha1.ReasonVolumeMountFailed, Message: fmt.Sprintf("Workflow %s waits for a volume: %s", wf.Name, sentence(words[len(words)-1]))}
+}
+
+// patience is how much longer a Workflow's pod may take to start; nothing and
+// false when none is waited for.
+func patience(o Observed, wf *wfv1.Workflow, opts Options) (metav1.Duration, bool) {
+	pod, found := wf.Status.Nodes[wf.Name]
+	if !found || pod.Phase != wfv1.NodePending || wf.Status.Phase != wfv1.WorkflowRunning {
+		return metav1.Duration{}, false
+	}
+	end := pod.StartedAt.Add(opts.PendingTimeout.Duration)
+	return metav1.Duration{Duration: end.Sub(o.Now.Time)}, true
+}
+
+// whilePending decides for a Workflow that has not ended: it is waited for, or
+// ended when waiting does not help or has gone on for too long.
+func whilePending(o Observed, current *wfv1.Workflow, status v1alpha1.ModelVersionStatus, opts Options) Step {
+	mv := o.Version
+	hindered := hindranceOf(o, current)
+	left, bounded := patience(o, current, opts)
+	switch {
+	case hindered != nil && hindered.Hopeless:
+		message := fmt.Sprintf("%s: %s", hindered.Message, rebuildCommand(mv))
+		return Step{Terminate: unlessTerminated(current), Status: failedStatus(mv, status, hindered.Reason, message)}
+	case bounded && left.Duration <= 0:
+		if hindered == nil {
+			hindered = &hindrance{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod", current.Name)}
+		}
+		message := fmt.Sprintf("%s. It did not start within %s, and was ended. When that is mended: %s", hindered.Message, opts.PendingTimeout.Duration, rebuildCommand(mv))
+		return Step{Terminate: unlessTerminated(current), Status: failedStatus(mv, status, hindered.Reason, message)}
+	}
+	if hindered != nil {
+		status = buildingStatus(mv, status, Outcome{Reason: hindered.Reason, Message: hindered.Message})
+	}
+	if bounded {
+		return Step{Status: status, Again: left}
+	}
+	return Step{Status: status}
+}
