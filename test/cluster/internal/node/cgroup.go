@@ -60,13 +60,29 @@ func cgroupMountPoints(mounts string) []string {
 	return found
 }
 
-// trackingHierarchy is the hierarchy in which the node's own programs are put into the cluster's group. One is enough
-// to find them again; in the others they stay in the group of whoever called, and so under its limits.
-func trackingHierarchy() string {
-	if cgroupsV2() {
-		return cgroupMounts
+// trackingHierarchy is the one of the hierarchies in which the node's own programs are put into the cluster's group. One
+// is enough to find them again; in the others they stay in the group of whoever called, and so under its limits.
+func trackingHierarchy(mounts []string) (string, error) {
+	if pids := slices.Index(mounts, filepath.Join(cgroupMounts, "pids")); pids >= 0 {
+		return mounts[pids], nil
 	}
-	return filepath.Join(cgroupMounts, "pids")
+	for _, mount := range mounts {
+		// A new group of this one has no processors, and takes no process before it is given some.
+		if !strings.Contains(filepath.Base(mount), "cpuset") {
+			return mount, nil
+		}
+	}
+	return "", fmt.Errorf("no hierarchy of control groups can hold the cluster's processes: there is only %v; mount pids as well", mounts)
+}
+
+// programsGroup is the folder of the control group of the node's own programs.
+func programsGroup() (string, error) {
+	mounts, err := hierarchies()
+	if err != nil {
+		return "", err
+	}
+	tracking, err := trackingHierarchy(mounts)
+	return filepath.Join(tracking, CgroupRoot, programsLeaf), err
 }
 
 // makeCgroups makes the cluster's group in each hierarchy; kubelet insists on finding its root there.
@@ -87,13 +103,31 @@ func makeCgroups() error {
 			return fmt.Errorf("cannot hand the controllers that kubelet needs down from %s: %w", control, err)
 		}
 	}
-	return os.MkdirAll(filepath.Join(trackingHierarchy(), CgroupRoot, programsLeaf), 0o755)
+	programs, err := programsGroup()
+	if err != nil {
+		return err
+	}
+	return os.MkdirAll(programs, 0o755)
 }
 
 // joinCgroup puts the calling process, and so all that it starts, into the group of the node's own programs.
 func joinCgroup() error {
-	procs := filepath.Join(trackingHierarchy(), CgroupRoot, programsLeaf, "cgroup.procs")
-	return os.WriteFile(procs, []byte(strconv.Itoa(os.Getpid())), 0o644)
+	group, err := programsGroup()
+	if err != nil {
+		return err
+	}
+	return enterGroup(group)
+}
+
+// enterGroup puts the calling process into a control group. A folder that is none has no such file, and must not be given
+// one: the process would go untracked.
+func enterGroup(group string) error {
+	procs, err := os.OpenFile(filepath.Join(group, "cgroup.procs"), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = procs.WriteString(strconv.Itoa(os.Getpid()))
+	return errors.Join(err, procs.Close())
 }
 
 // groups are all control groups of the cluster, the deepest first.

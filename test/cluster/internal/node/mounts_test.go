@@ -34,12 +34,3 @@ func TestMountsIn(t *testing.T) {
 func TestTheCommandThatUnmountsCanBePasted(t *testing.T) {
 	assert.Equal(t, "umount '/srv/my models' /srv/registry", unmountCommand([]string{"/srv/my models", "/srv/registry"}))
 }
-
-func TestCgroupMountPoints(t *testing.T) {
-	const mounts = `proc /proc proc rw 0 0
-tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0
-cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0
-cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
-`
-	assert.Equal(t, []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified"}, cgroupMountPoints(mounts))
-}
