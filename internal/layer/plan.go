@@ -49,9 +49,11 @@ const (
 	MaxImageLayers = 127
 	// TopFolder is the path of the model's own folder in a listing or a plan.
 	TopFolder = "."
+	// Whiteout is the prefix by which a layer says that a file of a layer below
+	// is gone.
+	Whiteout = ".wh."
 
 	lostAndFound  = "lost+found"
-	whiteout      = ".wh."
 	anyMayExecute = 0o111
 )
 
@@ -239,7 +241,7 @@ func checkName(found Found) error {
 	if !utf8.ValidString(found.Path) || !utf8.ValidString(found.Link) {
 		return &UnsafeError{Path: found.Path, Problem: "has a name or a target that is not valid UTF-8: rename it"}
 	}
-	if strings.HasPrefix(path.Base(found.Path), whiteout) {
+	if strings.HasPrefix(path.Base(found.Path), Whiteout) {
 		return &UnsafeError{Path: found.Path, Problem: "has a name that means a deleted file in an image: rename it"}
 	}
 	return nil

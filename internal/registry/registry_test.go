@@ -332,11 +332,6 @@ func TestReferences(t *testing.T) {
 	assert.Equal(t, "https", ref.Context().Scheme())
 }
 
-func TestSplitHosts(t *testing.T) {
-	assert.Equal(t, []string{"a:5000", "b"}, SplitHosts(" a:5000,,b ,"))
-	assert.Empty(t, SplitHosts(""))
-}
-
 func TestReadCredentials(t *testing.T) {
 	dir := t.TempDir()
 	write := func(content string) string {

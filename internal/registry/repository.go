@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -44,17 +43,6 @@ const (
 	Pull Access = Access(transport.PullScope)
 	Push Access = Access(transport.PushScope)
 )
-
-// SplitHosts reads a list of hosts that are separated by commas.
-func SplitHosts(list string) []string {
-	var hosts []string
-	for host := range strings.SplitSeq(list, ",") {
-		if host = strings.TrimSpace(host); host != "" {
-			hosts = append(hosts, host)
-		}
-	}
-	return hosts
-}
 
 // Tag reads an image reference with a tag. One without a tag means latest.
 func (c Config) Tag(image string) (name.Tag, error) {

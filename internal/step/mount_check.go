@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
@@ -57,32 +55,6 @@ func defineMountCheck(flags *flag.FlagSet, at *places) action {
 	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` with this process's mounts")
 	flags.StringVar(&m.program, "program", "", "the `file` to run in the builder's container; empty is this program")
 	return m.run
-}
-
-// list reads a flag's value as a list; an empty value is an empty one.
-func list(into *[]string) func(string) error {
-	return func(value string) error {
-		*into = nil
-		for item := range strings.SplitSeq(value, ",") {
-			if item != "" {
-				*into = append(*into, item)
-			}
-		}
-		return nil
-	}
-}
-
-// boolean reads a flag's value; an empty value is false.
-func boolean(into *bool) func(string) error {
-	return func(value string) error {
-		if value == "" {
-			*into = false
-			return nil
-		}
-		parsed, err := strconv.ParseBool(value)
-		*into = parsed
-		return err
-	}
 }
 
 func (m *mountCheck) run(ctx context.Context, out io.Writer) error {

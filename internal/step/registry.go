@@ -13,7 +13,8 @@ import (
 
 // registryFlags are the flags of the steps that talk to registries.
 type registryFlags struct {
-	image, plainHTTP string
+	image            string
+	plainHTTP        []string
 	pushSecret       string
 	pushSecretFolder string
 	registryCAFile   string
@@ -21,7 +22,7 @@ type registryFlags struct {
 
 func (f *registryFlags) defineRegistry(flags *flag.FlagSet) {
 	flags.StringVar(&f.image, "image", "", "the image to push, repository and tag")
-	flags.StringVar(&f.plainHTTP, "plain-http", "", "registry `hosts` that are spoken to in plain HTTP, separated by commas")
+	flags.Func("plain-http", "registry `hosts` that are spoken to in plain HTTP, separated by commas", list(&f.plainHTTP))
 	flags.StringVar(&f.pushSecret, "push-secret", "", "the `name` of the Secret with the push credentials, for messages")
 	flags.StringVar(&f.pushSecretFolder, "push-secret-folder", "/push-secret", "the `folder` with the push secret's config.json, if there is one")
 	flags.StringVar(&f.registryCAFile, "registry-ca", "/registry-ca/ca.crt", "the `file` with private certificate authorities, if there is one")
@@ -47,7 +48,7 @@ func (f *registryFlags) config() (registry.Config, error) {
 		return registry.Config{}, unusableSecret(f.pushSecret, err)
 	}
 	return registry.Config{
-		PlainHTTP:   registry.SplitHosts(f.plainHTTP),
+		PlainHTTP:   f.plainHTTP,
 		CAFile:      f.registryCAFile,
 		Credentials: credentials,
 	}, nil

@@ -22,9 +22,6 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-// whiteout is the prefix by which a layer says that a file is gone.
-const whiteout = ".wh."
-
 // archiveName matches the names of archives among Kaniko's other files: what
 // os.CreateTemp makes of an empty pattern.
 var archiveName = regexp.MustCompile(`\A[0-9]+\z`)
@@ -102,7 +99,7 @@ func byName(planned []layer.Entry) map[string]layer.Entry {
 // model or a part of it from the layers below.
 func RemovesModel(entry string) bool {
 	name := cleanName(entry)
-	gone, isWhiteout := strings.CutPrefix(path.Base(name), whiteout)
+	gone, isWhiteout := strings.CutPrefix(path.Base(name), layer.Whiteout)
 	if !isWhiteout {
 		return false
 	}
