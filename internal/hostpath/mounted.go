@@ -75,15 +75,19 @@ type agentFolder struct {
 // mountinfo is the text of the pod's /proc/self/mountinfo. The error is a
 // sentence for the person who wrote the path.
 //
-// The kernel names a mount's root relative to its filesystem. The path that
-// was asked for therefore has to be that root, or to end with it, as it does
-// when the filesystem is mounted at one of the path's parents. Where the pod's
-// other mounts tell which folder of the node a filesystem's folder is, the
-// whole path has to agree.
+// The kernel names a mount's root relative to its filesystem. Where the pod's
+// other mounts tell where the node has mounted that filesystem, the path that
+// was asked for has to be that place joined with the root. Elsewhere it has to
+// be the root, or to end with it, as it does when the filesystem is mounted at
+// one of the path's parents.
 //
-// What remains: a symbolic link to the root folder of another data disk, or to
-// a path on another data disk that ends alike, looks like a mount at the
-// place that was asked for.
+// What remains: on every filesystem but the one with the kubelet's folder, a
+// symbolic link to the place where it is mounted, or to a path on it that ends
+// alike, looks like a mount at the place that was asked for. That goes for
+// system disks too, as a /boot or a /var/log of its own, whose names the pod
+// does not see. What bounds it is the namespace's Pod Security level, by which
+// people may ask for folders of nodes or may not, and Allowed, if nobody but
+// the platform team can make links there.
 func (r Rules) CheckMounted(mountinfo, point, asked string) error {
 	if err := r.Check(asked); err != nil {
 		return err
@@ -163,14 +167,14 @@ func checkContent(m mount, agents []agentFolder, asked string) error {
 
 // checkRoot compares the mount's root with the path that was asked for.
 func (r Rules) checkRoot(source mount, agents []agentFolder, asked string) error {
-	if source.root == asked || source.root == "/" {
-		return nil
-	}
 	if really, known := nodePath(source, agents); known {
 		if really == asked {
 			return nil
 		}
 		return leadsElsewhere(asked, really)
+	}
+	if source.root == asked || source.root == "/" {
+		return nil
 	}
 	if !strings.HasSuffix(asked, source.root) {
 		return leadsElsewhere(asked, source.root)

@@ -169,6 +169,22 @@ func TestCheckMounted(t *testing.T) {
 			rules:     Rules{Allowed: []string{"/foo"}},
 			mountinfo: ordinary(on("259:1", "/bar/models", "ext4")), asked: "/foo/bar/models", want: "leads to /bar/models",
 		},
+		"/mnt -> /var/mnt, where /var is a disk of its own": {
+			mountinfo: pod("8:4", "/lib/kubelet", "/lib/containerd", on("8:4", "/mnt/models", "xfs")),
+			asked:     "/mnt/models", want: "leads to /var/mnt/models",
+		},
+		"/secret -> /var/secret, which is denied, where /var is a disk of its own": {
+			rules:     Rules{Denied: []string{"/var/secret"}},
+			mountinfo: pod("8:4", "/lib/kubelet", "/lib/containerd", on("8:4", "/secret", "xfs")),
+			asked:     "/secret", want: "leads to /var/secret",
+		},
+		// These cannot be told from what is allowed: see CheckMounted.
+		"/foo/data -> /mnt/secret, another disk itself": {
+			mountinfo: ordinary(on("8:16", "/", "xfs")), asked: "/foo/data",
+		},
+		"/foo/data -> /mnt/secret/data, a folder of another disk that ends alike": {
+			mountinfo: ordinary(on("8:16", "/data", "xfs")), asked: "/foo/data",
+		},
 		"/foo/models -> /bar/models": {
 			mountinfo: ordinary(on("259:1", "/bar/models", "ext4")), asked: "/foo/models", want: "leads to /bar/models",
 		},
