@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -45,17 +46,24 @@ func model(t *testing.T) folder {
 
 // claim makes a folder of that very name, with these files, that goes with the
 // test. A folder that exists already is taken over only if an earlier run of
-// this test has left it: if it holds nothing but these files.
+// this test, which was killed, can have left it: if it is a real folder and
+// holds nothing but these files, as they are written here.
 func claim(t *testing.T, name string, files map[string]string) folder {
 	t.Helper()
 	dir := folder(name)
-	_, err := os.Lstat(name)
+	there, err := os.Lstat(name)
 	if !errors.Is(err, fs.ErrNotExist) {
 		require.NoError(t, err)
-		for at, found := range dir.entries(t) {
-			if found.Type == fileEntry {
-				require.Equal(t, sumOf(files[at]), found.SHA256, "%s exists on this machine and is not this test's: move it away", name)
+		require.True(t, there.IsDir(), "%s exists on this machine and is no folder: move it away", name)
+		ours := map[string]entry{".": aFolder}
+		for at, content := range files {
+			ours[at] = aFile(content)
+			for parent := filepath.Dir(at); parent != "."; parent = filepath.Dir(parent) {
+				ours[parent] = aFolder
 			}
+		}
+		for at, found := range dir.entries(t) {
+			require.Equal(t, ours[at], found, "%s exists on this machine and is not this test's: move it away", dir.at(at))
 		}
 	}
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(name)) })
@@ -111,6 +119,8 @@ func entryAt(at string, found fs.DirEntry) (entry, error) {
 	case found.Type() == fs.ModeSymlink:
 		target, err := os.Readlink(at)
 		return aLink(target), err
+	case !found.Type().IsRegular():
+		return entry{}, fmt.Errorf("%s is no file, no folder and no link", at)
 	}
 	content, err := os.Open(at)
 	if err != nil {
