@@ -59,6 +59,9 @@ func SetUp() error {
 			return fmt.Errorf("cannot give the node a %s of its own: %w", folder, err)
 		}
 	}
+	if err := guardKernelSettings("/run/kernel-settings"); err != nil {
+		return fmt.Errorf("cannot keep the machine's kernel settings from the node: %w", err)
+	}
 	// Settings under /proc/sys/net are those of the network namespace of whoever writes them.
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 		return fmt.Errorf("cannot let the node forward packets to its pods: %w", err)
