@@ -1,0 +1,55 @@
+package argo
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// baseline are the capabilities that Pod Security's level "baseline" lets a
+// container add.
+var baseline = []corev1.Capability{
+	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE",
+	"SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+}
+
+// A namespace of that level can build from claims; folders of nodes it forbids.
+func TestABuildFromAClaimNeedsNoMoreThanBaseline(t *testing.T) {
+	got, err := pod(template(t), arguments(t, goldenWorkflows(t)["claim-with-sub-path"]))
+	require.NoError(t, err)
+	assert.False(t, got.HostNetwork || got.HostPID || got.HostIPC)
+	for _, volume := range got.Volumes {
+		assert.Nil(t, volume.HostPath, volume.Name)
+	}
+	for _, container := range got.Containers {
+		t.Run(container.Name, func(t *testing.T) {
+			security := container.SecurityContext
+			assert.Nil(t, security.Privileged)
+			assert.Nil(t, security.ProcMount)
+			assert.Nil(t, security.SeccompProfile)
+			assert.Empty(t, container.Ports)
+			if security.Capabilities != nil {
+				assert.Subset(t, baseline, security.Capabilities.Add)
+			}
+		})
+	}
+}
+
+// Whoever may start a build may not choose which folders of nodes may be
+// packaged.
+func TestTheRulesForFoldersOfNodesAreLiteral(t *testing.T) {
+	args := template(t).Spec.Templates[0].ContainerSet.Containers[0].Args
+	for _, flag := range []string{"--allowed-paths", "--denied-paths", "--bind-mounted-paths"} {
+		var found []string
+		for _, arg := range args {
+			if strings.HasPrefix(arg, flag+"=") {
+				found = append(found, arg)
+			}
+		}
+		require.Len(t, found, 1, flag)
+		assert.NotContains(t, found[0], "{{")
+	}
+}
