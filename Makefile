@@ -37,11 +37,11 @@ e2e: cluster-up ## End-to-end tests on the one-node cluster
 	@. .cluster/env && go test -tags e2e -v -count=1 -timeout 40m ./test/e2e/...
 
 .PHONY: cluster-up
-cluster-up: go-version ## Start the one-node cluster, with Argo, a registry and Modelkiln in it
+cluster-up: root go-version ## Start the one-node cluster, with Argo, a registry and Modelkiln in it
 	@$(CLUSTER) up
 
 .PHONY: cluster-down
-cluster-down: ## End the one-node cluster and leave nothing of it behind
+cluster-down: root ## End the one-node cluster and leave nothing of it behind
 	@$(CLUSTER) down
 
 ##@ For those who change the code
@@ -74,6 +74,11 @@ push-image: go-version ## Build the operator's image and push it: make push-imag
 
 .PHONY: ci
 ci: verify test e2e ## Everything that CI checks
+
+# Here, since the Go command may fail before our program can say so: it wants a cache in the user's home.
+.PHONY: root
+root:
+	@test "$$(id -u)" = 0 || { echo "make $(or $(firstword $(MAKECMDGOALS)),root) has to be run as root: the cluster makes namespaces and mounts." >&2; exit 1; }
 
 .PHONY: go-version
 go-version:
