@@ -1,0 +1,114 @@
+package modelfile
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+)
+
+// safetensors makes a file of one tensor with so many bytes of data.
+func safetensors(data int) []byte {
+	header, err := json.Marshal(map[string]any{
+		"__metadata__": map[string]string{"format": "pt"},
+		"weight":       map[string]any{"dtype": "U8", "shape": []int{data}, "data_offsets": []int{0, data}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return safetensorsOf(string(header), data)
+}
+
+func safetensorsOf(header string, data int) []byte {
+	file := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	return append(append(file, header...), make([]byte, data)...)
+}
+
+// gguf writes a GGUF file value by value.
+type gguf struct {
+	bytes.Buffer
+	order binary.AppendByteOrder
+}
+
+func (g *gguf) uint32(values ...uint32) *gguf {
+	for _, v := range values {
+		g.Write(g.order.AppendUint32(nil, v))
+	}
+	return g
+}
+
+func (g *gguf) uint64(values ...uint64) *gguf {
+	for _, v := range values {
+		g.Write(g.order.AppendUint64(nil, v))
+	}
+	return g
+}
+
+func (g *gguf) string(text string) *gguf {
+	g.uint64(uint64(len(text)))
+	g.WriteString(text)
+	return g
+}
+
+// zeros writes data up to a multiple of the alignment, and then so many bytes.
+func (g *gguf) zeros(alignment, count int) *gguf {
+	g.Write(make([]byte, (alignment-g.Len()%alignment)%alignment+count))
+	return g
+}
+
+// newGGUF writes a header of version 3.
+func newGGUF(order binary.AppendByteOrder, tensors, metadata uint64) *gguf {
+	g := &gguf{order: order}
+	g.WriteString("GGUF")
+	return g.uint32(3).uint64(tensors, metadata)
+}
+
+// ggufModel is a model of two tensors, of 512 weights in Q4_K (288 bytes) and
+// of 3 in F32 (12 bytes), with metadata of every kind.
+func ggufModel(order binary.AppendByteOrder) []byte {
+	const alignment = 64
+	g := newGGUF(order, 2, 5)
+	g.string("general.architecture").uint32(8).string("llama")
+	g.string("general.alignment").uint32(4, alignment)
+	g.string("tokenizer.ggml.tokens").uint32(9, 8).uint64(2).string("a").string("b")
+	g.string("tokenizer.ggml.scores").uint32(9, 6).uint64(2).uint32(0, 0)
+	g.string("nested").uint32(9, 9).uint64(1).uint32(5).uint64(1).uint32(7)
+	g.string("blk.0").uint32(2).uint64(256, 2).uint32(12).uint64(0)
+	g.string("norm").uint32(1).uint64(3).uint32(0).uint64(320)
+	return g.zeros(alignment, 320+12).Bytes()
+}
+
+// message is a message of protocol buffers.
+type message []byte
+
+func (m message) varint(number int, value uint64) message {
+	m = binary.AppendUvarint(m, uint64(number)<<3|wireVarint)
+	return binary.AppendUvarint(m, value)
+}
+
+func (m message) bytes(number int, content []byte) message {
+	m = binary.AppendUvarint(m, uint64(number)<<3|wireLength)
+	return append(binary.AppendUvarint(m, uint64(len(content))), content...)
+}
+
+// onnx is a model of these initializers.
+func onnx(tensors ...message) []byte {
+	graph := message{}.bytes(1, []byte("a node")).bytes(2, []byte("graph"))
+	for _, t := range tensors {
+		graph = graph.bytes(graphInitializer, t)
+	}
+	return message{}.varint(1, 8).bytes(2, []byte("pytorch")).bytes(modelGraph, graph).bytes(8, message{}.varint(2, 17))
+}
+
+// inside is a tensor whose data is in the model.
+func inside(data int) message { return message{}.varint(1, uint64(data)).bytes(9, make([]byte, data)) }
+
+// outside is a tensor whose data is in another file. What it says about that is
+// pairs of keys and values.
+func outside(pairs ...string) message {
+	t := message{}.bytes(8, []byte("weight"))
+	for pair := range slices.Chunk(pairs, 2) {
+		t = t.bytes(tensorExternalData, message{}.bytes(entryKey, []byte(pair[0])).bytes(entryValue, []byte(pair[1])))
+	}
+	return t.varint(tensorDataLocation, locationExternal)
+}
