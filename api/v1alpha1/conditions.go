@@ -49,6 +49,12 @@ const (
 	// ReasonTemplateMissing: the ClusterWorkflowTemplate that builds are made
 	// from does not exist. The build starts as soon as it does.
 	ReasonTemplateMissing = "TemplateMissing"
+	// ReasonTemplateNotAllowed: spec.build.workflowTemplate names a
+	// ClusterWorkflowTemplate that does not carry the label
+	// model.kubedl.io/build-template: "true". The platform team marks those
+	// that versions may name. The build starts as soon as it is marked, or
+	// another is named.
+	ReasonTemplateNotAllowed = "TemplateNotAllowed"
 	// ReasonRefused: the API server refuses what a build needs in the
 	// namespace: a quota is used up, a policy of the cluster forbids it, or
 	// something of the same name is in the way. The message carries its words.

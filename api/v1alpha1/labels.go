@@ -12,6 +12,9 @@ const (
 	// LabelModelVersionUID is on every Workflow that builds a version, and in
 	// the config of every image: the version's UID.
 	LabelModelVersionUID = "model.kubedl.io/model-version-uid"
+	// LabelBuildTemplate with the value "true" is on every
+	// ClusterWorkflowTemplate that a version may name.
+	LabelBuildTemplate = "model.kubedl.io/build-template"
 	// LabelAttempt is on every Workflow that the operator made: the number of
 	// the attempt, from 1. A resubmitted Workflow carries its original's.
 	LabelAttempt = "model.kubedl.io/attempt"

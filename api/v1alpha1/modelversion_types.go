@@ -238,7 +238,9 @@ type Build struct {
 	// +kubebuilder:validation:Maximum=604800
 	DeadlineSeconds *int64 `json:"deadlineSeconds,omitempty"`
 	// workflowTemplate names the ClusterWorkflowTemplate that the build runs.
-	// The default is the operator's.
+	// It has to carry the label model.kubedl.io/build-template: "true", with
+	// which the platform team says that versions may name it. The default is
+	// the operator's for the namespace.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="workflowTemplate is the name of a ClusterWorkflowTemplate: lower-case letters, digits, '-' and '.'"
@@ -377,6 +379,11 @@ type WorkflowStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	UID string `json:"uid,omitempty"`
+	// url is where the Argo UI shows the Workflow, where the operator's
+	// configuration says where that is.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	URL string `json:"url,omitempty"`
 	// phase is the Workflow's phase in Argo's words; empty before Argo has
 	// seen it.
 	// +optional

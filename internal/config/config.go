@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path"
 	"regexp"
@@ -35,6 +36,21 @@ type Config struct {
 	// WorkflowTemplate names the ClusterWorkflowTemplate that builds are made
 	// from, unless the version names one.
 	WorkflowTemplate string `json:"workflowTemplate,omitempty"`
+	// NamespaceWorkflowTemplates names, by namespace, ClusterWorkflowTemplates
+	// that take the place of WorkflowTemplate there.
+	NamespaceWorkflowTemplates map[string]string `json:"namespaceWorkflowTemplates,omitempty"`
+	// ArgoURL is where people find the Argo UI, as in
+	// https://argo.example.com. Versions link to their builds there. No links
+	// when empty.
+	ArgoURL string `json:"argoURL,omitempty"`
+	// ArgoInstanceID is the instanceID of the Argo controller that is to run
+	// the builds, where it has one.
+	ArgoInstanceID string `json:"argoInstanceID,omitempty"`
+	// SucceededHistory and FailedHistory are how many ended Workflows of each
+	// kind are kept of a version, beside the one that its status speaks of. A
+	// version's result is in its status, and does not need them.
+	SucceededHistory int `json:"succeededHistory,omitempty"`
+	FailedHistory    int `json:"failedHistory,omitempty"`
 	// DeadlineSeconds is how long a build may take from when Argo starts it, in
 	// seconds, unless the version says otherwise.
 	DeadlineSeconds int64 `json:"deadlineSeconds,omitempty"`
@@ -75,6 +91,8 @@ func Default() Config {
 		WorkflowTemplate: translate.BuildTemplate,
 		DeadlineSeconds:  6 * 60 * 60,
 		PendingSeconds:   15 * 60,
+		SucceededHistory: 3,
+		FailedHistory:    3,
 		Requests: map[corev1.ResourceName]resource.Quantity{
 			corev1.ResourceCPU:    resource.MustParse("500m"),
 			corev1.ResourceMemory: resource.MustParse("256Mi"),
@@ -146,6 +164,12 @@ func (c Config) validate() error {
 	if c.BaseImage == "" || c.WorkflowTemplate == "" {
 		problems = append(problems, errors.New("baseImage and workflowTemplate must not be empty"))
 	}
+	if link, err := url.Parse(c.ArgoURL); c.ArgoURL != "" && (err != nil || link.Host == "" || !strings.HasPrefix(link.Scheme, "http")) {
+		problems = append(problems, fmt.Errorf("argoURL %q is not a URL: write it as https://argo.example.com", c.ArgoURL))
+	}
+	if c.SucceededHistory < 0 || c.FailedHistory < 0 {
+		problems = append(problems, errors.New("succeededHistory and failedHistory must not be below zero"))
+	}
 	if c.DeadlineSeconds <= 0 || c.PendingSeconds <= 0 {
 		problems = append(problems, errors.New("deadlineSeconds and pendingSeconds must be above zero"))
 	}
@@ -166,6 +190,10 @@ func (c Config) Options() translate.Options {
 		PlainHTTPRegistries: plainHTTP,
 		BaseImage:           c.BaseImage,
 		WorkflowTemplate:    c.WorkflowTemplate,
+		NamespaceTemplates:  c.NamespaceWorkflowTemplates,
+		ArgoURL:             strings.TrimRight(c.ArgoURL, "/"),
+		ArgoInstanceID:      c.ArgoInstanceID,
+		History:             translate.History{Succeeded: c.SucceededHistory, Failed: c.FailedHistory},
 		DeadlineSeconds:     c.DeadlineSeconds,
 		PendingTimeout:      metav1.Duration{Duration: time.Duration(c.PendingSeconds) * time.Second},
 		Requests:            c.Requests,

@@ -109,6 +109,8 @@ func TestWhatIsWrongIsRefusedInWords(t *testing.T) {
 		"a relative allowed path":                   {"allowedHostPaths: [./models]", `host path "./models" is not an absolute, clean path: write it as /models`},
 		"no base image":                             {`baseImage: ""`, "baseImage and workflowTemplate must not be empty"},
 		"no workflow template":                      {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
+		"no link":                                   {"argoURL: argo.example.com", `argoURL "argo.example.com" is not a URL: write it as https://argo.example.com`},
+		"less than no history":                      {"failedHistory: -1", "succeededHistory and failedHistory must not be below zero"},
 		"no time":                                   {"deadlineSeconds: 0", "deadlineSeconds and pendingSeconds must be above zero"},
 		"less than no time to start":                {"pendingSeconds: -1", "deadlineSeconds and pendingSeconds must be above zero"},
 		"less than no time":                         {"deadlineSeconds: -1", "deadlineSeconds and pendingSeconds must be above zero"},
@@ -168,7 +170,7 @@ registries:
 func TestWithoutPrivateAuthoritiesThereIsNoBundle(t *testing.T) {
 	assert.Empty(t, config.Default().RegistryCA())
 	assert.Equal(t, translate.Options{
-		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", DeadlineSeconds: 21600, PendingTimeout: metav1.Duration{Duration: 15 * time.Minute},
+		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", DeadlineSeconds: 21600, PendingTimeout: metav1.Duration{Duration: 15 * time.Minute}, History: translate.History{Succeeded: 3, Failed: 3},
 		Requests: config.Default().Requests, Limits: config.Default().Limits,
 	}, config.Default().Options())
 }

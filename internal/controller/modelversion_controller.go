@@ -47,14 +47,14 @@ type ModelVersionReconciler struct {
 	Now func() time.Time
 }
 
-// Nothing is ever deleted. Where the admission plugin
+// No version is ever deleted. Where the admission plugin
 // OwnerReferencesPermissionEnforcement is on, as on OpenShift, only those who
 // may delete an object may set its owner.
 //
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create
-// +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=argoproj.io,resources=clusterworkflowtemplates,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -106,23 +106,36 @@ func isGone(err error) bool {
 }
 
 func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) (again time.Duration, err error) {
-	observed := translate.Observed{Version: mv}
+	terminating := false
 	if !translate.Final(mv) {
-		terminating, err := r.join(ctx, mv)
-		if err != nil {
+		if terminating, err = r.join(ctx, mv); err != nil {
 			return 0, r.explained(ctx, mv, err)
 		}
-		observed, err = r.observe(ctx, mv)
-		if err != nil {
-			return 0, err
-		}
-		observed.ModelTerminating = terminating
 	}
+	observed, err := r.observe(ctx, mv)
+	if err != nil {
+		return 0, err
+	}
+	observed.ModelTerminating = terminating
 	step, err := r.act(ctx, observed)
 	if err != nil {
 		return 0, err
 	}
-	return step.Again.Duration, r.patchStatus(ctx, mv, step.Status)
+	if err := r.patchStatus(ctx, mv, step.Status); err != nil {
+		return 0, err
+	}
+	return step.Again.Duration, r.forget(ctx, step.Delete)
+}
+
+// forget deletes Workflows that are more than are kept.
+func (r *ModelVersionReconciler) forget(ctx context.Context, workflows []*wfv1.Workflow) error {
+	for _, wf := range workflows {
+		same := client.Preconditions{UID: &wf.UID}
+		if err := r.Client.Delete(ctx, wf, same, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete Workflow %q: %w", wf.Name, err)
+		}
+	}
+	return nil
 }
 
 // act does what NextStep says. After a Workflow was created, or found to be

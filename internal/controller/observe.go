@@ -33,7 +33,7 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 		return observed, err
 	}
 	observed.Workflows = workflows
-	if observed.TemplateFound, err = r.templateFound(ctx, mv); err != nil {
+	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, mv); err != nil {
 		return observed, err
 	}
 	if current := translate.Followed(mv, workflows, r.Options); current != nil && !current.Status.Phase.Completed() {
@@ -62,7 +62,7 @@ func (r *ModelVersionReconciler) workflows(ctx context.Context, mv *v1alpha1.Mod
 		}
 	}
 	last := mv.Status.Workflow
-	if last == nil || seen[last.Name] {
+	if last == nil || seen[last.Name] || translate.Final(mv) {
 		return workflows, nil
 	}
 	var wf wfv1.Workflow
@@ -76,13 +76,13 @@ func (r *ModelVersionReconciler) workflows(ctx context.Context, mv *v1alpha1.Mod
 	return workflows, nil
 }
 
-func (r *ModelVersionReconciler) templateFound(ctx context.Context, mv *v1alpha1.ModelVersion) (bool, error) {
+func (r *ModelVersionReconciler) template(ctx context.Context, mv *v1alpha1.ModelVersion) (found, marked bool, err error) {
 	template := templateMetadata()
-	err := r.Client.Get(ctx, client.ObjectKey{Name: translate.TemplateName(mv, r.Options)}, template)
+	err = r.Client.Get(ctx, client.ObjectKey{Name: translate.TemplateName(mv, r.Options)}, template)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return false, fmt.Errorf("get ClusterWorkflowTemplate: %w", err)
+		return false, false, fmt.Errorf("get ClusterWorkflowTemplate: %w", err)
 	}
-	return err == nil, nil
+	return err == nil, template.Labels[v1alpha1.LabelBuildTemplate] == "true", nil
 }
 
 // templateMetadata is a ClusterWorkflowTemplate of which only the metadata is

@@ -75,7 +75,7 @@ func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
 		Owns(&wfv1.Workflow{}, builder.WithPredicates(exceptOwnCreates())).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
-		WatchesMetadata(templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsOfTemplate), builder.WithPredicates(onlyCreates())).
+		WatchesMetadata(templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsOfTemplate), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
 		Complete(r)
 }
@@ -182,14 +182,6 @@ func onlyDeletes() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(event.CreateEvent) bool { return false },
 		UpdateFunc:  func(event.UpdateEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-	}
-}
-
-func onlyCreates() predicate.Predicate {
-	return predicate.Funcs{
-		UpdateFunc:  func(event.UpdateEvent) bool { return false },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }

@@ -16,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
 	steps "github.com/modelkiln/modelkiln/internal/step"
 	"github.com/modelkiln/modelkiln/internal/translate"
@@ -38,6 +39,10 @@ func buildTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 
 func TestTheTemplateMarksItsPodsForTheOperator(t *testing.T) {
 	assert.Equal(t, translate.BuildPodLabels(), buildTemplate(t).Spec.PodMetadata.Labels)
+}
+
+func TestAVersionMayNameTheTemplate(t *testing.T) {
+	assert.Equal(t, "true", buildTemplate(t).Labels[v1alpha1.LabelBuildTemplate])
 }
 
 // containers are the steps' containers, by name.

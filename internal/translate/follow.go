@@ -3,6 +3,7 @@ package translate
 import (
 	"cmp"
 	"maps"
+	"slices"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 
@@ -24,6 +25,36 @@ func Followed(mv *v1alpha1.ModelVersion, workflows []*wfv1.Workflow, opts Option
 		}
 	}
 	return newest
+}
+
+// surplus are the ended Workflows of a version that are more than are kept, the
+// oldest first. The one that the status speaks of is not counted, and never
+// among them.
+func surplus(workflows []*wfv1.Workflow, told *v1alpha1.WorkflowStatus, keep History) []*wfv1.Workflow {
+	var ended []*wfv1.Workflow
+	for _, wf := range workflows {
+		if wf.Status.Phase.Completed() && (told == nil || told.UID != string(wf.UID)) {
+			ended = append(ended, wf)
+		}
+	}
+	slices.SortFunc(ended, func(a, b *wfv1.Workflow) int {
+		if startedAfter(a, b) {
+			return -1
+		}
+		return 1
+	})
+	var more []*wfv1.Workflow
+	for _, wf := range ended {
+		left := &keep.Failed
+		if wf.Status.Phase == wfv1.WorkflowSucceeded {
+			left = &keep.Succeeded
+		}
+		if *left--; *left < 0 {
+			more = append(more, wf)
+		}
+	}
+	slices.Reverse(more)
+	return more
 }
 
 func startedAfter(a, b *wfv1.Workflow) bool {

@@ -134,3 +134,48 @@ func TestHowAVersionIsBuiltMayDiffer(t *testing.T) {
 		})
 	}
 }
+
+func TestSoManyEndedWorkflowsAreKept(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
+	var workflows []*wfv1.Workflow
+	for i := range 9 {
+		wf := builders.MakeWorkflow(mv, int64(i+1)).Created(at(i))
+		if i%2 == 0 {
+			wf = wf.FailedWithoutReport(translate.StepBuild)
+		} else {
+			wf = wf.Succeeded(wf.Report())
+		}
+		workflows = append(workflows, wf.Obj())
+	}
+	running := builders.MakeWorkflow(mv, 10).Created(at(10)).Running(translate.StepBuild).Obj()
+
+	for name, tc := range map[string]struct {
+		keep      translate.History
+		workflows []*wfv1.Workflow
+		want      []string
+	}{
+		"none that have ended":                       {translate.History{}, append(workflows[:4:4], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4"}},
+		"the newest of each kind":                    {translate.History{Succeeded: 1, Failed: 2}, append(workflows[:8:8], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4", "mv-3-1c072-6"}},
+		"all, when there are fewer":                  {translate.History{Succeeded: 3, Failed: 3}, append(workflows[:4:4], running), nil},
+		"the one that is followed beside the others": {translate.History{}, workflows[:1], nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := options
+			opts.History = tc.keep
+			var got []string
+			for _, wf := range translate.NextStep(translate.Observed{Version: mv, Workflows: tc.workflows, TemplateFound: true}, opts).Delete {
+				got = append(got, wf.Name)
+			}
+			assert.Equal(t, tc.want, got)
+		})
+	}
+
+	t.Run("also of a version that is Ready", func(t *testing.T) {
+		opts := options
+		opts.History = translate.History{Failed: 1}
+		ready := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Built("modelhub/resnet:v1c072", builders.Digest).Obj()
+		got := translate.NextStep(translate.Observed{Version: ready, Workflows: []*wfv1.Workflow{workflows[0], workflows[2], workflows[4], workflows[5]}}, opts)
+		assert.Equal(t, []*wfv1.Workflow{workflows[0], workflows[2]}, got.Delete)
+	})
+}

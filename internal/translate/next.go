@@ -24,6 +24,9 @@ type Observed struct {
 	Workflows []*wfv1.Workflow
 	// TemplateFound says that the version's ClusterWorkflowTemplate exists.
 	TemplateFound bool
+	// TemplateMarked says that it carries the label that lets versions name
+	// it.
+	TemplateMarked bool
 	// ModelTerminating says that the version waits for a Model of its name to
 	// be gone.
 	ModelTerminating bool
@@ -44,6 +47,8 @@ type Step struct {
 	Create *wfv1.Workflow
 	// Terminate is the Workflow to end, or nil.
 	Terminate *wfv1.Workflow
+	// Delete are ended Workflows that are more than are kept.
+	Delete []*wfv1.Workflow
 	// Status is the version's status once that is done. The times of
 	// conditions that changed are zero.
 	Status v1alpha1.ModelVersionStatus
@@ -65,14 +70,21 @@ func Final(mv *v1alpha1.ModelVersion) bool {
 
 // NextStep decides what to do about a version.
 func NextStep(o Observed, opts Options) Step {
-	if Final(o.Version) {
-		return Step{Status: unchanged(o.Version)}
-	}
 	current := Followed(o.Version, o.Workflows, opts)
-	if current == nil {
+	step := nextStep(o, current, opts)
+	step.Delete = surplus(o.Workflows, step.Status.Workflow, opts.History)
+	return step
+}
+
+func nextStep(o Observed, current *wfv1.Workflow, opts Options) Step {
+	switch {
+	case Final(o.Version):
+		return Step{Status: unchanged(o.Version)}
+	case current == nil:
 		return withoutWorkflow(o, opts)
+	default:
+		return withWorkflow(o, current, opts)
 	}
-	return withWorkflow(o, current, opts)
 }
 
 // withoutWorkflow decides for a version that has no Workflow: none yet, or
@@ -99,7 +111,7 @@ func withoutWorkflow(o Observed, opts Options) Step {
 func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	mv := o.Version
 	outcome := WorkflowOutcome(current)
-	status := followed(mv, current, outcome)
+	status := followed(mv, current, outcome, opts)
 	image := argument(current, ParamImage)
 	switch {
 	case outcome.State == StateFailed && outcome.Reason == v1alpha1.ReasonTagTaken && mv.Spec.ImageTag == "" && isAutomatic(mv, image):
@@ -142,21 +154,29 @@ func start(o Observed, collision int, restarts int64, opts Options) Step {
 	if !o.TemplateFound {
 		return Step{Status: waiting(mv, v1alpha1.ReasonTemplateMissing, templateMissing(mv, opts))}
 	}
+	if TemplateName(mv, opts) != platformTemplate(mv, opts) && !o.TemplateMarked {
+		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonTemplateNotAllowed, templateNotAllowed(mv, opts))}
+	}
 	wf.Annotations[annotationRestarts] = strconv.FormatInt(restarts, 10)
-	return Step{Create: wf, Status: followed(mv, wf, WorkflowOutcome(wf))}
+	return Step{Create: wf, Status: followed(mv, wf, WorkflowOutcome(wf), opts)}
 }
 
 func templateMissing(mv *v1alpha1.ModelVersion, opts Options) string {
 	name := TemplateName(mv, opts)
 	message := fmt.Sprintf("ClusterWorkflowTemplate %s does not exist; the build starts when it does", name)
 	switch {
-	case name != opts.WorkflowTemplate:
+	case name != platformTemplate(mv, opts):
 		return fmt.Sprintf("%s. To build with another: kubectl edit mv -n %s %s, under spec.build.workflowTemplate", message, mv.Namespace, mv.Name)
 	case name == BuildTemplate:
 		return message + ". To install it: kubectl apply --server-side -k workflow-templates"
 	default:
 		return message + ". It is named in the operator's configuration, which the platform team keeps"
 	}
+}
+
+func templateNotAllowed(mv *v1alpha1.ModelVersion, opts Options) string {
+	return fmt.Sprintf("ClusterWorkflowTemplate %s is not one that versions may name: it has no label %s=true. To build with the platform's own, take spec.build.workflowTemplate away: kubectl edit mv -n %s %s",
+		TemplateName(mv, opts), v1alpha1.LabelBuildTemplate, mv.Namespace, mv.Name)
 }
 
 // Refused is the status of a version for which the API server refuses, in

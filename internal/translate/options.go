@@ -8,6 +8,12 @@ import (
 	"github.com/modelkiln/modelkiln/internal/hostpath"
 )
 
+// History is how many ended Workflows are kept.
+type History struct {
+	// Succeeded and Failed count those that ended in each way.
+	Succeeded, Failed int
+}
+
 // Options are the platform team's choices that shape a build.
 type Options struct {
 	// DefaultRegistry is put in front of repositories without a host. Docker
@@ -22,6 +28,17 @@ type Options struct {
 	// WorkflowTemplate names the ClusterWorkflowTemplate that builds are made
 	// from, unless the version names one.
 	WorkflowTemplate string
+	// NamespaceTemplates names, by namespace, those that take its place.
+	NamespaceTemplates map[string]string
+	// ArgoURL is where people find the Argo UI, without a slash at its end;
+	// empty when that is not known.
+	ArgoURL string
+	// ArgoInstanceID is the instance ID of the Argo controller that is to run
+	// the builds; empty for one that has none.
+	ArgoInstanceID string
+	// History is how many ended Workflows are kept of a version, beside the
+	// one that it follows.
+	History History
 	// DeadlineSeconds is how long a build may take from when Argo starts it, in
 	// seconds, unless the version says otherwise.
 	DeadlineSeconds int64

@@ -20,11 +20,11 @@ const annotationRestarts = "model.kubedl.io/restarts"
 const shortDigestLength = 12
 
 // followed is the status of a version that follows this Workflow.
-func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) v1alpha1.ModelVersionStatus {
+func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome, opts Options) v1alpha1.ModelVersionStatus {
 	status := unchanged(mv)
 	status.Image = argument(wf, ParamImage)
 	status.NodeName = argument(wf, ParamNodeName)
-	status.Workflow = workflowStatus(mv, wf)
+	status.Workflow = workflowStatus(mv, wf, opts)
 	status.Attempts = max(status.Attempts, labelledAttempt(wf))
 	status.StartTime = timeOrNil(startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
@@ -44,7 +44,7 @@ func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) v1a
 // workflowStatus is what a version remembers of the Workflow that it follows,
 // and of the wishes that were heard: a retry of an attempt from before a wish
 // does not make it forget that.
-func workflowStatus(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) *v1alpha1.WorkflowStatus {
+func workflowStatus(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts Options) *v1alpha1.WorkflowStatus {
 	status := &v1alpha1.WorkflowStatus{
 		Name:       wf.Name,
 		UID:        string(wf.UID),
@@ -52,6 +52,9 @@ func workflowStatus(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) *v1alpha1.Work
 		Generation: number(wf.Annotations[v1alpha1.AnnotationGeneration]),
 		Rebuild:    rebuild(wf.Annotations),
 		Restarts:   number(wf.Annotations[annotationRestarts]),
+	}
+	if opts.ArgoURL != "" {
+		status.URL = fmt.Sprintf("%s/workflows/%s/%s", opts.ArgoURL, wf.Namespace, wf.Name)
 	}
 	if last := mv.Status.Workflow; last != nil {
 		status.Generation = max(status.Generation, last.Generation)

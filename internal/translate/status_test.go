@@ -24,6 +24,7 @@ type observation struct {
 	Version          v1alpha1.ModelVersion `json:"version"`
 	Workflows        []wfv1.Workflow       `json:"workflows,omitempty"`
 	TemplateMissing  bool                  `json:"templateMissing,omitempty"`
+	TemplateMarked   bool                  `json:"templateMarked,omitempty"`
 	ModelTerminating bool                  `json:"modelTerminating,omitempty"`
 	MountFailure     string                `json:"mountFailure,omitempty"`
 	Now              metav1.Time           `json:"now,omitempty"`
@@ -34,6 +35,7 @@ func (o *observation) observed() translate.Observed {
 	observed := translate.Observed{
 		Version:          &o.Version,
 		TemplateFound:    !o.TemplateMissing,
+		TemplateMarked:   o.TemplateMarked,
 		ModelTerminating: o.ModelTerminating,
 		Now:              o.Now,
 		NameTaken:        o.NameTaken,
@@ -54,6 +56,7 @@ type step struct {
 	Create    *attempt                    `json:"create,omitempty"`
 	Terminate string                      `json:"terminate,omitempty"`
 	Again     string                      `json:"again,omitempty"`
+	Delete    []string                    `json:"delete,omitempty"`
 	Status    v1alpha1.ModelVersionStatus `json:"status"`
 }
 
@@ -70,6 +73,9 @@ func stepOf(s translate.Step) step {
 	}
 	if s.Terminate != nil {
 		result.Terminate = s.Terminate.Name
+	}
+	for _, wf := range s.Delete {
+		result.Delete = append(result.Delete, wf.Name)
 	}
 	if s.Again.Duration != 0 {
 		result.Again = s.Again.Duration.String()

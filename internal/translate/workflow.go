@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
@@ -16,6 +17,9 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
+
+// labelInstanceID says to Argo which of its controllers a Workflow is for.
+const labelInstanceID = "workflows.argoproj.io/controller-instanceid"
 
 // Annotations that the Argo UI shows on a Workflow.
 const (
@@ -39,7 +43,7 @@ func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.W
 	if problem != nil {
 		return nil, problem
 	}
-	return &wfv1.Workflow{
+	wf := &wfv1.Workflow{
 		TypeMeta: metav1.TypeMeta{APIVersion: wfv1.SchemeGroupVersion.String(), Kind: "Workflow"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name:      WorkflowName(mv.Name, mv.UID, attempt.Number),
@@ -72,7 +76,11 @@ func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.W
 			ActiveDeadlineSeconds: ptr.To(deadlineSeconds(mv, opts)),
 			Arguments:             wfv1.Arguments{Parameters: parameters(args)},
 		},
-	}, nil
+	}
+	if opts.ArgoInstanceID != "" {
+		wf.Labels[labelInstanceID] = opts.ArgoInstanceID
+	}
+	return wf, nil
 }
 
 // TemplateName is the ClusterWorkflowTemplate that builds a version.
@@ -80,7 +88,13 @@ func TemplateName(mv *v1alpha1.ModelVersion, opts Options) string {
 	if b := mv.Spec.Build; b != nil && b.WorkflowTemplate != "" {
 		return b.WorkflowTemplate
 	}
-	return opts.WorkflowTemplate
+	return platformTemplate(mv, opts)
+}
+
+// platformTemplate is the ClusterWorkflowTemplate that the platform team has
+// chosen for the version's namespace.
+func platformTemplate(mv *v1alpha1.ModelVersion, opts Options) string {
+	return cmp.Or(opts.NamespaceTemplates[mv.Namespace], opts.WorkflowTemplate)
 }
 
 func deadlineSeconds(mv *v1alpha1.ModelVersion, opts Options) int64 {

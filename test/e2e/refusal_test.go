@@ -204,13 +204,13 @@ func TestABuildStartsWhenItsTemplateAppears(t *testing.T) {
 		ready := conditionReady(&now)
 		assert.Equal(collect, v1alpha1.ReasonTemplateMissing, ready.Reason)
 		assert.Contains(collect, ready.Message, "ClusterWorkflowTemplate "+ns)
-		assert.Contains(collect, ready.Message, "kubectl apply")
+		assert.Contains(collect, ready.Message, "kubectl edit mv")
 		assert.True(collect, meta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionReconciling))
 	}, soon, tick)
 
 	var template wfv1.ClusterWorkflowTemplate
 	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: "modelkiln-build"}, &template))
-	template.ObjectMeta = metav1.ObjectMeta{Name: ns}
+	template.ObjectMeta = metav1.ObjectMeta{Name: ns, Labels: map[string]string{v1alpha1.LabelBuildTemplate: "true"}}
 	live.create(t, &template)
 	live.deleteAfter(t, &template)
 

@@ -11,6 +11,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/translate"
@@ -57,6 +58,28 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 		wf := s.argo.awaitOnlyWorkflow()
 		assert.Equal(t, name, wf.Spec.WorkflowTemplateRef.Name)
 		s.buildSucceeds(wf)
+	})
+
+	t.Run("its template is not for versions to name, and it goes on when it is", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		s.template(s.namespace)
+		template := &wfv1.ClusterWorkflowTemplate{}
+		marked := func(value string) {
+			require.NoError(t, s.client.Get(t.Context(), client.ObjectKey{Name: s.namespace}, template))
+			before := template.DeepCopy()
+			template.Labels[v1alpha1.LabelBuildTemplate] = value
+			require.NoError(t, s.client.Patch(t.Context(), template, client.MergeFrom(before)))
+		}
+		marked("false")
+		s.apply(localVersion, build("workflowTemplate", s.namespace))
+		mv := s.awaitReason(resnet, v1alpha1.ReasonTemplateNotAllowed)
+		assert.Equal(t, stalled, states(mv))
+		assert.Empty(t, s.argo.workflows())
+
+		marked("true")
+
+		assert.Equal(t, s.namespace, s.argo.awaitOnlyWorkflow().Spec.WorkflowTemplateRef.Name)
 	})
 
 	t.Run("a quota is used up, and it goes on when there is more", func(t *testing.T) {

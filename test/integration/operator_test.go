@@ -255,8 +255,12 @@ func (op *operator) awaitRequest(t *testing.T, like func(request) bool, why stri
 // words are the writes in a namespace, in words: what was done to which kind
 // of object.
 func (w *wire) words(namespace string) []string {
+	return inWords(namespace, w.writes(namespace))
+}
+
+func inWords(namespace string, writes []request) []string {
 	var words []string
-	for _, r := range w.writes(namespace) {
+	for _, r := range writes {
 		_, resource, _ := strings.Cut(r.path, "/namespaces/"+namespace+"/")
 		parts := strings.Split(resource, "/")
 		word := strings.ToLower(r.method) + " " + parts[0]
@@ -269,7 +273,8 @@ func (w *wire) words(namespace string) []string {
 }
 
 // changes are the words for all writes but events, which are emitted in the
-// background.
+// background, and those that came too late and were refused for that.
 func (w *wire) changes(namespace string) []string {
-	return slices.DeleteFunc(w.words(namespace), func(word string) bool { return word == "post events" })
+	changes := slices.DeleteFunc(w.writes(namespace), func(r request) bool { return r.status == http.StatusConflict })
+	return slices.DeleteFunc(inWords(namespace, changes), func(word string) bool { return word == "post events" })
 }

@@ -200,10 +200,11 @@ var (
 	ready      = map[string]metav1.ConditionStatus{v1alpha1.ConditionReady: metav1.ConditionTrue}
 )
 
-// template makes a ClusterWorkflowTemplate, for this test alone.
+// template makes a ClusterWorkflowTemplate that versions may name, for this
+// test alone.
 func (s scene) template(name string) {
 	s.t.Helper()
-	template := &wfv1.ClusterWorkflowTemplate{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	template := &wfv1.ClusterWorkflowTemplate{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelBuildTemplate: "true"}}}
 	require.NoError(s.t, s.client.Create(s.t.Context(), template))
 	s.t.Cleanup(func() {
 		assert.NoError(s.t, client.IgnoreNotFound(s.client.Delete(context.WithoutCancel(s.t.Context()), template)))
