@@ -39,10 +39,13 @@ func (c *Cluster) prepareImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	others := append([]image.Spec{image.PauseSpec(filepath.Join(programs, "pause")), busybox}, image.NodeSpecs(c.tools)...)
-	c.digests, err = digests(others)
-	c.modelkiln, c.images = modelkiln, append(others, modelkiln)
-	return err
+	c.images = append([]image.Spec{image.PauseSpec(filepath.Join(programs, "pause")), busybox}, image.NodeSpecs(c.tools)...)
+	if c.digests, err = digests(c.images); err != nil {
+		return err
+	}
+	c.modelkiln = modelkiln
+	c.images = append(c.images, modelkiln)
+	return nil
 }
 
 // digests tell by name what is in images.
