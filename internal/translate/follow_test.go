@@ -175,6 +175,7 @@ func TestSoManyEndedWorkflowsAreKept(t *testing.T) {
 		opts := options
 		opts.History = translate.History{Failed: 1}
 		ready := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Built("modelhub/resnet:v1c072", builders.Digest).Obj()
+		ready.Status.Workflow = &v1alpha1.WorkflowStatus{Name: workflows[5].Name, UID: string(workflows[5].UID)}
 		got := translate.NextStep(translate.Observed{Version: ready, Workflows: []*wfv1.Workflow{workflows[0], workflows[2], workflows[4], workflows[5]}}, opts)
 		assert.Equal(t, []*wfv1.Workflow{workflows[0], workflows[2]}, got.Delete)
 	})
