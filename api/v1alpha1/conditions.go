@@ -104,8 +104,8 @@ const (
 	// be read.
 	ReasonSourceUnreadable = "SourceUnreadable"
 	// ReasonSourceUnsafe: the storage path holds something that cannot be
-	// packaged faithfully: a symbolic link that leads out of it or nowhere, or
-	// a name that is not valid UTF-8.
+	// packaged faithfully: a symbolic link that leads out of it or nowhere, a
+	// name that is not valid UTF-8, or more files than a build has memory for.
 	ReasonSourceUnsafe = "SourceUnsafe"
 	// ReasonSourceChanging: a file changed while it was packaged. Something is
 	// still writing; retry when it has finished.
