@@ -107,6 +107,11 @@ const (
 	// packaged faithfully: a symbolic link that leads out of it or nowhere, a
 	// name that is not valid UTF-8, or more files than a build has memory for.
 	ReasonSourceUnsafe = "SourceUnsafe"
+	// ReasonSourceIncomplete: a file of the model is missing or damaged, as far
+	// as names, sizes and headers tell: an index names a file that is not
+	// there, or a safetensors, GGUF or ONNX file is empty or cut short. Finish
+	// copying the model, or remove what does not belong to it, then retry.
+	ReasonSourceIncomplete = "SourceIncomplete"
 	// ReasonSourceChanging: a file changed while it was packaged. Something is
 	// still writing; retry when it has finished.
 	ReasonSourceChanging = "SourceChanging"

@@ -211,7 +211,8 @@ func (m *mountCheck) checkSecret(out io.Writer) (registry.Config, error) {
 	return config, nil
 }
 
-// makePlan lists the model's folder and plans its layers.
+// makePlan lists the model's folder, plans its layers and checks that all of
+// the model is there.
 func makePlan(ctx context.Context, root *os.Root, storage source.Storage, out io.Writer) (layer.Plan, error) {
 	found, err := source.List(ctx, root)
 	if err != nil {
@@ -228,6 +229,10 @@ func makePlan(ctx context.Context, root *os.Root, storage source.Storage, out io
 	if plan.Skipped > 0 {
 		say(out, "%d things without content are left out: sockets, pipes, devices, a lost+found", plan.Skipped)
 	}
+	if err := source.CheckComplete(ctx, root, plan); err != nil {
+		return layer.Plan{}, err
+	}
+	say(out, "no file is known to be missing or cut short")
 	return plan, nil
 }
 

@@ -51,6 +51,16 @@ func TestMountCheckRefusesASource(t *testing.T) {
 			source: func(t *testing.T, p *pod) { p.write(t, "source/a\xff", "x") },
 			reason: v1alpha1.ReasonSourceUnsafe, want: "not valid UTF-8",
 		},
+		"a file of the model that is not there": {
+			source: func(t *testing.T, p *pod) {
+				p.write(t, "source/model.safetensors.index.json", `{"weight_map": {"a": "model-00001-of-00001.safetensors"}}`)
+			},
+			reason: v1alpha1.ReasonSourceIncomplete, want: "model-00001-of-00001.safetensors is named in model.safetensors.index.json and not there. Finish copying the model",
+		},
+		"a file of the model that is cut short": {
+			source: func(t *testing.T, p *pod) { p.write(t, "source/model.gguf", "GGUF\x03\x00") },
+			reason: v1alpha1.ReasonSourceIncomplete, want: "model.gguf is cut short",
+		},
 		"a kind that is not supported": {
 			storage: []string{"--storage-kind=nfs"},
 			reason:  v1alpha1.ReasonStorageKindUnsupported, want: `the storage kind "nfs" is not supported`,

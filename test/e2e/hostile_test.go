@@ -94,8 +94,8 @@ func TestLargeFilesHaveLayersOfTheirOwn(t *testing.T) {
 	ns := live.namespace(t)
 	dir := model(t)
 	const large = 110 << 20
-	dir.random(t, "shards/1.safetensors", large)
-	dir.random(t, "shards/2.safetensors", large)
+	dir.random(t, "shards/1.bin", large)
+	dir.random(t, "shards/2.bin", large)
 
 	mv := live.built(t, makeVersion("large", ns, dir).New())
 
