@@ -147,6 +147,10 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
+	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateArgo(), c.validateBounds())
+}
+
+func (c Config) validateRegistries() error {
 	var problems []error
 	if c.DefaultRegistry != "" && !isHost(c.DefaultRegistry) {
 		problems = append(problems, fmt.Errorf("defaultRegistry %q is not a host: write it as registry.example.com:5000", c.DefaultRegistry))
@@ -156,17 +160,32 @@ func (c Config) validate() error {
 			problems = append(problems, fmt.Errorf("registries[%d]: %w", i, err))
 		}
 	}
+	return errors.Join(problems...)
+}
+
+func (c Config) validateHostPaths() error {
+	var problems []error
 	for _, folder := range slices.Concat(c.DeniedHostPaths, c.AllowedHostPaths) {
 		if clean := path.Clean("/" + folder); folder != clean {
 			problems = append(problems, fmt.Errorf("host path %q is not an absolute, clean path: write it as %s", folder, clean))
 		}
 	}
+	return errors.Join(problems...)
+}
+
+func (c Config) validateArgo() error {
+	var problems []error
 	if c.BaseImage == "" || c.WorkflowTemplate == "" {
 		problems = append(problems, errors.New("baseImage and workflowTemplate must not be empty"))
 	}
 	if link, err := url.Parse(c.ArgoURL); c.ArgoURL != "" && (err != nil || link.Host == "" || !strings.HasPrefix(link.Scheme, "http")) {
 		problems = append(problems, fmt.Errorf("argoURL %q is not a URL: write it as https://argo.example.com", c.ArgoURL))
 	}
+	return errors.Join(problems...)
+}
+
+func (c Config) validateBounds() error {
+	var problems []error
 	if c.SucceededHistory < 0 || c.FailedHistory < 0 {
 		problems = append(problems, errors.New("succeededHistory and failedHistory must not be below zero"))
 	}
