@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/metrics"
 	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
@@ -38,6 +39,8 @@ type ModelVersionReconciler struct {
 	Live client.Reader
 	// Recorder emits events.
 	Recorder events.EventRecorder
+	// Metrics count what is done.
+	Metrics *metrics.Metrics
 	// Options shape the builds.
 	Options translate.Options
 	// RegistryCA is the PEM bundle that builds trust for private registries;
@@ -121,7 +124,7 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 	if err != nil {
 		return 0, err
 	}
-	if err := r.patchStatus(ctx, mv, step.Status); err != nil {
+	if err := r.patchStatus(ctx, observed, step.Status); err != nil {
 		return 0, err
 	}
 	return step.Again.Duration, r.forget(ctx, step.Delete)
@@ -144,7 +147,7 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed translate.Obs
 	step := translate.NextStep(observed, r.Options)
 	if step.Terminate != nil {
 		// The status goes first: it remembers why the Workflow is ended.
-		if err := r.patchStatus(ctx, observed.Version, step.Status); err != nil {
+		if err := r.patchStatus(ctx, observed, step.Status); err != nil {
 			return translate.Step{}, err
 		}
 		return step, r.terminate(ctx, step.Terminate)
@@ -191,7 +194,7 @@ func (r *ModelVersionReconciler) explained(ctx context.Context, mv *v1alpha1.Mod
 	if !refused || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return err
 	}
-	if told := r.patchStatus(ctx, mv, translate.Refused(mv, err.Error())); told != nil {
+	if told := r.patchStatus(ctx, translate.Observed{Version: mv}, translate.Refused(mv, err.Error())); told != nil {
 		return told
 	}
 	return err
@@ -204,6 +207,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	err := r.Client.Create(ctx, wf)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created Workflow", "Workflow", klog.KObj(wf))
+		r.Metrics.AttemptMade()
 		return wf, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
@@ -284,8 +288,9 @@ func (r *ModelVersionReconciler) model(ctx context.Context, mv *v1alpha1.ModelVe
 }
 
 // patchStatus writes the status in one patch, if it differs, and tells people
-// of what has changed by an event after that.
-func (r *ModelVersionReconciler) patchStatus(ctx context.Context, mv *v1alpha1.ModelVersion, next v1alpha1.ModelVersionStatus) error {
+// of what has changed by an event and by metrics after that.
+func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed translate.Observed, next v1alpha1.ModelVersionStatus) error {
+	mv := observed.Version
 	// As the API server keeps it, so that what was written equals what is read.
 	now := ptr.To(metav1.NewTime(r.Now())).Rfc3339Copy()
 	for i := range next.Conditions {
@@ -303,6 +308,9 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, mv *v1alpha1.M
 		return fmt.Errorf("patch status: %w", err)
 	}
 	r.announce(ctx, mv, before.Status.Conditions)
+	if end := translate.Ended(before.Status, mv.Status); end != nil {
+		r.Metrics.AttemptEnded(*end, translate.StepSeconds(*end, observed.Workflows))
+	}
 	return nil
 }
 

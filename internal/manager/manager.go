@@ -13,11 +13,13 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/controller"
+	"github.com/modelkiln/modelkiln/internal/metrics"
 )
 
 // Options are how one process runs the operator.
@@ -78,6 +80,7 @@ func register(mgr ctrl.Manager, cfg config.Config) error {
 		Client:     mgr.GetClient(),
 		Live:       mgr.GetAPIReader(),
 		Recorder:   mgr.GetEventRecorder("modelkiln"),
+		Metrics:    metrics.Shared(),
 		Options:    cfg.Options(),
 		RegistryCA: cfg.RegistryCA(),
 		Now:        time.Now,
@@ -88,6 +91,9 @@ func register(mgr ctrl.Manager, cfg config.Config) error {
 	models := &controller.ModelReconciler{Client: mgr.GetClient()}
 	if err := models.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up Model controller: %w", err)
+	}
+	if err := mgr.Add(metrics.Versions{Reader: mgr.GetClient(), Registry: ctrlmetrics.Registry}); err != nil {
+		return fmt.Errorf("set up metrics: %w", err)
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("set up health check: %w", err)

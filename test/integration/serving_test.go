@@ -33,12 +33,7 @@ func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
 	startOperator(t, shared, withManager(func(o *manager.Options) { o.MetricsAddress = address }))
 	namespace := shared.namespace(t)
 	stranger := shared.token(t, namespace, "stranger")
-	reader := shared.token(t, namespace, "reader")
-	require.NoError(t, shared.admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: namespace},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "modelkiln-metrics-reader"},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "reader"}},
-	}))
+	reader := metricsReader(t, shared)
 	cases := map[string]struct {
 		token string
 		want  int
@@ -63,6 +58,19 @@ func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
 			}, deadline, tick)
 		})
 	}
+}
+
+// metricsReader is the token of an account that may read metrics.
+func metricsReader(t *testing.T, server *apiServer) string {
+	t.Helper()
+	namespace := server.namespace(t)
+	token := server.token(t, namespace, "reader")
+	require.NoError(t, server.admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: namespace},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "modelkiln-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "reader"}},
+	}))
+	return token
 }
 
 // get asks a server, whose certificate is made at its start and known to
