@@ -38,6 +38,7 @@ var reasons = []string{
 	v1alpha1.ReasonSourceEmpty,
 	v1alpha1.ReasonSourceUnreadable,
 	v1alpha1.ReasonSourceUnsafe,
+	v1alpha1.ReasonSourceIncomplete,
 	v1alpha1.ReasonSourceChanging,
 	v1alpha1.ReasonSourceChanged,
 	v1alpha1.ReasonPushSecretMissing,
