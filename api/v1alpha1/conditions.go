@@ -46,6 +46,10 @@ const (
 	// ReasonModelTerminating: the Model of that name is being deleted. The
 	// version waits until it is gone, and a new Model is made then.
 	ReasonModelTerminating = "ModelTerminating"
+	// ReasonArgoMissing: the cluster does not have Argo's kinds Workflow and
+	// ClusterWorkflowTemplate. The build starts as soon as Argo Workflows is
+	// installed.
+	ReasonArgoMissing = "ArgoMissing"
 	// ReasonTemplateMissing: the ClusterWorkflowTemplate that builds are made
 	// from does not exist. The build starts as soon as it does.
 	ReasonTemplateMissing = "TemplateMissing"

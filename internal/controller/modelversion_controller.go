@@ -46,6 +46,9 @@ type ModelVersionReconciler struct {
 	// RegistryCA is the PEM bundle that builds trust for private registries;
 	// empty when there are none.
 	RegistryCA string
+	// Argo gives the reader of Argo's objects, or nil while the cluster does not
+	// have their kinds.
+	Argo func() client.Reader
 	// Now is the clock of conditions.
 	Now func() time.Time
 }
@@ -187,9 +190,21 @@ func (r *ModelVersionReconciler) current(ctx context.Context, mv *v1alpha1.Model
 	return nil
 }
 
+// isArgoGone says that the API server does not know Argo's kinds any more.
+func isArgoGone(err error) bool {
+	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && !isGone(err)
+}
+
 // explained is the error, after people were told of it in the status where the
-// API server refuses something: that can last until a person acts.
+// API server refuses something, or does not know Argo any more: that can last
+// until a person acts.
 func (r *ModelVersionReconciler) explained(ctx context.Context, mv *v1alpha1.ModelVersion, err error) error {
+	if isArgoGone(err) {
+		if told := r.patchStatus(ctx, translate.Observed{Version: mv}, translate.ArgoMissing(mv)); told != nil {
+			return told
+		}
+		return err
+	}
 	refused := apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 	if !refused || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return err

@@ -28,12 +28,17 @@ const labelWorkflow = "workflows.argoproj.io/workflow"
 // observe reads all that the next step depends on.
 func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.ModelVersion) (translate.Observed, error) {
 	observed := translate.Observed{Version: mv, Now: metav1.NewTime(r.Now())}
-	workflows, err := r.workflows(ctx, mv)
+	argo := r.Argo()
+	if argo == nil {
+		observed.ArgoMissing = true
+		return observed, nil
+	}
+	workflows, err := r.workflows(ctx, argo, mv)
 	if err != nil {
 		return observed, err
 	}
 	observed.Workflows = workflows
-	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, mv); err != nil {
+	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, argo, mv); err != nil {
 		return observed, err
 	}
 	if current := translate.Followed(mv, workflows, r.Options); current != nil && !current.Status.Phase.Completed() {
@@ -48,9 +53,9 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 // deleted. The one that the status names is looked up past the cache when the
 // cache does not have it: a Workflow that was just made would otherwise pass
 // for one that was deleted.
-func (r *ModelVersionReconciler) workflows(ctx context.Context, mv *v1alpha1.ModelVersion) ([]*wfv1.Workflow, error) {
+func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Reader, mv *v1alpha1.ModelVersion) ([]*wfv1.Workflow, error) {
 	var list wfv1.WorkflowList
-	if err := r.Client.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexOwner: string(mv.UID)}); err != nil {
+	if err := argo.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexOwner: string(mv.UID)}); err != nil {
 		return nil, fmt.Errorf("list Workflows: %w", err)
 	}
 	var workflows []*wfv1.Workflow
@@ -76,9 +81,9 @@ func (r *ModelVersionReconciler) workflows(ctx context.Context, mv *v1alpha1.Mod
 	return workflows, nil
 }
 
-func (r *ModelVersionReconciler) template(ctx context.Context, mv *v1alpha1.ModelVersion) (found, marked bool, err error) {
+func (r *ModelVersionReconciler) template(ctx context.Context, argo client.Reader, mv *v1alpha1.ModelVersion) (found, marked bool, err error) {
 	template := templateMetadata()
-	err = r.Client.Get(ctx, client.ObjectKey{Name: translate.TemplateName(mv, r.Options)}, template)
+	err = argo.Get(ctx, client.ObjectKey{Name: translate.TemplateName(mv, r.Options)}, template)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return false, false, fmt.Errorf("get ClusterWorkflowTemplate: %w", err)
 	}

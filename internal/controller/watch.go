@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -33,33 +32,27 @@ func AddToScheme(scheme *runtime.Scheme) error {
 }
 
 // CacheOptions limits what the operator keeps in memory to what it looks at:
-// Workflows that build versions, their pods, and the events that say why such
-// a pod does not start. Labels survive a resubmit, so nothing is missed.
+// pods of builds, the events that say why such a pod does not start, and the
+// names of CRDs. Argo's objects have a cache of their own.
 func CacheOptions() cache.Options {
-	ours, err := labels.NewRequirement(v1alpha1.LabelModelVersionUID, selection.Exists, nil)
-	if err != nil {
-		panic(err) // The label is a constant.
-	}
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&wfv1.Workflow{}: {Label: labels.NewSelector().Add(*ours), Transform: stripWorkflow},
-			&corev1.Pod{}:    {Label: labels.SelectorFromSet(translate.BuildPodLabels())},
+			&corev1.Pod{}: {Label: labels.SelectorFromSet(translate.BuildPodLabels())},
 			&corev1.Event{}: {Field: fields.SelectorFromSet(fields.Set{
 				"involvedObject.kind": "Pod",
 				"reason":              "FailedMount",
 			})},
+			crdMetadata(): {Transform: onlyName},
 		},
 	}
 }
 
-// stripWorkflow drops what a cached Workflow carries of its template. Cached
-// Workflows are never written back.
-func stripWorkflow(object any) (any, error) {
-	if wf, ok := object.(*wfv1.Workflow); ok {
-		wf.ManagedFields = nil
-		wf.Status.StoredTemplates = nil
-		wf.Status.StoredWorkflowSpec = nil
+// onlyName drops a CRD's annotations, where kubectl keeps the whole of it.
+func onlyName(object any) (any, error) {
+	if o, ok := object.(client.Object); ok {
+		o.SetAnnotations(nil)
+		o.SetManagedFields(nil)
 	}
 	return object, nil
 }
@@ -70,29 +63,25 @@ func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildAsked())
-	return ctrl.NewControllerManagedBy(mgr).
+	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("modelversion").
 		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
-		Owns(&wfv1.Workflow{}, builder.WithPredicates(exceptOwnCreates())).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
-		WatchesMetadata(templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsOfTemplate), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
-		Complete(r)
+		Build(r)
+	if err != nil {
+		return err
+	}
+	argo := &argoReconciler{mgr: mgr, versions: r, controller: c, changed: make(chan event.GenericEvent)}
+	r.Argo = argo.reader
+	return argo.setup()
 }
 
-// indexFields lets the cache answer who is controlled by whom, which events
-// are about which object, and which versions belong to a model.
+// indexFields lets the cache answer which events are about which object, and
+// which versions belong to a model.
 func indexFields(mgr ctrl.Manager) error {
 	ctx := context.Background() //nolint:forbidigo // The manager has no context yet, and indexing waits for nothing.
 	indexer := mgr.GetFieldIndexer()
-	if err := indexer.IndexField(ctx, &wfv1.Workflow{}, indexOwner, func(o client.Object) []string {
-		if owner := metav1.GetControllerOf(o); owner != nil {
-			return []string{string(owner.UID)}
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
 	if err := indexer.IndexField(ctx, &corev1.Event{}, indexEventObject, func(o client.Object) []string {
 		return []string{string(o.(*corev1.Event).InvolvedObject.UID)}
 	}); err != nil {
@@ -128,6 +117,16 @@ func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, templat
 	}))
 }
 
+// unfinished are all versions that are not final: Argo has come or gone.
+func (r *ModelVersionReconciler) unfinished(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list v1alpha1.ModelVersionList
+	if err := r.Client.List(ctx, &list); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not list the versions that Argo matters to")
+		return nil
+	}
+	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool { return translate.Final(&mv) }))
+}
+
 // versionOfEvent is the version whose build pod an event is about.
 func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Object) []reconcile.Request {
 	ev := o.(*corev1.Event)
@@ -135,8 +134,12 @@ func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Ob
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: ev.InvolvedObject.Namespace, Name: ev.InvolvedObject.Name}, &pod); err != nil {
 		return nil
 	}
+	argo := r.Argo()
+	if argo == nil {
+		return nil
+	}
 	var wf wfv1.Workflow
-	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Labels[labelWorkflow]}, &wf); err != nil {
+	if err := argo.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Labels[labelWorkflow]}, &wf); err != nil {
 		return nil
 	}
 	owner := metav1.GetControllerOf(&wf)

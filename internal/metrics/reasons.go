@@ -24,6 +24,7 @@ var reasons = []string{
 	v1alpha1.ReasonImagePullFailed,
 	v1alpha1.ReasonPodNotStarted,
 	v1alpha1.ReasonModelTerminating,
+	v1alpha1.ReasonArgoMissing,
 	v1alpha1.ReasonTemplateMissing,
 	v1alpha1.ReasonTemplateNotAllowed,
 	v1alpha1.ReasonRefused,

@@ -22,6 +22,9 @@ type Observed struct {
 	// Workflows are those that the version controls and that are not being
 	// deleted.
 	Workflows []*wfv1.Workflow
+	// ArgoMissing says that the cluster does not have Argo's kinds, so that
+	// nothing else was read.
+	ArgoMissing bool
 	// TemplateFound says that the version's ClusterWorkflowTemplate exists.
 	TemplateFound bool
 	// TemplateMarked says that it carries the label that lets versions name
@@ -80,6 +83,8 @@ func nextStep(o Observed, current *wfv1.Workflow, opts Options) Step {
 	switch {
 	case Final(o.Version):
 		return Step{Status: unchanged(o.Version)}
+	case o.ArgoMissing:
+		return Step{Status: ArgoMissing(o.Version)}
 	case current == nil:
 		return withoutWorkflow(o, opts)
 	default:
@@ -183,6 +188,12 @@ func templateNotAllowed(mv *v1alpha1.ModelVersion, opts Options) string {
 // these words, what its build needs.
 func Refused(mv *v1alpha1.ModelVersion, words string) v1alpha1.ModelVersionStatus {
 	return waiting(mv, v1alpha1.ReasonRefused, "The API server refuses what the build needs; it is asked again: "+sentence(words))
+}
+
+// ArgoMissing is the status of a version that cannot be built since the cluster
+// does not have Argo's kinds.
+func ArgoMissing(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
+	return waiting(mv, v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed: the cluster does not know Workflows and ClusterWorkflowTemplates. The build starts when it does. To install it: https://argo-workflows.readthedocs.io/en/latest/installation")
 }
 
 // attempts counts the attempts that were made, by the status and by the

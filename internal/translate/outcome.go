@@ -72,7 +72,9 @@ func pendingMessage(wf *wfv1.Workflow) string {
 }
 
 func runningMessage(wf *wfv1.Workflow) string {
-	for _, step := range []string{StepStatusReport, StepBuild, StepMountCheck} {
+	// The containers of the pod start together, and each waits for the one
+	// before it.
+	for _, step := range []string{StepMountCheck, StepBuild, StepStatusReport} {
 		if node := stepNode(wf, step); node != nil && node.Phase == wfv1.NodeRunning {
 			return fmt.Sprintf("Workflow %s runs step %s", wf.Name, step)
 		}

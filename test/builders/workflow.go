@@ -90,17 +90,18 @@ func (w *WorkflowWrapper) Pending(message string) *WorkflowWrapper {
 	return w
 }
 
-// Running says that a step runs; those before it have succeeded. An empty name
-// says that the pod has not started.
+// Running says that a step runs; those before it have succeeded. The containers
+// of those after it run too, and wait. An empty name says that the pod has not
+// started.
 func (w *WorkflowWrapper) Running(step string) *WorkflowWrapper {
 	w.start(wfv1.WorkflowRunning)
-	phase, reached := wfv1.NodeSucceeded, step == ""
+	phase := wfv1.NodeSucceeded
+	if step == "" {
+		phase = wfv1.NodePending
+	}
 	for _, name := range steps {
-		switch {
-		case reached:
-			phase = wfv1.NodePending
-		case name == step:
-			phase, reached = wfv1.NodeRunning, true
+		if name == step {
+			phase = wfv1.NodeRunning
 		}
 		w.container(name, phase, "")
 	}

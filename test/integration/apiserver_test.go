@@ -20,6 +20,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -194,7 +195,7 @@ func (s *apiServer) namespace(t *testing.T) string {
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		for _, kind := range []client.Object{&v1alpha1.ModelVersion{}, &v1alpha1.Model{}, &wfv1.Workflow{}} {
-			if err := s.admin.DeleteAllOf(ctx, kind, client.InNamespace(namespace.Name)); err != nil {
+			if err := s.admin.DeleteAllOf(ctx, kind, client.InNamespace(namespace.Name)); err != nil && !meta.IsNoMatchError(err) {
 				t.Errorf("clean up namespace %s: %v", namespace.Name, err)
 			}
 		}

@@ -125,7 +125,7 @@ func (a argoStandIn) postpones(wf *wfv1.Workflow, message string) {
 	})
 }
 
-// runs a step of a Workflow.
+// runs a step of a Workflow. The containers of those after it run too, and wait.
 func (a argoStandIn) runs(wf *wfv1.Workflow, step string) {
 	a.t.Helper()
 	a.write(wf, func(now *wfv1.Workflow) {
@@ -134,7 +134,15 @@ func (a argoStandIn) runs(wf *wfv1.Workflow, step string) {
 		}
 		a.phase(now, wfv1.WorkflowRunning, "")
 		node(now, "", wfv1.NodeRunning, "")
-		node(now, step, wfv1.NodeRunning, "")
+		phase := wfv1.NodeSucceeded
+		for _, each := range []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport} {
+			if each == step {
+				phase = wfv1.NodeRunning
+			}
+			if ended := now.Status.Nodes[now.NodeID(now.Name+"."+each)]; ended.Phase != phase {
+				node(now, each, phase, "")
+			}
+		}
 	})
 }
 

@@ -23,7 +23,7 @@ import (
 // decides about.
 func (s scene) reconcilerOver(cache client.WithWatch) *controller.ModelVersionReconciler {
 	return &controller.ModelVersionReconciler{
-		Client: cache, Live: s.client, Recorder: &events.FakeRecorder{},
+		Client: cache, Live: s.client, Argo: func() client.Reader { return cache }, Recorder: &events.FakeRecorder{},
 		Options: config.Default().Options(), Now: time.Now,
 	}
 }
