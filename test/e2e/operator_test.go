@@ -71,7 +71,7 @@ func TestTheOperatorMayNotDoWhatItNeedsNot(t *testing.T) {
 		"the operator is nobody else":                        {manager, "impersonate", "users", "no"},
 		"the operator makes no tokens":                       {manager, "create", "serviceaccounts:token", "no"},
 		"the operator deletes no models":                     {manager, "delete", "models.model.kubedl.io", "no"},
-		"the operator deletes no workflows":                  {manager, "delete", "workflows.argoproj.io", "no"},
+		"the operator deletes ended workflows":               {manager, "delete", "workflows.argoproj.io", "yes"},
 		"a build reports its results":                        {builder, "create", "workflowtaskresults.argoproj.io", "yes"},
 		"a build does not read results":                      {builder, "get", "workflowtaskresults.argoproj.io", "no"},
 		"a build does not read secrets":                      {builder, "get", "secrets", "no"},

@@ -93,7 +93,7 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
 				*v = *builders.MakeModelVersion("nfs", ns).NFS("nas.example.com", "/exports")
 			},
-			reason: v1alpha1.ReasonStorageKindUnsupported, says: "nfs", next: "use localStorage or persistentVolumeClaim", noWorkflow: true,
+			reason: v1alpha1.ReasonStorageKindUnsupported, says: "nfs", next: "create a new ModelVersion with localStorage or persistentVolumeClaim", noWorkflow: true,
 		},
 	}
 	names := map[string]string{}

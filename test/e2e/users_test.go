@@ -70,5 +70,5 @@ func TestAPersonWithTheShippedRolesStaysInTheirNamespace(t *testing.T) {
 	t.Parallel()
 	person := live.person(t, live.namespace(t))
 	_, err := try(t.Context(), "argo", "list", "-n", live.namespace(t), "--as", person)
-	require.ErrorContains(t, err, "forbidden")
+	require.ErrorContains(t, err, "not allowed to list workflows")
 }
