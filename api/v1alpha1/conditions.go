@@ -56,8 +56,8 @@ const (
 	// ReasonTemplateNotAllowed: spec.build.workflowTemplate names a
 	// ClusterWorkflowTemplate that does not carry the label
 	// model.kubedl.io/build-template: "true". The platform team marks those
-	// that versions may name. The build starts as soon as it is marked, or
-	// another is named.
+	// that versions may name, beside the one that it has chosen for the
+	// namespace. The build starts as soon as it is marked, or another is named.
 	ReasonTemplateNotAllowed = "TemplateNotAllowed"
 	// ReasonRefused: the API server refuses what a build needs in the
 	// namespace: a quota is used up, a policy of the cluster forbids it, or

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -67,7 +68,7 @@ func (a *argoReconciler) reader() client.Reader {
 // Reconcile is called when a CRD of Argo's has appeared, changed or gone.
 func (a *argoReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	before := a.reader() != nil
-	there, err := a.there(ctx)
+	there, err := a.versions.argoInstalled(ctx)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -78,7 +79,7 @@ func (a *argoReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Re
 		}
 		if !served {
 			// A new CRD is served a moment after it was made, which no event says.
-			return ctrl.Result{RequeueAfter: soon}, nil
+			return ctrl.Result{}, errors.New("the API server does not serve Argo's kinds yet")
 		}
 		if err := a.watch(ctx); err != nil {
 			return ctrl.Result{}, err
@@ -95,10 +96,10 @@ func (a *argoReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Re
 	return ctrl.Result{}, nil
 }
 
-// there says whether the cluster has the CRDs of Argo's kinds.
-func (a *argoReconciler) there(ctx context.Context) (bool, error) {
+// argoInstalled says whether the cluster has the CRDs of Argo's kinds.
+func (r *ModelVersionReconciler) argoInstalled(ctx context.Context) (bool, error) {
 	for _, name := range argoCRDs {
-		err := a.versions.Client.Get(ctx, client.ObjectKey{Name: name}, crdMetadata())
+		err := r.Client.Get(ctx, client.ObjectKey{Name: name}, crdMetadata())
 		if apierrors.IsNotFound(err) {
 			return false, nil
 		}

@@ -136,7 +136,8 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 // forget deletes Workflows that are more than are kept.
 func (r *ModelVersionReconciler) forget(ctx context.Context, workflows []*wfv1.Workflow) error {
 	for _, wf := range workflows {
-		same := client.Preconditions{UID: &wf.UID}
+		// As it was seen: a person may have just retried it.
+		same := client.Preconditions{UID: &wf.UID, ResourceVersion: &wf.ResourceVersion}
 		if err := r.Client.Delete(ctx, wf, same, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete Workflow %q: %w", wf.Name, err)
 		}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -30,8 +31,12 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	observed := translate.Observed{Version: mv, Now: metav1.NewTime(r.Now())}
 	argo := r.Argo()
 	if argo == nil {
+		there, err := r.argoInstalled(ctx)
+		if err == nil && there {
+			err = errors.New("the watch on Argo's kinds has not begun yet")
+		}
 		observed.ArgoMissing = true
-		return observed, nil
+		return observed, err
 	}
 	workflows, err := r.workflows(ctx, argo, mv)
 	if err != nil {
@@ -42,6 +47,9 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 		return observed, err
 	}
 	if current := translate.Followed(mv, workflows, r.Options); current != nil && !current.Status.Phase.Completed() {
+		if observed.PodStarted, err = r.podStarted(ctx, current); err != nil {
+			return observed, err
+		}
 		if observed.MountFailure, err = r.mountFailure(ctx, current); err != nil {
 			return observed, err
 		}
@@ -98,6 +106,23 @@ func templateMetadata() *metav1.PartialObjectMetadata {
 	return template
 }
 
+// podStarted says that a pod of the Workflow is no longer pending.
+func (r *ModelVersionReconciler) podStarted(ctx context.Context, wf *wfv1.Workflow) (bool, error) {
+	pods, err := podsOf(ctx, r.Client, wf)
+	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return pod.Status.Phase != corev1.PodPending }), err
+}
+
+// podsOf are the pods of a Workflow that are not being deleted.
+func podsOf(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	if err := reader.List(ctx, &pods, client.InNamespace(wf.Namespace), client.MatchingLabels{labelWorkflow: wf.Name}); err != nil {
+		return nil, fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
+	}
+	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool {
+		return !metav1.IsControlledBy(&pod, wf) || !pod.DeletionTimestamp.IsZero()
+	}), nil
+}
+
 // mountFailure is what kubelet says, in an event on one of a Workflow's pods
 // that has not started, of a volume that it cannot mount; nil when it says
 // nothing.
@@ -116,15 +141,15 @@ func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Work
 }
 
 func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]string, error) {
-	var pods corev1.PodList
-	if err := reader.List(ctx, &pods, client.InNamespace(wf.Namespace), client.MatchingLabels{labelWorkflow: wf.Name}); err != nil {
-		return nil, fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
+	pods, err := podsOf(ctx, reader, wf)
+	if err != nil {
+		return nil, err
 	}
 	var failures []corev1.Event
-	for i := range pods.Items {
-		pod := &pods.Items[i]
+	for i := range pods {
+		pod := &pods[i]
 		// One that runs has found its volumes since.
-		if !metav1.IsControlledBy(pod, wf) || !pod.DeletionTimestamp.IsZero() || pod.Status.Phase != corev1.PodPending {
+		if pod.Status.Phase != corev1.PodPending {
 			continue
 		}
 		var list corev1.EventList

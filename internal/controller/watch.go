@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -57,6 +59,10 @@ func onlyName(object any) (any, error) {
 	return object, nil
 }
 
+// passTimeout ends a pass that waits for a cache which cannot be filled, since
+// a right is missing or a kind has gone.
+const passTimeout = time.Minute
+
 // SetupWithManager registers the reconciler and what it watches.
 func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := indexFields(mgr); err != nil {
@@ -68,6 +74,7 @@ func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
+		WithOptions(controller.Options{ReconciliationTimeout: passTimeout}).
 		Build(r)
 	if err != nil {
 		return err
@@ -138,6 +145,8 @@ func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Ob
 	if argo == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
 	var wf wfv1.Workflow
 	if err := argo.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Labels[labelWorkflow]}, &wf); err != nil {
 		return nil

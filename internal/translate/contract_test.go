@@ -41,8 +41,10 @@ func TestTheTemplateMarksItsPodsForTheOperator(t *testing.T) {
 	assert.Equal(t, translate.BuildPodLabels(), buildTemplate(t).Spec.PodMetadata.Labels)
 }
 
-func TestAVersionMayNameTheTemplate(t *testing.T) {
-	assert.Equal(t, "true", buildTemplate(t).Labels[v1alpha1.LabelBuildTemplate])
+// Where the platform team has chosen another one, as one that scans, versions
+// do not get around that by naming this one.
+func TestTheTemplateIsNotForVersionsToNameWhereItIsNotTheDefault(t *testing.T) {
+	assert.NotContains(t, buildTemplate(t).Labels, v1alpha1.LabelBuildTemplate)
 }
 
 // containers are the steps' containers, by name.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -33,6 +34,9 @@ type Observed struct {
 	// ModelTerminating says that the version waits for a Model of its name to
 	// be gone.
 	ModelTerminating bool
+	// PodStarted says that a pod of the Workflow that the version follows is no
+	// longer pending, which Argo may say later.
+	PodStarted bool
 	// MountFailure is what kubelet says of the pod of the Workflow that the
 	// version follows. Nil when it says nothing.
 	MountFailure *MountFailure
@@ -83,8 +87,6 @@ func nextStep(o Observed, current *wfv1.Workflow, opts Options) Step {
 	switch {
 	case Final(o.Version):
 		return Step{Status: unchanged(o.Version)}
-	case o.ArgoMissing:
-		return Step{Status: ArgoMissing(o.Version)}
 	case current == nil:
 		return withoutWorkflow(o, opts)
 	default:
@@ -100,6 +102,8 @@ func withoutWorkflow(o Observed, opts Options) Step {
 	switch {
 	case last == nil:
 		return start(o, 0, 0, opts)
+	case mv.Status.ImageBuildPhase == v1alpha1.ImageBuilding && o.ArgoMissing:
+		return Step{Status: ArgoMissing(mv)}
 	case mv.Status.ImageBuildPhase == v1alpha1.ImageBuilding && last.Restarts >= maxRestarts:
 		message := fmt.Sprintf("The Workflow of the unfinished build was deleted %d times in a row. To try again: %s", maxRestarts+1, rebuildCommand(mv))
 		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonWorkflowDeleted, message)}
@@ -107,6 +111,10 @@ func withoutWorkflow(o Observed, opts Options) Step {
 		return start(o, collision(mv, mv.Status.Image), last.Restarts+1, opts)
 	case asksForAttempt(o, last):
 		return start(o, collision(mv, mv.Status.Image), 0, opts)
+	case meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionReconciling):
+		// What was asked for, and waited, is asked for no longer.
+		message := fmt.Sprintf("The last build failed, and its Workflow is gone. To try again: %s", rebuildCommand(mv))
+		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonWorkflowFailed, message)}
 	default:
 		return Step{Status: unchanged(mv)}
 	}
@@ -124,7 +132,8 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	case outcome.State == StateFailed && asksForAttempt(o, status.Workflow):
 		return start(o, collision(mv, image), 0, opts)
 	case endsAsTold(mv, current, outcome):
-		return Step{Status: failedStatus(mv, status, readyReason(mv), mv.Status.Message)}
+		// It is told once more where an earlier pass was cut off before it did.
+		return Step{Terminate: unlessEnding(current), Status: failedStatus(mv, status, readyReason(mv), mv.Status.Message)}
 	case outcome.State == StateBuilding:
 		return whilePending(o, current, status, opts)
 	default:
@@ -132,9 +141,9 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	}
 }
 
-// unlessTerminated is the Workflow, or nil when it is told to end already.
-func unlessTerminated(wf *wfv1.Workflow) *wfv1.Workflow {
-	if wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate {
+// unlessEnding is the Workflow, or nil when it has ended or is told to.
+func unlessEnding(wf *wfv1.Workflow) *wfv1.Workflow {
+	if wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate || wf.Status.Phase.Completed() {
 		return nil
 	}
 	return wf
@@ -156,11 +165,14 @@ func start(o Observed, collision int, restarts int64, opts Options) Step {
 		message := fmt.Sprintf("Workflow %s exists and does not belong to this version. Delete it (kubectl delete wf -n %s %s), then: %s", wf.Name, wf.Namespace, wf.Name, rebuildCommand(mv))
 		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonWorkflowNameConflict, message)}
 	}
+	if o.ArgoMissing {
+		return Step{Status: ArgoMissing(mv)}
+	}
 	if !o.TemplateFound {
 		return Step{Status: waiting(mv, v1alpha1.ReasonTemplateMissing, templateMissing(mv, opts))}
 	}
 	if TemplateName(mv, opts) != platformTemplate(mv, opts) && !o.TemplateMarked {
-		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonTemplateNotAllowed, templateNotAllowed(mv, opts))}
+		return Step{Status: waiting(mv, v1alpha1.ReasonTemplateNotAllowed, templateNotAllowed(mv, opts))}
 	}
 	wf.Annotations[annotationRestarts] = strconv.FormatInt(restarts, 10)
 	return Step{Create: wf, Status: followed(mv, wf, WorkflowOutcome(wf), opts)}
@@ -180,7 +192,7 @@ func templateMissing(mv *v1alpha1.ModelVersion, opts Options) string {
 }
 
 func templateNotAllowed(mv *v1alpha1.ModelVersion, opts Options) string {
-	return fmt.Sprintf("ClusterWorkflowTemplate %s is not one that versions may name: it has no label %s=true. To build with the platform's own, take spec.build.workflowTemplate away: kubectl edit mv -n %s %s",
+	return fmt.Sprintf("ClusterWorkflowTemplate %s is not one that versions may name: it has no label %s=true. The build starts when the platform team gives it that. To build with the platform's own, take spec.build.workflowTemplate away: kubectl edit mv -n %s %s",
 		TemplateName(mv, opts), v1alpha1.LabelBuildTemplate, mv.Namespace, mv.Name)
 }
 

@@ -1,6 +1,7 @@
 package translate_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -291,4 +292,98 @@ func TestARetryOfAnOldAttemptDoesNotForgetWhatWasAskedFor(t *testing.T) {
 
 	w.workflows = w.workflows[:1] // A TTL takes the attempt that was asked for.
 	assert.Nil(t, w.pass())
+}
+
+func TestAFailedVersionStaysFailedWithoutArgo(t *testing.T) {
+	w := newWorld(t)
+	w.pass()
+	w.becomes((*builders.WorkflowWrapper).Stopped)
+	before := w.mv.Status
+	without := translate.Observed{Version: w.mv, ArgoMissing: true}
+
+	w.mv = after(w.mv, translate.NextStep(without, options))
+	assert.Equal(t, before, w.mv.Status)
+
+	w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"}
+	without.Version = w.mv
+	w.mv = after(w.mv, translate.NextStep(without, options))
+	require.Equal(t, v1alpha1.ReasonArgoMissing, w.mv.Status.Conditions[0].Reason, "what was asked for waits for Argo")
+
+	w.mv.Annotations, w.workflows = nil, nil // It is no longer asked for, and Argo's Workflows have gone with its kinds.
+	require.Nil(t, w.pass())
+	assert.Equal(t, v1alpha1.ReasonWorkflowFailed, w.mv.Status.Conditions[0].Reason)
+	assert.Contains(t, w.mv.Status.Message, "The last build failed, and its Workflow is gone")
+}
+
+// The status is written before the Workflow is told to end.
+func TestAWorkflowThatWasNotToldToEndIsToldAgain(t *testing.T) {
+	w := newWorld(t)
+	w.missesFolder(w.pass())
+	w.mv = after(w.mv, w.next())
+	require.Contains(t, w.mv.Status.Message, "has no folder /foo")
+
+	assert.NotNil(t, w.next().Terminate)
+	w.mountFailure = nil
+	assert.NotNil(t, w.next().Terminate)
+	w.workflows[0].Spec.Shutdown = wfv1.ShutdownStrategyTerminate
+	assert.Nil(t, w.next().Terminate)
+}
+
+func TestABuildGoesOnWhenItsTemplateIsMarkedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.mv.Spec.Build = &v1alpha1.Build{WorkflowTemplate: "modelkiln-build-scanned"}
+	o := func(marked bool) translate.Observed {
+		return translate.Observed{Version: w.mv, TemplateFound: true, TemplateMarked: marked}
+	}
+	s := translate.NextStep(o(true), options)
+	require.NotNil(t, s.Create)
+	w.mv = after(w.mv, s) // Somebody deletes the unfinished Workflow,
+	s = translate.NextStep(o(false), options)
+	require.Nil(t, s.Create) // while the template is not marked.
+	w.mv = after(w.mv, s)
+
+	assert.NotNil(t, translate.NextStep(o(true), options).Create)
+}
+
+func TestHowLongAPodIsWaitedFor(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	pending := func(message string, change ...func(*wfv1.NodeStatus)) *wfv1.Workflow {
+		wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
+		pod := wf.Status.Nodes[wf.Name]
+		pod.Message, pod.StartedAt = message, metav1.NewTime(builders.Epoch)
+		for _, each := range change {
+			each(&pod)
+		}
+		wf.Status.Nodes[wf.Name] = pod
+		return wf
+	}
+	locked := func(pod *wfv1.NodeStatus) {
+		pod.SynchronizationStatus = &wfv1.NodeSynchronizationStatus{Waiting: "default/Mutex/a"}
+	}
+	const quota = `pods "mv-3-1c072-1" is forbidden: exceeded quota: small`
+	for name, tc := range map[string]struct {
+		wf         *wfv1.Workflow
+		podStarted bool
+		minutes    int
+		wantReason string
+		wantEnd    bool
+	}{
+		"it is made":                                 {pending("PodInitializing"), false, 1, v1alpha1.ReasonWorkflowRunning, false},
+		"it is made for too long":                    {pending("PodInitializing"), false, 15, v1alpha1.ReasonPodNotStarted, true},
+		"it has started, and Argo does not know":     {pending("PodInitializing"), true, 60, v1alpha1.ReasonWorkflowRunning, false},
+		"a lock of the template's is waited for":     {pending("Waiting for default/Mutex/a lock", locked), false, 60, v1alpha1.ReasonWorkflowRunning, false},
+		"a quota is used up":                         {pending(quota), false, 1, v1alpha1.ReasonPodNotStarted, false},
+		"a quota is used up for too long":            {pending(quota), false, 16, v1alpha1.ReasonPodNotStarted, true},
+		"a kind of trouble that has no name of ours": {pending("Evil: spirits"), false, 1, v1alpha1.ReasonPodNotStarted, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := metav1.NewTime(builders.Epoch.Add(time.Duration(tc.minutes) * time.Minute))
+			got := translate.NextStep(translate.Observed{Version: mv, Workflows: []*wfv1.Workflow{tc.wf}, PodStarted: tc.podStarted, TemplateFound: true, Now: now}, options)
+			assert.Equal(t, tc.wantReason, got.Status.Conditions[0].Reason)
+			assert.Equal(t, tc.wantEnd, got.Terminate != nil)
+			if tc.wantReason == v1alpha1.ReasonPodNotStarted && strings.Contains(tc.wf.Status.Nodes[tc.wf.Name].Message, "quota") {
+				assert.Contains(t, got.Status.Message, "exceeded quota: small")
+			}
+		})
+	}
 }

@@ -36,8 +36,8 @@ func hindranceOf(o Observed, wf *wfv1.Workflow) *hindrance {
 	if m := o.MountFailure; m != nil && m.WorkflowUID == string(wf.UID) && len(m.Messages) > 0 {
 		return mountHindrance(wf, m.Messages)
 	}
-	pod, found := wf.Status.Nodes[wf.Name]
-	if !found || pod.Phase != wfv1.NodePending {
+	pod, found := pendingPod(o, wf)
+	if !found {
 		return nil
 	}
 	// Argo's getPendingReason: the reason, and after a colon the message.
@@ -47,11 +47,20 @@ func hindranceOf(o Observed, wf *wfv1.Workflow) *hindrance {
 		return &hindrance{Reason: v1alpha1.ReasonUnschedulable, Message: fmt.Sprintf("Workflow %s waits for a node: %s", wf.Name, sentence(words))}
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError":
 		return &hindrance{Reason: v1alpha1.ReasonImagePullFailed, Message: fmt.Sprintf("Workflow %s waits for the image of a step: %s", wf.Name, sentence(pod.Message))}
-	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-		return &hindrance{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod: %s", wf.Name, sentence(pod.Message))}
-	default:
+	case "", "ContainerCreating", "PodInitializing":
 		return nil
+	default:
+		return &hindrance{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod: %s", wf.Name, sentence(pod.Message))}
 	}
+}
+
+// pendingPod is the node of a Workflow's pod, while that is waited for: not for
+// a lock that the template asks for, and not when it has started since Argo
+// last looked.
+func pendingPod(o Observed, wf *wfv1.Workflow) (wfv1.NodeStatus, bool) {
+	pod, found := wf.Status.Nodes[wf.Name]
+	locked := pod.SynchronizationStatus != nil && pod.SynchronizationStatus.Waiting != ""
+	return pod, found && pod.Phase == wfv1.NodePending && wf.Status.Phase == wfv1.WorkflowRunning && !locked && !o.PodStarted
 }
 
 // mountHindrance reads kubelet's words: those for a hostPath of type Directory
@@ -70,8 +79,8 @@ func mountHindrance(wf *wfv1.Workflow, words []string) *hindrance {
 // patience is how much longer a Workflow's pod may take to start; nothing and
 // false when none is waited for.
 func patience(o Observed, wf *wfv1.Workflow, opts Options) (metav1.Duration, bool) {
-	pod, found := wf.Status.Nodes[wf.Name]
-	if !found || pod.Phase != wfv1.NodePending || wf.Status.Phase != wfv1.WorkflowRunning {
+	pod, found := pendingPod(o, wf)
+	if !found {
 		return metav1.Duration{}, false
 	}
 	end := pod.StartedAt.Add(opts.PendingTimeout.Duration)
@@ -87,13 +96,13 @@ func whilePending(o Observed, current *wfv1.Workflow, status v1alpha1.ModelVersi
 	switch {
 	case hindered != nil && hindered.Hopeless:
 		message := fmt.Sprintf("%s: %s", hindered.Message, rebuildCommand(mv))
-		return Step{Terminate: unlessTerminated(current), Status: failedStatus(mv, status, hindered.Reason, message)}
+		return Step{Terminate: unlessEnding(current), Status: failedStatus(mv, status, hindered.Reason, message)}
 	case bounded && left.Duration <= 0:
 		if hindered == nil {
 			hindered = &hindrance{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod", current.Name)}
 		}
 		message := fmt.Sprintf("%s. It did not start within %s, and was ended. When that is mended: %s", hindered.Message, opts.PendingTimeout.Duration, rebuildCommand(mv))
-		return Step{Terminate: unlessTerminated(current), Status: failedStatus(mv, status, hindered.Reason, message)}
+		return Step{Terminate: unlessEnding(current), Status: failedStatus(mv, status, hindered.Reason, message)}
 	}
 	if hindered != nil {
 		status = buildingStatus(mv, status, Outcome{Reason: hindered.Reason, Message: hindered.Message})

@@ -23,7 +23,9 @@ const shortDigestLength = 12
 func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome, opts Options) v1alpha1.ModelVersionStatus {
 	status := unchanged(mv)
 	status.Image = argument(wf, ParamImage)
-	status.NodeName = argument(wf, ParamNodeName)
+	if mv.Spec.Storage.LocalStorage != nil {
+		status.NodeName = argument(wf, ParamNodeName)
+	}
 	status.Workflow = workflowStatus(mv, wf, opts)
 	status.Attempts = max(status.Attempts, labelledAttempt(wf))
 	status.StartTime = timeOrNil(startTime(wf))

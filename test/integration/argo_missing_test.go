@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
 // Argo comes, goes and comes back under a running operator.
@@ -36,6 +37,10 @@ func TestAVersionWaitsForArgo(t *testing.T) {
 	wf := s.argo.awaitOnlyWorkflow()
 	s.buildSucceeds(wf)
 
+	s.apply(localVersion, set("metadata.name", "resnet-0"))
+	failing := s.argo.awaitAttempt(s.version("resnet-0"), 1)
+	failed := s.buildFails(failing, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+
 	s.removeArgo()
 	s.apply(localVersion, set("metadata.name", "resnet-2"))
 	s.awaitReason("resnet-2", v1alpha1.ReasonArgoMissing)
@@ -43,6 +48,7 @@ func TestAVersionWaitsForArgo(t *testing.T) {
 	s.template("modelkiln-build")
 	assert.Equal(t, "resnet-2", metav1.GetControllerOf(s.argo.awaitOnlyWorkflow()).Name)
 	assert.Equal(t, v1alpha1.ReasonSucceeded, readyReason(s.version(resnet)), "what was built needs no Argo")
+	assert.Equal(t, failed.Status, s.version("resnet-0").Status, "what failed has failed")
 }
 
 // removeArgo deletes Argo's CRDs, and with them all of its objects.

@@ -74,7 +74,7 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 		marked("false")
 		s.apply(localVersion, build("workflowTemplate", s.namespace))
 		mv := s.awaitReason(resnet, v1alpha1.ReasonTemplateNotAllowed)
-		assert.Equal(t, stalled, states(mv))
+		assert.Equal(t, waiting, states(mv))
 		assert.Empty(t, s.argo.workflows())
 
 		marked("true")

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"testing"
+	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
@@ -54,4 +55,21 @@ func TestAPodThatDoesNotStartIsNotWaitedForForEver(t *testing.T) {
 	assert.Equal(t, want.Conditions, mv.Status.Conditions)
 	op.settles(t, shared)
 	assert.Len(t, s.argo.workflows(), 1)
+}
+
+// Argo's controller may be away while the pod starts: its last word is old.
+func TestAPodThatHasStartedIsLeftAloneWhateverArgoSaid(t *testing.T) {
+	op := startOperator(t, shared, withConfig(func(c *config.Config) { c.PendingSeconds = 2 }))
+	s, wf := newBuild(t)
+	pod := s.argo.startsPod(wf)
+	s.kubelet.runs(pod)
+	s.argo.waitsForPod(wf, "PodInitializing")
+	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+
+	require.Never(t, func() bool {
+		s.get(t, wf.Name, wf)
+		return wf.Spec.Shutdown != ""
+	}, 4*time.Second, tick)
+	op.settles(t, shared)
+	assert.Equal(t, v1alpha1.ReasonWorkflowRunning, readyReason(s.version(resnet)))
 }
