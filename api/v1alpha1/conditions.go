@@ -127,9 +127,17 @@ const (
 	// kubernetes.io/dockerconfigjson.
 	ReasonPushSecretMissing = "PushSecretMissing"
 	// ReasonRegistryUnreachable: the registry does not answer: wrong host,
-	// network, TLS, or plain HTTP that the operator's configuration does not
+	// network, or plain HTTP that the operator's configuration does not
 	// allow for this host.
 	ReasonRegistryUnreachable = "RegistryUnreachable"
+	// ReasonRegistryUntrusted: the registry's certificate is expired, for another
+	// host, or of an authority that nobody named. Put the authority's certificate
+	// into the operator's configuration, or mend the registry's.
+	ReasonRegistryUntrusted = "RegistryUntrusted"
+	// ReasonRegistryFull: the registry, or a proxy before it, takes nothing of
+	// that size (413), or its quota or disk is full (507). Have the limit or the
+	// quota raised.
+	ReasonRegistryFull = "RegistryFull"
 	// ReasonRegistryUnauthorized: the registry refuses the credentials, or
 	// wants some and got none.
 	ReasonRegistryUnauthorized = "RegistryUnauthorized"

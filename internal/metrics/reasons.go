@@ -44,6 +44,8 @@ var reasons = []string{
 	v1alpha1.ReasonSourceChanged,
 	v1alpha1.ReasonPushSecretMissing,
 	v1alpha1.ReasonRegistryUnreachable,
+	v1alpha1.ReasonRegistryUntrusted,
+	v1alpha1.ReasonRegistryFull,
 	v1alpha1.ReasonRegistryUnauthorized,
 	v1alpha1.ReasonTagTaken,
 	v1alpha1.ReasonBuildFailed,

@@ -26,6 +26,10 @@ const (
 	Unauthorized
 	// NotFound: the registry does not have what was asked for.
 	NotFound
+	// Untrusted: the registry's certificate is not one to trust.
+	Untrusted
+	// Full: the registry takes no more, or nothing of that size.
+	Full
 )
 
 // Error is an error of a registry.
@@ -55,6 +59,9 @@ func (r *Repository) explain(err error) error {
 	var answer *transport.Error
 	if errors.As(err, &answer) {
 		return r.explainAnswer(answer, err)
+	}
+	if words := badCertificate(err); words != "" {
+		return &Error{Kind: Untrusted, Sentence: r.whoFailed(err) + " " + words, Cause: err}
 	}
 	return &Error{Kind: Unreachable, Sentence: r.whoFailed(err) + " " + r.silence(err), Cause: err}
 }
@@ -119,6 +126,9 @@ func (r *Repository) explainAnswer(answer *transport.Error, err error) error {
 		e.Sentence = fmt.Sprintf("%s does not have that in %s (404)", who, repository)
 	case http.StatusTooManyRequests:
 		e.Sentence = who + " turns the build away, because it got too many requests (429): wait, or use an account with a higher limit"
+	case http.StatusRequestEntityTooLarge, http.StatusInsufficientStorage:
+		e.Kind = Full
+		e.Sentence = fmt.Sprintf("%s does not take that much in %s (%d): have its limit or its quota raised", who, repository, code)
 	default:
 		e.Sentence = fmt.Sprintf("%s answers with the error %d %s", who, code, http.StatusText(code))
 	}
@@ -133,9 +143,6 @@ const refusedRealm = "invalid realm in www-authenticate"
 func (r *Repository) silence(err error) string {
 	var dns *net.DNSError
 	var network net.Error
-	if words := badCertificate(err); words != "" {
-		return words
-	}
 	switch {
 	case !r.plain && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "speaks plain HTTP and not HTTPS: if that is meant, name the host among the plain-HTTP registries of the operator's configuration"

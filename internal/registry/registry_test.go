@@ -185,14 +185,14 @@ func TestAPrivateAuthority(t *testing.T) {
 	for name, caFile := range map[string]string{"none": "", "a file that is not there": filepath.Join(t.TempDir(), "ca.crt")} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := open(t, Config{CAFile: caFile}, host+"/models/resnet:v1", Pull)
-			assertKind(t, Unreachable, err, "certificate of an unknown authority")
+			assertKind(t, Untrusted, err, "certificate of an unknown authority")
 		})
 	}
 
 	_, port, err := net.SplitHostPort(host)
 	require.NoError(t, err)
 	_, _, err = open(t, Config{CAFile: caFile}, "localhost:"+port+"/models/resnet:v1", Pull)
-	assertKind(t, Unreachable, err, "certificate that is not valid for it")
+	assertKind(t, Untrusted, err, "certificate that is not valid for it")
 
 	empty := filepath.Join(t.TempDir(), "ca.crt")
 	require.NoError(t, os.WriteFile(empty, []byte("no certificate"), 0o644))

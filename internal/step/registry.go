@@ -75,8 +75,14 @@ func ofRegistry(err error) error {
 		return err
 	}
 	reason := v1alpha1.ReasonRegistryUnreachable
-	if e.Kind == registry.Unauthorized {
+	switch e.Kind {
+	case registry.Unauthorized:
 		reason = v1alpha1.ReasonRegistryUnauthorized
+	case registry.Untrusted:
+		reason = v1alpha1.ReasonRegistryUntrusted
+	case registry.Full:
+		reason = v1alpha1.ReasonRegistryFull
+	case registry.Unreachable, registry.NotFound:
 	}
 	return failure.New(reason, "%s", e.Sentence).Because(e.Cause)
 }

@@ -45,6 +45,17 @@ func TestPushSecrets(t *testing.T) {
 	}
 }
 
+// pushesMeet is a registry that answers the beginning of a push with a code.
+func pushesMeet(code int, inner http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.WriteHeader(code)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})
+}
+
 func TestRegistriesThatRefuse(t *testing.T) {
 	answer := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
@@ -65,28 +76,16 @@ func TestRegistriesThatRefuse(t *testing.T) {
 			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401), which asked anonymously, as there is no push secret",
 		},
 		"nobody may push": {
-			registry: func(inner http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if r.Method == http.MethodPost {
-						w.WriteHeader(http.StatusForbidden)
-						return
-					}
-					inner.ServeHTTP(w, r)
-				})
-			},
-			reason: v1alpha1.ReasonRegistryUnauthorized, want: "forbids what the build needs in models/resnet (403)",
+			registry: func(inner http.Handler) http.Handler { return pushesMeet(http.StatusForbidden, inner) },
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "forbids what the build needs in models/resnet (403)",
+		},
+		"a quota is used up": {
+			registry: func(inner http.Handler) http.Handler { return pushesMeet(http.StatusInsufficientStorage, inner) },
+			reason:   v1alpha1.ReasonRegistryFull, want: "does not take that much in models/resnet (507): have its limit or its quota raised",
 		},
 		"no repository is made by a push": {
-			registry: func(inner http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if r.Method == http.MethodPost {
-						w.WriteHeader(http.StatusNotFound)
-						return
-					}
-					inner.ServeHTTP(w, r)
-				})
-			},
-			reason: v1alpha1.ReasonRegistryUnauthorized, want: "has no repository models/resnet that the build may push to",
+			registry: func(inner http.Handler) http.Handler { return pushesMeet(http.StatusNotFound, inner) },
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "has no repository models/resnet that the build may push to",
 		},
 		"no registry at all": {
 			registry: func(http.Handler) http.Handler { return answer(http.StatusTeapot) },

@@ -42,8 +42,13 @@ func Run(ctx context.Context, executor string, arguments, environment []string, 
 // Patterns of what registries and networks say, as the registry library that
 // Kaniko is built on prints it.
 var (
+	// Registries answer 413 themselves, or a proxy before them does; a used-up
+	// quota is 507, or a denial in words, as Harbor's "will exceed the configured
+	// upper limit".
+	full         = regexp.MustCompile(`(?i)status code (413|507)\b|request entity too large|insufficient storage|will exceed the configured|quota (has been )?exceeded|exceeds? (the|your) quota`)
+	untrusted    = regexp.MustCompile(`x509: |tls: failed to verify`)
 	unauthorized = regexp.MustCompile(`UNAUTHORIZED|DENIED|\b401 Unauthorized|\b403 Forbidden|status code 40[13]\b`)
-	unreachable  = regexp.MustCompile(`connection refused|connection reset|no such host|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|x509: |tls: |HTTP response to HTTPS client|status code 50[234]\b`)
+	unreachable  = regexp.MustCompile(`connection refused|connection reset|no such host|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|tls: |HTTP response to HTTPS client|status code 50[234]\b`)
 	diskFull     = regexp.MustCompile(`no space left on device`)
 )
 
@@ -54,12 +59,16 @@ func classify(words string, err error) error {
 		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder cannot be started: %v", err).Because(err)
 	}
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
-		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder was killed, most likely for using more memory than its limit: give the build more memory").Because(err)
+		return failure.New(v1alpha1.ReasonOutOfMemory, "the image builder was killed, most likely for using more memory than its limit").Because(err)
 	}
 	if words == "" {
 		words = fmt.Sprintf("it printed nothing and ended with code %d", exit.ExitCode())
 	}
 	switch {
+	case full.MatchString(words):
+		return failure.New(v1alpha1.ReasonRegistryFull, "the registry does not take that much, have its limit or its quota raised: %s", words).Because(err)
+	case untrusted.MatchString(words):
+		return failure.New(v1alpha1.ReasonRegistryUntrusted, "the image builder does not trust the registry's certificate: %s", words).Because(err)
 	case unauthorized.MatchString(words):
 		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry refused the image builder: %s", words).Because(err)
 	case unreachable.MatchString(words):

@@ -78,7 +78,19 @@ func TestRunSaysWhatWentWrong(t *testing.T) {
 		},
 		"an unknown authority": {
 			role:   `error pushing image: Get "https://h/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority`,
-			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "unknown authority",
+			reason: v1alpha1.ReasonRegistryUntrusted, sentence: "unknown authority",
+		},
+		"a layer that is too large for a proxy": {
+			role:   "error pushing image: failed to push to destination h/x:v1: PATCH https://h/v2/x/blobs/uploads/1: unexpected status code 413 Request Entity Too Large",
+			reason: v1alpha1.ReasonRegistryFull, sentence: "the registry does not take that much",
+		},
+		"a used-up quota": {
+			role:   "error pushing image: failed to push to destination h/x:v1: PUT https://h/v2/x/manifests/v1: DENIED: adding 2.0 GiB of storage resource, which when updated to current usage of 9.0 GiB will exceed the configured upper limit of 10.0 GiB.",
+			reason: v1alpha1.ReasonRegistryFull, sentence: "have its limit or its quota raised",
+		},
+		"a refusal for a repository that is called quota": {
+			role:   "error pushing image: failed to push to destination h/quota:v1: POST https://h/v2/quota/blobs/uploads/: unexpected status code 401 Unauthorized",
+			reason: v1alpha1.ReasonRegistryUnauthorized, sentence: "the registry refused the image builder",
 		},
 		"a full disk": {
 			role:   "error building image: failed to take snapshot: write /kaniko/123: no space left on device",
@@ -88,7 +100,7 @@ func TestRunSaysWhatWentWrong(t *testing.T) {
 			role:   "error building image: open /source/a: permission denied",
 			reason: v1alpha1.ReasonBuildFailed, sentence: "the image builder failed: error building image: open /source/a: permission denied",
 		},
-		"too much memory": {role: "is killed", reason: v1alpha1.ReasonBuildFailed, sentence: "more memory than its limit"},
+		"too much memory": {role: "is killed", reason: v1alpha1.ReasonOutOfMemory, sentence: "more memory than its limit"},
 		"no word":         {role: " ", reason: v1alpha1.ReasonBuildFailed, sentence: "it printed nothing and ended with code 3"},
 	}
 	for name, tt := range tests {
