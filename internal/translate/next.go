@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -129,6 +130,8 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	switch {
 	case outcome.State == StateFailed && outcome.Reason == v1alpha1.ReasonTagTaken && mv.Spec.ImageTag == "" && isAutomatic(mv, image):
 		return start(o, collision(mv, image)+1, 0, opts)
+	case argoMissedTemplate(current) && status.Workflow.Restarts < maxRestarts:
+		return start(o, collision(mv, image), status.Workflow.Restarts+1, opts)
 	case outcome.State == StateFailed && asksForAttempt(o, status.Workflow):
 		return start(o, collision(mv, image), 0, opts)
 	case endsAsTold(mv, current, outcome):
@@ -139,6 +142,14 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	default:
 		return Step{Status: status}
 	}
+}
+
+// argoMissedTemplate says that Argo did not find the Workflow's template. It may
+// have looked too early: a template that has just been made is seen by the
+// operator a moment before Argo's controller sees it.
+func argoMissedTemplate(wf *wfv1.Workflow) bool {
+	return wf.Status.Phase == wfv1.WorkflowError &&
+		strings.Contains(wf.Status.Message, fmt.Sprintf("clusterworkflowtemplates.argoproj.io %q not found", wf.Spec.WorkflowTemplateRef.Name))
 }
 
 // unlessEnding is the Workflow, or nil when it has ended or is told to.

@@ -387,3 +387,23 @@ func TestHowLongAPodIsWaitedFor(t *testing.T) {
 		})
 	}
 }
+
+func TestATemplateThatArgoHasNotSeenYetIsLookedForAgain(t *testing.T) {
+	w := newWorld(t)
+	w.pass()
+	notSeen := func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return wf.Errored(`clusterworkflowtemplates.argoproj.io "modelkiln-build" not found`)
+	}
+	for range 3 {
+		require.NotNil(t, w.becomes(notSeen))
+		assert.Equal(t, v1alpha1.ImageBuilding, w.mv.Status.ImageBuildPhase)
+	}
+	assert.Nil(t, w.becomes(notSeen), "so often, and no more")
+	assert.Equal(t, v1alpha1.ReasonWorkflowError, w.mv.Status.Conditions[0].Reason)
+
+	another := newWorld(t)
+	another.pass()
+	assert.Nil(t, another.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return wf.Errored(`configmaps "artifact-repositories" not found`)
+	}))
+}
