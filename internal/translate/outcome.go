@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
@@ -72,6 +73,10 @@ func pendingMessage(wf *wfv1.Workflow) string {
 }
 
 func runningMessage(wf *wfv1.Workflow) string {
+	// What runs in the pod goes on; Argo does not look at how it ends.
+	if ptr.Deref(wf.Spec.Suspend, false) {
+		return fmt.Sprintf("Workflow %s is suspended. To let it go on: argo resume -n %s %s", wf.Name, wf.Namespace, wf.Name)
+	}
 	// The containers of the pod start together, and each waits for the one
 	// before it.
 	for _, step := range []string{StepMountCheck, StepBuild, StepStatusReport} {
