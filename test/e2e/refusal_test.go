@@ -208,11 +208,9 @@ func TestABuildStartsWhenItsTemplateAppears(t *testing.T) {
 		assert.True(collect, meta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionReconciling))
 	}, soon, tick)
 
-	var template wfv1.ClusterWorkflowTemplate
-	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: "modelkiln-build"}, &template))
-	template.ObjectMeta = metav1.ObjectMeta{Name: ns, Labels: map[string]string{v1alpha1.LabelBuildTemplate: "true"}}
-	live.create(t, &template)
-	live.deleteAfter(t, &template)
+	template := copyOfTemplate(t, ns)
+	live.create(t, template)
+	live.deleteAfter(t, template)
 
 	mv = live.ready(t, mv)
 	assert.Equal(t, ns, live.workflow(t, mv).Spec.WorkflowTemplateRef.Name)
