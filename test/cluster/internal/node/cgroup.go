@@ -180,7 +180,9 @@ func members() ([]int, error) {
 	return list, nil
 }
 
-// killMembers ends everything in the cluster's groups. Processes that are just starting others are caught by looking again.
+// killMembers ends everything in the cluster's groups. Processes that are just starting others are caught by looking
+// again, after a moment: the kernel tells nobody, on control groups v1, when one is empty, and these processes are not
+// our children to wait for.
 func killMembers(patience time.Duration) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		pids, err := members()
@@ -197,7 +199,8 @@ func killMembers(patience time.Duration) error {
 	}
 }
 
-// removeCgroups removes the cluster's groups, which have to be empty.
+// removeCgroups removes the cluster's groups, which have to be empty. One whose last process has just ended is busy for a
+// moment more, of which the kernel tells nobody either.
 func removeCgroups(patience time.Duration) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		all, err := groups()
