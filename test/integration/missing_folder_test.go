@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"slices"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -34,7 +35,9 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 	}, deadline, tick)
 	assert.Equal(t, wfv1.WorkflowRunning, wf.Status.Phase, "the status in the same object is Argo's and stays")
 	op.settles(t, shared)
-	assert.Equal(t, []string{"patch modelversions/status", "patch workflows"}, op.wire.changes(s.namespace)[len(before):])
+	// A pass that does not see yet that the Workflow was told tells it again,
+	// which changes nothing.
+	assert.Equal(t, []string{"patch modelversions/status", "patch workflows"}, slices.Compact(op.wire.changes(s.namespace)[len(before):]))
 
 	// Argo deletes the pod, and writes into a Workflow that still runs, before
 	// that has ended.
