@@ -1,0 +1,56 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestATemplateThatDoesNotWorkIsSaidInWordsAndBuiltFromWhenItIsMended(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		spoil  func(spec *wfv1.WorkflowSpec)
+		reason string
+		says   string
+	}{
+		"its entrypoint does not exist": {
+			spoil:  func(spec *wfv1.WorkflowSpec) { spec.Entrypoint = "bake" },
+			reason: v1alpha1.ReasonWorkflowFailed, says: "bake",
+		},
+		"its expression cannot be evaluated": {
+			spoil:  func(spec *wfv1.WorkflowSpec) { spec.Templates[0].PodSpecPatch = "{{=toJson(nothing.of.that.name)}}" },
+			reason: v1alpha1.ReasonWorkflowError, says: "PodSpecPatch",
+		},
+		"it returns no report": {
+			spoil:  func(spec *wfv1.WorkflowSpec) { spec.Templates[0].Outputs = wfv1.Outputs{} },
+			reason: v1alpha1.ReasonReportInvalid, says: "without proof that the image was pushed: it left no report",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			dir := model(t)
+			template := copyOfTemplate(t, ns)
+			works := template.Spec.DeepCopy()
+			tt.spoil(&template.Spec)
+			live.create(t, template)
+			live.deleteAfter(t, template)
+
+			mv, took := live.failed(t, makeVersion("own-way", ns, dir).WorkflowTemplate(ns).New())
+
+			assertRefusal(t, mv, tt.reason, tt.says)
+			logSeen(t, mv, took)
+			typeCommand(t, mv.Status.Message)
+			template.Spec = *works
+			require.NoError(t, live.Update(t.Context(), template))
+			rebuild(t, mv)
+			holds(t, live.readyAgain(t, mv), dir)
+		})
+	}
+}
