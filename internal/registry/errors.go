@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -37,6 +38,8 @@ type Error struct {
 	Kind Kind
 	// Sentence is for people and names the registry.
 	Sentence string
+	// Transient says that the registry may answer a little later.
+	Transient bool
 	// Cause is what the library said.
 	Cause error
 }
@@ -63,7 +66,8 @@ func (r *Repository) explain(err error) error {
 	if words := badCertificate(err); words != "" {
 		return &Error{Kind: Untrusted, Sentence: r.whoFailed(err) + " " + words, Cause: err}
 	}
-	return &Error{Kind: Unreachable, Sentence: r.whoFailed(err) + " " + r.silence(err), Cause: err}
+	words, transient := r.silence(err)
+	return &Error{Kind: Unreachable, Sentence: r.whoFailed(err) + " " + words, Transient: transient, Cause: err}
 }
 
 // explainLogin is explain for what came up before anything was asked for. Who
@@ -125,11 +129,13 @@ func (r *Repository) explainAnswer(answer *transport.Error, err error) error {
 		e.Kind = NotFound
 		e.Sentence = fmt.Sprintf("%s does not have that in %s (404)", who, repository)
 	case http.StatusTooManyRequests:
+		e.Transient = true
 		e.Sentence = who + " turns the build away, because it got too many requests (429): wait, or use an account with a higher limit"
 	case http.StatusRequestEntityTooLarge, http.StatusInsufficientStorage:
 		e.Kind = Full
 		e.Sentence = fmt.Sprintf("%s does not take that much in %s (%d): have its limit or its quota raised", who, repository, code)
 	default:
+		e.Transient = slices.Contains(retryStatusCodes, code)
 		e.Sentence = fmt.Sprintf("%s answers with the error %d %s", who, code, http.StatusText(code))
 	}
 	return e
@@ -139,27 +145,28 @@ func (r *Repository) explainAnswer(answer *transport.Error, err error) error {
 // address: a registry that was broken into could send the credentials there.
 const refusedRealm = "invalid realm in www-authenticate"
 
-// silence says why no usable answer came, as the end of a sentence.
-func (r *Repository) silence(err error) string {
+// silence says why no usable answer came, as the end of a sentence, and whether
+// one may come a little later.
+func (r *Repository) silence(err error) (words string, transient bool) {
 	var dns *net.DNSError
 	var network net.Error
 	switch {
 	case !r.plain && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return "speaks plain HTTP and not HTTPS: if that is meant, name the host among the plain-HTTP registries of the operator's configuration"
+		return "speaks plain HTTP and not HTTPS: if that is meant, name the host among the plain-HTTP registries of the operator's configuration", false
 	case errors.As(err, &dns):
-		return "is not known by that name in the cluster's DNS: correct the host in the image's name, or have the name added to the DNS"
+		return "is not known by that name in the cluster's DNS: correct the host in the image's name, or have the name added to the DNS", dns.IsTemporary || dns.IsTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "refuses the connection: correct the host and port, or start it"
+		return "refuses the connection: correct the host and port, or start it", true
 	case errors.Is(err, errCircle):
-		return "sends the build in a circle, from one address to the next: correct the host in the image's name, or mend the registry"
+		return "sends the build in a circle, from one address to the next: correct the host in the image's name, or mend the registry", false
 	case errors.Is(err, errPlainHTTP):
-		return "cannot be reached by HTTPS, and plain HTTP is only used for hosts that the operator's configuration names"
+		return "cannot be reached by HTTPS, and plain HTTP is only used for hosts that the operator's configuration names", false
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout():
-		return "does not answer in time: see whether it works, and whether a firewall is in the way"
+		return "does not answer in time: see whether it works, and whether a firewall is in the way", true
 	case strings.Contains(err.Error(), refusedRealm):
-		return fmt.Sprintf("sends the build for a token to an address that is not safe to go to: give its token service a host name and, unless the registry itself is spoken to in plain HTTP, HTTPS (%v)", err)
+		return fmt.Sprintf("sends the build for a token to an address that is not safe to go to: give its token service a host name and, unless the registry itself is spoken to in plain HTTP, HTTPS (%v)", err), false
 	default:
-		return "cannot be talked to: " + err.Error()
+		return "cannot be talked to: " + err.Error(), true
 	}
 }
 

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -20,6 +21,7 @@ import (
 	memory "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -207,6 +209,7 @@ func TestARegistryThatDoesNotAnswer(t *testing.T) {
 	require.NoError(t, listener.Close())
 	_, _, err = open(t, Config{PlainHTTP: []string{closed}}, closed+"/models/resnet:v1", Pull)
 	assertKind(t, Unreachable, err, "refuses the connection")
+	assert.True(t, isTransient(err), "it may be starting")
 
 	_, _, err = open(t, Config{}, "registry.invalid/models/resnet:v1", Pull)
 	assertKind(t, Unreachable, err, "the registry registry.invalid ")
@@ -214,6 +217,34 @@ func TestARegistryThatDoesNotAnswer(t *testing.T) {
 	teapot := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	_, _, err = open(t, Config{PlainHTTP: []string{teapot}}, teapot+"/models/resnet:v1", Pull)
 	assertKind(t, Unreachable, err, "answers with the error 418")
+	assert.False(t, isTransient(err))
+}
+
+func TestWhatMayPassByItself(t *testing.T) {
+	tests := map[int]bool{
+		http.StatusTooManyRequests:       true,
+		http.StatusInternalServerError:   true,
+		http.StatusBadGateway:            true,
+		http.StatusServiceUnavailable:    true,
+		http.StatusGatewayTimeout:        true,
+		http.StatusUnauthorized:          false,
+		http.StatusForbidden:             false,
+		http.StatusRequestEntityTooLarge: false,
+		http.StatusInsufficientStorage:   false,
+		http.StatusNotImplemented:        false,
+	}
+	for code, want := range tests {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			repository, err := name.NewRepository("registry.example.com/models/resnet")
+			require.NoError(t, err)
+			assert.Equal(t, want, isTransient((&Repository{name: repository}).explain(&transport.Error{StatusCode: code})))
+		})
+	}
+}
+
+func isTransient(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Transient
 }
 
 func TestARegistryThatIsSilentOrGoesInCircles(t *testing.T) {

@@ -23,6 +23,9 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitTransient is EX_TEMPFAIL of sysexits.h. The workflow template tries
+	// again after this one, and after no other.
+	exitTransient = 75
 )
 
 // The steps that a failure may belong to, as the workflow names them.
@@ -63,8 +66,8 @@ type places struct {
 }
 
 // Main runs the command that args name, without the program's own name, and
-// returns the process's exit code: 0, 1 for a failure that was reported, 2 for
-// a call that is wrong.
+// returns the process's exit code: 0, 1 for a failure that was reported, 75 for
+// one that may pass by itself, 2 for a call that is wrong.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		usage(stderr)
@@ -109,10 +112,22 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 		return exitDone
 	}
 	if ctx.Err() != nil {
-		err = failure.New(v1alpha1.ReasonBuildFailed, "the build was stopped").Because(err)
+		err = stopped(err)
 	}
-	c.fail(at, failure.Of(err), stderr)
+	why := failure.Of(err)
+	c.fail(at, why, stderr)
+	if why.Transient {
+		return exitTransient
+	}
 	return exitFailed
+}
+
+// stopped is the failure of a step that was told to end. Where nobody ended the
+// Workflow, the node drains or its pod was deleted: another pod may do better.
+func stopped(cause error) *failure.Error {
+	why := failure.New(v1alpha1.ReasonBuildFailed, "the build was stopped").Because(cause)
+	why.Transient = true
+	return why
 }
 
 // fail tells everyone who may ask why the command failed.

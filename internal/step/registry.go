@@ -84,5 +84,7 @@ func ofRegistry(err error) error {
 		reason = v1alpha1.ReasonRegistryFull
 	case registry.Unreachable, registry.NotFound:
 	}
-	return failure.New(reason, "%s", e.Sentence).Because(e.Cause)
+	why := failure.New(reason, "%s", e.Sentence).Because(e.Cause)
+	why.Transient = e.Transient
+	return why
 }

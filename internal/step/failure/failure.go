@@ -21,6 +21,9 @@ type Error struct {
 	Reason string
 	// Sentence is for the person who wanted the image.
 	Sentence string
+	// Transient says that the same may go well a little later, without anyone
+	// having mended anything.
+	Transient bool
 	// Cause is what happened underneath, for the log. May be nil.
 	Cause error
 }

@@ -19,7 +19,7 @@ const gracePeriod = 5 * time.Second
 // Run runs the executor and passes on what it prints. When the context ends,
 // Kaniko is told by the signal that the pod was told by. The error of a
 // failure is a *failure.Error with Kaniko's own words, as far as they are
-// known.
+// known, unless the context has ended.
 func Run(ctx context.Context, executor string, arguments, environment []string, output *Output) error {
 	command := exec.CommandContext(ctx, executor, arguments...)
 	command.Env = environment
@@ -34,7 +34,7 @@ func Run(ctx context.Context, executor string, arguments, environment []string, 
 		return nil
 	}
 	if ctx.Err() != nil {
-		return failure.New(v1alpha1.ReasonBuildFailed, "the build was stopped").Because(err)
+		return fmt.Errorf("the build was stopped: %w", err)
 	}
 	return classify(output.LastWords(), err)
 }
@@ -48,8 +48,10 @@ var (
 	full         = regexp.MustCompile(`(?i)status code (413|507)\b|request entity too large|insufficient storage|will exceed the configured|quota (has been )?exceeded|exceeds? (the|your) quota`)
 	untrusted    = regexp.MustCompile(`x509: |tls: failed to verify`)
 	unauthorized = regexp.MustCompile(`UNAUTHORIZED|DENIED|\b401 Unauthorized|\b403 Forbidden|status code 40[13]\b`)
-	unreachable  = regexp.MustCompile(`connection refused|connection reset|no such host|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|tls: |HTTP response to HTTPS client|status code 50[234]\b`)
-	diskFull     = regexp.MustCompile(`no space left on device`)
+	unreachable  = regexp.MustCompile(`no such host|tls: |HTTP response to HTTPS client`)
+	// passing is what may go well a little later.
+	passing  = regexp.MustCompile(`connection refused|connection reset|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|unexpected EOF|TOOMANYREQUESTS|status code (429|50[0234])\b`)
+	diskFull = regexp.MustCompile(`no space left on device`)
 )
 
 // classify makes a failure of Kaniko's last words.
@@ -71,6 +73,10 @@ func classify(words string, err error) error {
 		return failure.New(v1alpha1.ReasonRegistryUntrusted, "the image builder does not trust the registry's certificate: %s", words).Because(err)
 	case unauthorized.MatchString(words):
 		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry refused the image builder: %s", words).Because(err)
+	case passing.MatchString(words):
+		why := failure.New(v1alpha1.ReasonRegistryUnreachable, "the image builder could not talk to the registry: %s", words).Because(err)
+		why.Transient = true
+		return why
 	case unreachable.MatchString(words):
 		return failure.New(v1alpha1.ReasonRegistryUnreachable, "the image builder could not talk to the registry: %s", words).Because(err)
 	case diskFull.MatchString(words):

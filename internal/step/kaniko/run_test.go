@@ -63,7 +63,10 @@ func TestRunPassesArgumentsAndCredentialsFolder(t *testing.T) {
 }
 
 func TestRunSaysWhatWentWrong(t *testing.T) {
-	tests := map[string]struct{ role, reason, sentence string }{
+	tests := map[string]struct {
+		role, reason, sentence string
+		transient              bool
+	}{
 		"a refusal": {
 			role:   "error pushing image: failed to push to destination h/x:v1: POST https://h/v2/x/blobs/uploads/: unexpected status code 401 Unauthorized",
 			reason: v1alpha1.ReasonRegistryUnauthorized, sentence: "the registry refused the image builder: error pushing image",
@@ -74,7 +77,19 @@ func TestRunSaysWhatWentWrong(t *testing.T) {
 		},
 		"no connection": {
 			role:   `error building image: Get "https://h/v2/": dial tcp 10.0.0.1:443: connect: connection refused`,
-			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "the image builder could not talk to the registry: error building image",
+			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "the image builder could not talk to the registry: error building image", transient: true,
+		},
+		"a registry that has a fault": {
+			role:   "error pushing image: failed to push to destination h/x:v1: PATCH https://h/v2/x/blobs/uploads/1: unexpected status code 503 Service Unavailable",
+			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "status code 503", transient: true,
+		},
+		"a registry that is asked too often": {
+			role:   "error pushing image: failed to push to destination h/x:v1: POST https://h/v2/x/blobs/uploads/: unexpected status code 429 Too Many Requests",
+			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "status code 429", transient: true,
+		},
+		"a host that nobody knows": {
+			role:   `error building image: Get "https://h/v2/": dial tcp: lookup h: no such host`,
+			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "no such host",
 		},
 		"an unknown authority": {
 			role:   `error pushing image: Get "https://h/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority`,
@@ -110,6 +125,7 @@ func TestRunSaysWhatWentWrong(t *testing.T) {
 			got := failure.Of(err)
 			assert.Equal(t, tt.reason, got.Reason)
 			assert.Contains(t, got.Sentence, tt.sentence)
+			assert.Equal(t, tt.transient, got.Transient)
 		})
 	}
 }
@@ -137,7 +153,7 @@ func TestRunForwardsTheEnd(t *testing.T) {
 	environment := append(os.Environ(), pretend+"=waits")
 	err := Run(ctx, os.Args[0], nil, environment, NewOutput(printed, nil))
 	require.Error(t, err)
-	assert.Equal(t, "the build was stopped", failure.Of(err).Sentence)
+	assert.ErrorContains(t, err, "the build was stopped")
 	assert.Equal(t, "waiting\ngot terminated\n", printed.String())
 }
 
