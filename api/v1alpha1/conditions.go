@@ -26,6 +26,12 @@ const (
 	ReasonWorkflowPending = "WorkflowPending"
 	// ReasonWorkflowRunning: the build runs. The message names the step.
 	ReasonWorkflowRunning = "WorkflowRunning"
+	// ReasonRetrying: the build failed for something that may pass by itself, such
+	// as a registry that does not answer or a node that is drained, and the
+	// Workflow tries again with a fresh pod, after 1, 5 and 25 seconds. The
+	// message says what went wrong. Nothing has to be done; if the cause is to be
+	// mended, mend it now.
+	ReasonRetrying = "Retrying"
 	// ReasonWorkflowPhaseUnknown: Argo reports a phase that this release does
 	// not know. Nothing is concluded from it.
 	ReasonWorkflowPhaseUnknown = "WorkflowPhaseUnknown"

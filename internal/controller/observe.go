@@ -26,6 +26,10 @@ const (
 // labelWorkflow is Argo's label on the pods of a Workflow: its name.
 const labelWorkflow = "workflows.argoproj.io/workflow"
 
+// annotationNode is Argo's annotation on a pod: the ID of the Workflow's node
+// that it runs.
+const annotationNode = "workflows.argoproj.io/node-id"
+
 // observe reads all that the next step depends on.
 func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.ModelVersion) (translate.Observed, error) {
 	observed := translate.Observed{Version: mv, Now: metav1.NewTime(r.Now())}
@@ -47,7 +51,7 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 		return observed, err
 	}
 	if current := translate.Followed(mv, workflows, r.Options); current != nil && !current.Status.Phase.Completed() {
-		if observed.PodStarted, err = r.podStarted(ctx, current); err != nil {
+		if observed.StartedPods, err = r.startedPods(ctx, current); err != nil {
 			return observed, err
 		}
 		if observed.MountFailure, err = r.mountFailure(ctx, current); err != nil {
@@ -106,10 +110,17 @@ func templateMetadata() *metav1.PartialObjectMetadata {
 	return template
 }
 
-// podStarted says that a pod of the Workflow is no longer pending.
-func (r *ModelVersionReconciler) podStarted(ctx context.Context, wf *wfv1.Workflow) (bool, error) {
+// startedPods are the IDs of the Workflow's nodes whose pods are no longer
+// pending.
+func (r *ModelVersionReconciler) startedPods(ctx context.Context, wf *wfv1.Workflow) ([]string, error) {
 	pods, err := podsOf(ctx, r.Client, wf)
-	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return pod.Status.Phase != corev1.PodPending }), err
+	var nodes []string
+	for i := range pods {
+		if pods[i].Status.Phase != corev1.PodPending {
+			nodes = append(nodes, pods[i].Annotations[annotationNode])
+		}
+	}
+	return nodes, err
 }
 
 // podsOf are the pods of a Workflow that are not being deleted.

@@ -18,6 +18,7 @@ const (
 var reasons = []string{
 	v1alpha1.ReasonWorkflowPending,
 	v1alpha1.ReasonWorkflowRunning,
+	v1alpha1.ReasonRetrying,
 	v1alpha1.ReasonWorkflowPhaseUnknown,
 	v1alpha1.ReasonUnschedulable,
 	v1alpha1.ReasonVolumeMountFailed,

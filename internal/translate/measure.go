@@ -35,7 +35,7 @@ func StateOfVersion(mv *v1alpha1.ModelVersion) VersionState {
 		return VersionReady
 	case meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled), kubedl && phase == v1alpha1.ImageBuildFailed:
 		return VersionFailed
-	case readyReason(mv) == v1alpha1.ReasonWorkflowRunning:
+	case readyReason(mv) == v1alpha1.ReasonWorkflowRunning, readyReason(mv) == v1alpha1.ReasonRetrying:
 		return VersionBuilding
 	default:
 		return VersionWaiting

@@ -35,9 +35,9 @@ type Observed struct {
 	// ModelTerminating says that the version waits for a Model of its name to
 	// be gone.
 	ModelTerminating bool
-	// PodStarted says that a pod of the Workflow that the version follows is no
-	// longer pending, which Argo may say later.
-	PodStarted bool
+	// StartedPods are the IDs of those nodes of the Workflow that the version
+	// follows whose pods are no longer pending, which Argo may say later.
+	StartedPods []string
 	// MountFailure is what kubelet says of the pod of the Workflow that the
 	// version follows. Nil when it says nothing.
 	MountFailure *MountFailure

@@ -349,12 +349,12 @@ func TestHowLongAPodIsWaitedFor(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	pending := func(message string, change ...func(*wfv1.NodeStatus)) *wfv1.Workflow {
 		wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
-		pod := wf.Status.Nodes[wf.Name]
+		pod := wf.Status.Nodes[builders.PodNode(wf)]
 		pod.Message, pod.StartedAt = message, metav1.NewTime(builders.Epoch)
 		for _, each := range change {
 			each(&pod)
 		}
-		wf.Status.Nodes[wf.Name] = pod
+		wf.Status.Nodes[pod.ID] = pod
 		return wf
 	}
 	locked := func(pod *wfv1.NodeStatus) {
@@ -378,10 +378,14 @@ func TestHowLongAPodIsWaitedFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := metav1.NewTime(builders.Epoch.Add(time.Duration(tc.minutes) * time.Minute))
-			got := translate.NextStep(translate.Observed{Version: mv, Workflows: []*wfv1.Workflow{tc.wf}, PodStarted: tc.podStarted, TemplateFound: true, Now: now}, options)
+			var started []string
+			if tc.podStarted {
+				started = []string{builders.PodNode(tc.wf)}
+			}
+			got := translate.NextStep(translate.Observed{Version: mv, Workflows: []*wfv1.Workflow{tc.wf}, StartedPods: started, TemplateFound: true, Now: now}, options)
 			assert.Equal(t, tc.wantReason, got.Status.Conditions[0].Reason)
 			assert.Equal(t, tc.wantEnd, got.Terminate != nil)
-			if tc.wantReason == v1alpha1.ReasonPodNotStarted && strings.Contains(tc.wf.Status.Nodes[tc.wf.Name].Message, "quota") {
+			if tc.wantReason == v1alpha1.ReasonPodNotStarted && strings.Contains(tc.wf.Status.Nodes[builders.PodNode(tc.wf)].Message, "quota") {
 				assert.Contains(t, got.Status.Message, "exceeded quota: small")
 			}
 		})

@@ -51,7 +51,7 @@ func WorkflowOutcome(wf *wfv1.Workflow) Outcome {
 	case wfv1.WorkflowUnknown, wfv1.WorkflowPending:
 		return Outcome{State: StateBuilding, Reason: v1alpha1.ReasonWorkflowPending, Message: pendingMessage(wf)}
 	case wfv1.WorkflowRunning:
-		return Outcome{State: StateBuilding, Reason: v1alpha1.ReasonWorkflowRunning, Message: runningMessage(wf)}
+		return running(wf)
 	case wfv1.WorkflowSucceeded:
 		return succeeded(wf)
 	case wfv1.WorkflowFailed, wfv1.WorkflowError:
@@ -72,6 +72,25 @@ func pendingMessage(wf *wfv1.Workflow) string {
 	return fmt.Sprintf("Workflow %s waits: %s", wf.Name, sentence(wf.Status.Message))
 }
 
+func running(wf *wfv1.Workflow) Outcome {
+	outcome := Outcome{State: StateBuilding, Reason: v1alpha1.ReasonWorkflowRunning, Message: runningMessage(wf)}
+	retry, found := retryOf(wf)
+	if !found {
+		return outcome
+	}
+	// One try that failed may be the end: Argo decides that only after it has
+	// waited for the first time.
+	if retry.tries > 1 {
+		outcome.Reason = v1alpha1.ReasonRetrying
+	}
+	if retry.waits {
+		outcome.Message = fmt.Sprintf("Workflow %s may try again by itself. Try %d failed: %s", wf.Name, retry.tries, retry.why())
+	} else {
+		outcome.Message = fmt.Sprintf("%s (try %d). Try %d failed: %s", outcome.Message, retry.tries, retry.tries-1, retry.why())
+	}
+	return outcome
+}
+
 func runningMessage(wf *wfv1.Workflow) string {
 	// What runs in the pod goes on; Argo does not look at how it ends.
 	if ptr.Deref(wf.Spec.Suspend, false) {
@@ -88,7 +107,7 @@ func runningMessage(wf *wfv1.Workflow) string {
 }
 
 func stepNode(wf *wfv1.Workflow, step string) *wfv1.NodeStatus {
-	for _, node := range wf.Status.Nodes {
+	for _, node := range latestNodes(wf) {
 		if node.Type == wfv1.NodeTypeContainer && node.DisplayName == step {
 			return &node
 		}
@@ -159,7 +178,7 @@ func failed(wf *wfv1.Workflow) Outcome {
 		outcome.Message = fmt.Sprintf("Workflow %s did not finish within its deadline", wf.Name)
 	case err == nil && run.Failure != nil:
 		outcome.Reason = failureReason(run.Failure)
-		outcome.Message = fmt.Sprintf("Step %s: %s", sentence(run.Failure.Step), sentence(run.Failure.Message))
+		outcome.Message = stepFailure(run.Failure)
 		outcome.Report = run
 	case wf.Status.Phase == wfv1.WorkflowError:
 		outcome.Reason = v1alpha1.ReasonWorkflowError
@@ -179,6 +198,11 @@ func shutDown(wf *wfv1.Workflow, strategy wfv1.ShutdownStrategy) Outcome {
 	return Outcome{State: StateFailed, Reason: v1alpha1.ReasonWorkflowTerminated, Message: fmt.Sprintf("Workflow %s was terminated", wf.Name)}
 }
 
+// stepFailure is what a step says that went wrong.
+func stepFailure(failure *report.Failure) string {
+	return fmt.Sprintf("Step %s: %s", sentence(failure.Step), sentence(failure.Message))
+}
+
 // failureReason is a step's reason. A template of somebody else's may say what
 // no condition can have as its reason.
 func failureReason(failure *report.Failure) string {
@@ -191,8 +215,8 @@ func failureReason(failure *report.Failure) string {
 // deadlineExceeded recognizes the words of whoever notices first that the time
 // is up: Argo, or kubelet, since Argo gives the pod the time that is left.
 func deadlineExceeded(wf *wfv1.Workflow) bool {
-	for _, node := range wf.Status.Nodes {
-		argo := strings.Contains(node.Message, "exceeded its deadline")
+	for _, node := range latestNodes(wf) {
+		argo := strings.Contains(node.Message, "exceeded its deadline") || strings.Contains(node.Message, "retry exceeded workflow deadline")
 		kubelet := strings.Contains(node.Message, "longer than the specified deadline")
 		if node.FailedOrError() && (argo || kubelet) {
 			return true
@@ -219,7 +243,7 @@ var podEnds = []struct{ words, reason, what string }{
 // did not end by itself, and false for one that did.
 func endedFromOutside(wf *wfv1.Workflow) (Outcome, bool) {
 	for _, end := range podEnds {
-		for _, node := range wf.Status.Nodes {
+		for _, node := range latestNodes(wf) {
 			if node.FailedOrError() && strings.Contains(node.Message, end.words) {
 				message := fmt.Sprintf("Workflow %s %s: %s", wf.Name, end.what, cause(wf))
 				return Outcome{State: StateFailed, Reason: end.reason, Message: message}, true
@@ -234,7 +258,7 @@ func endedFromOutside(wf *wfv1.Workflow) (Outcome, bool) {
 // run, since the one before it failed, comes last.
 func cause(wf *wfv1.Workflow) string {
 	var nodes []wfv1.NodeStatus
-	for _, node := range wf.Status.Nodes {
+	for _, node := range latestNodes(wf) {
 		isPod := node.Type == wfv1.NodeTypePod || node.Type == wfv1.NodeTypeContainer
 		if isPod && node.FailedOrError() && node.Message != "" {
 			nodes = append(nodes, node)
@@ -274,9 +298,9 @@ func runReport(wf *wfv1.Workflow) (report.Report, error) {
 	return run, nil
 }
 
-// reportText is the Workflow's report output, where it is of the present run. A
+// reportText is the Workflow's report output, where it is of the latest try. A
 // Workflow that is retried keeps its outputs until it has new ones, but not
-// the nodes that they came from.
+// the nodes that they came from; one that tries again by itself keeps both.
 func reportText(wf *wfv1.Workflow) string {
 	text := ""
 	for _, parameter := range outputs(wf.Status.Outputs) {
@@ -284,7 +308,7 @@ func reportText(wf *wfv1.Workflow) string {
 			text = parameter.Value.String()
 		}
 	}
-	for _, node := range wf.Status.Nodes {
+	for _, node := range latestNodes(wf) {
 		for _, parameter := range outputs(node.Outputs) {
 			if parameter.GlobalName == OutputReport && parameter.Value != nil && parameter.Value.String() == text {
 				return text

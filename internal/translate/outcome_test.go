@@ -51,8 +51,8 @@ func TestASuccessNeedsItsProof(t *testing.T) {
 func TestASuccessWithoutItsPodIsNone(t *testing.T) {
 	for name, change := range map[string]func(*wfv1.Workflow){
 		"Argo has forgotten its nodes":      func(wf *wfv1.Workflow) { wf.Status.Nodes = nil },
-		"its pod did not succeed":           func(wf *wfv1.Workflow) { setRoot(wf, func(n *wfv1.NodeStatus) { n.Phase = wfv1.NodeFailed }) },
-		"its pod put nothing out":           func(wf *wfv1.Workflow) { setRoot(wf, func(n *wfv1.NodeStatus) { n.Outputs = nil }) },
+		"it did not succeed":                func(wf *wfv1.Workflow) { setRoot(wf, func(n *wfv1.NodeStatus) { n.Phase = wfv1.NodeFailed }) },
+		"its pod put nothing out":           func(wf *wfv1.Workflow) { setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs = nil }) },
 		"the Workflow put nothing out":      func(wf *wfv1.Workflow) { wf.Status.Outputs = nil },
 		"the output is empty":               func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = wfv1.AnyStringPtr("") },
 		"the output has no value":           func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = nil },
@@ -78,9 +78,15 @@ func setRoot(wf *wfv1.Workflow, change func(*wfv1.NodeStatus)) {
 	wf.Status.Nodes[wf.Name] = root
 }
 
+func setPod(wf *wfv1.Workflow, change func(*wfv1.NodeStatus)) {
+	pod := wf.Status.Nodes[builders.PodNode(wf)]
+	change(&pod)
+	wf.Status.Nodes[pod.ID] = pod
+}
+
 func put(wf *wfv1.Workflow, text string) {
 	wf.Status.Outputs.Parameters[0].Value = wfv1.AnyStringPtr(text)
-	setRoot(wf, func(n *wfv1.NodeStatus) { n.Outputs.Parameters[0].Value = wfv1.AnyStringPtr(text) })
+	setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs.Parameters[0].Value = wfv1.AnyStringPtr(text) })
 }
 
 // A build that a person starts again without the operator has no version.
@@ -96,7 +102,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 		return workflow().Failed(said).Retried(builders.Epoch.Add(time.Hour))
 	}
 	argosDeadline := workflow().DeadlineExceeded().Obj()
-	setRoot(argosDeadline, func(n *wfv1.NodeStatus) { n.Message = "Step exceeded its deadline" })
+	setPod(argosDeadline, func(n *wfv1.NodeStatus) { n.Message = "Step exceeded its deadline" })
 	invalid := workflow().Errored("").Obj()
 	invalid.Status.Phase, invalid.Status.Message = wfv1.WorkflowFailed, "invalid spec: templates.build: unknown."
 

@@ -58,9 +58,16 @@ func hindranceOf(o Observed, wf *wfv1.Workflow) *hindrance {
 // a lock that the template asks for, and not when it has started since Argo
 // last looked.
 func pendingPod(o Observed, wf *wfv1.Workflow) (wfv1.NodeStatus, bool) {
-	pod, found := wf.Status.Nodes[wf.Name]
-	locked := pod.SynchronizationStatus != nil && pod.SynchronizationStatus.Waiting != ""
-	return pod, found && pod.Phase == wfv1.NodePending && wf.Status.Phase == wfv1.WorkflowRunning && !locked && !o.PodStarted
+	if wf.Status.Phase != wfv1.WorkflowRunning {
+		return wfv1.NodeStatus{}, false
+	}
+	for _, node := range latestNodes(wf) {
+		locked := node.SynchronizationStatus != nil && node.SynchronizationStatus.Waiting != ""
+		if node.Type == wfv1.NodeTypePod && node.Phase == wfv1.NodePending && !locked && !slices.Contains(o.StartedPods, node.ID) {
+			return node, true
+		}
+	}
+	return wfv1.NodeStatus{}, false
 }
 
 // mountHindrance reads kubelet's words: those for a hostPath of type Directory

@@ -21,8 +21,16 @@ const Digest = "sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161
 
 // The words that Argo writes.
 const (
+	messageNoRetry  = "retryStrategy.expression evaluated to false"
+	messageBackoff  = "Backoff for 5 seconds"
 	messageLock     = "Waiting for %s/Mutex/%s lock. Lock status: 0/1"
 	messageDeadline = "Pod was active on the node longer than the specified deadline"
+)
+
+// How a step ends that fails, and one that fails for what may pass.
+const (
+	exitFailed    = 1
+	exitTransient = 75
 )
 
 // steps are the containers of a build pod, in their order.
@@ -106,10 +114,21 @@ func (w *WorkflowWrapper) Running(step string) *WorkflowWrapper {
 		w.container(name, phase, "")
 	}
 	if step == "" {
-		w.root(wfv1.NodePending, "PodInitializing")
+		w.pod(wfv1.NodePending, "PodInitializing")
 		return w
 	}
-	w.root(wfv1.NodeRunning, "")
+	w.pod(wfv1.NodeRunning, "")
+	return w
+}
+
+// FailedTry says that a try failed for something that may pass, and left this
+// report. Argo waits before it tries again; what comes next is of the next try.
+func (w *WorkflowWrapper) FailedTry(r report.Report) *WorkflowWrapper {
+	w.failedIn(r.Failure.Step, exitTransient).Reported(r)
+	w.wf.Status.Phase, w.wf.Status.Message, w.wf.Status.FinishedAt = wfv1.WorkflowRunning, "", metav1.Time{}
+	retry := w.wf.Status.Nodes[w.wf.Name]
+	retry.Phase, retry.Message, retry.FinishedAt = wfv1.NodeRunning, messageBackoff, metav1.Time{}
+	w.wf.Status.Nodes[w.wf.Name] = retry
 	return w
 }
 
@@ -119,7 +138,7 @@ func (w *WorkflowWrapper) Succeeded(r report.Report) *WorkflowWrapper {
 	for _, name := range steps {
 		w.container(name, wfv1.NodeSucceeded, "")
 	}
-	w.root(wfv1.NodeSucceeded, "")
+	w.pod(wfv1.NodeSucceeded, "")
 	w.finish()
 	return w.Reported(r)
 }
@@ -133,19 +152,23 @@ func (w *WorkflowWrapper) Failed(r report.Report) *WorkflowWrapper {
 // for want of memory. Those after it did not run; Argo's words for the pod may
 // be theirs.
 func (w *WorkflowWrapper) FailedWithoutReport(step string) *WorkflowWrapper {
+	return w.failedIn(step, exitFailed)
+}
+
+func (w *WorkflowWrapper) failedIn(step string, code int) *WorkflowWrapper {
 	w.start(wfv1.WorkflowFailed)
 	phase, last := wfv1.NodeSucceeded, ""
 	for _, name := range steps {
 		switch {
 		case name == step:
-			phase, last = wfv1.NodeFailed, name+": Error (exit code 1): "
+			phase, last = wfv1.NodeFailed, fmt.Sprintf("%s: Error (exit code %d): ", name, code)
 		case phase != wfv1.NodeSucceeded:
-			phase, last = wfv1.NodeError, fmt.Sprintf("%s: Error (exit code 64): dependency %q exited with non-zero code: 1", name, step)
+			phase, last = wfv1.NodeError, fmt.Sprintf("%s: Error (exit code 64): dependency %q exited with non-zero code: %d", name, step, code)
 		}
 		w.container(name, phase, last)
 	}
-	w.root(wfv1.NodeFailed, last)
-	w.wf.Status.Message = last
+	w.pod(wfv1.NodeFailed, last)
+	w.wf.Status.Message = messageNoRetry
 	return w.finish()
 }
 
@@ -172,8 +195,8 @@ func (w *WorkflowWrapper) DeadlineExceeded() *WorkflowWrapper {
 	w.start(wfv1.WorkflowFailed)
 	w.container(translate.StepMountCheck, wfv1.NodeSucceeded, "")
 	w.container(translate.StepBuild, wfv1.NodeFailed, "Pod Failed whilst container running")
-	w.root(wfv1.NodeFailed, messageDeadline)
-	w.wf.Status.Message = messageDeadline
+	w.pod(wfv1.NodeFailed, messageDeadline)
+	w.wf.Status.Message = messageNoRetry
 	return w.finish()
 }
 
@@ -214,9 +237,9 @@ func (w *WorkflowWrapper) Reported(r report.Report) *WorkflowWrapper {
 		panic(err)
 	}
 	value := wfv1.AnyStringPtr(string(raw))
-	if root, found := w.wf.Status.Nodes[w.wf.Name]; found {
-		root.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: translate.OutputReport, GlobalName: translate.OutputReport, Value: value}}}
-		w.wf.Status.Nodes[w.wf.Name] = root
+	if pod, found := w.wf.Status.Nodes[PodNode(w.wf)]; found {
+		pod.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: translate.OutputReport, GlobalName: translate.OutputReport, Value: value}}}
+		w.wf.Status.Nodes[pod.ID] = pod
 	}
 	w.wf.Status.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: translate.OutputReport, Value: value}}}
 	return w
@@ -255,12 +278,29 @@ func (w *WorkflowWrapper) shutdown(strategy wfv1.ShutdownStrategy) *WorkflowWrap
 	for _, name := range steps {
 		w.container(name, wfv1.NodeFailed, words)
 	}
-	w.root(wfv1.NodeFailed, words)
+	w.pod(wfv1.NodeFailed, words)
 	w.wf.Status.Message = fmt.Sprintf("Stopped with strategy '%s'", strategy)
 	return w.finish()
 }
 
+// PodNode is the ID of the node of a Workflow's latest pod, or empty when it
+// has none.
+func PodNode(wf *wfv1.Workflow) string {
+	tries := wf.Status.Nodes[wf.Name].Children
+	if len(tries) == 0 {
+		return ""
+	}
+	return tries[len(tries)-1]
+}
+
+// start begins what Argo does next: a try of its own, where the one before has
+// failed.
 func (w *WorkflowWrapper) start(phase wfv1.WorkflowPhase) {
+	retry := w.wf.Status.Nodes[w.wf.Name]
+	if pod := w.wf.Status.Nodes[PodNode(w.wf)]; pod.Phase.FailedOrError() && phase != wfv1.WorkflowError {
+		retry.Children = append(retry.Children, w.wf.NodeID(w.try(len(retry.Children))))
+		w.wf.Status.Nodes[w.wf.Name] = retry
+	}
 	w.wf.Status.Phase, w.wf.Status.Message = phase, ""
 	if w.wf.Status.StartedAt.IsZero() {
 		w.wf.Status.StartedAt = metav1.NewTime(w.wf.CreationTimestamp.Add(time.Second))
@@ -276,15 +316,43 @@ func (w *WorkflowWrapper) finish() *WorkflowWrapper {
 	return w
 }
 
-func (w *WorkflowWrapper) root(phase wfv1.NodePhase, message string) {
-	w.node(wfv1.NodeStatus{Name: w.wf.Name, DisplayName: w.wf.Name, Type: wfv1.NodeTypePod, Phase: phase, Message: message})
+// try is the name of the node of a try, which is a pod. Counted from 0.
+func (w *WorkflowWrapper) try(number int) string { return fmt.Sprintf("%s(%d)", w.wf.Name, number) }
+
+// pod sets the node of the latest try, and the node that stands for all of
+// them.
+func (w *WorkflowWrapper) pod(phase wfv1.NodePhase, message string) {
+	name := w.latestTry()
+	w.node(wfv1.NodeStatus{
+		Name: name, DisplayName: name, Type: wfv1.NodeTypePod, Phase: phase, Message: message,
+		NodeFlag: &wfv1.NodeFlag{Retried: true},
+	})
+	retry := wfv1.NodeStatus{
+		Name: w.wf.Name, DisplayName: w.wf.Name, Type: wfv1.NodeTypeRetry, Phase: phase,
+		Children: w.wf.Status.Nodes[w.wf.Name].Children,
+	}
+	if len(retry.Children) == 0 {
+		retry.Children = []string{w.wf.NodeID(name)}
+	}
+	switch {
+	case phase == wfv1.NodePending:
+		retry.Phase = wfv1.NodeRunning
+	case phase == wfv1.NodeFailed:
+		retry.Message = messageNoRetry
+	}
+	w.node(retry)
 }
 
 func (w *WorkflowWrapper) container(name string, phase wfv1.NodePhase, message string) {
+	try := w.latestTry()
 	w.node(wfv1.NodeStatus{
-		Name: w.wf.Name + "." + name, DisplayName: name, Type: wfv1.NodeTypeContainer,
-		BoundaryID: w.wf.Name, Phase: phase, Message: message,
+		Name: try + "." + name, DisplayName: name, Type: wfv1.NodeTypeContainer,
+		BoundaryID: w.wf.NodeID(try), Phase: phase, Message: message, NodeFlag: &wfv1.NodeFlag{Retried: true},
 	})
+}
+
+func (w *WorkflowWrapper) latestTry() string {
+	return w.try(max(0, len(w.wf.Status.Nodes[w.wf.Name].Children)-1))
 }
 
 func (w *WorkflowWrapper) node(node wfv1.NodeStatus) {

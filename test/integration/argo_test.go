@@ -100,7 +100,8 @@ func (a argoStandIn) phase(now *wfv1.Workflow, phase wfv1.WorkflowPhase, message
 }
 
 // node writes the node of the build's pod, or with a step of a container in
-// it. The pod's has the Workflow's own name, since it is the entrypoint.
+// it. The pod's has the Workflow's own name, as the entrypoint of a template
+// that tries nothing again.
 func node(now *wfv1.Workflow, step string, phase wfv1.NodePhase, message string) {
 	n := wfv1.NodeStatus{ID: now.Name, Name: now.Name, DisplayName: now.Name, TemplateName: translate.EntrypointTemplate, Type: wfv1.NodeTypePod}
 	if step != "" {
@@ -265,6 +266,8 @@ func (a argoStandIn) startsPod(wf *wfv1.Workflow) *corev1.Pod {
 			Namespace: wf.Namespace,
 			Name:      wf.Name,
 			Labels:    labels,
+			// The node that runs in it, which node writes.
+			Annotations: map[string]string{"workflows.argoproj.io/node-id": wf.Name},
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: wfv1.SchemeGroupVersion.String(), Kind: "Workflow", Name: wf.Name, UID: wf.UID,
 				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
