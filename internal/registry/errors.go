@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -59,6 +60,7 @@ func (r *Repository) explain(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
+	err = unsigned{err}
 	var answer *transport.Error
 	if errors.As(err, &answer) {
 		return r.explainAnswer(answer, err)
@@ -69,6 +71,20 @@ func (r *Repository) explain(err error) error {
 	words, transient := r.silence(err)
 	return &Error{Kind: Unreachable, Sentence: r.whoFailed(err) + " " + words, Transient: transient, Cause: err}
 }
+
+// query matches what comes after an address.
+var query = regexp.MustCompile(`(://[^\s"?]+\?)[^\s"]+`)
+
+// HideQueries takes the queries out of the addresses in a text: a storage that
+// a registry sends others on to takes a signature there for a right.
+func HideQueries(text string) string { return query.ReplaceAllString(text, "${1}***") }
+
+// unsigned is an error whose text holds no signatures.
+type unsigned struct{ error }
+
+func (e unsigned) Error() string { return HideQueries(e.error.Error()) }
+
+func (e unsigned) Unwrap() error { return e.error }
 
 // explainLogin is explain for what came up before anything was asked for. Who
 // does not know the address at which registries begin is none.

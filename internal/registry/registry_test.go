@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -240,6 +241,16 @@ func TestWhatMayPassByItself(t *testing.T) {
 			assert.Equal(t, want, isTransient((&Repository{name: repository}).explain(&transport.Error{StatusCode: code})))
 		})
 	}
+}
+
+func TestASignatureInAnAddressIsNotSaid(t *testing.T) {
+	repository, err := name.NewRepository("registry.example.com/models/resnet")
+	require.NoError(t, err)
+	cut := &url.Error{Op: "Get", URL: "https://storage.example.com/blob?signature=secret", Err: io.ErrUnexpectedEOF}
+
+	err = (&Repository{name: repository}).explain(fmt.Errorf("fetch: %w", cut))
+	assertKind(t, Unreachable, err, "https://storage.example.com/blob?***")
+	assert.NotContains(t, err.Error()+errors.Unwrap(err).Error(), "secret")
 }
 
 func isTransient(err error) bool {

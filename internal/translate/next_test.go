@@ -392,6 +392,20 @@ func TestHowLongAPodIsWaitedFor(t *testing.T) {
 	}
 }
 
+// The volume of a claim can be a folder of a node that is gone.
+func TestAClaimThatCannotBeMountedIsNoFolderOfTheVersions(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").Claim("trained-models", "").Obj()
+	const words = `MountVolume.SetUp failed for volume "pv-1" : hostPath type check failed: /data is not a directory`
+	wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
+	o := translate.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: metav1.NewTime(builders.Epoch)}
+	o.MountFailure = &translate.MountFailure{WorkflowUID: string(wf.UID), Messages: []string{words}}
+
+	got := translate.NextStep(o, options)
+	assert.Equal(t, v1alpha1.ReasonVolumeMountFailed, got.Status.Conditions[0].Reason)
+	assert.Contains(t, got.Status.Message, words)
+	assert.Nil(t, got.Terminate)
+}
+
 func TestATemplateThatArgoHasNotSeenYetIsLookedForAgain(t *testing.T) {
 	w := newWorld(t)
 	w.pass()

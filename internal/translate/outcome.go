@@ -127,7 +127,7 @@ func succeeded(wf *wfv1.Workflow) Outcome {
 		return Outcome{
 			State:   StateFailed,
 			Reason:  v1alpha1.ReasonReportInvalid,
-			Message: fmt.Sprintf("Workflow %s ended without proof that the image was pushed: %v", wf.Name, err),
+			Message: fmt.Sprintf("Workflow %s of ClusterWorkflowTemplate %s ended without proof that the image was pushed: %v", wf.Name, wf.Spec.WorkflowTemplateRef.Name, err),
 		}
 	}
 	return Outcome{
@@ -243,29 +243,33 @@ var podEnds = []struct{ words, reason, what string }{
 // did not end by itself, and false for one that did.
 func endedFromOutside(wf *wfv1.Workflow) (Outcome, bool) {
 	for _, end := range podEnds {
-		for _, node := range latestNodes(wf) {
-			if node.FailedOrError() && strings.Contains(node.Message, end.words) {
-				message := fmt.Sprintf("Workflow %s %s: %s", wf.Name, end.what, cause(wf))
-				return Outcome{State: StateFailed, Reason: end.reason, Message: message}, true
-			}
+		if words := firstWords(wf, end.words); words != "" {
+			message := fmt.Sprintf("Workflow %s %s: %s", wf.Name, end.what, words)
+			return Outcome{State: StateFailed, Reason: end.reason, Message: message}, true
 		}
 	}
 	return Outcome{}, false
 }
 
-// cause is the message of the first pod or container that failed, since the
-// Workflow's own usually says no more than that a child did. One that did not
-// run, since the one before it failed, comes last.
+// cause is what to say of a Workflow that failed. Its own message usually says
+// no more than that a child did.
 func cause(wf *wfv1.Workflow) string {
+	return cmp.Or(firstWords(wf, ""), sentence(wf.Status.Message), "it gives no message")
+}
+
+// firstWords is the message of the first pod or container that failed and whose
+// message holds these words, or "". One that did not run, since the one before
+// it failed, comes last.
+func firstWords(wf *wfv1.Workflow, words string) string {
 	var nodes []wfv1.NodeStatus
 	for _, node := range latestNodes(wf) {
 		isPod := node.Type == wfv1.NodeTypePod || node.Type == wfv1.NodeTypeContainer
-		if isPod && node.FailedOrError() && node.Message != "" {
+		if isPod && node.FailedOrError() && node.Message != "" && strings.Contains(node.Message, words) {
 			nodes = append(nodes, node)
 		}
 	}
 	if len(nodes) == 0 {
-		return cmp.Or(sentence(wf.Status.Message), "it gives no message")
+		return ""
 	}
 	first := slices.MinFunc(nodes, func(a, b wfv1.NodeStatus) int {
 		return cmp.Or(blamesAnother(a)-blamesAnother(b), a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))

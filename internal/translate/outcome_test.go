@@ -43,7 +43,7 @@ func TestASuccessNeedsItsProof(t *testing.T) {
 			got := translate.WorkflowOutcome(workflow().Succeeded(r).Obj())
 			assert.Equal(t, translate.StateFailed, got.State)
 			assert.Equal(t, v1alpha1.ReasonReportInvalid, got.Reason)
-			assert.Equal(t, "Workflow mv-3-1c072-1 ended without proof that the image was pushed: "+tc.wantMessage, got.Message)
+			assert.Equal(t, "Workflow mv-3-1c072-1 of ClusterWorkflowTemplate modelkiln-build ended without proof that the image was pushed: "+tc.wantMessage, got.Message)
 		})
 	}
 }
@@ -103,6 +103,11 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 	}
 	argosDeadline := workflow().DeadlineExceeded().Obj()
 	setPod(argosDeadline, func(n *wfv1.NodeStatus) { n.Message = "Step exceeded its deadline" })
+	evicted := workflow().FailedWithoutReport(translate.StepBuild).Obj()
+	setPod(evicted, func(n *wfv1.NodeStatus) {
+		n.Message = "Pod ephemeral local storage usage exceeds the total limit of containers 200Mi. "
+		n.FinishedAt = metav1.NewTime(n.FinishedAt.Add(time.Second))
+	})
 	invalid := workflow().Errored("").Obj()
 	invalid.Status.Phase, invalid.Status.Message = wfv1.WorkflowFailed, "invalid spec: templates.build: unknown."
 
@@ -118,6 +123,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 		"its time was up, says kubelet":                                  {workflow().DeadlineExceeded().Obj(), v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
 		"its time was up, says Argo":                                     {argosDeadline, v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
 		"a step was killed: its container, not those that waited for it": {workflow().FailedWithoutReport(translate.StepBuild).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)"},
+		"kubelet ended its pod, whatever the containers made of that":    {evicted, v1alpha1.ReasonEvicted, "Workflow mv-3-1c072-1 was evicted: Pod ephemeral local storage usage exceeds the total limit of containers 200Mi"},
 		"Argo refused it":                                                {invalid, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: templates.build: unknown"},
 		"Argo gave up":                                                   {workflow().Errored("pod deleted").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: pod deleted"},
 		"Argo gave up without a word":                                    {workflow().Errored("").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: it gives no message"},

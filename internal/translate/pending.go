@@ -73,7 +73,10 @@ func pendingPod(o Observed, wf *wfv1.Workflow) (wfv1.NodeStatus, bool) {
 // mountHindrance reads kubelet's words: those for a hostPath of type Directory
 // that does not exist, or is something else, are final.
 func mountHindrance(wf *wfv1.Workflow, words []string) *hindrance {
-	if slices.ContainsFunc(words, func(each string) bool { return strings.Contains(each, "hostPath type check failed") }) {
+	missing := slices.ContainsFunc(words, func(each string) bool { return strings.Contains(each, "hostPath type check failed") })
+	// A claim's volume can be a folder of a node too, which is nothing that the
+	// version names.
+	if missing && argument(wf, ParamStorageKind) == kindLocalStorage {
 		return &hindrance{
 			Reason:   v1alpha1.ReasonSourceMissing,
 			Message:  fmt.Sprintf("Node %s has no folder %s. Put the model there, then", argument(wf, ParamNodeName), argument(wf, ParamStoragePath)),

@@ -146,10 +146,10 @@ func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outco
 	case v1alpha1.ReasonPodLost:
 		return fmt.Sprintf("%s. To try again: %s", outcome.Message, rebuildCommand(mv))
 	case v1alpha1.ReasonDeadlineExceeded:
-		return fmt.Sprintf("%s. Raise spec.build.deadlineSeconds, or try again: %s", outcome.Message, rebuildCommand(mv))
+		return fmt.Sprintf("%s. Raise spec.build.deadlineSeconds, which starts a new attempt: kubectl edit mv -n %s %s", outcome.Message, mv.Namespace, mv.Name)
 	case v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated:
 		return fmt.Sprintf("%s. To try again: %s", outcome.Message, rebuildCommand(mv))
-	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonVerificationFailed, v1alpha1.ReasonReportInvalid,
+	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonReportInvalid,
 		v1alpha1.ReasonWorkflowFailed, v1alpha1.ReasonWorkflowError:
 		return outcome.Message + ". " + whereToLook(wf)
 	case v1alpha1.ReasonInvalidSpec:

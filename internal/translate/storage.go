@@ -13,13 +13,16 @@ type Problem struct {
 	Message string
 }
 
+// kindLocalStorage is the storage kind of a folder on a node.
+const kindLocalStorage = "localStorage"
+
 // storageArguments is what a storage kind adds to a build's arguments. A kind
 // that cannot be built from adds nothing.
 func storageArguments(s v1alpha1.Storage) map[string]string {
 	switch {
 	case s.LocalStorage != nil:
 		return map[string]string{
-			ParamStorageKind: "localStorage",
+			ParamStorageKind: kindLocalStorage,
 			ParamStoragePath: s.LocalStorage.Path,
 			ParamNodeName:    s.LocalStorage.NodeName,
 		}

@@ -20,6 +20,8 @@ func TestWhatPassesByItselfIsTriedAgain(t *testing.T) {
 		"mount-check failed for what passes":     {failed, `build: Error (exit code 64): dependency "mount-check" exited with non-zero code: 75`, true},
 		"the build failed for what passes":       {failed, `build: Error (exit code 75): RegistryUnreachable: the registry answers with the error 503`, true},
 		"status-report failed for what passes":   {failed, `main: Error (exit code 64): dependency "status-report" exited with non-zero code: 75`, true},
+		"the node is drained before the build":   {failed, "build: Error (exit code 143)", true},
+		"the node is drained during mount-check": {failed, `build: Error (exit code 64): dependency "mount-check" exited with non-zero code: 143`, true},
 		"the pod was deleted":                    {erroneous, "pod deleted", true},
 		"Argo's own container failed":            {erroneous, "wait: Error (exit code 64): the API server does not answer", true},
 		"the node shuts down":                    {failed, "Pod was terminated in response to imminent node shutdown.", true},

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestABuildThatFillsMoreDiskThanItsLimitIsEvictedAndEndsWellWithAHigherOne(t
 
 	mv, took := live.failed(t, makeVersion("wide", ns, dir).Limit(corev1.ResourceEphemeralStorage, "200Mi").New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonEvicted, "was evicted")
+	assertRefusal(t, mv, v1alpha1.ReasonEvicted, "was evicted: Pod ephemeral local storage usage exceeds")
 	assert.Contains(t, mv.Status.Message, "ephemeral-storage")
 	logSeen(t, mv, took)
 	// Still more than the old limit.
@@ -78,7 +79,7 @@ func TestABuildThatIsNotDoneByItsDeadlineSaysSoAndEndsWellWithALaterOne(t *testi
 			assertRefusal(t, mv, v1alpha1.ReasonDeadlineExceeded, "did not finish within its deadline")
 			assert.Contains(t, mv.Status.Message, "spec.build.deadlineSeconds")
 			logSeen(t, mv, took)
-			run(t, "kubectl", "patch", "mv", "-n", ns, mv.Name, "--type=merge", "--patch", `{"spec":{"build":{"deadlineSeconds":600}}}`)
+			editAsTold(t, mv.Status.Message, fmt.Sprintf("'s/deadlineSeconds: %d$/deadlineSeconds: 600/'", deadline))
 			holds(t, live.readyAgain(t, mv), dir)
 		})
 	}

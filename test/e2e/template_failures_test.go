@@ -54,3 +54,9 @@ func TestATemplateThatDoesNotWorkIsSaidInWordsAndBuiltFromWhenItIsMended(t *test
 		})
 	}
 }
+
+// rebuild types what README says for another attempt.
+func rebuild(t *testing.T, mv *v1alpha1.ModelVersion) {
+	t.Helper()
+	typeCommand(t, "kubectl annotate mv -n "+mv.Namespace+" "+mv.Name+" "+v1alpha1.AnnotationRebuild+`="$(date +%s)" --overwrite`)
+}

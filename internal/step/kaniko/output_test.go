@@ -14,12 +14,12 @@ import (
 func TestOutputPassesLinesOnWithoutColoursAndSecrets(t *testing.T) {
 	var to bytes.Buffer
 	o := NewOutput(&to, []string{"pa$$word"})
-	for _, part := range []string{"\x1b[36mINF", "O\x1b[0m[0000] Retrie", "ving\r\nwith pa$$word at https://ann:x@host/\n", "the rest"} {
+	for _, part := range []string{"\x1b[36mINF", "O\x1b[0m[0000] Retrie", "ving\r\nwith pa$$word at https://ann:x@host/\n", "at \"https://host/a?signature=b%2Fc\": EOF\n", "the rest"} {
 		_, err := o.Write([]byte(part))
 		require.NoError(t, err)
 	}
 	o.Flush()
-	assert.Equal(t, "INFO[0000] Retrieving\nwith *** at https://***@host/\nthe rest\n", to.String())
+	assert.Equal(t, "INFO[0000] Retrieving\nwith *** at https://***@host/\nat \"https://host/a?***\": EOF\nthe rest\n", to.String())
 }
 
 func TestASecretThatBeginsWithAnotherIsHiddenWhole(t *testing.T) {

@@ -87,6 +87,10 @@ func TestRunSaysWhatWentWrong(t *testing.T) {
 			role:   "error pushing image: failed to push to destination h/x:v1: POST https://h/v2/x/blobs/uploads/: unexpected status code 429 Too Many Requests",
 			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "status code 429", transient: true,
 		},
+		"a connection that is cut": {
+			role:   `error pushing image: failed to push to destination h/x:v1: Patch "https://h/v2/x/blobs/uploads/1": EOF`,
+			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "EOF", transient: true,
+		},
 		"a host that nobody knows": {
 			role:   `error building image: Get "https://h/v2/": dial tcp: lookup h: no such host`,
 			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "no such host",

@@ -1,0 +1,116 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestWhatPassesByItselfIsTriedAgainByTheWorkflow(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		broken fault
+		says   string
+	}{
+		"a registry that is down":            {answers(http.StatusServiceUnavailable), "503"},
+		"a registry that is asked too often": {answers(http.StatusTooManyRequests), "429"},
+		"a registry that cuts uploads":       {cutsUploads, "the image builder could not talk to the registry"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			dir := model(t)
+			registry := live.faultyRegistry(t, tt.broken)
+
+			began := time.Now()
+			mv := registry.makeVersion(t, "again", ns, dir).New()
+			live.create(t, mv)
+			require.EventuallyWithT(t, func(collect *assert.CollectT) {
+				mv = live.refresh(t, mv)
+				require.Equal(collect, v1alpha1.ReasonRetrying, conditionReady(mv).Reason, mv.Status.Message)
+			}, buildTime, tick)
+			logSeen(t, mv, time.Since(began))
+			assert.Contains(t, mv.Status.Message, tt.says)
+			registry.mend()
+
+			mv = live.ready(t, mv)
+			registry.holdsBehind(t, mv, dir)
+			assert.Equal(t, int64(1), mv.Status.Attempts, "it is one attempt, and one Workflow")
+			assert.Greater(t, live.tries(t, mv), 1)
+		})
+	}
+}
+
+// cutsUploads hangs up in the middle of an upload.
+func cutsUploads(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.Contains(r.URL.Path, "/blobs/uploads/") || r.Method == http.MethodPost {
+		return false
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// tries counts the pods that the version's Workflow has had.
+func (c *cluster) tries(t *testing.T, mv *v1alpha1.ModelVersion) int {
+	t.Helper()
+	pods := 0
+	for _, node := range c.workflow(t, mv).Status.Nodes {
+		if node.Type == wfv1.NodeTypePod {
+			pods++
+		}
+	}
+	return pods
+}
+
+func TestWhatAPersonHasToMendIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	registry := live.faultyRegistry(t, refusesUploads(http.StatusForbidden))
+
+	mv, took := live.failed(t, registry.makeVersion(t, "once", ns, model(t)).New())
+
+	assertRefusal(t, mv, v1alpha1.ReasonRegistryUnauthorized, "403")
+	logSeen(t, mv, took)
+	assert.Equal(t, 1, live.tries(t, mv))
+}
+
+// A node that is drained evicts its pods.
+func TestABuildWhosePodIsEvictedByADrainGoesOnInAnother(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	dir.random(t, "weights.bin", 200_000_000)
+	mv := makeVersion("drained", ns, dir).New()
+	live.create(t, mv)
+	mv = live.running(t, mv)
+	pods, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
+	require.NoError(t, err)
+	require.Len(t, pods, 1)
+
+	require.NoError(t, live.SubResource("eviction").Create(t.Context(), &pods[0], &policyv1.Eviction{}))
+
+	mv = live.ready(t, mv)
+	holds(t, mv, dir)
+	assert.Equal(t, int64(1), mv.Status.Attempts)
+	after, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
+	require.NoError(t, err)
+	assert.NotContains(t, uids(after[len(after)-1:]), pods[0].UID)
+}
+
+func uids(pods []corev1.Pod) (all []any) {
+	for i := range pods {
+		all = append(all, pods[i].UID)
+	}
+	return all
+}
