@@ -398,6 +398,18 @@ type WorkflowStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Rebuild string `json:"rebuild,omitempty"`
+	// progressPercent is how much of the model the running build has copied into
+	// the image, in percent, as Argo's executor reports it, which it does once a
+	// minute unless Argo is configured otherwise. To push comes after that.
+	// Absent while nothing is known, and when the attempt has ended.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	ProgressPercent *int32 `json:"progressPercent,omitempty"`
+	// progressTime is when progressPercent was written. It is written at most
+	// every ten seconds.
+	// +optional
+	ProgressTime *metav1.Time `json:"progressTime,omitempty"`
 	// restarts counts how many times in a row an unfinished attempt was
 	// deleted and started again.
 	// +optional

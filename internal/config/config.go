@@ -195,6 +195,10 @@ func (c Config) validateBounds() error {
 	return errors.Join(problems...)
 }
 
+// progressInterval keeps a status from being written for every word of a long
+// build.
+const progressInterval = 10 * time.Second
+
 // Options is the part of the configuration that shapes a build.
 func (c Config) Options() translate.Options {
 	var plainHTTP []string
@@ -215,6 +219,7 @@ func (c Config) Options() translate.Options {
 		History:             translate.History{Succeeded: c.SucceededHistory, Failed: c.FailedHistory},
 		DeadlineSeconds:     c.DeadlineSeconds,
 		PendingTimeout:      metav1.Duration{Duration: time.Duration(c.PendingSeconds) * time.Second},
+		ProgressInterval:    metav1.Duration{Duration: progressInterval},
 		Requests:            c.Requests,
 		Limits:              c.Limits,
 		HostPaths:           hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},

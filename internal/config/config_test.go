@@ -170,7 +170,7 @@ registries:
 func TestWithoutPrivateAuthoritiesThereIsNoBundle(t *testing.T) {
 	assert.Empty(t, config.Default().RegistryCA())
 	assert.Equal(t, translate.Options{
-		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", DeadlineSeconds: 21600, PendingTimeout: metav1.Duration{Duration: 15 * time.Minute}, History: translate.History{Succeeded: 3, Failed: 3},
+		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", DeadlineSeconds: 21600, PendingTimeout: metav1.Duration{Duration: 15 * time.Minute}, ProgressInterval: metav1.Duration{Duration: 10 * time.Second}, History: translate.History{Succeeded: 3, Failed: 3},
 		Requests: config.Default().Requests, Limits: config.Default().Limits,
 	}, config.Default().Options())
 }

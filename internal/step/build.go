@@ -29,6 +29,7 @@ type build struct {
 	model, modelVersion, modelVersionUID string
 	createdBy                            string
 	executor, kanikoFolder, imageRoot    string
+	progressFile                         string
 }
 
 func defineBuild(flags *flag.FlagSet, at *places) action {
@@ -42,6 +43,7 @@ func defineBuild(flags *flag.FlagSet, at *places) action {
 	flags.StringVar(&b.executor, "executor", "/kaniko/executor", "Kaniko's `program`")
 	flags.StringVar(&b.kanikoFolder, "kaniko-folder", defaultKanikoFolder, "the `folder` in which Kaniko keeps its files")
 	flags.StringVar(&b.imageRoot, "image-root", defaultImageRoot, "the `folder` that becomes the image")
+	flags.StringVar(&b.progressFile, "progress-file", os.Getenv(progressVariable), "the `file` by which Argo is told how far the build is; empty is none")
 	return b.run
 }
 
@@ -88,6 +90,9 @@ func (b *build) writeContext(work job) error {
 	}
 	if b.kanikoFolder != defaultKanikoFolder {
 		arguments = append(arguments, "--kaniko-folder="+b.kanikoFolder)
+	}
+	if b.progressFile != "" {
+		arguments = append(arguments, "--progress-file="+b.progressFile)
 	}
 	text, err := kaniko.Dockerfile{
 		Base: work.Base.Reference, User: work.Base.User,

@@ -39,6 +39,7 @@ type pack struct {
 	layer                   int
 	manifest                bool
 	imageRoot, kanikoFolder string
+	progressFile            string
 }
 
 func definePack(flags *flag.FlagSet, at *places) action {
@@ -47,6 +48,7 @@ func definePack(flags *flag.FlagSet, at *places) action {
 	flags.BoolVar(&p.manifest, "manifest", false, "write the list of the model's files")
 	flags.StringVar(&p.imageRoot, "image-root", defaultImageRoot, "the `folder` that becomes the image")
 	flags.StringVar(&p.kanikoFolder, "kaniko-folder", defaultKanikoFolder, "the `folder` in which Kaniko keeps its files")
+	flags.StringVar(&p.progressFile, "progress-file", "", "the `file` by which Argo is told how far the build is; empty is none")
 	return p.run
 }
 
@@ -91,21 +93,32 @@ func (p *pack) copyLayer(ctx context.Context, image *os.Root, work job, out io.W
 	}
 	defer func() { _ = to.Close() }()
 
-	c := copier{from: from, to: to, digests: map[string]string{}}
-	var bytes int64
+	far := &progress{file: p.progressFile, total: work.Plan.Bytes}
+	for _, copied := range work.Plan.Layers[:p.layer] {
+		far.done += bytesOf(copied)
+	}
+	c := copier{from: from, to: to, digests: map[string]string{}, progress: far}
 	for _, e := range work.Plan.Layers[p.layer] {
 		if err := c.entry(ctx, e); err != nil {
 			return err
 		}
-		bytes += e.Size
 	}
+	far.tell()
 	// Putting something into a folder changes its time, which would make
 	// another folder of it.
 	if err := c.folderTimes(work.Plan); err != nil {
 		return err
 	}
-	say(out, "layer %d: copied %d files, %s", p.layer, len(c.digests), size(bytes))
+	say(out, "layer %d: copied %d files, %s", p.layer, len(c.digests), size(bytesOf(work.Plan.Layers[p.layer])))
 	return writeJSON(digestsFile(p.shared, p.layer), c.digests)
+}
+
+// bytesOf is the sum of the sizes of a layer's files.
+func bytesOf(entries []layer.Entry) (bytes int64) {
+	for _, e := range entries {
+		bytes += e.Size
+	}
+	return bytes
 }
 
 // openModelFolder opens the folder in the image that holds the model. The
@@ -207,6 +220,8 @@ type copier struct {
 	from, to *os.Root
 	// digests holds the SHA-256 of the files that were copied, by path.
 	digests map[string]string
+	// progress counts the bytes that were copied.
+	progress io.Writer
 }
 
 func (c *copier) entry(ctx context.Context, e layer.Entry) error {
@@ -234,7 +249,7 @@ func (c *copier) file(ctx context.Context, e layer.Entry) error {
 	if err != nil {
 		return fmt.Errorf("make a file in the image: %w", err)
 	}
-	digest, err := source.Read(ctx, c.from, e, file)
+	digest, err := source.Read(ctx, c.from, e, io.MultiWriter(file, c.progress))
 	if err = errors.Join(err, file.Close()); err != nil {
 		return err
 	}

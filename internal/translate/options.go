@@ -45,6 +45,9 @@ type Options struct {
 	// PendingTimeout is how long a build's pod may take to start before the
 	// build fails.
 	PendingTimeout metav1.Duration
+	// ProgressInterval is how often a status is written, at most, for nothing but
+	// how far a build is.
+	ProgressInterval metav1.Duration
 	// Requests and Limits are the build container's, where the version names
 	// none.
 	Requests, Limits map[corev1.ResourceName]resource.Quantity

@@ -120,5 +120,5 @@ func whilePending(o Observed, current *wfv1.Workflow, status v1alpha1.ModelVersi
 	if bounded {
 		return Step{Status: status, Again: left}
 	}
-	return Step{Status: status}
+	return withProgress(o, current, Step{Status: status}, opts)
 }

@@ -179,8 +179,11 @@ func rebuildCommand(mv *v1alpha1.ModelVersion) string {
 	return fmt.Sprintf(`kubectl annotate mv -n %s %s %s="$(date +%%s)" --overwrite`, mv.Namespace, mv.Name, v1alpha1.AnnotationRebuild)
 }
 
-func readyReason(mv *v1alpha1.ModelVersion) string {
-	if c := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+func readyReason(mv *v1alpha1.ModelVersion) string { return reasonOf(mv.Status) }
+
+// reasonOf is the reason of a status' Ready condition, or empty.
+func reasonOf(status v1alpha1.ModelVersionStatus) string {
+	if c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); c != nil {
 		return c.Reason
 	}
 	return ""

@@ -132,6 +132,15 @@ func (w *WorkflowWrapper) FailedTry(r report.Report) *WorkflowWrapper {
 	return w
 }
 
+// Progress says how much of its work the latest pod has told to have done, as
+// N/M.
+func (w *WorkflowWrapper) Progress(told string) *WorkflowWrapper {
+	pod := w.wf.Status.Nodes[PodNode(w.wf)]
+	pod.Progress = wfv1.Progress(told)
+	w.wf.Status.Nodes[pod.ID] = pod
+	return w
+}
+
 // Succeeded says that the build ran to its end and left this report.
 func (w *WorkflowWrapper) Succeeded(r report.Report) *WorkflowWrapper {
 	w.start(wfv1.WorkflowSucceeded)
@@ -334,10 +343,10 @@ func (w *WorkflowWrapper) pod(phase wfv1.NodePhase, message string) {
 	if len(retry.Children) == 0 {
 		retry.Children = []string{w.wf.NodeID(name)}
 	}
-	switch {
-	case phase == wfv1.NodePending:
+	if phase == wfv1.NodePending {
 		retry.Phase = wfv1.NodeRunning
-	case phase == wfv1.NodeFailed:
+	}
+	if phase == wfv1.NodeFailed {
 		retry.Message = messageNoRetry
 	}
 	w.node(retry)

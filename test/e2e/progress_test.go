@@ -1,0 +1,71 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestHowFarALongBuildIsIsSeenInArgoAndInTheVersion(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	// Each is a layer, and Kaniko compresses one before it copies the next.
+	for _, name := range []string{"a.bin", "b.bin", "c.bin", "d.bin"} {
+		dir.sparse(t, name, 1<<30)
+	}
+	mv := makeVersion("long", ns, dir).New()
+	live.create(t, mv)
+	changes, err := live.Watch(t.Context(), &v1alpha1.ModelVersionList{}, client.InNamespace(ns), client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", mv.Name)})
+	require.NoError(t, err)
+	t.Cleanup(changes.Stop)
+
+	told := toldProgress(t, changes)
+
+	require.NotEmpty(t, told)
+	for i, each := range told {
+		assert.Contains(t, each.Message, "of the model")
+		if i > 0 {
+			assert.GreaterOrEqual(t, each.Workflow.ProgressTime.Sub(told[i-1].Workflow.ProgressTime.Time), 9*time.Second, "both are whole seconds")
+			assert.Greater(t, *each.Workflow.ProgressPercent, *told[i-1].Workflow.ProgressPercent)
+		}
+		t.Logf("figure: %s", each.Message)
+	}
+	wf := live.workflow(t, live.ready(t, mv))
+	assert.Regexp(t, `^\d{10}/\d{10}$`, string(wf.Status.Progress), "Argo's UI shows bytes")
+}
+
+// toldProgress are the statuses in which a version says something new of how
+// far its build is, until that has ended.
+func toldProgress(t *testing.T, changes watch.Interface) []v1alpha1.ModelVersionStatus {
+	t.Helper()
+	var told []v1alpha1.ModelVersionStatus
+	end := time.After(buildTime)
+	for {
+		select {
+		case <-end:
+			require.Fail(t, "the build does not end")
+		case change := <-changes.ResultChan():
+			mv, ok := change.Object.(*v1alpha1.ModelVersion)
+			require.True(t, ok, "%v", change.Object)
+			if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded {
+				return told
+			}
+			if mv.Status.Workflow == nil || mv.Status.Workflow.ProgressPercent == nil {
+				continue
+			}
+			if len(told) == 0 || !told[len(told)-1].Workflow.ProgressTime.Equal(mv.Status.Workflow.ProgressTime) {
+				told = append(told, mv.Status)
+			}
+		}
+	}
+}
