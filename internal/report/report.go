@@ -100,6 +100,10 @@ type Failure struct {
 	// Message is one sentence in the user's words, without a full stop and
 	// without secrets.
 	Message string `json:"message"`
+	// Transient says that the same may go well in another pod, a little
+	// later, with nobody's doing. The workflow template tries again after
+	// such a failure, and after no other.
+	Transient bool `json:"transient,omitempty"`
 }
 
 // Read reads the report in dir. A report that does not exist yet is an empty

@@ -23,9 +23,6 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
-	// exitTransient is EX_TEMPFAIL of sysexits.h. The workflow template tries
-	// again after this one, and after no other.
-	exitTransient = 75
 )
 
 // The steps that a failure may belong to, as the workflow names them.
@@ -66,8 +63,8 @@ type places struct {
 }
 
 // Main runs the command that args name, without the program's own name, and
-// returns the process's exit code: 0, 1 for a failure that was reported, 75 for
-// one that may pass by itself, 2 for a call that is wrong.
+// returns the process's exit code: 0, 1 for a failure that was reported, 2 for a
+// call that is wrong.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		usage(stderr)
@@ -114,11 +111,7 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 	if ctx.Err() != nil {
 		err = stopped(err)
 	}
-	why := failure.Of(err)
-	c.fail(at, why, stderr)
-	if why.Transient {
-		return exitTransient
-	}
+	c.fail(at, failure.Of(err), stderr)
 	return exitFailed
 }
 
@@ -140,7 +133,7 @@ func (c command) fail(at *places, f *failure.Error, stderr io.Writer) {
 		return
 	}
 	if err := addToReport(at.shared, func(r *report.Report) {
-		r.Failure = &report.Failure{Step: c.step, Reason: f.Reason, Message: f.Sentence}
+		r.Failure = &report.Failure{Step: c.step, Reason: f.Reason, Message: f.Sentence, Transient: f.Transient}
 	}); err != nil {
 		_, _ = fmt.Fprintf(stderr, "the failure is not in the report: %v\n", err)
 	}

@@ -153,7 +153,7 @@ func (p *pod) report(t *testing.T) report.Report {
 // termination log and on the log, in the same words.
 func (p *pod) assertFailed(t *testing.T, step, reason, sentence string, code int, printed string) {
 	t.Helper()
-	require.Contains(t, []int{exitFailed, exitTransient}, code, printed)
+	require.Equal(t, exitFailed, code, printed)
 	failed := p.report(t).Failure
 	require.NotNil(t, failed, printed)
 	assert.Equal(t, step, failed.Step)

@@ -1,6 +1,7 @@
 package step
 
 import (
+	"math/rand/v2"
 	"net/http"
 	"testing"
 
@@ -139,6 +140,41 @@ func TestRegistriesThatRefuse(t *testing.T) {
 			if tt.reason != v1alpha1.ReasonInvalidSpec {
 				assert.Equal(t, int64(1), p.report(t).Source.Files, "what was found out is reported all the same")
 			}
+		})
+	}
+}
+
+// A proxy in front of a registry that takes no request above 2 MiB.
+func TestAFileThatTheRegistryCannotTakeIsKnownBeforeItIsCopied(t *testing.T) {
+	const limit = 2 << 20
+	noise := make([]byte, 2*limit)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	tests := map[string]struct {
+		content []byte
+		want    string
+	}{
+		"a file that cannot be compressed":       {noise, "takes no upload as large as the file weights.bin will be, 3.6 MiB or more: have its limit"},
+		"a file that is small when it is packed": {make([]byte, 2*limit), ""},
+		"a file below the limit":                 {noise[:limit/4*3], ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			registry := p.registry.Handler
+			p.registry.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.ContentLength > limit {
+					w.WriteHeader(http.StatusRequestEntityTooLarge)
+					return
+				}
+				registry.ServeHTTP(w, r)
+			})
+			p.write(t, "source/weights.bin", string(tt.content))
+			code, printed := p.mountCheck(t)
+			if tt.want == "" {
+				require.Equal(t, exitDone, code, printed)
+				return
+			}
+			p.assertFailed(t, "mount-check", v1alpha1.ReasonRegistryFull, tt.want, code, printed)
 		})
 	}
 }

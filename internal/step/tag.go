@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 
@@ -42,7 +43,7 @@ func (c tagCheck) run(ctx context.Context) (expected, error) {
 	descriptor, err := repository.Get(ctx, c.tag)
 	if registry.IsNotFound(err) {
 		say(c.out, "the tag %s is free", c.tag.TagStr())
-		return expected{}, c.checkPush(repository)
+		return expected{}, c.checkPush(ctx, repository)
 	}
 	if err != nil {
 		return expected{}, ofRegistry(err)
@@ -65,7 +66,7 @@ func (c tagCheck) run(ctx context.Context) (expected, error) {
 	return expected{Digest: descriptor.Digest.String(), Layers: held.Layers}, c.compare(ctx, held)
 }
 
-func (c tagCheck) checkPush(repository *registry.Repository) error {
+func (c tagCheck) checkPush(ctx context.Context, repository *registry.Repository) error {
 	err := repository.CheckPush(c.tag)
 	if registry.IsNotFound(err) {
 		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry %s has no repository %s that the build may push to: create it, or correct imageRepo", c.tag.RegistryStr(), c.tag.RepositoryStr()).Because(err)
@@ -74,6 +75,36 @@ func (c tagCheck) checkPush(repository *registry.Repository) error {
 		return ofRegistry(err)
 	}
 	say(c.out, "the registry %s lets the build push to %s", c.tag.RegistryStr(), c.tag.RepositoryStr())
+	return c.checkSize(ctx, repository)
+}
+
+// smallestLimit is the smallest limit that is asked about, in bytes: that of
+// nginx where nobody has set another (client_max_body_size).
+const smallestLimit = 1 << 20
+
+// checkSize asks the registry whether it takes the largest file.
+func (c tagCheck) checkSize(ctx context.Context, repository *registry.Repository) error {
+	var largest layer.Entry
+	for _, e := range c.plan.Entries() {
+		if e.Size > largest.Size {
+			largest = e
+		}
+	}
+	if largest.Size < smallestLimit {
+		return nil
+	}
+	least := leastUpload(ctx, c.root, largest)
+	if least < smallestLimit {
+		return nil
+	}
+	if err := repository.CheckSize(ctx, least); err != nil {
+		var full *registry.Error
+		if errors.As(err, &full) && full.Kind == registry.Full {
+			return failure.New(v1alpha1.ReasonRegistryFull, "the registry %s takes no upload as large as the file %s will be, %s or more: have its limit or its quota raised", c.tag.RegistryStr(), largest.Path, size(least)).Because(err)
+		}
+		return ofRegistry(err)
+	}
+	say(c.out, "the registry sets no limit below %s, which the largest file will take", size(least))
 	return nil
 }
 

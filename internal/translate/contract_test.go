@@ -51,16 +51,17 @@ func TestTheTemplateIsNotForVersionsToNameWhereItIsNotTheDefault(t *testing.T) {
 func containers(t *testing.T) map[string]wfv1.ContainerNode {
 	t.Helper()
 	byName := map[string]wfv1.ContainerNode{}
-	for _, c := range entrypoint(t).ContainerSet.Containers {
+	for _, c := range podTemplate(t).ContainerSet.Containers {
 		byName[c.Name] = c
 	}
 	return byName
 }
 
-func entrypoint(t *testing.T) *wfv1.Template {
+// podTemplate is the template of the build's pod.
+func podTemplate(t *testing.T) *wfv1.Template {
 	t.Helper()
 	tmpl := buildTemplate(t)
-	i := slices.IndexFunc(tmpl.Spec.Templates, func(each wfv1.Template) bool { return each.Name == tmpl.Spec.Entrypoint })
+	i := slices.IndexFunc(tmpl.Spec.Templates, func(each wfv1.Template) bool { return each.ContainerSet != nil })
 	require.NotEqual(t, -1, i)
 	return &tmpl.Spec.Templates[i]
 }
@@ -167,23 +168,23 @@ func TestEveryParameterThatIsUsedIsDeclared(t *testing.T) {
 }
 
 func TestTheReportComesBackWhateverHappens(t *testing.T) {
-	outputs := entrypoint(t).Outputs.Parameters
+	outputs := podTemplate(t).Outputs.Parameters
 	require.Len(t, outputs, 1)
 	assert.Equal(t, translate.OutputReport, outputs[0].Name)
 	assert.Equal(t, translate.OutputReport, outputs[0].GlobalName)
 	require.NotNil(t, outputs[0].ValueFrom)
 	assert.NotNil(t, outputs[0].ValueFrom.Default, "a run without a report is a run")
-	shared := entrypoint(t).ContainerSet.VolumeMounts
+	shared := podTemplate(t).ContainerSet.VolumeMounts
 	require.Len(t, shared, 1)
 	assert.Equal(t, shared[0].MountPath+"/report.json", outputs[0].ValueFrom.Path)
 }
 
 func TestTheStepsRunOneAfterTheOther(t *testing.T) {
-	assert.Equal(t, translate.EntrypointTemplate, entrypoint(t).Name)
+	assert.Equal(t, translate.EntrypointTemplate, buildTemplate(t).Spec.Entrypoint)
 	assert.Equal(t, translate.EntrypointTemplate, buildTemplate(t).Spec.Entrypoint)
 	before := ""
 	var names []string
-	for _, c := range entrypoint(t).ContainerSet.Containers {
+	for _, c := range podTemplate(t).ContainerSet.Containers {
 		names = append(names, c.Name)
 		if before == "" {
 			assert.Empty(t, c.Dependencies, c.Name)
@@ -243,7 +244,7 @@ func TestWhatEachStepMounts(t *testing.T) {
 		"main":                     nil,
 	}
 	declared := map[string]bool{}
-	for _, volume := range entrypoint(t).Volumes {
+	for _, volume := range podTemplate(t).Volumes {
 		declared[volume.Name] = true
 	}
 	for name, c := range containers(t) {
@@ -258,7 +259,7 @@ func TestWhatEachStepMounts(t *testing.T) {
 		assert.Equal(t, want[name], mounted, name)
 	}
 	// What the set mounts, every container mounts, and Argo's own too.
-	for _, mount := range entrypoint(t).ContainerSet.VolumeMounts {
+	for _, mount := range podTemplate(t).ContainerSet.VolumeMounts {
 		assert.Equal(t, "kiln", mount.Name)
 		assert.True(t, declared[mount.Name])
 	}
@@ -266,7 +267,7 @@ func TestWhatEachStepMounts(t *testing.T) {
 
 func TestVolumesAreThoseThatGoNames(t *testing.T) {
 	volumes := map[string]corev1.VolumeSource{}
-	for _, volume := range entrypoint(t).Volumes {
+	for _, volume := range podTemplate(t).Volumes {
 		volumes[volume.Name] = volume.VolumeSource
 	}
 	ca := volumes["registry-ca"].ConfigMap

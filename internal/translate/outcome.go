@@ -243,7 +243,7 @@ var podEnds = []struct{ words, reason, what string }{
 // did not end by itself, and false for one that did.
 func endedFromOutside(wf *wfv1.Workflow) (Outcome, bool) {
 	for _, end := range podEnds {
-		if words := firstWords(wf, end.words); words != "" {
+		if words := firstWords(latestNodes(wf), end.words); words != "" {
 			message := fmt.Sprintf("Workflow %s %s: %s", wf.Name, end.what, words)
 			return Outcome{State: StateFailed, Reason: end.reason, Message: message}, true
 		}
@@ -254,24 +254,24 @@ func endedFromOutside(wf *wfv1.Workflow) (Outcome, bool) {
 // cause is what to say of a Workflow that failed. Its own message usually says
 // no more than that a child did.
 func cause(wf *wfv1.Workflow) string {
-	return cmp.Or(firstWords(wf, ""), sentence(wf.Status.Message), "it gives no message")
+	return cmp.Or(firstWords(latestNodes(wf), ""), sentence(wf.Status.Message), "it gives no message")
 }
 
-// firstWords is the message of the first pod or container that failed and whose
+// firstWords is the message of the first of these pods and containers that failed and whose
 // message holds these words, or "". One that did not run, since the one before
 // it failed, comes last.
-func firstWords(wf *wfv1.Workflow, words string) string {
-	var nodes []wfv1.NodeStatus
-	for _, node := range latestNodes(wf) {
+func firstWords(nodes []wfv1.NodeStatus, words string) string {
+	var having []wfv1.NodeStatus
+	for _, node := range nodes {
 		isPod := node.Type == wfv1.NodeTypePod || node.Type == wfv1.NodeTypeContainer
 		if isPod && node.FailedOrError() && node.Message != "" && strings.Contains(node.Message, words) {
-			nodes = append(nodes, node)
+			having = append(having, node)
 		}
 	}
-	if len(nodes) == 0 {
+	if len(having) == 0 {
 		return ""
 	}
-	first := slices.MinFunc(nodes, func(a, b wfv1.NodeStatus) int {
+	first := slices.MinFunc(having, func(a, b wfv1.NodeStatus) int {
 		return cmp.Or(blamesAnother(a)-blamesAnother(b), a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))
 	})
 	return sentence(first.Message)

@@ -12,8 +12,9 @@ import (
 // withProgress adds to what is done about a running build how far it is. What
 // was told a moment ago is kept, and the rest told later.
 func withProgress(o Observed, wf *wfv1.Workflow, step Step, opts Options) Step {
+	build := stepNode(wf, StepBuild)
 	percent, found := progress(wf)
-	if !found {
+	if !found || build == nil || build.Phase != wfv1.NodeRunning {
 		return step
 	}
 	told := step.Status.Workflow

@@ -23,9 +23,15 @@ func latestNodes(wf *wfv1.Workflow) []wfv1.NodeStatus {
 			followed[tries[i].ID] = true
 		}
 	}
+	return nodesBy(wf, func(node wfv1.NodeStatus) bool { return !isWithin(wf, node, followed) })
+}
+
+// nodesBy are the nodes of a Workflow that a condition holds for, in the order
+// of their IDs.
+func nodesBy(wf *wfv1.Workflow, holds func(wfv1.NodeStatus) bool) []wfv1.NodeStatus {
 	var nodes []wfv1.NodeStatus
 	for _, node := range wf.Status.Nodes {
-		if !isWithin(wf, node, followed) {
+		if holds(node) {
 			nodes = append(nodes, node)
 		}
 	}
@@ -64,12 +70,17 @@ func isWithin(wf *wfv1.Workflow, node wfv1.NodeStatus, ids map[string]bool) bool
 	return false
 }
 
+// nodesOf are a try's own node and those that are part of it.
+func nodesOf(wf *wfv1.Workflow, try wfv1.NodeStatus) []wfv1.NodeStatus {
+	return nodesBy(wf, func(node wfv1.NodeStatus) bool { return isWithin(wf, node, map[string]bool{try.ID: true}) })
+}
+
 // retrying is where a Workflow is that tries something more than once.
 type retrying struct {
 	// tries counts the tries, the present one included.
 	tries int
-	// failed is the newest try that has failed.
-	failed wfv1.NodeStatus
+	// failed are the nodes of the newest try that has failed.
+	failed []wfv1.NodeStatus
 	// waits says that it is the latest, and that Argo waits or decides whether
 	// there is to be another.
 	waits bool
@@ -83,11 +94,14 @@ func retryOf(wf *wfv1.Workflow) (retrying, bool) {
 		if node.Phase.Fulfilled(node.TaskResultSynced) || len(tries) == 0 {
 			continue
 		}
-		if last := tries[len(tries)-1]; last.FailedOrError() {
-			return retrying{tries: len(tries), failed: last, waits: true}, true
+		r := retrying{tries: len(tries), waits: tries[len(tries)-1].FailedOrError()}
+		if r.waits {
+			r.failed = nodesOf(wf, tries[len(tries)-1])
+			return r, true
 		}
 		if len(tries) > 1 {
-			return retrying{tries: len(tries), failed: tries[len(tries)-2]}, true
+			r.failed = nodesOf(wf, tries[len(tries)-2])
+			return r, true
 		}
 	}
 	return retrying{}, false
@@ -95,13 +109,15 @@ func retryOf(wf *wfv1.Workflow) (retrying, bool) {
 
 // why says what went wrong in a try, in its step's words if it left any.
 func (r retrying) why() string {
-	for _, parameter := range outputs(r.failed.Outputs) {
-		if parameter.GlobalName != OutputReport || parameter.Value == nil {
-			continue
-		}
-		if left, err := report.Parse(parameter.Value.String()); err == nil && left.Failure != nil {
-			return stepFailure(left.Failure)
+	for _, node := range r.failed {
+		for _, parameter := range outputs(node.Outputs) {
+			if parameter.GlobalName != OutputReport || parameter.Value == nil {
+				continue
+			}
+			if left, err := report.Parse(parameter.Value.String()); err == nil && left.Failure != nil {
+				return stepFailure(left.Failure)
+			}
 		}
 	}
-	return cmp.Or(sentence(r.failed.Message), "it gives no message")
+	return cmp.Or(firstWords(r.failed, ""), "it gives no message")
 }

@@ -1,51 +1,88 @@
 package argo
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/argoproj/argo-workflows/v3/util/expr/argoexpr"
 	"github.com/argoproj/argo-workflows/v3/util/expr/env"
+	"github.com/argoproj/argo-workflows/v3/workflow/common"
+	"github.com/argoproj/argo-workflows/v3/workflow/util"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 )
 
-// What Argo says of a pod that failed (inferFailedReason in v3.7), and whether
-// the template has it tried again.
+// Whether the template has a try followed by another, as Argo finds that out
+// (executeTemplate and processNodeRetries in v3.7): it puts the Workflow's
+// outputs so far into the expression, and evaluates that.
 func TestWhatPassesByItselfIsTriedAgain(t *testing.T) {
 	const failed, erroneous = "Failed", "Error"
+	const (
+		passes = `{"failure":{"step":"build","reason":"RegistryUnreachable","message":"the registry answers with the error 503","transient":true}}`
+		stays  = `{"failure":{"step":"build","reason":"RegistryUnauthorized","message":"the registry refused the image builder"}}`
+		quotes = `{"failure":{"step":"build","reason":"SourceUnsafe","message":"the link \"transient\":true leads out of {{=true}} it"}}`
+	)
 	tests := map[string]struct {
-		status, message string
-		want            bool
+		status string
+		report string
+		want   bool
 	}{
-		"mount-check failed for what passes":     {failed, `build: Error (exit code 64): dependency "mount-check" exited with non-zero code: 75`, true},
-		"the build failed for what passes":       {failed, `build: Error (exit code 75): RegistryUnreachable: the registry answers with the error 503`, true},
-		"status-report failed for what passes":   {failed, `main: Error (exit code 64): dependency "status-report" exited with non-zero code: 75`, true},
-		"the node is drained before the build":   {failed, "build: Error (exit code 143)", true},
-		"the node is drained during mount-check": {failed, `build: Error (exit code 64): dependency "mount-check" exited with non-zero code: 143`, true},
-		"the pod was deleted":                    {erroneous, "pod deleted", true},
-		"Argo's own container failed":            {erroneous, "wait: Error (exit code 64): the API server does not answer", true},
-		"the node shuts down":                    {failed, "Pod was terminated in response to imminent node shutdown.", true},
-		"a critical pod took its place":          {failed, "Preempted in order to admit critical pod", true},
-		"the node was full":                      {failed, "The node was low on resource: ephemeral-storage.", true},
-		"mount-check failed":                     {failed, `build: Error (exit code 64): dependency "mount-check" exited with non-zero code: 1`, false},
-		"the build failed":                       {failed, "build: Error (exit code 1): RegistryUnauthorized: the registry refused the image builder", false},
-		"the build failed and quotes a code":     {failed, `build: Error (exit code 1): BuildFailed: it exited with non-zero code: 75`, false},
-		"the build failed over a strange name":   {failed, "build: Error (exit code 1): SourceUnsafe: the link a (exit code 75) leads out", false},
-		"status-report failed":                   {failed, `main: Error (exit code 64): dependency "status-report" exited with non-zero code: 1`, false},
-		"the memory limit was too small":         {failed, "build: OOMKilled (exit code 137)", false},
-		"the limit of ephemeral storage was":     {failed, "Pod ephemeral local storage usage exceeds the total limit of containers 200Mi. ", false},
-		"the time is up":                         {failed, "Pod was active on the node longer than the specified deadline", false},
-		"the pod could not be made as it is":     {erroneous, `Pod "a" is invalid: spec.containers[1].resources.requests: Invalid value: "1Gi"`, false},
-		"Argo's own container lacked its memory": {erroneous, "wait: OOMKilled (exit code 137)", false},
+		"a step failed for what passes":            {failed, passes, true},
+		"the pod was lost":                         {erroneous, "", true},
+		"the pod was lost after a try that passes": {erroneous, passes, true},
+		"a step failed for what a person mends":    {failed, stays, false},
+		"a step failed and quotes the report":      {failed, quotes, false},
+		"the memory limit was too small":           {failed, "", false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := argoexpr.EvalBool(template(t).Spec.Templates[0].RetryStrategy.Expression, env.GetFuncMap(map[string]any{
-				"retries": "0", "lastRetry.exitCode": "64", "lastRetry.duration": "3",
-				"lastRetry.status": tt.status, "lastRetry.message": tt.message,
+			soFar := common.Parameters{"workflow.name": "a-1"}
+			if tt.report != "" {
+				soFar["workflow.outputs.parameters.report"] = tt.report
+			}
+			tries, err := expand(entrypoint(t), soFar)
+			require.NoError(t, err)
+			got, err := argoexpr.EvalBool(tries.RetryStrategy.Expression, env.GetFuncMap(map[string]any{
+				"retries": "0", "lastRetry.exitCode": "0", "lastRetry.duration": "3", "lastRetry.message": "",
+				"lastRetry.status": tt.status,
 			}))
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, got)
+		})
+	}
+}
+
+// entrypoint is the template that the build begins with.
+func entrypoint(t *testing.T) *wfv1.Template {
+	t.Helper()
+	spec := template(t).Spec
+	i := slices.IndexFunc(spec.Templates, func(each wfv1.Template) bool { return each.Name == spec.Entrypoint })
+	require.NotEqual(t, -1, i)
+	return &spec.Templates[i]
+}
+
+// What argo retry and the UI's Retry do, to Workflows as Argo v3.7 left them.
+// Argo panics when the pod itself is the try: it looks for the tries of each
+// container that failed.
+func TestAFailedBuildCanBeRetriedInArgo(t *testing.T) {
+	for _, name := range []string{"failed-in-mount-check", "failed-after-tries"} {
+		t.Run(name, func(t *testing.T) {
+			raw, err := os.ReadFile(filepath.Join("testdata", name+".workflow.yaml"))
+			require.NoError(t, err)
+			var wf wfv1.Workflow
+			require.NoError(t, yaml.UnmarshalStrict(raw, &wf))
+
+			got, pods, err := util.FormulateRetryWorkflow(t.Context(), &wf, false, "", nil)
+			require.NoError(t, err)
+			assert.Equal(t, wfv1.WorkflowRunning, got.Status.Phase)
+			assert.NotEmpty(t, pods, "the pods of the tries that failed are deleted")
+			for _, node := range got.Status.Nodes {
+				assert.False(t, node.FailedOrError(), node.Name)
+			}
 		})
 	}
 }

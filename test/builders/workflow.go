@@ -3,6 +3,7 @@ package builders
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -25,12 +26,6 @@ const (
 	messageBackoff  = "Backoff for 5 seconds"
 	messageLock     = "Waiting for %s/Mutex/%s lock. Lock status: 0/1"
 	messageDeadline = "Pod was active on the node longer than the specified deadline"
-)
-
-// How a step ends that fails, and one that fails for what may pass.
-const (
-	exitFailed    = 1
-	exitTransient = 75
 )
 
 // steps are the containers of a build pod, in their order.
@@ -124,7 +119,8 @@ func (w *WorkflowWrapper) Running(step string) *WorkflowWrapper {
 // FailedTry says that a try failed for something that may pass, and left this
 // report. Argo waits before it tries again; what comes next is of the next try.
 func (w *WorkflowWrapper) FailedTry(r report.Report) *WorkflowWrapper {
-	w.failedIn(r.Failure.Step, exitTransient).Reported(r)
+	r.Failure.Transient = true
+	w.Failed(r)
 	w.wf.Status.Phase, w.wf.Status.Message, w.wf.Status.FinishedAt = wfv1.WorkflowRunning, "", metav1.Time{}
 	retry := w.wf.Status.Nodes[w.wf.Name]
 	retry.Phase, retry.Message, retry.FinishedAt = wfv1.NodeRunning, messageBackoff, metav1.Time{}
@@ -161,18 +157,14 @@ func (w *WorkflowWrapper) Failed(r report.Report) *WorkflowWrapper {
 // for want of memory. Those after it did not run; Argo's words for the pod may
 // be theirs.
 func (w *WorkflowWrapper) FailedWithoutReport(step string) *WorkflowWrapper {
-	return w.failedIn(step, exitFailed)
-}
-
-func (w *WorkflowWrapper) failedIn(step string, code int) *WorkflowWrapper {
 	w.start(wfv1.WorkflowFailed)
 	phase, last := wfv1.NodeSucceeded, ""
 	for _, name := range steps {
 		switch {
 		case name == step:
-			phase, last = wfv1.NodeFailed, fmt.Sprintf("%s: Error (exit code %d): ", name, code)
+			phase, last = wfv1.NodeFailed, fmt.Sprintf("%s: Error (exit code 1): ", name)
 		case phase != wfv1.NodeSucceeded:
-			phase, last = wfv1.NodeError, fmt.Sprintf("%s: Error (exit code 64): dependency %q exited with non-zero code: %d", name, step, code)
+			phase, last = wfv1.NodeError, fmt.Sprintf("%s: Error (exit code 64): dependency %q exited with non-zero code: 1", name, step)
 		}
 		w.container(name, phase, last)
 	}
@@ -299,7 +291,7 @@ func PodNode(wf *wfv1.Workflow) string {
 	if len(tries) == 0 {
 		return ""
 	}
-	return tries[len(tries)-1]
+	return wf.Status.Nodes[tries[len(tries)-1]].Children[0]
 }
 
 // start begins what Argo does next: a try of its own, where the one before has
@@ -307,8 +299,7 @@ func PodNode(wf *wfv1.Workflow) string {
 func (w *WorkflowWrapper) start(phase wfv1.WorkflowPhase) {
 	retry := w.wf.Status.Nodes[w.wf.Name]
 	if pod := w.wf.Status.Nodes[PodNode(w.wf)]; pod.Phase.FailedOrError() && phase != wfv1.WorkflowError {
-		retry.Children = append(retry.Children, w.wf.NodeID(w.try(len(retry.Children))))
-		w.wf.Status.Nodes[w.wf.Name] = retry
+		w.begin(retry)
 	}
 	w.wf.Status.Phase, w.wf.Status.Message = phase, ""
 	if w.wf.Status.StartedAt.IsZero() {
@@ -325,39 +316,62 @@ func (w *WorkflowWrapper) finish() *WorkflowWrapper {
 	return w
 }
 
-// try is the name of the node of a try, which is a pod. Counted from 0.
+// begin makes the nodes of another try.
+func (w *WorkflowWrapper) begin(retry wfv1.NodeStatus) {
+	try := w.try(len(retry.Children))
+	retry.Children = append(retry.Children, w.wf.NodeID(try))
+	w.node(retry)
+	w.node(wfv1.NodeStatus{
+		Name: try, DisplayName: try, Type: wfv1.NodeTypeDAG, Phase: wfv1.NodeRunning,
+		Children: []string{w.wf.NodeID(try + podTask)}, NodeFlag: &wfv1.NodeFlag{Retried: true},
+	})
+}
+
+// podTask is what the name of a pod's node adds to that of its try.
+const podTask = ".pod"
+
+// try is the name of the node of a try. Counted from 0.
 func (w *WorkflowWrapper) try(number int) string { return fmt.Sprintf("%s(%d)", w.wf.Name, number) }
 
-// pod sets the node of the latest try, and the node that stands for all of
-// them.
+// pod sets the node of the latest try's pod, of the try, and the one that
+// stands for all tries.
 func (w *WorkflowWrapper) pod(phase wfv1.NodePhase, message string) {
-	name := w.latestTry()
 	w.node(wfv1.NodeStatus{
-		Name: name, DisplayName: name, Type: wfv1.NodeTypePod, Phase: phase, Message: message,
-		NodeFlag: &wfv1.NodeFlag{Retried: true},
+		Name: w.latestTry() + podTask, DisplayName: "pod", Type: wfv1.NodeTypePod,
+		BoundaryID: w.wf.NodeID(w.latestTry()), Phase: phase, Message: message,
+		Children: []string{w.wf.NodeID(w.latestTry() + podTask + "." + steps[0])},
 	})
-	retry := wfv1.NodeStatus{
-		Name: w.wf.Name, DisplayName: w.wf.Name, Type: wfv1.NodeTypeRetry, Phase: phase,
-		Children: w.wf.Status.Nodes[w.wf.Name].Children,
-	}
-	if len(retry.Children) == 0 {
-		retry.Children = []string{w.wf.NodeID(name)}
-	}
+	around := phase
 	if phase == wfv1.NodePending {
-		retry.Phase = wfv1.NodeRunning
+		around = wfv1.NodeRunning
 	}
+	retry := wfv1.NodeStatus{Name: w.wf.Name, DisplayName: w.wf.Name, Type: wfv1.NodeTypeRetry, Children: w.wf.Status.Nodes[w.wf.Name].Children}
+	if len(retry.Children) == 0 {
+		w.begin(retry)
+		retry = w.wf.Status.Nodes[w.wf.Name]
+	}
+	try := w.wf.Status.Nodes[w.wf.NodeID(w.latestTry())]
+	try.Phase, retry.Phase = around, around
 	if phase == wfv1.NodeFailed {
 		retry.Message = messageNoRetry
 	}
+	w.node(try)
 	w.node(retry)
 }
 
+// container sets the node of a container, which the node of the one before it
+// has for a child, and the pod's that of the first.
 func (w *WorkflowWrapper) container(name string, phase wfv1.NodePhase, message string) {
-	try := w.latestTry()
-	w.node(wfv1.NodeStatus{
-		Name: try + "." + name, DisplayName: name, Type: wfv1.NodeTypeContainer,
-		BoundaryID: w.wf.NodeID(try), Phase: phase, Message: message, NodeFlag: &wfv1.NodeFlag{Retried: true},
-	})
+	pod := w.latestTry() + podTask
+	next := slices.Index(steps, name) + 1
+	node := wfv1.NodeStatus{
+		Name: pod + "." + name, DisplayName: name, Type: wfv1.NodeTypeContainer,
+		BoundaryID: w.wf.NodeID(pod), Phase: phase, Message: message,
+	}
+	if next < len(steps) {
+		node.Children = []string{w.wf.NodeID(pod + "." + steps[next])}
+	}
+	w.node(node)
 }
 
 func (w *WorkflowWrapper) latestTry() string {
