@@ -31,6 +31,10 @@ func TestARegistryThatFailsIsSaidInWordsAndPushedToWhenItIsMended(t *testing.T) 
 			broken: takesAtMost(limit, http.StatusRequestEntityTooLarge),
 			reason: v1alpha1.ReasonRegistryFull, says: []string{"413", "limit"},
 		},
+		"a proxy that goes by what is announced": {
+			broken: announcesAtMost(limit, http.StatusRequestEntityTooLarge),
+			reason: v1alpha1.ReasonRegistryFull, says: []string{"Step mount-check", "weights.bin", "limit"},
+		},
 		"a registry whose disk is full": {
 			broken: takesAtMost(limit, http.StatusInsufficientStorage),
 			reason: v1alpha1.ReasonRegistryFull, says: []string{"507", "quota"},
@@ -83,6 +87,16 @@ func takesAtMost(size int64, code int) fault {
 		}
 		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(begin), r.Body))
 		return false
+	}
+}
+
+// announcesAtMost refuses a body that is said to be longer, before it comes.
+func announcesAtMost(size int64, code int) fault {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.ContentLength <= size {
+			return false
+		}
+		return answers(code)(w, r)
 	}
 }
 
