@@ -56,7 +56,7 @@ func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.W
 			},
 			Annotations: map[string]string{
 				annotationTitle:               fmt.Sprintf("Build %s, version %s", mv.Spec.ModelName, mv.Name),
-				annotationDescription:         fmt.Sprintf("Bakes the model into the image `%s`", args[ParamImage]),
+				annotationDescription:         fmt.Sprintf("Bakes the model into the image `%s`. More: `kubectl describe mv -n %s %s`", args[ParamImage], mv.Namespace, mv.Name),
 				v1alpha1.AnnotationGeneration: strconv.FormatInt(mv.Generation, 10),
 				v1alpha1.AnnotationRebuild:    rebuild(mv.Annotations),
 			},

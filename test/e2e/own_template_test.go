@@ -1,0 +1,88 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestATemplateThatIsEditedDuringABuildHoldsForTheNext(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	dir.random(t, "weights.bin", 60<<20)
+	template := copyOfTemplate(t, ns)
+	live.create(t, template)
+	live.deleteAfter(t, template)
+	mv := makeVersion("under-way", ns, dir).WorkflowTemplate(ns).New()
+	live.create(t, mv)
+	live.running(t, mv)
+
+	template.Spec.Templates = template.Spec.Templates[:1]
+	template.Spec.Entrypoint = "nothing-of-that-name"
+	require.NoError(t, live.Update(t.Context(), template))
+
+	holds(t, live.ready(t, mv), dir)
+	next, took := live.failed(t, makeVersion("next", ns, dir).Model("next").WorkflowTemplate(ns).New())
+	assertRefusal(t, next, v1alpha1.ReasonWorkflowFailed, "nothing-of-that-name")
+	logSeen(t, next, took)
+}
+
+// The example of a template with a step of one's own, patched as its head says.
+func TestTheExampleThatScansLetsAVersionThroughOrNot(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	template := scanning(t, ns)
+	live.create(t, template)
+	live.deleteAfter(t, template)
+
+	mv := live.built(t, makeVersion("liked", ns, dir).Model("liked").WorkflowTemplate(ns).New())
+	holds(t, mv, dir)
+	scans := 0
+	for _, node := range live.workflow(t, mv).Status.Nodes {
+		if node.DisplayName == "scan" && node.Phase == wfv1.NodeSucceeded {
+			scans++
+		}
+	}
+	assert.Equal(t, 1, scans)
+
+	containerOf(t, template, "scan").Args = []string{"-q", "a flaw that is not there", "/kiln/report.json"}
+	require.NoError(t, live.Update(t.Context(), template))
+	refused, took := live.failed(t, makeVersion("refused", ns, dir).Model("refused").WorkflowTemplate(ns).New())
+	assertRefusal(t, refused, v1alpha1.ReasonWorkflowFailed, "scan: Error (exit code 1)")
+	logSeen(t, refused, took)
+	var of v1alpha1.Model
+	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "refused"}, &of))
+	assert.Nil(t, of.Status.LatestVersion, "no Model names what the scanner does not like")
+}
+
+// scanning is the cluster's template with the example's patch on it, as kubectl
+// applies that, and a name of its own.
+func scanning(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
+	base := copyOfTemplate(t, "modelkiln-build")
+	base.TypeMeta = metav1.TypeMeta{APIVersion: "argoproj.io/v1alpha1", Kind: "ClusterWorkflowTemplate"}
+	raw, err := json.Marshal(base)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "template.json")
+	require.NoError(t, os.WriteFile(file, raw, 0o644))
+	patched := run(t, "kubectl", "patch", "--local", "-f", file, "--type=json", "--patch-file=../../workflow-templates/examples/scan.yaml", "-o", "json")
+
+	template := &wfv1.ClusterWorkflowTemplate{}
+	require.NoError(t, json.Unmarshal([]byte(patched), template))
+	template.Name = name
+	containerOf(t, template, "scan").Image = live.registry + "/library/busybox:1.37"
+	return template
+}
