@@ -82,13 +82,17 @@ const (
 	// that admission could not see. The message says which field and what to
 	// write instead. Make a new ModelVersion.
 	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonStorageKindUnsupported: the storage kind is part of the API, and
-	// this release does not build from it. Use localStorage or
+	// ReasonStorageKindUnsupported: a Workflow that was started by hand names a
+	// storage kind that the template does not know. Use localStorage, nfs or
 	// persistentVolumeClaim.
 	ReasonStorageKindUnsupported = "StorageKindUnsupported"
 	// ReasonSourceForbidden: the host path is one that is never packaged
 	// (system folders, and whatever the platform team denies or does not
-	// allow), or leads to one through a symbolic link on the node.
+	// allow), or leads to one through a symbolic link on the node; or the NFS
+	// server, its folder, or the AWS Elastic File System is none that the
+	// platform team allows. The message says which rule refuses it. A version
+	// that was refused before its first build starts when the operator's
+	// configuration allows it.
 	ReasonSourceForbidden = "SourceForbidden"
 	// ReasonWorkflowNameConflict: a Workflow of the name that the next attempt
 	// has to bear exists and does not belong to this version. Delete or rename

@@ -30,6 +30,10 @@ const (
 	// It outlives the owner reference, which kubectl delete model
 	// --cascade=orphan takes away: the version does not bring the Model back.
 	AnnotationJoined = "model.kubedl.io/joined"
+	// FinalizerVolume is on every ModelVersion for which the operator has made a
+	// claim and a PersistentVolume (AWSEfs). The operator takes it away when it
+	// has deleted both.
+	FinalizerVolume = "model.kubedl.io/volume"
 )
 
 const (

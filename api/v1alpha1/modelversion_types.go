@@ -127,7 +127,7 @@ type LocalStorage struct {
 	MountPath string `json:"mountPath,omitempty"`
 }
 
-// NFS is a folder that an NFS server exports.
+// NFS is a folder that an NFS server exports. It is mounted read-only.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.server)",message="server is required: name the NFS server, as in server: nas.example.com"
 // +kubebuilder:validation:XValidation:rule="has(self.path)",message="path is required: name the folder that the server exports, as in path: /exports/resnet"
@@ -151,7 +151,9 @@ type NFS struct {
 	MountPath string `json:"mountPath,omitempty"`
 }
 
-// AWSEfs is an AWS Elastic File System.
+// AWSEfs is an AWS Elastic File System. The operator makes a PersistentVolume
+// and a claim for it, and deletes them with the version. The platform team has
+// to allow it (allowedEFS in the operator's configuration).
 //
 // +kubebuilder:validation:XValidation:rule="has(self.volumeHandle)",message="volumeHandle is required: name the file system, as in volumeHandle: fs-12345678"
 type AWSEfs struct {
@@ -160,9 +162,12 @@ type AWSEfs struct {
 	// Required.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9-]+(:[^:[:cntrl:]{}]*){0,2}$')",message="volumeHandle is written as fs-12345678, fs-12345678:/path or fs-12345678::fsap-12345678"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9-]+(:[^:[:cntrl:]{}]*(:[A-Za-z0-9-]*)?)?$')",message="volumeHandle is written as fs-12345678, fs-12345678:/path or fs-12345678::fsap-12345678"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[:/][.]{2}([:/]|$)')",message="volumeHandle goes up with '..': name the folder itself, as in fs-12345678:/path"
 	VolumeHandle string `json:"volumeHandle,omitempty"`
-	// attributes are handed to the CSI driver as volume attributes.
+	// attributes are handed to the CSI driver as volume attributes: path, which
+	// names the folder where volumeHandle names none, encryptInTransit, and what
+	// else the platform team allows.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	Attributes map[string]AWSEfsAttribute `json:"attributes,omitempty"`

@@ -19,7 +19,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
+	"github.com/modelkiln/modelkiln/internal/nfs"
 	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
@@ -68,6 +70,21 @@ type Config struct {
 	// AllowedHostPaths, when not empty, are the only folders of nodes that
 	// may be packaged, with all that lies in them.
 	AllowedHostPaths []string `json:"allowedHostPaths,omitempty"`
+	// AllowedNFS, when not empty, lists the NFS servers that may be packaged
+	// from, as nas.example.com, and folders of servers with all that lies in
+	// them, as nas.example.com:/exports/models.
+	AllowedNFS []string `json:"allowedNFS,omitempty"`
+	// AllowedEFS lists what of AWS EFS may be packaged: file systems, as
+	// fs-12345678, with all that lies in them; folders, as fs-12345678:/models,
+	// with all that lies in them; and access points, as
+	// fs-12345678::fsap-12345678. Nothing may be when it is empty: the operator
+	// makes the PersistentVolumes itself, and no Pod Security level bounds
+	// those.
+	AllowedEFS []string `json:"allowedEFS,omitempty"`
+	// AllowedEFSAttributes lists the volume attributes of AWSEfs that versions
+	// may set beside path and encryptInTransit, in any case. With mounttargetip
+	// a version names whatever NFS server it likes.
+	AllowedEFSAttributes []string `json:"allowedEFSAttributes,omitempty"`
 }
 
 // Registry says how to speak to one registry.
@@ -147,7 +164,7 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateArgo(), c.validateBounds())
+	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateArgo(), c.validateBounds())
 }
 
 func (c Config) validateRegistries() error {
@@ -169,6 +186,20 @@ func (c Config) validateHostPaths() error {
 		if clean := path.Clean("/" + folder); folder != clean {
 			problems = append(problems, fmt.Errorf("host path %q is not an absolute, clean path: write it as %s", folder, clean))
 		}
+	}
+	return errors.Join(problems...)
+}
+
+func (c Config) validateShares() error {
+	var problems []error
+	for _, entry := range c.AllowedNFS {
+		problems = append(problems, nfs.CheckEntry(entry))
+	}
+	for _, entry := range c.AllowedEFS {
+		problems = append(problems, efs.CheckEntry(entry))
+	}
+	if slices.Contains(c.AllowedEFSAttributes, "") {
+		problems = append(problems, errors.New("allowedEFSAttributes holds an empty name"))
 	}
 	return errors.Join(problems...)
 }
@@ -223,6 +254,8 @@ func (c Config) Options() translate.Options {
 		Requests:            c.Requests,
 		Limits:              c.Limits,
 		HostPaths:           hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
+		NFS:                 nfs.Rules{Allowed: c.AllowedNFS},
+		EFS:                 efs.Rules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes},
 	}
 }
 

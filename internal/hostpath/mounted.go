@@ -102,7 +102,7 @@ func (r Rules) CheckMounted(mountinfo, point, asked string) error {
 	}
 	agents := agentFolders(mounts)
 	for _, m := range mounts {
-		if !within(m.point, point) {
+		if !Within(m.point, point) {
 			continue
 		}
 		if err := checkContent(m, agents, asked); err != nil {
@@ -158,7 +158,7 @@ func checkContent(m mount, agents []agentFolder, asked string) error {
 		if agent.device != m.device {
 			continue
 		}
-		if within(m.root, agent.folder) || within(agent.folder, m.root) {
+		if Within(m.root, agent.folder) || Within(agent.folder, m.root) {
 			return fmt.Errorf("%s leads to files of %s on the node: put the model into a folder of its own, as in /models/resnet/1", asked, agent.agent)
 		}
 	}
@@ -204,7 +204,7 @@ func nodePath(m mount, agents []agentFolder) (string, bool) {
 			continue
 		}
 		onNode, onFilesystem, known := commonTail(kubeletFolder, agent.folder)
-		if !known || !within(m.root, onFilesystem) {
+		if !known || !Within(m.root, onFilesystem) {
 			return "", false
 		}
 		return path.Join(onNode, strings.TrimPrefix(m.root, strings.TrimSuffix(onFilesystem, "/"))), true

@@ -76,7 +76,7 @@ func (r Rules) Check(asked string) error {
 		return fmt.Errorf("%s is never packaged, because it %s: put the model into a folder of its own, as in /models/resnet/1", asked, relation(asked, denied))
 	}
 	if len(r.Allowed) > 0 && !withinAny(asked, r.Allowed) {
-		return fmt.Errorf("%s is not among the folders that may be packaged on this cluster: put the model below %s", asked, strings.Join(r.Allowed, " or "))
+		return fmt.Errorf("%s is not among the folders that may be packaged on this cluster (allowedHostPaths): put the model below %s", asked, strings.Join(r.Allowed, " or "))
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (r Rules) Check(asked string) error {
 func (r Rules) denied(p string) string {
 	for _, list := range [][]string{system, r.Denied} {
 		for _, folder := range list {
-			if within(p, folder) || within(folder, p) {
+			if Within(p, folder) || Within(folder, p) {
 				return folder
 			}
 		}
@@ -97,22 +97,22 @@ func (r Rules) denied(p string) string {
 // relation says in words how p relates to a denied folder.
 func relation(p, denied string) string {
 	if p == denied {
-		return "belongs to the node's system or is denied on this cluster"
+		return "belongs to the node's system or is denied on this cluster (deniedHostPaths)"
 	}
-	if within(p, denied) {
+	if Within(p, denied) {
 		return "is inside " + denied
 	}
 	return "holds " + denied
 }
 
-// within says whether p is folder or inside it. Both are absolute and clean.
-func within(p, folder string) bool {
+// Within says whether p is folder or inside it. Both are absolute and clean.
+func Within(p, folder string) bool {
 	return p == folder || folder == "/" || strings.HasPrefix(p, folder+"/")
 }
 
 func withinAny(p string, folders []string) bool {
 	for _, folder := range folders {
-		if within(p, folder) {
+		if Within(p, folder) {
 			return true
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/nfs"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
@@ -22,6 +23,7 @@ import (
 // Kinds of storage, as the workflow's parameter names them.
 const (
 	kindLocal = "localStorage"
+	kindNFS   = "nfs"
 	kindClaim = "persistentVolumeClaim"
 )
 
@@ -31,7 +33,9 @@ type mountCheck struct {
 	*places
 	registryFlags
 	storageKind, storagePath, subPath string
+	nfsServer, nfsPath                string
 	hostPaths                         hostpath.Rules
+	nfs                               nfs.Rules
 	baseImage                         string
 	pushSecretRequired                bool
 	workflowUID, modelVersionUID      string
@@ -41,12 +45,15 @@ type mountCheck struct {
 func defineMountCheck(flags *flag.FlagSet, at *places) action {
 	m := &mountCheck{places: at}
 	m.defineRegistry(flags)
-	flags.StringVar(&m.storageKind, "storage-kind", "", kindLocal+" or "+kindClaim)
+	flags.StringVar(&m.storageKind, "storage-kind", "", kindLocal+", "+kindNFS+" or "+kindClaim)
 	flags.StringVar(&m.storagePath, "storage-path", "", "for localStorage, the `folder` on the node")
 	flags.StringVar(&m.subPath, "sub-path", "", "the `folder` within the volume; empty is all of it")
+	flags.StringVar(&m.nfsServer, "nfs-server", "", "for nfs, the `server`")
+	flags.StringVar(&m.nfsPath, "nfs-path", "", "for nfs, the `folder` that the server exports")
 	flags.Func("denied-paths", "further `folders` of the node that are never packaged, separated by commas", list(&m.hostPaths.Denied))
 	flags.Func("allowed-paths", "the only `folders` of the node that are packaged, separated by commas; empty is every one that is not denied", list(&m.hostPaths.Allowed))
 	flags.Func("bind-mounted-paths", "`folders` of the node that are bind mounts of folders elsewhere, separated by commas", list(&m.hostPaths.BindMounted))
+	flags.Func("allowed-nfs", "the only `servers` and folders of NFS servers that are packaged, separated by commas; empty is every one", list(&m.nfs.Allowed))
 	flags.StringVar(&m.baseImage, "base-image", "", "the image to put the model on, or scratch")
 	flags.Func("push-secret-required", "`true` when the push secret must exist", boolean(&m.pushSecretRequired))
 	flags.StringVar(&m.workflowUID, "workflow-uid", "", "the UID of the Workflow")
@@ -175,20 +182,32 @@ func (m *mountCheck) checkStorage(out io.Writer) (source.Storage, error) {
 			storage.Name = fmt.Sprintf("the sub-path %s of the claim", m.subPath)
 		}
 		return storage, nil
+	case kindNFS:
+		storage.Name = fmt.Sprintf("the path %s of the NFS server %s", m.nfsPath, m.nfsServer)
+		if err := m.nfs.Check(m.nfsServer, m.nfsPath); err != nil {
+			return storage, failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
+		}
+		return storage, nil
 	case kindLocal:
 		storage.Name = fmt.Sprintf("the path %s on the node", m.storagePath)
+		return storage, m.checkHostPath(storage, out)
 	default:
-		return storage, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s or %s", m.storageKind, kindLocal, kindClaim)
+		return storage, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s, %s or %s", m.storageKind, kindLocal, kindNFS, kindClaim)
 	}
+}
+
+// checkHostPath checks that the folder of the node that is mounted is the one
+// that was asked for, and may be packaged.
+func (m *mountCheck) checkHostPath(storage source.Storage, out io.Writer) error {
 	mounts, err := os.ReadFile(m.mountinfo)
 	if err != nil {
-		return storage, fmt.Errorf("read what is mounted: %w", err)
+		return fmt.Errorf("read what is mounted: %w", err)
 	}
 	if err := m.hostPaths.CheckMounted(string(mounts), m.mount, m.storagePath); err != nil {
-		return storage, failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
+		return failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
 	}
 	say(out, "%s is what is mounted", storage.Name)
-	return storage, nil
+	return nil
 }
 
 // checkSecret checks that the push credentials are there if they have to be.

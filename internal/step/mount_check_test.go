@@ -62,8 +62,16 @@ func TestMountCheckRefusesASource(t *testing.T) {
 			reason: v1alpha1.ReasonSourceIncomplete, want: "model.gguf is cut short",
 		},
 		"a kind that is not supported": {
-			storage: []string{"--storage-kind=nfs"},
-			reason:  v1alpha1.ReasonStorageKindUnsupported, want: `the storage kind "nfs" is not supported`,
+			storage: []string{"--storage-kind=iscsi"},
+			reason:  v1alpha1.ReasonStorageKindUnsupported, want: `the storage kind "iscsi" is not supported`,
+		},
+		"an NFS server that is not allowed on this cluster": {
+			storage: []string{"--storage-kind=nfs", "--nfs-server=nas", "--nfs-path=/private", "--allowed-nfs=nas:/models,other"},
+			reason:  v1alpha1.ReasonSourceForbidden, want: "nas:/private is not among the NFS servers and folders that may be packaged on this cluster (allowedNFS): put the model into nas:/models or other, or have the platform team allow it",
+		},
+		"a folder of NFS that holds no file": {
+			storage: []string{"--storage-kind=nfs", "--nfs-server=nas", "--nfs-path=/models", "--allowed-nfs="},
+			reason:  v1alpha1.ReasonSourceEmpty, want: "the path /models of the NFS server nas holds no file",
 		},
 		"a path of the system": {
 			storage: []string{"--storage-kind=localStorage", "--storage-path=/etc"},

@@ -23,7 +23,7 @@ const (
 	ParamImage = "image"
 	// ParamBaseImage is the image that the model is put on, or scratch.
 	ParamBaseImage = "base-image"
-	// ParamStorageKind is localStorage or persistentVolumeClaim.
+	// ParamStorageKind is localStorage, nfs or persistentVolumeClaim.
 	ParamStorageKind = "storage-kind"
 	// ParamStoragePath is the folder on the node, for localStorage.
 	ParamStoragePath = "storage-path"
@@ -33,6 +33,10 @@ const (
 	ParamClaimName = "claim-name"
 	// ParamSubPath is the folder within the claim; empty is the whole claim.
 	ParamSubPath = "sub-path"
+	// ParamNFSServer is the server, for nfs.
+	ParamNFSServer = "nfs-server"
+	// ParamNFSPath is the folder that the server exports, for nfs.
+	ParamNFSPath = "nfs-path"
 	// ParamPushSecret is the name of the Secret with the push credentials.
 	ParamPushSecret = "push-secret"
 	// ParamPushSecretRequired is "true" when that Secret must exist, and

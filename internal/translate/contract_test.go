@@ -91,7 +91,7 @@ func sent(t *testing.T) (always, ever map[string]bool) {
 var allParameters = []string{
 	translate.ParamModel, translate.ParamModelVersion, translate.ParamModelVersionUID, translate.ParamCreatedBy,
 	translate.ParamImage, translate.ParamBaseImage, translate.ParamStorageKind, translate.ParamStoragePath,
-	translate.ParamNodeName, translate.ParamClaimName, translate.ParamSubPath, translate.ParamPushSecret,
+	translate.ParamNodeName, translate.ParamClaimName, translate.ParamSubPath, translate.ParamNFSServer, translate.ParamNFSPath, translate.ParamPushSecret,
 	translate.ParamPushSecretRequired, translate.ParamPlainHTTPRegistries, translate.ParamRequests,
 	translate.ParamLimits, translate.ParamNodeSelector, translate.ParamTolerations,
 }

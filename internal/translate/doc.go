@@ -1,7 +1,7 @@
 // Package translate holds the thinking of the operator as pure functions: no
 // client, no logger, no clock, no context. Three arrows cross it:
 //
-//	ModelVersion ──Workflow──▶ Workflow        workflow.go (arguments: contract.go, storage.go, image.go, name.go)
+//	ModelVersion ──Workflow──▶ Workflow        workflow.go (arguments: contract.go, storage.go, image.go, name.go; volume.go)
 //	Workflow ─────Outcome────▶ ModelVersion's status     outcome.go, status.go
 //	ModelVersions ──Latest───▶ Model's latest version    latest.go
 //

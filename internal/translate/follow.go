@@ -84,7 +84,7 @@ func builds(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion, opts Options) bool {
 	if ref == nil || !ref.ClusterScope || len(wf.Spec.Templates) > 0 || wf.Spec.Entrypoint != "" || wf.Spec.PodSpecPatch != "" {
 		return false
 	}
-	for name, value := range identityArguments(mv) {
+	for name, value := range identityArguments(mv, opts) {
 		if argument(wf, name) != value {
 			return false
 		}
@@ -94,7 +94,7 @@ func builds(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion, opts Options) bool {
 
 // identityArguments are the arguments by parameter name, empty ones included,
 // that say which version a Workflow builds, and from which files.
-func identityArguments(mv *v1alpha1.ModelVersion) map[string]string {
+func identityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	identity := map[string]string{
 		ParamModel:           mv.Spec.ModelName,
 		ParamModelVersion:    mv.Name,
@@ -102,8 +102,10 @@ func identityArguments(mv *v1alpha1.ModelVersion) map[string]string {
 		ParamStoragePath:     "",
 		ParamClaimName:       "",
 		ParamSubPath:         "",
+		ParamNFSServer:       "",
+		ParamNFSPath:         "",
 	}
-	maps.Copy(identity, storageArguments(mv.Spec.Storage))
+	maps.Copy(identity, sourceOf(mv, opts).arguments)
 	return identity
 }
 

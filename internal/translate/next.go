@@ -53,6 +53,9 @@ type Observed struct {
 type Step struct {
 	// Create is the Workflow to create, or nil.
 	Create *wfv1.Workflow
+	// Volume is the storage that Create needs and that the operator makes, or
+	// nil.
+	Volume *Volume
 	// Terminate is the Workflow to end, or nil.
 	Terminate *wfv1.Workflow
 	// Delete are ended Workflows that are more than are kept.
@@ -186,7 +189,7 @@ func start(o Observed, collision int, restarts int64, opts Options) Step {
 		return Step{Status: waiting(mv, v1alpha1.ReasonTemplateNotAllowed, templateNotAllowed(mv, opts))}
 	}
 	wf.Annotations[annotationRestarts] = strconv.FormatInt(restarts, 10)
-	return Step{Create: wf, Status: followed(mv, wf, WorkflowOutcome(wf), opts)}
+	return Step{Create: wf, Volume: sourceOf(mv, opts).volume, Status: followed(mv, wf, WorkflowOutcome(wf), opts)}
 }
 
 func templateMissing(mv *v1alpha1.ModelVersion, opts Options) string {

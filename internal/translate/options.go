@@ -5,7 +5,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
+	"github.com/modelkiln/modelkiln/internal/nfs"
 )
 
 // History is how many ended Workflows are kept.
@@ -53,4 +55,8 @@ type Options struct {
 	Requests, Limits map[corev1.ResourceName]resource.Quantity
 	// HostPaths says which folders of a node may be packaged.
 	HostPaths hostpath.Rules
+	// NFS says which folders of NFS servers may be packaged.
+	NFS nfs.Rules
+	// EFS says which AWS Elastic File Systems may be packaged.
+	EFS efs.Rules
 }

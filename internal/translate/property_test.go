@@ -54,7 +54,12 @@ func checkArguments(t *testing.T, text func() string) bool {
 		BaseImage(text()).PushSecret(text()).WorkflowTemplate(text()).
 		NodeLabel(text(), v1alpha1.NodeLabelValue(text())).
 		Toleration(v1alpha1.Toleration{Key: text(), Value: text(), Operator: corev1.TolerationOperator(text()), Effect: corev1.TaintEffect(text())})
-	versions := []*v1alpha1.ModelVersion{w.Claim(text(), text()).Obj(), w.LocalStorage("/"+text(), text()).Obj()}
+	versions := []*v1alpha1.ModelVersion{
+		w.Claim(text(), text()).Obj(),
+		w.AWSEfs(text()).Obj(),
+		w.NFS("a"+text(), "/"+text()).Obj(),
+		w.LocalStorage("/"+text(), text()).Obj(),
+	}
 
 	built := false
 	for _, mv := range versions {

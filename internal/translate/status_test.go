@@ -64,12 +64,16 @@ type attempt struct {
 	Name     string `json:"name"`
 	Image    string `json:"image"`
 	Restarts string `json:"restarts"`
+	Volume   string `json:"volume,omitempty"`
 }
 
 func stepOf(s translate.Step) step {
 	result := step{Status: s.Status}
 	if s.Create != nil {
 		result.Create = &attempt{Name: s.Create.Name, Image: s.Status.Image, Restarts: s.Create.Annotations["model.kubedl.io/restarts"]}
+		if s.Volume != nil {
+			result.Create.Volume = s.Volume.Claim.Name
+		}
 	}
 	if s.Terminate != nil {
 		result.Terminate = s.Terminate.Name

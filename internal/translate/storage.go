@@ -1,10 +1,6 @@
 package translate
 
-import (
-	"fmt"
-
-	"github.com/modelkiln/modelkiln/api/v1alpha1"
-)
+import "github.com/modelkiln/modelkiln/api/v1alpha1"
 
 // Problem is why a version cannot be built as it is: a reason of the API and
 // one sentence.
@@ -13,56 +9,102 @@ type Problem struct {
 	Message string
 }
 
-// kindLocalStorage is the storage kind of a folder on a node.
-const kindLocalStorage = "localStorage"
+// Kinds of storage, as the parameter storage-kind names them.
+const (
+	kindLocalStorage = "localStorage"
+	kindNFS          = "nfs"
+	kindClaim        = "persistentVolumeClaim"
+)
 
-// storageArguments is what a storage kind adds to a build's arguments. A kind
-// that cannot be built from adds nothing.
-func storageArguments(s v1alpha1.Storage) map[string]string {
-	switch {
-	case s.LocalStorage != nil:
-		return map[string]string{
-			ParamStorageKind: kindLocalStorage,
-			ParamStoragePath: s.LocalStorage.Path,
-			ParamNodeName:    s.LocalStorage.NodeName,
-		}
-	case s.PersistentVolumeClaim != nil:
-		return map[string]string{
-			ParamStorageKind: "persistentVolumeClaim",
-			ParamClaimName:   s.PersistentVolumeClaim.ClaimName,
-			ParamSubPath:     s.PersistentVolumeClaim.SubPath,
-		}
-	default:
-		return nil
-	}
+// source is what a kind of storage adds to a build.
+type source struct {
+	// arguments are the build's arguments that say where the files lie, by
+	// parameter name. They do not depend on the operator's options.
+	arguments map[string]string
+	// volume is what the operator has to make before the build, or nil.
+	volume *Volume
+	// problem is why the files may not be packaged, or nil.
+	problem *Problem
 }
 
-// storageProblem is why a version cannot be built from its storage, or nil.
-func storageProblem(s v1alpha1.Storage, opts Options) *Problem {
+// sourceOf is what a version's storage adds to its build. A kind of storage is a
+// case here, a function below, and a branch in the template.
+func sourceOf(mv *v1alpha1.ModelVersion, opts Options) source {
+	s := mv.Spec.Storage
 	switch {
 	case s.LocalStorage != nil:
-		return localStorageProblem(*s.LocalStorage, opts)
-	case s.PersistentVolumeClaim != nil:
-		return nil
+		return localStorage(*s.LocalStorage, opts)
 	case s.NFS != nil:
-		return unsupported("nfs")
+		return nfsExport(*s.NFS, opts)
 	case s.AWSEfs != nil:
-		return unsupported("AWSEfs")
+		return elasticFileSystem(mv, *s.AWSEfs, opts)
+	case s.PersistentVolumeClaim != nil:
+		return claim(*s.PersistentVolumeClaim)
 	default:
-		return &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: create a new ModelVersion with one of localStorage, nfs, AWSEfs or persistentVolumeClaim"}
+		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: create a new ModelVersion with one of localStorage, nfs, AWSEfs or persistentVolumeClaim"}}
 	}
 }
 
-func localStorageProblem(s v1alpha1.LocalStorage, opts Options) *Problem {
+// localStorage is a folder on a node, which the pod mounts itself.
+func localStorage(s v1alpha1.LocalStorage, opts Options) source {
+	found := source{arguments: map[string]string{
+		ParamStorageKind: kindLocalStorage,
+		ParamStoragePath: s.Path,
+		ParamNodeName:    s.NodeName,
+	}}
 	if s.Path == "" || s.NodeName == "" {
-		return &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: create a new ModelVersion that names the folder and the node whose disk holds it"}
+		found.problem = &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: create a new ModelVersion that names the folder and the node whose disk holds it"}
+	} else if err := opts.HostPaths.Check(s.Path); err != nil {
+		found.problem = forbidden(err)
 	}
-	if err := opts.HostPaths.Check(s.Path); err != nil {
-		return &Problem{v1alpha1.ReasonSourceForbidden, err.Error() + ". Create a new ModelVersion for files in another folder"}
-	}
-	return nil
+	return found
 }
 
-func unsupported(kind string) *Problem {
-	return &Problem{v1alpha1.ReasonStorageKindUnsupported, fmt.Sprintf("Storage kind %s is not supported yet: create a new ModelVersion with localStorage or persistentVolumeClaim", kind)}
+// nfsExport is a folder of an NFS server, which the pod mounts itself.
+func nfsExport(s v1alpha1.NFS, opts Options) source {
+	found := source{arguments: map[string]string{
+		ParamStorageKind: kindNFS,
+		ParamNFSServer:   s.Server,
+		ParamNFSPath:     s.Path,
+	}}
+	if s.Server == "" || s.Path == "" {
+		found.problem = &Problem{v1alpha1.ReasonInvalidSpec, "nfs needs server and path: create a new ModelVersion that names the NFS server and the folder that it exports"}
+	} else if err := opts.NFS.Check(s.Server, s.Path); err != nil {
+		found.problem = forbidden(err)
+	}
+	return found
+}
+
+// elasticFileSystem is one of AWS's, which the pod reaches through a claim that
+// the operator makes.
+func elasticFileSystem(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Options) source {
+	volume := efsVolume(mv, s)
+	found := source{volume: volume, arguments: map[string]string{
+		ParamStorageKind: kindClaim,
+		ParamClaimName:   volume.Claim.Name,
+	}}
+	if s.VolumeHandle == "" {
+		found.problem = &Problem{v1alpha1.ReasonInvalidSpec, "AWSEfs needs volumeHandle: create a new ModelVersion that names the file system, as in fs-12345678"}
+	} else if err := opts.EFS.Check(s.VolumeHandle, attributes(s)); err != nil {
+		found.problem = forbidden(err)
+	}
+	return found
+}
+
+// claim is a claim of the version's namespace, which the pod mounts.
+func claim(s v1alpha1.PersistentVolumeClaim) source {
+	found := source{arguments: map[string]string{
+		ParamStorageKind: kindClaim,
+		ParamClaimName:   s.ClaimName,
+		ParamSubPath:     s.SubPath,
+	}}
+	if s.ClaimName == "" {
+		found.problem = &Problem{v1alpha1.ReasonInvalidSpec, "persistentVolumeClaim needs claimName: create a new ModelVersion that names the claim that holds the files"}
+	}
+	return found
+}
+
+// forbidden is the problem of files that a rule does not let be packaged.
+func forbidden(why error) *Problem {
+	return &Problem{v1alpha1.ReasonSourceForbidden, why.Error() + ". Create a new ModelVersion for files in another place"}
 }

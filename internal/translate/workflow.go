@@ -60,16 +60,7 @@ func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.W
 				v1alpha1.AnnotationGeneration: strconv.FormatInt(mv.Generation, 10),
 				v1alpha1.AnnotationRebuild:    rebuild(mv.Annotations),
 			},
-			// The owner's deletion is not blocked: with
-			// OwnerReferencesPermissionEnforcement, whoever resubmits the
-			// Workflow would need rights on ModelVersion finalizers.
-			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: v1alpha1.GroupVersion.String(),
-				Kind:       "ModelVersion",
-				Name:       mv.Name,
-				UID:        mv.UID,
-				Controller: ptr.To(true),
-			}},
+			OwnerReferences: controlledBy(mv),
 		},
 		Spec: wfv1.WorkflowSpec{
 			WorkflowTemplateRef:   &wfv1.WorkflowTemplateRef{Name: TemplateName(mv, opts), ClusterScope: true},
@@ -81,6 +72,19 @@ func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.W
 		wf.Labels[labelInstanceID] = opts.ArgoInstanceID
 	}
 	return wf, nil
+}
+
+// controlledBy is the owner reference of what is a version's. The owner's
+// deletion is not blocked: with OwnerReferencesPermissionEnforcement, whoever
+// resubmits a Workflow would need rights on ModelVersion finalizers.
+func controlledBy(mv *v1alpha1.ModelVersion) []metav1.OwnerReference {
+	return []metav1.OwnerReference{{
+		APIVersion: v1alpha1.GroupVersion.String(),
+		Kind:       "ModelVersion",
+		Name:       mv.Name,
+		UID:        mv.UID,
+		Controller: ptr.To(true),
+	}}
 }
 
 // TemplateName is the ClusterWorkflowTemplate that builds a version.
@@ -107,14 +111,14 @@ func deadlineSeconds(mv *v1alpha1.ModelVersion, opts Options) int64 {
 // arguments are the build's arguments by parameter name. Those that are empty
 // are left out: the template has a default for each.
 func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[string]string, *Problem) {
-	if problem := storageProblem(mv.Spec.Storage, opts); problem != nil {
+	if problem := sourceOf(mv, opts).problem; problem != nil {
 		return nil, problem
 	}
 	image, problem := imageOf(mv, attempt.Collision, opts)
 	if problem != nil {
 		return nil, problem
 	}
-	args := identityArguments(mv)
+	args := identityArguments(mv, opts)
 	args[ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
 	args[ParamImage] = image
 	args[ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")

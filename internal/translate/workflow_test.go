@@ -14,7 +14,9 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
+	"github.com/modelkiln/modelkiln/internal/nfs"
 	"github.com/modelkiln/modelkiln/internal/translate"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
@@ -63,6 +65,8 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 	opts := config.Default().Options()
 	narrow := opts
 	narrow.HostPaths = hostpath.Rules{Allowed: []string{"/models"}, Denied: []string{"/models/private"}}
+	narrow.NFS = nfs.Rules{Allowed: []string{"nas.example.com:/models"}}
+	narrow.EFS = efs.Rules{Allowed: []string{"fs-12345678"}}
 
 	type testCase struct {
 		mv          *builders.ModelVersionWrapper
@@ -83,13 +87,49 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("", "node-1"), opts,
 			v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName",
 		},
-		"NFS": {
-			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/exports"), opts,
-			v1alpha1.ReasonStorageKindUnsupported, "Storage kind nfs is not supported yet",
+		"NFS without a server": {
+			builders.MakeModelVersion("mv-3", "default").NFS("", "/exports"), opts,
+			v1alpha1.ReasonInvalidSpec, "nfs needs server and path",
 		},
-		"EFS": {
+		"NFS without a folder": {
+			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", ""), opts,
+			v1alpha1.ReasonInvalidSpec, "nfs needs server and path",
+		},
+		"a folder of NFS that goes up": {
+			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/exports/../private"), opts,
+			v1alpha1.ReasonSourceForbidden, "is not an absolute path without '..'",
+		},
+		"an NFS server that is an option to mount": {
+			builders.MakeModelVersion("mv-3", "default").NFS("-obind", "/exports"), opts,
+			v1alpha1.ReasonSourceForbidden, "is not a host name or an address",
+		},
+		"an NFS server that is not among the allowed ones": {
+			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/private"), narrow,
+			v1alpha1.ReasonSourceForbidden, "(allowedNFS): put the model into nas.example.com:/models, or have the platform team allow it. Create a new ModelVersion for files in another place",
+		},
+		"a folder of NFS that Argo would expand": {
+			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/{{workflow.uid}}"), opts,
+			v1alpha1.ReasonInvalidSpec, "The value of nfs-path holds a pair of braces",
+		},
+		"EFS without a handle": {
+			builders.MakeModelVersion("mv-3", "default").AWSEfs(""), opts,
+			v1alpha1.ReasonInvalidSpec, "AWSEfs needs volumeHandle",
+		},
+		"EFS where nothing of it is allowed": {
 			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678"), opts,
-			v1alpha1.ReasonStorageKindUnsupported, "Storage kind AWSEfs is not supported yet",
+			v1alpha1.ReasonSourceForbidden, "(allowedEFS is empty): copy the model to another kind of storage, or have the platform team allow it. Create a new ModelVersion for files in another place",
+		},
+		"EFS that is not among what is allowed": {
+			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-87654321"), narrow,
+			v1alpha1.ReasonSourceForbidden, "put the model into fs-12345678",
+		},
+		"EFS with an attribute that names another server": {
+			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678").AWSEfsAttribute("mounttargetip", "10.0.0.7"), narrow,
+			v1alpha1.ReasonSourceForbidden, `the volume attribute "mounttargetip" is not among those`,
+		},
+		"a claim without a name": {
+			builders.MakeModelVersion("mv-3", "default").Claim("", "resnet"), opts,
+			v1alpha1.ReasonInvalidSpec, "persistentVolumeClaim needs claimName",
 		},
 		"a system folder": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/etc/kubernetes", "node-1"), opts,

@@ -16,10 +16,20 @@ var baseline = []corev1.Capability{
 	"SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 }
 
-// A namespace of that level can build from claims; folders of nodes it forbids.
-func TestABuildFromAClaimNeedsNoMoreThanBaseline(t *testing.T) {
-	got, err := pod(template(t), arguments(t, goldenWorkflows(t)["claim-with-sub-path"]))
-	require.NoError(t, err)
+// A namespace of that level can build from everything but folders of nodes,
+// which it forbids.
+func TestABuildFromElsewhereThanANodeNeedsNoMoreThanBaseline(t *testing.T) {
+	for _, name := range []string{"claim-with-sub-path", "nfs", "efs"} {
+		t.Run(name, func(t *testing.T) {
+			got, err := pod(template(t), arguments(t, goldenWorkflows(t)[name]))
+			require.NoError(t, err)
+			assertBaseline(t, got)
+		})
+	}
+}
+
+func assertBaseline(t *testing.T, got *corev1.PodSpec) {
+	t.Helper()
 	assert.False(t, got.HostNetwork || got.HostPID || got.HostIPC)
 	for _, volume := range got.Volumes {
 		assert.Nil(t, volume.HostPath, volume.Name)
@@ -38,11 +48,11 @@ func TestABuildFromAClaimNeedsNoMoreThanBaseline(t *testing.T) {
 	}
 }
 
-// Whoever may start a build may not choose which folders of nodes may be
-// packaged.
-func TestTheRulesForFoldersOfNodesAreLiteral(t *testing.T) {
+// Whoever may start a build may not choose which folders of nodes and of NFS
+// servers may be packaged.
+func TestTheRulesForFoldersAreLiteral(t *testing.T) {
 	args := template(t).Spec.Templates[0].ContainerSet.Containers[0].Args
-	for _, flag := range []string{"--allowed-paths", "--denied-paths", "--bind-mounted-paths"} {
+	for _, flag := range []string{"--allowed-paths", "--denied-paths", "--bind-mounted-paths", "--allowed-nfs"} {
 		var found []string
 		for _, arg := range args {
 			if strings.HasPrefix(arg, flag+"=") {

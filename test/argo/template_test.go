@@ -86,7 +86,16 @@ func TestEveryPodReadsTheFilesOnly(t *testing.T) {
 				assert.Equal(t, corev1.HostPathDirectory, *storage.HostPath.Type)
 				assert.NotNil(t, got.Affinity.NodeAffinity, "a node's folder binds to the node")
 			}
-			assert.Equal(t, storage.HostPath == nil, storage.PersistentVolumeClaim != nil)
+			if storage.NFS != nil {
+				assert.True(t, storage.NFS.ReadOnly, "kubelet mounts it read-only")
+			}
+			kinds := 0
+			for _, there := range []bool{storage.HostPath != nil, storage.NFS != nil, storage.PersistentVolumeClaim != nil} {
+				if there {
+					kinds++
+				}
+			}
+			assert.Equal(t, 1, kinds, "the storage is of one kind")
 			for _, container := range got.Containers {
 				for _, mount := range container.VolumeMounts {
 					assert.Equal(t, mount.Name != "kiln", mount.ReadOnly, "%s mounts %s", container.Name, mount.Name)
@@ -96,13 +105,22 @@ func TestEveryPodReadsTheFilesOnly(t *testing.T) {
 	}
 }
 
-// A claim can be mounted wherever it is: nothing but the claim says where.
-func TestAClaimBindsToNoNode(t *testing.T) {
-	got, err := pod(template(t), arguments(t, goldenWorkflows(t)["claim-with-sub-path"]))
-	require.NoError(t, err)
-	assert.Equal(t, "trained-models", source(t, got).PersistentVolumeClaim.ClaimName)
-	assert.Nil(t, got.Affinity.NodeAffinity)
-	assert.Empty(t, got.NodeSelector)
+// What is not on a node can be mounted wherever it is: nothing but the storage
+// says where.
+func TestOnlyANodesFolderBindsToANode(t *testing.T) {
+	for name, want := range map[string]corev1.VolumeSource{
+		"claim-with-sub-path": {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "trained-models"}},
+		"nfs":                 {NFS: &corev1.NFSVolumeSource{Server: "nas.example.com", Path: "/exports/models/resnet/7", ReadOnly: true}},
+		"efs":                 {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "modelkiln-2a67c7ea077f5c6b46fb"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := pod(template(t), arguments(t, goldenWorkflows(t)[name]))
+			require.NoError(t, err)
+			assert.Equal(t, want, source(t, got).VolumeSource)
+			assert.Nil(t, got.Affinity.NodeAffinity)
+			assert.Empty(t, got.NodeSelector)
+		})
+	}
 }
 
 // attempts are strings by which somebody may try to say more than a parameter
@@ -130,12 +148,16 @@ var expressions = []string{
 	`{{`,
 	once(outOfNodeName), twice(outOfNodeName),
 	once(outOfStoragePath), twice(outOfStoragePath),
+	once(outOfNFSServer), twice(outOfNFSServer),
+	once(outOfNFSPath), twice(outOfNFSPath),
 }
 
 // What would break out of the patch's text, if it were put there as it is.
 const (
 	outOfNodeName    = `"]}]}]}}},"hostPID":true,"x":{"a":{"b":{"c":[{"d":[{"e":["`
 	outOfStoragePath = `","type":"Directory"},"name":"source"}],"hostPID":true,"x":[{"y":{"z":"`
+	outOfNFSServer   = `"},"name":"source"}],"hostPID":true,"x":[{"y":{"z":"`
+	outOfNFSPath     = `","readOnly":false,"server":"elsewhere"},"name":"source"}],"hostPID":true,"x":[{"y":{"z":"`
 )
 
 func once(text string) string {
@@ -147,33 +169,44 @@ func twice(text string) string {
 }
 
 func TestNoArgumentLeavesItsPlace(t *testing.T) {
-	plain := arguments(t, &wfv1.Workflow{})
-	plain["workflow.parameters.image"] = "registry.example.com/resnet:v1"
-	plain["workflow.parameters.storage-kind"] = "localStorage"
-	plain["workflow.parameters.storage-path"] = "/plain"
-	plain["workflow.parameters.node-name"] = "plain"
-	plain["workflow.parameters.tolerations"] = "plain:NoSchedule"
-	want, err := pod(template(t), plain)
-	require.NoError(t, err)
-	blank(want)
-
-	for _, parameter := range template(t).Spec.Arguments.Parameters {
-		for _, attempt := range slices.Concat(attempts, expressions) {
-			t.Run(parameter.Name+" "+attempt, func(t *testing.T) {
-				hostile := maps.Clone(plain)
-				hostile["workflow.parameters."+parameter.Name] = attempt
-				got, err := pod(template(t), hostile)
-				if err != nil {
-					return // Argo ends such a Workflow before it has a pod.
-				}
-				blank(got)
-				if parameter.Name == "storage-kind" {
-					assert.NotNil(t, source(t, got).HostPath, "what is no claim is a folder")
-				}
-				assert.Equal(t, marshal(t, want), marshal(t, got))
-			})
+	for _, kind := range []string{"localStorage", "nfs", "persistentVolumeClaim"} {
+		plain := plainArguments(t, kind)
+		want, err := pod(template(t), plain)
+		require.NoError(t, err)
+		blank(want)
+		for _, parameter := range template(t).Spec.Arguments.Parameters {
+			for _, attempt := range slices.Concat(attempts, expressions) {
+				t.Run(kind+" "+parameter.Name+" "+attempt, func(t *testing.T) {
+					hostile := maps.Clone(plain)
+					hostile["workflow.parameters."+parameter.Name] = attempt
+					got, err := pod(template(t), hostile)
+					if err != nil {
+						return // Argo ends such a Workflow before it has a pod.
+					}
+					blank(got)
+					if parameter.Name == "storage-kind" {
+						require.NotNil(t, source(t, got).HostPath, "what is of no kind is a folder")
+						got.Volumes = want.Volumes
+					}
+					assert.Equal(t, marshal(t, want), marshal(t, got))
+				})
+			}
 		}
 	}
+}
+
+// plainArguments are those of a build that means no harm, from storage of a
+// kind.
+func plainArguments(t *testing.T, kind string) common.Parameters {
+	t.Helper()
+	args := arguments(t, &wfv1.Workflow{})
+	for name, value := range map[string]string{
+		"image": "registry.example.com/resnet:v1", "storage-kind": kind, "storage-path": "/plain", "node-name": "plain",
+		"nfs-server": "plain", "nfs-path": "/plain", "claim-name": "plain", "tolerations": "plain:NoSchedule",
+	} {
+		args["workflow.parameters."+name] = value
+	}
+	return args
 }
 
 // The node and the paths are what was asked for, to the letter.
@@ -186,6 +219,8 @@ func TestNamesOfNodesAndPathsArriveAsTheyAre(t *testing.T) {
 			args["workflow.parameters.storage-path"] = attempt
 			args["workflow.parameters.node-name"] = attempt
 			args["workflow.parameters.sub-path"] = attempt
+			args["workflow.parameters.nfs-server"] = attempt
+			args["workflow.parameters.nfs-path"] = attempt
 
 			got, err := pod(template(t), args)
 			require.NoError(t, err)
@@ -195,6 +230,13 @@ func TestNamesOfNodesAndPathsArriveAsTheyAre(t *testing.T) {
 			asWritten := strings.ReplaceAll(attempt, "$", "$$")
 			assert.Contains(t, got.Containers[0].Args, "--storage-path="+asWritten)
 			assert.Contains(t, got.Containers[0].Args, "--sub-path="+asWritten)
+			assert.Contains(t, got.Containers[0].Args, "--nfs-server="+asWritten)
+			assert.Contains(t, got.Containers[0].Args, "--nfs-path="+asWritten)
+
+			args["workflow.parameters.storage-kind"] = "nfs"
+			got, err = pod(template(t), args)
+			require.NoError(t, err)
+			assert.Equal(t, &corev1.NFSVolumeSource{Server: attempt, Path: attempt, ReadOnly: true}, source(t, got).NFS)
 		})
 	}
 }
@@ -205,6 +247,12 @@ func blank(spec *corev1.PodSpec) {
 		v := &spec.Volumes[i]
 		if v.HostPath != nil {
 			v.HostPath.Path = ""
+		}
+		if v.NFS != nil {
+			v.NFS.Server, v.NFS.Path = "", ""
+		}
+		if v.PersistentVolumeClaim != nil {
+			v.PersistentVolumeClaim.ClaimName = ""
 		}
 		if v.Secret != nil {
 			v.Secret.SecretName = ""

@@ -130,6 +130,16 @@ func (w *ModelVersionWrapper) AWSEfs(volumeHandle string) *ModelVersionWrapper {
 	return w
 }
 
+// AWSEfsAttribute sets a volume attribute of the Elastic File System.
+func (w *ModelVersionWrapper) AWSEfsAttribute(name string, value v1alpha1.AWSEfsAttribute) *ModelVersionWrapper {
+	efs := w.mv.Spec.Storage.AWSEfs
+	if efs.Attributes == nil {
+		efs.Attributes = map[string]v1alpha1.AWSEfsAttribute{}
+	}
+	efs.Attributes[name] = value
+	return w
+}
+
 // BaseImage sets what the model is put on.
 func (w *ModelVersionWrapper) BaseImage(image string) *ModelVersionWrapper {
 	w.build().BaseImage = image

@@ -89,11 +89,17 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) { v.ImageRepo("127.0.0.1:9/models/resnet") },
 			reason:  v1alpha1.ReasonRegistryUnreachable, says: "127.0.0.1:9", next: v1alpha1.AnnotationRebuild,
 		},
-		"a storage kind that is not supported yet": {
+		"an NFS server that is not allowed": {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
-				*v = *builders.MakeModelVersion("nfs", ns).NFS("nas.example.com", "/exports")
+				*v = *builders.MakeModelVersion(v.Obj().Name, ns).NFS("elsewhere.example.com", "/exports")
 			},
-			reason: v1alpha1.ReasonStorageKindUnsupported, says: "nfs", next: "create a new ModelVersion with localStorage or persistentVolumeClaim", noWorkflow: true,
+			reason: v1alpha1.ReasonSourceForbidden, says: "elsewhere.example.com:/exports is not among", next: "have the platform team allow it", noWorkflow: true,
+		},
+		"an Elastic File System that is not allowed": {
+			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
+				*v = *builders.MakeModelVersion(v.Obj().Name, ns).AWSEfs("fs-0123456789")
+			},
+			reason: v1alpha1.ReasonSourceForbidden, says: "fs-0123456789 is not among", next: "have the platform team allow it", noWorkflow: true,
 		},
 	}
 	names := map[string]string{}

@@ -31,16 +31,16 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 		assert.Empty(t, s.argo.workflows())
 	})
 
-	t.Run("its storage kind is not built yet", func(t *testing.T) {
+	t.Run("its file system is none that the platform team allows", func(t *testing.T) {
 		t.Parallel()
-		for name, manifest := range map[string]string{"nfs": nfsVersion, "AWSEfs": efsVersion} {
-			s := newScene(t, shared)
-			s.apply(manifest)
-			mv := s.awaitReason(resnet, v1alpha1.ReasonStorageKindUnsupported)
-			assert.Equal(t, stalled, states(mv))
-			assert.Contains(t, mv.Status.Message, fmt.Sprintf("Storage kind %s is not supported yet: create a new ModelVersion with localStorage or persistentVolumeClaim", name))
-			assert.Empty(t, s.argo.workflows())
-		}
+		s := newScene(t, shared)
+		s.apply(efsVersion)
+
+		mv := s.awaitReason(resnet, v1alpha1.ReasonSourceForbidden)
+		assert.Equal(t, stalled, states(mv))
+		assert.Contains(t, mv.Status.Message, "fs-12345678 may not be packaged, because nothing of AWS EFS is allowed on this cluster (allowedEFS is empty)")
+		assert.Empty(t, s.argo.workflows())
+		assert.Empty(t, mv.Finalizers)
 	})
 
 	t.Run("its template is missing, and it goes on when that appears", func(t *testing.T) {

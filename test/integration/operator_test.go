@@ -83,8 +83,8 @@ func (op *operator) awaitCaches(ctx context.Context, mgr ctrl.Manager) {
 func (op *operator) settles(t *testing.T, server *apiServer) {
 	t.Helper()
 	s := newScene(t, server)
-	s.apply(nfsVersion)
-	s.awaitReason("resnet-1", v1alpha1.ReasonStorageKindUnsupported)
+	s.apply(localVersion, set(localPath, "/etc"))
+	s.awaitReason("resnet-1", v1alpha1.ReasonSourceForbidden)
 }
 
 // settings are how an operator is started.

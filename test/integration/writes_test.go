@@ -100,7 +100,7 @@ func TestWaitingCostsNothing(t *testing.T) {
 	}{
 		"for a template":              {localVersion, build("workflowTemplate", "there-is-none"), nil, v1alpha1.ReasonTemplateMissing},
 		"for a person, who denied it": {localVersion, set(localPath, "/exports"), nil, v1alpha1.ReasonSourceForbidden},
-		"for another release":         {nfsVersion, change{}, nil, v1alpha1.ReasonStorageKindUnsupported},
+		"for the platform team":       {efsVersion, change{}, nil, v1alpha1.ReasonSourceForbidden},
 		"for Argo":                    {claimVersion, change{}, nil, v1alpha1.ReasonWorkflowPending},
 		"for the build": {localVersion, change{}, func(s scene) {
 			s.argo.runs(s.argo.awaitOnlyWorkflow(), translate.StepBuild)

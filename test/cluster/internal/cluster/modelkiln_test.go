@@ -78,6 +78,8 @@ func TestTheOperatorIsToldOfTheRegistry(t *testing.T) {
 	assert.Equal(t, map[string]any{
 		"defaultRegistry": "10.213.0.2:5000",
 		"registries":      []any{map[string]any{"host": "10.213.0.2:5000", "plainHTTP": true}},
+		"allowedNFS":      []any{"nas.example.com"},
+		"allowedEFS":      []any{"fs-12345678"},
 		"baseImage":       "10.213.0.2:5000/library/busybox:1.37",
 	}, got)
 }

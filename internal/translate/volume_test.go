@@ -1,0 +1,93 @@
+package translate_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/efs"
+	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+// volumeOf is the storage that the operator makes for a version.
+func volumeOf(t *testing.T, mv *v1alpha1.ModelVersion, opts translate.Options) *translate.Volume {
+	t.Helper()
+	step := translate.NextStep(translate.Observed{Version: mv, TemplateFound: true, TemplateMarked: true}, opts)
+	require.NotNil(t, step.Create, step.Status.Message)
+	return step.Volume
+}
+
+// What the operator makes for a version in testdata/workflow is beside it.
+func TestAVersionBringsItsVolume(t *testing.T) {
+	made := 0
+	for name, file := range cases(t, "workflow", ".modelversion.yaml") {
+		t.Run(name, func(t *testing.T) {
+			var mv v1alpha1.ModelVersion
+			read(t, file, &mv)
+			volume := volumeOf(t, &mv, configured(t, file))
+			assert.Equal(t, mv.Spec.Storage.AWSEfs != nil, volume != nil, "all other storage is there already")
+			if volume == nil {
+				return
+			}
+			made++
+			golden(t, strings.Replace(file, ".modelversion.", ".claim.", 1), volume.Claim)
+			golden(t, strings.Replace(file, ".modelversion.", ".volume.", 1), volume.For("0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"))
+			assert.Empty(t, volume.Persistent.Spec.ClaimRef.UID, "what was asked for stays as it is")
+		})
+	}
+	assert.Positive(t, made)
+}
+
+func TestNoTwoVersionsShareAVolume(t *testing.T) {
+	opts := options
+	opts.EFS = efs.Rules{Allowed: []string{"fs-12345678"}}
+	long := strings.Repeat("a", 253)
+	seen := map[string]bool{}
+	for _, mv := range []*builders.ModelVersionWrapper{
+		builders.MakeModelVersion("resnet", "team-a"),
+		builders.MakeModelVersion("resnet", "team-b"),
+		builders.MakeModelVersion("a-resnet", "team"),
+		builders.MakeModelVersion("resnet", "team-a").UID("7f3a91c2-4d5e-4b6a-8c7d-9e0f1a2b3c4d"),
+		builders.MakeModelVersion(long, "team-a"),
+		builders.MakeModelVersion(long[1:], "team-a"),
+	} {
+		volume := volumeOf(t, mv.AWSEfs("fs-12345678").Obj(), opts)
+		assert.False(t, seen[volume.Claim.Name], "%s is another's too", volume.Claim.Name)
+		seen[volume.Claim.Name] = true
+		assert.Equal(t, volume.Claim.Name, volume.Persistent.Name)
+		assert.Equal(t, translate.VolumeName(mv.Obj()), volume.Claim.Name)
+		assert.Empty(t, validation.IsDNS1123Label(volume.Claim.Name))
+		for key, value := range volume.Claim.Labels {
+			assert.Empty(t, validation.IsValidLabelValue(value), key)
+		}
+	}
+}
+
+func TestAVolumeBindsToTheClaimThatItWasMadeFor(t *testing.T) {
+	opts := options
+	opts.EFS = efs.Rules{Allowed: []string{"fs-12345678"}}
+	mv := builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678").Obj()
+	const claim, another types.UID = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", "11111111-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
+	for name, tc := range map[string]struct {
+		edit func(*corev1.PersistentVolume)
+		want bool
+	}{
+		"as it is": {func(*corev1.PersistentVolume) {}, true},
+		"not one for a claim that was deleted and made again": {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = another }, false},
+		"not one that a person has taken the claim from":      {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil }, false},
+		"not one that is being deleted":                       {func(v *corev1.PersistentVolume) { v.DeletionTimestamp = &mv.CreationTimestamp }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			volume := volumeOf(t, mv, opts).For(claim)
+			tc.edit(volume)
+			assert.Equal(t, tc.want, translate.Binds(volume, claim))
+		})
+	}
+}
