@@ -72,6 +72,9 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !mv.DeletionTimestamp.IsZero() {
+		if err := r.finalize(ctx, &mv); err != nil {
+			return concluded(err)
+		}
 		return ctrl.Result{}, nil
 	}
 
@@ -104,11 +107,23 @@ func concluded(err error) (ctrl.Result, error) {
 // about is no longer there. Anything else that is not found is an error, such
 // as Argo's CRDs.
 func isGone(err error) bool {
+	return apierrors.IsNotFound(err) && isAbout(err, "modelversions", "models", "namespaces")
+}
+
+// isInTheWay says that storage of the name that a version's has to bear is
+// there, and is not the version's or is being deleted.
+func isInTheWay(err error) bool {
+	return apierrors.IsAlreadyExists(err) && isAbout(err, "persistentvolumeclaims", "persistentvolumes")
+}
+
+// isAbout says that an error of the API server is about an object of one of
+// these resources.
+func isAbout(err error, resources ...string) bool {
 	var status apierrors.APIStatus
-	if !apierrors.IsNotFound(err) || !errors.As(err, &status) || status.Status().Details == nil {
+	if !errors.As(err, &status) || status.Status().Details == nil {
 		return false
 	}
-	return slices.Contains([]string{"modelversions", "models", "namespaces"}, status.Status().Details.Kind)
+	return slices.Contains(resources, status.Status().Details.Kind)
 }
 
 func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) (again time.Duration, err error) {
@@ -165,6 +180,9 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed translate.Obs
 	if err := r.prepareNamespace(ctx, observed.Version.Namespace); err != nil {
 		return translate.Step{}, r.explained(ctx, observed.Version, err)
 	}
+	if err := r.prepareVolume(ctx, observed.Version, step.Volume); err != nil {
+		return translate.Step{}, r.explained(ctx, observed.Version, err)
+	}
 	created, err := r.create(ctx, observed.Version, step.Create)
 	if err != nil {
 		return translate.Step{}, r.explained(ctx, observed.Version, err)
@@ -206,7 +224,7 @@ func (r *ModelVersionReconciler) explained(ctx context.Context, mv *v1alpha1.Mod
 		}
 		return err
 	}
-	refused := apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+	refused := apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || isInTheWay(err)
 	if !refused || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return err
 	}

@@ -199,8 +199,25 @@ func (s *apiServer) namespace(t *testing.T) string {
 				t.Errorf("clean up namespace %s: %v", namespace.Name, err)
 			}
 		}
+		s.letGo(ctx, t, namespace.Name)
 	})
 	return namespace.Name
+}
+
+// letGo takes the operator's finalizer off the versions of a namespace, since
+// the operator has ended by then.
+func (s *apiServer) letGo(ctx context.Context, t *testing.T, namespace string) {
+	t.Helper()
+	var held v1alpha1.ModelVersionList
+	if err := s.admin.List(ctx, &held, client.InNamespace(namespace)); err != nil {
+		t.Errorf("clean up namespace %s: %v", namespace, err)
+	}
+	for i := range held.Items {
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
+		if err := client.IgnoreNotFound(s.admin.Patch(ctx, &held.Items[i], patch)); err != nil {
+			t.Errorf("clean up namespace %s: %v", namespace, err)
+		}
+	}
 }
 
 // rule is a right in a namespace.
