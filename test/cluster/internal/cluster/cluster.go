@@ -34,6 +34,8 @@ type Cluster struct {
 	// digests are those of the images whose names do not change with what is in them, so that a node that runs keeps
 	// the ones that it has: all but Modelkiln's.
 	digests map[string]string
+	// standIns is a digest of the programs that stand in for file servers.
+	standIns string
 }
 
 // New gives the cluster of a checkout, whether it runs or not.
@@ -81,6 +83,9 @@ func (c *Cluster) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := c.Build(ctx); err != nil {
+		return err
+	}
+	if err := c.prepareStandIns(ctx); err != nil {
 		return err
 	}
 	return c.prepareImages(ctx)
@@ -154,7 +159,7 @@ func (c *Cluster) adopt(ctx context.Context, state *node.State) (bool, error) {
 	if state == nil {
 		return false, nil
 	}
-	c.settings = kube.Settings{Network: state.Network, Tools: c.tools, Images: c.digests}
+	c.settings = kube.Settings{Network: state.Network, Tools: c.tools, Images: c.digests, StandIns: c.standIns}
 	setup, err := c.settings.Digest()
 	if err != nil {
 		return false, err
@@ -191,12 +196,15 @@ func (c *Cluster) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.settings = kube.Settings{Network: network, Tools: c.tools, Images: c.digests}
+	c.settings = kube.Settings{Network: network, Tools: c.tools, Images: c.digests, StandIns: c.standIns}
 	setup, err := c.settings.Digest()
 	if err != nil {
 		return err
 	}
 	c.report.Say("starting the node (API server %s, subnet %s, which no route of this machine uses)", c.settings.APIServer(), network.Host.Masked())
+	if err := c.installStandIns(); err != nil {
+		return err
+	}
 	n, err := node.Create(ctx, c.checkout.Root, setup, network, c.checkout.Log)
 	if err != nil {
 		return err
@@ -256,7 +264,7 @@ func (c *Cluster) install(ctx context.Context) error {
 		return err
 	}
 	c.report.Say("installing Argo Workflows %s, the registry and Modelkiln (%s)", c.tools["argo"].Version, c.modelkiln.Name)
-	if err := errors.Join(c.applyRegistry(ctx), c.applyArgo(ctx)); err != nil {
+	if err := errors.Join(c.applyRegistry(ctx), c.applyArgo(ctx), c.apply(ctx, c.checkout.Source("manifests", "shares"))); err != nil {
 		return err
 	}
 	if err := c.awaitKind(ctx, "clusterworkflowtemplates.argoproj.io"); err != nil {

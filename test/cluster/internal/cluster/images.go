@@ -25,8 +25,7 @@ const baseImage = "/library/busybox:1.37"
 
 // prepareImages makes all that the images of the node's pods consist of.
 func (c *Cluster) prepareImages(ctx context.Context) error {
-	// The folder outlives the cluster, so that what has not changed is not linked again.
-	programs := filepath.Join(c.checkout.Cache, "programs")
+	programs := c.programs()
 	modelkiln, err := c.modelkilnImage(ctx, programs)
 	if err != nil {
 		return err
@@ -47,6 +46,10 @@ func (c *Cluster) prepareImages(ctx context.Context) error {
 	c.images = append(c.images, modelkiln)
 	return nil
 }
+
+// programs is the folder of what is compiled from this checkout. It outlives the cluster, so that what has not changed is
+// not linked again.
+func (c *Cluster) programs() string { return filepath.Join(c.checkout.Cache, "programs") }
 
 // digests tell by name what is in images.
 func digests(specs []image.Spec) (map[string]string, error) {

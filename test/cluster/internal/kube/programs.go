@@ -66,6 +66,8 @@ func (s Settings) ClientPrograms() []node.Program {
 			"--hostname-override=" + node.Name,
 			"--node-ip=" + s.nodeAddress(),
 		}},
+		// It has no rights, and waits for kubelet to see it.
+		{Name: "efs-stand-in", Path: systemPath, Argv: []string{EFSStandIn}},
 		{Name: "kube-controller-manager", Path: systemPath, Argv: []string{
 			kubernetes.Program("kube-controller-manager"),
 			"--kubeconfig=" + pki("kube-controller-manager.kubeconfig"),

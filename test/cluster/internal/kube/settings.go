@@ -21,6 +21,9 @@ const CNIPrograms = "/usr/lib/cni"
 // ContainerdSocket is where the node's containerd is reached, also from outside of the node.
 const ContainerdSocket = node.Home + "/containerd.sock"
 
+// EFSStandIn is where the node has the program that stands in for the CSI driver of AWS EFS.
+const EFSStandIn = node.Home + "/efs-stand-in"
+
 const registryPort = 5000
 
 //go:embed config
@@ -43,6 +46,8 @@ type Settings struct {
 	Tools   map[string]tool.Tool
 	// Images are the digests of the images that the node is given when it starts, by name.
 	Images map[string]string
+	// StandIns is a digest of the programs that stand in for file servers.
+	StandIns string
 }
 
 // APIServer is the address of the API, from the machine and from the node.
@@ -150,6 +155,6 @@ func (s Settings) Digest() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest := sha256.Sum256([]byte(fmt.Sprintln(s.BasePrograms(), s.ClientPrograms(), files, s.Images)))
+	digest := sha256.Sum256([]byte(fmt.Sprintln(s.BasePrograms(), s.ClientPrograms(), files, s.Images, s.StandIns)))
 	return fmt.Sprintf("%x", digest[:8]), nil
 }

@@ -31,6 +31,25 @@ var privateFolders = map[string]string{
 	"/var/log/containers": filepath.Join(Home, "container-logs"),
 }
 
+// Folders of the cluster's data that stand in for file servers: in each is a folder for each server.
+const (
+	NFSFolder = Home + "/nfs"
+	EFSFolder = Home + "/efs"
+)
+
+// MountHelpers is the folder of the programs that mount(8) of the node finds beside the machine's own in /sbin, where it
+// looks for those of a kind of file system, and nowhere else. They have to be there before the node is made.
+const MountHelpers = Home + "/sbin"
+
+// addMountHelpers lets the node see them there, and the machine not.
+func addMountHelpers() error {
+	sbin, err := filepath.EvalSymlinks("/sbin")
+	if err != nil {
+		return err
+	}
+	return syscall.Mount("overlay", sbin, "overlay", syscall.MS_RDONLY, "lowerdir="+MountHelpers+":"+sbin)
+}
+
 // Hold makes the node's namespaces and stays in them. It replaces the calling process and returns only on failure.
 func Hold() error {
 	if err := joinCgroup(); err != nil {
@@ -58,6 +77,9 @@ func SetUp() error {
 		if err := syscall.Mount(private, folder, "", syscall.MS_BIND, ""); err != nil {
 			return fmt.Errorf("cannot give the node a %s of its own: %w", folder, err)
 		}
+	}
+	if err := addMountHelpers(); err != nil {
+		return fmt.Errorf("cannot give the node's mount the helpers of %s: %w", MountHelpers, err)
 	}
 	if err := guardKernelSettings("/run/kernel-settings"); err != nil {
 		return fmt.Errorf("cannot keep the machine's kernel settings from the node: %w", err)

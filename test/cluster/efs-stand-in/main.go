@@ -1,0 +1,33 @@
+// Command efs-stand-in is a CSI driver that registers with kubelet as efs.csi.aws.com. It speaks to no AWS: it bind-mounts
+// a folder of this machine for each file system.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
+	"github.com/modelkiln/modelkiln/test/cluster/internal/shares"
+)
+
+// Where kubelet looks for drivers, and where one of this name is to be.
+const (
+	registrationSocket = "/var/lib/kubelet/plugins_registry/" + shares.EFSDriverName + "-reg.sock"
+	endpoint           = "/var/lib/kubelet/plugins/" + shares.EFSDriverName + "/csi.sock"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "efs-stand-in:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return shares.NewEFSDriver(node.EFSFolder, node.Name, endpoint).Serve(ctx, registrationSocket)
+}
