@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,7 +23,8 @@ import (
 
 // prepareVolume makes the storage of a version, or finds that an earlier attempt
 // has made it. The finalizer goes first: what is made is deleted, whenever a
-// pass is cut off.
+// pass is cut off. The PersistentVolume goes before the claim: Kubernetes binds a
+// claim to what is there at once, and to what comes later when it looks again.
 func (r *ModelVersionReconciler) prepareVolume(ctx context.Context, mv *v1alpha1.ModelVersion, volume *translate.Volume) error {
 	if volume == nil {
 		return nil
@@ -32,56 +32,62 @@ func (r *ModelVersionReconciler) prepareVolume(ctx context.Context, mv *v1alpha1
 	if err := r.patchFinalizer(ctx, mv, controllerutil.AddFinalizer); err != nil {
 		return err
 	}
-	claim, err := r.claim(ctx, mv, volume)
+	claim, err := r.claim(ctx, mv, volume.Claim)
 	if err != nil {
 		return err
 	}
-	return r.persistentVolume(ctx, volume.For(claim))
+	if claim != nil {
+		return r.persistentVolume(ctx, volume.For(claim.UID))
+	}
+	if err := r.persistentVolume(ctx, volume.Persistent.DeepCopy()); err != nil {
+		return err
+	}
+	claim = volume.Claim.DeepCopy()
+	if err := r.Client.Create(ctx, claim); err != nil {
+		return fmt.Errorf("create PersistentVolumeClaim %q: %w", claim.Name, err)
+	}
+	ctrl.LoggerFrom(ctx).Info("Created PersistentVolumeClaim", "PersistentVolumeClaim", klog.KObj(claim))
+	return nil
 }
 
-// claim makes the version's claim, or finds it, and is its UID. A claim of that
-// name that is somebody else's, or is being deleted, is in the way.
-func (r *ModelVersionReconciler) claim(ctx context.Context, mv *v1alpha1.ModelVersion, volume *translate.Volume) (types.UID, error) {
-	claim := volume.Claim.DeepCopy()
-	err := r.Client.Create(ctx, claim)
-	if err == nil {
-		ctrl.LoggerFrom(ctx).Info("Created PersistentVolumeClaim", "PersistentVolumeClaim", klog.KObj(claim))
-		return claim.UID, nil
+// claim is the version's claim, or nil when there is none. One of that name that
+// is somebody else's, or is being deleted, is in the way.
+func (r *ModelVersionReconciler) claim(ctx context.Context, mv *v1alpha1.ModelVersion, wanted *corev1.PersistentVolumeClaim) (*corev1.PersistentVolumeClaim, error) {
+	claim := &corev1.PersistentVolumeClaim{}
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(wanted), claim)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
 	}
-	inTheWay := fmt.Errorf("create PersistentVolumeClaim %q: %w", volume.Claim.Name, err)
-	if !apierrors.IsAlreadyExists(err) {
-		return "", inTheWay
+	if err != nil {
+		return nil, fmt.Errorf("get PersistentVolumeClaim %q: %w", wanted.Name, err)
 	}
-	existing := &corev1.PersistentVolumeClaim{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(claim), existing); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get PersistentVolumeClaim %q: %w", volume.Claim.Name, err)
+	if !metav1.IsControlledBy(claim, mv) || !claim.DeletionTimestamp.IsZero() {
+		return nil, apierrors.NewAlreadyExists(corev1.Resource("persistentvolumeclaims"), wanted.Name)
 	}
-	if !metav1.IsControlledBy(existing, mv) || !existing.DeletionTimestamp.IsZero() {
-		return "", inTheWay
-	}
-	return existing.UID, nil
+	return claim, nil
 }
 
 // persistentVolume makes a version's PersistentVolume, or finds it. One that was
 // for a claim which a person has deleted binds to no other: it is made anew.
 func (r *ModelVersionReconciler) persistentVolume(ctx context.Context, volume *corev1.PersistentVolume) error {
+	wanted := volume.DeepCopy()
 	err := r.Client.Create(ctx, volume)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created PersistentVolume", "PersistentVolume", volume.Name)
 		return nil
 	}
-	inTheWay := fmt.Errorf("create PersistentVolume %q: %w", volume.Name, err)
+	inTheWay := fmt.Errorf("create PersistentVolume %q: %w", wanted.Name, err)
 	if !apierrors.IsAlreadyExists(err) {
 		return inTheWay
 	}
 	existing := &corev1.PersistentVolume{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(volume), existing); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get PersistentVolume %q: %w", volume.Name, err)
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wanted), existing); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get PersistentVolume %q: %w", wanted.Name, err)
 	}
-	if translate.Binds(existing, volume.Spec.ClaimRef.UID) {
+	if translate.Binds(existing, wanted) {
 		return nil
 	}
-	if existing.DeletionTimestamp.IsZero() && existing.Labels[v1alpha1.LabelModelVersionUID] == volume.Labels[v1alpha1.LabelModelVersionUID] {
+	if translate.IsLeftOver(existing, wanted) {
 		if err := r.remove(ctx, existing); err != nil {
 			return err
 		}

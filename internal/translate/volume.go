@@ -23,13 +23,11 @@ type Volume struct {
 	// Claim is the claim, in the version's namespace and controlled by the
 	// version.
 	Claim *corev1.PersistentVolumeClaim
-	// Persistent is the PersistentVolume, but for the claim's UID, which the API
-	// server gives.
+	// Persistent is the PersistentVolume for the claim that is made after it.
 	Persistent *corev1.PersistentVolume
 }
 
-// For is the PersistentVolume for the claim of this UID, so that nobody else's
-// claim of the same name gets it.
+// For is the PersistentVolume for the claim of this UID, which is there already.
 func (v *Volume) For(claim types.UID) *corev1.PersistentVolume {
 	volume := v.Persistent.DeepCopy()
 	volume.Spec.ClaimRef.UID = claim
@@ -93,10 +91,22 @@ func attributes(s v1alpha1.AWSEfs) map[string]string {
 	return all
 }
 
-// Binds says whether a PersistentVolume of the version's name is the one for
-// the claim, and not one for a claim that was deleted.
-func Binds(volume *corev1.PersistentVolume, claim types.UID) bool {
-	return volume.DeletionTimestamp.IsZero() && volume.Spec.ClaimRef != nil && volume.Spec.ClaimRef.UID == claim
+// Binds says that a PersistentVolume that is there can take the place of the one
+// that is wanted: it is the version's, and for the same claim or for none yet.
+func Binds(there, wanted *corev1.PersistentVolume) bool {
+	claimRef := there.Spec.ClaimRef
+	return isOfSameVersion(there, wanted) && there.DeletionTimestamp.IsZero() &&
+		claimRef != nil && (claimRef.UID == "" || claimRef.UID == wanted.Spec.ClaimRef.UID)
+}
+
+// IsLeftOver says that a PersistentVolume that is there is the version's, and
+// can only be deleted: it was for a claim that is gone.
+func IsLeftOver(there, wanted *corev1.PersistentVolume) bool {
+	return isOfSameVersion(there, wanted) && there.DeletionTimestamp.IsZero() && !Binds(there, wanted)
+}
+
+func isOfSameVersion(a, b *corev1.PersistentVolume) bool {
+	return a.Labels[v1alpha1.LabelModelVersionUID] == b.Labels[v1alpha1.LabelModelVersionUID]
 }
 
 // volumeLabels say which version a claim or a PersistentVolume is for.

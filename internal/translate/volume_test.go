@@ -38,8 +38,7 @@ func TestAVersionBringsItsVolume(t *testing.T) {
 			}
 			made++
 			golden(t, strings.Replace(file, ".modelversion.", ".claim.", 1), volume.Claim)
-			golden(t, strings.Replace(file, ".modelversion.", ".volume.", 1), volume.For("0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"))
-			assert.Empty(t, volume.Persistent.Spec.ClaimRef.UID, "what was asked for stays as it is")
+			golden(t, strings.Replace(file, ".modelversion.", ".volume.", 1), volume.Persistent)
 		})
 	}
 	assert.Positive(t, made)
@@ -70,24 +69,33 @@ func TestNoTwoVersionsShareAVolume(t *testing.T) {
 	}
 }
 
-func TestAVolumeBindsToTheClaimThatItWasMadeFor(t *testing.T) {
+// What is there already is taken, is in the way, or is deleted.
+func TestAPersistentVolumeThatIsThere(t *testing.T) {
 	opts := options
 	opts.EFS = efs.Rules{Allowed: []string{"fs-12345678"}}
 	mv := builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678").Obj()
 	const claim, another types.UID = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", "11111111-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
 	for name, tc := range map[string]struct {
-		edit func(*corev1.PersistentVolume)
-		want bool
+		wantedFor                 types.UID
+		edit                      func(*corev1.PersistentVolume)
+		wantBinds, wantIsLeftOver bool
 	}{
-		"as it is": {func(*corev1.PersistentVolume) {}, true},
-		"not one for a claim that was deleted and made again": {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = another }, false},
-		"not one that a person has taken the claim from":      {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil }, false},
-		"not one that is being deleted":                       {func(v *corev1.PersistentVolume) { v.DeletionTimestamp = &mv.CreationTimestamp }, false},
+		"is taken before the claim is there":                   {"", func(*corev1.PersistentVolume) {}, true, false},
+		"is taken before it is bound":                          {claim, func(*corev1.PersistentVolume) {}, true, false},
+		"is taken when it is bound":                            {claim, func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = claim }, true, false},
+		"is deleted when the claim is another":                 {claim, func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = another }, false, true},
+		"is deleted when its claim is gone":                    {"", func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = another }, false, true},
+		"is deleted when a person has taken the claim from it": {claim, func(v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil }, false, true},
+		"is in the way while it is being deleted":              {claim, func(v *corev1.PersistentVolume) { v.DeletionTimestamp = &mv.CreationTimestamp }, false, false},
+		"is in the way when it is another version's":           {claim, func(v *corev1.PersistentVolume) { v.Labels = nil }, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			volume := volumeOf(t, mv, opts).For(claim)
-			tc.edit(volume)
-			assert.Equal(t, tc.want, translate.Binds(volume, claim))
+			volume := volumeOf(t, mv, opts)
+			there, wanted := volume.Persistent.DeepCopy(), volume.For(tc.wantedFor)
+			tc.edit(there)
+			assert.Equal(t, tc.wantBinds, translate.Binds(there, wanted))
+			assert.Equal(t, tc.wantIsLeftOver, translate.IsLeftOver(there, wanted))
+			assert.Empty(t, volume.Persistent.Spec.ClaimRef.UID, "what was asked for stays as it is")
 		})
 	}
 }

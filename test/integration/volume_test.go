@@ -44,6 +44,14 @@ func (s scene) persistentVolume(mv *v1alpha1.ModelVersion) *corev1.PersistentVol
 	return volume
 }
 
+// binds binds a PersistentVolume to a claim, as Kubernetes does.
+func (s scene) binds(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) {
+	s.t.Helper()
+	before := volume.DeepCopy()
+	volume.Spec.ClaimRef.UID = claim.UID
+	require.NoError(s.t, s.client.Patch(s.t.Context(), volume, client.MergeFrom(before)))
+}
+
 // awaitReleased waits until an object is being deleted, and lets it go as
 // Kubernetes' protection of storage in use does when nothing uses it.
 func (s scene) awaitReleased(o client.Object) {
@@ -84,7 +92,7 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		assert.Equal(t, []string{v1alpha1.FinalizerVolume}, mv.Finalizers)
 		assert.True(t, metav1.IsControlledBy(claim, mv))
 		assert.Equal(t, volume.Name, claim.Spec.VolumeName)
-		assert.Equal(t, claim.UID, volume.Spec.ClaimRef.UID)
+		assert.Equal(t, [2]string{claim.Namespace, claim.Name}, [2]string{volume.Spec.ClaimRef.Namespace, volume.Spec.ClaimRef.Name})
 		assert.Equal(t, corev1.PersistentVolumeReclaimRetain, volume.Spec.PersistentVolumeReclaimPolicy)
 		assert.Equal(t, &corev1.CSIPersistentVolumeSource{
 			Driver: "efs.csi.aws.com", VolumeHandle: "fs-12345678", VolumeAttributes: map[string]string{"encryptInTransit": "true"},
@@ -125,7 +133,7 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 			volume := s.persistentVolume(mv)
 			volumes[volume.UID] = true
 			assert.Equal(t, s.namespace, volume.Spec.ClaimRef.Namespace)
-			assert.Equal(t, s.claim(mv).UID, volume.Spec.ClaimRef.UID)
+			assert.Equal(t, s.claim(mv).Name, volume.Spec.ClaimRef.Name)
 		}
 		assert.Len(t, volumes, 2)
 	})
@@ -145,7 +153,7 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		s.argo.awaitAttempt(second, 1)
 
 		assert.NotEqual(t, claim.Name, s.claim(second).Name)
-		assert.Equal(t, s.claim(second).UID, s.persistentVolume(second).Spec.ClaimRef.UID)
+		assert.Equal(t, s.claim(second).Name, s.persistentVolume(second).Spec.ClaimRef.Name)
 		assert.Nil(t, s.persistentVolume(second).DeletionTimestamp)
 		s.awaitReleased(claim)
 		s.awaitReleased(volume)
@@ -223,6 +231,7 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		s.apply(efsVersion)
 		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		claim, volume := s.claim(mv), s.persistentVolume(mv)
+		s.binds(claim, volume)
 		require.NoError(t, s.client.Delete(t.Context(), claim))
 		s.awaitReleased(claim)
 
@@ -231,7 +240,25 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		s.argo.awaitAttempt(mv, 2)
 
 		assert.NotEqual(t, claim.UID, s.claim(mv).UID)
-		assert.Equal(t, s.claim(mv).UID, s.persistentVolume(mv).Spec.ClaimRef.UID)
+		assert.NotEqual(t, claim.UID, s.persistentVolume(mv).Spec.ClaimRef.UID)
+	})
+
+	// A claim that has lost what it was bound to takes back only what names it.
+	t.Run("and is made anew where a person has deleted the PersistentVolume", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		s.apply(efsVersion)
+		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		claim, volume := s.claim(mv), s.persistentVolume(mv)
+		s.binds(claim, volume)
+		require.NoError(t, s.client.Delete(t.Context(), volume))
+		s.awaitReleased(volume)
+
+		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+		s.argo.awaitAttempt(mv, 2)
+
+		assert.Equal(t, claim.UID, s.claim(mv).UID)
+		assert.Equal(t, claim.UID, s.persistentVolume(mv).Spec.ClaimRef.UID)
 	})
 
 	t.Run("which no other storage has", func(t *testing.T) {
@@ -295,8 +322,8 @@ func TestAnOperatorThatWasNotThereFinishesADeletion(t *testing.T) {
 // nothing twice, and what was made can always be found by the finalizer.
 func TestAnOperatorThatDiesMakesNoSecondVolume(t *testing.T) {
 	// The Model, the version's owner, three objects for the namespace, the
-	// finalizer, the claim, the Workflow; the PersistentVolume, which is in no
-	// namespace, before the last.
+	// finalizer, the claim, the Workflow. The PersistentVolume, which is in no
+	// namespace, goes before the claim.
 	const writes = 8
 	w := newWire()
 	scenes := map[string]scene{}
@@ -323,7 +350,7 @@ func TestAnOperatorThatDiesMakesNoSecondVolume(t *testing.T) {
 	for name, s := range scenes {
 		s.argo.awaitOnlyWorkflow()
 		mv := s.version(resnet)
-		assert.Equal(t, s.claim(mv).UID, s.persistentVolume(mv).Spec.ClaimRef.UID, name)
+		assert.Equal(t, s.claim(mv).Name, s.persistentVolume(mv).Spec.ClaimRef.Name, name)
 		var claims corev1.PersistentVolumeClaimList
 		require.NoError(t, s.client.List(t.Context(), &claims, client.InNamespace(s.namespace)))
 		assert.Len(t, claims.Items, 1, name)
