@@ -65,6 +65,8 @@ var attempts = map[string]attempt{
 	"sub-path asks Argo":                   {parameter: translate.ParamSubPath, value: asksArgo},
 	"sub-path closes the expression":       {parameter: translate.ParamSubPath, value: closesExpression},
 	"sub-path asks a shell":                {parameter: translate.ParamSubPath, value: asksAShell},
+	"nfs-path closes JSON":                 {parameter: translate.ParamNFSPath, value: closesJSON, succeeds: true},
+	"nfs-server asks a shell":              {parameter: translate.ParamNFSServer, value: asksAShell, succeeds: true},
 	"image closes the line":                {parameter: translate.ParamImage, value: closesLine},
 	"image asks Argo":                      {parameter: translate.ParamImage, value: "x/" + asksArgo},
 	"image is a flag":                      {parameter: translate.ParamImage, value: "--no-push"},

@@ -28,8 +28,14 @@ const models = "/var/lib/modelkiln-cluster/models"
 // newFolder makes a folder that goes with the test.
 func newFolder(t *testing.T) folder {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(models, 0o755))
-	dir, err := os.MkdirTemp(models, "e2e-") //nolint:usetesting // It has to lie among the data of the cluster.
+	return newFolderIn(t, models)
+}
+
+// newFolderIn makes a folder in another that goes with the test.
+func newFolderIn(t *testing.T, parent string) folder {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(parent, 0o755))
+	dir, err := os.MkdirTemp(parent, "e2e-") //nolint:usetesting // It has to lie among the data of the cluster.
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	return folder(dir)

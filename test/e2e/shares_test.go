@@ -1,0 +1,184 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+// No file server is there. What the test cluster's stand-ins export under these
+// names are folders of this machine; kubelet's own call of mount(8), and its
+// conversation with a CSI driver, are real (test/cluster/README.md).
+const (
+	nfsServer  = "nas.example.com"
+	fileSystem = "fs-12345678"
+	nfsExports = "/var/lib/modelkiln-cluster/nfs/" + nfsServer
+	efsFolders = "/var/lib/modelkiln-cluster/efs/" + fileSystem
+)
+
+// shared makes a folder of a share with a small model in it.
+func shared(t *testing.T, parent string) folder {
+	t.Helper()
+	dir := newFolderIn(t, parent)
+	dir.write(t, "config.json", `{"layers": 2}`)
+	dir.random(t, "weights/part-1.bin", 300_000)
+	return dir
+}
+
+// baselineNamespace is a namespace that takes pods of the Pod Security level
+// baseline and no others.
+func (c *cluster) baselineNamespace(t *testing.T) string {
+	t.Helper()
+	ns := c.namespace(t)
+	run(t, "kubectl", "label", "namespace", ns, "pod-security.kubernetes.io/enforce=baseline")
+	return ns
+}
+
+func nfsVersion(name, namespace string, from folder) *builders.ModelVersionWrapper {
+	return builders.MakeModelVersion(name, namespace).ImageRepo("e2e/"+namespace).NFS(nfsServer, "/"+filepath.Base(string(from)))
+}
+
+func efsVersion(name, namespace string, from folder) *builders.ModelVersionWrapper {
+	return builders.MakeModelVersion(name, namespace).ImageRepo("e2e/" + namespace).AWSEfs(fileSystem + ":/" + filepath.Base(string(from)))
+}
+
+func TestAVersionOnAnNFSServer(t *testing.T) {
+	t.Parallel()
+	ns := live.baselineNamespace(t)
+
+	t.Run("holds the files of the folder", func(t *testing.T) {
+		dir := shared(t, nfsExports)
+		mv := live.built(t, nfsVersion("plain", ns, dir).New())
+		holds(t, mv, dir)
+		assert.Empty(t, mv.Status.NodeName, "any node may mount it")
+	})
+	t.Run("takes the folder's name for a name", func(t *testing.T) {
+		dir := shared(t, nfsExports)
+		odd := folder(string(dir) + ` "$(id)",'{a}' $$(HOME)`)
+		require.NoError(t, os.Rename(string(dir), string(odd)))
+		t.Cleanup(func() { assert.NoError(t, os.RemoveAll(string(odd))) })
+		mv := live.built(t, nfsVersion("odd", ns, odd).Model("odd").New())
+		holds(t, mv, odd)
+	})
+	t.Run("waits while the server does not export it, and says so", func(t *testing.T) {
+		dir := shared(t, nfsExports)
+		hidden := string(dir) + "-hidden"
+		require.NoError(t, os.Rename(string(dir), hidden))
+		t.Cleanup(func() { assert.NoError(t, os.RemoveAll(hidden)) })
+		mv := nfsVersion("waits", ns, dir).Model("waits").New()
+		live.create(t, mv)
+		require.EventuallyWithT(t, func(collect *assert.CollectT) {
+			var now v1alpha1.ModelVersion
+			require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(mv), &now))
+			require.Equal(collect, v1alpha1.ReasonVolumeMountFailed, conditionReady(&now).Reason, now.Status.Message)
+			assert.Contains(collect, now.Status.Message, "reason given by server: No such file or directory")
+			assert.True(collect, meta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionReconciling))
+		}, buildTime, tick)
+
+		require.NoError(t, os.Rename(hidden, string(dir)))
+		holds(t, live.ready(t, mv), dir)
+	})
+	t.Run("is not built where the level forbids a folder of the node", func(t *testing.T) {
+		mv := makeVersion("local", ns, model(t)).Model("local").New()
+		live.create(t, mv)
+		require.EventuallyWithT(t, func(collect *assert.CollectT) {
+			var now v1alpha1.ModelVersion
+			require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(mv), &now))
+			require.Contains(collect, now.Status.Message, "baseline")
+		}, buildTime, tick)
+	})
+}
+
+// Both PersistentVolumes are of the same file system and folder, and both
+// versions have the same name.
+func TestVersionsOnAnElasticFileSystem(t *testing.T) {
+	t.Parallel()
+	one, other := live.baselineNamespace(t), live.baselineNamespace(t)
+	dir := shared(t, efsFolders)
+	versions := []*v1alpha1.ModelVersion{efsVersion("efs", one, dir).New(), efsVersion("efs", other, dir).New()}
+	for _, mv := range versions {
+		live.create(t, mv)
+	}
+	for i := range versions {
+		versions[i] = live.ready(t, versions[i])
+		holds(t, versions[i], dir)
+		claim, volume := live.volumeOf(t, versions[i])
+		assert.Equal(t, corev1.ClaimBound, claim.Status.Phase)
+		assert.Equal(t, claim.UID, volume.Spec.ClaimRef.UID)
+	}
+	assert.NotEqual(t, translate.VolumeName(versions[0]), translate.VolumeName(versions[1]))
+
+	t.Run("can be read by pods of the namespace and not be written", func(t *testing.T) {
+		claim := corev1.PersistentVolumeClaimVolumeSource{ClaimName: translate.VolumeName(versions[0])}
+		said := live.logOf(t, one, corev1.PodSpec{
+			Containers: []corev1.Container{{
+				Name: "tries", Image: "modelkiln.test/busybox:1.37",
+				Command:      []string{"sh", "-c", "cat /model/config.json; touch /model/mine 2>&1 || true"},
+				VolumeMounts: []corev1.VolumeMount{{Name: "model", MountPath: "/model"}},
+			}},
+			Volumes: []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &claim}}},
+		})
+		assert.Contains(t, said, `{"layers": 2}`)
+		assert.Contains(t, said, "Read-only file system")
+		assert.NoFileExists(t, dir.at("mine"))
+	})
+	t.Run("take their volumes with them, and not each other's", func(t *testing.T) {
+		claim, volume := live.volumeOf(t, versions[0])
+		run(t, "kubectl", "delete", "mv", "efs", "-n", one)
+		live.awaitAbsent(t, claim)
+		live.awaitAbsent(t, volume)
+		live.volumeOf(t, versions[1])
+		assert.DirExists(t, string(dir), "the files are nobody's to delete")
+	})
+	t.Run("bind again when they are made again", func(t *testing.T) {
+		again := live.built(t, efsVersion("efs", one, dir).New())
+		holds(t, again, dir)
+		assert.NotEqual(t, translate.VolumeName(versions[0]), translate.VolumeName(again))
+	})
+	t.Run("go with their volumes when they are deleted during the build", func(t *testing.T) {
+		large := newFolderIn(t, efsFolders)
+		large.random(t, "weights.bin", 100<<20)
+		mv := efsVersion("building", other, large).Model("building").New()
+		live.create(t, mv)
+		mv = live.running(t, mv)
+		claim, volume := live.volumeOf(t, mv)
+		run(t, "kubectl", "delete", "model", "building", "-n", other)
+		live.awaitAbsent(t, mv)
+		live.awaitAbsent(t, claim)
+		live.awaitAbsent(t, volume)
+	})
+}
+
+// volumeOf is what the operator has made for a version.
+func (c *cluster) volumeOf(t *testing.T, mv *v1alpha1.ModelVersion) (*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) {
+	t.Helper()
+	name := translate.VolumeName(mv)
+	claim := &corev1.PersistentVolumeClaim{}
+	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: mv.Namespace, Name: name}, claim))
+	volume := &corev1.PersistentVolume{}
+	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Name: name}, volume))
+	assert.True(t, metav1.IsControlledBy(claim, mv))
+	return claim, volume
+}
+
+// awaitAbsent returns when an object is gone.
+func (c *cluster) awaitAbsent(t *testing.T, object client.Object) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(object), object))
+	}, buildTime, tick, "%T %s is still there", object, object.GetName())
+}
