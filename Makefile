@@ -10,7 +10,7 @@ GOLANGCI_LINT := go tool -modfile=test/tools/golangci-lint/go.mod golangci-lint
 CRD_REF_DOCS := go tool -modfile=test/tools/crd-ref-docs/go.mod crd-ref-docs
 # The modules with code of ours; those under test/tools and test/cluster/tools
 # only pin versions.
-MODULES := . test/argo test/cluster
+MODULES := . test/argo test/argo4 test/cluster
 
 .PHONY: help
 help: ## Show this list
@@ -31,6 +31,7 @@ test: go-version ## Unit and integration tests (a real API server; compiled on f
 	@echo "== Argo's own code over the workflow templates"
 # Not from the cache: go does not notice that files outside the module change.
 	go -C test/argo test -count=1 ./...
+	go -C test/argo4 test -count=1 ./...
 
 .PHONY: e2e
 e2e: cluster-up ## End-to-end tests on the one-node cluster
@@ -61,7 +62,7 @@ verify: generate lint ## Generated files are up to date, modules are tidy, linte
 .PHONY: lint
 lint: go-version ## Linters, in every module
 	$(GOLANGCI_LINT) run --build-tags e2e ./...
-	@for module in test/argo test/cluster; do echo "golangci-lint in $$module"; (cd $$module && go tool -modfile=$(CURDIR)/test/tools/golangci-lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
+	@for module in $(filter-out .,$(MODULES)); do echo "golangci-lint in $$module"; (cd $$module && go tool -modfile=$(CURDIR)/test/tools/golangci-lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: bench
 bench: go-version ## Benchmarks; figures are for comparing within one run
