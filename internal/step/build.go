@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -30,6 +31,9 @@ type build struct {
 	createdBy                            string
 	executor, kanikoFolder, imageRoot    string
 	progressFile                         string
+	// diskLimit is how much ephemeral storage the build may use, in bytes; 0
+	// is no limit.
+	diskLimit int64
 }
 
 func defineBuild(flags *flag.FlagSet, at *places) action {
@@ -44,7 +48,27 @@ func defineBuild(flags *flag.FlagSet, at *places) action {
 	flags.StringVar(&b.kanikoFolder, "kaniko-folder", defaultKanikoFolder, "the `folder` in which Kaniko keeps its files")
 	flags.StringVar(&b.imageRoot, "image-root", defaultImageRoot, "the `folder` that becomes the image")
 	flags.StringVar(&b.progressFile, "progress-file", os.Getenv(progressVariable), "the `file` by which Argo is told how far the build is; empty is none")
+	flags.Int64Var(&b.diskLimit, "disk-limit", bytesIn(diskLimitVariable), "how many `bytes` of ephemeral storage the build may use; 0 is no limit")
 	return b.run
+}
+
+// diskLimitVariable is how the template passes on the limit of ephemeral
+// storage, which kubelet knows.
+const diskLimitVariable = "MODELKILN_DISK_LIMIT"
+
+// bytesIn is the number in an environment variable, or 0.
+func bytesIn(variable string) int64 {
+	n, err := strconv.ParseInt(os.Getenv(variable), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// nearDiskLimit says that what was copied of the model, and once more in
+// Kaniko's archives, may be more than the build is allowed to use.
+func (b *build) nearDiskLimit() bool {
+	return b.diskLimit > 0 && 2*copied(b.progressFile) >= b.diskLimit
 }
 
 func (b *build) run(ctx context.Context, out io.Writer) error {
@@ -75,6 +99,9 @@ func (b *build) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if err := b.runKaniko(ctx, out, config, work, tag); err != nil {
+		if ctx.Err() != nil && b.nearDiskLimit() {
+			return errDiskLimit
+		}
 		return b.innermost(err)
 	}
 	return b.reportLayers(out, work.Plan)

@@ -115,11 +115,16 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 	return exitFailed
 }
 
+// errDiskLimit says that a step which was told to end may have used more disk
+// than it is allowed: kubelet ends its pod for that too.
+var errDiskLimit = errors.New("the limit of ephemeral storage is near")
+
 // stopped is the failure of a step that was told to end. Where nobody ended the
-// Workflow, the node drains or its pod was deleted: another pod may do better.
+// Workflow, the node drains or its pod was deleted: another pod may do better,
+// unless it would fill the disk like this one.
 func stopped(cause error) *failure.Error {
 	why := failure.New(v1alpha1.ReasonBuildFailed, "the build was stopped").Because(cause)
-	why.Transient = true
+	why.Transient = !errors.Is(cause, errDiskLimit)
 	return why
 }
 

@@ -39,7 +39,7 @@ func TestABuildThatIsStoppedSaysSo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer
-	args := append([]string{"mount-check", "--shared=" + p.at("kiln"), "--termination-log=" + p.at("termination-log")}, p.registryArgs()...)
+	args := append(p.command("mount-check"), p.registryArgs()...)
 	args = append(args, p.storage...)
 	code := Main(ctx, append(args, "--source="+p.at("source"), "--program="+os.Args[0]), &out, &out)
 	p.assertFailed(t, "mount-check", v1alpha1.ReasonBuildFailed, "the build was stopped", code, out.String())

@@ -75,9 +75,12 @@ func (p *pod) image() string { return p.host + "/" + p.repo + ":" + p.tag }
 func (p *pod) run(t *testing.T, command string, args ...string) (code int, printed string) {
 	t.Helper()
 	var out bytes.Buffer
-	args = append([]string{command, "--shared=" + p.at("kiln"), "--termination-log=" + p.at("termination-log")}, args...)
-	code = Main(t.Context(), args, &out, &out)
+	code = Main(t.Context(), append(p.command(command), args...), &out, &out)
 	return code, out.String()
+}
+
+func (p *pod) command(name string) []string {
+	return []string{name, "--shared=" + p.at("kiln"), "--termination-log=" + p.at("termination-log")}
 }
 
 func (p *pod) registryArgs() []string {
@@ -97,10 +100,13 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 
 func (p *pod) build(t *testing.T) (int, string) {
 	t.Helper()
-	args := append(p.registryArgs(), "--base-image="+p.base, "--model=resnet", "--model-version=resnet-v1",
+	return p.run(t, "build", p.buildArgs()...)
+}
+
+func (p *pod) buildArgs() []string {
+	return append(p.registryArgs(), "--base-image="+p.base, "--model=resnet", "--model-version=resnet-v1",
 		"--model-version-uid="+p.uid, "--created-by=Ann+O%27Hara%0A%22%24HOME%22",
 		"--executor="+os.Args[0], "--kaniko-folder="+p.at("kaniko"), "--image-root="+p.at("image"))
-	return p.run(t, "build", args...)
 }
 
 func (p *pod) statusReport(t *testing.T) (int, string) {

@@ -14,8 +14,8 @@ const progressEvery = time.Second
 const progressVariable = "ARGO_PROGRESS_FILE"
 
 // progress tells Argo how much of a build is done, as lines of the form N/M in
-// a file that it names; without a file it tells
-// nobody. It counts the bytes of the model that were copied into the image.
+// a file that it names; without a file it tells nobody. It counts the bytes of
+// the model that were copied into the image.
 type progress struct {
 	file        string
 	done, total int64
@@ -39,4 +39,17 @@ func (p *progress) tell() {
 		return
 	}
 	_ = os.WriteFile(p.file, fmt.Appendf(nil, "%d/%d\n", p.done, p.total), 0o644)
+}
+
+// copied is what was told last, in bytes; 0 if nothing was.
+func copied(file string) int64 {
+	var done int64
+	told, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	if _, err := fmt.Sscanf(string(told), "%d/", &done); err != nil {
+		return 0
+	}
+	return done
 }
