@@ -176,7 +176,7 @@ func start(o Observed, collision int, restarts int64, opts Options) Step {
 		return Step{Status: failedStatus(mv, unchanged(mv), problem.Reason, problem.Message)}
 	}
 	if wf.Name == o.NameTaken {
-		message := fmt.Sprintf("Workflow %s exists and does not belong to this version. Delete it (kubectl delete wf -n %s %s), then: %s", wf.Name, wf.Namespace, wf.Name, rebuildCommand(mv))
+		message := fmt.Sprintf("Workflow %s exists and does not belong to this version. To put the build in its place: kubectl delete wf -n %s %s && %s", wf.Name, wf.Namespace, wf.Name, rebuildCommand(mv))
 		return Step{Status: failedStatus(mv, unchanged(mv), v1alpha1.ReasonWorkflowNameConflict, message)}
 	}
 	if o.ArgoMissing {

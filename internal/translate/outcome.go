@@ -180,6 +180,9 @@ func failed(wf *wfv1.Workflow) Outcome {
 		outcome.Reason = failureReason(run.Failure)
 		outcome.Message = stepFailure(run.Failure)
 		outcome.Report = run
+	case firstWords(latestNodes(wf), toldToEnd) != "":
+		outcome.Reason = v1alpha1.ReasonPodLost
+		outcome.Message = fmt.Sprintf("Workflow %s lost its pod, which was told to end between two steps", wf.Name)
 	case wf.Status.Phase == wfv1.WorkflowError:
 		outcome.Reason = v1alpha1.ReasonWorkflowError
 		outcome.Message = fmt.Sprintf("Argo could not run Workflow %s: %s", wf.Name, cause(wf))
@@ -189,6 +192,10 @@ func failed(wf *wfv1.Workflow) Outcome {
 	}
 	return outcome
 }
+
+// toldToEnd are Argo's words for a container that had SIGTERM before its step
+// began: a step that has begun says in its report that it was stopped.
+const toldToEnd = "Error (exit code 143)"
 
 // shutDown is the outcome of a Workflow that a person ended.
 func shutDown(wf *wfv1.Workflow, strategy wfv1.ShutdownStrategy) Outcome {

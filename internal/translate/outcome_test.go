@@ -108,6 +108,14 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 		n.Message = "Pod ephemeral local storage usage exceeds the total limit of containers 200Mi. "
 		n.FinishedAt = metav1.NewTime(n.FinishedAt.Add(time.Second))
 	})
+	drained := workflow().FailedWithoutReport(translate.StepBuild).Obj()
+	setPod(drained, func(n *wfv1.NodeStatus) { n.Message = "main: Error (exit code 143)" })
+	for id, node := range drained.Status.Nodes {
+		if node.Type == wfv1.NodeTypeContainer && node.FailedOrError() {
+			node.Message = node.DisplayName + ": Error (exit code 143)"
+			drained.Status.Nodes[id] = node
+		}
+	}
 	invalid := workflow().Errored("").Obj()
 	invalid.Status.Phase, invalid.Status.Message = wfv1.WorkflowFailed, "invalid spec: templates.build: unknown."
 
@@ -124,6 +132,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 		"its time was up, says Argo":                                     {argosDeadline, v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
 		"a step was killed: its container, not those that waited for it": {workflow().FailedWithoutReport(translate.StepBuild).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)"},
 		"kubelet ended its pod, whatever the containers made of that":    {evicted, v1alpha1.ReasonEvicted, "Workflow mv-3-1c072-1 was evicted: Pod ephemeral local storage usage exceeds the total limit of containers 200Mi"},
+		"its node was drained between two steps":                         {drained, v1alpha1.ReasonPodLost, "Workflow mv-3-1c072-1 lost its pod, which was told to end between two steps"},
 		"Argo refused it":                                                {invalid, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: templates.build: unknown"},
 		"Argo gave up":                                                   {workflow().Errored("pod deleted").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: pod deleted"},
 		"Argo gave up without a word":                                    {workflow().Errored("").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: it gives no message"},

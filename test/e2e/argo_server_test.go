@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -25,9 +26,12 @@ import (
 // server. The answer is the Workflow that came of it.
 func (c *cluster) press(t *testing.T, button, namespace, workflow string) *wfv1.Workflow {
 	t.Helper()
-	server := &corev1.Service{}
-	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: "argo", Name: "argo-server"}, server))
-	host := net.JoinHostPort(server.Spec.ClusterIP, strconv.Itoa(int(server.Spec.Ports[0].Port)))
+	server, node := &corev1.Service{}, &corev1.Node{}
+	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: argoNamespace, Name: "argo-server"}, server))
+	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Name: nodeName}, node))
+	i := slices.IndexFunc(node.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Type == corev1.NodeInternalIP })
+	require.NotEqual(t, -1, i)
+	host := net.JoinHostPort(node.Status.Addresses[i].Address, strconv.Itoa(int(server.Spec.Ports[0].NodePort)))
 	body, err := json.Marshal(map[string]string{"namespace": namespace, "name": workflow})
 	require.NoError(t, err)
 	address := fmt.Sprintf("http://%s/api/v1/workflows/%s/%s/%s", host, namespace, workflow, button)

@@ -43,7 +43,8 @@ func TestAWorkflowThatSomebodyElseMadeUnderTheBuildsNameIsInTheWay(t *testing.T)
 	t.Log(mv.Status.Message)
 	typeCommand(t, mv.Status.Message)
 
-	holds(t, live.ready(t, mv), dir)
+	mv = requireReady(t, live.settled(t, mv, func(now *v1alpha1.ModelVersion) bool { return now.Status.Workflow != nil }))
+	holds(t, mv, dir)
 }
 
 func TestAWorkflowThatOnlyLooksLikeABuildIsNotFollowed(t *testing.T) {
