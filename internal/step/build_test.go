@@ -57,7 +57,7 @@ func TestABuildThatIsStoppedNearItsDiskLimitIsNotTriedAgain(t *testing.T) {
 			args = append(args, "--progress-file="+p.at("progress"), fmt.Sprintf("--disk-limit=%d", tt.limit))
 
 			code = Main(ctx, args, &out, &out)
-			p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, "the build was stopped", code, out.String())
+			p.assertFailed(t, "build", v1alpha1.ReasonPodLost, "its pod was told to end", code, out.String())
 			assert.Equal(t, tt.want, p.report(t).Failure.Transient)
 		})
 	}

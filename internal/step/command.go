@@ -123,7 +123,7 @@ var errDiskLimit = errors.New("the limit of ephemeral storage is near")
 // Workflow, the node drains or its pod was deleted: another pod may do better,
 // unless it would fill the disk like this one.
 func stopped(cause error) *failure.Error {
-	why := failure.New(v1alpha1.ReasonBuildFailed, "the build was stopped").Because(cause)
+	why := failure.New(v1alpha1.ReasonPodLost, "its pod was told to end, as by a node that is drained").Because(cause)
 	why.Transient = !errors.Is(cause, errDiskLimit)
 	return why
 }

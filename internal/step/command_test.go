@@ -42,6 +42,6 @@ func TestABuildThatIsStoppedSaysSo(t *testing.T) {
 	args := append(p.command("mount-check"), p.registryArgs()...)
 	args = append(args, p.storage...)
 	code := Main(ctx, append(args, "--source="+p.at("source"), "--program="+os.Args[0]), &out, &out)
-	p.assertFailed(t, "mount-check", v1alpha1.ReasonBuildFailed, "the build was stopped", code, out.String())
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonPodLost, "its pod was told to end", code, out.String())
 	assert.True(t, p.report(t).Failure.Transient, "the next pod may be let to its end")
 }

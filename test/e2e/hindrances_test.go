@@ -1,0 +1,170 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func TestABuildWaitsForWhatItsPodLacks(t *testing.T) {
+	t.Parallel()
+	lacking := metav1.ObjectMeta{Name: "settings"}
+	tests := map[string]struct {
+		// needs makes the template ask for a ConfigMap that is not there.
+		needs  func(t *testing.T, template *wfv1.ClusterWorkflowTemplate)
+		reason string
+	}{
+		"a volume": {
+			needs: func(t *testing.T, template *wfv1.ClusterWorkflowTemplate) {
+				volume := corev1.Volume{Name: "settings"}
+				volume.ConfigMap = &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: lacking.Name}}
+				template.Spec.Templates[0].Volumes = append(template.Spec.Templates[0].Volumes, volume)
+				check := containerOf(t, template, "mount-check")
+				check.VolumeMounts = append(check.VolumeMounts, corev1.VolumeMount{Name: volume.Name, MountPath: "/settings"})
+			},
+			reason: v1alpha1.ReasonVolumeMountFailed,
+		},
+		"a variable": {
+			needs: func(t *testing.T, template *wfv1.ClusterWorkflowTemplate) {
+				from := &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: lacking.Name}, Key: "level"}
+				check := containerOf(t, template, "mount-check")
+				check.Env = append(check.Env, corev1.EnvVar{Name: "LEVEL", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: from}})
+			},
+			reason: v1alpha1.ReasonPodNotStarted,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			dir := model(t)
+			template := copyOfTemplate(t, ns)
+			tt.needs(t, template)
+			live.create(t, template)
+			live.deleteAfter(t, template)
+
+			mv := live.waits(t, makeVersion("lacking", ns, dir).WorkflowTemplate(ns).New(), tt.reason)
+			assert.Contains(t, mv.Status.Message, lacking.Name)
+			made := &corev1.ConfigMap{ObjectMeta: *lacking.DeepCopy(), Data: map[string]string{"level": "1"}}
+			made.Namespace = ns
+			live.create(t, made)
+
+			mv = live.ready(t, mv)
+			holds(t, mv, dir)
+			assert.Equal(t, int64(1), mv.Status.Attempts)
+		})
+	}
+}
+
+func TestABuildStartsWhenTheNamespacesQuotaLetsIt(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	const workflows = "count/workflows.argoproj.io"
+	none := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "no-workflows"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{workflows: resource.MustParse("0")}},
+	}
+	live.create(t, none)
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(none), none))
+		require.Contains(collect, none.Status.Hard, corev1.ResourceName(workflows))
+	}, soon, tick)
+
+	mv := live.waits(t, makeVersion("quota", ns, dir).New(), v1alpha1.ReasonRefused)
+	assert.Contains(t, mv.Status.Message, none.Name)
+	require.NoError(t, live.Delete(t.Context(), none))
+
+	holds(t, live.ready(t, mv), dir)
+}
+
+func TestAVersionWaitsForAModelThatIsBeingDeleted(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	old := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "held", Finalizers: []string{"e2e.modelkiln/held"}}}
+	live.create(t, old)
+	release := func(ctx context.Context) error {
+		return live.Patch(ctx, old.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
+	}
+	after(t, func(ctx context.Context) { assert.NoError(t, client.IgnoreNotFound(release(ctx))) })
+	require.NoError(t, live.Delete(t.Context(), old))
+
+	mv := live.waits(t, makeVersion("early", ns, dir).Model("held").New(), v1alpha1.ReasonModelTerminating)
+	assert.Contains(t, mv.Status.Message, "held")
+	require.NoError(t, release(t.Context()))
+
+	mv = live.ready(t, mv)
+	holds(t, mv, dir)
+	live.latest(t, mv)
+}
+
+func TestABuildThatLosesOnePodAfterTheOtherSaysSo(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	dir.random(t, "weights.bin", 400_000_000)
+	mv := makeVersion("unlucky", ns, dir).New()
+	began := time.Now()
+	live.create(t, mv)
+
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		mv = live.refresh(t, mv)
+		if mv.Status.Workflow != nil {
+			pods, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
+			require.NoError(collect, err)
+			for i := range pods {
+				if pods[i].Status.Phase == corev1.PodRunning && pods[i].DeletionTimestamp == nil {
+					require.NoError(collect, client.IgnoreNotFound(live.Delete(t.Context(), &pods[i], client.GracePeriodSeconds(1))))
+				}
+			}
+		}
+		require.True(collect, meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionStalled))
+	}, buildTime, tick)
+	logSeen(t, mv, time.Since(began))
+	assert.Equal(t, v1alpha1.ReasonPodLost, conditionReady(mv).Reason)
+	assert.Equal(t, 4, live.tries(t, mv))
+	assert.Equal(t, int64(1), mv.Status.Attempts)
+
+	typeCommand(t, mv.Status.Message)
+	holds(t, live.readyAgain(t, mv), dir)
+}
+
+// This runs alone: without Argo's CRD there are no Workflows at all.
+func TestABuildStartsWhenArgoIsInstalledLater(t *testing.T) {
+	crd := &unstructured.Unstructured{}
+	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: "workflows.argoproj.io"}, crd))
+	installed := crd.DeepCopy()
+	installed.SetResourceVersion("")
+	installed.SetUID("")
+	ns := live.namespace(t)
+	dir := model(t)
+	after(t, func(ctx context.Context) {
+		err := live.Create(ctx, installed.DeepCopy())
+		assert.True(t, apierrors.IsAlreadyExists(err), "the test has installed it again: %v", err)
+	})
+	require.NoError(t, live.Delete(t.Context(), crd))
+
+	mv := live.waits(t, makeVersion("argoless", ns, dir).New(), v1alpha1.ReasonArgoMissing)
+	require.NoError(t, live.Create(t.Context(), installed.DeepCopy()))
+
+	holds(t, live.ready(t, mv), dir)
+}
