@@ -18,6 +18,11 @@ const (
 	// LabelAttempt is on every Workflow that the operator made: the number of
 	// the attempt, from 1. A resubmitted Workflow carries its original's.
 	LabelAttempt = "model.kubedl.io/attempt"
+	// LabelTrainVersion on a pod names a ModelVersion of the pod's namespace, by
+	// a name of at most 63 characters: that version's storage is mounted in every
+	// container of the pod, for a training job to write the model to. The API
+	// server asks the operator about pods with this label, and about no others.
+	LabelTrainVersion = "model.kubedl.io/train-version"
 	// AnnotationGeneration is on every Workflow that the operator made: the
 	// version's generation whose settings it has.
 	AnnotationGeneration = "model.kubedl.io/generation"

@@ -5,9 +5,10 @@
 //	Workflow ─────Outcome────▶ ModelVersion's status     outcome.go, status.go
 //	ModelVersions ──Latest───▶ Model's latest version    latest.go
 //
-// and NextStep (next.go) decides, from everything a reconcile has read, which
-// of them to follow: create an attempt, follow one, end one, or leave the
-// version as it is.
+// A fourth, Training (training.go), gives a version's storage to a pod that
+// trains it. NextStep (next.go) decides, from everything a reconcile has read,
+// which of the three to follow: create an attempt, follow one, end one, or leave
+// the version as it is.
 //
 //	                 create                    Workflow ends, valid report
 //	(new) ──────────────────────▶ building ─────────────────────────────────▶ Ready (final)

@@ -54,10 +54,18 @@ func localStorage(s v1alpha1.LocalStorage, opts Options) source {
 	}}
 	if s.Path == "" || s.NodeName == "" {
 		found.problem = &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: create a new ModelVersion that names the folder and the node whose disk holds it"}
-	} else if err := opts.HostPaths.Check(s.Path); err != nil {
-		found.problem = forbidden(err)
+	} else {
+		found.problem = folderProblem(s.Path, opts)
 	}
 	return found
+}
+
+// folderProblem is why a folder of a node may not be mounted, or nil.
+func folderProblem(path string, opts Options) *Problem {
+	if err := opts.HostPaths.Check(path); err != nil {
+		return forbidden(err)
+	}
+	return nil
 }
 
 // nfsExport is a folder of an NFS server, which the pod mounts itself.
