@@ -5,6 +5,7 @@ package manager
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -30,6 +31,14 @@ type Options struct {
 	// ProbeAddress is where /healthz and /readyz are served; "0" for not at
 	// all.
 	ProbeAddress string
+	// WebhookAddress is where the API server's questions are answered, with TLS;
+	// "0" for not at all.
+	WebhookAddress string
+	// WebhookHost is the name or address by which the API server calls the
+	// webhook: that of the Service in deploy/ when empty.
+	WebhookHost string
+	// Namespace is the operator's own. The webhook needs it.
+	Namespace string
 	// LeaderElect lets one of several replicas work at a time.
 	LeaderElect bool
 	// LeaderElectionNamespace holds the replicas' lease; the pod's own
@@ -49,9 +58,16 @@ func New(rc *rest.Config, cfg config.Config, o Options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	hook, err := newHook(o)
+	if err != nil {
+		return nil, err
+	}
+	cached := controller.CacheOptions()
+	maps.Copy(cached.ByObject, hook.cached())
 	mgr, err := ctrl.NewManager(rc, ctrl.Options{
-		Scheme: scheme,
-		Cache:  controller.CacheOptions(),
+		Scheme:        scheme,
+		Cache:         cached,
+		WebhookServer: hook.server(),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.MetricsAddress,
 			SecureServing:  true,
@@ -70,6 +86,9 @@ func New(rc *rest.Config, cfg config.Config, o Options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("set up manager: %w", err)
 	}
 	if err := register(mgr, cfg); err != nil {
+		return nil, err
+	}
+	if err := hook.register(mgr, cfg); err != nil {
 		return nil, err
 	}
 	return mgr, nil

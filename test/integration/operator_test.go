@@ -40,7 +40,8 @@ type operator struct {
 func startOperator(t *testing.T, server *apiServer, options ...func(*settings)) *operator {
 	t.Helper()
 	s := settings{config: config.Default(), wire: newWire()}
-	s.manager.MetricsAddress, s.manager.ProbeAddress, s.manager.SharedProcess = "0", "0", true
+	s.manager.MetricsAddress, s.manager.ProbeAddress, s.manager.WebhookAddress = "0", "0", "0"
+	s.manager.Namespace, s.manager.SharedProcess = operatorNamespace, true
 	for _, option := range options {
 		option(&s)
 	}

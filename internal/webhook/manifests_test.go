@@ -1,0 +1,48 @@
+package webhook
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// The names in deploy/webhook are those that the operator goes by.
+func TestWhatIsInstalledIsWhatTheOperatorServes(t *testing.T) {
+	var configuration admissionregistrationv1.MutatingWebhookConfiguration
+	manifest(t, "configuration.yaml", &configuration)
+	var service corev1.Service
+	manifest(t, "service.yaml", &service)
+	var secret corev1.Secret
+	manifest(t, "secret.yaml", &secret)
+
+	assert.Equal(t, ConfigurationName, configuration.Name)
+	assert.Equal(t, ServiceName, service.Name)
+	assert.Equal(t, SecretName, secret.Name)
+	assert.Nil(t, secret.Data, "to apply it again takes nothing away")
+
+	require.Len(t, configuration.Webhooks, 1)
+	hook := configuration.Webhooks[0]
+	assert.Nil(t, hook.ClientConfig.CABundle, "to apply it again takes nothing away")
+	require.NotNil(t, hook.ClientConfig.Service)
+	assert.Equal(t, [2]string{service.Namespace, service.Name}, [2]string{hook.ClientConfig.Service.Namespace, hook.ClientConfig.Service.Name})
+	assert.Equal(t, Path, *hook.ClientConfig.Service.Path)
+	assert.Equal(t, service.Spec.Ports[0].Port, *hook.ClientConfig.Service.Port)
+	assert.Equal(t, &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+		{Key: v1alpha1.LabelTrainVersion, Operator: metav1.LabelSelectorOpExists},
+	}}, hook.ObjectSelector, "no other pod depends on the operator")
+}
+
+func manifest(t *testing.T, name string, into any) {
+	t.Helper()
+	raw, err := os.ReadFile("../../deploy/webhook/" + name)
+	require.NoError(t, err)
+	require.NoError(t, yaml.UnmarshalStrict(raw, into))
+}
