@@ -98,6 +98,31 @@ func TestTheOperatorMayNotDoWhatItNeedsNot(t *testing.T) {
 	}
 }
 
+// Beside its own secret the operator's namespace may hold others.
+func TestTheOperatorKeepsToItsOwnSecret(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ verb, resource, want string }{
+		"it renews its certificate":                  {"update", "secrets/modelkiln-webhook", "yes"},
+		"it renews no other":                         {"update", "secrets/regcred", "no"},
+		"it does not read another":                   {"get", "secrets/regcred", "no"},
+		"it does not list them":                      {"list", "secrets", "no"},
+		"it does not watch them":                     {"watch", "secrets", "no"},
+		"it makes none":                              {"create", "secrets", "no"},
+		"it deletes not even its own":                {"delete", "secrets/modelkiln-webhook", "no"},
+		"it has the API server trust its webhook":    {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/modelkiln-training", "yes"},
+		"it has the API server trust no other":       {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/istio", "no"},
+		"it has the API server ask it nothing else":  {"create", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
+		"it does not look at who else is asked":      {"list", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
+		"it does not decide what is refused to whom": {"update", "validatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			out, _ := try(t.Context(), "kubectl", "auth", "can-i", tt.verb, tt.resource, "--as", "system:serviceaccount:"+operatorNamespace+":"+operator, "-n", operatorNamespace)
+			assert.Equal(t, tt.want, strings.TrimSpace(out))
+		})
+	}
+}
+
 func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)

@@ -64,13 +64,12 @@ func callAt(t *testing.T, configuration *unstructured.Unstructured, address stri
 
 // startTraining starts an operator whose webhook is installed, and waits until
 // the API server reaches it.
-func startTraining(t *testing.T, options ...func(*settings)) *operator {
+func startTraining(t *testing.T) {
 	t.Helper()
 	address := freeAddress(t)
 	installWebhook(t, shared, address)
-	op := startOperator(t, shared, append(options, withWebhook(address))...)
+	startOperator(t, shared, withWebhook(address))
 	awaitWebhook(t)
-	return op
 }
 
 // awaitWebhook waits until the API server asks the operator about training pods
@@ -181,7 +180,7 @@ func TestNoOtherPodDependsOnTheOperator(t *testing.T) {
 		assert.ErrorContains(c, s.client.Create(t.Context(), trainingPod(s.namespace, resnet)), "failed calling webhook", "without its storage no pod trains")
 	}, deadline, tick)
 
-	assert.NoError(t, s.client.Create(t.Context(), plainPod(s.namespace)))
+	require.NoError(t, s.client.Create(t.Context(), plainPod(s.namespace)))
 	labelled := plainPod(s.namespace)
 	labelled.Labels = map[string]string{v1alpha1.LabelModelVersion: resnet}
 	assert.NoError(t, s.client.Create(t.Context(), labelled))
@@ -218,8 +217,9 @@ func TestEveryReplicaServesTheSameCertificate(t *testing.T) {
 func served(t require.TestingT, address string) []byte {
 	connection, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}) //nolint:noctx // The test ends with its deadline.
 	require.NoError(t, err)
-	defer connection.Close()
-	return connection.ConnectionState().PeerCertificates[0].Raw
+	certificate := connection.ConnectionState().PeerCertificates[0].Raw
+	require.NoError(t, connection.Close())
+	return certificate
 }
 
 func TestACertificateThatIsLostIsMadeAnew(t *testing.T) {
@@ -276,7 +276,7 @@ func TestTheOperatorReadsNoSecretButItsOwn(t *testing.T) {
 	assertRights(t, who, "", []rule{{groups: "admissionregistration.k8s.io", resources: "mutatingwebhookconfigurations,validatingwebhookconfigurations", verbs: "get,list,watch,create,update,patch,delete"}}, false)
 
 	own := client.MatchingFields{metav1.ObjectNameField: webhook.SecretName}
-	assert.NoError(t, who.List(t.Context(), &corev1.SecretList{}, client.InNamespace(operatorNamespace), own))
+	require.NoError(t, who.List(t.Context(), &corev1.SecretList{}, client.InNamespace(operatorNamespace), own))
 	err = who.List(t.Context(), &corev1.SecretList{}, client.InNamespace(newScene(t, shared).namespace), own)
 	assert.True(t, apierrors.IsForbidden(err), "%v", err)
 }
