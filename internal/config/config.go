@@ -85,6 +85,12 @@ type Config struct {
 	// may set beside path and encryptInTransit, in any case. With mounttargetip
 	// a version names whatever NFS server it likes.
 	AllowedEFSAttributes []string `json:"allowedEFSAttributes,omitempty"`
+	// WritableEFS lets training pods write to what AllowedEFS allows. The
+	// PersistentVolumes that the operator makes are read-only otherwise, for
+	// every pod. Whoever may make pods and versions in a namespace can change all
+	// that AllowedEFS allows, then. PersistentVolumes that are there already stay
+	// as they are.
+	WritableEFS bool `json:"writableEFS,omitempty"`
 }
 
 // Registry says how to speak to one registry.
@@ -255,7 +261,7 @@ func (c Config) Options() translate.Options {
 		Limits:              c.Limits,
 		HostPaths:           hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
 		NFS:                 nfs.Rules{Allowed: c.AllowedNFS},
-		EFS:                 efs.Rules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes},
+		EFS:                 efs.Rules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes, Writable: c.WritableEFS},
 	}
 }
 

@@ -154,10 +154,10 @@ func TestHostPathRulesReachTheBuilds(t *testing.T) {
 }
 
 func TestTheRulesForSharesReachTheBuilds(t *testing.T) {
-	got, err := load(t, "allowedNFS: [\"nas.example.com:/models\"]\nallowedEFS: [fs-12345678]\nallowedEFSAttributes: [crossaccount]")
+	got, err := load(t, "allowedNFS: [\"nas.example.com:/models\"]\nallowedEFS: [fs-12345678]\nallowedEFSAttributes: [crossaccount]\nwritableEFS: true")
 	require.NoError(t, err)
 	assert.Equal(t, nfs.Rules{Allowed: []string{"nas.example.com:/models"}}, got.Options().NFS)
-	assert.Equal(t, efs.Rules{Allowed: []string{"fs-12345678"}, Attributes: []string{"crossaccount"}}, got.Options().EFS)
+	assert.Equal(t, efs.Rules{Allowed: []string{"fs-12345678"}, Attributes: []string{"crossaccount"}, Writable: true}, got.Options().EFS)
 }
 
 func TestRegistriesAreSpokenToAsTheyAreConfigured(t *testing.T) {

@@ -35,6 +35,9 @@ type Rules struct {
 	// Attributes lists the volume attributes that versions may set beside path
 	// and encryptInTransit.
 	Attributes []string
+	// Writable says that pods may write to what is mounted, as training does.
+	// Otherwise whatever is mounted, is so read-only.
+	Writable bool
 }
 
 // volume is a handle, taken apart.

@@ -86,7 +86,7 @@ func nfsExport(s v1alpha1.NFS, opts Options) source {
 // elasticFileSystem is one of AWS's, which the pod reaches through a claim that
 // the operator makes.
 func elasticFileSystem(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Options) source {
-	volume := efsVolume(mv, s)
+	volume := efsVolume(mv, s, opts)
 	found := source{volume: volume, arguments: map[string]string{
 		ParamStorageKind: kindClaim,
 		ParamClaimName:   volume.Claim.Name,

@@ -44,7 +44,7 @@ func VolumeName(mv *v1alpha1.ModelVersion) string {
 }
 
 // efsVolume is the storage of a version on an Elastic File System.
-func efsVolume(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs) *Volume {
+func efsVolume(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Options) *Volume {
 	return &Volume{
 		Claim: &corev1.PersistentVolumeClaim{
 			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
@@ -65,11 +65,9 @@ func efsVolume(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs) *Volume {
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolume"},
 			ObjectMeta: metav1.ObjectMeta{Name: VolumeName(mv), Labels: volumeLabels(mv)},
 			Spec: corev1.PersistentVolumeSpec{
-				Capacity:    capacity(),
-				AccessModes: accessModes(),
-				// The driver has no mode for many readers. Whatever pod mounts it,
-				// does so read-only for this.
-				MountOptions:                  []string{"ro"},
+				Capacity:                      capacity(),
+				AccessModes:                   accessModes(),
+				MountOptions:                  efsMountOptions(opts),
 				PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
 				ClaimRef:                      &corev1.ObjectReference{APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: mv.Namespace, Name: VolumeName(mv)},
 				PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
@@ -80,6 +78,16 @@ func efsVolume(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs) *Volume {
 			},
 		},
 	}
+}
+
+// efsMountOptions have whatever pod mounts a PersistentVolume do so read-only,
+// unless the platform team lets pods write: the driver has no mode for many
+// readers. A build mounts it read-only itself.
+func efsMountOptions(opts Options) []string {
+	if opts.EFS.Writable {
+		return nil
+	}
+	return []string{"ro"}
 }
 
 // attributes are the volume attributes as the CSI driver takes them.

@@ -44,6 +44,15 @@ func TestAVersionBringsItsVolume(t *testing.T) {
 	assert.Positive(t, made)
 }
 
+func TestAnElasticFileSystemIsWrittenToOnlyWhereThatIsAllowed(t *testing.T) {
+	opts := options
+	for writable, want := range map[bool][]string{false: {"ro"}, true: nil} {
+		opts.EFS = efs.Rules{Allowed: []string{"fs-12345678"}, Writable: writable}
+		volume := volumeOf(t, builders.MakeModelVersion("resnet", "team-a").AWSEfs("fs-12345678").Obj(), opts)
+		assert.Equal(t, want, volume.Persistent.Spec.MountOptions)
+	}
+}
+
 func TestNoTwoVersionsShareAVolume(t *testing.T) {
 	opts := options
 	opts.EFS = efs.Rules{Allowed: []string{"fs-12345678"}}
