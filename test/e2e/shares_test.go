@@ -126,7 +126,7 @@ func TestVersionsOnAnElasticFileSystem(t *testing.T) {
 		claim := corev1.PersistentVolumeClaimVolumeSource{ClaimName: translate.VolumeName(versions[0])}
 		said := live.logOf(t, one, corev1.PodSpec{
 			Containers: []corev1.Container{{
-				Name: "tries", Image: "modelkiln.test/busybox:1.37",
+				Name: "tries", Image: live.registry + "/library/busybox:1.37",
 				Command:      []string{"sh", "-c", "cat /model/config.json; touch /model/mine 2>&1 || true"},
 				VolumeMounts: []corev1.VolumeMount{{Name: "model", MountPath: "/model"}},
 			}},
