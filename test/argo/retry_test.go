@@ -36,7 +36,8 @@ func TestWhatPassesByItselfIsTriedAgain(t *testing.T) {
 		"the pod was lost after a try that passes": {erroneous, passes, true},
 		"a step failed for what a person mends":    {failed, stays, false},
 		"a step failed and quotes the report":      {failed, quotes, false},
-		"the memory limit was too small":           {failed, "", false},
+		"the memory limit was too small":           {failed, `{"source":{"files":7}}`, false},
+		"the pod was told to end before any step":  {failed, "", true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

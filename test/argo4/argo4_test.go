@@ -154,7 +154,7 @@ func TestArgoTriesAgainWhatPassesByItself(t *testing.T) {
 		report string
 		want   bool
 	}{
-		"nothing is known yet":                  {"", false},
+		"no step began":                         {"", true},
 		"a step failed for what passes":         {`{"failure":{"reason":"RegistryUnreachable","transient":true}}`, true},
 		"a step failed for what a person mends": {`{"failure":{"reason":"RegistryUnauthorized"}}`, false},
 	}
