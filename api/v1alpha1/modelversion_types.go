@@ -127,7 +127,7 @@ type LocalStorage struct {
 	MountPath string `json:"mountPath,omitempty"`
 }
 
-// NFS is a folder that an NFS server exports. It is mounted read-only.
+// NFS is a folder that an NFS server exports. Builds mount it read-only.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.server)",message="server is required: name the NFS server, as in server: nas.example.com"
 // +kubebuilder:validation:XValidation:rule="has(self.path)",message="path is required: name the folder that the server exports, as in path: /exports/resnet"
@@ -179,7 +179,7 @@ type AWSEfs struct {
 type AWSEfsAttribute string
 
 // PersistentVolumeClaim is a claim in the version's namespace, or a folder in
-// it. It is mounted read-only.
+// it. Builds mount it read-only.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.claimName)",message="claimName is required: name the claim that holds the files, as in claimName: models (kubectl get pvc lists them)"
 type PersistentVolumeClaim struct {
