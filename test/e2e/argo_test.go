@@ -19,30 +19,27 @@ import (
 func TestAFailedVersionBecomesReadyByWhatPeopleDoInArgo(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	tests := map[string]struct {
-		again     string
-		workflows int
-	}{
-		"the Workflow is retried":     {"retry", 1},
-		"the Workflow is resubmitted": {"resubmit", 2},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := newFolder(t)
-			failed, _ := live.failed(t, makeVersion(tt.again, ns, dir).Model(tt.again).New())
-			assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
-			dir.write(t, "model.bin", "weights")
+	for way, do := range ways {
+		// The Workflows that there are then.
+		for verb, workflows := range map[string]int{"retry": 1, "resubmit": 2} {
+			t.Run(way+" "+verb, func(t *testing.T) {
+				t.Parallel()
+				dir := newFolder(t)
+				name := way + "-" + verb
+				failed, _ := live.failed(t, makeVersion(name, ns, dir).Model(name).New())
+				assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
+				dir.write(t, "model.bin", "weights")
 
-			run(t, "argo", tt.again, "-n", ns, failed.Status.Workflow.Name)
+				do(t, verb, ns, failed.Status.Workflow.Name)
 
-			mv := live.readyAgain(t, failed)
-			holds(t, mv, dir)
-			live.latest(t, mv)
-			assert.Equal(t, failed.Status.Image, mv.Status.Image)
-			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has made one Workflow")
-			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
-		})
+				mv := live.readyAgain(t, failed)
+				holds(t, mv, dir)
+				live.latest(t, mv)
+				assert.Equal(t, failed.Status.Image, mv.Status.Image)
+				assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has made one Workflow")
+				assert.Len(t, live.workflowsOf(t, mv), workflows)
+			})
+		}
 	}
 }
 
@@ -109,20 +106,23 @@ func TestARunningBuildThatIsEndedByAPersonSaysSo(t *testing.T) {
 	ns := live.namespace(t)
 	dir := newFolder(t)
 	dir.random(t, "weights.bin", 60<<20)
-	for command, reason := range map[string]string{"stop": v1alpha1.ReasonWorkflowStopped, "terminate": v1alpha1.ReasonWorkflowTerminated} {
-		t.Run(command, func(t *testing.T) {
-			t.Parallel()
-			mv := makeVersion(command, ns, dir).New()
-			live.create(t, mv)
-			running := live.running(t, mv)
+	for way, do := range ways {
+		for verb, reason := range map[string]string{"stop": v1alpha1.ReasonWorkflowStopped, "terminate": v1alpha1.ReasonWorkflowTerminated} {
+			t.Run(way+" "+verb, func(t *testing.T) {
+				t.Parallel()
+				name := way + "-" + verb
+				mv := makeVersion(name, ns, dir).Model(name).New()
+				live.create(t, mv)
+				running := live.running(t, mv)
 
-			run(t, "argo", command, "-n", ns, running.Status.Workflow.Name)
+				do(t, verb, ns, running.Status.Workflow.Name)
 
-			mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-			assertRefusal(t, mv, reason, running.Status.Workflow.Name)
-			typeCommand(t, mv.Status.Message)
-			holds(t, live.readyAgain(t, mv), dir)
-		})
+				mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
+				assertRefusal(t, mv, reason, running.Status.Workflow.Name)
+				typeCommand(t, mv.Status.Message)
+				holds(t, live.readyAgain(t, mv), dir)
+			})
+		}
 	}
 }
 
