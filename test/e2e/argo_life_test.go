@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -163,4 +165,35 @@ func TestAnOldAttemptIsFollowedWhenItIsRetriedAndTheOldestAreForgotten(t *testin
 	holds(t, mv, dir)
 	assert.Equal(t, attempts[2], mv.Status.Workflow.Name)
 	assert.Equal(t, int64(keptFailures+2), mv.Status.Attempts)
+}
+
+// Who deletes the Workflow of a build that is under way gets another, since the
+// version is still there. That has an end.
+func TestAVersionWhoseWorkflowIsDeletedAgainAndAgainWaitsForAPerson(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	mv := live.waits(t, makeVersion("unwanted", ns, dir).NodeLabel("e2e.modelkiln.test/"+ns, "here").New(), v1alpha1.ReasonUnschedulable)
+	began := time.Now()
+
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		_, err := try(t.Context(), "kubectl", "delete", "wf", "--all", "-n", ns)
+		require.NoError(collect, err)
+		mv = live.refresh(t, mv)
+		require.Equal(collect, v1alpha1.ReasonWorkflowDeleted, conditionReady(mv).Reason, mv.Status.Message)
+	}, buildTime, tick)
+
+	took := time.Since(began)
+	assertRefusal(t, mv, v1alpha1.ReasonWorkflowDeleted, "was deleted 4 times in a row")
+	assert.Equal(t, int64(4), mv.Status.Attempts)
+	logSeen(t, mv, took)
+	// The lock of a Workflow that was deleted while it took it is given up by
+	// Argo within a minute.
+	typeCommand(t, mv.Status.Message)
+	after(t, func(ctx context.Context) {
+		_, err := try(ctx, "kubectl", "label", "node", nodeName, "e2e.modelkiln.test/"+ns+"-")
+		assert.NoError(t, err)
+	})
+	run(t, "kubectl", "label", "node", nodeName, "e2e.modelkiln.test/"+ns+"=here")
+	holds(t, live.readyAgain(t, mv), dir)
 }

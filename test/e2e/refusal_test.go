@@ -10,6 +10,9 @@ import (
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -197,6 +200,41 @@ func TestATagThatHoldsSomethingElseIsNotOverwritten(t *testing.T) {
 	assert.Contains(t, mv.Status.Message, "Create a new ModelVersion")
 	assert.Equal(t, before, digestOf(t, taken))
 	t.Logf("figure: seen after %.1f s: %s", took.Seconds(), mv.Status.Message)
+}
+
+func TestABaseImageThatCannotBeBuiltOnIsRefusedAndAnotherIsTaken(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	base := live.registry + "/e2e/" + ns + "/trigger:1"
+	pushWithTrigger(t, live.registry+"/library/busybox:1.37", base)
+
+	mv, took := live.failed(t, makeVersion("triggered", ns, dir).BaseImage(base).New())
+
+	assertRefusal(t, mv, v1alpha1.ReasonInvalidSpec, "the base image "+base+" has ONBUILD instructions, which are never run")
+	assertNotInRegistry(t, mv.Status.Image)
+	logSeen(t, mv, took)
+	command := mv.Status.Message[:strings.LastIndex(mv.Status.Message, ")")]
+	editAsTold(t, command, "'s,baseImage: .*,baseImage: scratch,'")
+	holds(t, live.readyAgain(t, mv), dir)
+}
+
+// pushWithTrigger pushes an image again with an instruction for those who build
+// on it.
+func pushWithTrigger(t *testing.T, from, to string) {
+	t.Helper()
+	source, err := name.ParseReference(from, name.Insecure)
+	require.NoError(t, err)
+	target, err := name.ParseReference(to, name.Insecure)
+	require.NoError(t, err)
+	plain, err := remote.Image(source, remote.WithContext(t.Context()))
+	require.NoError(t, err)
+	config, err := plain.ConfigFile()
+	require.NoError(t, err)
+	config.Config.OnBuild = []string{"RUN true"}
+	triggering, err := mutate.ConfigFile(plain, config)
+	require.NoError(t, err)
+	require.NoError(t, remote.Write(target, triggering, remote.WithContext(t.Context())))
 }
 
 func TestABuildStartsWhenItsTemplateAppears(t *testing.T) {

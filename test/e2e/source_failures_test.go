@@ -76,3 +76,26 @@ func TestASubPathThatIsAFileSaysSo(t *testing.T) {
 	typeCommand(t, mv.Status.Message)
 	holds(t, live.readyAgain(t, mv), folder(disk.at("runs/7")))
 }
+
+// A platform team that takes root's override of file modes away from builds has
+// what an NFS server with root_squash gives.
+func TestAFileThatTheBuildMayNotReadIsNamed(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	template := copyOfTemplate(t, ns)
+	containerOf(t, template, "mount-check").SecurityContext.Capabilities.Add = nil
+	live.create(t, template)
+	live.deleteAfter(t, template)
+	dir := model(t)
+	dir.write(t, "private/weights.bin", "weights")
+	require.NoError(t, os.Chown(dir.at("private/weights.bin"), 1000, 1000))
+	require.NoError(t, os.Chmod(dir.at("private/weights.bin"), 0o600))
+
+	mv, took := live.failed(t, makeVersion("private", ns, dir).WorkflowTemplate(ns).New())
+
+	assertRefusal(t, mv, v1alpha1.ReasonSourceUnreadable, `"private/weights.bin" cannot be read by the build: permission denied`)
+	logSeen(t, mv, took)
+	require.NoError(t, os.Chmod(dir.at("private/weights.bin"), 0o644))
+	typeCommand(t, mv.Status.Message)
+	holds(t, live.readyAgain(t, mv), dir)
+}
