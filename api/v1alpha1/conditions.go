@@ -174,6 +174,14 @@ const (
 	// ReasonPodLost: the build's pod was deleted, or its node went away, before
 	// the build had ended.
 	ReasonPodLost = "PodLost"
+	// ReasonPodForbidden: the API server does not let the build's pod into the
+	// namespace, whose Pod Security level, or another policy of the cluster,
+	// forbids what the pod needs: a folder of a node needs the level privileged,
+	// any other storage baseline. The message carries the API server's words.
+	// While the Workflow tries again by itself, the version is not Stalled yet.
+	// Create a new ModelVersion for files in another kind of storage or in
+	// another namespace, or have the platform team change the level.
+	ReasonPodForbidden = "PodForbidden"
 	// ReasonDeadlineExceeded: the build did not finish within its deadline.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
 	// ReasonWorkflowStopped: a person stopped the Workflow.

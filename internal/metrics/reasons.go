@@ -55,6 +55,7 @@ var reasons = []string{
 	v1alpha1.ReasonOutOfMemory,
 	v1alpha1.ReasonEvicted,
 	v1alpha1.ReasonPodLost,
+	v1alpha1.ReasonPodForbidden,
 	v1alpha1.ReasonDeadlineExceeded,
 	v1alpha1.ReasonWorkflowStopped,
 	v1alpha1.ReasonWorkflowTerminated,

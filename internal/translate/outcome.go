@@ -83,6 +83,10 @@ func running(wf *wfv1.Workflow) Outcome {
 	if retry.tries > 1 {
 		outcome.Reason = v1alpha1.ReasonRetrying
 	}
+	// Hardly any try will change that, and people need not wait for the last.
+	if firstWords(retry.failed, podForbidden) != "" {
+		outcome.Reason = v1alpha1.ReasonPodForbidden
+	}
 	if retry.waits {
 		outcome.Message = fmt.Sprintf("Workflow %s may try again by itself. Try %d failed: %s", wf.Name, retry.tries, retry.why())
 	} else {
@@ -232,9 +236,14 @@ func deadlineExceeded(wf *wfv1.Workflow) bool {
 	return false
 }
 
-// podEnds are the words of kubelet, the node's or Argo's controllers for a pod
-// or container that did not end by itself, and what they mean. Argo passes them
-// on in the messages of nodes (inferFailedReason in v3.7).
+// podForbidden are the API server's words for a pod that a namespace does not
+// take.
+const podForbidden = " is forbidden: "
+
+// podEnds are the words of the API server, kubelet, the node's or Argo's
+// controllers for a pod that was not made, or for a pod or container that did
+// not end by itself, and what they mean. Argo passes them on in the messages of
+// nodes (inferFailedReason in v3.7).
 var podEnds = []struct{ words, reason, what string }{
 	{"OOMKilled", v1alpha1.ReasonOutOfMemory, "ran out of memory"},
 	{"The node was low on resource", v1alpha1.ReasonEvicted, "was evicted"},
@@ -244,6 +253,7 @@ var podEnds = []struct{ words, reason, what string }{
 	{"pod deleted", v1alpha1.ReasonPodLost, "lost its pod"},
 	{"imminent node shutdown", v1alpha1.ReasonPodLost, "lost its pod"},
 	{"Preempted in order to admit critical pod", v1alpha1.ReasonPodLost, "lost its pod"},
+	{podForbidden, v1alpha1.ReasonPodForbidden, "may not make its pod"},
 }
 
 // endedFromOutside is the outcome of a build whose pod, or a container of it,

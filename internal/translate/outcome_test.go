@@ -116,6 +116,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 			drained.Status.Nodes[id] = node
 		}
 	}
+	const refusal = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
 	invalid := workflow().Errored("").Obj()
 	invalid.Status.Phase, invalid.Status.Message = wfv1.WorkflowFailed, "invalid spec: templates.build: unknown."
 
@@ -133,6 +134,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 		"a step was killed: its container, not those that waited for it": {workflow().FailedWithoutReport(translate.StepBuild).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)"},
 		"kubelet ended its pod, whatever the containers made of that":    {evicted, v1alpha1.ReasonEvicted, "Workflow mv-3-1c072-1 was evicted: Pod ephemeral local storage usage exceeds the total limit of containers 200Mi"},
 		"its node was drained between two steps":                         {drained, v1alpha1.ReasonPodLost, "Workflow mv-3-1c072-1 lost its pod, which was told to end between two steps"},
+		"the namespace does not take its pod":                            {workflow().FailedWithoutPod(refusal).Obj(), v1alpha1.ReasonPodForbidden, "Workflow mv-3-1c072-1 may not make its pod: task 'mv-3-1c072-1(0).pod' errored: " + refusal},
 		"Argo refused it":                                                {invalid, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: templates.build: unknown"},
 		"Argo gave up":                                                   {workflow().Errored("pod deleted").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: pod deleted"},
 		"Argo gave up without a word":                                    {workflow().Errored("").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: it gives no message"},
@@ -202,4 +204,13 @@ func TestWhereAWorkflowIs(t *testing.T) {
 			assert.Equal(t, want, translate.WorkflowOutcome(tc.workflow))
 		})
 	}
+}
+
+// The pod will hardly be let in by the next try: people see why at once.
+func TestAPodThatTheNamespaceDoesNotTakeIsSaidWhileArgoTriesAgain(t *testing.T) {
+	const refusal = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
+	got := translate.WorkflowOutcome(workflow().TryFailedWithoutPod(refusal).Obj())
+	assert.Equal(t, translate.StateBuilding, got.State)
+	assert.Equal(t, v1alpha1.ReasonPodForbidden, got.Reason)
+	assert.Equal(t, "Workflow mv-3-1c072-1 may try again by itself. Try 1 failed: task 'mv-3-1c072-1(0).pod' errored: "+refusal, got.Message)
 }

@@ -143,6 +143,8 @@ func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outco
 		return fmt.Sprintf("%s. Raise spec.build.resources.limits.memory, which starts a new attempt: kubectl edit mv -n %s %s", outcome.Message, mv.Namespace, mv.Name)
 	case v1alpha1.ReasonEvicted:
 		return fmt.Sprintf("%s. Raise spec.build.resources (ephemeral-storage: Kaniko needs twice the model's size), which starts a new attempt: kubectl edit mv -n %s %s", outcome.Message, mv.Namespace, mv.Name)
+	case v1alpha1.ReasonPodForbidden:
+		return fmt.Sprintf("%s. Create a new ModelVersion for files in another kind of storage or in another namespace, or have the platform team change the namespace's Pod Security level (kubectl get namespace %s --show-labels) and try again: %s", outcome.Message, mv.Namespace, rebuildCommand(mv))
 	case v1alpha1.ReasonPodLost:
 		return fmt.Sprintf("%s. To try again: %s", outcome.Message, rebuildCommand(mv))
 	case v1alpha1.ReasonDeadlineExceeded:

@@ -120,7 +120,11 @@ func (w *WorkflowWrapper) Running(step string) *WorkflowWrapper {
 // report. Argo waits before it tries again; what comes next is of the next try.
 func (w *WorkflowWrapper) FailedTry(r report.Report) *WorkflowWrapper {
 	r.Failure.Transient = true
-	w.Failed(r)
+	return w.Failed(r).waitsForNextTry()
+}
+
+// waitsForNextTry says of a Workflow whose last try failed that there is another.
+func (w *WorkflowWrapper) waitsForNextTry() *WorkflowWrapper {
 	w.wf.Status.Phase, w.wf.Status.Message, w.wf.Status.FinishedAt = wfv1.WorkflowRunning, "", metav1.Time{}
 	retry := w.wf.Status.Nodes[w.wf.Name]
 	retry.Phase, retry.Message, retry.FinishedAt = wfv1.NodeRunning, messageBackoff, metav1.Time{}
@@ -206,6 +210,21 @@ func (w *WorkflowWrapper) Errored(message string) *WorkflowWrapper {
 	w.start(wfv1.WorkflowError)
 	w.wf.Status.Message = message
 	return w.finish()
+}
+
+// FailedWithoutPod says that the API server did not let Argo make the pod of a
+// try, in these words.
+func (w *WorkflowWrapper) FailedWithoutPod(message string) *WorkflowWrapper {
+	w.start(wfv1.WorkflowError)
+	w.pod(wfv1.NodeError, "task '"+w.latestTry()+podTask+"' errored: "+message)
+	w.wf.Status.Message = "No more retries left"
+	return w.finish()
+}
+
+// TryFailedWithoutPod says the same of a try, after which Argo waits before the
+// next one.
+func (w *WorkflowWrapper) TryFailedWithoutPod(message string) *WorkflowWrapper {
+	return w.FailedWithoutPod(message).waitsForNextTry()
 }
 
 // Retried says that a person ran argo retry: the same Workflow runs again. It
