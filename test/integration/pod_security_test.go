@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
@@ -51,6 +53,53 @@ func TestWhichPodSecurityLevelsTakeABuild(t *testing.T) {
 			})
 		}
 	}
+}
+
+// README's columns on training: the pods themselves would be taken at every level.
+func TestWhichPodSecurityLevelsTakeATrainingPod(t *testing.T) {
+	address := freeAddress(t)
+	installWebhook(t, shared, address)
+	startOperator(t, shared, withWebhook(address), withEFS())
+	awaitWebhook(t)
+	manifests := map[string]string{"localStorage": localVersion, "nfs": nfsVersion, "AWSEfs": efsVersion, "persistentVolumeClaim": claimVersion}
+	for level, taken := range map[string][]string{
+		"privileged": {"localStorage", "nfs", "AWSEfs", "persistentVolumeClaim"},
+		"baseline":   {"nfs", "AWSEfs", "persistentVolumeClaim"},
+		"restricted": {"AWSEfs", "persistentVolumeClaim"},
+	} {
+		for storage, manifest := range manifests {
+			t.Run(storage+" in "+level, func(t *testing.T) {
+				s := newScene(t, shared)
+				namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
+				patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"`+level+`"}}}`))
+				require.NoError(t, s.client.Patch(t.Context(), namespace, patch))
+				mv := s.apply(manifest)
+				if storage == "AWSEfs" {
+					s.argo.awaitOnlyWorkflow()
+					s.persistentVolume(mv)
+				}
+
+				err := s.client.Create(t.Context(), unprivileged(trainingPod(s.namespace, resnet)))
+				if slices.Contains(taken, storage) {
+					require.NoError(t, err)
+					return
+				}
+				require.True(t, apierrors.IsForbidden(err), "%v", err)
+				assert.ErrorContains(t, err, `violates PodSecurity "`+level)
+			})
+		}
+	}
+}
+
+// unprivileged makes a pod one that the level restricted takes.
+func unprivileged(pod *corev1.Pod) *corev1.Pod {
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{
+		RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{
+		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+	return pod
 }
 
 // What people copy is taken as it is.
