@@ -24,6 +24,10 @@ type Manifest struct {
 	// Layers are the image's layers that hold them, as the builder wrote them.
 	// By them a later build can tell whether the whole image was pushed.
 	Layers []report.BuiltLayer `json:"layers,omitempty"`
+	// Streamed says that each of Layers is the Archive of one layer of the plan,
+	// in their order, so that its digest is that of the files. The entries need
+	// none of their own then.
+	Streamed bool `json:"streamed,omitempty"`
 }
 
 // ManifestEntry is one file, folder or link of a model.
@@ -56,7 +60,7 @@ func ManifestOf(plan Plan, digests map[string]string) Manifest {
 // or "" when it does not. Digests are compared where both manifests have them,
 // so that a manifest without digests finds the differences that need none.
 func Difference(image, source Manifest) string {
-	before := byPathOf(image)
+	before := image.Held()
 	var differences []string
 	for _, now := range source.Entries {
 		was, there := before[now.Path]
@@ -85,8 +89,21 @@ func Difference(image, source Manifest) string {
 	return differences[0]
 }
 
-func byPathOf(m Manifest) map[string]ManifestEntry {
-	entries := make(map[string]ManifestEntry, len(m.Entries))
+// Held is what an image holds of a model, by path.
+type Held map[string]ManifestEntry
+
+// Has says whether all of these entries are held, as far as can be told without
+// reading files.
+func (h Held) Has(entries []Entry) bool {
+	return !slices.ContainsFunc(entries, func(e Entry) bool {
+		was, there := h[e.Path]
+		return !there || was.Type != e.Type || was.Size != e.Size || was.Mode != e.Mode || was.Link != e.Link
+	})
+}
+
+// Held is what the manifest lists.
+func (m Manifest) Held() Held {
+	entries := make(Held, len(m.Entries))
 	for _, e := range m.Entries {
 		entries[e.Path] = e
 	}

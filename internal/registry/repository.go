@@ -80,12 +80,13 @@ func (c Config) Plain(host string) bool {
 
 // Repository is a repository of a registry that has been logged in to.
 type Repository struct {
-	name      name.Repository
-	plain     bool
-	account   string
-	creds     Credentials
-	transport http.RoundTripper
-	puller    *remote.Puller
+	name    name.Repository
+	plain   bool
+	account string
+	creds   Credentials
+	// encrypted is for those who log in themselves, and transport has logged in.
+	encrypted, transport http.RoundTripper
+	puller               *remote.Puller
 }
 
 // retryStatusCodes are the answers after which a request is sent again.
@@ -109,13 +110,14 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	if !c.Plain(repository.RegistryStr()) {
 		inner = encrypted{inner: inner}
 	}
+	anonymous := inner
 	inner = transport.NewRetry(inner, transport.WithRetryStatusCodes(retryStatusCodes...))
 
 	auth, err := c.Credentials.Resolve(repository)
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Sentence: err.Error(), Cause: err}
 	}
-	r := &Repository{name: repository, plain: c.Plain(repository.RegistryStr()), account: c.Credentials.Account(repository), creds: c.Credentials}
+	r := &Repository{name: repository, plain: c.Plain(repository.RegistryStr()), account: c.Credentials.Account(repository), creds: c.Credentials, encrypted: anonymous}
 	scopes := []string{repository.Scope(string(access))}
 	r.transport, err = transport.NewWithContext(ctx, repository.Registry, auth, inner, scopes)
 	if err != nil {
@@ -133,6 +135,13 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 // and takes it back, since nothing less is a proof for every registry.
 func (r *Repository) CheckPush(ref name.Reference) error {
 	return r.explain(remote.CheckPushPermission(ref, r.creds, r.transport))
+}
+
+// Write pushes an image: what the registry does not have of its layers and its
+// config, and its manifest last. Layers that come from another repository of the
+// same registry are mounted from there, if it offers that.
+func (r *Repository) Write(ctx context.Context, tag name.Tag, image v1.Image) error {
+	return r.explain(remote.Write(tag, image, remote.WithContext(ctx), remote.WithTransport(r.encrypted), remote.WithAuthFromKeychain(r.creds)))
 }
 
 // Get fetches a manifest.
@@ -178,3 +187,12 @@ func (r *Repository) BlobSize(ctx context.Context, digest v1.Hash) (int64, error
 // Explain turns an error that came up while reading what Get returned into an
 // *Error.
 func (r *Repository) Explain(err error) error { return r.explain(err) }
+
+// address is where something of the repository is.
+func (r *Repository) address(path string) string {
+	scheme := "https"
+	if r.plain {
+		scheme = "http"
+	}
+	return scheme + "://" + r.name.RegistryStr() + "/v2/" + r.name.RepositoryStr() + path
+}

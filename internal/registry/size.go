@@ -52,11 +52,7 @@ func (r *Repository) CheckSize(ctx context.Context, bytes int64) error {
 
 // beginUpload returns the address of an upload.
 func (r *Repository) beginUpload(ctx context.Context, client *http.Client) (string, error) {
-	scheme := "https"
-	if r.plain {
-		scheme = "http"
-	}
-	at := scheme + "://" + r.name.RegistryStr() + "/v2/" + r.name.RepositoryStr() + "/blobs/uploads/"
+	at := r.address("/blobs/uploads/")
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, http.NoBody)
 	if err != nil {
 		return "", r.explain(err)

@@ -65,6 +65,11 @@ type Build struct {
 	// Layers maps the digest of each uncompressed layer ("sha256:…", the
 	// config's diff ID) to what its tar archive was seen to hold.
 	Layers []BuiltLayer `json:"layers,omitempty"`
+	// SentBytes is the sum of the sizes of those layers of the model that were
+	// sent to the registry, and ReusedBytes of those that it had already. Both
+	// are zero where the engine does not say.
+	SentBytes   int64 `json:"sentBytes,omitempty"`
+	ReusedBytes int64 `json:"reusedBytes,omitempty"`
 }
 
 // BuiltLayer is one layer as the builder wrote it, read back from its tar

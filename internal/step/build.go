@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/kaniko"
@@ -25,12 +23,9 @@ import (
 // code and usage text are no help.
 type build struct {
 	*places
-	registryFlags
-	baseImage                            string
-	model, modelVersion, modelVersionUID string
-	createdBy                            string
-	executor, kanikoFolder, imageRoot    string
-	progressFile                         string
+	imageFlags
+	executor, kanikoFolder, imageRoot string
+	progressFile                      string
 	// diskLimit is how much ephemeral storage the build may use, in bytes; 0
 	// is no limit.
 	diskLimit int64
@@ -38,12 +33,7 @@ type build struct {
 
 func defineBuild(flags *flag.FlagSet, at *places) action {
 	b := &build{places: at}
-	b.defineRegistry(flags)
-	flags.StringVar(&b.baseImage, "base-image", "", "the image to put the model on, or scratch")
-	flags.StringVar(&b.model, "model", "", "the name of the Model")
-	flags.StringVar(&b.modelVersion, "model-version", "", "the name of the ModelVersion")
-	flags.StringVar(&b.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion")
-	flags.StringVar(&b.createdBy, "created-by", "", "who made the model, URL query-escaped")
+	b.defineImage(flags)
 	flags.StringVar(&b.executor, "executor", "/kaniko/executor", "Kaniko's `program`")
 	flags.StringVar(&b.kanikoFolder, "kaniko-folder", defaultKanikoFolder, "the `folder` in which Kaniko keeps its files")
 	flags.StringVar(&b.imageRoot, "image-root", defaultImageRoot, "the `folder` that becomes the image")
@@ -72,33 +62,18 @@ func (b *build) nearDiskLimit() bool {
 }
 
 func (b *build) run(ctx context.Context, out io.Writer) error {
-	soFar, err := report.Read(b.shared)
+	work, nothing, err := b.order(b.shared)
 	if err != nil {
 		return err
 	}
-	if soFar.Source != nil && soFar.Source.AlreadyPushed {
-		say(out, "the registry holds this version with these files already: nothing to build")
+	if nothing {
+		say(out, nothingToBuild)
 		return nil
 	}
-	work, err := readJob(b.shared)
-	if err != nil {
+	if err := b.writeContext(work.job); err != nil {
 		return err
 	}
-	if work.Base.Name != b.baseImage {
-		return fmt.Errorf("the steps were given different base images: %q and %q", work.Base.Name, b.baseImage)
-	}
-	config, err := b.config()
-	if err != nil {
-		return err
-	}
-	tag, err := config.Tag(b.image)
-	if err != nil {
-		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be pushed: %v", err)
-	}
-	if err := b.writeContext(work); err != nil {
-		return err
-	}
-	if err := b.runKaniko(ctx, out, config, work, tag); err != nil {
+	if err := b.runKaniko(ctx, out, work); err != nil {
 		if ctx.Err() != nil && b.nearDiskLimit() {
 			return errDiskLimit
 		}
@@ -138,21 +113,16 @@ func (b *build) writeContext(work job) error {
 	return nil
 }
 
-func (b *build) runKaniko(ctx context.Context, out io.Writer, config registry.Config, work job, tag name.Tag) error {
+func (b *build) runKaniko(ctx context.Context, out io.Writer, work order) error {
 	credentials, err := b.credentialsFolder()
 	if err != nil {
 		return err
 	}
 	invocation := kaniko.Invocation{
-		Context: b.contextFolder(), Destination: tag.Name(),
-		Labels: kaniko.Lineage{
-			Model: b.model, ModelVersion: b.modelVersion, ModelVersionUID: b.modelVersionUID,
-			Tag: tag.TagStr(), CreatedBy: unescape(b.createdBy),
-			Base: baseName(work.Base), BaseDigest: work.Base.Digest,
-		}.Labels(),
+		Context: b.contextFolder(), Destination: work.tag.Name(), Labels: b.lineage(work).Labels(),
 	}
-	for _, host := range hosts(tag, work.Base) {
-		if config.Plain(host) {
+	for _, host := range hosts(work.tag, work.Base) {
+		if work.config.Plain(host) {
 			invocation.PlainHTTP = append(invocation.PlainHTTP, host)
 			continue
 		}
@@ -161,8 +131,8 @@ func (b *build) runKaniko(ctx context.Context, out io.Writer, config registry.Co
 	if _, err := os.Stat(b.registryCAFile); err == nil {
 		invocation.CAFile = b.registryCAFile
 	}
-	say(out, "building %s with Kaniko", tag)
-	output := kaniko.NewOutput(out, config.Credentials.Secrets())
+	say(out, "building %s with Kaniko", work.tag)
+	output := kaniko.NewOutput(out, work.config.Credentials.Secrets())
 	return kaniko.Run(ctx, b.executor, invocation.Arguments(), kaniko.Environment(credentials), output)
 }
 
@@ -185,23 +155,6 @@ func hosts(tag name.Tag, base baseImage) []string {
 		return []string{tag.RegistryStr()}
 	}
 	return []string{tag.RegistryStr(), base.Host}
-}
-
-// baseName is what a label says of the base image: nothing if it is none.
-func baseName(base baseImage) string {
-	if base.Name == kaniko.Scratch {
-		return ""
-	}
-	return base.Name
-}
-
-// unescape decodes free text that travelled URL query-escaped. What a person
-// wrote by hand, and is no such code, is taken as it is.
-func unescape(text string) string {
-	if decoded, err := url.QueryUnescape(text); err == nil {
-		return decoded
-	}
-	return text
 }
 
 // innermost returns what the program that Kaniko ran inside the image has

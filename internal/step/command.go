@@ -48,6 +48,7 @@ type command struct {
 var commands = []command{
 	{name: "mount-check", summary: "check storage, credentials and tag, and plan the layers", step: stepMountCheck, define: defineMountCheck},
 	{name: "build", summary: "build and push the image with Kaniko", step: stepBuild, define: defineBuild},
+	{name: "stream", summary: "build and push the image without Kaniko", step: stepBuild, define: defineStream},
 	{name: "pack", summary: "copy one layer's files into the image; Kaniko runs it", step: stepBuild, define: definePack},
 	{name: "status-report", summary: "ask the registry what it holds now", step: stepStatusReport, define: defineStatusReport},
 	{name: "print-report", summary: "print the report for people", define: definePrintReport},

@@ -33,6 +33,10 @@ type pod struct {
 	base      string
 	uid       string
 	secret    string
+	// streams says that the image is built without Kaniko, and previous is the
+	// image that may have many of the files.
+	streams  bool
+	previous string
 	// storage is the storage flags of mount-check.
 	storage []string
 	// registry is what the registry is served by; it may be changed.
@@ -100,13 +104,19 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 
 func (p *pod) build(t *testing.T) (int, string) {
 	t.Helper()
+	if p.streams {
+		return p.run(t, "stream", append(p.imageArgs(), "--previous-image="+p.previous)...)
+	}
 	return p.run(t, "build", p.buildArgs()...)
 }
 
-func (p *pod) buildArgs() []string {
+func (p *pod) imageArgs() []string {
 	return append(p.registryArgs(), "--base-image="+p.base, "--model=resnet", "--model-version=resnet-v1",
-		"--model-version-uid="+p.uid, "--created-by=Ann+O%27Hara%0A%22%24HOME%22",
-		"--executor="+os.Args[0], "--kaniko-folder="+p.at("kaniko"), "--image-root="+p.at("image"))
+		"--model-version-uid="+p.uid, "--created-by=Ann+O%27Hara%0A%22%24HOME%22")
+}
+
+func (p *pod) buildArgs() []string {
+	return append(p.imageArgs(), "--executor="+os.Args[0], "--kaniko-folder="+p.at("kaniko"), "--image-root="+p.at("image"))
 }
 
 func (p *pod) statusReport(t *testing.T) (int, string) {

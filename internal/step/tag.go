@@ -137,22 +137,35 @@ func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bo
 func (c tagCheck) compare(ctx context.Context, held layer.Manifest) error {
 	difference := layer.Difference(held, layer.ManifestOf(c.plan, nil))
 	if difference == "" {
-		digests := map[string]string{}
-		for _, e := range c.plan.Entries() {
-			if e.Type != layer.File {
-				continue
-			}
-			digest, err := source.Read(ctx, c.root, e, io.Discard)
-			if err != nil {
-				return err
-			}
-			digests[e.Path] = digest
+		var err error
+		if difference, err = c.compareContent(ctx, held); err != nil {
+			return err
 		}
-		difference = layer.Difference(held, layer.ManifestOf(c.plan, digests))
 	}
 	if difference != "" {
 		return failure.New(v1alpha1.ReasonSourceChanged, "the registry holds this version already, and its files have changed since, as %s: make a new ModelVersion", difference)
 	}
 	say(c.out, "the files are the same")
 	return nil
+}
+
+// compareContent says in words how the content of the files differs from what an
+// image holds, or "". Kaniko's lists have a digest for each file, and Stream's
+// have one for each layer.
+func (c tagCheck) compareContent(ctx context.Context, held layer.Manifest) (string, error) {
+	if held.Streamed {
+		return changedLayer(ctx, c.root, c.plan, held)
+	}
+	digests := map[string]string{}
+	for _, e := range c.plan.Entries() {
+		if e.Type != layer.File {
+			continue
+		}
+		digest, err := source.Read(ctx, c.root, e, io.Discard)
+		if err != nil {
+			return "", err
+		}
+		digests[e.Path] = digest
+	}
+	return layer.Difference(held, layer.ManifestOf(c.plan, digests)), nil
 }

@@ -1,6 +1,7 @@
 package kaniko
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +21,8 @@ type Invocation struct {
 	Encrypted []string
 	// CAFile is a bundle of authorities to trust for Encrypted; empty is none.
 	CAFile string
-	// Labels are key=value.
-	Labels []string
+	// Labels are the image's labels.
+	Labels map[string]string
 }
 
 // DockerfileName is the name of the Dockerfile in the context.
@@ -57,8 +58,11 @@ func (i Invocation) Arguments() []string {
 			args = append(args, "--registry-certificate="+host+"="+i.CAFile)
 		}
 	}
-	for _, label := range i.Labels {
-		args = append(args, "--label="+label)
+	// Kaniko takes everything behind the first "=" for the value, unquoted and
+	// unexpanded. No label goes through the Dockerfile, whose parser would expand
+	// variables.
+	for _, key := range slices.Sorted(maps.Keys(i.Labels)) {
+		args = append(args, "--label="+key+"="+i.Labels[key])
 	}
 	return args
 }

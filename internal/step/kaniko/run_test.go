@@ -164,7 +164,7 @@ func TestArguments(t *testing.T) {
 	got := Invocation{
 		Context: "/kiln/context", Destination: "h:5000/models/resnet:v1",
 		PlainHTTP: []string{"h:5000"}, Encrypted: []string{"index.docker.io"}, CAFile: "/registry-ca/ca.crt",
-		Labels: []string{"a=b c", "d=e"},
+		Labels: map[string]string{"d": "e", "a": "b c"},
 	}.Arguments()
 	assert.Equal(t, strings.Fields(`
 		--context=dir:///kiln/context

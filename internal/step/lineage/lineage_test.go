@@ -1,4 +1,4 @@
-package kaniko
+package lineage
 
 import (
 	"strings"
@@ -12,16 +12,16 @@ func TestLabels(t *testing.T) {
 		Model: "resnet", ModelVersion: "resnet-v1", ModelVersionUID: "1-2-3", Tag: "v1", CreatedBy: `ann="x", $HOME`,
 		Base: "busybox:1.37", BaseDigest: "sha256:00",
 	}.Labels()
-	assert.Equal(t, []string{
-		"org.opencontainers.image.title=resnet",
-		"org.opencontainers.image.version=v1",
-		`org.opencontainers.image.authors=ann="x", $HOME`,
-		"org.opencontainers.image.base.name=busybox:1.37",
-		"org.opencontainers.image.base.digest=sha256:00",
-		"model.kubedl.io/model-name=resnet",
-		"model.kubedl.io/model-version=resnet-v1",
-		"model.kubedl.io/model-version-uid=1-2-3",
-		`model.kubedl.io/created-by=ann="x", $HOME`,
+	assert.Equal(t, map[string]string{
+		"org.opencontainers.image.title":       "resnet",
+		"org.opencontainers.image.version":     "v1",
+		"org.opencontainers.image.authors":     `ann="x", $HOME`,
+		"org.opencontainers.image.base.name":   "busybox:1.37",
+		"org.opencontainers.image.base.digest": "sha256:00",
+		"model.kubedl.io/model-name":           "resnet",
+		"model.kubedl.io/model-version":        "resnet-v1",
+		"model.kubedl.io/model-version-uid":    "1-2-3",
+		"model.kubedl.io/created-by":           `ann="x", $HOME`,
 	}, got)
 	assert.Empty(t, Lineage{}.Labels())
 }

@@ -1,4 +1,5 @@
-package kaniko
+// Package lineage is what an image's labels say of where it comes from.
+package lineage
 
 import (
 	"strings"
@@ -29,12 +30,9 @@ type Lineage struct {
 	Base, BaseDigest string
 }
 
-// Labels returns the labels as Kaniko's --label takes them: key=value, where
-// the value is everything behind the first "=", unquoted and unexpanded (an
-// argument is one label; none goes through the Dockerfile, whose parser would
-// expand variables). The time of the build is left out: an image is not
+// Labels returns the labels. The time of the build is left out: an image is not
 // another one for having been built later.
-func (l Lineage) Labels() []string {
+func (l Lineage) Labels() map[string]string {
 	pairs := []struct{ key, value string }{
 		{"org.opencontainers.image.title", l.Model},
 		{"org.opencontainers.image.version", l.Tag},
@@ -46,10 +44,10 @@ func (l Lineage) Labels() []string {
 		{v1alpha1.LabelModelVersionUID, l.ModelVersionUID},
 		{labelCreatedBy, l.CreatedBy},
 	}
-	var labels []string
+	labels := map[string]string{}
 	for _, pair := range pairs {
 		if value := labelValue(pair.value); value != "" {
-			labels = append(labels, pair.key+"="+value)
+			labels[pair.key] = value
 		}
 	}
 	return labels

@@ -1,0 +1,325 @@
+package step
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/report"
+)
+
+func newStreamingPod(t *testing.T) *pod {
+	t.Helper()
+	p := newPod(t)
+	p.streams = true
+	return p
+}
+
+func streamed(t *testing.T) *pod {
+	t.Helper()
+	p := newStreamingPod(t)
+	p.write(t, "source/config.json", "{}")
+	p.write(t, "source/w.bin", "weights")
+	code, printed := p.allSteps(t)
+	require.Equal(t, exitDone, code, printed)
+	return p
+}
+
+func TestAModelBecomesAnImageWithoutKaniko(t *testing.T) {
+	p := newStreamingPod(t)
+	p.hasTheModel(t)
+	p.base = p.host + "/base/nonroot:1"
+	p.put(t, configured(t, randomImage(t), v1.Config{User: "nonroot", Env: []string{"PATH=/bin"}}), p.base)
+
+	code, printed := p.allSteps(t)
+
+	require.Equal(t, exitDone, code, printed)
+	r := p.report(t)
+	assert.Nil(t, r.Failure)
+	assert.Equal(t, 5, r.Image.Layers)
+	assert.Zero(t, r.Build.ReusedBytes)
+	assert.Greater(t, r.Build.SentBytes, r.Source.Bytes)
+	image := p.pull(t)
+	digest, err := image.Digest()
+	require.NoError(t, err)
+	assert.Equal(t, digest.String(), r.Image.Digest)
+	config, err := image.ConfigFile()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"PATH=/bin", "KUBEDL_MODEL_PATH=/kubedl-model"}, config.Config.Env)
+	assert.Equal(t, "nonroot", config.Config.User)
+	assert.Equal(t, `Ann O'Hara "$HOME"`, config.Config.Labels["org.opencontainers.image.authors"])
+	assert.Equal(t, versionUID, config.Config.Labels[v1alpha1.LabelModelVersionUID])
+	p.assertHoldsTheSource(t, image)
+}
+
+// The same files on another machine, at another time, in another order.
+func TestTheSameFilesAreTheSameImage(t *testing.T) {
+	var digests []string
+	for i := range 2 {
+		p := newStreamingPod(t)
+		names := []string{"source/a", "source/b/c", "source/z"}
+		if i > 0 {
+			slices.Reverse(names)
+		}
+		for _, name := range names {
+			p.write(t, name, "content of "+name)
+			at := time.Now().Add(-time.Duration(i) * time.Hour)
+			require.NoError(t, os.Chtimes(p.at(name), at, at))
+		}
+		code, printed := p.allSteps(t)
+		require.Equal(t, exitDone, code, printed)
+		digests = append(digests, p.report(t).Image.Digest)
+	}
+	assert.Equal(t, digests[0], digests[1])
+}
+
+func TestAStreamedVersionAgainIsNoWork(t *testing.T) {
+	p := streamed(t)
+	want := p.report(t).Image
+	later := time.Now().Add(time.Hour)
+	require.NoError(t, os.Chtimes(p.at("source/w.bin"), later, later))
+
+	code, printed := p.allSteps(t)
+
+	require.Equal(t, exitDone, code, printed)
+	assert.Contains(t, printed, "the registry serves")
+	r := p.report(t)
+	assert.True(t, r.Source.AlreadyPushed)
+	assert.Equal(t, want, r.Image)
+}
+
+func TestAStreamedVersionWithOtherFilesIsRefused(t *testing.T) {
+	changes := map[string]struct {
+		change func(t *testing.T, p *pod)
+		want   string
+	}{
+		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `as "config.json", or one of the 1 small files beside it, is another`},
+		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `as "x" is new`},
+	}
+	for name, tt := range changes {
+		t.Run(name, func(t *testing.T) {
+			p := streamed(t)
+			tt.change(t, p)
+			code, printed := p.mountCheck(t)
+			p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, tt.want, code, printed)
+		})
+	}
+}
+
+func TestALargeFileThatIsAnotherIsNamed(t *testing.T) {
+	p := newStreamingPod(t)
+	p.hasTheModel(t)
+	code, printed := p.allSteps(t)
+	require.Equal(t, exitDone, code, printed)
+	p.write(t, "source/weights-1.bin", "other weights")
+	require.NoError(t, os.Truncate(p.at("source/weights-1.bin"), layer.OwnLayerSize+1))
+	code, printed = p.mountCheck(t)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `as "weights-1.bin" is another`, code, printed)
+}
+
+// counted counts the bytes of layers that come to a registry.
+type counted struct {
+	mu    sync.Mutex
+	inner http.Handler
+	bytes int64
+}
+
+func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPatch {
+		c.mu.Lock()
+		c.bytes += r.ContentLength
+		c.mu.Unlock()
+	}
+	c.inner.ServeHTTP(w, r)
+}
+
+func TestAVersionSendsOnlyWhatAnEarlierOneDoesNotHave(t *testing.T) {
+	changes := map[string]struct {
+		change func(t *testing.T, p *pod)
+		// sent is what is sent of the two large files, and of the small ones.
+		large int64
+		small bool
+	}{
+		"nothing":                      {change: func(*testing.T, *pod) {}},
+		"a small file":                 {change: func(t *testing.T, p *pod) { p.write(t, "source/config.json", "[]") }, small: true},
+		"a large file":                 {change: func(t *testing.T, p *pod) { p.sized(t, "source/weights-0.bin", "others", layer.OwnLayerSize) }, large: layer.OwnLayerSize},
+		"a large file of another size": {change: func(t *testing.T, p *pod) { p.sized(t, "source/weights-0.bin", "weights 0", layer.OwnLayerSize+9) }, large: layer.OwnLayerSize + 9},
+	}
+	for name, tt := range changes {
+		t.Run(name, func(t *testing.T) {
+			p := newStreamingPod(t)
+			p.hasTheModel(t)
+			code, printed := p.allSteps(t)
+			require.Equal(t, exitDone, code, printed)
+			count := &counted{inner: p.registry.Handler}
+			p.registry.Handler = count
+			tt.change(t, p)
+			p.previous, p.tag, p.uid = p.image(), "v2", "another"
+
+			code, printed = p.allSteps(t)
+
+			require.Equal(t, exitDone, code, printed)
+			r := p.report(t)
+			assert.InDelta(t, r.Build.SentBytes, count.bytes, 10_000, "beside layers, only a list and a config are sent")
+			assert.InDelta(t, tt.large, r.Build.SentBytes, 20_000)
+			assert.Equal(t, tt.large > 0 || tt.small, r.Build.SentBytes > 0)
+			assert.Greater(t, r.Build.ReusedBytes, int64(0))
+			p.assertHoldsTheSource(t, p.pull(t))
+		})
+	}
+}
+
+// sized writes a file of so many bytes.
+func (p *pod) sized(t *testing.T, name, begins string, bytes int64) {
+	t.Helper()
+	p.write(t, name, begins)
+	require.NoError(t, os.Truncate(p.at(name), bytes))
+}
+
+func TestAnEarlierImageThatCannotBeReadMakesABuildSlowerAndNotWrong(t *testing.T) {
+	for name, previous := range map[string]string{
+		"it is gone":         "HOST/models/resnet@sha256:" + strings.Repeat("0", 64),
+		"it is no reference": "no reference at all",
+		"nobody answers":     "127.0.0.1:1/x:y",
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newStreamingPod(t)
+			p.write(t, "source/a", "x")
+			p.previous = strings.Replace(previous, "HOST", p.host, 1)
+			code, printed := p.mountCheck(t)
+			require.Equal(t, exitDone, code, printed)
+			code, printed = p.build(t)
+			require.Equal(t, exitDone, code, printed)
+			assert.Contains(t, printed, "the files of "+p.previous+" are not known, so that all are sent")
+		})
+	}
+}
+
+func TestAFileThatChangesWhileItIsSentIsNotTagged(t *testing.T) {
+	changes := map[string]func(t *testing.T, p *pod){
+		"it grows":           func(t *testing.T, p *pod) { p.sized(t, "source/w.bin", "weights", 20<<20) },
+		"it shrinks":         func(t *testing.T, p *pod) { require.NoError(t, os.Truncate(p.at("source/w.bin"), 5<<20)) },
+		"it is gone":         func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source/w.bin"))) },
+		"another file comes": func(t *testing.T, p *pod) { p.write(t, "source/late", "") },
+		"a link leads elsewhere": func(t *testing.T, p *pod) {
+			require.NoError(t, os.Remove(p.at("source/link")))
+			require.NoError(t, os.Symlink("config.json", p.at("source/link")))
+		},
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			p := newStreamingPod(t)
+			p.sized(t, "source/w.bin", "weights", 10<<20)
+			p.write(t, "source/config.json", "{}")
+			require.NoError(t, os.Symlink("w.bin", p.at("source/link")))
+			code, printed := p.mountCheck(t)
+			require.Equal(t, exitDone, code, printed)
+			inner := p.registry.Handler
+			once := sync.OnceFunc(func() { change(t, p) })
+			p.registry.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					once()
+				}
+				inner.ServeHTTP(w, r)
+			})
+
+			code, printed = p.build(t)
+
+			p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, "while", code, printed)
+			answer, err := http.Get("http://" + p.host + "/v2/models/resnet/manifests/v1")
+			require.NoError(t, err)
+			require.NoError(t, answer.Body.Close())
+			assert.Equal(t, http.StatusNotFound, answer.StatusCode)
+		})
+	}
+}
+
+func TestARegistryThatTurnsTheStreamAwayIsSaidInWords(t *testing.T) {
+	p := newStreamingPod(t)
+	p.write(t, "source/a", "x")
+	code, printed := p.mountCheck(t)
+	require.Equal(t, exitDone, code, printed)
+	inner := p.registry.Handler
+	p.registry.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPatch {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(http.StatusInsufficientStorage)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})
+	code, printed = p.build(t)
+	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "does not take that much", code, printed)
+}
+
+func TestABaseImageWithAModelOfItsOwnHidesNothing(t *testing.T) {
+	first := streamed(t)
+	p := newStreamingPod(t)
+	p.base = p.host + "/base/model:1"
+	p.put(t, first.pull(t), p.base)
+	p.write(t, "source/other", "x")
+
+	code, printed := p.allSteps(t)
+
+	require.Equal(t, exitDone, code, printed)
+	image := p.pull(t)
+	layers, err := image.Layers()
+	require.NoError(t, err)
+	require.Len(t, layers, 4)
+	content, err := layers[2].Uncompressed()
+	require.NoError(t, err)
+	raw, err := io.ReadAll(content)
+	require.NoError(t, err)
+	assert.Contains(t, string(raw), "kubedl-model/.wh..wh..opq", "what lies below is not there any more")
+	held, found, err := readManifest(image)
+	require.NoError(t, err)
+	require.True(t, found)
+	assert.Len(t, held.Entries, 2)
+}
+
+func TestHowFarATransferIsIsSaidInLines(t *testing.T) {
+	var out strings.Builder
+	file := t.TempDir() + "/progress"
+	far := newTransfer(file, layer.Plan{Layers: make([][]layer.Entry, 2), Bytes: 4 << 20}, &out)
+	far.began = far.began.Add(-20 * time.Second)
+	far.said = far.said.Add(-20 * time.Second)
+
+	far.at(0, 1<<20)
+	far.at(1, 1<<20)
+	far.at(0, 0)
+
+	assert.Equal(t, "1.0 MiB of 4.0 MiB, 51.2 KiB/s, about 1m0s left\n", out.String())
+	assert.Equal(t, int64(1<<20), far.progress.done, "what was lost is not counted")
+	far.end()
+	told, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, fmt.Sprintf("%d/%d\n", 4<<20, 4<<20), string(told))
+}
+
+func TestALayerIsReportedAsItWasPlanned(t *testing.T) {
+	p := newStreamingPod(t)
+	p.hasTheModel(t)
+	code, printed := p.allSteps(t)
+	require.Equal(t, exitDone, code, printed)
+	built := p.report(t).Build.Layers
+	for i := range built {
+		built[i].DiffID = ""
+	}
+	assert.Equal(t, []report.BuiltLayer{
+		{Files: 6, Bytes: 2 + 2 + 3 + 4 + 10 + 10},
+		{Files: 1, Bytes: layer.OwnLayerSize},
+		{Files: 1, Bytes: layer.OwnLayerSize + 1},
+	}, built)
+}
