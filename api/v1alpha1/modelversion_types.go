@@ -23,8 +23,18 @@ const (
 
 // BuildEngine names a program that makes images.
 //
-// +kubebuilder:validation:Enum=Kaniko
+// +kubebuilder:validation:Enum=Kaniko;Stream
 type BuildEngine string
+
+const (
+	// Kaniko copies the model, snapshots it and compresses it. It runs as root,
+	// and needs twice the model's size of disk.
+	Kaniko BuildEngine = "Kaniko"
+	// Stream sends the files from where they lie, uncompressed, in one pass. It
+	// is not root, needs no disk, sends only what the latest version does not
+	// have, and gives the same files the same layers on whatever machine.
+	Stream BuildEngine = "Stream"
+)
 
 // ModelVersionSpec says where a trained model lies and which image it becomes.
 // What identifies the version (modelName, imageRepo, imageTag, storage) cannot
@@ -199,8 +209,10 @@ type PersistentVolumeClaim struct {
 
 // Build says how to build the image.
 type Build struct {
-	// engine is the program that makes the image: Kaniko, which is also the
-	// default.
+	// engine is the program that makes the image: Kaniko or Stream. The default
+	// is the operator's (Kaniko unless configured). An image made by either
+	// serves the same pods. Stream reads the files as a user that is not root,
+	// so that everyone has to be allowed to read them.
 	// +optional
 	Engine BuildEngine `json:"engine,omitempty"`
 	// baseImage is what the model's files are put on, as an image reference,
@@ -346,6 +358,17 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ImageSizeBytes int64 `json:"imageSizeBytes,omitempty"`
+	// sentBytes is how much of the model was sent to the registry, in bytes of
+	// layers. It is absent where the engine does not tell: Kaniko sends
+	// everything.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	SentBytes int64 `json:"sentBytes,omitempty"`
+	// reusedBytes is how much of the model the registry had already, in bytes of
+	// layers.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ReusedBytes int64 `json:"reusedBytes,omitempty"`
 	// nodeName is the node that the build was bound to, for storage that lies
 	// on one node.
 	// +optional

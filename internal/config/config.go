@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/nfs"
@@ -38,6 +39,18 @@ type Config struct {
 	// WorkflowTemplate names the ClusterWorkflowTemplate that builds are made
 	// from, unless the version names one.
 	WorkflowTemplate string `json:"workflowTemplate,omitempty"`
+	// Engine is the program that makes the images, unless the version names
+	// another: Kaniko or Stream.
+	Engine v1alpha1.BuildEngine `json:"engine,omitempty"`
+	// StreamWorkflowTemplate names the ClusterWorkflowTemplate that the engine
+	// Stream's builds are made from. When empty, that is the one of Modelkiln's
+	// own, as long as WorkflowTemplate is; beside another WorkflowTemplate, as
+	// one that scans, Stream cannot be chosen until one is named here.
+	StreamWorkflowTemplate string `json:"streamWorkflowTemplate,omitempty"`
+	// NamespaceStreamWorkflowTemplates names, by namespace, those that take its
+	// place there. A namespace that is named in NamespaceWorkflowTemplates alone
+	// has no Stream.
+	NamespaceStreamWorkflowTemplates map[string]string `json:"namespaceStreamWorkflowTemplates,omitempty"`
 	// NamespaceWorkflowTemplates names, by namespace, ClusterWorkflowTemplates
 	// that take the place of WorkflowTemplate there.
 	NamespaceWorkflowTemplates map[string]string `json:"namespaceWorkflowTemplates,omitempty"`
@@ -112,6 +125,7 @@ func Default() Config {
 	return Config{
 		BaseImage:        "docker.io/library/busybox:1.37.0",
 		WorkflowTemplate: translate.BuildTemplate,
+		Engine:           v1alpha1.Kaniko,
 		DeadlineSeconds:  6 * 60 * 60,
 		PendingSeconds:   15 * 60,
 		SucceededHistory: 3,
@@ -215,6 +229,9 @@ func (c Config) validateArgo() error {
 	if c.BaseImage == "" || c.WorkflowTemplate == "" {
 		problems = append(problems, errors.New("baseImage and workflowTemplate must not be empty"))
 	}
+	if c.Engine != v1alpha1.Kaniko && c.Engine != v1alpha1.Stream {
+		problems = append(problems, fmt.Errorf("engine %q is not one: write %s or %s", c.Engine, v1alpha1.Kaniko, v1alpha1.Stream))
+	}
 	if link, err := url.Parse(c.ArgoURL); c.ArgoURL != "" && (err != nil || link.Host == "" || !strings.HasPrefix(link.Scheme, "http")) {
 		problems = append(problems, fmt.Errorf("argoURL %q is not a URL: write it as https://argo.example.com", c.ArgoURL))
 	}
@@ -245,23 +262,30 @@ func (c Config) Options() translate.Options {
 		}
 	}
 	slices.Sort(plainHTTP)
+	stream := c.StreamWorkflowTemplate
+	if stream == "" && c.WorkflowTemplate == translate.BuildTemplate {
+		stream = translate.StreamTemplate
+	}
 	return translate.Options{
-		DefaultRegistry:     c.DefaultRegistry,
-		PlainHTTPRegistries: plainHTTP,
-		BaseImage:           c.BaseImage,
-		WorkflowTemplate:    c.WorkflowTemplate,
-		NamespaceTemplates:  c.NamespaceWorkflowTemplates,
-		ArgoURL:             strings.TrimRight(c.ArgoURL, "/"),
-		ArgoInstanceID:      c.ArgoInstanceID,
-		History:             translate.History{Succeeded: c.SucceededHistory, Failed: c.FailedHistory},
-		DeadlineSeconds:     c.DeadlineSeconds,
-		PendingTimeout:      metav1.Duration{Duration: time.Duration(c.PendingSeconds) * time.Second},
-		ProgressInterval:    metav1.Duration{Duration: progressInterval},
-		Requests:            c.Requests,
-		Limits:              c.Limits,
-		HostPaths:           hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
-		NFS:                 nfs.Rules{Allowed: c.AllowedNFS},
-		EFS:                 efs.Rules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes, Writable: c.WritableEFS},
+		DefaultRegistry:          c.DefaultRegistry,
+		PlainHTTPRegistries:      plainHTTP,
+		BaseImage:                c.BaseImage,
+		WorkflowTemplate:         c.WorkflowTemplate,
+		NamespaceTemplates:       c.NamespaceWorkflowTemplates,
+		Engine:                   c.Engine,
+		StreamTemplate:           stream,
+		NamespaceStreamTemplates: c.NamespaceStreamWorkflowTemplates,
+		ArgoURL:                  strings.TrimRight(c.ArgoURL, "/"),
+		ArgoInstanceID:           c.ArgoInstanceID,
+		History:                  translate.History{Succeeded: c.SucceededHistory, Failed: c.FailedHistory},
+		DeadlineSeconds:          c.DeadlineSeconds,
+		PendingTimeout:           metav1.Duration{Duration: time.Duration(c.PendingSeconds) * time.Second},
+		ProgressInterval:         metav1.Duration{Duration: progressInterval},
+		Requests:                 c.Requests,
+		Limits:                   c.Limits,
+		HostPaths:                hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
+		NFS:                      nfs.Rules{Allowed: c.AllowedNFS},
+		EFS:                      efs.Rules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes, Writable: c.WritableEFS},
 	}
 }
 

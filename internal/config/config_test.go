@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
@@ -114,6 +115,8 @@ func TestWhatIsWrongIsRefusedInWords(t *testing.T) {
 		"an attribute without a name":               {`allowedEFSAttributes: [""]`, "allowedEFSAttributes holds an empty name"},
 		"no base image":                             {`baseImage: ""`, "baseImage and workflowTemplate must not be empty"},
 		"no workflow template":                      {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
+		"an engine that is none":                    {"engine: Docker", `engine "Docker" is not one: write Kaniko or Stream`},
+		"no engine":                                 {`engine: ""`, `engine "" is not one`},
 		"no link":                                   {"argoURL: argo.example.com", `argoURL "argo.example.com" is not a URL: write it as https://argo.example.com`},
 		"less than no history":                      {"failedHistory: -1", "succeededHistory and failedHistory must not be below zero"},
 		"no time":                                   {"deadlineSeconds: 0", "deadlineSeconds and pendingSeconds must be above zero"},
@@ -182,9 +185,29 @@ registries:
 func TestWithoutPrivateAuthoritiesThereIsNoBundle(t *testing.T) {
 	assert.Empty(t, config.Default().RegistryCA())
 	assert.Equal(t, translate.Options{
-		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", DeadlineSeconds: 21600, PendingTimeout: metav1.Duration{Duration: 15 * time.Minute}, ProgressInterval: metav1.Duration{Duration: 10 * time.Second}, History: translate.History{Succeeded: 3, Failed: 3},
+		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", Engine: v1alpha1.Kaniko, StreamTemplate: "modelkiln-build-stream", DeadlineSeconds: 21600, PendingTimeout: metav1.Duration{Duration: 15 * time.Minute}, ProgressInterval: metav1.Duration{Duration: 10 * time.Second}, History: translate.History{Succeeded: 3, Failed: 3},
 		Requests: config.Default().Requests, Limits: config.Default().Limits,
 	}, config.Default().Options())
+}
+
+// Who has chosen a template, as one that scans, has not chosen Stream's.
+func TestStreamHasATemplateWhereThePlatformTeamHasChosenNoOther(t *testing.T) {
+	for name, tc := range map[string]struct{ text, want string }{
+		"by default":                      {"", "modelkiln-build-stream"},
+		"beside a template of one's own":  {"workflowTemplate: scanned", ""},
+		"where it is named":               {"streamWorkflowTemplate: streamed", "streamed"},
+		"where both are templates of one": {"workflowTemplate: scanned\nstreamWorkflowTemplate: streamed", "streamed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := load(t, tc.text)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, got.Options().StreamTemplate)
+		})
+	}
+	got, err := load(t, "engine: Stream\nnamespaceStreamWorkflowTemplates: {vision: scanned-stream}")
+	require.NoError(t, err)
+	assert.Equal(t, v1alpha1.Stream, got.Options().Engine)
+	assert.Equal(t, map[string]string{"vision": "scanned-stream"}, got.Options().NamespaceStreamTemplates)
 }
 
 // authority is the certificate of an authority that nobody knows, PEM, without

@@ -50,6 +50,9 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, argo, mv); err != nil {
 		return observed, err
 	}
+	if observed.Previous, err = r.latest(ctx, mv); err != nil {
+		return observed, err
+	}
 	if current := translate.Followed(mv, workflows, r.Options); current != nil && !current.Status.Phase.Completed() {
 		if observed.StartedPods, err = r.startedPods(ctx, current); err != nil {
 			return observed, err
@@ -91,6 +94,19 @@ func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Read
 		workflows = append(workflows, &wf)
 	}
 	return workflows, nil
+}
+
+// latest is the latest version of the Model. For one whose result is final it is
+// of no interest.
+func (r *ModelVersionReconciler) latest(ctx context.Context, mv *v1alpha1.ModelVersion) (*v1alpha1.LatestVersion, error) {
+	if translate.Final(mv) {
+		return nil, nil
+	}
+	var versions v1alpha1.ModelVersionList
+	if err := r.Client.List(ctx, &versions, client.InNamespace(mv.Namespace), client.MatchingFields{indexModelName: mv.Spec.ModelName}); err != nil {
+		return nil, fmt.Errorf("list ModelVersions: %w", err)
+	}
+	return translate.Latest(versions.Items), nil
 }
 
 func (r *ModelVersionReconciler) template(ctx context.Context, argo client.Reader, mv *v1alpha1.ModelVersion) (found, marked bool, err error) {

@@ -38,6 +38,7 @@ type mountCheck struct {
 	nfs                               nfs.Rules
 	baseImage                         string
 	pushSecretRequired                bool
+	engine                            string
 	workflowUID, modelVersionUID      string
 	mount, mountinfo, program         string
 }
@@ -56,6 +57,7 @@ func defineMountCheck(flags *flag.FlagSet, at *places) action {
 	flags.Func("allowed-nfs", "the only `servers` and folders of NFS servers that are packaged, separated by commas; empty is every one", list(&m.nfs.Allowed))
 	flags.StringVar(&m.baseImage, "base-image", "", "the image to put the model on, or scratch")
 	flags.Func("push-secret-required", "`true` when the push secret must exist", boolean(&m.pushSecretRequired))
+	flags.StringVar(&m.engine, "engine", string(v1alpha1.Kaniko), string(v1alpha1.Kaniko)+" or "+string(v1alpha1.Stream))
 	flags.StringVar(&m.workflowUID, "workflow-uid", "", "the UID of the Workflow")
 	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion, if there is one")
 	flags.StringVar(&m.mount, "source", "/source", "the `folder` where the storage is mounted")
@@ -65,6 +67,18 @@ func defineMountCheck(flags *flag.FlagSet, at *places) action {
 }
 
 func (m *mountCheck) run(ctx context.Context, out io.Writer) error {
+	err := m.check(ctx, out)
+	var unreadable *failure.Error
+	if m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable {
+		return failure.New(unreadable.Reason, "%s; the engine Stream is not root: let everyone read it, or build with the engine Kaniko", unreadable.Sentence).Because(unreadable.Cause)
+	}
+	return err
+}
+
+// streams says that the image is made without Kaniko, and without root.
+func (m *mountCheck) streams() bool { return m.engine == string(v1alpha1.Stream) }
+
+func (m *mountCheck) check(ctx context.Context, out io.Writer) error {
 	// What another run has left, as a failure that was retried, is not ours.
 	err := report.Write(m.shared, report.Report{Run: report.Run{
 		WorkflowUID: m.workflowUID, ModelVersionUID: m.modelVersionUID, Image: m.image,
@@ -72,8 +86,10 @@ func (m *mountCheck) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := m.installProgram(); err != nil {
-		return err
+	if !m.streams() {
+		if err := m.installProgram(); err != nil {
+			return err
+		}
 	}
 	storage, err := m.checkStorage(out)
 	if err != nil {
@@ -101,7 +117,7 @@ func (m *mountCheck) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	held, err := tagCheck{
-		config: config, tag: tag, versionUID: m.modelVersionUID, plan: plan, root: root, out: out,
+		config: config, tag: tag, versionUID: m.modelVersionUID, plan: plan, root: root, out: out, anySize: m.streams(),
 	}.run(ctx)
 	if err != nil {
 		return err

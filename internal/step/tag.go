@@ -27,6 +27,9 @@ type tagCheck struct {
 	plan       layer.Plan
 	root       *os.Root
 	out        io.Writer
+	// anySize says that the upload finds a limit to the size of a request by
+	// itself, and heeds it.
+	anySize bool
 }
 
 // run returns what the registry holds of this version with this content
@@ -75,6 +78,9 @@ func (c tagCheck) checkPush(ctx context.Context, repository *registry.Repository
 		return ofRegistry(err)
 	}
 	say(c.out, "the registry %s lets the build push to %s", c.tag.RegistryStr(), c.tag.RepositoryStr())
+	if c.anySize {
+		return nil
+	}
 	return c.checkSize(ctx, repository)
 }
 

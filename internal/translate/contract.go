@@ -6,6 +6,8 @@ package translate
 const (
 	// BuildTemplate is the ClusterWorkflowTemplate in workflow-templates/.
 	BuildTemplate = "modelkiln-build"
+	// StreamTemplate is the one beside it, for the engine Stream.
+	StreamTemplate = "modelkiln-build-stream"
 	// EntrypointTemplate is the template that a build starts with.
 	EntrypointTemplate = "build"
 
@@ -57,6 +59,9 @@ const (
 	// dedicated=models:NoSchedule,gpu:NoExecute. A key without "=" tolerates
 	// every value of it, no effect every effect.
 	ParamTolerations = "tolerations"
+	// ParamPreviousImage is an image by digest that may have many of the files
+	// already. Only Stream's template has it.
+	ParamPreviousImage = "previous-image"
 
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"

@@ -27,6 +27,8 @@ type Observed struct {
 	// ArgoMissing says that the cluster does not have Argo's kinds, so that
 	// nothing else was read.
 	ArgoMissing bool
+	// Previous is the Model's latest version; nil when it has none.
+	Previous *v1alpha1.LatestVersion
 	// TemplateFound says that the version's ClusterWorkflowTemplate exists.
 	TemplateFound bool
 	// TemplateMarked says that it carries the label that lets versions name
@@ -171,7 +173,7 @@ func start(o Observed, collision int, restarts int64, opts Options) Step {
 		message := fmt.Sprintf("Model %s is being deleted; the build starts when it is gone", mv.Spec.ModelName)
 		return Step{Status: waiting(mv, v1alpha1.ReasonModelTerminating, message)}
 	}
-	wf, problem := Workflow(mv, Attempt{Number: attempts(o) + 1, Collision: collision}, opts)
+	wf, problem := Workflow(mv, Attempt{Number: attempts(o) + 1, Collision: collision, Previous: o.Previous}, opts)
 	if problem != nil {
 		return Step{Status: failedStatus(mv, unchanged(mv), problem.Reason, problem.Message)}
 	}
@@ -198,7 +200,7 @@ func templateMissing(mv *v1alpha1.ModelVersion, opts Options) string {
 	switch {
 	case name != platformTemplate(mv, opts):
 		return fmt.Sprintf("%s. To build with another: kubectl edit mv -n %s %s, under spec.build.workflowTemplate", message, mv.Namespace, mv.Name)
-	case name == BuildTemplate:
+	case name == BuildTemplate || name == StreamTemplate:
 		return message + ". To install it: kubectl apply --server-side -k workflow-templates"
 	default:
 		return message + ". It is named in the operator's configuration, which the platform team keeps"

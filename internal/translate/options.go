@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/nfs"
@@ -32,6 +33,12 @@ type Options struct {
 	WorkflowTemplate string
 	// NamespaceTemplates names, by namespace, those that take its place.
 	NamespaceTemplates map[string]string
+	// Engine makes the images, unless the version names another.
+	Engine v1alpha1.BuildEngine
+	// StreamTemplate and NamespaceStreamTemplates are the same for the engine
+	// Stream. There is none for it where they are empty.
+	StreamTemplate           string
+	NamespaceStreamTemplates map[string]string
 	// ArgoURL is where people find the Argo UI, without a slash at its end;
 	// empty when that is not known.
 	ArgoURL string

@@ -32,6 +32,7 @@ func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome, opt
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
 	status.Digest, status.ShortDigest = "", ""
 	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
+	status.SentBytes, status.ReusedBytes = 0, 0
 
 	switch outcome.State {
 	case StateBuilding:
@@ -80,6 +81,9 @@ func builtStatus(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatus, 
 	status.Files = run.Source.Files
 	status.SizeBytes = run.Source.Bytes
 	status.ImageSizeBytes = run.Image.Bytes
+	if run.Build != nil {
+		status.SentBytes, status.ReusedBytes = run.Build.SentBytes, run.Build.ReusedBytes
+	}
 	return withConditions(mv, status, metav1.ConditionTrue, "", outcome.Reason, outcome.Message)
 }
 

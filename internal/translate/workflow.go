@@ -33,6 +33,9 @@ type Attempt struct {
 	Number int64
 	// Collision counts the automatic tags that were found taken.
 	Collision int
+	// Previous is the latest version of the Model, which may have many of the
+	// files already; nil when there is none.
+	Previous *v1alpha1.LatestVersion
 }
 
 // Workflow is the Workflow that builds a version: a reference to a template
@@ -42,6 +45,10 @@ func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.W
 	args, problem := arguments(mv, attempt, opts)
 	if problem != nil {
 		return nil, problem
+	}
+	template := TemplateName(mv, opts)
+	if template == "" {
+		return nil, &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("The platform team has chosen no ClusterWorkflowTemplate for the engine %s in this namespace. To build with the other engine: kubectl edit mv -n %s %s, under spec.build.engine", engine(mv, opts), mv.Namespace, mv.Name)}
 	}
 	wf := &wfv1.Workflow{
 		TypeMeta: metav1.TypeMeta{APIVersion: wfv1.SchemeGroupVersion.String(), Kind: "Workflow"},
@@ -63,7 +70,7 @@ func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.W
 			OwnerReferences: controlledBy(mv),
 		},
 		Spec: wfv1.WorkflowSpec{
-			WorkflowTemplateRef:   &wfv1.WorkflowTemplateRef{Name: TemplateName(mv, opts), ClusterScope: true},
+			WorkflowTemplateRef:   &wfv1.WorkflowTemplateRef{Name: template, ClusterScope: true},
 			ActiveDeadlineSeconds: ptr.To(deadlineSeconds(mv, opts)),
 			Arguments:             wfv1.Arguments{Parameters: parameters(args)},
 		},
@@ -96,9 +103,26 @@ func TemplateName(mv *v1alpha1.ModelVersion, opts Options) string {
 }
 
 // platformTemplate is the ClusterWorkflowTemplate that the platform team has
-// chosen for the version's namespace.
+// chosen for the version's namespace and engine. Empty for an engine that it has
+// chosen none for: who has builds scanned in a template of their own does not
+// want them to go around it by another engine.
 func platformTemplate(mv *v1alpha1.ModelVersion, opts Options) string {
-	return cmp.Or(opts.NamespaceTemplates[mv.Namespace], opts.WorkflowTemplate)
+	ofNamespace, has := opts.NamespaceTemplates[mv.Namespace]
+	if engine(mv, opts) != v1alpha1.Stream {
+		return cmp.Or(ofNamespace, opts.WorkflowTemplate)
+	}
+	if template := opts.NamespaceStreamTemplates[mv.Namespace]; template != "" || has {
+		return template
+	}
+	return opts.StreamTemplate
+}
+
+// engine is the program that makes a version's image.
+func engine(mv *v1alpha1.ModelVersion, opts Options) v1alpha1.BuildEngine {
+	if b := mv.Spec.Build; b != nil && b.Engine != "" {
+		return b.Engine
+	}
+	return cmp.Or(opts.Engine, v1alpha1.Kaniko)
 }
 
 func deadlineSeconds(mv *v1alpha1.ModelVersion, opts Options) int64 {
@@ -121,6 +145,9 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	args := identityArguments(mv, opts)
 	args[ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
 	args[ParamImage] = image
+	if p := attempt.Previous; p != nil && p.Digest != "" && engine(mv, opts) == v1alpha1.Stream {
+		args[ParamPreviousImage] = strings.TrimSuffix(p.ImageName, ":"+tagOf(p.ImageName)) + "@" + p.Digest
+	}
 	args[ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
 	maps.DeleteFunc(args, func(_, value string) bool { return value == "" })

@@ -169,3 +169,66 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 		})
 	}
 }
+
+func TestTheEngineChoosesTheTemplate(t *testing.T) {
+	defaults := config.Default().Options()
+	streams := defaults
+	streams.Engine = v1alpha1.Stream
+	scanned := defaults
+	scanned.NamespaceTemplates = map[string]string{"default": "scanned"}
+	both := scanned
+	both.NamespaceStreamTemplates = map[string]string{"default": "scanned-stream"}
+	for name, tc := range map[string]struct {
+		engine v1alpha1.BuildEngine
+		opts   translate.Options
+		want   string
+	}{
+		"nobody names one":                                   {"", defaults, "modelkiln-build"},
+		"the version names Kaniko":                           {v1alpha1.Kaniko, streams, "modelkiln-build"},
+		"the version names Stream":                           {v1alpha1.Stream, defaults, "modelkiln-build-stream"},
+		"the operator does":                                  {"", streams, "modelkiln-build-stream"},
+		"the namespace has a template of its own":            {v1alpha1.Kaniko, scanned, "scanned"},
+		"the namespace has one for Stream too":               {v1alpha1.Stream, both, "scanned-stream"},
+		"the namespace has none for Stream, so that none is": {v1alpha1.Stream, scanned, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Engine(tc.engine).Obj()
+			wf, problem := translate.Workflow(mv, translate.Attempt{Number: 1}, tc.opts)
+			if tc.want == "" {
+				require.NotNil(t, problem)
+				assert.Equal(t, v1alpha1.ReasonInvalidSpec, problem.Reason)
+				assert.Equal(t, "The platform team has chosen no ClusterWorkflowTemplate for the engine Stream in this namespace. To build with the other engine: kubectl edit mv -n default mv-3, under spec.build.engine", problem.Message)
+				return
+			}
+			require.Nil(t, problem)
+			assert.Equal(t, tc.want, wf.Spec.WorkflowTemplateRef.Name)
+		})
+	}
+}
+
+func TestStreamIsToldOfTheLatestVersion(t *testing.T) {
+	latest := &v1alpha1.LatestVersion{ModelVersion: "mv-2", ImageName: "registry.example.com:5000/modelhub/resnet:v1", Digest: "sha256:00"}
+	for name, tc := range map[string]struct {
+		engine   v1alpha1.BuildEngine
+		previous *v1alpha1.LatestVersion
+		want     string
+	}{
+		"Stream":                    {v1alpha1.Stream, latest, "registry.example.com:5000/modelhub/resnet@sha256:00"},
+		"Kaniko":                    {v1alpha1.Kaniko, latest, ""},
+		"the first version":         {v1alpha1.Stream, nil, ""},
+		"one that KubeDL has built": {v1alpha1.Stream, &v1alpha1.LatestVersion{ImageName: "modelhub/resnet:v1"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Engine(tc.engine).Obj()
+			wf, problem := translate.Workflow(mv, translate.Attempt{Number: 1, Previous: tc.previous}, config.Default().Options())
+			require.Nil(t, problem)
+			got := ""
+			for _, parameter := range wf.Spec.Arguments.Parameters {
+				if parameter.Name == translate.ParamPreviousImage {
+					got = parameter.Value.String()
+				}
+			}
+			assert.Equal(t, tc.want, got)
+		})
+	}
+}

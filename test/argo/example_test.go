@@ -11,31 +11,15 @@ import (
 	"github.com/argoproj/argo-workflows/v3/workflow/validate"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 )
 
 // scanned is what the example makes of the template, patched as kustomize does.
 func scanned(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	patch, err := jsonpatch.DecodePatch(asJSON(t, "../../workflow-templates/examples/scan.yaml"))
-	require.NoError(t, err)
-	patched, err := patch.Apply(asJSON(t, templateFile))
-	require.NoError(t, err)
-	var tmpl wfv1.ClusterWorkflowTemplate
-	require.NoError(t, yaml.UnmarshalStrict(patched, &tmpl))
+	tmpl := patched(t, "../../workflow-templates/examples/scan.yaml")
 	require.Equal(t, "modelkiln-build-scanned", tmpl.Name)
-	return &tmpl
-}
-
-func asJSON(t *testing.T, file string) []byte {
-	t.Helper()
-	raw, err := os.ReadFile(file)
-	require.NoError(t, err)
-	converted, err := yaml.YAMLToJSON(raw)
-	require.NoError(t, err)
-	return converted
+	return tmpl
 }
 
 func TestArgoAcceptsTheExampleWithTheOperatorsArguments(t *testing.T) {

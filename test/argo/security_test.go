@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 // baseline are the capabilities that Pod Security's level "baseline" lets a
@@ -25,6 +26,20 @@ func TestABuildFromElsewhereThanANodeNeedsNoMoreThanBaseline(t *testing.T) {
 			require.NoError(t, err)
 			assertBaseline(t, got)
 		})
+	}
+}
+
+// Stream builds in a namespace of the level restricted, from a claim.
+func TestStreamNeedsNoMoreThanRestricted(t *testing.T) {
+	args := arguments(t, goldenWorkflows(t)["claim-with-sub-path"])
+	got, err := pod(streamTemplate(t), args)
+	require.NoError(t, err)
+	assertBaseline(t, got)
+	shared := streamTemplate(t).Spec.Templates[0].SecurityContext
+	assert.Equal(t, &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}, shared)
+	for _, container := range got.Containers {
+		assert.False(t, *container.SecurityContext.AllowPrivilegeEscalation, container.Name)
+		assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, container.SecurityContext.Capabilities, container.Name)
 	}
 }
 

@@ -21,21 +21,24 @@ import (
 	"github.com/argoproj/argo-workflows/v3/workflow/validate"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
 
 const goldenFolder = "../../internal/translate/testdata/workflow"
 
-func TestArgoAcceptsTheTemplate(t *testing.T) {
-	err := validate.ValidateClusterWorkflowTemplate(nil, templates{}, template(t), nil, validate.ValidateOpts{Lint: true})
-	require.NoError(t, err)
+func TestArgoAcceptsTheTemplates(t *testing.T) {
+	for _, tmpl := range []*wfv1.ClusterWorkflowTemplate{template(t), streamTemplate(t)} {
+		err := validate.ValidateClusterWorkflowTemplate(nil, templates{}, tmpl, nil, validate.ValidateOpts{Lint: true})
+		require.NoError(t, err, tmpl.Name)
+	}
 }
 
 func TestArgoAcceptsEveryWorkflowTheOperatorMakes(t *testing.T) {
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
-			tmpl := template(t)
+			tmpl := templateOf(t, wf)
 			tmpl.Name = wf.Spec.WorkflowTemplateRef.Name
 			err := validate.ValidateWorkflow(nil, templates{tmpl}, wf, nil, validate.ValidateOpts{})
 			require.NoError(t, err)
@@ -66,7 +69,7 @@ func TestArgoRefusesABuildWithoutAnImage(t *testing.T) {
 func TestArgumentsBecomeThePodThatTheyName(t *testing.T) {
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
-			got, err := pod(template(t), arguments(t, wf))
+			got, err := pod(templateOf(t, wf), arguments(t, wf))
 			require.NoError(t, err)
 			golden(t, filepath.Join("testdata", name+".pod.yaml"), []byte(marshal(t, got)))
 		})
@@ -78,7 +81,7 @@ func TestArgumentsBecomeThePodThatTheyName(t *testing.T) {
 func TestEveryPodReadsTheFilesOnly(t *testing.T) {
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
-			got, err := pod(template(t), arguments(t, wf))
+			got, err := pod(templateOf(t, wf), arguments(t, wf))
 			require.NoError(t, err)
 			storage := source(t, got)
 			assert.Nil(t, storage.EmptyDir, "the storage has taken its place")
@@ -169,17 +172,24 @@ func twice(text string) string {
 }
 
 func TestNoArgumentLeavesItsPlace(t *testing.T) {
+	for _, tmpl := range []*wfv1.ClusterWorkflowTemplate{template(t), streamTemplate(t)} {
+		noArgumentLeavesItsPlace(t, tmpl)
+	}
+}
+
+func noArgumentLeavesItsPlace(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+	t.Helper()
 	for _, kind := range []string{"localStorage", "nfs", "persistentVolumeClaim"} {
 		plain := plainArguments(t, kind)
-		want, err := pod(template(t), plain)
+		want, err := pod(tmpl, plain)
 		require.NoError(t, err)
 		blank(want)
-		for _, parameter := range template(t).Spec.Arguments.Parameters {
+		for _, parameter := range tmpl.Spec.Arguments.Parameters {
 			for _, attempt := range slices.Concat(attempts, expressions) {
-				t.Run(kind+" "+parameter.Name+" "+attempt, func(t *testing.T) {
+				t.Run(tmpl.Name+" "+kind+" "+parameter.Name+" "+attempt, func(t *testing.T) {
 					hostile := maps.Clone(plain)
 					hostile["workflow.parameters."+parameter.Name] = attempt
-					got, err := pod(template(t), hostile)
+					got, err := pod(tmpl, hostile)
 					if err != nil {
 						return // Argo ends such a Workflow before it has a pod.
 					}
@@ -335,7 +345,7 @@ func arguments(t *testing.T, wf *wfv1.Workflow) common.Parameters {
 		// Argo has all of them in one string too.
 		"workflow.parameters": wfv1.MustMarshallJSON(wf.Spec.Arguments.Parameters),
 	}
-	for _, list := range [][]wfv1.Parameter{template(t).Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
+	for _, list := range [][]wfv1.Parameter{streamTemplate(t).Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
 		for _, parameter := range list {
 			if parameter.Value != nil {
 				args["workflow.parameters."+parameter.Name] = parameter.Value.String()
@@ -345,13 +355,50 @@ func arguments(t *testing.T, wf *wfv1.Workflow) common.Parameters {
 	return args
 }
 
-const templateFile = "../../workflow-templates/modelkiln-build.yaml"
+const templateFile = "../../workflow-templates/kaniko/modelkiln-build.yaml"
 
 func template(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	var tmpl wfv1.ClusterWorkflowTemplate
 	unmarshal(t, templateFile, &tmpl)
 	return &tmpl
+}
+
+// streamTemplate is what kustomize makes of the template for the engine Stream.
+func streamTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
+	return patched(t, "../../workflow-templates/stream/patch.yaml")
+}
+
+// patched is the template with a patch on it, as kustomize applies that.
+func patched(t *testing.T, file string) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
+	patch, err := jsonpatch.DecodePatch(asJSON(t, file))
+	require.NoError(t, err)
+	raw, err := patch.Apply(asJSON(t, templateFile))
+	require.NoError(t, err)
+	var tmpl wfv1.ClusterWorkflowTemplate
+	require.NoError(t, yaml.UnmarshalStrict(raw, &tmpl))
+	return &tmpl
+}
+
+func asJSON(t *testing.T, file string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	require.NoError(t, err)
+	converted, err := yaml.YAMLToJSON(raw)
+	require.NoError(t, err)
+	return converted
+}
+
+// templateOf is the template that a Workflow names, or that stands for one of
+// another name.
+func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
+	if wf.Spec.WorkflowTemplateRef.Name == "modelkiln-build-stream" {
+		return streamTemplate(t)
+	}
+	return template(t)
 }
 
 func goldenWorkflows(t *testing.T) map[string]*wfv1.Workflow {

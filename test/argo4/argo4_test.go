@@ -22,6 +22,7 @@ import (
 	"github.com/argoproj/argo-workflows/v4/workflow/validate"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -59,7 +60,35 @@ func read[T any](t *testing.T, file string) *T {
 
 func template(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	return read[wfv1.ClusterWorkflowTemplate](t, "../../workflow-templates/modelkiln-build.yaml")
+	return read[wfv1.ClusterWorkflowTemplate](t, "../../workflow-templates/kaniko/modelkiln-build.yaml")
+}
+
+// streamTemplate is what kustomize makes of the template for the engine Stream.
+func streamTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
+	raw, err := os.ReadFile("../../workflow-templates/stream/patch.yaml")
+	require.NoError(t, err)
+	raw, err = yaml.YAMLToJSON(raw)
+	require.NoError(t, err)
+	patch, err := jsonpatch.DecodePatch(raw)
+	require.NoError(t, err)
+	whole, err := json.Marshal(template(t))
+	require.NoError(t, err)
+	whole, err = patch.Apply(whole)
+	require.NoError(t, err)
+	var tmpl wfv1.ClusterWorkflowTemplate
+	require.NoError(t, yaml.UnmarshalStrict(whole, &tmpl))
+	return &tmpl
+}
+
+// templateOf is the template that a Workflow names, or that stands for one of
+// another name.
+func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
+	if wf.Spec.WorkflowTemplateRef.Name == "modelkiln-build-stream" {
+		return streamTemplate(t)
+	}
+	return template(t)
 }
 
 // workflows are the golden Workflows that the operator makes, by name.
@@ -75,15 +104,17 @@ func workflows(t *testing.T) map[string]*wfv1.Workflow {
 	return all
 }
 
-func TestArgoAcceptsTheTemplate(t *testing.T) {
-	err := validate.ValidateClusterWorkflowTemplate(logged(t), nil, templates{}, template(t), nil, validate.ValidateOpts{Lint: true})
-	require.NoError(t, err)
+func TestArgoAcceptsTheTemplates(t *testing.T) {
+	for _, tmpl := range []*wfv1.ClusterWorkflowTemplate{template(t), streamTemplate(t)} {
+		err := validate.ValidateClusterWorkflowTemplate(logged(t), nil, templates{}, tmpl, nil, validate.ValidateOpts{Lint: true})
+		require.NoError(t, err, tmpl.Name)
+	}
 }
 
 func TestArgoAcceptsEveryWorkflowTheOperatorMakes(t *testing.T) {
 	for name, wf := range workflows(t) {
 		t.Run(name, func(t *testing.T) {
-			tmpl := template(t)
+			tmpl := templateOf(t, wf)
 			tmpl.Name = wf.Spec.WorkflowTemplateRef.Name
 			err := validate.ValidateWorkflow(logged(t), nil, templates{tmpl}, wf, nil, validate.ValidateOpts{})
 			require.NoError(t, err)
@@ -98,7 +129,7 @@ func TestArgumentsBecomeThePodsThatTheyBecomeInV3(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want, err := os.ReadFile("../argo/testdata/" + name + ".pod.yaml")
 			require.NoError(t, err)
-			got, err := yaml.Marshal(pod(t, template(t), arguments(t, wf)))
+			got, err := yaml.Marshal(pod(t, templateOf(t, wf), arguments(t, wf)))
 			require.NoError(t, err)
 			assert.Equal(t, string(want), string(got))
 		})
@@ -139,7 +170,7 @@ func expand(t *testing.T, tmpl *wfv1.Template, args common.Parameters) *wfv1.Tem
 func arguments(t *testing.T, wf *wfv1.Workflow) common.Parameters {
 	t.Helper()
 	args := common.Parameters{"workflow.uid": "11111111-2222-3333-4444-555555555555"}
-	for _, list := range [][]wfv1.Parameter{template(t).Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
+	for _, list := range [][]wfv1.Parameter{streamTemplate(t).Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
 		for _, parameter := range list {
 			if parameter.Value != nil {
 				args["workflow.parameters."+parameter.Name] = parameter.Value.String()

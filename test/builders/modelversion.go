@@ -140,6 +140,12 @@ func (w *ModelVersionWrapper) AWSEfsAttribute(name string, value v1alpha1.AWSEfs
 	return w
 }
 
+// Engine sets the program that makes the image.
+func (w *ModelVersionWrapper) Engine(engine v1alpha1.BuildEngine) *ModelVersionWrapper {
+	w.build().Engine = engine
+	return w
+}
+
 // BaseImage sets what the model is put on.
 func (w *ModelVersionWrapper) BaseImage(image string) *ModelVersionWrapper {
 	w.build().BaseImage = image
