@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
 // logSeen logs how soon anyone could see what a version says.
@@ -120,8 +121,14 @@ func TestABuildWhoseImageCannotBePulledNamesIt(t *testing.T) {
 // and as one that versions may name.
 func copyOfTemplate(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
+	return copyOf(t, translate.BuildTemplate, name)
+}
+
+// copyOf is a template under another name, and as one that versions may name.
+func copyOf(t *testing.T, of, name string) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
 	template := &wfv1.ClusterWorkflowTemplate{}
-	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: "modelkiln-build"}, template))
+	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: of}, template))
 	template.ObjectMeta = metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelBuildTemplate: "true"}}
 	return template
 }

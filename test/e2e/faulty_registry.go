@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -93,17 +94,23 @@ func (c *cluster) machine(t *testing.T) net.IP {
 // to the proxy in plain HTTP, which the operator's configuration does not say.
 func (f *faultyRegistry) makeVersion(t *testing.T, name, namespace string, from folder) *builders.ModelVersionWrapper {
 	t.Helper()
-	template := copyOfTemplate(t, namespace)
+	return f.makeVersionBy(t, translate.BuildTemplate, name, namespace, from)
+}
+
+// makeVersionBy is the same for another template.
+func (f *faultyRegistry) makeVersionBy(t *testing.T, template, name, namespace string, from folder) *builders.ModelVersionWrapper {
+	t.Helper()
+	own := copyOf(t, template, namespace)
 	for _, step := range []string{"mount-check", "build", "status-report"} {
-		args := containerOf(t, template, step).Args
+		args := containerOf(t, own, step).Args
 		for i, arg := range args {
 			if strings.HasPrefix(arg, "--plain-http=") {
 				args[i] += "," + f.host
 			}
 		}
 	}
-	live.create(t, template)
-	live.deleteAfter(t, template)
+	live.create(t, own)
+	live.deleteAfter(t, own)
 	return makeVersion(name, namespace, from).ImageRepo(f.host + "/e2e/" + namespace).WorkflowTemplate(namespace)
 }
 
