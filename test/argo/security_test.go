@@ -36,7 +36,7 @@ func TestStreamNeedsNoMoreThanRestricted(t *testing.T) {
 	require.NoError(t, err)
 	assertBaseline(t, got)
 	shared := streamTemplate(t).Spec.Templates[0].SecurityContext
-	assert.Equal(t, &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}, shared)
+	assert.Equal(t, &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To(int64(65532)), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}, shared)
 	for _, container := range got.Containers {
 		assert.False(t, *container.SecurityContext.AllowPrivilegeEscalation, container.Name)
 		assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, container.SecurityContext.Capabilities, container.Name)

@@ -38,6 +38,8 @@ func newFolderIn(t *testing.T, parent string) folder {
 	dir, err := os.MkdirTemp(parent, "e2e-") //nolint:usetesting // It has to lie among the data of the cluster.
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	// As mkdir makes it. Not everything that reads a model is root.
+	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // It holds no secret.
 	return folder(dir)
 }
 

@@ -39,7 +39,7 @@ func TestAModelIsStreamed(t *testing.T) {
 	assert.Zero(t, mv.Status.ReusedBytes)
 	said := live.logOf(t, ns, corev1.PodSpec{Containers: []corev1.Container{{
 		Name: "loads", Image: mv.Status.Image,
-		Command: []string{"/bin/sh", "-c", "mkdir /mnt/model && cp -r /kubedl-model/* /mnt/model && ls /mnt/model && wc -c < /mnt/model/latest.bin"},
+		Command: []string{"/bin/sh", "-c", "mkdir /loaded && cp -r /kubedl-model/* /loaded && ls /loaded && wc -c < /loaded/latest.bin"},
 	}}})
 	assert.Contains(t, said, "empty\nlatest.bin\n")
 	assert.Contains(t, said, fmt.Sprint(70<<20))
