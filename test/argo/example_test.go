@@ -91,7 +91,7 @@ func TestTheREADMENamesTheParametersThatComeIn(t *testing.T) {
 		}
 	}
 	var declared []string
-	for _, parameter := range template(t).Spec.Arguments.Parameters {
+	for _, parameter := range streamTemplate(t).Spec.Arguments.Parameters {
 		declared = append(declared, parameter.Name)
 		if parameter.Value == nil {
 			assert.Contains(t, always, parameter.Name)
