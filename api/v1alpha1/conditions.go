@@ -65,6 +65,10 @@ const (
 	// that versions may name, beside the one that it has chosen for the
 	// namespace. The build starts as soon as it is marked, or another is named.
 	ReasonTemplateNotAllowed = "TemplateNotAllowed"
+	// ReasonWaitingForTraining: the workload in spec.trainedBy does not exist
+	// yet, or has not completed. The build starts when it has. To build what is
+	// there now, take trainedBy away; the message has the command.
+	ReasonWaitingForTraining = "WaitingForTraining"
 	// ReasonRefused: the API server refuses what a build needs in the
 	// namespace: a quota is used up, a policy of the cluster forbids it, or
 	// something of the same name is in the way. The message carries its words.
@@ -94,6 +98,19 @@ const (
 	// that was refused before its first build starts when the operator's
 	// configuration allows it.
 	ReasonSourceForbidden = "SourceForbidden"
+	// ReasonTrainingKindUnknown: spec.trainedBy names a kind that the operator
+	// does not watch. The platform team adds it to trainingKinds in the
+	// operator's configuration.
+	ReasonTrainingKindUnknown = "TrainingKindUnknown"
+	// ReasonTrainingFailed: the workload in spec.trainedBy failed; the message
+	// carries its words. Run it again under the same name, which is waited for by
+	// itself, or take trainedBy away to build what is there.
+	ReasonTrainingFailed = "TrainingFailed"
+	// ReasonNodeUnknown: the files lie on a node that nobody has named, and the
+	// training has no pod that tells which: none carries the label
+	// model.kubedl.io/train-version, or several do and none is the chief. Make a
+	// new ModelVersion with nodeName.
+	ReasonNodeUnknown = "NodeUnknown"
 	// ReasonWorkflowNameConflict: a Workflow of the name that the next attempt
 	// has to bear exists and does not belong to this version. Delete or rename
 	// that Workflow.

@@ -45,6 +45,8 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="has(self.modelName)",message="modelName is required: name the Model that this is a version of, as in modelName: resnet"
 // +kubebuilder:validation:XValidation:rule="has(self.imageRepo)",message="imageRepo is required: name the repository that the image is pushed to, as in imageRepo: modelhub/resnet"
+// +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.storage.localStorage) || has(self.storage.localStorage.nodeName) || has(self.trainedBy)",message="nodeName is required: name the node whose disk holds the path, as in nodeName: node-1 (kubectl get nodes lists them), or name the workload that writes it in trainedBy, whose node is taken then"
+// +kubebuilder:validation:XValidation:rule="!has(self.trainedBy) || (has(oldSelf.trainedBy) && self.trainedBy == oldSelf.trainedBy)",message="trainedBy can be taken away, so that the build starts at once, and not be added or changed: create a new ModelVersion that waits for another workload"
 // +kubebuilder:validation:XValidation:rule="has(self.storage)",message="storage is required: say where the model's files lie, as in storage: {localStorage: {path: /models/resnet/1, nodeName: node-1}}"
 // +kubebuilder:validation:XValidation:rule="has(self.modelName) == has(oldSelf.modelName) && (!has(self.modelName) || self.modelName == oldSelf.modelName)",message="modelName cannot be changed: create a new ModelVersion for another model"
 // +kubebuilder:validation:XValidation:rule="has(self.imageRepo) == has(oldSelf.imageRepo) && (!has(self.imageRepo) || self.imageRepo == oldSelf.imageRepo)",message="imageRepo cannot be changed: create a new ModelVersion to push to another repository"
@@ -86,10 +88,45 @@ type ModelVersionSpec struct {
 	// +optional
 	Storage Storage `json:"storage,omitzero"`
 
+	// trainedBy names the workload that writes the files, in the same namespace.
+	// The build starts when that has completed, and the version fails when it
+	// failed; one that is run again under the same name is waited for again. Once
+	// a build was started, the workload is not looked at any more. Taken away,
+	// the build starts at once; it cannot be added or changed later.
+	// +optional
+	TrainedBy *Workload `json:"trainedBy,omitempty"`
+
 	// build says how to build the image. Every field has a sensible default.
 	// Changing it on a version whose last attempt failed starts a new attempt.
 	// +optional
 	Build *Build `json:"build,omitempty"`
+}
+
+// Workload is an object that trains a model. Known kinds are Job (batch),
+// JobSet (jobset.x-k8s.io), PyTorchJob and TFJob (kubeflow.org), TrainJob
+// (trainer.kubeflow.org), and what the operator's configuration adds
+// (trainingKinds). It has completed when a condition Complete, Completed or
+// Succeeded of its status is True, and failed when Failed is.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.apiVersion) && has(self.kind) && has(self.name)",message="trainedBy needs apiVersion, kind and name, as in {apiVersion: batch/v1, kind: Job, name: train}"
+type Workload struct {
+	// apiVersion is the workload's, as in batch/v1. Only the group counts.
+	// Required.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-z0-9]+$')",message="apiVersion is that of the workload, as in batch/v1 or kubeflow.org/v1"
+	APIVersion string `json:"apiVersion,omitempty"`
+	// kind is the workload's, as in Job. Required.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z][A-Za-z0-9]*$')",message="kind is that of the workload, as in Job or PyTorchJob"
+	Kind string `json:"kind,omitempty"`
+	// name is the workload's name, in the version's namespace. It need not exist
+	// yet. Required.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="name is the name of the workload: lower-case letters, digits, '-' and '.'"
+	Name string `json:"name,omitempty"`
 }
 
 // Storage is where a model's files lie. Exactly one kind is set.
@@ -114,7 +151,6 @@ type Storage struct {
 // LocalStorage is a folder on a node's own disk.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.path)",message="path is required: name the folder on the node, as in path: /models/resnet/1"
-// +kubebuilder:validation:XValidation:rule="has(self.nodeName)",message="nodeName is required: name the node whose disk holds the path, as in nodeName: node-1 (kubectl get nodes lists them)"
 type LocalStorage struct {
 	// path is the folder on the node, absolute, such as /models/resnet/1.
 	// System folders, what lies in them, and what they lie in, are never
@@ -124,7 +160,12 @@ type LocalStorage struct {
 	// +kubebuilder:validation:XValidation:rule="self.startsWith('/') && (self == '/' || !self.endsWith('/')) && !self.contains('//') && !self.matches('(^|/)[.]{1,2}(/|$)')",message="path is an absolute path without '..', '.', '//' or a slash at its end: write it as /models/resnet/1"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:]]') && !self.contains('{{') && !self.contains('}}')",message="path holds a line break, a control character or a pair of braces: rename the folder, as in /models/resnet/1"
 	Path string `json:"path,omitempty"`
-	// nodeName is the node whose disk holds the folder. The build runs there. Required.
+	// nodeName is the node whose disk holds the folder. The build runs there.
+	// Required, unless trainedBy is set: then it is the node on which the chief
+	// of those pods ran that carry the label model.kubedl.io/train-version with
+	// the version's name. That is the master or chief of a PyTorchJob or TFJob,
+	// then the worker or index 0, then the only pod. What other pods have written
+	// on other nodes is not packaged.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="nodeName is the name of a node as in kubectl get nodes: lower-case letters, digits, '-' and '.'"
@@ -369,8 +410,9 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ReusedBytes int64 `json:"reusedBytes,omitempty"`
-	// nodeName is the node that the build was bound to, for storage that lies
-	// on one node.
+	// nodeName is the node that the build is bound to, for storage that lies on
+	// one node. Where the spec names none it is that of the training's chief, and
+	// written while its pod exists.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	NodeName string `json:"nodeName,omitempty"`

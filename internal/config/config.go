@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -54,6 +55,12 @@ type Config struct {
 	// NamespaceWorkflowTemplates names, by namespace, ClusterWorkflowTemplates
 	// that take the place of WorkflowTemplate there.
 	NamespaceWorkflowTemplates map[string]string `json:"namespaceWorkflowTemplates,omitempty"`
+	// TrainingKinds are kinds of workloads that versions may wait for
+	// (spec.trainedBy), beside Job, JobSet, PyTorchJob, TFJob and TrainJob. A
+	// condition Complete, Completed or Succeeded that is True says that one has
+	// completed, and Failed that it failed. The operator needs the rights to get,
+	// list and watch them.
+	TrainingKinds []TrainingKind `json:"trainingKinds,omitempty"`
 	// ArgoURL is where people find the Argo UI, as in
 	// https://argo.example.com. Versions link to their builds there. No links
 	// when empty.
@@ -104,6 +111,14 @@ type Config struct {
 	// that AllowedEFS allows, then. PersistentVolumes that are there already stay
 	// as they are.
 	WritableEFS bool `json:"writableEFS,omitempty"`
+}
+
+// TrainingKind is a kind of workloads.
+type TrainingKind struct {
+	// APIVersion is the group and version to watch, as in example.com/v1.
+	APIVersion string `json:"apiVersion"`
+	// Kind is the kind, as in TrainingRun.
+	Kind string `json:"kind"`
 }
 
 // Registry says how to speak to one registry.
@@ -184,7 +199,7 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateArgo(), c.validateBounds())
+	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateArgo(), c.validateTrainingKinds(), c.validateBounds())
 }
 
 func (c Config) validateRegistries() error {
@@ -238,6 +253,17 @@ func (c Config) validateArgo() error {
 	return errors.Join(problems...)
 }
 
+func (c Config) validateTrainingKinds() error {
+	var problems []error
+	for i, kind := range c.TrainingKinds {
+		group, err := schema.ParseGroupVersion(kind.APIVersion)
+		if err != nil || group.Group == "" || group.Version == "" || kind.Kind == "" {
+			problems = append(problems, fmt.Errorf("trainingKinds[%d] is no kind: write it as {apiVersion: example.com/v1, kind: TrainingRun}", i))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 func (c Config) validateBounds() error {
 	var problems []error
 	if c.SucceededHistory < 0 || c.FailedHistory < 0 {
@@ -275,6 +301,7 @@ func (c Config) Options() translate.Options {
 		Engine:                   c.Engine,
 		StreamTemplate:           stream,
 		NamespaceStreamTemplates: c.NamespaceStreamWorkflowTemplates,
+		TrainingKinds:            c.trainingKinds(),
 		ArgoURL:                  strings.TrimRight(c.ArgoURL, "/"),
 		ArgoInstanceID:           c.ArgoInstanceID,
 		History:                  translate.History{Succeeded: c.SucceededHistory, Failed: c.FailedHistory},
@@ -287,6 +314,15 @@ func (c Config) Options() translate.Options {
 		NFS:                      nfs.Rules{Allowed: c.AllowedNFS},
 		EFS:                      efs.Rules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes, Writable: c.WritableEFS},
 	}
+}
+
+// trainingKinds are all kinds that versions may wait for.
+func (c Config) trainingKinds() []schema.GroupVersionKind {
+	kinds := translate.TrainingKinds()
+	for _, kind := range c.TrainingKinds {
+		kinds = append(kinds, schema.FromAPIVersionAndKind(kind.APIVersion, kind.Kind))
+	}
+	return kinds
 }
 
 // RegistryCA is the certificates of all private registries, PEM, or empty.

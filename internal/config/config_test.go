@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -117,6 +118,8 @@ func TestWhatIsWrongIsRefusedInWords(t *testing.T) {
 		"no workflow template":                      {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
 		"an engine that is none":                    {"engine: Docker", `engine "Docker" is not one: write Kaniko or Stream`},
 		"no engine":                                 {`engine: ""`, `engine "" is not one`},
+		"a kind without a group":                    {"trainingKinds: [{apiVersion: v1, kind: Pod}]", "trainingKinds[0] is no kind: write it as {apiVersion: example.com/v1, kind: TrainingRun}"},
+		"a kind without a name":                     {"trainingKinds: [{apiVersion: example.com/v1}]", "trainingKinds[0] is no kind"},
 		"no link":                                   {"argoURL: argo.example.com", `argoURL "argo.example.com" is not a URL: write it as https://argo.example.com`},
 		"less than no history":                      {"failedHistory: -1", "succeededHistory and failedHistory must not be below zero"},
 		"no time":                                   {"deadlineSeconds: 0", "deadlineSeconds and pendingSeconds must be above zero"},
@@ -186,7 +189,7 @@ func TestWithoutPrivateAuthoritiesThereIsNoBundle(t *testing.T) {
 	assert.Empty(t, config.Default().RegistryCA())
 	assert.Equal(t, translate.Options{
 		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", Engine: v1alpha1.Kaniko, StreamTemplate: "modelkiln-build-stream", DeadlineSeconds: 21600, PendingTimeout: metav1.Duration{Duration: 15 * time.Minute}, ProgressInterval: metav1.Duration{Duration: 10 * time.Second}, History: translate.History{Succeeded: 3, Failed: 3},
-		Requests: config.Default().Requests, Limits: config.Default().Limits,
+		Requests: config.Default().Requests, Limits: config.Default().Limits, TrainingKinds: translate.TrainingKinds(),
 	}, config.Default().Options())
 }
 
@@ -208,6 +211,13 @@ func TestStreamHasATemplateWhereThePlatformTeamHasChosenNoOther(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, v1alpha1.Stream, got.Options().Engine)
 	assert.Equal(t, map[string]string{"vision": "scanned-stream"}, got.Options().NamespaceStreamTemplates)
+}
+
+func TestOtherKindsOfTrainingStandBesideTheKnownOnes(t *testing.T) {
+	got, err := load(t, "trainingKinds: [{apiVersion: example.com/v1, kind: TrainingRun}]")
+	require.NoError(t, err)
+	want := append(translate.TrainingKinds(), schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "TrainingRun"})
+	assert.Equal(t, want, got.Options().TrainingKinds)
 }
 
 // authority is the certificate of an authority that nobody knows, PEM, without

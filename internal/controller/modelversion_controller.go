@@ -49,6 +49,8 @@ type ModelVersionReconciler struct {
 	// Argo gives the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader
+	// Training reads the pods that train versions, from a cache.
+	Training client.Reader
 	// Now is the clock of conditions.
 	Now func() time.Time
 }
@@ -138,6 +140,9 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 		return 0, err
 	}
 	observed.ModelTerminating = terminating
+	if err := r.observeTraining(ctx, mv, &observed); err != nil {
+		return 0, r.explained(ctx, mv, err)
+	}
 	step, err := r.act(ctx, observed)
 	if err != nil {
 		return 0, err

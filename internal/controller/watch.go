@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -81,7 +82,16 @@ func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	argo := &argoReconciler{mgr: mgr, versions: r, controller: c, changed: make(chan event.GenericEvent)}
 	r.Argo = argo.reader
-	return argo.setup()
+	if err := argo.setup(); err != nil {
+		return err
+	}
+	trained, err := newTrainingCache(mgr)
+	if err != nil {
+		return err
+	}
+	r.Training = trained
+	training := &trainingReconciler{mgr: mgr, versions: r, controller: c, changed: argo.changed, cache: trained, watched: map[schema.GroupVersionKind]bool{}}
+	return training.setup()
 }
 
 // indexFields lets the cache answer which events are about which object, and

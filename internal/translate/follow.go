@@ -93,7 +93,8 @@ func builds(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion, opts Options) bool {
 }
 
 // identityArguments are the arguments by parameter name, empty ones included,
-// that say which version a Workflow builds, and from which files.
+// that say which version a Workflow builds, and from which files. The node of a
+// training's chief is among them once it is known.
 func identityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	identity := map[string]string{
 		ParamModel:           mv.Spec.ModelName,
@@ -106,6 +107,10 @@ func identityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 		ParamNFSPath:         "",
 	}
 	maps.Copy(identity, sourceOf(mv, opts).arguments)
+	if lacksChiefsNode(mv) {
+		// The first Workflow brings it, and the status has it from there.
+		delete(identity, ParamNodeName)
+	}
 	return identity
 }
 

@@ -7,8 +7,10 @@ import (
 	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
@@ -27,6 +29,14 @@ type Observed struct {
 	// ArgoMissing says that the cluster does not have Argo's kinds, so that
 	// nothing else was read.
 	ArgoMissing bool
+	// Training is the workload that the version waits for; nil when it does not
+	// exist. TrainingKindMissing says that the cluster does not have its kind.
+	Training            *unstructured.Unstructured
+	TrainingKindMissing bool
+	// TrainingPods are the pods that carry the version's name in the label
+	// train-version, for a version whose files lie on a node that it does not
+	// name.
+	TrainingPods []corev1.Pod
 	// Previous is the Model's latest version; nil when it has none.
 	Previous *v1alpha1.LatestVersion
 	// TemplateFound says that the version's ClusterWorkflowTemplate exists.
@@ -173,9 +183,16 @@ func start(o Observed, collision int, restarts int64, opts Options) Step {
 		message := fmt.Sprintf("Model %s is being deleted; the build starts when it is gone", mv.Spec.ModelName)
 		return Step{Status: waiting(mv, v1alpha1.ReasonModelTerminating, message)}
 	}
+	mv, notYet := awaitTraining(o, opts)
 	wf, problem := Workflow(mv, Attempt{Number: attempts(o) + 1, Collision: collision, Previous: o.Previous}, opts)
+	if lacksChiefsNode(mv) {
+		problem = trainingProblem(mv, opts)
+	}
 	if problem != nil {
 		return Step{Status: failedStatus(mv, unchanged(mv), problem.Reason, problem.Message)}
+	}
+	if notYet != nil {
+		return Step{Status: *notYet}
 	}
 	if wf.Name == o.NameTaken {
 		message := fmt.Sprintf("Workflow %s exists and does not belong to this version. To put the build in its place: kubectl delete wf -n %s %s && %s", wf.Name, wf.Namespace, wf.Name, rebuildCommand(mv))

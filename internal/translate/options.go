@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/efs"
@@ -60,6 +61,8 @@ type Options struct {
 	// Requests and Limits are the build container's, where the version names
 	// none.
 	Requests, Limits map[corev1.ResourceName]resource.Quantity
+	// TrainingKinds are the kinds of workloads that versions may wait for.
+	TrainingKinds []schema.GroupVersionKind
 	// HostPaths says which folders of a node may be packaged.
 	HostPaths hostpath.Rules
 	// NFS says which folders of NFS servers may be packaged.

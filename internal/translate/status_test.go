@@ -8,6 +8,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -27,8 +28,12 @@ type observation struct {
 	TemplateMarked   bool                  `json:"templateMarked,omitempty"`
 	ModelTerminating bool                  `json:"modelTerminating,omitempty"`
 	MountFailure     string                `json:"mountFailure,omitempty"`
-	Now              metav1.Time           `json:"now,omitempty"`
-	NameTaken        string                `json:"nameTaken,omitempty"`
+	// Training is the workload that the version waits for.
+	Training            map[string]any `json:"training,omitempty"`
+	TrainingKindMissing bool           `json:"trainingKindMissing,omitempty"`
+	TrainingPods        []corev1.Pod   `json:"trainingPods,omitempty"`
+	Now                 metav1.Time    `json:"now,omitempty"`
+	NameTaken           string         `json:"nameTaken,omitempty"`
 }
 
 func (o *observation) observed() translate.Observed {
@@ -40,6 +45,10 @@ func (o *observation) observed() translate.Observed {
 		Now:              o.Now,
 		NameTaken:        o.NameTaken,
 	}
+	if o.Training != nil {
+		observed.Training = &unstructured.Unstructured{Object: o.Training}
+	}
+	observed.TrainingKindMissing, observed.TrainingPods = o.TrainingKindMissing, o.TrainingPods
 	for i := range o.Workflows {
 		observed.Workflows = append(observed.Workflows, &o.Workflows[i])
 	}

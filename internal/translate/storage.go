@@ -1,6 +1,10 @@
 package translate
 
-import "github.com/modelkiln/modelkiln/api/v1alpha1"
+import (
+	"cmp"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
 
 // Problem is why a version cannot be built as it is: a reason of the API and
 // one sentence.
@@ -33,7 +37,7 @@ func sourceOf(mv *v1alpha1.ModelVersion, opts Options) source {
 	s := mv.Spec.Storage
 	switch {
 	case s.LocalStorage != nil:
-		return localStorage(*s.LocalStorage, opts)
+		return localStorage(*s.LocalStorage, mv.Status.NodeName, opts)
 	case s.NFS != nil:
 		return nfsExport(*s.NFS, opts)
 	case s.AWSEfs != nil:
@@ -45,8 +49,10 @@ func sourceOf(mv *v1alpha1.ModelVersion, opts Options) source {
 	}
 }
 
-// localStorage is a folder on a node, which the pod mounts itself.
-func localStorage(s v1alpha1.LocalStorage, opts Options) source {
+// localStorage is a folder on a node, which the pod mounts itself. Where the
+// spec names no node, it is the one that was found.
+func localStorage(s v1alpha1.LocalStorage, chosen string, opts Options) source {
+	s.NodeName = cmp.Or(s.NodeName, chosen)
 	found := source{arguments: map[string]string{
 		ParamStorageKind: kindLocalStorage,
 		ParamStoragePath: s.Path,

@@ -46,7 +46,7 @@ const (
 	oneKind      = "storage needs exactly one kind: set one of localStorage, nfs, AWSEfs or persistentVolumeClaim"
 	badQuantity  = "requests holds quantities of zero or more, without spaces: write them as cpu: 500m, memory: 2Gi"
 	noPath       = "path is required: name the folder on the node, as in path: /models/resnet/1"
-	noNodeName   = "nodeName is required: name the node whose disk holds the path, as in nodeName: node-1 (kubectl get nodes lists them)"
+	noNodeName   = "nodeName is required: name the node whose disk holds the path, as in nodeName: node-1 (kubectl get nodes lists them), or name the workload that writes it in trainedBy, whose node is taken then"
 	noModelName  = "modelName is required: name the Model that this is a version of, as in modelName: resnet"
 	noImageRepo  = "imageRepo is required: name the repository that the image is pushed to, as in imageRepo: modelhub/resnet"
 	noStorage    = "storage is required: say where the model's files lie, as in storage: {localStorage: {path: /models/resnet/1, nodeName: node-1}}"
@@ -80,8 +80,8 @@ func TestAdmissionRefuses(t *testing.T) {
 		"a kind of storage nobody has": {localVersion, set("spec.storage", map[string]any{"floppy": map[string]any{"path": "/a"}}), []refusal{{"spec.storage", oneKind}}},
 
 		"localStorage without path":              {localVersion, remove(localPath), []refusal{{"spec.storage.localStorage", noPath}}},
-		"localStorage without nodeName":          {localVersion, remove(localNode), []refusal{{"spec.storage.localStorage", noNodeName}}},
-		"localStorage: {}":                       {localVersion, set("spec.storage.localStorage", map[string]any{}), []refusal{{"spec.storage.localStorage", noPath}, {"spec.storage.localStorage", noNodeName}}},
+		"localStorage without nodeName":          {localVersion, remove(localNode), []refusal{{"spec", noNodeName}}},
+		"localStorage: {}":                       {localVersion, set("spec.storage.localStorage", map[string]any{}), []refusal{{"spec", noNodeName}, {"spec.storage.localStorage", noPath}}},
 		"a claim without claimName":              {claimVersion, remove(claimName), []refusal{{"spec.storage.persistentVolumeClaim", "claimName is required: name the claim that holds the files, as in claimName: models (kubectl get pvc lists them)"}}},
 		"nfs without server":                     {nfsVersion, remove("spec.storage.nfs.server"), []refusal{{"spec.storage.nfs", "server is required: name the NFS server, as in server: nas.example.com"}}},
 		"nfs without path":                       {nfsVersion, remove("spec.storage.nfs.path"), []refusal{{"spec.storage.nfs", "path is required: name the folder that the server exports, as in path: /exports/resnet"}}},
@@ -115,6 +115,8 @@ func TestAdmissionRefuses(t *testing.T) {
 		"a subPath with two dots":                {claimVersion, set(subPath, "../other"), []refusal{{subPath, badSubPath}}},
 		"a subPath with a slash at its end":      {claimVersion, set(subPath, "resnet/"), []refusal{{subPath, badSubPath}}},
 		"a subPath with a pair of braces":        {claimVersion, set(subPath, "{{x}}"), []refusal{{subPath, "subPath holds a line break, a control character or a pair of braces: rename the folder, as in resnet/1"}}},
+		"trainedBy without a name":               {claimVersion, set("spec.trainedBy", map[string]any{"apiVersion": "batch/v1", "kind": "Job"}), []refusal{{"spec.trainedBy", "trainedBy needs apiVersion, kind and name, as in {apiVersion: batch/v1, kind: Job, name: train}"}}},
+		"trainedBy with a kind in braces":        {claimVersion, set("spec.trainedBy", map[string]any{"apiVersion": "batch/v1", "kind": "{{x}}", "name": "a"}), []refusal{{"spec.trainedBy.kind", "kind is that of the workload, as in Job or PyTorchJob"}}},
 		"a tag with a space":                     {localVersion, set("spec.imageTag", "bad tag"), []refusal{{"spec.imageTag", badTag}}},
 		"an empty tag":                           {localVersion, set("spec.imageTag", ""), []refusal{{"spec.imageTag", badTag}}},
 		"a tag that begins with a dot":           {localVersion, set("spec.imageTag", ".v1"), []refusal{{"spec.imageTag", badTag}}},

@@ -38,6 +38,7 @@ const (
 	modelkilnCRDs     = "../../deploy/crd"
 	deployRBAC        = "../../deploy/rbac"
 	workflowTemplates = "../../workflow-templates"
+	kanikoTemplate    = workflowTemplates + "/kaniko"
 
 	// operatorNamespace and operatorAccount are those of deploy/.
 	operatorNamespace = "modelkiln-system"

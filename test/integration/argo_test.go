@@ -282,7 +282,7 @@ func (a argoStandIn) startsPod(wf *wfv1.Workflow) *corev1.Pod {
 // podLabels are those that the workflow template gives build pods.
 func podLabels(t *testing.T) map[string]string {
 	t.Helper()
-	raw, err := os.ReadFile(workflowTemplates + "/kaniko/modelkiln-build.yaml")
+	raw, err := os.ReadFile(kanikoTemplate + "/modelkiln-build.yaml")
 	require.NoError(t, err)
 	var template wfv1.ClusterWorkflowTemplate
 	require.NoError(t, yaml.UnmarshalStrict(raw, &template))
