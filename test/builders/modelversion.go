@@ -140,6 +140,12 @@ func (w *ModelVersionWrapper) AWSEfsAttribute(name string, value v1alpha1.AWSEfs
 	return w
 }
 
+// TrainedBy has the version wait for a workload.
+func (w *ModelVersionWrapper) TrainedBy(apiVersion, kind, name string) *ModelVersionWrapper {
+	w.mv.Spec.TrainedBy = &v1alpha1.Workload{APIVersion: apiVersion, Kind: kind, Name: name}
+	return w
+}
+
 // Engine sets the program that makes the image.
 func (w *ModelVersionWrapper) Engine(engine v1alpha1.BuildEngine) *ModelVersionWrapper {
 	w.build().Engine = engine

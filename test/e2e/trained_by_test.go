@@ -1,0 +1,109 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+// training is a Job whose pod runs a command with a version's storage.
+func (c *cluster) training(name, namespace, version, command string) *batchv1.Job {
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		Spec: batchv1.JobSpec{
+			BackoffLimit: ptr.To(int32(0)),
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelTrainVersion: version}},
+				Spec: corev1.PodSpec{
+					RestartPolicy: corev1.RestartPolicyNever,
+					Containers: []corev1.Container{{
+						Name: "train", Image: c.registry + "/library/busybox:1.37", Command: []string{"sh", "-c", command},
+					}},
+				},
+			},
+		},
+	}
+}
+
+// waitsForTraining returns when the version says that it waits, in these words.
+func (c *cluster) waitsForTraining(t *testing.T, mv *v1alpha1.ModelVersion, words string) {
+	t.Helper()
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		now := c.refresh(t, mv)
+		require.Equal(collect, v1alpha1.ReasonWaitingForTraining, conditionReady(now).Reason, now.Status.Message)
+		require.Contains(collect, now.Status.Message, words)
+	}, soon, tick)
+}
+
+func TestAVersionIsBuiltWhenItsTrainingHasCompleted(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		storage func(w *builders.ModelVersionWrapper, dir folder)
+		node    string
+	}{
+		"in a folder of a node":                           {storage: func(w *builders.ModelVersionWrapper, dir folder) { w.LocalStorage(string(dir), nodeName) }, node: nodeName},
+		"in a folder of the node where it happens to run": {storage: func(w *builders.ModelVersionWrapper, dir folder) { w.LocalStorage(string(dir), "") }, node: nodeName},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			dir := newFolder(t)
+			version := makeVersion("trained", ns, dir).TrainedBy("batch/v1", "Job", "train")
+			tt.storage(version, dir)
+			mv := version.New()
+			live.create(t, mv)
+			live.waitsForTraining(t, mv, "There is no Job train yet")
+
+			job := live.training("train", ns, "trained", `sleep 3; echo weights > "$KUBEDL_MODEL_PATH/model.bin"`)
+			live.create(t, job)
+			live.waitsForTraining(t, mv, "Job train has not completed")
+			began := time.Now()
+			mv = live.ready(t, mv)
+
+			t.Logf("figure: training of 3 s and build: %.1f s", time.Since(began).Seconds())
+			img := holds(t, mv, dir)
+			assert.Equal(t, aFile("weights\n"), img.model["model.bin"])
+			assert.Equal(t, tt.node, mv.Status.NodeName)
+			assert.Equal(t, int64(1), mv.Status.Attempts)
+		})
+	}
+}
+
+func TestAVersionFailsWithItsTrainingAndIsBuiltWhenThatIsRunAgain(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	mv := makeVersion("trained", ns, dir).TrainedBy("batch/v1", "Job", "train").New()
+	job := live.training("train", ns, "trained", "exit 1")
+	live.create(t, job)
+
+	mv, took := live.failed(t, mv)
+
+	assertRefusal(t, mv, v1alpha1.ReasonTrainingFailed, "Job train failed: BackoffLimitExceeded")
+	logSeen(t, mv, took)
+	require.NoError(t, live.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationForeground)))
+	live.awaitAbsent(t, job)
+	live.create(t, live.training("train", ns, "trained", `echo weights > "$KUBEDL_MODEL_PATH/model.bin"`))
+	holds(t, live.readyLater(t, mv), dir)
+}
+
+// readyLater returns the version when it is Ready, which has said before that it
+// never would be.
+func (c *cluster) readyLater(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+	t.Helper()
+	now := c.settled(t, mv, func(now *v1alpha1.ModelVersion) bool { return now.Status.Workflow != nil })
+	return requireReady(t, now)
+}
