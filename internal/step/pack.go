@@ -182,16 +182,16 @@ func (p *pack) finish(ctx context.Context, image *os.Root, work job, out io.Writ
 	if err != nil {
 		return err
 	}
+	if err := linkForKServe(image, plan, out); err != nil {
+		return err
+	}
 	return writeExpected(p.shared, expected{ManifestSHA256: digest, Layers: manifest.Layers})
 }
 
 // writeManifest writes the list of the model's files into the image, and
 // returns the SHA-256 of what it wrote.
 func writeManifest(image *os.Root, manifest layer.Manifest, plan layer.Plan) (string, error) {
-	newest := int64(0)
-	for _, e := range plan.Entries() {
-		newest = max(newest, e.ModTime)
-	}
+	newest := newestIn(plan)
 	// A base image that was made of a model has a list of its own.
 	if err := image.RemoveAll(layer.ManifestFolder); err != nil {
 		return "", fmt.Errorf("remove the base image's list of files: %w", err)
@@ -213,6 +213,33 @@ func writeManifest(image *os.Root, manifest layer.Manifest, plan layer.Plan) (st
 	}
 	err = normalise(image, layer.Entry{Path: layer.ManifestFolder, Mode: layer.ModeExecutable, ModTime: newest})
 	return hex.EncodeToString(digest.Sum(nil)), err
+}
+
+// newestIn is when the newest thing in a model was changed. What is put beside
+// the model has this time, so that it does not depend on when it was built.
+func newestIn(plan layer.Plan) (newest int64) {
+	for _, e := range plan.Entries() {
+		newest = max(newest, e.ModTime)
+	}
+	return newest
+}
+
+// kserveFolder is where KServe looks for a model in an image.
+const kserveFolder = "models"
+
+// linkForKServe makes a link to the model where KServe looks for it. KServe
+// reads it from another container, as /proc/PID/root/models, so that the link is
+// relative. What a base image has there stays: that may be what it runs.
+func linkForKServe(image *os.Root, plan layer.Plan, out io.Writer) error {
+	_, err := image.Lstat(kserveFolder)
+	if err == nil {
+		say(out, "the base image has something at /%s, which stays: KServe finds that, and not the model", kserveFolder)
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look at the base image: %w", err)
+	}
+	return makeLink(image, layer.Entry{Path: kserveFolder, Link: strings.TrimPrefix(v1alpha1.ModelPath, "/"), ModTime: newestIn(plan)})
 }
 
 // copier copies a plan's entries from a model's source to its image.
@@ -261,10 +288,15 @@ func (c *copier) symlink(e layer.Entry) error {
 	if err := source.CheckLink(c.from, e); err != nil {
 		return err
 	}
-	if err := c.to.Symlink(e.Link, e.Path); err != nil {
+	return makeLink(c.to, e)
+}
+
+// makeLink makes a symbolic link in the image, with its owner and its time.
+func makeLink(image *os.Root, e layer.Entry) error {
+	if err := image.Symlink(e.Link, e.Path); err != nil {
 		return fmt.Errorf("make a link in the image: %w", err)
 	}
-	folder, err := c.to.Open(path.Dir(e.Path))
+	folder, err := image.Open(path.Dir(e.Path))
 	if err != nil {
 		return fmt.Errorf("set a link's time in the image: %w", err)
 	}
@@ -274,7 +306,7 @@ func (c *copier) symlink(e layer.Entry) error {
 	if err != nil {
 		return fmt.Errorf("set a link's time in the image: %w", err)
 	}
-	return own(c.to, e.Path)
+	return own(image, e.Path)
 }
 
 // folderTimes gives every folder of the model its own time, the inner ones

@@ -3,7 +3,10 @@ package step
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
+	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -83,16 +87,21 @@ func TestASourceThatChangesAfterItWasPacked(t *testing.T) {
 	}
 }
 
-func TestABaseImageThatHasAModelAlready(t *testing.T) {
-	layerWith := func(t *testing.T, headers ...tar.Header) v1.Layer {
-		var b bytes.Buffer
-		w := tar.NewWriter(&b)
-		for _, h := range headers {
-			require.NoError(t, w.WriteHeader(&h))
-		}
-		require.NoError(t, w.Close())
-		return static.NewLayer(b.Bytes(), types.DockerUncompressedLayer)
+// imageWith is an image of one layer with these entries.
+func imageWith(t *testing.T, headers ...tar.Header) v1.Image {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range headers {
+		require.NoError(t, w.WriteHeader(&h))
 	}
+	require.NoError(t, w.Close())
+	image, err := mutate.AppendLayers(empty.Image, static.NewLayer(b.Bytes(), types.DockerUncompressedLayer))
+	require.NoError(t, err)
+	return image
+}
+
+func TestABaseImageThatHasAModelAlready(t *testing.T) {
 	tests := map[string]struct {
 		headers []tar.Header
 		want    string
@@ -106,9 +115,7 @@ func TestABaseImageThatHasAModelAlready(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/a", "x")
 			p.base = p.host + "/base/model:1"
-			image, err := mutate.AppendLayers(empty.Image, layerWith(t, tt.headers...))
-			require.NoError(t, err)
-			p.put(t, image, p.base)
+			p.put(t, imageWith(t, tt.headers...), p.base)
 			code, printed := p.mountCheck(t)
 			require.Equal(t, exitDone, code, printed)
 			code, printed = p.build(t)
@@ -120,6 +127,61 @@ func TestABaseImageThatHasAModelAlready(t *testing.T) {
 			}
 			p.assertFailed(t, "build", v1alpha1.ReasonInvalidSpec, tt.want, code, printed)
 		})
+	}
+}
+
+func TestKServeFindsTheModel(t *testing.T) {
+	tests := map[string]struct {
+		base []tar.Header
+		// link is where /models of the image leads; empty when it is the base
+		// image's own.
+		link, says string
+	}{
+		"by a link that takes no byte twice":    {link: "kubedl-model"},
+		"not where the base image has a folder": {base: []tar.Header{{Name: "models/mine", Typeflag: tar.TypeReg}}, says: "the base image has something at /models, which stays"},
+		"not where the base image has a file":   {base: []tar.Header{{Name: "models", Typeflag: tar.TypeReg}}, says: "the base image has something at /models, which stays"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/a", "x")
+			if tt.base != nil {
+				p.base = p.host + "/base/models:1"
+				p.put(t, imageWith(t, tt.base...), p.base)
+			}
+			code, printed := p.mountCheck(t)
+			require.Equal(t, exitDone, code, printed)
+			code, printed = p.build(t)
+			require.Equal(t, exitDone, code, printed)
+			assert.Contains(t, printed, tt.says)
+			code, printed = p.statusReport(t)
+			require.Equal(t, exitDone, code, printed)
+			entries := entriesOf(t, p.pull(t))
+			if tt.link == "" {
+				assert.NotEqual(t, byte(tar.TypeSymlink), entries["models"].Typeflag)
+				assert.Contains(t, entries, tt.base[0].Name, "the base image's own is kept")
+				return
+			}
+			assert.Equal(t, byte(tar.TypeSymlink), entries["models"].Typeflag)
+			assert.Equal(t, tt.link, entries["models"].Linkname)
+			assert.Equal(t, entries[".modelkiln/manifest.json"].ModTime, entries["models"].ModTime, "it does not depend on when it was built")
+		})
+	}
+}
+
+// entriesOf are the files, folders and links of an image, by name.
+func entriesOf(t *testing.T, image v1.Image) map[string]tar.Header {
+	t.Helper()
+	content := mutate.Extract(image)
+	defer func() { _ = content.Close() }()
+	entries := map[string]tar.Header{}
+	for reader := tar.NewReader(content); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return entries
+		}
+		require.NoError(t, err)
+		entries[strings.TrimSuffix(header.Name, "/")] = *header
 	}
 }
 

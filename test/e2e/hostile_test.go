@@ -75,7 +75,7 @@ func TestAModelWithStrangeNamesAndModesArrivesAsItIs(t *testing.T) {
 }
 
 // assertNothingBeside checks that an image holds nothing but its base image, a
-// model, and Modelkiln's record of it.
+// model, Modelkiln's record of it, and KServe's link to it.
 func assertNothingBeside(t *testing.T, img image) {
 	t.Helper()
 	want := pull(t, live.registry+"/library/busybox:1.37").others
@@ -83,6 +83,7 @@ func assertNothingBeside(t *testing.T, img image) {
 	record := img.others["/.modelkiln/manifest.json"]
 	assert.Equal(t, int64(0o644), record.Mode)
 	want["/.modelkiln/manifest.json"] = record
+	want["/models"] = aLink("kubedl-model")
 	// Archives may name the folder that everything is in.
 	delete(want, "/")
 	delete(img.others, "/")
