@@ -410,6 +410,13 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ReusedBytes int64 `json:"reusedBytes,omitempty"`
+	// pullSecretName is the Secret, in the version's namespace, with whose
+	// credentials the registry was asked for the image after the push. Pods that
+	// serve the version pull with it, or with spec.build.pushSecretName where that
+	// is set. Absent when the registry was asked anonymously.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	PullSecretName string `json:"pullSecretName,omitempty"`
 	// nodeName is the node that the build is bound to, for storage that lies on
 	// one node. Where the spec names none it is that of the training's chief, and
 	// written while its pod exists.

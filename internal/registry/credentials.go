@@ -73,12 +73,18 @@ func (c Credentials) Resolve(target authn.Resource) (authn.Authenticator, error)
 	return authn.FromConfig(config), nil
 }
 
+// Has says whether there are credentials for a repository or registry.
+func (c Credentials) Has(target authn.Resource) bool {
+	_, found := c.find(target)
+	return found
+}
+
 // Account says in words by which credentials a repository is spoken to.
 func (c Credentials) Account(target authn.Resource) string {
 	if c.account == "" {
 		return "anonymously, as there is no push secret"
 	}
-	if _, found := c.find(target); !found {
+	if !c.Has(target) {
 		return fmt.Sprintf("anonymously, as %s has no entry for %s", c.account, target.RegistryStr())
 	}
 	return "with " + c.account

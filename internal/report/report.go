@@ -94,6 +94,9 @@ type Image struct {
 	Bytes int64 `json:"bytes"`
 	// Layers counts the image's layers, the base image's included.
 	Layers int `json:"layers"`
+	// PullSecret is the name of the Secret with whose credentials the registry
+	// was asked; empty when it was asked anonymously.
+	PullSecret string `json:"pullSecret,omitempty"`
 }
 
 // Failure is why a step failed.

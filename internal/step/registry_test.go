@@ -3,6 +3,7 @@ package step
 import (
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,6 +43,28 @@ func TestPushSecrets(t *testing.T) {
 				return
 			}
 			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
+		})
+	}
+}
+
+func TestTheSecretThatTheRegistryWasAskedWithIsReported(t *testing.T) {
+	const auth = `{"auth": "YW5uOnNlY3JldA=="}`
+	for name, tt := range map[string]struct{ entry, want string }{
+		"when it has an entry for the registry": {entry: "HOST", want: "regcred"},
+		"not when it has one for another":       {entry: "registry.example.com"},
+		"not when it has none":                  {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/a", "x")
+			content := `{"auths": {}}`
+			if tt.entry != "" {
+				content = `{"auths": {"` + strings.Replace(tt.entry, "HOST", p.host, 1) + `": ` + auth + `}}`
+			}
+			p.write(t, "push-secret/config.json", content)
+			code, printed := p.allSteps(t)
+			require.Equal(t, exitDone, code, printed)
+			assert.Equal(t, tt.want, p.report(t).Image.PullSecret)
 		})
 	}
 }

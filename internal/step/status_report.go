@@ -72,6 +72,9 @@ func (s *statusReport) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	found.Reference, found.Digest = tag.String(), digest.String()
+	if config.Credentials.Has(tag.Repository) {
+		found.PullSecret = s.pushSecret
+	}
 	say(out, "it has all %d layers, %s; KUBEDL_MODEL_PATH and the lineage are set", found.Layers, size(found.Bytes))
 	say(out, "its layers hold all %d files, %s", soFar.Source.Files, size(soFar.Source.Bytes))
 	return addToReport(s.shared, func(r *report.Report) { r.Image = found })

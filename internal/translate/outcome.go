@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -163,6 +164,8 @@ func proof(wf *wfv1.Workflow, run report.Report) error {
 		return fmt.Errorf("its report names %q as what the registry holds", sentence(run.Image.Reference))
 	case !digestPattern.MatchString(run.Image.Digest):
 		return fmt.Errorf("its report holds no digest")
+	case run.Image.PullSecret != "" && len(validation.IsDNS1123Subdomain(run.Image.PullSecret)) > 0:
+		return fmt.Errorf("its report names a Secret %q", sentence(run.Image.PullSecret))
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome, opt
 	status.Attempts = max(status.Attempts, labelledAttempt(wf))
 	status.StartTime = timeOrNil(startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
-	status.Digest, status.ShortDigest = "", ""
+	status.Digest, status.ShortDigest, status.PullSecretName = "", "", ""
 	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
 	status.SentBytes, status.ReusedBytes = 0, 0
 
@@ -84,6 +84,7 @@ func builtStatus(mv *v1alpha1.ModelVersion, status v1alpha1.ModelVersionStatus, 
 	if run.Build != nil {
 		status.SentBytes, status.ReusedBytes = run.Build.SentBytes, run.Build.ReusedBytes
 	}
+	status.PullSecretName = run.Image.PullSecret
 	return withConditions(mv, status, metav1.ConditionTrue, "", outcome.Reason, outcome.Message)
 }
 
