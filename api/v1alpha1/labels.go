@@ -23,6 +23,29 @@ const (
 	// container of the pod, for a training job to write the model to. The API
 	// server asks the operator about pods with this label, and about no others.
 	LabelTrainVersion = "model.kubedl.io/train-version"
+	// LabelServeVersion on a pod names a ModelVersion of the pod's namespace, by
+	// a name of at most 63 characters: the files of that version's image are
+	// mounted read-only in every container of the pod. The pod is refused while
+	// there is no image.
+	LabelServeVersion = "model.kubedl.io/serve-version"
+	// LabelServeModel on a pod names a Model of the pod's namespace: what
+	// LabelServeVersion does, with the version that is the Model's latest when
+	// the pod is made. A pod has one of the two labels.
+	LabelServeModel = "model.kubedl.io/serve-model"
+	// AnnotationMountPath on a pod with one of these labels is where the model is
+	// mounted: an absolute path of letters, digits, '.', '_' and '-';
+	// /kubedl-model when it is not there.
+	AnnotationMountPath = "model.kubedl.io/mount-path"
+	// AnnotationServedVersion is on every pod that serves a version: the
+	// version's name. Only the operator writes it.
+	AnnotationServedVersion = "model.kubedl.io/served-version"
+	// AnnotationServedImage is on every pod that serves a version: its image, by
+	// digest. Only the operator writes it.
+	AnnotationServedImage = "model.kubedl.io/served-image"
+	// AnnotationModelReady is on every workload whose pods were refused for want
+	// of an image, and that was told when there was one: the version's name and
+	// digest. Only the operator writes it.
+	AnnotationModelReady = "model.kubedl.io/model-ready"
 	// AnnotationGeneration is on every Workflow that the operator made: the
 	// version's generation whose settings it has.
 	AnnotationGeneration = "model.kubedl.io/generation"
@@ -44,7 +67,7 @@ const (
 const (
 	// ModelPath is the folder of an image that holds the model's files.
 	ModelPath = "/kubedl-model"
-	// ModelPathEnv is the environment variable of an image, and of training
-	// containers, that names the folder with the model's files.
+	// ModelPathEnv is the environment variable of an image, and of containers
+	// that train or serve a version, that names the folder with the model's files.
 	ModelPathEnv = "KUBEDL_MODEL_PATH"
 )

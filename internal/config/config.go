@@ -105,6 +105,11 @@ type Config struct {
 	// may set beside path and encryptInTransit, in any case. With mounttargetip
 	// a version names whatever NFS server it likes.
 	AllowedEFSAttributes []string `json:"allowedEFSAttributes,omitempty"`
+	// ServingMount is how pods get the model that they serve: ImageVolume mounts
+	// the image itself, which Kubernetes can from 1.35 on, in the API server and
+	// on the nodes; InitContainer copies the files with the image's own shell;
+	// Auto, the default, is the one or the other by the API server's version.
+	ServingMount translate.ServingMount `json:"servingMount,omitempty"`
 	// WritableEFS lets training pods write to what AllowedEFS allows. The
 	// PersistentVolumes that the operator makes are read-only otherwise, for
 	// every pod. Whoever may make pods and versions in a namespace can change all
@@ -145,6 +150,7 @@ func Default() Config {
 		PendingSeconds:   15 * 60,
 		SucceededHistory: 3,
 		FailedHistory:    3,
+		ServingMount:     translate.ServingAuto,
 		Requests: map[corev1.ResourceName]resource.Quantity{
 			corev1.ResourceCPU:    resource.MustParse("500m"),
 			corev1.ResourceMemory: resource.MustParse("256Mi"),
@@ -199,7 +205,7 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateArgo(), c.validateTrainingKinds(), c.validateBounds())
+	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateBounds())
 }
 
 func (c Config) validateRegistries() error {
@@ -262,6 +268,14 @@ func (c Config) validateTrainingKinds() error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+func (c Config) validateServing() error {
+	ways := []translate.ServingMount{translate.ServingAuto, translate.ServingImageVolume, translate.ServingInitContainer}
+	if !slices.Contains(ways, c.ServingMount) {
+		return fmt.Errorf("servingMount %q is not known: write one of %v", c.ServingMount, ways)
+	}
+	return nil
 }
 
 func (c Config) validateBounds() error {

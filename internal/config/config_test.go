@@ -125,6 +125,7 @@ func TestWhatIsWrongIsRefusedInWords(t *testing.T) {
 		"no time":                                   {"deadlineSeconds: 0", "deadlineSeconds and pendingSeconds must be above zero"},
 		"less than no time to start":                {"pendingSeconds: -1", "deadlineSeconds and pendingSeconds must be above zero"},
 		"less than no time":                         {"deadlineSeconds: -1", "deadlineSeconds and pendingSeconds must be above zero"},
+		"a way of serving that is none":             {"servingMount: Volume", `servingMount "Volume" is not known: write one of [Auto ImageVolume InitContainer]`},
 		"a quantity that is none":                   {"requests: {cpu: much}", "parse configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -50,3 +50,8 @@ func automaticTag(uid types.UID, collision int) (string, bool) {
 func tagOf(image string) string {
 	return image[strings.LastIndex(image, ":")+1:]
 }
+
+// pinned is an image by its digest, in place of its tag.
+func pinned(image, digest string) string {
+	return strings.TrimSuffix(image, ":"+tagOf(image)) + "@" + digest
+}

@@ -1,8 +1,6 @@
 package translate
 
 import (
-	"fmt"
-	"path"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,21 +28,11 @@ func Training(pod *corev1.Pod, mv *v1alpha1.ModelVersion, opts Options) (*corev1
 	}
 	volume, mount := trainingMount(mv)
 	trained := pod.DeepCopy()
-	mounted := false
-	for _, containers := range [][]corev1.Container{trained.Spec.InitContainers, trained.Spec.Containers} {
-		for i := range containers {
-			setModelPath(&containers[i], mount.MountPath)
-			mounted = mountInto(&containers[i], mount) || mounted
-		}
-	}
-	if !mounted {
+	if !mountIntoAll(containersOf(&trained.Spec), mount) {
 		return trained, nil
 	}
-	there := slices.IndexFunc(trained.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == trainingVolume })
-	if there < 0 {
-		trained.Spec.Volumes = append(trained.Spec.Volumes, volume)
-	} else if !equality.Semantic.DeepEqual(trained.Spec.Volumes[there], volume) {
-		return pod, &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("the pod has a volume of its own with the name %s, which the version's storage gets: give the pod's volume another name", trainingVolume)}
+	if problem := addVolume(&trained.Spec, volume, "the version's storage"); problem != nil {
+		return pod, problem
 	}
 	if folder := mv.Spec.Storage.LocalStorage; folder != nil && folder.NodeName != "" {
 		bindToNode(&trained.Spec, folder.NodeName)
@@ -88,29 +76,6 @@ func trainingMount(mv *v1alpha1.ModelVersion) (corev1.Volume, corev1.VolumeMount
 		mount.MountPath = mountPath
 	}
 	return volume, mount
-}
-
-// setModelPath sets the variable that names the folder with the model, unless
-// the container does. It goes first, so that the container's own variables can
-// refer to it.
-func setModelPath(c *corev1.Container, mountPath string) {
-	if slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == v1alpha1.ModelPathEnv }) {
-		return
-	}
-	c.Env = slices.Insert(c.Env, 0, corev1.EnvVar{Name: v1alpha1.ModelPathEnv, Value: mountPath})
-}
-
-// mountInto mounts the storage in a container, unless something is mounted
-// there, and says whether it is the storage that is there then.
-func mountInto(c *corev1.Container, mount corev1.VolumeMount) bool {
-	there := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
-		return path.Clean(m.MountPath) == path.Clean(mount.MountPath)
-	})
-	if there < 0 {
-		c.VolumeMounts = append(c.VolumeMounts, mount)
-		return true
-	}
-	return c.VolumeMounts[there].Name == mount.Name
 }
 
 // bindToNode binds a pod to a node, beside what the pod asks of nodes itself.
