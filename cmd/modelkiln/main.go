@@ -27,7 +27,7 @@ func run() error {
 	configFile := flag.String("config", "", "the configuration file; the defaults hold without one")
 	flag.StringVar(&options.MetricsAddress, "metrics-bind-address", ":8443", "where metrics are served, with TLS and to authorized clients only; 0 for not at all")
 	flag.StringVar(&options.ProbeAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for not at all")
-	flag.StringVar(&options.WebhookAddress, "webhook-bind-address", ":9443", "where the API server asks about training pods, with TLS; 0 for not at all")
+	flag.StringVar(&options.WebhookAddress, "webhook-bind-address", ":9443", "where the API server asks about pods that train or serve, with TLS; 0 for not at all")
 	flag.StringVar(&options.Namespace, "namespace", "", "the operator's own namespace, which holds the webhook's certificate")
 	flag.BoolVar(&options.LeaderElect, "leader-elect", false, "let one of several replicas work at a time")
 	logLevel := zap.LevelFlag("log-level", zap.InfoLevel, "debug, info or error")

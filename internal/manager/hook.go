@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -70,7 +71,7 @@ func (h *hook) server() ctrlwebhook.Server {
 }
 
 // register has the manager serve the webhook, in every replica, and makes an
-// operator that cannot yet not ready, so that no training pod is sent to it.
+// operator that cannot yet not ready, so that no pod is sent to it.
 func (h *hook) register(mgr ctrl.Manager, cfg config.Config) error {
 	if h == nil {
 		return nil
@@ -79,9 +80,15 @@ func (h *hook) register(mgr ctrl.Manager, cfg config.Config) error {
 	if err := h.certificates.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the webhook's certificates: %w", err)
 	}
-	pods := &webhook.Pods{Live: mgr.GetAPIReader(), Options: cfg.Options()}
+	asked, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("set up webhook: %w", err)
+	}
+	training := &webhook.Training{Live: mgr.GetAPIReader(), Options: cfg.Options()}
+	serving := &webhook.Serving{Live: mgr.GetAPIReader(), Server: asked, Mount: cfg.ServingMount}
 	server := mgr.GetWebhookServer()
-	server.Register(webhook.Path, admission.WithDefaulter[*corev1.Pod](mgr.GetScheme(), pods))
+	server.Register(webhook.TrainingPath, admission.WithDefaulter[*corev1.Pod](mgr.GetScheme(), training))
+	server.Register(webhook.ServingPath, admission.WithDefaulter[*corev1.Pod](mgr.GetScheme(), serving))
 	if err := mgr.AddReadyzCheck("webhook-certificate", h.certificates.Ready); err != nil {
 		return fmt.Errorf("set up readiness check: %w", err)
 	}

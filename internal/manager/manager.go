@@ -111,6 +111,15 @@ func register(mgr ctrl.Manager, cfg config.Config) error {
 	if err := models.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up Model controller: %w", err)
 	}
+	waiting := &controller.WaitingReconciler{
+		Client:   mgr.GetClient(),
+		Live:     mgr.GetAPIReader(),
+		Recorder: mgr.GetEventRecorder("modelkiln"),
+		Now:      time.Now,
+	}
+	if err := waiting.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the controller for workloads that wait: %w", err)
+	}
 	if err := mgr.Add(metrics.Versions{Reader: mgr.GetClient(), Registry: ctrlmetrics.Registry}); err != nil {
 		return fmt.Errorf("set up metrics: %w", err)
 	}

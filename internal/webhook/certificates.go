@@ -32,7 +32,7 @@ const (
 	// share the certificate by.
 	SecretName = "modelkiln-webhook"
 	// ConfigurationName is the MutatingWebhookConfiguration.
-	ConfigurationName = "modelkiln-training"
+	ConfigurationName = "modelkiln-pods"
 )
 
 // Certificates makes the certificate that the webhook is served with, replaces it
@@ -59,7 +59,7 @@ type Certificates struct {
 // create cannot be bounded by a name.
 //
 // +kubebuilder:rbac:groups="",resources=secrets,resourceNames=modelkiln-webhook,namespace=modelkiln-system,verbs=list;watch;update
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=modelkiln-training,verbs=list;watch;update
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=modelkiln-pods,verbs=list;watch;update
 
 // CacheObjects limits what is kept in memory to the two objects that Certificates
 // reads, and what is asked of the API server to what the operator may read.

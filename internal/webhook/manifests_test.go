@@ -28,16 +28,23 @@ func TestWhatIsInstalledIsWhatTheOperatorServes(t *testing.T) {
 	assert.Equal(t, SecretName, secret.Name)
 	assert.Nil(t, secret.Data, "to apply it again takes nothing away")
 
-	require.Len(t, configuration.Webhooks, 1)
-	hook := configuration.Webhooks[0]
-	assert.Nil(t, hook.ClientConfig.CABundle, "to apply it again takes nothing away")
-	require.NotNil(t, hook.ClientConfig.Service)
-	assert.Equal(t, [2]string{service.Namespace, service.Name}, [2]string{hook.ClientConfig.Service.Namespace, hook.ClientConfig.Service.Name})
-	assert.Equal(t, Path, *hook.ClientConfig.Service.Path)
-	assert.Equal(t, service.Spec.Ports[0].Port, *hook.ClientConfig.Service.Port)
-	assert.Equal(t, &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-		{Key: v1alpha1.LabelTrainVersion, Operator: metav1.LabelSelectorOpExists},
-	}}, hook.ObjectSelector, "no other pod depends on the operator")
+	paths := map[string]string{}
+	for _, hook := range configuration.Webhooks {
+		assert.Nil(t, hook.ClientConfig.CABundle, "to apply it again takes nothing away")
+		require.NotNil(t, hook.ClientConfig.Service)
+		assert.Equal(t, [2]string{service.Namespace, service.Name}, [2]string{hook.ClientConfig.Service.Namespace, hook.ClientConfig.Service.Name})
+		assert.Equal(t, service.Spec.Ports[0].Port, *hook.ClientConfig.Service.Port)
+		require.Len(t, hook.ObjectSelector.MatchExpressions, 1)
+		label := hook.ObjectSelector.MatchExpressions[0]
+		assert.Equal(t, metav1.LabelSelectorOpExists, label.Operator, "no other pod depends on the operator")
+		assert.Empty(t, hook.ObjectSelector.MatchLabels)
+		paths[label.Key] = *hook.ClientConfig.Service.Path
+	}
+	assert.Equal(t, map[string]string{
+		v1alpha1.LabelTrainVersion: TrainingPath,
+		v1alpha1.LabelServeVersion: ServingPath,
+		v1alpha1.LabelServeModel:   ServingPath,
+	}, paths)
 }
 
 func manifest(t *testing.T, name string, into any) {

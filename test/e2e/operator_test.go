@@ -109,7 +109,7 @@ func TestTheOperatorKeepsToItsOwnSecret(t *testing.T) {
 		"it does not watch them":                     {"watch", "secrets", "no"},
 		"it makes none":                              {"create", "secrets", "no"},
 		"it deletes not even its own":                {"delete", "secrets/modelkiln-webhook", "no"},
-		"it has the API server trust its webhook":    {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/modelkiln-training", "yes"},
+		"it has the API server trust its webhook":    {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/modelkiln-pods", "yes"},
 		"it has the API server trust no other":       {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/istio", "no"},
 		"it has the API server ask it nothing else":  {"create", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
 		"it does not look at who else is asked":      {"list", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},

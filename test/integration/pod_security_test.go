@@ -31,9 +31,7 @@ func TestWhichPodSecurityLevelsTakeABuild(t *testing.T) {
 	}
 	for _, level := range []string{privileged, baseline, restricted} {
 		s := newScene(t, shared)
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"`+level+`"}}}`))
-		require.NoError(t, s.client.Patch(t.Context(), namespace, patch))
+		s.enforce(level)
 		// A controller that does not run here makes it.
 		require.NoError(t, s.client.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "default"}}))
 		for storage, levels := range want {

@@ -58,18 +58,23 @@ func callAt(t *testing.T, configuration *unstructured.Unstructured, address stri
 	t.Helper()
 	hooks, _, err := unstructured.NestedSlice(configuration.Object, "webhooks")
 	require.NoError(t, err)
-	hooks[0].(map[string]any)["clientConfig"] = map[string]any{"url": "https://" + address + webhook.Path}
+	for _, hook := range hooks {
+		path, _, err := unstructured.NestedString(hook.(map[string]any), "clientConfig", "service", "path")
+		require.NoError(t, err)
+		hook.(map[string]any)["clientConfig"] = map[string]any{"url": "https://" + address + path}
+	}
 	require.NoError(t, unstructured.SetNestedSlice(configuration.Object, hooks, "webhooks"))
 }
 
-// startTraining starts an operator whose webhook is installed, and waits until
+// startWithWebhook starts an operator whose webhook is installed, and waits until
 // the API server reaches it.
-func startTraining(t *testing.T) {
+func startWithWebhook(t *testing.T, options ...func(*settings)) *operator {
 	t.Helper()
 	address := freeAddress(t)
 	installWebhook(t, shared, address)
-	startOperator(t, shared, withWebhook(address))
+	op := startOperator(t, shared, append(options, withWebhook(address))...)
 	awaitWebhook(t)
+	return op
 }
 
 // awaitWebhook waits until the API server asks the operator about training pods
@@ -97,7 +102,7 @@ func plainPod(namespace string) *corev1.Pod {
 }
 
 func TestATrainingPodIsMadeWithItsVersionsStorage(t *testing.T) {
-	startTraining(t)
+	startWithWebhook(t)
 	for _, name := range []string{
 		"local-storage", "nfs", "claim-with-sub-path", "what-the-pod-has-set", "everything-set-by-the-pod", "a-pod-that-is-particular-about-nodes",
 	} {
@@ -142,7 +147,7 @@ func assertTrained(t *testing.T, want, got []corev1.Container) {
 }
 
 func TestATrainingPodThatIsRefusedIsToldWhy(t *testing.T) {
-	startTraining(t)
+	startWithWebhook(t)
 	s := newScene(t, shared)
 	refused := func(t *testing.T, version, want string) {
 		t.Helper()
@@ -176,9 +181,13 @@ func TestATrainingPodThatIsRefusedIsToldWhy(t *testing.T) {
 func TestNoOtherPodDependsOnTheOperator(t *testing.T) {
 	installWebhook(t, shared, freeAddress(t))
 	s := newScene(t, shared)
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		assert.ErrorContains(c, s.client.Create(t.Context(), trainingPod(s.namespace, resnet)), "failed calling webhook", "without its storage no pod trains")
-	}, deadline, tick)
+	for _, label := range []string{v1alpha1.LabelTrainVersion, v1alpha1.LabelServeVersion, v1alpha1.LabelServeModel} {
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			pod := plainPod(s.namespace)
+			pod.Labels = map[string]string{label: resnet}
+			assert.ErrorContains(c, s.client.Create(t.Context(), pod), "failed calling webhook", "without its model no pod trains or serves")
+		}, deadline, tick)
+	}
 
 	require.NoError(t, s.client.Create(t.Context(), plainPod(s.namespace)))
 	labelled := plainPod(s.namespace)
@@ -223,7 +232,7 @@ func served(t require.TestingT, address string) []byte {
 }
 
 func TestACertificateThatIsLostIsMadeAnew(t *testing.T) {
-	startTraining(t)
+	startWithWebhook(t)
 	s := newScene(t, shared)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: webhook.SecretName}}
 	require.NoError(t, s.client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret))
@@ -284,11 +293,9 @@ func TestTheOperatorReadsNoSecretButItsOwn(t *testing.T) {
 // What the namespace's Pod Security level forbids to a pod, the webhook does not
 // bring in.
 func TestPodSecurityLooksAtWhatTheWebhookHasAdded(t *testing.T) {
-	startTraining(t)
+	startWithWebhook(t)
 	s := newScene(t, shared)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
-	patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"baseline"}}}`))
-	require.NoError(t, s.client.Patch(t.Context(), namespace, patch))
+	s.enforce("baseline")
 	s.apply(localVersion)
 
 	pod := trainingPod(s.namespace, resnet)
