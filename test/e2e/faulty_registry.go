@@ -89,9 +89,7 @@ func (c *cluster) machine(t *testing.T) net.IP {
 	return address.IP
 }
 
-// makeVersion is a version that is pushed through the proxy. Its template,
-// which bears the namespace's name, is a platform team's own: the steps speak
-// to the proxy in plain HTTP, which the operator's configuration does not say.
+// makeVersion is a version that is pushed through the proxy.
 func (f *faultyRegistry) makeVersion(t *testing.T, name, namespace string, from folder) *builders.ModelVersionWrapper {
 	t.Helper()
 	return f.makeVersionBy(t, translate.BuildTemplate, name, namespace, from)
@@ -100,18 +98,27 @@ func (f *faultyRegistry) makeVersion(t *testing.T, name, namespace string, from 
 // makeVersionBy is the same for another template.
 func (f *faultyRegistry) makeVersionBy(t *testing.T, template, name, namespace string, from folder) *builders.ModelVersionWrapper {
 	t.Helper()
+	return makeVersionAt(t, f.host, template, name, namespace, from)
+}
+
+// makeVersionAt is a version that is pushed to a registry of the test's own. Its
+// template, which bears the namespace's name, is a platform team's own: the steps
+// speak to the registry in plain HTTP, which the operator's configuration does not
+// say.
+func makeVersionAt(t *testing.T, host, template, name, namespace string, from folder) *builders.ModelVersionWrapper {
+	t.Helper()
 	own := copyOf(t, template, namespace)
 	for _, step := range []string{"mount-check", "build", "status-report"} {
 		args := containerOf(t, own, step).Args
 		for i, arg := range args {
 			if strings.HasPrefix(arg, "--plain-http=") {
-				args[i] += "," + f.host
+				args[i] += "," + host
 			}
 		}
 	}
 	live.create(t, own)
 	live.deleteAfter(t, own)
-	return makeVersion(name, namespace, from).ImageRepo(f.host + "/e2e/" + namespace).WorkflowTemplate(namespace)
+	return makeVersion(name, namespace, from).ImageRepo(host + "/e2e/" + namespace).WorkflowTemplate(namespace)
 }
 
 // holdsBehind checks the version's image in the cluster's registry, where the

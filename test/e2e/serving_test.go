@@ -1,0 +1,289 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// A controller whose pods are refused waits longer and longer, for up to a quarter
+// of an hour. This runs alone, so that the time is not other tests'.
+func TestADeploymentThatWaitsForItsVersionRunsWhenThatIsReady(t *testing.T) {
+	ns := live.namespace(t)
+	dir := model(t)
+	byVersion := server(ns, "by-version", v1alpha1.LabelServeVersion, "resnet-1")
+	byModel := server(ns, "by-model", v1alpha1.LabelServeModel, "resnet")
+	live.create(t, byVersion)
+	live.create(t, byModel)
+	live.refuses(t, byVersion, `there is no ModelVersion "resnet-1" in namespace `+ns)
+	live.refuses(t, byModel, `there is no Model "resnet" in namespace `+ns)
+
+	mv := makeVersion("resnet-1", ns, dir).Model("resnet").New()
+	live.create(t, mv)
+	live.refuses(t, byVersion, "it is not built yet")
+	mv = live.ready(t, mv)
+	began := time.Now()
+	pods := []*corev1.Pod{live.serves(t, byVersion, mv), live.serves(t, byModel, mv)}
+	took := time.Since(began)
+	t.Logf("figure: %.1f s from Ready to running, for two Deployments that waited", took.Seconds())
+	assert.Less(t, took, 10*time.Second)
+
+	for _, pod := range pods {
+		owner := &appsv1.ReplicaSet{}
+		require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: pod.OwnerReferences[0].Name}, owner))
+		assert.Equal(t, translate.ReadyMark(mv), owner.Annotations[v1alpha1.AnnotationModelReady])
+		require.NotNil(t, pod.Spec.Volumes[indexOfServed(pod)].Image, "the cluster has image volumes")
+		assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
+	}
+}
+
+// The pods of the second way are rendered as the operator renders them, which is
+// configured for the first; nothing else of them differs.
+func TestAModelIsServedInBothWays(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	dir.write(t, ".hidden", "hidden")
+	require.NoError(t, os.Symlink("config.json", dir.at("link")))
+	mv := live.built(t, makeVersion("resnet-1", ns, dir).New())
+	// Builds need more than what serving does.
+	run(t, "kubectl", "label", "namespace", ns, "--overwrite", "pod-security.kubernetes.io/enforce=restricted")
+
+	volume := serverPod(ns, "image-volume")
+	volume.Labels[v1alpha1.LabelServeVersion] = mv.Name
+	copied, problem := translate.Serving(serverPod(ns, "init-container"), mv, translate.ServingInitContainer)
+	require.Nil(t, problem)
+	for _, pod := range []*corev1.Pod{volume, copied} {
+		t.Run(pod.Name, func(t *testing.T) {
+			live.create(t, pod)
+			pod = live.runs(t, pod)
+			assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
+			_, err := try(t.Context(), "kubectl", "exec", "-n", ns, pod.Name, "-c", "server", "--", "sh", "-c", "touch $KUBEDL_MODEL_PATH/mine")
+			assert.ErrorContains(t, err, "Read-only file system")
+			// The link is one in both ways.
+			assert.Equal(t, "config.json", strings.TrimSpace(run(t, "kubectl", "exec", "-n", ns, pod.Name, "-c", "server", "--", "readlink", "/kubedl-model/link")))
+		})
+	}
+}
+
+func TestAPodThatServesNothingIsRefused(t *testing.T) {
+	t.Parallel()
+	ns, other := live.namespace(t), live.namespace(t)
+	live.built(t, makeVersion("elsewhere", other, model(t)).Model("elsewhere").New())
+	failed, _ := live.failed(t, makeVersion("empty", ns, newFolder(t)).Model("empty").New())
+	for name, tt := range map[string]struct{ labels, want string }{
+		"since there is no such version":              {v1alpha1.LabelServeVersion + "=none", `there is no ModelVersion "none" in namespace ` + ns},
+		"since there is no such Model":                {v1alpha1.LabelServeModel + "=none", `there is no Model "none" in namespace ` + ns},
+		"since the version is another namespace's":    {v1alpha1.LabelServeVersion + "=elsewhere", `there is no ModelVersion "elsewhere" in namespace ` + ns},
+		"since the Model is another namespace's":      {v1alpha1.LabelServeModel + "=elsewhere", `there is no Model "elsewhere" in namespace ` + ns},
+		"since the version's build failed":            {v1alpha1.LabelServeVersion + "=empty", "its build failed (SourceEmpty): " + failed.Status.Message},
+		"since no version of the Model was built":     {v1alpha1.LabelServeModel + "=empty", `no version is Ready of Model "empty"`},
+		"since it names both a version and its Model": {v1alpha1.LabelServeVersion + "=empty," + v1alpha1.LabelServeModel + "=empty", "the pod has both labels"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := try(t.Context(), "kubectl", "run", "server", "-n", ns, "--image="+live.registry+"/library/busybox:1.37", "--labels="+tt.labels)
+			require.ErrorContains(t, err, tt.want)
+			t.Log(err)
+		})
+	}
+}
+
+// Neither the build nor the pod says by which Secret.
+func TestAModelInAClosedRegistryIsServed(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	closed := live.closedRegistry(t, ns)
+	live.pushSecret(t, ns, translate.DefaultPushSecret, closed, registryPassword)
+	pullsInPlainHTTP(t, closed)
+	dir := model(t)
+
+	mv := live.built(t, makeVersionAt(t, closed, translate.BuildTemplate, "closed", ns, dir).New())
+	assert.Equal(t, translate.DefaultPushSecret, mv.Status.PullSecretName)
+
+	// Before the node has the image.
+	without, problem := translate.Serving(serverPod(ns, "without"), mv, translate.ServingImageVolume)
+	require.Nil(t, problem)
+	without.Spec.ImagePullSecrets = nil
+	live.create(t, without)
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		var events corev1.EventList
+		require.NoError(collect, live.List(t.Context(), &events, client.InNamespace(ns), client.MatchingFields{"involvedObject.name": without.Name}))
+		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Type == corev1.EventTypeWarning }), "the registry lets nobody in")
+	}, soon, tick)
+
+	pod := serverPod(ns, "closed")
+	pod.Labels[v1alpha1.LabelServeVersion] = mv.Name
+	live.create(t, pod)
+	pod = live.runs(t, pod)
+	assert.Equal(t, []corev1.LocalObjectReference{{Name: translate.DefaultPushSecret}}, pod.Spec.ImagePullSecrets)
+	assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
+}
+
+// pullsInPlainHTTP has the node pull from a registry in plain HTTP, as the platform
+// team sets it on the node.
+func pullsInPlainHTTP(t *testing.T, registry string) {
+	t.Helper()
+	settings := filepath.Join("/var/lib/modelkiln-cluster/registries", registry)
+	require.NoError(t, os.MkdirAll(settings, 0o755))
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(settings)) })
+	text := fmt.Sprintf("[host.'http://%s']\n  capabilities = ['pull', 'resolve']\n", registry)
+	require.NoError(t, os.WriteFile(filepath.Join(settings, "hosts.toml"), []byte(text), 0o644))
+}
+
+// What README tells people to type.
+func TestADeploymentMovesToAnotherVersionWhenAPersonSaysSo(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	first, second := model(t), model(t)
+	second.write(t, "config.json", `{"layers": 3}`)
+	old := live.built(t, makeVersion("resnet-1", ns, first).Model("resnet").New())
+	live.latest(t, old)
+	byModel := server(ns, "by-model", v1alpha1.LabelServeModel, "resnet")
+	byVersion := server(ns, "by-version", v1alpha1.LabelServeVersion, old.Name)
+	for _, deployment := range []*appsv1.Deployment{byModel, byVersion} {
+		live.create(t, deployment)
+		live.serves(t, deployment, old)
+	}
+
+	latest := live.built(t, makeVersion("resnet-2", ns, second).Model("resnet").New())
+	live.latest(t, latest)
+	live.serves(t, byModel, old)
+
+	run(t, "kubectl", "rollout", "restart", "deployment/by-model", "-n", ns)
+	run(t, "kubectl", "rollout", "status", "deployment/by-model", "-n", ns, "--timeout=1m")
+	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.serves(t, byModel, latest)))
+
+	run(t, "kubectl", "patch", "deployment", "by-version", "-n", ns, "-p", `{"spec":{"template":{"metadata":{"labels":{"model.kubedl.io/serve-version":"resnet-2"}}}}}`)
+	run(t, "kubectl", "rollout", "status", "deployment/by-version", "-n", ns, "--timeout=1m")
+	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.serves(t, byVersion, latest)))
+}
+
+// KServe runs the image beside the server and has it name its own files; what is
+// asked is that the model is there, under /models.
+func TestKServeFindsTheModel(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	mv := live.built(t, makeVersion("resnet-1", ns, dir).New())
+	assert.Equal(t, aLink("kubedl-model"), pull(t, mv.Status.Image).others["/models"])
+
+	mnt := []corev1.VolumeMount{{Name: "mnt", MountPath: "/mnt"}}
+	said := live.logOf(t, ns, corev1.PodSpec{
+		ShareProcessNamespace: ptr.To(true),
+		InitContainers: []corev1.Container{{
+			Name: "modelcar", Image: mv.Status.Image, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), VolumeMounts: mnt,
+			// Kubernetes makes one dollar of two.
+			Command: []string{"sh", "-c", "ln -sf /proc/$$$$/root/models /mnt/models && sleep 3600"},
+		}},
+		Containers: []corev1.Container{{
+			Name: "server", Image: live.registry + "/library/busybox:1.37", VolumeMounts: mnt,
+			Command: []string{"sh", "-ec", "until [ -e /mnt/models/config.json ]; do sleep 0.1; done; cd /mnt/models/ && find . -type f -exec sha256sum {} +"},
+		}},
+		Volumes: []corev1.Volume{{Name: "mnt", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+	})
+	assert.Equal(t, sumsOf(t, dir), parseSums(said))
+}
+
+// server is a Deployment of one pod that serves something.
+func server(namespace, name, label, value string) *appsv1.Deployment {
+	pod := serverPod(namespace, name)
+	pod.Labels[label] = value
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels}, Spec: pod.Spec},
+		},
+	}
+}
+
+// serverPod is a pod that the Pod Security level restricted takes. It starts when
+// it finds its model.
+func serverPod(namespace, name string) *corev1.Pod {
+	container := shell("server", `ls "$KUBEDL_MODEL_PATH/config.json" && exec sleep 3600`)
+	container.SecurityContext = &corev1.SecurityContext{
+		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": name}},
+		Spec: corev1.PodSpec{
+			TerminationGracePeriodSeconds: ptr.To[int64](1),
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](1000),
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{container},
+		},
+	}
+}
+
+// refuses returns when a Deployment's ReplicaSet says that its pod was refused, in
+// these words.
+func (c *cluster) refuses(t *testing.T, deployment *appsv1.Deployment, words string) {
+	t.Helper()
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		var events corev1.EventList
+		require.NoError(collect, c.List(t.Context(), &events, client.InNamespace(deployment.Namespace), client.MatchingFields{"reason": "FailedCreate"}))
+		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
+			return strings.HasPrefix(e.InvolvedObject.Name, deployment.Name+"-") && strings.Contains(e.Message, words)
+		}), "%v", events.Items)
+	}, soon, tick)
+}
+
+// serves returns the running pod of a Deployment that serves a version.
+func (c *cluster) serves(t *testing.T, deployment *appsv1.Deployment, mv *v1alpha1.ModelVersion) *corev1.Pod {
+	t.Helper()
+	var pod *corev1.Pod
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		var pods corev1.PodList
+		require.NoError(collect, c.List(t.Context(), &pods, client.InNamespace(deployment.Namespace), client.MatchingLabels(deployment.Spec.Selector.MatchLabels)))
+		i := slices.IndexFunc(pods.Items, func(p corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp.IsZero() && p.Annotations[v1alpha1.AnnotationServedVersion] == mv.Name
+		})
+		require.GreaterOrEqual(collect, i, 0, "%v", pods.Items)
+		pod = &pods.Items[i]
+	}, time.Minute, tick)
+	assert.True(t, strings.HasSuffix(pod.Annotations[v1alpha1.AnnotationServedImage], "@"+mv.Status.Digest), pod.Annotations)
+	return pod
+}
+
+// runs returns a pod when it runs.
+func (c *cluster) runs(t *testing.T, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	now := &corev1.Pod{}
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(pod), now))
+		require.Equal(collect, corev1.PodRunning, now.Status.Phase, "%+v", now.Status)
+	}, time.Minute, tick)
+	return now
+}
+
+// indexOfServed is the place among a pod's volumes of the model that it serves.
+func indexOfServed(pod *corev1.Pod) int {
+	return slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "served-model" })
+}
+
+// sumsIn are the SHA-256 sums of the files that a pod's container finds as its
+// model, by path.
+func (c *cluster) sumsIn(t *testing.T, pod *corev1.Pod) map[string]string {
+	t.Helper()
+	out := run(t, "kubectl", "exec", "-n", pod.Namespace, pod.Name, "-c", "server", "--", "sh", "-c", `cd "$KUBEDL_MODEL_PATH" && find . -type f -exec sha256sum {} +`)
+	return parseSums(out)
+}
