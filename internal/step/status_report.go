@@ -71,13 +71,19 @@ func (s *statusReport) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	found.Reference, found.Digest = tag.String(), digest.String()
-	if config.Credentials.Has(tag.Repository) {
-		found.PullSecret = s.pushSecret
-	}
+	found.Reference, found.Digest, found.PullSecret = tag.String(), digest.String(), s.secretFor(config, tag)
 	say(out, "it has all %d layers, %s; KUBEDL_MODEL_PATH and the lineage are set", found.Layers, size(found.Bytes))
 	say(out, "its layers hold all %d files, %s", soFar.Source.Files, size(soFar.Source.Bytes))
 	return addToReport(s.shared, func(r *report.Report) { r.Image = found })
+}
+
+// secretFor is the name of the Secret with whose credentials the registry is
+// asked; empty when it is asked anonymously.
+func (s *statusReport) secretFor(config registry.Config, tag name.Tag) string {
+	if !config.Credentials.Has(tag.Repository) {
+		return ""
+	}
+	return s.pushSecret
 }
 
 // get fetches the manifest at the tag.

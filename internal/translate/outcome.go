@@ -160,12 +160,20 @@ func proof(wf *wfv1.Workflow, run report.Report) error {
 		return fmt.Errorf("its report does not say what was packaged and pushed")
 	case run.Source.Files < 0 || run.Source.Bytes < 0 || run.Image.Bytes < 0:
 		return fmt.Errorf("its report counts less than nothing")
-	case run.Image.Reference != run.Run.Image:
-		return fmt.Errorf("its report names %q as what the registry holds", sentence(run.Image.Reference))
-	case !digestPattern.MatchString(run.Image.Digest):
+	}
+	return imageProof(run.Run.Image, run.Image)
+}
+
+// imageProof says what a report lacks that is to prove that the registry holds an
+// image; nil when it proves that.
+func imageProof(asked string, image *report.Image) error {
+	switch {
+	case image.Reference != asked:
+		return fmt.Errorf("its report names %q as what the registry holds", sentence(image.Reference))
+	case !digestPattern.MatchString(image.Digest):
 		return fmt.Errorf("its report holds no digest")
-	case run.Image.PullSecret != "" && len(validation.IsDNS1123Subdomain(run.Image.PullSecret)) > 0:
-		return fmt.Errorf("its report names a Secret %q", sentence(run.Image.PullSecret))
+	case image.PullSecret != "" && len(validation.IsDNS1123Subdomain(image.PullSecret)) > 0:
+		return fmt.Errorf("its report names %q as a Secret", sentence(image.PullSecret))
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func TestASuccessNeedsItsProof(t *testing.T) {
 		"a negative number of bytes":          {func(r *report.Report) { r.Source.Bytes = -1 }, "its report counts less than nothing"},
 		"another image in the registry":       {func(r *report.Report) { r.Image.Reference = "modelhub/resnet:v2" }, `its report names "modelhub/resnet:v2" as what the registry holds`},
 		"no digest":                           {func(r *report.Report) { r.Image.Digest = "" }, "its report holds no digest"},
-		"a Secret that is none":               {func(r *report.Report) { r.Image.PullSecret = "a b" }, `its report names a Secret "a b"`},
+		"a Secret that is none":               {func(r *report.Report) { r.Image.PullSecret = "a b" }, `its report names "a b" as a Secret`},
 		"a digest that is none":               {func(r *report.Report) { r.Image.Digest = "sha256:4f53" }, "its report holds no digest"},
 		"a digest with something after it":    {func(r *report.Report) { r.Image.Digest += "\n" }, "its report holds no digest"},
 		"a failure, whatever Argo says of it": {func(r *report.Report) { r.Failure = &report.Failure{Step: "build", Message: "Kaniko failed."} }, "step build reported a failure: Kaniko failed"},

@@ -197,9 +197,9 @@ func isCopier(c *corev1.Container) bool {
 // addCopier has a pod begin with the container that copies the model, unless it
 // has that already.
 func addCopier(spec *corev1.PodSpec, image string) *Problem {
-	for _, c := range containersOf(spec) {
+	for i, c := range containersOf(spec) {
 		switch {
-		case isCopier(c) && c.Image == image:
+		case isCopier(c) && c.Image == image && i < len(spec.InitContainers):
 			return nil
 		case c.Name == servedModel:
 			return &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("the pod has a container of its own with the name %s, which the one that copies the version's model gets: give the pod's container another name", servedModel)}

@@ -134,6 +134,14 @@ func TestAServingPodIsRefused(t *testing.T) {
 			version: ready, edit: func(pod *corev1.Pod) { pod.Spec.Volumes = []corev1.Volume{{Name: "served-model"}} },
 			want: "give the pod's volume another name",
 		},
+		"the pod copies too late": {
+			version: ready, edit: func(pod *corev1.Pod) {
+				copies, problem := translate.Serving(servingPod(), ready.Obj(), translate.ServingInitContainer)
+				require.Nil(t, problem)
+				pod.Spec.Containers = append(pod.Spec.Containers, copies.Spec.InitContainers[0])
+			},
+			way: translate.ServingInitContainer, want: "give the pod's container another name",
+		},
 		"the pod has a container of that name": {
 			version: ready, edit: func(pod *corev1.Pod) { pod.Spec.Containers[0].Name = "served-model" },
 			way: translate.ServingInitContainer, want: "give the pod's container another name",

@@ -76,7 +76,7 @@ func TestAModelIsServedInBothWays(t *testing.T) {
 			pod = live.runs(t, pod)
 			assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
 			_, err := try(t.Context(), "kubectl", "exec", "-n", ns, pod.Name, "-c", "server", "--", "sh", "-c", "touch $KUBEDL_MODEL_PATH/mine")
-			assert.ErrorContains(t, err, "Read-only file system")
+			require.ErrorContains(t, err, "Read-only file system")
 			// The link is one in both ways.
 			assert.Equal(t, "config.json", strings.TrimSpace(run(t, "kubectl", "exec", "-n", ns, pod.Name, "-c", "server", "--", "readlink", "/kubedl-model/link")))
 		})
@@ -125,7 +125,7 @@ func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var events corev1.EventList
 		require.NoError(collect, live.List(t.Context(), &events, client.InNamespace(ns), client.MatchingFields{"involvedObject.name": without.Name}))
-		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Type == corev1.EventTypeWarning }), "the registry lets nobody in")
+		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Type == corev1.EventTypeWarning && e.Reason == "Failed" }), "the registry lets nobody in")
 	}, soon, tick)
 
 	pod := serverPod(ns, "closed")

@@ -68,13 +68,12 @@ func callAt(t *testing.T, configuration *unstructured.Unstructured, address stri
 
 // startWithWebhook starts an operator whose webhook is installed, and waits until
 // the API server reaches it.
-func startWithWebhook(t *testing.T, options ...func(*settings)) *operator {
+func startWithWebhook(t *testing.T, options ...func(*settings)) {
 	t.Helper()
 	address := freeAddress(t)
 	installWebhook(t, shared, address)
-	op := startOperator(t, shared, append(options, withWebhook(address))...)
+	startOperator(t, shared, append(options, withWebhook(address))...)
 	awaitWebhook(t)
-	return op
 }
 
 // awaitWebhook waits until the API server asks the operator about training pods
