@@ -34,7 +34,8 @@ test: go-version ## Unit and integration tests (a real API server; compiled on f
 	go -C test/argo4 test -count=1 ./...
 
 .PHONY: e2e
-e2e: cluster-up ## End-to-end tests on the one-node cluster
+e2e: root go-version ## End-to-end tests on the one-node cluster
+	@$(CLUSTER) up --training
 	@. .cluster/env && go test -tags e2e -v -count=1 -timeout 40m ./test/e2e/...
 
 .PHONY: cluster-up

@@ -18,7 +18,8 @@ import (
 
 const usage = `usage: cluster COMMAND
 
-  up                  bring the cluster up, or up to date when it runs
+  up [--training]     bring the cluster up, or up to date when it runs; with the controllers of PyTorchJob,
+                      TFJob, JobSet and TrainJob too
   down                end the cluster and remove everything of it but its logs
   enter [PROGRAM...]  run a program, or a shell, in the network and the mounts of the node
   build               compile the programs of the cluster, and start nothing
@@ -55,7 +56,7 @@ func run(args []string) error {
 		return err
 	}
 	commands := map[string]func(context.Context, *cluster.Cluster, []string) error{
-		"up":         func(ctx context.Context, c *cluster.Cluster, _ []string) error { return c.Up(ctx) },
+		"up":         up,
 		"down":       func(_ context.Context, c *cluster.Cluster, _ []string) error { return c.Down() },
 		"build":      func(ctx context.Context, c *cluster.Cluster, _ []string) error { return c.Build(ctx) },
 		"enter":      func(_ context.Context, c *cluster.Cluster, args []string) error { return c.Enter(args) },
@@ -69,6 +70,19 @@ func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return command(ctx, cluster.New(here, progress.New(os.Stderr)), args[1:])
+}
+
+func up(ctx context.Context, c *cluster.Cluster, args []string) error {
+	flags := flag.NewFlagSet("up", flag.ContinueOnError)
+	training := flags.Bool("training", false, "")
+	flags.SetOutput(io.Discard)
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("%w\n%s", err, usage)
+	}
+	if flags.NArg() != 0 {
+		return fmt.Errorf("up takes no %q\n%s", flags.Arg(0), usage)
+	}
+	return c.Up(ctx, *training)
 }
 
 func assets(ctx context.Context, c *cluster.Cluster, _ []string) error {

@@ -46,10 +46,10 @@ func TrainInto(dir string, progress func(Progress)) error {
 		return failure
 	}
 	files := map[string][]byte{
-		"model.safetensors": network.safetensors(),
-		"config.json":       []byte(configuration),
-		"training-log.csv":  []byte(log.String()),
-		"README.md":         []byte(card),
+		weightsFile:        network.safetensors(),
+		"config.json":      []byte(configuration),
+		"training-log.csv": []byte(log.String()),
+		"README.md":        []byte(card),
 	}
 	for _, t := range network.tensors() {
 		files["numpy/"+t.name+".npy"] = npy(t)

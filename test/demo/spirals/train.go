@@ -1,6 +1,7 @@
-// Package spirals trains a small neural network for real: a classifier that
-// tells two interleaved spirals apart, in a second or two of plain Go. It
-// stands for the training job whose result a person wants to keep.
+// Package spirals trains a small neural network for real, and serves it: a
+// classifier that tells two interleaved spirals apart, in a second or two of
+// plain Go. It stands for the training job whose result a person wants to keep,
+// and for the server of that.
 package spirals
 
 import (
@@ -101,14 +102,7 @@ func (n *Network) layers() [][]float64 {
 
 // learn runs one example forwards and backwards, and adds its gradient.
 func (n *Network) learn(p point, gradient *Network) (loss float64, right bool) {
-	input := []float64{p.x, p.y}
-	first := activate(n.W1, n.B1, input)
-	second := activate(n.W2, n.B2, first)
-	sum := n.B3[0]
-	for i, value := range second {
-		sum += n.W3[i] * value
-	}
-	output := 1 / (1 + math.Exp(-sum))
+	first, second, output := n.forwards(p.x, p.y)
 	const tiny = 1e-9
 	loss = -p.label*math.Log(output+tiny) - (1-p.label)*math.Log(1-output+tiny)
 
@@ -120,8 +114,19 @@ func (n *Network) learn(p point, gradient *Network) (loss float64, right bool) {
 		errorSecond[i] = errorOut * n.W3[i] * (1 - value*value)
 	}
 	errorFirst := backwards(n.W2, first, errorSecond, gradient.W2, gradient.B2)
-	backwards(n.W1, input, errorFirst, gradient.W1, gradient.B1)
+	backwards(n.W1, []float64{p.x, p.y}, errorFirst, gradient.W1, gradient.B1)
 	return loss, (output > 0.5) == (p.label > 0.5)
+}
+
+// forwards runs the network and returns what its layers give.
+func (n *Network) forwards(x, y float64) (first, second []float64, output float64) {
+	first = activate(n.W1, n.B1, []float64{x, y})
+	second = activate(n.W2, n.B2, first)
+	sum := n.B3[0]
+	for i, value := range second {
+		sum += n.W3[i] * value
+	}
+	return first, second, 1 / (1 + math.Exp(-sum))
 }
 
 func activate(weights, bias, input []float64) []float64 {

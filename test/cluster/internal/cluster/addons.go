@@ -26,18 +26,24 @@ var deployments = []deployment{
 
 // applyArgo installs Argo Workflows from its own manifests, in the version that was compiled.
 func (c *Cluster) applyArgo(ctx context.Context) error {
-	// kustomize reads nothing outside of its folder, so that ours and Argo's are brought together in one.
-	folder := filepath.Join(node.Home, "argo")
-	if err := os.RemoveAll(folder); err != nil {
-		return err
-	}
-	if err := os.CopyFS(folder, os.DirFS(c.checkout.Source("manifests", "argo"))); err != nil {
-		return err
-	}
-	if err := os.CopyFS(filepath.Join(folder, "upstream"), os.DirFS(c.tools["argo"].Program("manifests"))); err != nil {
+	folder, err := c.besideUpstream("argo")
+	if err != nil {
 		return err
 	}
 	return c.apply(ctx, folder)
+}
+
+// besideUpstream makes a folder of our manifests for a tool, with the tool's own in it as upstream/. kustomize reads nothing
+// outside of its folder.
+func (c *Cluster) besideUpstream(name string) (string, error) {
+	folder := filepath.Join(node.Home, name)
+	if err := os.RemoveAll(folder); err != nil {
+		return "", err
+	}
+	if err := os.CopyFS(folder, os.DirFS(c.checkout.Source("manifests", name))); err != nil {
+		return "", err
+	}
+	return folder, os.CopyFS(filepath.Join(folder, "upstream"), os.DirFS(c.tools[name].Manifests()))
 }
 
 // awaitKind waits until the API server serves a kind whose definition has just been applied. Whoever is quicker than the

@@ -25,6 +25,9 @@ type Cluster struct {
 	checkout checkout.Checkout
 	report   *progress.Reporter
 
+	// training tells whether the controllers of training are wanted.
+	training bool
+
 	// Set on the way up.
 	tools    map[string]tool.Tool
 	settings kube.Settings
@@ -32,7 +35,7 @@ type Cluster struct {
 	images    []image.Spec
 	modelkiln image.Spec
 	// digests are those of the images whose names do not change with what is in them, so that a node that runs keeps
-	// the ones that it has: all but Modelkiln's.
+	// the ones that it has: all but Modelkiln's and those of training.
 	digests map[string]string
 	// standIns is a digest of the programs that stand in for file servers.
 	standIns string
@@ -43,8 +46,9 @@ func New(of checkout.Checkout, report *progress.Reporter) *Cluster {
 	return &Cluster{checkout: of, report: report}
 }
 
-// Up brings the cluster up. What runs already and is as it should be stays as it is.
-func (c *Cluster) Up(ctx context.Context) error {
+// Up brings the cluster up, with the controllers of training if they are asked for. What runs already and is as it should
+// be stays as it is.
+func (c *Cluster) Up(ctx context.Context, training bool) error {
 	if err := checkMachine(); err != nil {
 		return err
 	}
@@ -58,6 +62,7 @@ func (c *Cluster) Up(ctx context.Context) error {
 	if c.runsElsewhere(state) {
 		return fmt.Errorf("the machine's one cluster runs for %s; end it with: %s", state.Checkout, endCommand(state.Checkout))
 	}
+	c.training = training
 	if err := c.prepare(ctx); err != nil {
 		return err
 	}
@@ -273,10 +278,20 @@ func (c *Cluster) install(ctx context.Context) error {
 	if err := c.applyModelkiln(ctx); err != nil {
 		return err
 	}
+	if c.training {
+		if err := c.applyTraining(ctx); err != nil {
+			return err
+		}
+	}
 	if err := c.awaitDeployments(ctx, deployments...); err != nil {
 		return err
 	}
-	return c.pushBaseImage(ctx)
+	if c.training {
+		if err := c.awaitDeployments(ctx, trainingDeployments...); err != nil {
+			return err
+		}
+	}
+	return errors.Join(c.pushBaseImage(ctx), c.pushTrainer(ctx))
 }
 
 // Enter becomes a program in the network and the mounts of the node, or a shell when none is named. It does not return.
@@ -307,7 +322,11 @@ func (c *Cluster) Enter(argv []string) error {
 
 // Build compiles everything that the cluster consists of, and starts nothing.
 func (c *Cluster) Build(ctx context.Context) (err error) {
-	c.tools, err = c.ensureTools(ctx, tool.Names())
+	names := tool.Names()
+	if c.training {
+		names = append(names, tool.TrainingNames()...)
+	}
+	c.tools, err = c.ensureTools(ctx, names)
 	return err
 }
 

@@ -44,7 +44,10 @@ func (c *Cluster) prepareImages(ctx context.Context) error {
 	}
 	c.modelkiln = modelkiln
 	c.images = append(c.images, modelkiln)
-	return nil
+	if c.training {
+		c.images = append(c.images, image.TrainingSpecs(c.tools)...)
+	}
+	return c.compileTrainer(ctx)
 }
 
 // programs is the folder of what is compiled from this checkout. It outlives the cluster, so that what has not changed is

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
@@ -27,6 +28,7 @@ type definition struct {
 	effort string
 }
 
+// definitions are of what every cluster consists of.
 var definitions = []definition{
 	{
 		name:   "kubernetes",
@@ -97,8 +99,39 @@ var definitions = []definition{
 	},
 }
 
-// Names of all tools, in the order in which they are compiled.
-func Names() []string {
+// trainingDefinitions are of what a cluster consists of that trains by more than Jobs.
+var trainingDefinitions = []definition{
+	{
+		name:   "training-operator",
+		module: "github.com/kubeflow/training-operator",
+		links:  map[string]string{"training-operator": "training-operator.v1"},
+		build:  withManifests("manifests"),
+		effort: "about a minute",
+	},
+	{
+		name:   "jobset",
+		module: "sigs.k8s.io/jobset",
+		versionFlags: func(version string) []string {
+			return []string{"sigs.k8s.io/jobset/pkg/version.GitVersion=" + version}
+		},
+		build:  withManifests("config"),
+		effort: "about a minute",
+	},
+	{
+		name:   "trainer",
+		module: "github.com/kubeflow/trainer/v2",
+		build:  withManifests("manifests"),
+		effort: "about a minute",
+	},
+}
+
+// Names of what every cluster consists of, in the order in which it is compiled.
+func Names() []string { return namesOf(definitions) }
+
+// TrainingNames are those of the controllers of training. A cluster does without them unless it is asked for them.
+func TrainingNames() []string { return namesOf(trainingDefinitions) }
+
+func namesOf(definitions []definition) []string {
 	names := make([]string, len(definitions))
 	for i, def := range definitions {
 		names[i] = def.name
@@ -118,6 +151,9 @@ type Tool struct {
 	source string
 }
 
+// Name is that of the folder that pins the tool.
+func (t Tool) Name() string { return t.name }
+
 // Program is the path of one of the tool's programs.
 func (t Tool) Program(name string) string {
 	return filepath.Join(t.Dir, name)
@@ -125,7 +161,7 @@ func (t Tool) Program(name string) string {
 
 // Find reads the pin of the named tool.
 func Find(from checkout.Checkout, name string) (Tool, error) {
-	for _, def := range definitions {
+	for _, def := range slices.Concat(definitions, trainingDefinitions) {
 		if def.name == name {
 			return newTool(from, def)
 		}

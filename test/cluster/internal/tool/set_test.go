@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -40,7 +41,7 @@ func TestMajorMinor(t *testing.T) {
 func TestEveryToolIsPinned(t *testing.T) {
 	here, err := checkout.Find(".")
 	require.NoError(t, err)
-	for _, name := range Names() {
+	for _, name := range slices.Concat(Names(), TrainingNames()) {
 		got, err := Find(here, name)
 		require.NoError(t, err)
 		assert.Regexp(t, `^v\d+\.\d+\.\d+$`, got.Version, name)
