@@ -106,7 +106,7 @@ var trainingDefinitions = []definition{
 		module: "github.com/kubeflow/training-operator",
 		links:  map[string]string{"training-operator": "training-operator.v1"},
 		build:  withManifests("manifests"),
-		effort: "about a minute",
+		effort: "about 2 minutes",
 	},
 	{
 		name:   "jobset",
@@ -120,6 +120,7 @@ var trainingDefinitions = []definition{
 	{
 		name:   "trainer",
 		module: "github.com/kubeflow/trainer/v2",
+		links:  map[string]string{"trainer": "trainer-controller-manager"},
 		build:  withManifests("manifests"),
 		effort: "about a minute",
 	},
