@@ -1,0 +1,270 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// workload is a kind that trains, with all that a person writes to train by it.
+// Its pod names the version "trained", and its program gets MODE as its
+// argument.
+type workload struct {
+	apiVersion, kind string
+	manifest         string
+}
+
+var workloads = map[string]workload{
+	"a Job": {apiVersion: "batch/v1", kind: "Job", manifest: `
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: train
+spec:
+  backoffLimit: 0
+  template:
+    metadata:
+      labels:
+        model.kubedl.io/train-version: trained
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: train
+          image: REGISTRY/library/two-spirals:latest
+          args: [MODE]
+`},
+	"a JobSet": {apiVersion: "jobset.x-k8s.io/v1alpha2", kind: "JobSet", manifest: `
+apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata:
+  name: train
+spec:
+  replicatedJobs:
+    - name: node
+      template:
+        spec:
+          backoffLimit: 0
+          template:
+            metadata:
+              labels:
+                model.kubedl.io/train-version: trained
+            spec:
+              restartPolicy: Never
+              containers:
+                - name: train
+                  image: REGISTRY/library/two-spirals:latest
+                  args: [MODE]
+`},
+	"a PyTorchJob": {apiVersion: "kubeflow.org/v1", kind: "PyTorchJob", manifest: pyTorchJob},
+	"a TFJob": {apiVersion: "kubeflow.org/v1", kind: "TFJob", manifest: `
+apiVersion: kubeflow.org/v1
+kind: TFJob
+metadata:
+  name: train
+spec:
+  runPolicy:
+    backoffLimit: 0
+  tfReplicaSpecs:
+    Chief:
+      replicas: 1
+      restartPolicy: Never
+      template:
+        metadata:
+          labels:
+            model.kubedl.io/train-version: trained
+        spec:
+          containers:
+            - name: tensorflow
+              image: REGISTRY/library/two-spirals:latest
+              args: [MODE]
+`},
+	"a TrainJob": {apiVersion: "trainer.kubeflow.org/v1alpha1", kind: "TrainJob", manifest: `
+apiVersion: trainer.kubeflow.org/v1alpha1
+kind: TrainingRuntime
+metadata:
+  name: two-spirals
+spec:
+  mlPolicy:
+    numNodes: 1
+  template:
+    spec:
+      replicatedJobs:
+        - name: node
+          template:
+            metadata:
+              labels:
+                trainer.kubeflow.org/trainjob-ancestor-step: trainer
+            spec:
+              backoffLimit: 0
+              template:
+                spec:
+                  restartPolicy: Never
+                  containers:
+                    - name: node
+                      image: REGISTRY/library/two-spirals:latest
+---
+apiVersion: trainer.kubeflow.org/v1alpha1
+kind: TrainJob
+metadata:
+  name: train
+spec:
+  runtimeRef:
+    kind: TrainingRuntime
+    name: two-spirals
+  trainer:
+    args: [MODE]
+  podTemplateOverrides:
+    - targetJobs:
+        - name: node
+      metadata:
+        labels:
+          model.kubedl.io/train-version: trained
+`},
+}
+
+// pyTorchJob has two pods with the version's storage, of which the master's is
+// the one that trains.
+const pyTorchJob = `
+apiVersion: kubeflow.org/v1
+kind: PyTorchJob
+metadata:
+  name: train
+spec:
+  runPolicy:
+    backoffLimit: 0
+  pytorchReplicaSpecs:
+    Master:
+      replicas: 1
+      restartPolicy: Never
+      template:
+        metadata:
+          labels:
+            model.kubedl.io/train-version: trained
+        spec:
+          containers:
+            - name: pytorch
+              image: REGISTRY/library/two-spirals:latest
+              args: [MODE]
+    Worker:
+      replicas: 1
+      restartPolicy: Never
+      template:
+        metadata:
+          labels:
+            model.kubedl.io/train-version: trained
+        spec:
+          containers:
+            - name: pytorch
+              image: REGISTRY/library/busybox:1.37
+              command: ["true"]
+`
+
+// versionOf is the version that a workload trains, over a storage that is told
+// in YAML.
+func (w workload) versionOf(namespace, storage string) string {
+	return `
+apiVersion: model.kubedl.io/v1alpha1
+kind: ModelVersion
+metadata:
+  name: trained
+spec:
+  modelName: two-spirals
+  imageRepo: e2e/` + namespace + `
+  trainedBy:
+    apiVersion: ` + w.apiVersion + `
+    kind: ` + w.kind + `
+    name: train
+  storage: ` + storage + `
+---
+`
+}
+
+// apply applies the workload and its version in one go, and returns the version.
+func (w workload) apply(t *testing.T, namespace, mode, storage string) *v1alpha1.ModelVersion {
+	t.Helper()
+	manifest := strings.NewReplacer("REGISTRY", live.registry, "MODE", mode).Replace(w.versionOf(namespace, storage) + w.manifest)
+	file := filepath.Join(t.TempDir(), "training.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(manifest), 0o600))
+	run(t, "kubectl", "apply", "-n", namespace, "-f", file)
+	return &v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "trained"}}
+}
+
+// waits returns when the version says that it waits for the workload.
+func (w workload) waits(t *testing.T, mv *v1alpha1.ModelVersion) {
+	t.Helper()
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		now := live.refresh(t, mv)
+		require.Contains(collect, now.Status.Message, w.kind+" train")
+		require.Nil(collect, now.Status.Workflow, "the build has begun")
+	}, soon, tick)
+}
+
+func TestAVersionIsBuiltWhenItsWorkloadHasTrainedIt(t *testing.T) {
+	t.Parallel()
+	for name, w := range workloads {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			disk := newFolder(t)
+			live.claimOf(t, ns, "training-output", disk)
+
+			mv := w.apply(t, ns, "train", `{persistentVolumeClaim: {claimName: training-output, subPath: run}}`)
+			w.waits(t, mv)
+			holdsSpirals(t, live.ready(t, mv), folder(disk.at("run")))
+		})
+	}
+}
+
+func TestAVersionFailsWithTheWorkloadThatTrainsIt(t *testing.T) {
+	t.Parallel()
+	for name, w := range workloads {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			disk := newFolder(t)
+			live.claimOf(t, ns, "training-output", disk)
+
+			mv := w.apply(t, ns, "fail", `{persistentVolumeClaim: {claimName: training-output, subPath: run}}`)
+			now := live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
+			ready := conditionReady(now)
+			assert.Equal(t, metav1.ConditionFalse, ready.Status)
+			assert.Equal(t, "TrainingFailed", ready.Reason, ready.Message)
+			assert.Contains(t, ready.Message, w.kind+" train")
+			assert.Equal(t, v1alpha1.ImageBuildFailed, now.Status.ImageBuildPhase)
+			assert.Nil(t, now.Status.Workflow, "nothing is built")
+		})
+	}
+}
+
+// Each pod has a folder of its own node: the version is what the master wrote.
+func TestALocalVersionWithoutANodeIsBuiltWhereTheMasterRan(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	w := workloads["a PyTorchJob"]
+	mv := live.ready(t, w.apply(t, ns, "train", `{localStorage: {path: `+string(dir)+`}}`))
+	holdsSpirals(t, mv, dir)
+
+	node := live.workflow(t, mv).Spec.Arguments.GetParameterByName(translate.ParamNodeName)
+	require.NotNil(t, node)
+	assert.Equal(t, nodeName, node.Value.String())
+}
+
+// holdsSpirals checks that the version's image holds what the trainer wrote into
+// the folder.
+func holdsSpirals(t *testing.T, mv *v1alpha1.ModelVersion, from folder) {
+	t.Helper()
+	img := holds(t, mv, from)
+	assert.Contains(t, img.model, "model.safetensors")
+	assert.Contains(t, img.model, "config.json")
+}
