@@ -3,6 +3,7 @@ package cluster
 import (
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
 
@@ -61,4 +62,30 @@ func TestTheManifestsNameImagesThatTheNodeHas(t *testing.T) {
 		return nil
 	}))
 	assert.NotZero(t, found)
+}
+
+func TestTheControllersOfTrainingRunWhatWasCompiled(t *testing.T) {
+	here, err := checkout.Find(".")
+	require.NoError(t, err)
+	tools := map[string]tool.Tool{}
+	for _, name := range tool.TrainingNames() {
+		tools[name], err = tool.Find(here, name)
+		require.NoError(t, err)
+	}
+	for i, name := range tool.TrainingNames() {
+		t.Run(name, func(t *testing.T) {
+			ours, err := os.ReadFile(here.Source("manifests", name, "kustomization.yaml"))
+			require.NoError(t, err)
+			assert.Contains(t, string(ours), "newName: modelkiln.test/"+name+"\n")
+
+			folder := t.TempDir()
+			tag := image.TrainingTag(tools[name])
+			require.NoError(t, writePinned(folder, name, tag))
+			pinned, err := os.ReadFile(filepath.Join(folder, "kustomization.yaml"))
+			require.NoError(t, err)
+			assert.Contains(t, string(pinned), "name: modelkiln.test/"+name+"\n    newTag: "+tag+"\n")
+			assert.Equal(t, "modelkiln.test/"+name+":"+tag, image.TrainingSpecs(tools)[i].Name)
+			assert.Regexp(t, `^v\d+\.\d+\.\d+-[0-9a-f]{10}$`, tag)
+		})
+	}
 }
