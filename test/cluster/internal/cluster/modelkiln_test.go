@@ -30,12 +30,13 @@ func (o overlay) build(t *testing.T) resmap.ResMap {
 	return resources
 }
 
-// object gives the one object of a kind whose name begins as told.
+// object gives the one object of a kind and name. The name of a ConfigMap goes on with a digest of what is in it.
 func object(t *testing.T, resources resmap.ResMap, kind, name string, into any) {
 	t.Helper()
 	found := 0
 	for _, resource := range resources.Resources() {
-		if resource.GetKind() == kind && strings.HasPrefix(resource.GetName(), name) {
+		named := resource.GetName() == name || kind == "ConfigMap" && strings.HasPrefix(resource.GetName(), name+"-")
+		if resource.GetKind() == kind && named {
 			found++
 			content, err := resource.AsYAML()
 			require.NoError(t, err)
