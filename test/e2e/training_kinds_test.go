@@ -216,9 +216,9 @@ func TestAVersionIsBuiltWhenItsWorkloadHasTrainedIt(t *testing.T) {
 			t.Parallel()
 			ns := live.namespace(t)
 			disk := newFolder(t)
-			live.claimOf(t, ns, "training-output", disk)
+			live.claimOf(t, ns, "disk", disk)
 
-			mv := w.apply(t, ns, "train", `{persistentVolumeClaim: {claimName: training-output, subPath: run}}`)
+			mv := w.apply(t, ns, "train", `{persistentVolumeClaim: {claimName: disk, subPath: run}}`)
 			w.waits(t, mv)
 			holdsSpirals(t, live.ready(t, mv), folder(disk.at("run")))
 		})
@@ -232,9 +232,9 @@ func TestAVersionFailsWithTheWorkloadThatTrainsIt(t *testing.T) {
 			t.Parallel()
 			ns := live.namespace(t)
 			disk := newFolder(t)
-			live.claimOf(t, ns, "training-output", disk)
+			live.claimOf(t, ns, "disk", disk)
 
-			mv := w.apply(t, ns, "fail", `{persistentVolumeClaim: {claimName: training-output, subPath: run}}`)
+			mv := w.apply(t, ns, "fail", `{persistentVolumeClaim: {claimName: disk, subPath: run}}`)
 			now := live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
 			ready := conditionReady(now)
 			assert.Equal(t, metav1.ConditionFalse, ready.Status)

@@ -21,8 +21,7 @@ const usage = `usage: two-spirals train | serve
 
   train   train a model and write it to the folder that ` + v1alpha1.ModelPathEnv + ` names
   serve   answer for the model in that folder, at port 8080:
-          POST / {"x": 0.1, "y": 0.2} tells which spiral the point is on
-`
+          POST / {"x": 0.1, "y": 0.2} tells which spiral the point is on`
 
 const address = ":8080"
 
