@@ -238,7 +238,7 @@ func TestAVersionFailsWithTheWorkloadThatTrainsIt(t *testing.T) {
 			now := live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
 			ready := conditionReady(now)
 			assert.Equal(t, metav1.ConditionFalse, ready.Status)
-			assert.Equal(t, "TrainingFailed", ready.Reason, ready.Message)
+			assert.Equal(t, v1alpha1.ReasonTrainingFailed, ready.Reason, ready.Message)
 			assert.Contains(t, ready.Message, w.kind+" train")
 			assert.Equal(t, v1alpha1.ImageBuildFailed, now.Status.ImageBuildPhase)
 			assert.Nil(t, now.Status.Workflow, "nothing is built")
