@@ -143,7 +143,8 @@ func withChiefsNode(mv *v1alpha1.ModelVersion, pods []corev1.Pod) (*v1alpha1.Mod
 		return mv, ""
 	}
 	node, why := chiefsNode(pods)
-	if node != "" && node != mv.Status.NodeName {
+	// Where no pod is left, what was written down before holds.
+	if len(pods) > 0 && node != mv.Status.NodeName {
 		mv = mv.DeepCopy()
 		mv.Status.NodeName = node
 	}
@@ -169,7 +170,7 @@ func chiefsNode(pods []corev1.Pod) (node, why string) {
 	if len(best) == 0 {
 		return "", fmt.Sprintf("no pod with the label %s was seen", v1alpha1.LabelTrainVersion)
 	}
-	if chiefRank(best[0]) < onlyPod {
+	if chiefRank(best[0]) < onlyPod && !slices.ContainsFunc(best, func(pod corev1.Pod) bool { return pod.Labels[labelReplicatedJob] != best[0].Labels[labelReplicatedJob] }) {
 		newest := slices.MaxFunc(best, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 		return newest.Spec.NodeName, ""
 	}
@@ -193,6 +194,10 @@ const (
 	firstOfAll
 	onlyPod
 )
+
+// labelReplicatedJob is JobSet's label for which of its kinds of Jobs a pod
+// belongs to. Each of them has a first one.
+const labelReplicatedJob = "jobset.sigs.k8s.io/replicatedjob-name"
 
 // chiefRank reads the labels that a pod has from its controller: Kubeflow's
 // training operator, Job, and JobSet, of which Trainer makes its TrainJobs.

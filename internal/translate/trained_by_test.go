@@ -33,6 +33,11 @@ func TestTheChiefIsTheOneWhoWritesTheModel(t *testing.T) {
 		labels["jobset.sigs.k8s.io/job-index"] = job
 		return labels
 	}
+	ofJobs := func(name string) map[string]string {
+		labels := ofJobSet("0", "0")
+		labels["jobset.sigs.k8s.io/replicatedjob-name"] = name
+		return labels
+	}
 	unscheduled := trainer("later", kubeflow("Master", "0"), corev1.PodPending, 2)
 	unscheduled.Spec.NodeName = ""
 	const done, failed, running = corev1.PodSucceeded, corev1.PodFailed, corev1.PodRunning
@@ -46,15 +51,16 @@ func TestTheChiefIsTheOneWhoWritesTheModel(t *testing.T) {
 		"the first worker where there is no chief": {pods: []corev1.Pod{
 			trainer("w1", kubeflow("worker", "1"), done, 0), trainer("ps", kubeflow("ps", "0"), done, 0), trainer("w0", kubeflow("worker", "0"), done, 1),
 		}, want: "node-of-w0"},
-		"index 0 of a Job":                     {pods: []corev1.Pod{trainer("b", indexed("1"), done, 0), trainer("a", indexed("0"), done, 0)}, want: "node-of-a"},
-		"index 0 of the first Job of a JobSet": {pods: []corev1.Pod{trainer("b", ofJobSet("1", "0"), done, 0), trainer("a", ofJobSet("0", "0"), done, 0)}, want: "node-of-a"},
-		"the only pod":                         {pods: []corev1.Pod{trainer("a", nil, done, 0)}, want: "node-of-a"},
-		"the only pod that did not fail":       {pods: []corev1.Pod{trainer("a", nil, failed, 0), trainer("b", nil, running, 1)}, want: "node-of-b"},
-		"the chief's second try":               {pods: []corev1.Pod{trainer("a", indexed("0"), failed, 0), trainer("b", indexed("0"), done, 1)}, want: "node-of-b"},
-		"the newer of two tries":               {pods: []corev1.Pod{trainer("b", indexed("0"), running, 1), trainer("a", indexed("0"), running, 0)}, want: "node-of-b"},
-		"not one that has no node yet":         {pods: []corev1.Pod{unscheduled, trainer("w0", kubeflow("worker", "0"), running, 0)}, want: "node-of-w0"},
-		"nobody, of two who are the same":      {pods: []corev1.Pod{trainer("a", nil, done, 0), trainer("b", nil, done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
-		"nobody, where nobody was seen":        {why: "no pod with the label model.kubedl.io/train-version was seen"},
+		"index 0 of a Job":                               {pods: []corev1.Pod{trainer("b", indexed("1"), done, 0), trainer("a", indexed("0"), done, 0)}, want: "node-of-a"},
+		"index 0 of the first Job of a JobSet":           {pods: []corev1.Pod{trainer("b", ofJobSet("1", "0"), done, 0), trainer("a", ofJobSet("0", "0"), done, 0)}, want: "node-of-a"},
+		"the only pod":                                   {pods: []corev1.Pod{trainer("a", nil, done, 0)}, want: "node-of-a"},
+		"the only pod that did not fail":                 {pods: []corev1.Pod{trainer("a", nil, failed, 0), trainer("b", nil, running, 1)}, want: "node-of-b"},
+		"the chief's second try":                         {pods: []corev1.Pod{trainer("a", indexed("0"), failed, 0), trainer("b", indexed("0"), done, 1)}, want: "node-of-b"},
+		"the newer of two tries":                         {pods: []corev1.Pod{trainer("b", indexed("0"), running, 1), trainer("a", indexed("0"), running, 0)}, want: "node-of-b"},
+		"not one that has no node yet":                   {pods: []corev1.Pod{unscheduled, trainer("w0", kubeflow("worker", "0"), running, 0)}, want: "node-of-w0"},
+		"nobody, of the first ones of two kinds of Jobs": {pods: []corev1.Pod{trainer("a", ofJobs("fetch"), done, 0), trainer("b", ofJobs("train"), done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
+		"nobody, of two who are the same":                {pods: []corev1.Pod{trainer("a", nil, done, 0), trainer("b", nil, done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
+		"nobody, where nobody was seen":                  {why: "no pod with the label model.kubedl.io/train-version was seen"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
