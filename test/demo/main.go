@@ -1,6 +1,7 @@
-// Command demo does what Modelkiln is for, on the one-node cluster: it trains
-// a small model, applies a ModelVersion over its files, waits for the image,
-// and shows that the image holds those files.
+// Command demo does what Modelkiln is for, on the one-node cluster: it applies a
+// Job that trains a small model, the ModelVersion that waits for it, and a
+// Deployment that waits for that; it shows that the image holds the files that
+// were trained, and asks the server a question.
 package main
 
 import (
@@ -14,16 +15,17 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/test/demo/spirals"
 )
 
 // The model lies in the test cluster's own folder, so that ending the cluster
@@ -33,8 +35,8 @@ const modelFolder = "/var/lib/modelkiln-cluster/models/two-spirals/1"
 // patience is how long the demo waits for the image.
 const patience = 5 * time.Minute
 
-//go:embed modelversion.yaml
-var manifest []byte
+//go:embed story.yaml
+var story string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -51,14 +53,15 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := train(out); err != nil {
-		return err
-	}
 	if err := apply(ctx, out); err != nil {
 		return err
 	}
 	mv, err := waitForImage(ctx, cluster, out)
 	if err != nil {
+		return err
+	}
+	title(out, "kubectl logs job/train-two-spirals --tail=3")
+	if err := kubectl(ctx, out, nil, "logs", "job/train-two-spirals", "--tail=3"); err != nil {
 		return err
 	}
 	title(out, "kubectl get mv,mo")
@@ -69,6 +72,9 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if err := showImage(ctx, out, mv); err != nil {
+		return err
+	}
+	if err := showServer(ctx, cluster, out); err != nil {
 		return err
 	}
 	tryNext(out, mv)
@@ -84,28 +90,22 @@ func connect() (client.WithWatch, error) {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
 	scheme := runtime.NewScheme()
-	if err := errors.Join(v1alpha1.AddToScheme(scheme), wfv1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), wfv1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
 	return client.NewWithWatch(config, client.Options{Scheme: scheme})
 }
 
-func train(out io.Writer) error {
-	title(out, "Training a small model into "+modelFolder)
-	if err := os.RemoveAll(filepath.Dir(modelFolder)); err != nil {
-		return fmt.Errorf("clear the model's folder: %w", err)
-	}
-	return spirals.TrainInto(modelFolder, func(p spirals.Progress) {
-		fmt.Fprintf(out, "epoch %4d  loss %.4f  accuracy %5.1f %%\n", p.Epoch, p.Loss, 100*p.Accuracy)
-	})
-}
-
-// apply makes the version anew, so that the demo can be run again.
+// apply applies everything anew, so that the demo can be run again.
 func apply(ctx context.Context, out io.Writer) error {
-	title(out, "kubectl apply -f test/demo/modelversion.yaml")
-	fmt.Fprintf(out, "%s\n", manifest)
+	title(out, "kubectl apply -f test/demo/story.yaml")
+	fmt.Fprintf(out, "%s\n", story)
+	manifest := []byte(strings.ReplaceAll(story, "$REGISTRY", os.Getenv("REGISTRY")))
 	if err := kubectl(ctx, io.Discard, manifest, "delete", "--ignore-not-found", "-f", "-"); err != nil {
 		return err
+	}
+	if err := os.RemoveAll(filepath.Dir(modelFolder)); err != nil {
+		return fmt.Errorf("clear the model's folder: %w", err)
 	}
 	return kubectl(ctx, out, manifest, "apply", "-f", "-")
 }
@@ -113,7 +113,7 @@ func apply(ctx context.Context, out io.Writer) error {
 // waitForImage shows each new message of the version until it is Ready or has
 // failed.
 func waitForImage(ctx context.Context, cluster client.WithWatch, out io.Writer) (*v1alpha1.ModelVersion, error) {
-	title(out, "Waiting for the image")
+	title(out, "Waiting for the training and the image")
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	began := time.Now()
