@@ -10,15 +10,17 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
 // workload is a kind that trains, with all that a person writes to train by it.
 // Its pod names the version "trained", and its program gets MODE as its
-// argument.
+// argument. It is run once: no controller tries again what failed.
 type workload struct {
 	apiVersion, kind string
 	manifest         string
@@ -199,16 +201,6 @@ func (w workload) apply(t *testing.T, namespace, mode, storage string) *v1alpha1
 	return &v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "trained"}}
 }
 
-// waits returns when the version says that it waits for the workload.
-func (w workload) waits(t *testing.T, mv *v1alpha1.ModelVersion) {
-	t.Helper()
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		now := live.refresh(t, mv)
-		require.Contains(collect, now.Status.Message, w.kind+" train")
-		require.Nil(collect, now.Status.Workflow, "the build has begun")
-	}, soon, tick)
-}
-
 func TestAVersionIsBuiltWhenItsWorkloadHasTrainedIt(t *testing.T) {
 	t.Parallel()
 	for name, w := range workloads {
@@ -219,7 +211,7 @@ func TestAVersionIsBuiltWhenItsWorkloadHasTrainedIt(t *testing.T) {
 			live.claimOf(t, ns, "disk", disk)
 
 			mv := w.apply(t, ns, "train", `{persistentVolumeClaim: {claimName: disk, subPath: run}}`)
-			w.waits(t, mv)
+			live.waitsForTraining(t, mv, w.kind+" train")
 			holdsSpirals(t, live.ready(t, mv), folder(disk.at("run")))
 		})
 	}
@@ -234,12 +226,9 @@ func TestAVersionFailsWithTheWorkloadThatTrainsIt(t *testing.T) {
 			disk := newFolder(t)
 			live.claimOf(t, ns, "disk", disk)
 
-			mv := w.apply(t, ns, "fail", `{persistentVolumeClaim: {claimName: disk, subPath: run}}`)
+			mv := w.apply(t, ns, "no-such-mode", `{persistentVolumeClaim: {claimName: disk, subPath: run}}`)
 			now := live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-			ready := conditionReady(now)
-			assert.Equal(t, metav1.ConditionFalse, ready.Status)
-			assert.Equal(t, v1alpha1.ReasonTrainingFailed, ready.Reason, ready.Message)
-			assert.Contains(t, ready.Message, w.kind+" train")
+			assertRefusal(t, now, v1alpha1.ReasonTrainingFailed, w.kind+" train failed")
 			assert.Equal(t, v1alpha1.ImageBuildFailed, now.Status.ImageBuildPhase)
 			assert.Nil(t, now.Status.Workflow, "nothing is built")
 		})
@@ -254,10 +243,26 @@ func TestALocalVersionWithoutANodeIsBuiltWhereTheMasterRan(t *testing.T) {
 	w := workloads["a PyTorchJob"]
 	mv := live.ready(t, w.apply(t, ns, "train", `{localStorage: {path: `+string(dir)+`}}`))
 	holdsSpirals(t, mv, dir)
+	assert.Equal(t, nodeName, mv.Status.NodeName)
+}
 
-	node := live.workflow(t, mv).Spec.Arguments.GetParameterByName(translate.ParamNodeName)
-	require.NotNil(t, node)
-	assert.Equal(t, nodeName, node.Value.String())
+func TestAModelThatWasTrainedAnswersFromItsImage(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	mv := live.ready(t, workloads["a Job"].apply(t, ns, "train", `{localStorage: {path: `+string(newFolder(t))+`}}`))
+	model := corev1.VolumeMount{Name: "model", MountPath: v1alpha1.ModelPath, SubPath: strings.TrimPrefix(v1alpha1.ModelPath, "/")}
+	answer := live.logOf(t, ns, corev1.PodSpec{
+		InitContainers: []corev1.Container{{
+			Name: "serves", Image: live.registry + "/library/two-spirals:latest", Args: []string{"serve"},
+			Env:           []corev1.EnvVar{{Name: v1alpha1.ModelPathEnv, Value: model.MountPath}},
+			VolumeMounts:  []corev1.VolumeMount{model},
+			RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways),
+			StartupProbe:  &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8080)}}},
+		}},
+		Containers: []corev1.Container{shell("asks", `wget -q -O - --post-data '{"x": 0, "y": -0.2667}' http://127.0.0.1:8080/`)},
+		Volumes:    []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: mv.Status.Image}}}},
+	})
+	assert.Contains(t, answer, `"spiral":1`)
 }
 
 // holdsSpirals checks that the version's image holds what the trainer wrote into
