@@ -1,0 +1,109 @@
+// Command engines measures what it costs to make an image of a model, by
+// Modelkiln's two engines and by others, one after the other against the
+// registry of the one-node cluster: `make bench`. Figures are for comparing
+// within one run.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+// settings are what is measured, and where.
+type settings struct {
+	// size is that of the whole model, in bytes, in so many files.
+	size  int64
+	files int
+	runs  int
+	// dir is where the model is made, and what its makers need.
+	dir string
+	// results is the folder that the table and the picture are written to.
+	results string
+	// registry is the cluster's.
+	registry string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	s := settings{registry: os.Getenv("REGISTRY")}
+	flags := flag.NewFlagSet("engines", flag.ContinueOnError)
+	mebibytes := flags.Int64("size", 2048, "the model's size in `MiB`")
+	flags.IntVar(&s.files, "files", 8, "how many `files` the model has")
+	flags.IntVar(&s.runs, "runs", 5, "how often everything is measured")
+	flags.StringVar(&s.dir, "dir", "/var/lib/modelkiln-cluster/bench", "a `folder` with room for the model and, for Kaniko, twice as much")
+	flags.StringVar(&s.results, "results", "test/bench", "the `folder` that the table and the picture go to")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if s.registry == "" {
+		return errors.New("there is no cluster: run this as `make bench`, which starts one")
+	}
+	s.size = *mebibytes << 20
+	if err := os.RemoveAll(s.dir); err != nil {
+		return fmt.Errorf("clear the folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(s.dir) }()
+	makers, err := prepare(ctx, s)
+	if err != nil {
+		return err
+	}
+	var all []measurement
+	for number := range s.runs {
+		fmt.Printf("run %d of %d\n", number+1, s.runs)
+		measured, err := s.measure(ctx, makers, number)
+		if err != nil {
+			return err
+		}
+		all = append(all, measured...)
+	}
+	return report(s, makers, all)
+}
+
+// measure measures each maker once: a first image, one of a model with one other
+// file, and that model once more.
+func (s settings) measure(ctx context.Context, makers []maker, number int) ([]measurement, error) {
+	var all []measurement
+	for _, m := range makers {
+		model := filepath.Join(s.dir, "model")
+		if err := weights(model, s.files, s.size, int64(number)); err != nil {
+			return nil, err
+		}
+		repository := fmt.Sprintf("%s/bench/%s-%d-%d", s.registry, m.key, os.Getpid(), number)
+		previous := ""
+		for _, when := range occasions {
+			if when == oneChanged {
+				if err := weightsFile(model, 0, s.size/int64(s.files), int64(number)+1_000); err != nil {
+					return nil, err
+				}
+			}
+			image := repository + ":" + string(when)
+			commands, err := m.commands(image, previous)
+			if err != nil {
+				return nil, err
+			}
+			measured, err := s.meter(ctx, commands)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", m.name, when, err)
+			}
+			measured.maker, measured.when = m.key, when
+			fmt.Printf("  %-28s %-12s %6.1f s  %5d MiB\n", m.name, when, measured.wall.Seconds(), measured.memory>>20)
+			all, previous = append(all, measured), image
+		}
+	}
+	return all, nil
+}

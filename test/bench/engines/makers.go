@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// maker makes images.
+type maker struct {
+	// key names it in files, and name is for people.
+	key, name string
+	// commands make an image of the model. The image before it may be of use.
+	commands func(image, previous string) ([]*command, error)
+}
+
+const (
+	keyKubeDL = "kubedl"
+	keyKaniko = "kaniko"
+	keyStream = "stream"
+	keyOras   = "oras"
+	keyCrane  = "crane"
+)
+
+// prepare compiles what is measured.
+func prepare(ctx context.Context, s settings) ([]maker, error) {
+	bin := filepath.Join(s.dir, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	step, oras := filepath.Join(bin, "modelkiln-step"), filepath.Join(bin, "oras")
+	for _, args := range [][]string{
+		{"build", "-o", step, "./cmd/modelkiln-step"},
+		{"build", "-modfile=test/tools/oras/go.mod", "-o", oras, "oras.land/oras/cmd/oras"},
+	} {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("compile: %w\n%s", err, out)
+		}
+	}
+	executor := os.Getenv("KANIKO")
+	if executor == "" {
+		return nil, errors.New("KANIKO does not name Kaniko's program: run this as `make bench`")
+	}
+	b := bench{settings: s, step: step, oras: oras, model: filepath.Join(s.dir, "model"), kiln: filepath.Join(s.dir, "kiln")}
+	b.root = filepath.Join(s.dir, "root")
+	if err := b.makeRoot(executor); err != nil {
+		return nil, err
+	}
+	return []maker{
+		{keyKubeDL, "Kaniko as KubeDL runs it", b.kubeDL},
+		{keyKaniko, "Modelkiln, engine Kaniko", b.kaniko},
+		{keyStream, "Modelkiln, engine Stream", b.stream},
+		{keyOras, "oras push (no image)", b.orasPush},
+		{keyCrane, "crane append", b.craneAppend},
+	}, nil
+}
+
+// bench knows where everything is.
+type bench struct {
+	settings
+	step, oras, model, kiln string
+	// root is the root folder of Kaniko's processes, which unpack images there.
+	root string
+}
+
+// makeRoot makes a root folder like that of Kaniko's image.
+func (b bench) makeRoot(executor string) error {
+	for _, folder := range []string{"kaniko", "source", "kiln", "proc", "context/build", "push-secret", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(b.root, folder), 0o755); err != nil {
+			return fmt.Errorf("prepare: %w", err)
+		}
+	}
+	if err := os.MkdirAll(b.kiln, 0o755); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	program, err := os.ReadFile(executor)
+	if err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(b.root, "kaniko/executor"), program, 0o755); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	dockerfile := "FROM " + b.base() + "\nCOPY build/ /kubedl-model\n"
+	return os.WriteFile(filepath.Join(b.root, "context/dockerfile"), []byte(dockerfile), 0o644)
+}
+
+func (b bench) base() string { return b.registry + "/library/busybox:1.37" }
+
+// inRoot is a command in Kaniko's root folder, in mount and process namespaces
+// of its own, with the model where it looks for it. The folder is cleared of what
+// the build before has unpacked there.
+func (b bench) inRoot(args ...string) *command {
+	const script = `set -e
+root=$1 model=$2 kiln=$3; shift 3
+find "$root" -mindepth 1 -maxdepth 1 ! -name kaniko ! -name context ! -name source ! -name kiln ! -name proc ! -name push-secret -exec rm -rf {} +
+find "$root/kaniko" -mindepth 1 ! -name executor -exec rm -rf {} +
+mkdir -p "$root/tmp"
+mount --bind -o ro "$model" "$root/source"
+mount --bind -o ro "$model" "$root/context/build"
+mount --bind "$kiln" "$root/kiln"
+mount -t proc proc "$root/proc"
+export HOME=/root DOCKER_CONFIG=/kaniko/.docker SSL_CERT_DIR=/kaniko/ssl/certs
+exec chroot "$root" "$@"`
+	return &command{args: append([]string{"unshare", "--mount", "--pid", "--fork", "--propagation=private", "sh", "-c", script, "sh", b.root, b.model, b.kiln}, args...)}
+}
+
+func (b bench) kubeDL(image, _ string) ([]*command, error) {
+	return []*command{b.inRoot("/kaniko/executor", "--context=dir:///context", "--dockerfile=/context/dockerfile", "--destination="+image, "--insecure", "--insecure-pull", "--force")}, nil
+}
+
+// steps are the steps of a build, as the workflow template calls them.
+func (b bench) steps(image, source string, build []string) [][]string {
+	common := []string{"--image=" + image, "--plain-http=" + b.registry, "--push-secret-folder=/push-secret", "--registry-ca=/none"}
+	check := append([]string{"mount-check", "--storage-kind=persistentVolumeClaim", "--base-image=" + b.base(), "--source=" + source}, common...)
+	make := append(build, append([]string{"--base-image=" + b.base(), "--model=bench"}, common...)...)
+	report := append([]string{"status-report"}, common...)
+	return [][]string{check, make, report}
+}
+
+func (b bench) kaniko(image, _ string) ([]*command, error) {
+	var commands []*command
+	for i, args := range b.steps(image, "/source", []string{"build"}) {
+		program := "/kiln/modelkiln-step"
+		if i == 0 {
+			// The first step puts the program where the others find it.
+			if err := copyFile(b.step, filepath.Join(b.kiln, "modelkiln-step")); err != nil {
+				return nil, err
+			}
+			args = append(args, "--program=/kiln/modelkiln-step.first")
+			program = "/kiln/modelkiln-step.first"
+			if err := copyFile(b.step, filepath.Join(b.kiln, "modelkiln-step.first")); err != nil {
+				return nil, err
+			}
+		}
+		commands = append(commands, b.inRoot(append([]string{program}, args...)...))
+	}
+	return commands, nil
+}
+
+func (b bench) stream(image, previous string) ([]*command, error) {
+	var commands []*command
+	build := []string{"stream", "--previous-image=" + previous}
+	for i, args := range b.steps(image, b.model, build) {
+		if i == 0 {
+			args = append(args, "--engine=Stream")
+		}
+		commands = append(commands, &command{args: append([]string{b.step}, append(args, "--shared="+b.kiln)...)})
+	}
+	return commands, nil
+}
+
+func (b bench) orasPush(image, _ string) ([]*command, error) {
+	return []*command{{dir: b.model, args: append([]string{b.oras, "push", "--plain-http", image}, b.names()...)}}, nil
+}
+
+func (b bench) names() []string {
+	names := []string{"config.json"}
+	for i := range b.files {
+		names = append(names, fmt.Sprintf("weights-%d.bin", i))
+	}
+	return names
+}
+
+func (b bench) craneAppend(image, _ string) ([]*command, error) {
+	return []*command{{dir: b.model, args: []string{"sh", "-c", `tar -c . | crane append --insecure -b "$1" -f - -t "$2"`, "sh", b.base(), image}}}, nil
+}
+
+func copyFile(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	if err := os.RemoveAll(to); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	return os.WriteFile(to, content, 0o755)
+}

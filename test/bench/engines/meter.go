@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// occasion is when an image is made.
+type occasion string
+
+const (
+	first      occasion = "first"
+	oneChanged occasion = "one-changed"
+	unchanged  occasion = "unchanged"
+)
+
+var occasions = []occasion{first, oneChanged, unchanged}
+
+// measurement is what it cost to make one image.
+type measurement struct {
+	maker string
+	when  occasion
+	wall  time.Duration
+	// cpu is that of the maker, and not of the registry, which shares the cores.
+	cpu time.Duration
+	// memory is the largest resident set of any of its processes, in bytes.
+	memory int64
+	// read and written are the bytes of its system calls, sockets included, and
+	// sent those that left for the registry.
+	read, written, sent int64
+}
+
+// meter runs commands one after the other and adds up what they cost.
+func (s settings) meter(ctx context.Context, commands []*command) (measurement, error) {
+	var total measurement
+	sentBefore, err := s.sentBytes()
+	if err != nil {
+		return total, err
+	}
+	for _, c := range commands {
+		if err := c.runMeasured(ctx, &total); err != nil {
+			return total, err
+		}
+	}
+	sentAfter, err := s.sentBytes()
+	total.sent = sentAfter - sentBefore
+	return total, err
+}
+
+// command is a program with its arguments.
+type command struct {
+	args []string
+	dir  string
+}
+
+func (c *command) runMeasured(ctx context.Context, total *measurement) error {
+	before, err := ownInput()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
+	cmd.Dir = c.dir
+	began := time.Now()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(c.args, " "), err, out)
+	}
+	total.wall += time.Since(began)
+	total.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		total.memory = max(total.memory, usage.Maxrss<<10)
+	}
+	after, err := ownInput()
+	total.read += after[0] - before[0]
+	total.written += after[1] - before[1]
+	return err
+}
+
+// ownInput is what this process, and those that it has waited for, have read and
+// written (proc(5)).
+func ownInput() (counts [2]int64, err error) {
+	raw, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return counts, fmt.Errorf("count bytes: %w", err)
+	}
+	for line := range strings.SplitSeq(string(raw), "\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		for i, wanted := range []string{"rchar", "wchar"} {
+			if name == wanted {
+				if counts[i], err = strconv.ParseInt(value, 10, 64); err != nil {
+					return counts, fmt.Errorf("count bytes: %w", err)
+				}
+			}
+		}
+	}
+	return counts, nil
+}
+
+// sentBytes is how many bytes have left through the interface that leads to the
+// registry.
+func (s settings) sentBytes() (int64, error) {
+	connection, err := net.Dial("udp", s.registry)
+	if err != nil {
+		return 0, fmt.Errorf("find the way to the registry: %w", err)
+	}
+	defer func() { _ = connection.Close() }()
+	local, _, err := net.SplitHostPort(connection.LocalAddr().String())
+	if err != nil {
+		return 0, fmt.Errorf("find the way to the registry: %w", err)
+	}
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return 0, fmt.Errorf("find the way to the registry: %w", err)
+	}
+	for _, i := range interfaces {
+		addresses, _ := i.Addrs()
+		for _, address := range addresses {
+			if !strings.HasPrefix(address.String(), local+"/") {
+				continue
+			}
+			raw, err := os.ReadFile(filepath.Join("/sys/class/net", i.Name, "statistics/tx_bytes"))
+			if err != nil {
+				return 0, fmt.Errorf("count what is sent: %w", err)
+			}
+			return strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("no interface has the address %s", local)
+}
