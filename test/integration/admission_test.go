@@ -146,7 +146,7 @@ func TestAdmissionRefuses(t *testing.T) {
 		"an empty imageRepo":                     {localVersion, set("spec.imageRepo", ""), []refusal{{"spec.imageRepo", badRepo}}},
 		"an imageRepo of 256 characters":         {localVersion, set("spec.imageRepo", letters(256)), []refusal{{"spec.imageRepo", "Too long: may not be more than 255 bytes"}, {"<nil>", unchecked}}},
 
-		"an engine nobody has":                 {localVersion, build("engine", "Buildah"), []refusal{{"spec.build.engine", `Unsupported value: "Buildah": supported values: "Kaniko"`}, {"<nil>", unchecked}}},
+		"an engine nobody has":                 {localVersion, build("engine", "Buildah"), []refusal{{"spec.build.engine", `Unsupported value: "Buildah": supported values: "Kaniko", "Stream"`}, {"<nil>", unchecked}}},
 		"a baseImage with a space":             {localVersion, build("baseImage", "busybox latest"), []refusal{{"spec.build.baseImage", "baseImage is an image reference, as in registry.example.com/library/busybox:1.37, or the word scratch"}}},
 		"a baseImage with a second line":       {localVersion, build("baseImage", "busybox\nRUN id"), []refusal{{"spec.build.baseImage", "baseImage is an image reference, as in registry.example.com/library/busybox:1.37, or the word scratch"}}},
 		"a pushSecretName with a capital":      {localVersion, build("pushSecretName", "RegCred"), []refusal{{"spec.build.pushSecretName", "pushSecretName is the name of a Secret as in kubectl get secrets: lower-case letters, digits, '-' and '.'"}}},

@@ -65,7 +65,7 @@ func TestWhatKubeDLFinishedIsFinal(t *testing.T) {
 	server, err := startAPIServer("testdata/kubedl/crds.yaml", argoCRDs())
 	require.NoError(t, err)
 	t.Cleanup(server.stop)
-	require.NoError(t, server.install(deployRBAC, workflowTemplates))
+	require.NoError(t, server.install(deployRBAC, workflowTemplates, kanikoTemplate))
 	s := newScene(t, server)
 	s.store("testdata/kubedl/stored.yaml")
 	require.NoError(t, server.installCRDs(modelkilnCRDs))

@@ -77,7 +77,7 @@ func TestMetricsFollowAVersionThroughFailureAndSuccess(t *testing.T) {
 	server, err := startAPIServer(modelkilnCRDs, argoCRDs())
 	require.NoError(t, err)
 	t.Cleanup(server.stop)
-	require.NoError(t, server.install(deployRBAC, workflowTemplates))
+	require.NoError(t, server.install(deployRBAC, workflowTemplates, kanikoTemplate))
 	s := newScene(t, server)
 	op, m := startScraped(t, server)
 
