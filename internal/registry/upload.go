@@ -262,15 +262,16 @@ func (u *upload) commit(ctx context.Context, digest v1.Hash) error {
 	query := at.Query()
 	query.Set("digest", digest.String())
 	at.RawQuery = query.Encode()
-	if _, err := u.do(ctx, http.MethodPut, at.String(), nil, 0, http.StatusCreated); err == nil {
+	_, err = u.do(ctx, http.MethodPut, at.String(), nil, 0, http.StatusCreated)
+	if err == nil {
 		return nil
-	} else if size, known := u.repository.BlobSize(ctx, digest); known == nil && size == u.blob.Size() {
+	}
+	if size, unknown := u.repository.BlobSize(ctx, digest); unknown == nil && size == u.blob.Size() {
 		// The answer was lost, and nothing else.
 		return nil
-	} else {
-		u.lost = true
-		return err
 	}
+	u.lost = true
+	return err
 }
 
 // readAgain brings the digest to where the registry is.

@@ -46,16 +46,23 @@ func (u *uploadRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if u.fault != nil && u.fault(w, r) {
 		return
 	}
-	id := strings.TrimPrefix(r.URL.Path, "/v2/models/resnet/blobs/uploads/")
 	if digest, isBlob := strings.CutPrefix(r.URL.Path, "/v2/models/resnet/blobs/sha256"); isBlob {
-		blob, there := u.blobs["sha256"+digest]
-		if !there {
-			w.WriteHeader(http.StatusNotFound)
-			return
-		}
-		w.Header().Set("Content-Length", fmt.Sprint(len(blob)))
+		u.serveBlob(w, "sha256"+digest)
 		return
 	}
+	u.serveUpload(w, r, strings.TrimPrefix(r.URL.Path, "/v2/models/resnet/blobs/uploads/"))
+}
+
+func (u *uploadRegistry) serveBlob(w http.ResponseWriter, digest string) {
+	blob, there := u.blobs[digest]
+	if !there {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(len(blob)))
+}
+
+func (u *uploadRegistry) serveUpload(w http.ResponseWriter, r *http.Request, id string) {
 	if r.Method == http.MethodPost {
 		id = fmt.Sprint(len(u.uploads) + 1)
 		u.uploads[id] = &bytes.Buffer{}

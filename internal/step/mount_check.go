@@ -86,10 +86,8 @@ func (m *mountCheck) check(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if !m.streams() {
-		if err := m.installProgram(); err != nil {
-			return err
-		}
+	if err := m.installProgram(); err != nil {
+		return err
 	}
 	storage, err := m.checkStorage(out)
 	if err != nil {
@@ -158,8 +156,11 @@ func (m *mountCheck) leave(work job, held expected) error {
 }
 
 // installProgram puts this program where the builder's container, whose image
-// does not have it, can run it.
+// does not have it, can run it. Stream's has it.
 func (m *mountCheck) installProgram() error {
+	if m.streams() {
+		return nil
+	}
 	from := m.program
 	if from == "" {
 		self, err := os.Executable()

@@ -175,7 +175,7 @@ func TestAVersionSendsOnlyWhatAnEarlierOneDoesNotHave(t *testing.T) {
 			assert.InDelta(t, r.Build.SentBytes, count.bytes, 10_000, "beside layers, only a list and a config are sent")
 			assert.InDelta(t, tt.large, r.Build.SentBytes, 20_000)
 			assert.Equal(t, tt.large > 0 || tt.small, r.Build.SentBytes > 0)
-			assert.Greater(t, r.Build.ReusedBytes, int64(0))
+			assert.Positive(t, r.Build.ReusedBytes)
 			p.assertHoldsTheSource(t, p.pull(t))
 		})
 	}
