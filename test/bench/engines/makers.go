@@ -70,7 +70,7 @@ type bench struct {
 
 // makeRoot makes a root folder like that of Kaniko's image.
 func (b bench) makeRoot(executor string) error {
-	for _, folder := range []string{"kaniko", "source", "kiln", "proc", "context/build", "push-secret", "tmp"} {
+	for _, folder := range []string{"kaniko", "source", "kiln", "proc", "dev", "context/build", "push-secret", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(b.root, folder), 0o755); err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
@@ -97,13 +97,14 @@ func (b bench) base() string { return b.registry + "/library/busybox:1.37" }
 func (b bench) inRoot(args ...string) *command {
 	const script = `set -e
 root=$1 model=$2 kiln=$3; shift 3
-find "$root" -mindepth 1 -maxdepth 1 ! -name kaniko ! -name context ! -name source ! -name kiln ! -name proc ! -name push-secret -exec rm -rf {} +
+find "$root" -mindepth 1 -maxdepth 1 ! -name kaniko ! -name context ! -name source ! -name kiln ! -name proc ! -name dev ! -name push-secret -exec rm -rf {} +
 find "$root/kaniko" -mindepth 1 ! -name executor -exec rm -rf {} +
 mkdir -p "$root/tmp"
 mount --bind -o ro "$model" "$root/source"
 mount --bind -o ro "$model" "$root/context/build"
 mount --bind "$kiln" "$root/kiln"
 mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
 export HOME=/root DOCKER_CONFIG=/kaniko/.docker SSL_CERT_DIR=/kaniko/ssl/certs
 exec chroot "$root" "$@"`
 	return &command{args: append([]string{"unshare", "--mount", "--pid", "--fork", "--propagation=private", "sh", "-c", script, "sh", b.root, b.model, b.kiln}, args...)}
