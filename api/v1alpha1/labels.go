@@ -22,6 +22,9 @@ const (
 	// a name of at most 63 characters: that version's storage is mounted in every
 	// container of the pod, for a training job to write the model to. The API
 	// server asks the operator about pods with this label, and about no others.
+	// Empty, it names the version of the workload that the pod belongs to, which
+	// carries the version's spec (AnnotationModelVersion); the operator fills the
+	// name in.
 	LabelTrainVersion = "model.kubedl.io/train-version"
 	// LabelServeVersion on a pod names a ModelVersion of the pod's namespace, by
 	// a name of at most 63 characters: the files of that version's image are
@@ -46,6 +49,20 @@ const (
 	// of an image, and that was told when there was one: the version's name and
 	// digest. Only the operator writes it.
 	AnnotationModelReady = "model.kubedl.io/model-ready"
+	// LabelVersionsFromWorkloads with the value "true" on a namespace lets
+	// workloads in it make ModelVersions by AnnotationModelVersion. The operator
+	// makes those, whether or not whoever made the workload may.
+	LabelVersionsFromWorkloads = "model.kubedl.io/versions-from-workloads"
+	// AnnotationModelVersion on a workload of a kind that versions may wait for
+	// holds the spec of a ModelVersion, as YAML or JSON, without trainedBy. When
+	// the workload has completed, the operator makes that version, by the name
+	// mv-<workload>-<the first five digits of its UID>; none when it failed.
+	// createdBy is the workload's name where the spec does not say it.
+	AnnotationModelVersion = "model.kubedl.io/model-version"
+	// AnnotationMadeVersion on such a workload says that its version was made:
+	// the workload's own UID, so that a copy of the workload has yet to make
+	// one. A version that a person deletes does not come back.
+	AnnotationMadeVersion = "model.kubedl.io/made-version"
 	// AnnotationGeneration is on every Workflow that the operator made: the
 	// version's generation whose settings it has.
 	AnnotationGeneration = "model.kubedl.io/generation"

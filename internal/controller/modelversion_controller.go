@@ -59,7 +59,7 @@ type ModelVersionReconciler struct {
 // OwnerReferencesPermissionEnforcement is on, as on OpenShift, only those who
 // may delete an object may set its owner.
 //
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch;delete

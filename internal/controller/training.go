@@ -40,6 +40,8 @@ type trainingReconciler struct {
 	controller controller.Controller
 	// changed tells that controller that a kind has come.
 	changed chan event.GenericEvent
+	// carriers is the controller of workloads that carry a version's spec.
+	carriers controller.TypedController[carrier]
 	// cache holds the names of workloads, and training pods.
 	cache cache.Cache
 
@@ -47,10 +49,10 @@ type trainingReconciler struct {
 	watched map[schema.GroupVersionKind]bool
 }
 
-// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch
-// +kubebuilder:rbac:groups=jobset.x-k8s.io,resources=jobsets,verbs=get;list;watch
-// +kubebuilder:rbac:groups=kubeflow.org,resources=pytorchjobs;tfjobs,verbs=get;list;watch
-// +kubebuilder:rbac:groups=trainer.kubeflow.org,resources=trainjobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=jobset.x-k8s.io,resources=jobsets,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=kubeflow.org,resources=pytorchjobs;tfjobs,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=trainer.kubeflow.org,resources=trainjobs,verbs=get;list;watch;patch
 
 // Reconcile is called when a CRD of a group of such kinds has appeared, changed
 // or gone.
@@ -92,6 +94,9 @@ func (t *trainingReconciler) watchServed() (come bool, err error) {
 		workload.SetGroupVersionKind(kind)
 		waiting := handler.EnqueueRequestsFromMapFunc(t.versions.versionsTrainedBy(kind))
 		if err := t.controller.Watch(source.Kind[client.Object](t.cache, workload, waiting)); err != nil {
+			return come, fmt.Errorf("watch the kind %s: %w", kind.Kind, err)
+		}
+		if err := t.carriers.Watch(source.TypedKind[client.Object](t.cache, workload, carriersOf(kind))); err != nil {
 			return come, fmt.Errorf("watch the kind %s: %w", kind.Kind, err)
 		}
 		t.watched[kind], come = true, true
@@ -162,11 +167,26 @@ func newTrainingCache(mgr ctrl.Manager) (cache.Cache, error) {
 		Scheme:           mgr.GetScheme(),
 		Mapper:           mgr.GetRESTMapper(),
 		HTTPClient:       mgr.GetHTTPClient(),
-		DefaultTransform: onlyName,
+		DefaultTransform: stripWorkload,
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}: {Label: labels.NewSelector().Add(*trains), Transform: stripPod},
+			namespaceMetadata(): {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelVersionsFromWorkloads: "true"}), Transform: onlyName},
+			&corev1.Pod{}:       {Label: labels.NewSelector().Add(*trains), Transform: stripPod},
 		},
 	})
+}
+
+// stripWorkload drops all annotations but the word that there is one which
+// carries a version's spec.
+func stripWorkload(object any) (any, error) {
+	if o, ok := object.(client.Object); ok {
+		_, carries := o.GetAnnotations()[v1alpha1.AnnotationModelVersion]
+		o.SetAnnotations(nil)
+		o.SetManagedFields(nil)
+		if carries {
+			o.SetAnnotations(map[string]string{v1alpha1.AnnotationModelVersion: ""})
+		}
+	}
+	return object, nil
 }
 
 // stripPod drops all but the names, the node and the phase of a pod.

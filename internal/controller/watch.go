@@ -90,7 +90,11 @@ func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	r.Training = trained
-	training := &trainingReconciler{mgr: mgr, versions: r, controller: c, changed: argo.changed, cache: trained, watched: map[schema.GroupVersionKind]bool{}}
+	carriers, err := newCarriedController(mgr, r, trained)
+	if err != nil {
+		return err
+	}
+	training := &trainingReconciler{mgr: mgr, versions: r, controller: c, carriers: carriers, changed: argo.changed, cache: trained, watched: map[schema.GroupVersionKind]bool{}}
 	return training.setup()
 }
 
