@@ -88,6 +88,7 @@ func (h *hook) register(mgr ctrl.Manager, cfg config.Config) error {
 	serving := &webhook.Serving{Live: mgr.GetAPIReader(), Server: asked, Mount: cfg.ServingMount}
 	server := mgr.GetWebhookServer()
 	server.Register(webhook.TrainingPath, admission.WithDefaulter[*corev1.Pod](mgr.GetScheme(), training))
+	server.Register(webhook.WorkloadsPath, &admission.Webhook{Handler: &webhook.Workloads{Client: mgr.GetClient(), Options: cfg.Options()}})
 	server.Register(webhook.ServingPath, admission.WithDefaulter[*corev1.Pod](mgr.GetScheme(), serving))
 	if err := mgr.AddReadyzCheck("webhook-certificate", h.certificates.Ready); err != nil {
 		return fmt.Errorf("set up readiness check: %w", err)

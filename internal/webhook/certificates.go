@@ -33,6 +33,8 @@ const (
 	SecretName = "modelkiln-webhook"
 	// ConfigurationName is the MutatingWebhookConfiguration.
 	ConfigurationName = "modelkiln-pods"
+	// WorkloadsConfigurationName is the ValidatingWebhookConfiguration.
+	WorkloadsConfigurationName = "modelkiln-workloads"
 )
 
 // Certificates makes the certificate that the webhook is served with, replaces it
@@ -60,13 +62,15 @@ type Certificates struct {
 //
 // +kubebuilder:rbac:groups="",resources=secrets,resourceNames=modelkiln-webhook,namespace=modelkiln-system,verbs=list;watch;update
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=modelkiln-pods,verbs=list;watch;update
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingwebhookconfigurations,resourceNames=modelkiln-workloads,verbs=list;watch;update
 
-// CacheObjects limits what is kept in memory to the two objects that Certificates
+// CacheObjects limits what is kept in memory to the three objects that Certificates
 // reads, and what is asked of the API server to what the operator may read.
 func CacheObjects(namespace string) map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{
 		&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {FieldSelector: named(SecretName)}}},
-		&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: named(ConfigurationName)},
+		&admissionregistrationv1.MutatingWebhookConfiguration{}:   {Field: named(ConfigurationName)},
+		&admissionregistrationv1.ValidatingWebhookConfiguration{}: {Field: named(WorkloadsConfigurationName)},
 	}
 }
 
@@ -117,17 +121,35 @@ func (c *Certificates) current(ctx context.Context) (*certificate, error) {
 // trust has the API server trust what this authority has signed. That there is no
 // configuration is somebody's wish: nothing asks then.
 func (c *Certificates) trust(ctx context.Context, authority []byte) error {
-	configuration := &admissionregistrationv1.MutatingWebhookConfiguration{}
-	err := c.Client.Get(ctx, client.ObjectKey{Name: ConfigurationName}, configuration)
+	pods := &admissionregistrationv1.MutatingWebhookConfiguration{}
+	if err := c.trustIn(ctx, pods, ConfigurationName, authority, func() (bundles []*[]byte) {
+		for i := range pods.Webhooks {
+			bundles = append(bundles, &pods.Webhooks[i].ClientConfig.CABundle)
+		}
+		return bundles
+	}); err != nil {
+		return err
+	}
+	workloads := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	return c.trustIn(ctx, workloads, WorkloadsConfigurationName, authority, func() (bundles []*[]byte) {
+		for i := range workloads.Webhooks {
+			bundles = append(bundles, &workloads.Webhooks[i].ClientConfig.CABundle)
+		}
+		return bundles
+	})
+}
+
+// trustIn puts the authority into the bundles of one configuration.
+func (c *Certificates) trustIn(ctx context.Context, configuration client.Object, name string, authority []byte, bundles func() []*[]byte) error {
+	err := c.Client.Get(ctx, client.ObjectKey{Name: name}, configuration)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("get MutatingWebhookConfiguration %q: %w", ConfigurationName, err)
+		return fmt.Errorf("get webhook configuration %q: %w", name, err)
 	}
 	trusted := true
-	for i := range configuration.Webhooks {
-		bundle := &configuration.Webhooks[i].ClientConfig.CABundle
+	for _, bundle := range bundles() {
 		trusted = trusted && bytes.Equal(*bundle, authority)
 		*bundle = authority
 	}
@@ -135,7 +157,7 @@ func (c *Certificates) trust(ctx context.Context, authority []byte) error {
 		return nil
 	}
 	if err := c.Client.Update(ctx, configuration); err != nil {
-		return fmt.Errorf("update MutatingWebhookConfiguration %q: %w", ConfigurationName, err)
+		return fmt.Errorf("update webhook configuration %q: %w", name, err)
 	}
 	return nil
 }
@@ -173,6 +195,7 @@ func (c *Certificates) SetupWithManager(mgr ctrl.Manager) error {
 		Named("webhook-certificates").
 		Watches(&corev1.Secret{}, one).
 		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, one).
+		Watches(&admissionregistrationv1.ValidatingWebhookConfiguration{}, one).
 		WithOptions(controller.Options{NeedLeaderElection: ptr.To(false)}).
 		Complete(c)
 }

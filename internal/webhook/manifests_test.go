@@ -45,6 +45,17 @@ func TestWhatIsInstalledIsWhatTheOperatorServes(t *testing.T) {
 		v1alpha1.LabelServeVersion: ServingPath,
 		v1alpha1.LabelServeModel:   ServingPath,
 	}, paths)
+
+	var workloads admissionregistrationv1.ValidatingWebhookConfiguration
+	manifest(t, "workloads.yaml", &workloads)
+	assert.Equal(t, WorkloadsConfigurationName, workloads.Name)
+	require.Len(t, workloads.Webhooks, 1)
+	hook := workloads.Webhooks[0]
+	assert.Nil(t, hook.ClientConfig.CABundle, "to apply it again takes nothing away")
+	assert.Equal(t, [2]string{service.Namespace, service.Name}, [2]string{hook.ClientConfig.Service.Namespace, hook.ClientConfig.Service.Name})
+	assert.Equal(t, WorkloadsPath, *hook.ClientConfig.Service.Path)
+	assert.Equal(t, map[string]string{v1alpha1.LabelVersionsFromWorkloads: "true"}, hook.NamespaceSelector.MatchLabels)
+	assert.Len(t, hook.MatchConditions, 2, "no other workload depends on the operator")
 }
 
 func manifest(t *testing.T, name string, into any) {

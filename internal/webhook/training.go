@@ -15,7 +15,8 @@ import (
 // TrainingPath is where the API server asks about training pods.
 const TrainingPath = "/training"
 
-// Training gives training pods the storage of the version that they name.
+// Training gives training pods the storage of the version that they name, or that
+// will be made of the spec which their workload carries (workloads.go).
 type Training struct {
 	// Live reads from the API server: people apply a version and start its
 	// training in one go, and a cache may not know the version yet.
@@ -31,11 +32,22 @@ func (h *Training) Default(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil {
 		return fmt.Errorf("read the request: %w", err)
 	}
-	name, found, err := labelled(pod, v1alpha1.LabelTrainVersion, "ModelVersion")
-	if err != nil || !found {
-		return err
+	if _, labelled := pod.Labels[v1alpha1.LabelTrainVersion]; !labelled {
+		return nil
 	}
 	// The pod of a controller's request need not say its namespace.
+	carried, err := h.ofWorkload(ctx, request.Namespace, pod)
+	if err != nil {
+		return err
+	}
+	if carried != nil {
+		*pod = *carried
+		return nil
+	}
+	name, _, err := labelled(pod, v1alpha1.LabelTrainVersion, "ModelVersion")
+	if err != nil {
+		return fmt.Errorf("%w; the name of a workload's own version comes from the workload's annotation %s", err, v1alpha1.AnnotationModelVersion)
+	}
 	mv, err := lookUp(ctx, h.Live, request.Namespace, name, "which the pod's label "+v1alpha1.LabelTrainVersion+" names")
 	if err != nil {
 		return err

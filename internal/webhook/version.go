@@ -2,7 +2,8 @@
 // ModelVersion by the label model.kubedl.io/train-version gets that version's
 // storage (training.go); one that names a ModelVersion or a Model by the label
 // model.kubedl.io/serve-version or model.kubedl.io/serve-model gets the files of
-// the image (serving.go). It makes and renews the certificate that this is served
+// the image (serving.go). A workload that carries a version's spec is refused when
+// no version could be made of it (workloads.go). It makes and renews the certificate that this is served
 // with, too (certificate.go, certificates.go).
 package webhook
 

@@ -198,3 +198,72 @@ func TestAWorkloadThatCompletedWhileTheOperatorWasAwayHasItsVersion(t *testing.T
 	s.awaitLookedAt()
 	s.noVersions()
 }
+
+func TestAWorkloadWhoseSpecIsWrongIsRefusedBeforeItTrains(t *testing.T) {
+	startWithWebhook(t)
+	awaitWorkloadsWebhook(t)
+	for name, tt := range map[string]struct{ spec, want string }{
+		"which the annotation shows":       {"model: resnet", "is not the spec of a ModelVersion"},
+		"which the API server's rules say": {strings.Replace(carriedSpec, "resnet", "ResNet", 1), "modelName is the name of a Model"},
+		"which the configuration forbids":  {strings.Replace(localSpec, "/models/resnet", "/etc", 1), "cannot be built"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t, shared)
+			s.allowVersions()
+			require.EventuallyWithT(t, func(c *assert.CollectT) {
+				job := s.carryingJob("", tt.spec)
+				job.GenerateName = "train-"
+				assert.ErrorContains(c, s.client.Create(t.Context(), job), tt.want)
+			}, deadline, tick)
+			job := s.carries("train", carriedSpec)
+			job.Annotations[v1alpha1.AnnotationModelVersion] = tt.spec
+			require.ErrorContains(t, s.client.Update(t.Context(), job), tt.want)
+			s.noVersions()
+		})
+	}
+	t.Run("but not in a namespace that does not allow versions", func(t *testing.T) {
+		s := newScene(t, shared)
+		s.carries("train", "model: resnet")
+		s.awaitJobEvent(translate.EventNotAllowed, "kubectl label namespace")
+	})
+}
+
+// awaitWorkloadsWebhook waits until the API server asks the operator about
+// workloads.
+func awaitWorkloadsWebhook(t *testing.T) {
+	t.Helper()
+	s := newScene(t, shared)
+	s.allowVersions()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		job := s.carryingJob("", "model: resnet")
+		job.GenerateName = "probe-"
+		assert.ErrorContains(c, s.client.Create(t.Context(), job), "is not the spec of a ModelVersion")
+	}, deadline, tick)
+}
+
+func TestAPodOfAWorkloadThatCarriesASpecGetsItsStorage(t *testing.T) {
+	startWithWebhook(t)
+	awaitWorkloadsWebhook(t)
+	of := func(s scene, job *batchv1.Job) *corev1.Pod {
+		pod := trainingPod(s.namespace, "")
+		pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))}
+		return pod
+	}
+	t.Run("and the name of the version that will be made", func(t *testing.T) {
+		s := newScene(t, shared)
+		s.allowVersions()
+		job := s.carries("train", carriedSpec)
+		pod := of(s, job)
+		require.NoError(t, s.client.Create(t.Context(), pod))
+		assert.Equal(t, carriedName(job), pod.Labels[v1alpha1.LabelTrainVersion])
+		assert.True(t, slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+			return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == "models"
+		}))
+	})
+	t.Run("unless the namespace does not allow versions", func(t *testing.T) {
+		s := newScene(t, shared)
+		pod := of(s, s.carries("train", carriedSpec))
+		assert.ErrorContains(t, s.client.Create(t.Context(), pod), "kubectl label namespace")
+	})
+}

@@ -40,11 +40,11 @@ func withWebhook(address string) func(*settings) {
 // as long as the test runs.
 func installWebhook(t *testing.T, server *apiServer, address string) {
 	t.Helper()
-	for _, file := range []string{"secret.yaml", "configuration.yaml"} {
+	for _, file := range []string{"secret.yaml", "configuration.yaml", "workloads.yaml"} {
 		objects, err := manifests(filepath.Join(deployWebhook, file))
 		require.NoError(t, err)
 		for _, o := range objects {
-			if o.GetName() == webhook.ConfigurationName {
+			if o.GetKind() != "Secret" {
 				callAt(t, o, address)
 			}
 			require.NoError(t, server.admin.Create(t.Context(), o))
