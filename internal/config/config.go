@@ -59,7 +59,7 @@ type Config struct {
 	// (spec.trainedBy), beside Job, JobSet, PyTorchJob, TFJob and TrainJob. A
 	// condition Complete, Completed or Succeeded that is True says that one has
 	// completed, and Failed that it failed. The operator needs the rights to get,
-	// list and watch them.
+	// list and watch them, and to patch those that carry a version's spec.
 	TrainingKinds []TrainingKind `json:"trainingKinds,omitempty"`
 	// ArgoURL is where people find the Argo UI, as in
 	// https://argo.example.com. Versions link to their builds there. No links

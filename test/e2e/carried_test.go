@@ -1,0 +1,116 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// allowVersions lets the workloads of a namespace make versions.
+func (c *cluster) allowVersions(t *testing.T, name string) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"metadata":{"labels":{%q:"true"}}}`, v1alpha1.LabelVersionsFromWorkloads))
+	require.NoError(t, c.Patch(t.Context(), namespace, patch))
+}
+
+// carrying is a Job that trains the version whose spec it carries.
+func (c *cluster) carrying(t *testing.T, name, namespace, command string, mv *v1alpha1.ModelVersion) *batchv1.Job {
+	t.Helper()
+	spec, err := yaml.Marshal(mv.Spec)
+	require.NoError(t, err)
+	job := c.training(name, namespace, "", command)
+	job.Annotations = map[string]string{v1alpha1.AnnotationModelVersion: string(spec)}
+	return job
+}
+
+// carried is a Job's version.
+func carried(job *batchv1.Job) *v1alpha1.ModelVersion {
+	return &v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: "mv-" + job.Name + "-" + string(job.UID)[:5]}}
+}
+
+// awaitCarried returns when a Job's version was made.
+func (c *cluster) awaitCarried(t *testing.T, job *batchv1.Job) *v1alpha1.ModelVersion {
+	t.Helper()
+	mv := carried(job)
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), mv))
+	}, soon, tick)
+	return mv
+}
+
+const trains = `echo weights > "$KUBEDL_MODEL_PATH/model.bin"`
+
+func TestAJobThatCarriesASpecHasItsVersionBuiltWhenItHasCompleted(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	live.allowVersions(t, ns)
+	dir := newFolder(t)
+	// The node is where the pod happens to run.
+	spec := makeVersion("none", ns, dir).LocalStorage(string(dir), "").New()
+	job := live.carrying(t, "train", ns, trains, spec)
+	live.create(t, job)
+
+	mv := live.ready(t, live.awaitCarried(t, job))
+
+	assert.Equal(t, aFile("weights\n"), holds(t, mv, dir).model["model.bin"])
+	assert.Equal(t, "train", mv.Spec.CreatedBy)
+	assert.Equal(t, nodeName, mv.Status.NodeName)
+}
+
+func TestAJobThatFailedHasNoVersionOfTheSpecThatItCarries(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	live.allowVersions(t, ns)
+	failed := live.carrying(t, "broken", ns, "exit 1", makeVersion("none", ns, newFolder(t)).New())
+	live.create(t, failed)
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(failed), failed))
+		assert.NotZero(collect, failed.Status.Failed)
+	}, soon, tick)
+
+	// The operator has seen the end of the first by then.
+	other := live.carrying(t, "train", ns, trains, makeVersion("none", ns, newFolder(t)).New())
+	live.create(t, other)
+	live.awaitCarried(t, other)
+	live.awaitAbsent(t, carried(failed))
+}
+
+func TestEachRunOfACronJobHasAVersionOfItsOwn(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	live.allowVersions(t, ns)
+	template := live.carrying(t, "nightly", ns, trains, makeVersion("none", ns, newFolder(t)).New())
+	nightly := &batchv1.CronJob{
+		ObjectMeta: metav1.ObjectMeta{Name: "nightly", Namespace: ns},
+		Spec: batchv1.CronJobSpec{
+			Schedule: "0 3 * * *", Suspend: ptr.To(true),
+			JobTemplate: batchv1.JobTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: template.Annotations}, Spec: template.Spec},
+		},
+	}
+	live.create(t, nightly)
+	for _, name := range []string{"nightly-1", "nightly-2"} {
+		// What kubectl create job --from does.
+		run := &batchv1.Job{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: name, Namespace: ns, Annotations: nightly.Spec.JobTemplate.Annotations,
+				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(nightly, batchv1.SchemeGroupVersion.WithKind("CronJob"))},
+			},
+			Spec: nightly.Spec.JobTemplate.Spec,
+		}
+		live.create(t, run)
+		live.ready(t, live.awaitCarried(t, run))
+	}
+}
