@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -47,6 +48,7 @@ type carriedReconciler struct {
 }
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=batch,resources=jobs/status,verbs=patch
 
 // newCarriedController registers the controller of workloads that carry a
 // version's spec. It watches namespaces that begin to allow that; the kinds of
@@ -188,12 +190,22 @@ func (r *carriedReconciler) create(ctx context.Context, key carrier, workload *u
 		ctrl.LoggerFrom(ctx).Info("Created ModelVersion", "ModelVersion", klog.KObj(mv), "workload", key.String())
 		r.recorder.Eventf(workload, nil, corev1.EventTypeNormal, translate.EventCreated, "Build", "Created ModelVersion %s", mv.Name)
 	}
-	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, workload.GetUID(), v1alpha1.AnnotationMadeVersion, workload.GetUID()))
-	if err := r.client.Patch(ctx, workload, patch); client.IgnoreNotFound(err) != nil {
+	if err := r.remember(ctx, key, workload); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remember on %s that its version was made: %w", key, err)
 	}
 	delete(r.told, key)
 	return nil
+}
+
+// remember writes on a workload that its version was made. A Job takes that with
+// its status, so that there is no right to change what it runs. A kind of a CRD
+// does not.
+func (r *carriedReconciler) remember(ctx context.Context, key carrier, workload *unstructured.Unstructured) error {
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, workload.GetUID(), v1alpha1.AnnotationMadeVersion, workload.GetUID()))
+	if key.Group == batchv1.GroupName {
+		return r.client.Status().Patch(ctx, workload, patch)
+	}
+	return r.client.Patch(ctx, workload, patch)
 }
 
 // isRefused says that the API server does not want an object as it is.

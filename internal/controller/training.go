@@ -49,7 +49,7 @@ type trainingReconciler struct {
 	watched map[schema.GroupVersionKind]bool
 }
 
-// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch
 // +kubebuilder:rbac:groups=jobset.x-k8s.io,resources=jobsets,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=kubeflow.org,resources=pytorchjobs;tfjobs,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=trainer.kubeflow.org,resources=trainjobs,verbs=get;list;watch;patch
