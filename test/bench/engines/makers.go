@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,20 +30,17 @@ func prepare(ctx context.Context, s settings) ([]maker, error) {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare: %w", err)
 	}
-	step, oras := filepath.Join(bin, "modelkiln-step"), filepath.Join(bin, "oras")
+	step, oras, executor := filepath.Join(bin, "modelkiln-step"), filepath.Join(bin, "oras"), filepath.Join(bin, "executor")
 	for _, args := range [][]string{
-		{"build", "-o", step, "./cmd/modelkiln-step"},
-		{"build", "-modfile=test/tools/oras/go.mod", "-o", oras, "oras.land/oras/cmd/oras"},
+		{"build", "-trimpath", "-ldflags=-s -w", "-o", step, "./cmd/modelkiln-step"},
+		{"build", "-trimpath", "-ldflags=-s -w", "-modfile=test/tools/oras/go.mod", "-o", oras, "oras.land/oras/cmd/oras"},
+		{"-C", "test/cluster/tools/kaniko", "build", "-trimpath", "-ldflags=-s -w", "-o", executor, "github.com/chainguard-dev/kaniko/cmd/executor"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("compile: %w\n%s", err, out)
 		}
-	}
-	executor := os.Getenv("KANIKO")
-	if executor == "" {
-		return nil, errors.New("KANIKO does not name Kaniko's program: run this as `make bench`")
 	}
 	b := bench{settings: s, step: step, oras: oras, model: filepath.Join(s.dir, "model"), kiln: filepath.Join(s.dir, "kiln")}
 	b.root = filepath.Join(s.dir, "root")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -9,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -69,19 +69,75 @@ func (c *command) runMeasured(ctx context.Context, total *measurement) error {
 	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
 	cmd.Dir = c.dir
 	began := time.Now()
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(c.args, " "), err, out)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%s: %w", c.args[0], err)
 	}
+	ended := make(chan struct{})
+	largest := make(chan int64)
+	go func() { largest <- largestSet(cmd.Process.Pid, ended) }()
+	err = cmd.Wait()
 	total.wall += time.Since(began)
-	total.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		total.memory = max(total.memory, usage.Maxrss<<10)
+	close(ended)
+	total.memory = max(total.memory, <-largest)
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(c.args, " "), err, out.String())
 	}
+	total.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	after, err := ownInput()
 	total.read += after[0] - before[0]
 	total.written += after[1] - before[1]
 	return err
+}
+
+// sampleEvery is how often a process is asked for the most memory that it had.
+const sampleEvery = 10 * time.Millisecond
+
+// largestSet is the largest resident set of a process or one that it has
+// started, in bytes. What the system counts for a process that has ended begins
+// with the memory of the one that has started it.
+func largestSet(pid int, ended <-chan struct{}) (largest int64) {
+	next := time.NewTicker(sampleEvery)
+	defer next.Stop()
+	for {
+		for _, process := range append(descendants(pid), pid) {
+			largest = max(largest, highWater(process))
+		}
+		select {
+		case <-ended:
+			return largest
+		case <-next.C:
+		}
+	}
+}
+
+// descendants are the processes that a process has started, and theirs.
+func descendants(pid int) (all []int) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return nil
+	}
+	for word := range strings.FieldsSeq(string(raw)) {
+		if child, err := strconv.Atoi(word); err == nil {
+			all = append(append(all, child), descendants(child)...)
+		}
+	}
+	return all
+}
+
+// highWater is the largest resident set that a process had, or 0 if it is gone.
+func highWater(pid int) int64 {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
+	var kibibytes int64
+	if _, err := fmt.Sscan(rest, &kibibytes); err != nil {
+		return 0
+	}
+	return kibibytes << 10
 }
 
 // ownInput is what this process, and those that it has waited for, have read and
