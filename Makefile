@@ -36,7 +36,7 @@ test: go-version ## Unit and integration tests (a real API server; compiled on f
 .PHONY: e2e
 e2e: root go-version ## End-to-end tests on the one-node cluster
 	@$(CLUSTER) up --training
-	@. .cluster/env && go test -tags e2e -v -count=1 -timeout 40m ./test/e2e/...
+	@. .cluster/env && go test -tags e2e -v -count=1 -timeout 60m ./test/e2e/...
 
 .PHONY: cluster-up
 cluster-up: root go-version ## Start the one-node cluster, with Argo, a registry and Modelkiln in it
