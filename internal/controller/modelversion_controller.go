@@ -177,6 +177,9 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed translate.Obs
 		return step, r.terminate(ctx, step.Terminate)
 	}
 	if step.Create == nil {
+		if err := r.prepareVolume(ctx, observed.Version, step.Volume); err != nil {
+			return translate.Step{}, r.explained(ctx, observed.Version, err)
+		}
 		return step, nil
 	}
 	if err := r.current(ctx, observed.Version); err != nil {

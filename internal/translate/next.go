@@ -65,8 +65,8 @@ type Observed struct {
 type Step struct {
 	// Create is the Workflow to create, or nil.
 	Create *wfv1.Workflow
-	// Volume is the storage that Create needs and that the operator makes, or
-	// nil.
+	// Volume is the storage that Create needs, or the training that is waited
+	// for, and that the operator makes; or nil.
 	Volume *Volume
 	// Terminate is the Workflow to end, or nil.
 	Terminate *wfv1.Workflow
@@ -192,7 +192,7 @@ func start(o Observed, collision int, restarts int64, opts Options) Step {
 		return Step{Status: failedStatus(mv, unchanged(mv), problem.Reason, problem.Message)}
 	}
 	if notYet != nil {
-		return Step{Status: *notYet}
+		return Step{Volume: sourceOf(mv, opts).volume, Status: *notYet}
 	}
 	if wf.Name == o.NameTaken {
 		message := fmt.Sprintf("Workflow %s exists and does not belong to this version. To put the build in its place: kubectl delete wf -n %s %s && %s", wf.Name, wf.Namespace, wf.Name, rebuildCommand(mv))

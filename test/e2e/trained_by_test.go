@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -50,18 +51,29 @@ func (c *cluster) waitsForTraining(t *testing.T, mv *v1alpha1.ModelVersion, word
 func TestAVersionIsBuiltWhenItsTrainingHasCompleted(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
+		parent  string
 		storage func(w *builders.ModelVersionWrapper, dir folder)
 		node    string
 	}{
-		"in a folder of a node":                           {storage: func(w *builders.ModelVersionWrapper, dir folder) { w.LocalStorage(string(dir), nodeName) }, node: nodeName},
-		"in a folder of the node where it happens to run": {storage: func(w *builders.ModelVersionWrapper, dir folder) { w.LocalStorage(string(dir), "") }, node: nodeName},
+		"in a folder of a node": {
+			parent: models, node: nodeName,
+			storage: func(w *builders.ModelVersionWrapper, dir folder) { w.LocalStorage(string(dir), nodeName) },
+		},
+		"in a folder of the node where it happens to run": {
+			parent: models, node: nodeName,
+			storage: func(w *builders.ModelVersionWrapper, dir folder) { w.LocalStorage(string(dir), "") },
+		},
+		"on an NFS server": {
+			parent:  nfsExports,
+			storage: func(w *builders.ModelVersionWrapper, dir folder) { w.NFS(nfsServer, "/"+filepath.Base(string(dir))) },
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := live.namespace(t)
-			dir := newFolder(t)
-			version := makeVersion("trained", ns, dir).TrainedBy("batch/v1", "Job", "train")
+			dir := newFolderIn(t, tt.parent)
+			version := builders.MakeModelVersion("trained", ns).ImageRepo("e2e/" + ns).TrainedBy("batch/v1", "Job", "train")
 			tt.storage(version, dir)
 			mv := version.New()
 			live.create(t, mv)

@@ -61,7 +61,7 @@ func (s scene) fails(job *batchv1.Job) {
 }
 
 func TestAVersionWaitsForTheWorkloadThatWritesIt(t *testing.T) {
-	startOperator(t, shared)
+	startOperator(t, shared, withEFS())
 
 	t.Run("and is built when a Job has completed", func(t *testing.T) {
 		t.Parallel()
@@ -148,6 +148,18 @@ func TestAVersionWaitsForTheWorkloadThatWritesIt(t *testing.T) {
 		wf := s.argo.awaitOnlyWorkflow()
 		assert.Equal(t, "node-7", wf.Spec.Arguments.GetParameterByName(translate.ParamNodeName).Value.String())
 		s.buildSucceeds(wf)
+	})
+
+	t.Run("with the claim that its training writes to", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t, shared)
+		mv := s.apply(efsVersion, trainedBy("batch/v1", "Job", "train"))
+		s.awaitReason(resnet, v1alpha1.ReasonWaitingForTraining)
+		claim := s.claim(mv)
+		assert.True(t, metav1.IsControlledBy(claim, mv))
+		assert.Empty(t, s.argo.workflows())
+		s.completes(s.job("train"))
+		s.argo.awaitOnlyWorkflow()
 	})
 
 	t.Run("and says so when nothing tells on which node its files lie", func(t *testing.T) {
