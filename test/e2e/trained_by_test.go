@@ -73,7 +73,7 @@ func TestAVersionIsBuiltWhenItsTrainingHasCompleted(t *testing.T) {
 			t.Parallel()
 			ns := live.namespace(t)
 			dir := newFolderIn(t, tt.parent)
-			version := builders.MakeModelVersion("trained", ns).ImageRepo("e2e/" + ns).TrainedBy("batch/v1", "Job", "train")
+			version := builders.MakeModelVersion("trained", ns).ImageRepo("e2e/"+ns).TrainedBy("batch/v1", "Job", "train")
 			tt.storage(version, dir)
 			mv := version.New()
 			live.create(t, mv)
