@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -62,8 +63,9 @@ type Uploader struct {
 }
 
 // NewUploader logs in once more, for uploads: the requests of Repository are
-// repeated after a failure from their beginning.
-func (c Config) NewUploader(ctx context.Context, repository *Repository) (*Uploader, error) {
+// repeated after a failure from their beginning. Blobs may be mounted from the
+// other repositories, where they are of the same registry.
+func (c Config) NewUploader(ctx context.Context, repository *Repository, others ...name.Repository) (*Uploader, error) {
 	base, err := newTransport(c.CAFile)
 	if err != nil {
 		return nil, err
@@ -77,7 +79,13 @@ func (c Config) NewUploader(ctx context.Context, repository *Repository) (*Uploa
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Sentence: err.Error(), Cause: err}
 	}
-	login, err := transport.NewWithContext(ctx, repository.name.Registry, auth, inner, []string{repository.name.Scope(string(Push))})
+	scopes := []string{repository.name.Scope(string(Push))}
+	for _, other := range others {
+		if other.RegistryStr() == repository.name.RegistryStr() {
+			scopes = append(scopes, other.Scope(string(Pull)))
+		}
+	}
+	login, err := transport.NewWithContext(ctx, repository.name.Registry, auth, inner, scopes)
 	if err != nil {
 		return nil, repository.explainLogin(err)
 	}
@@ -132,6 +140,30 @@ func (u *Uploader) Upload(ctx context.Context, blob Blob, sent func(bytes int64)
 			return v1.Hash{}, err
 		}
 	}
+}
+
+// Mount has the registry take a blob from another repository of its own, if it
+// has the blob there and offers that, and says whether it did. What comes up
+// beside that is for the upload to find.
+func (u *Uploader) Mount(ctx context.Context, digest v1.Hash, from name.Repository) bool {
+	if from.RegistryStr() != u.repository.name.RegistryStr() {
+		return false
+	}
+	query := url.Values{"mount": {digest.String()}, "from": {from.RepositoryStr()}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.repository.address("/blobs/uploads/")+"?"+query.Encode(), http.NoBody)
+	if err != nil {
+		return false
+	}
+	answer, err := u.client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if upload, err := answer.Location(); err == nil && answer.StatusCode == http.StatusAccepted {
+		// It has begun an upload instead.
+		u.repository.cancelUpload(ctx, u.client, upload.String())
+	}
+	return answer.StatusCode == http.StatusCreated
 }
 
 // pause is how long to wait after so many setbacks in a row, or as long as the

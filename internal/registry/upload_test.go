@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -27,6 +28,8 @@ type uploadRegistry struct {
 	mu      sync.Mutex
 	uploads map[string]*bytes.Buffer
 	blobs   map[string][]byte
+	// elsewhere are the blobs of the repository models/earlier.
+	elsewhere map[string][]byte
 	// fault may answer a request in the registry's place; it says whether it
 	// did.
 	fault func(w http.ResponseWriter, r *http.Request) bool
@@ -63,6 +66,17 @@ func (u *uploadRegistry) serveBlob(w http.ResponseWriter, digest string) {
 }
 
 func (u *uploadRegistry) serveUpload(w http.ResponseWriter, r *http.Request, id string) {
+	mount := r.URL.Query().Get("mount")
+	if _, there := u.elsewhere[mount]; there && r.URL.Query().Get("from") == "models/earlier" {
+		u.blobs[mount] = u.elsewhere[mount]
+		w.WriteHeader(http.StatusCreated)
+		return
+	}
+	if r.Method == http.MethodDelete {
+		delete(u.uploads, id)
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	if r.Method == http.MethodPost {
 		id = fmt.Sprint(len(u.uploads) + 1)
 		u.uploads[id] = &bytes.Buffer{}
@@ -369,6 +383,41 @@ func TestABlobThatCannotBeReadEndsItsUploadAtOnce(t *testing.T) {
 	assert.Equal(t, want, err)
 	assert.Empty(t, *waited)
 	assert.Empty(t, registry.blobs)
+}
+
+func TestABlobIsMountedFromAnotherRepositoryOfTheSameRegistry(t *testing.T) {
+	blob := content(100)
+	digest, err := v1.NewHash(digestOf(blob))
+	require.NoError(t, err)
+	tests := map[string]struct {
+		from string
+		held bool
+		want bool
+	}{
+		"which has it":          {from: "HOST/models/earlier", held: true, want: true},
+		"which does not":        {from: "HOST/models/earlier"},
+		"not from another host": {from: "registry.example.com/models/earlier", held: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			registry := &uploadRegistry{elsewhere: map[string][]byte{}}
+			up, _ := uploading(t, registry)
+			if tt.held {
+				registry.elsewhere[digest.String()] = blob
+			}
+			from, err := nameOf(strings.Replace(tt.from, "HOST", up.repository.name.RegistryStr(), 1))
+			require.NoError(t, err)
+
+			assert.Equal(t, tt.want, up.Mount(t.Context(), digest, from))
+
+			assert.Equal(t, tt.want, registry.blobs[digest.String()] != nil)
+			assert.Empty(t, registry.uploads, "no upload is left")
+		})
+	}
+}
+
+func nameOf(repository string) (name.Repository, error) {
+	return name.NewRepository(repository, name.Insecure)
 }
 
 func TestAnUploadEndsWithItsContext(t *testing.T) {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -56,13 +58,17 @@ func (s *streaming) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return ofRegistry(err)
 	}
-	uploader, err := work.config.NewUploader(ctx, repository)
+	var from []name.Repository
+	if ref, err := work.config.Reference(s.previousImage); err == nil && ref.Context() != work.tag.Repository {
+		from = append(from, ref.Context())
+	}
+	uploader, err := work.config.NewUploader(ctx, repository, from...)
 	if err != nil {
 		return ofRegistry(err)
 	}
 	sending := &sending{
 		root: root, plan: work.Plan, repository: repository, uploader: uploader,
-		previous: s.previous(ctx, work, out).Held(), out: out,
+		previous: s.previous(ctx, work, out).Held(), from: from, out: out,
 		progress: newTransfer(s.progressFile, work.Plan, out),
 	}
 	say(out, "sending %d layers to %s", len(work.Plan.Layers), work.tag.Repository)
@@ -182,8 +188,10 @@ type sending struct {
 	repository *registry.Repository
 	uploader   *registry.Uploader
 	previous   layer.Held
-	out        io.Writer
-	progress   *transfer
+	// from are other repositories that may have the layers.
+	from     []name.Repository
+	out      io.Writer
+	progress *transfer
 	// sent and reused count the bytes of layers once they are there.
 	sent, reused int64
 }
@@ -253,7 +261,8 @@ func (s *sending) isThere(ctx context.Context, archive source.Archive) (v1.Hash,
 	}
 	held, err := s.repository.BlobSize(ctx, hash)
 	if registry.IsNotFound(err) {
-		return hash, false, nil
+		mounted := slices.ContainsFunc(s.from, func(from name.Repository) bool { return s.uploader.Mount(ctx, hash, from) })
+		return hash, mounted, nil
 	}
 	if err != nil {
 		return hash, false, ofRegistry(err)

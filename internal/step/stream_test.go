@@ -181,6 +181,22 @@ func TestAVersionSendsOnlyWhatAnEarlierOneDoesNotHave(t *testing.T) {
 	}
 }
 
+func TestLayersAreMountedFromTheRepositoryOfAnEarlierVersion(t *testing.T) {
+	p := newStreamingPod(t)
+	p.hasTheModel(t)
+	code, printed := p.allSteps(t)
+	require.Equal(t, exitDone, code, printed)
+	p.previous, p.repo, p.uid = p.image(), "models/resnet-next", "another"
+
+	code, printed = p.allSteps(t)
+
+	require.Equal(t, exitDone, code, printed)
+	r := p.report(t)
+	assert.Zero(t, r.Build.SentBytes)
+	assert.Greater(t, r.Build.ReusedBytes, r.Source.Bytes)
+	p.assertHoldsTheSource(t, p.pull(t))
+}
+
 // sized writes a file of so many bytes.
 func (p *pod) sized(t *testing.T, name, begins string, bytes int64) {
 	t.Helper()
