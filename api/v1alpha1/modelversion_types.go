@@ -36,6 +36,18 @@ const (
 	Stream BuildEngine = "Stream"
 )
 
+// Compression is how the layers of an image are compressed.
+//
+// +kubebuilder:validation:Enum=None;Zstd
+type Compression string
+
+const (
+	// NoCompression leaves the layers as they are.
+	NoCompression Compression = "None"
+	// Zstd compresses them fast.
+	Zstd Compression = "Zstd"
+)
+
 // ModelVersionSpec says where a trained model lies and which image it becomes.
 // What identifies the version (modelName, imageRepo, imageTag, storage) cannot
 // be changed; how it is built (build) and createdBy can.
@@ -256,6 +268,11 @@ type Build struct {
 	// so that everyone has to be allowed to read them.
 	// +optional
 	Engine BuildEngine `json:"engine,omitempty"`
+	// compression is how the engine Stream compresses the layers: None, which is
+	// also the default, since weights hardly compress, or Zstd. Kaniko compresses
+	// with gzip, whatever is said here.
+	// +optional
+	Compression Compression `json:"compression,omitempty"`
 	// baseImage is what the model's files are put on, as an image reference,
 	// or "scratch" for nothing at all. The default is the operator's: a
 	// pinned busybox, since serving tools copy the model with a shell.

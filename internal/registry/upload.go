@@ -43,7 +43,8 @@ const (
 
 // Blob is what can be uploaded: readable more than once, and from anywhere.
 type Blob interface {
-	// Size is its length in bytes.
+	// Size is its length in bytes; below zero when that is not known before its
+	// end.
 	Size() int64
 	// Open reads it from an offset on.
 	Open(ctx context.Context, offset int64) io.ReadCloser
@@ -109,6 +110,7 @@ func wait(ctx context.Context, long time.Duration) error {
 // the context ended.
 func (u *Uploader) Upload(ctx context.Context, blob Blob, sent func(bytes int64)) (v1.Hash, error) {
 	up := &upload{Uploader: u, blob: blob, sent: sent, chunk: u.Chunk}
+	defer up.stopReading()
 	setbacks := 0
 	for {
 		before := up.at
@@ -186,9 +188,13 @@ type upload struct {
 	// lost says that the last request failed, so that the registry has to be
 	// asked how much of it has arrived.
 	lost bool
-	// at is how many bytes the registry is known to have, and digest is of them.
-	at     int64
-	digest hash.Hash
+	// at is how many bytes the registry is known to have, digest is of them, and
+	// content is what comes next of the blob; nil when nothing reads it.
+	at      int64
+	digest  hash.Hash
+	content io.ReadCloser
+	// whole says that all of it was sent.
+	whole bool
 	// chunk is how much is sent in the next request at most, and length is how
 	// much was to be sent in the last one.
 	chunk, length int64
@@ -199,8 +205,8 @@ func (u *upload) goOn(ctx context.Context) (v1.Hash, error) {
 	if err := u.find(ctx); err != nil {
 		return v1.Hash{}, err
 	}
-	for u.at < u.blob.Size() {
-		if err := u.send(ctx, min(u.chunk, u.blob.Size()-u.at)); err != nil {
+	for !u.whole {
+		if err := u.send(ctx); err != nil {
 			return v1.Hash{}, err
 		}
 	}
@@ -225,7 +231,7 @@ func (u *upload) find(ctx context.Context) error {
 		return err
 	}
 	arrived := arrivedOf(answer)
-	if arrived < u.at || arrived > u.blob.Size() {
+	if size := u.blob.Size(); arrived < u.at || size >= 0 && arrived > size {
 		return u.begin(ctx)
 	}
 	if err := u.readAgain(ctx, arrived); err != nil {
@@ -237,7 +243,8 @@ func (u *upload) find(ctx context.Context) error {
 
 // begin begins an upload from nothing.
 func (u *upload) begin(ctx context.Context) error {
-	u.location, u.lost, u.at, u.digest = "", false, 0, sha256.New()
+	u.stopReading()
+	u.location, u.lost, u.whole, u.at, u.digest = "", false, false, 0, sha256.New()
 	u.sent(0)
 	at := u.repository.address("/blobs/uploads/")
 	answer, err := u.do(ctx, http.MethodPost, at, nil, 0, http.StatusAccepted)
@@ -251,17 +258,38 @@ func (u *upload) begin(ctx context.Context) error {
 }
 
 // send sends the next bytes.
-func (u *upload) send(ctx context.Context, length int64) error {
+func (u *upload) send(ctx context.Context) error {
+	size, length := u.blob.Size(), u.chunk
+	if size >= 0 {
+		length = min(length, size-u.at)
+	}
+	if length == 0 {
+		u.whole = true
+		return nil
+	}
 	digest, err := clone(u.digest)
 	if err != nil {
 		return err
 	}
-	content := u.blob.Open(ctx, u.at)
-	body := &chunk{from: io.LimitReader(content, length), content: content, digest: digest, sent: u.sent, at: u.at, closed: make(chan struct{})}
+	if u.content == nil {
+		u.content = u.blob.Open(ctx, u.at)
+	}
+	body := &chunk{from: io.LimitReader(u.content, length), digest: digest, sent: u.sent, begin: u.at, at: u.at, closed: make(chan struct{})}
 	u.lost, u.length = true, length
-	answer, err := u.do(ctx, http.MethodPatch, u.location, body, length, http.StatusAccepted)
+	announced := length
+	if size < 0 {
+		announced = -1
+	}
+	answer, err := u.do(ctx, http.MethodPatch, u.location, body, announced, http.StatusAccepted)
 	// The transport may go on reading after it has returned.
 	<-body.closed
+	if err == nil && !body.isWhole(length, size >= 0) {
+		err = errCutShort
+	}
+	if err != nil {
+		// Not all of the chunk need have been read.
+		u.stopReading()
+	}
 	switch {
 	case body.err != nil:
 		return readError{body.err}
@@ -270,7 +298,8 @@ func (u *upload) send(ctx context.Context, length int64) error {
 		return err
 	}
 	u.lost = false
-	u.at, u.digest = u.at+length, digest
+	u.whole = body.at < u.at+length
+	u.at, u.digest = body.at, digest
 	return u.follow(answer)
 }
 
@@ -298,7 +327,7 @@ func (u *upload) commit(ctx context.Context, digest v1.Hash) error {
 	if err == nil {
 		return nil
 	}
-	if size, unknown := u.repository.BlobSize(ctx, digest); unknown == nil && size == u.blob.Size() {
+	if size, unknown := u.repository.BlobSize(ctx, digest); unknown == nil && size == u.at {
 		// The answer was lost, and nothing else.
 		return nil
 	}
@@ -308,14 +337,22 @@ func (u *upload) commit(ctx context.Context, digest v1.Hash) error {
 
 // readAgain brings the digest to where the registry is.
 func (u *upload) readAgain(ctx context.Context, arrived int64) error {
-	content := u.blob.Open(ctx, u.at)
-	defer func() { _ = content.Close() }()
-	if _, err := io.CopyN(u.digest, content, arrived-u.at); err != nil {
+	u.stopReading()
+	u.content = u.blob.Open(ctx, u.at)
+	if _, err := io.CopyN(u.digest, u.content, arrived-u.at); err != nil {
 		return readError{err}
 	}
 	u.at = arrived
 	u.sent(arrived)
 	return nil
+}
+
+// stopReading has the blob opened anew when more of it is needed.
+func (u *upload) stopReading() {
+	if u.content != nil {
+		_ = u.content.Close()
+		u.content = nil
+	}
 }
 
 // follow takes the address at which the registry wants to go on.
@@ -331,7 +368,8 @@ func (u *upload) follow(answer *http.Response) error {
 	return nil
 }
 
-// do sends a request, which is answered by this status or with an error.
+// do sends a request, which is answered by this status or with an error. A length
+// below zero is not known.
 func (u *upload) do(ctx context.Context, method, at string, body io.ReadCloser, length int64, status int) (*http.Response, error) {
 	if body == nil {
 		body = http.NoBody
@@ -342,8 +380,10 @@ func (u *upload) do(ctx context.Context, method, at string, body io.ReadCloser, 
 		return nil, err
 	}
 	req.ContentLength = length
-	if length > 0 {
+	if length != 0 {
 		req.Header.Set("Content-Type", "application/octet-stream")
+	}
+	if length > 0 {
 		req.Header.Set("Content-Range", fmt.Sprintf("%d-%d", u.at, u.at+length-1))
 	}
 	answer, err := u.client.Do(req)
@@ -427,6 +467,9 @@ func clone(digest hash.Hash) (hash.Hash, error) {
 	return copied, nil
 }
 
+// errCutShort says that the registry has answered before it had all of a request.
+var errCutShort = errors.New("the registry did not take all of a request")
+
 // readError says that the blob could not be read.
 type readError struct{ error }
 
@@ -442,13 +485,16 @@ func (e busyError) Unwrap() error { return e.error }
 
 // chunk is the body of a request.
 type chunk struct {
-	from    io.Reader
-	content io.Closer
-	digest  hash.Hash
-	sent    func(int64)
-	at      int64
-	// err is why the blob could not be read.
+	from   io.Reader
+	digest hash.Hash
+	sent   func(int64)
+	at     int64
+	// begin is where it begins.
+	begin int64
+	// err is why the blob could not be read, and ended says that it was, to its
+	// end or the chunk's.
 	err    error
+	ended  bool
 	closed chan struct{}
 }
 
@@ -457,10 +503,19 @@ func (c *chunk) Read(p []byte) (int, error) {
 	c.digest.Write(p[:n])
 	c.at += int64(n)
 	c.sent(c.at)
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
+		c.ended = true
+	case err != nil:
 		c.err = err
 	}
 	return n, err
+}
+
+// isWhole says that all of the chunk was read: as much as it was to be, or where
+// that was not known, up to its end.
+func (c *chunk) isWhole(length int64, known bool) bool {
+	return c.at-c.begin == length || !known && c.ended
 }
 
 func (c *chunk) Close() error {
@@ -469,6 +524,6 @@ func (c *chunk) Close() error {
 		return nil
 	default:
 		close(c.closed)
-		return c.content.Close()
+		return nil
 	}
 }

@@ -92,7 +92,7 @@ func (u *uploadRegistry) serveUpload(w http.ResponseWriter, r *http.Request, id 
 	case http.MethodGet:
 		u.answer(w, id, http.StatusNoContent)
 	case http.MethodPatch:
-		if from, _, _ := strings.Cut(r.Header.Get("Content-Range"), "-"); from != fmt.Sprint(upload.Len()) {
+		if from, _, ranged := strings.Cut(r.Header.Get("Content-Range"), "-"); ranged && from != fmt.Sprint(upload.Len()) {
 			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 			return
 		}
@@ -225,17 +225,21 @@ func TestAnUploadEndsWellWhateverHappensOnTheWay(t *testing.T) {
 		// patches are how many requests carry content.
 		patches int
 	}{
-		"nothing happens":                        {fault: always(nil), patches: 1},
-		"it is sent in chunks":                   {fault: always(nil), chunk: 4 * mebibyte, patches: 3},
-		"the connection is cut":                  {fault: always(times(1, http.MethodPatch, 5*mebibyte, cut)), waited: 1, patches: 3},
-		"the registry has an error":              {fault: always(times(2, http.MethodPatch, 0, status(http.StatusInternalServerError))), waited: 2, patches: 6},
-		"the registry is busy":                   {fault: always(times(3, http.MethodPatch, 0, status(http.StatusTooManyRequests))), waited: 3, patches: 4},
-		"the registry takes no upload at first":  {fault: always(times(2, http.MethodPost, 0, status(http.StatusServiceUnavailable))), waited: 2, patches: 1},
-		"the login runs out":                     {fault: always(times(1, http.MethodPatch, 0, status(http.StatusUnauthorized))), waited: 1, patches: 3},
-		"a proxy sets a limit":                   {fault: always(limited(2 * mebibyte)), patches: 3 + 8},
-		"the registry forgets the upload":        {fault: forgetful, waited: 1, patches: 3},
-		"the end of the upload is cut":           {fault: always(times(1, http.MethodPut, 0, cut)), waited: 1, patches: 1},
-		"the answer to the end is lost":          {fault: lostAnswer, patches: 1},
+		"nothing happens":                       {fault: always(nil), patches: 1},
+		"it is sent in chunks":                  {fault: always(nil), chunk: 4 * mebibyte, patches: 3},
+		"the connection is cut":                 {fault: always(times(1, http.MethodPatch, 5*mebibyte, cut)), waited: 1, patches: 3},
+		"the registry has an error":             {fault: always(times(2, http.MethodPatch, 0, status(http.StatusInternalServerError))), waited: 2, patches: 6},
+		"the registry is busy":                  {fault: always(times(3, http.MethodPatch, 0, status(http.StatusTooManyRequests))), waited: 3, patches: 4},
+		"the registry takes no upload at first": {fault: always(times(2, http.MethodPost, 0, status(http.StatusServiceUnavailable))), waited: 2, patches: 1},
+		"the login runs out":                    {fault: always(times(1, http.MethodPatch, 0, status(http.StatusUnauthorized))), waited: 1, patches: 3},
+		"a proxy sets a limit":                  {fault: always(limited(2 * mebibyte)), patches: 3 + 8},
+		"the registry forgets the upload":       {fault: forgetful, waited: 1, patches: 3},
+		"the end of the upload is cut":          {fault: always(times(1, http.MethodPut, 0, cut)), waited: 1, patches: 1},
+		"the answer to the end is lost":         {fault: lostAnswer, patches: 1},
+		"the registry answers before it has all": {fault: always(times(1, http.MethodPatch, 0, func(w http.ResponseWriter) {
+			w.Header().Set("Location", "/v2/models/resnet/blobs/uploads/1")
+			w.WriteHeader(http.StatusAccepted)
+		})), waited: 1, patches: 3},
 		"how far it is cannot be asked at first": {fault: always(both(times(1, http.MethodPatch, 0, cut), times(1, http.MethodGet, 0, status(http.StatusBadGateway)))), waited: 2, patches: 3},
 	}
 	for name, tt := range tests {
@@ -371,6 +375,38 @@ type brokenBlob struct {
 
 func (b brokenBlob) Open(_ context.Context, offset int64) io.ReadCloser {
 	return io.NopCloser(io.MultiReader(bytes.NewReader(b.memoryBlob[offset:b.from]), iotest.ErrReader(b.err)))
+}
+
+// endlessBlob does not say how long it is.
+type endlessBlob struct{ memoryBlob }
+
+func (endlessBlob) Size() int64 { return -1 }
+
+func TestABlobOfUnknownLengthIsUploadedToItsEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		size  int
+		fault func(w http.ResponseWriter, r *http.Request) bool
+	}{
+		"in several chunks":                {size: 10 * mebibyte},
+		"in chunks that it fills":          {size: 8 * mebibyte},
+		"of nothing":                       {},
+		"though the connection is cut":     {size: 10 * mebibyte, fault: times(2, http.MethodPatch, mebibyte, cut)},
+		"though the end of it is cut":      {size: 10 * mebibyte, fault: times(1, http.MethodPut, 0, cut)},
+		"though the registry has an error": {size: 10 * mebibyte, fault: times(1, http.MethodPatch, 0, status(http.StatusBadGateway))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			registry := &uploadRegistry{fault: tt.fault}
+			up, _ := uploading(t, registry)
+			up.Chunk = 4 * mebibyte
+			want := content(tt.size)
+
+			digest, err := up.Upload(t.Context(), endlessBlob{want}, func(int64) {})
+
+			require.NoError(t, err)
+			assert.Equal(t, digestOf(want), digest.String())
+			assert.True(t, bytes.Equal(want, registry.blobs[digest.String()]))
+		})
+	}
 }
 
 func TestABlobThatCannotBeReadEndsItsUploadAtOnce(t *testing.T) {

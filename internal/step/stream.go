@@ -10,8 +10,10 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
@@ -29,6 +31,7 @@ type streaming struct {
 	*places
 	imageFlags
 	previousImage string
+	compression   string
 	progressFile  string
 }
 
@@ -36,6 +39,7 @@ func defineStream(flags *flag.FlagSet, at *places) action {
 	s := &streaming{places: at}
 	s.defineImage(flags)
 	flags.StringVar(&s.previousImage, "previous-image", "", "an image that may have many of the files already; empty is none")
+	flags.StringVar(&s.compression, "compression", string(v1alpha1.NoCompression), string(v1alpha1.NoCompression)+" or "+string(v1alpha1.Zstd))
 	flags.StringVar(&s.progressFile, "progress-file", os.Getenv(progressVariable), "the `file` by which Argo is told how far the build is; empty is none")
 	return s.run
 }
@@ -68,7 +72,7 @@ func (s *streaming) run(ctx context.Context, out io.Writer) error {
 	}
 	sending := &sending{
 		root: root, plan: work.Plan, repository: repository, uploader: uploader,
-		previous: s.previous(ctx, work, out).Held(), from: from, out: out,
+		earlier: s.earlier(ctx, work, out), from: from, zstd: s.compression == string(v1alpha1.Zstd), out: out,
 		progress: newTransfer(s.progressFile, work.Plan, out),
 	}
 	say(out, "sending %d layers to %s", len(work.Plan.Layers), work.tag.Repository)
@@ -88,39 +92,70 @@ func (s *streaming) run(ctx context.Context, out io.Writer) error {
 	})
 }
 
-// previous is the list of files of the image that may have many of the files.
-// That it cannot be had makes the build slower and not wrong.
-func (s *streaming) previous(ctx context.Context, work order, out io.Writer) layer.Manifest {
-	if s.previousImage == "" {
-		return layer.Manifest{}
-	}
-	held, err := s.readPrevious(ctx, work)
-	if err != nil {
-		say(out, "the files of %s are not known, so that all are sent: %v", s.previousImage, err)
-		return layer.Manifest{}
-	}
-	return held
+// earlier is an image that may have many of the files.
+type earlier struct {
+	// files are those that it holds.
+	files layer.Held
+	// layers are its layers in the registry, by what they are unpacked.
+	layers map[string]v1.Descriptor
 }
 
-func (s *streaming) readPrevious(ctx context.Context, work order) (layer.Manifest, error) {
+// earlier is the image that was named as the one before. That it cannot be had
+// makes the build slower and not wrong.
+func (s *streaming) earlier(ctx context.Context, work order, out io.Writer) earlier {
+	if s.previousImage == "" {
+		return earlier{}
+	}
+	before, err := s.readPrevious(ctx, work)
+	if err != nil {
+		say(out, "the files of %s are not known, so that all are sent: %v", s.previousImage, err)
+		return earlier{}
+	}
+	return before
+}
+
+func (s *streaming) readPrevious(ctx context.Context, work order) (earlier, error) {
 	ref, err := work.config.Reference(s.previousImage)
 	if err != nil {
-		return layer.Manifest{}, err
+		return earlier{}, err
 	}
 	repository, err := work.config.Open(ctx, ref.Context(), registry.Pull)
 	if err != nil {
-		return layer.Manifest{}, err
+		return earlier{}, err
 	}
 	descriptor, err := repository.Get(ctx, ref)
 	if err != nil {
-		return layer.Manifest{}, err
+		return earlier{}, err
 	}
 	image, err := repository.Image(descriptor)
 	if err != nil {
-		return layer.Manifest{}, err
+		return earlier{}, err
 	}
 	held, _, err := readManifest(image)
-	return held, err
+	if err != nil {
+		return earlier{}, err
+	}
+	layers, err := layersByContent(image)
+	return earlier{files: held.Held(), layers: layers}, err
+}
+
+// layersByContent are an image's layers by what they are unpacked.
+func layersByContent(image v1.Image) (map[string]v1.Descriptor, error) {
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	layers := map[string]v1.Descriptor{}
+	for i, unpacked := range config.RootFS.DiffIDs {
+		if i < len(manifest.Layers) {
+			layers[unpacked.String()] = manifest.Layers[i]
+		}
+	}
+	return layers, nil
 }
 
 // tag gives the layers a list of the files, a config and, last, the tag: nobody
@@ -176,7 +211,7 @@ func baseOf(ctx context.Context, work order) (v1.Image, error) {
 func builtOf(layers []stream.Layer) []report.BuiltLayer {
 	built := make([]report.BuiltLayer, 0, len(layers))
 	for _, l := range layers {
-		built = append(built, report.BuiltLayer{DiffID: l.Hash.String(), Files: l.Files, Bytes: l.Bytes})
+		built = append(built, report.BuiltLayer{DiffID: l.Unpacked.String(), Files: l.Files, Bytes: l.Bytes})
 	}
 	return built
 }
@@ -187,9 +222,11 @@ type sending struct {
 	plan       layer.Plan
 	repository *registry.Repository
 	uploader   *registry.Uploader
-	previous   layer.Held
+	earlier    earlier
 	// from are other repositories that may have the layers.
-	from     []name.Repository
+	from []name.Repository
+	// zstd says that what is sent is compressed.
+	zstd     bool
 	out      io.Writer
 	progress *transfer
 	// sent and reused count the bytes of layers once they are there.
@@ -229,43 +266,64 @@ func (s *sending) layer(ctx context.Context, number int) (sent stream.Layer, the
 	if err != nil {
 		return stream.Layer{}, false, err
 	}
-	sent = stream.Layer{Length: archive.Size(), Bytes: bytesOf(entries)}
+	sent = stream.Layer{Bytes: bytesOf(entries)}
 	for _, e := range entries {
 		if e.Type == layer.File {
 			sent.Files++
 		}
 	}
-	if len(s.previous) > 0 && s.previous.Has(entries) {
-		if sent.Hash, there, err = s.isThere(ctx, archive); err != nil || there {
+	if len(s.earlier.files) > 0 && s.earlier.files.Has(entries) {
+		if there, err = s.isThere(ctx, archive, &sent); err != nil || there {
 			s.progress.at(number, archive.Size())
 			return sent, there, err
 		}
 	}
-	sent.Hash, err = s.uploader.Upload(ctx, archive, func(bytes int64) { s.progress.at(number, bytes) })
-	if err != nil {
+	if err := s.send(ctx, number, archive, &sent); err != nil {
 		return stream.Layer{}, false, ofRegistry(err)
 	}
 	say(s.out, "layer %d: sent %d files, %s", number, sent.Files, size(sent.Bytes))
 	return sent, false, nil
 }
 
-// isThere says whether the registry has a layer.
-func (s *sending) isThere(ctx context.Context, archive source.Archive) (v1.Hash, bool, error) {
-	digest, err := diffID(ctx, archive, io.Discard)
-	if err != nil {
-		return v1.Hash{}, false, err
+// send sends a layer, compressed or not.
+func (s *sending) send(ctx context.Context, number int, archive source.Archive, sent *stream.Layer) (err error) {
+	far := func(bytes int64) { s.progress.at(number, bytes) }
+	if !s.zstd {
+		sent.Length, sent.Type = archive.Size(), types.OCIUncompressedLayer
+		sent.Hash, err = s.uploader.Upload(ctx, archive, far)
+		sent.Unpacked = sent.Hash
+		return err
 	}
-	hash, err := v1.NewHash(digest)
-	if err != nil {
-		return v1.Hash{}, false, fmt.Errorf("read a digest: %w", err)
+	blob := &compressed{archive: archive, read: far}
+	sent.Type = types.OCILayerZStd
+	if sent.Hash, err = s.uploader.Upload(ctx, blob, func(bytes int64) { sent.Length = bytes }); err != nil {
+		return err
 	}
-	held, err := s.repository.BlobSize(ctx, hash)
+	sent.Unpacked, err = v1.NewHash(blob.diffID)
+	return err
+}
+
+// isThere says whether the registry has a layer, in whatever form the earlier
+// image has it.
+func (s *sending) isThere(ctx context.Context, archive source.Archive, sent *stream.Layer) (bool, error) {
+	unpacked, err := diffID(ctx, archive, io.Discard)
+	if err != nil {
+		return false, err
+	}
+	held, known := s.earlier.layers[unpacked]
+	if !known {
+		return false, nil
+	}
+	if sent.Unpacked, err = v1.NewHash(unpacked); err != nil {
+		return false, fmt.Errorf("read a digest: %w", err)
+	}
+	sent.Hash, sent.Length, sent.Type = held.Digest, held.Size, held.MediaType
+	length, err := s.repository.BlobSize(ctx, held.Digest)
 	if registry.IsNotFound(err) {
-		mounted := slices.ContainsFunc(s.from, func(from name.Repository) bool { return s.uploader.Mount(ctx, hash, from) })
-		return hash, mounted, nil
+		return slices.ContainsFunc(s.from, func(from name.Repository) bool { return s.uploader.Mount(ctx, held.Digest, from) }), nil
 	}
 	if err != nil {
-		return hash, false, ofRegistry(err)
+		return false, ofRegistry(err)
 	}
-	return hash, held == archive.Size(), nil
+	return length == held.Size, nil
 }

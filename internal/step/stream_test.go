@@ -12,6 +12,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -23,7 +24,7 @@ import (
 func newStreamingPod(t *testing.T) *pod {
 	t.Helper()
 	p := newPod(t)
-	p.streams = true
+	p.streams, p.compression = true, "None"
 	return p
 }
 
@@ -62,6 +63,69 @@ func TestAModelBecomesAnImageWithoutKaniko(t *testing.T) {
 	assert.Equal(t, `Ann O'Hara "$HOME"`, config.Config.Labels["org.opencontainers.image.authors"])
 	assert.Equal(t, versionUID, config.Config.Labels[v1alpha1.LabelModelVersionUID])
 	p.assertHoldsTheSource(t, image)
+}
+
+func TestAModelIsCompressedWhileItIsSent(t *testing.T) {
+	p := newStreamingPod(t)
+	p.compression = "Zstd"
+	p.hasTheModel(t)
+
+	code, printed := p.allSteps(t)
+
+	require.Equal(t, exitDone, code, printed)
+	r := p.report(t)
+	assert.Less(t, r.Image.Bytes, r.Source.Bytes/100, "the large files hold next to nothing")
+	assert.Less(t, r.Build.SentBytes, r.Image.Bytes)
+	image := p.pull(t)
+	manifest, err := image.Manifest()
+	require.NoError(t, err)
+	assert.Equal(t, types.OCILayerZStd, manifest.Layers[0].MediaType)
+	p.assertHoldsTheSource(t, image)
+
+	// What is compressed already is taken as it is.
+	p.previous, p.tag, p.uid, p.compression = p.image(), "v2", "another", "None"
+	code, printed = p.allSteps(t)
+	require.Equal(t, exitDone, code, printed)
+	again := p.report(t)
+	assert.Zero(t, again.Build.SentBytes)
+	assert.Equal(t, r.Build.SentBytes, again.Build.ReusedBytes)
+	p.assertHoldsTheSource(t, p.pull(t))
+}
+
+// Whoever reads it ends, too, before it is whole.
+func TestACompressedArchiveCanBeReadFromAnyByte(t *testing.T) {
+	p := newStreamingPod(t)
+	p.sized(t, "source/w.bin", "weights", 3<<20)
+	code, printed := p.mountCheck(t)
+	require.Equal(t, exitDone, code, printed)
+	work, err := readJob(p.at("kiln"))
+	require.NoError(t, err)
+	root, err := work.Storage.Open()
+	require.NoError(t, err)
+	defer root.Close()
+	archive, err := archiveOf(root, work.Plan, 0)
+	require.NoError(t, err)
+	want, err := diffID(t.Context(), archive, io.Discard)
+	require.NoError(t, err)
+	blob := &compressed{archive: archive, read: func(int64) {}}
+	read := func(offset int64) []byte {
+		content := blob.Open(t.Context(), offset)
+		all, err := io.ReadAll(content)
+		require.NoError(t, err)
+		require.NoError(t, content.Close())
+		return all
+	}
+
+	whole := read(0)
+
+	assert.Equal(t, want, blob.diffID)
+	for _, offset := range []int64{1, int64(len(whole)) / 2, int64(len(whole))} {
+		assert.Equal(t, whole[offset:], read(offset))
+	}
+	left := blob.Open(t.Context(), 0)
+	_, err = left.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.NoError(t, left.Close())
 }
 
 // The same files on another machine, at another time, in another order.

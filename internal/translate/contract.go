@@ -62,6 +62,8 @@ const (
 	// ParamPreviousImage is an image by digest that may have many of the files
 	// already. Only Stream's template has it.
 	ParamPreviousImage = "previous-image"
+	// ParamCompression is None or Zstd. Only Stream's template has it.
+	ParamCompression = "compression"
 
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"

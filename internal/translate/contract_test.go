@@ -123,7 +123,7 @@ var allParameters = []string{
 // parametersOf are those that a template has to declare.
 func parametersOf(tmpl *wfv1.ClusterWorkflowTemplate) []string {
 	if tmpl.Name == translate.StreamTemplate {
-		return append(slices.Clone(allParameters), translate.ParamPreviousImage)
+		return append(slices.Clone(allParameters), translate.ParamPreviousImage, translate.ParamCompression)
 	}
 	return allParameters
 }
@@ -138,7 +138,7 @@ func TestGoAndTheTemplateKnowTheSameParameters(t *testing.T) {
 		assert.ElementsMatch(t, parametersOf(tmpl), declared)
 
 		_, ever := sent(t)
-		assert.ElementsMatch(t, allParameters, slices.Collect(maps.Keys(ever)), "the golden Workflows use each of them")
+		assert.ElementsMatch(t, append(slices.Clone(allParameters), translate.ParamCompression), slices.Collect(maps.Keys(ever)), "the golden Workflows use each of them")
 	})
 }
 
@@ -165,6 +165,7 @@ func TestTheTemplatesDefaultsAreTheOperators(t *testing.T) {
 			translate.ParamPushSecretRequired: "false",
 			translate.ParamRequests:           requests,
 			translate.ParamLimits:             limits,
+			translate.ParamCompression:        string(v1alpha1.NoCompression),
 		}
 		for _, parameter := range tmpl.Spec.Arguments.Parameters {
 			if parameter.Value != nil {

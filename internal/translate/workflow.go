@@ -148,6 +148,9 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	if p := attempt.Previous; p != nil && p.Digest != "" && engine(mv, opts) == v1alpha1.Stream {
 		args[ParamPreviousImage] = strings.TrimSuffix(p.ImageName, ":"+tagOf(p.ImageName)) + "@" + p.Digest
 	}
+	if b := mv.Spec.Build; b != nil && engine(mv, opts) == v1alpha1.Stream {
+		args[ParamCompression] = string(b.Compression)
+	}
 	args[ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
 	maps.DeleteFunc(args, func(_, value string) bool { return value == "" })

@@ -26,13 +26,15 @@ import (
 	"github.com/modelkiln/modelkiln/internal/layer"
 )
 
-// Layer is an uncompressed layer that the registry has.
+// Layer is a layer that the registry has.
 type Layer struct {
-	// Hash is its digest, as the registry has it and as it is unpacked: they are
-	// the same, since it is not compressed.
-	Hash v1.Hash
-	// Length is its size in bytes.
+	// Hash is its digest as the registry has it, and Unpacked as it is unpacked.
+	// They are the same where it is not compressed.
+	Hash, Unpacked v1.Hash
+	// Length is its size in the registry, in bytes.
 	Length int64
+	// Type says whether it is compressed, and how.
+	Type types.MediaType
 	// Files counts the files of the model in it, and Bytes is the sum of their
 	// sizes.
 	Files, Bytes int64
@@ -46,9 +48,9 @@ var errNotHeld = errors.New("the layer is in the registry only")
 type pushed struct{ Layer }
 
 func (l pushed) Digest() (v1.Hash, error)             { return l.Hash, nil }
-func (l pushed) DiffID() (v1.Hash, error)             { return l.Hash, nil }
+func (l pushed) DiffID() (v1.Hash, error)             { return l.Unpacked, nil }
 func (l pushed) Size() (int64, error)                 { return l.Length, nil }
-func (l pushed) MediaType() (types.MediaType, error)  { return types.OCIUncompressedLayer, nil }
+func (l pushed) MediaType() (types.MediaType, error)  { return l.Type, nil }
 func (l pushed) Compressed() (io.ReadCloser, error)   { return nil, errNotHeld }
 func (l pushed) Uncompressed() (io.ReadCloser, error) { return nil, errNotHeld }
 
