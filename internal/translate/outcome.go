@@ -195,7 +195,7 @@ func failed(wf *wfv1.Workflow) Outcome {
 		outcome.Reason = failureReason(run.Failure)
 		outcome.Message = stepFailure(run.Failure)
 		outcome.Report = run
-	case firstWords(latestNodes(wf), toldToEnd) != "":
+	case strings.Contains(firstWords(latestNodes(wf), ""), toldToEnd):
 		outcome.Reason = v1alpha1.ReasonPodLost
 		outcome.Message = fmt.Sprintf("Workflow %s lost its pod, which was told to end between two steps", wf.Name)
 	case wf.Status.Phase == wfv1.WorkflowError:
@@ -209,7 +209,8 @@ func failed(wf *wfv1.Workflow) Outcome {
 }
 
 // toldToEnd are Argo's words for a container that had SIGTERM before its step
-// began: a step that has begun says in its report that it was stopped.
+// began: a step that has begun says in its report that it was stopped. Where
+// another container failed, the rest of the pod may be told to end for that.
 const toldToEnd = "Error (exit code 143)"
 
 // shutDown is the outcome of a Workflow that a person ended.
@@ -305,9 +306,11 @@ func firstWords(nodes []wfv1.NodeStatus, words string) string {
 	return sentence(first.Message)
 }
 
-// blamesAnother is 1 when a node failed for another's failure, and 0 otherwise.
+// blamesAnother is 1 when a node failed for another's failure, or may have, and 0
+// otherwise.
 func blamesAnother(node wfv1.NodeStatus) int {
-	if strings.Contains(node.Message, "dependency") && strings.Contains(node.Message, "exited with non-zero code") {
+	dependent := strings.Contains(node.Message, "dependency") && strings.Contains(node.Message, "exited with non-zero code")
+	if dependent || strings.Contains(node.Message, toldToEnd) {
 		return 1
 	}
 	return 0

@@ -117,6 +117,14 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 			drained.Status.Nodes[id] = node
 		}
 	}
+	// A step of the platform team's own that failed, and what was told to end.
+	scanned := drained.DeepCopy()
+	for id, node := range scanned.Status.Nodes {
+		if node.DisplayName == translate.StepBuild {
+			node.Message = "scan: Error (exit code 1)"
+			scanned.Status.Nodes[id] = node
+		}
+	}
 	const refusal = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
 	invalid := workflow().Errored("").Obj()
 	invalid.Status.Phase, invalid.Status.Message = wfv1.WorkflowFailed, "invalid spec: templates.build: unknown."
@@ -134,6 +142,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 		"its time was up, says Argo":                                     {argosDeadline, v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
 		"a step was killed: its container, not those that waited for it": {workflow().FailedWithoutReport(translate.StepBuild).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)"},
 		"kubelet ended its pod, whatever the containers made of that":    {evicted, v1alpha1.ReasonEvicted, "Workflow mv-3-1c072-1 was evicted: Pod ephemeral local storage usage exceeds the total limit of containers 200Mi"},
+		"a step of another's failed, and the rest was told to end":       {scanned, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: scan: Error (exit code 1)"},
 		"its node was drained between two steps":                         {drained, v1alpha1.ReasonPodLost, "Workflow mv-3-1c072-1 lost its pod, which was told to end between two steps"},
 		"the namespace does not take its pod":                            {workflow().FailedWithoutPod(refusal).Obj(), v1alpha1.ReasonPodForbidden, "Workflow mv-3-1c072-1 may not make its pod: task 'mv-3-1c072-1(0).pod' errored: " + refusal},
 		"Argo refused it":                                                {invalid, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: templates.build: unknown"},
