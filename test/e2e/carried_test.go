@@ -59,7 +59,7 @@ func TestAJobThatCarriesASpecHasItsVersionBuiltWhenItHasCompleted(t *testing.T) 
 	live.allowVersions(t, ns)
 	dir := newFolder(t)
 	// The node is where the pod happens to run.
-	spec := makeVersion("none", ns, dir).LocalStorage(string(dir), "").New()
+	spec := makeVersion("none", ns, dir).LocalStorage(string(dir), "").CreatedBy("").New()
 	job := live.carrying(t, "train", ns, trains, spec)
 	live.create(t, job)
 
