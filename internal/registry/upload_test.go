@@ -92,18 +92,7 @@ func (u *uploadRegistry) serveUpload(w http.ResponseWriter, r *http.Request, id 
 	case http.MethodGet:
 		u.answer(w, id, http.StatusNoContent)
 	case http.MethodPatch:
-		if from, _, ranged := strings.Cut(r.Header.Get("Content-Range"), "-"); ranged && from != fmt.Sprint(upload.Len()) {
-			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
-			return
-		}
-		before := upload.Len()
-		if _, err := io.Copy(upload, r.Body); err != nil {
-			if u.forgetsCut {
-				upload.Truncate(before)
-			}
-			return
-		}
-		u.answer(w, id, http.StatusAccepted)
+		u.take(w, r, id, upload)
 	case http.MethodPut:
 		if digest := r.URL.Query().Get("digest"); digest != digestOf(upload.Bytes()) {
 			w.WriteHeader(http.StatusBadRequest)
@@ -112,6 +101,21 @@ func (u *uploadRegistry) serveUpload(w http.ResponseWriter, r *http.Request, id 
 		u.blobs[r.URL.Query().Get("digest")] = upload.Bytes()
 		w.WriteHeader(http.StatusCreated)
 	}
+}
+
+func (u *uploadRegistry) take(w http.ResponseWriter, r *http.Request, id string, upload *bytes.Buffer) {
+	if from, _, ranged := strings.Cut(r.Header.Get("Content-Range"), "-"); ranged && from != fmt.Sprint(upload.Len()) {
+		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		return
+	}
+	before := upload.Len()
+	if _, err := io.Copy(upload, r.Body); err != nil {
+		if u.forgetsCut {
+			upload.Truncate(before)
+		}
+		return
+	}
+	u.answer(w, id, http.StatusAccepted)
 }
 
 func (u *uploadRegistry) answer(w http.ResponseWriter, id string, status int) {

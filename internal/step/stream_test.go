@@ -102,7 +102,7 @@ func TestACompressedArchiveCanBeReadFromAnyByte(t *testing.T) {
 	require.NoError(t, err)
 	root, err := work.Storage.Open()
 	require.NoError(t, err)
-	defer root.Close()
+	t.Cleanup(func() { assert.NoError(t, root.Close()) })
 	archive, err := archiveOf(root, work.Plan, 0)
 	require.NoError(t, err)
 	want, err := diffID(t.Context(), archive, io.Discard)

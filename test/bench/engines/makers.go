@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 )
 
 // maker makes images.
@@ -114,9 +115,9 @@ func (b bench) kubeDL(image, _ string) ([]*command, error) {
 func (b bench) steps(image, source string, build []string) [][]string {
 	common := []string{"--image=" + image, "--plain-http=" + b.registry, "--push-secret-folder=/push-secret", "--registry-ca=/none"}
 	check := append([]string{"mount-check", "--storage-kind=persistentVolumeClaim", "--base-image=" + b.base(), "--source=" + source}, common...)
-	make := append(build, append([]string{"--base-image=" + b.base(), "--model=bench"}, common...)...)
+	made := slices.Concat(build, []string{"--base-image=" + b.base(), "--model=bench"}, common)
 	report := append([]string{"status-report"}, common...)
-	return [][]string{check, make, report}
+	return [][]string{check, made, report}
 }
 
 func (b bench) kaniko(image, _ string) ([]*command, error) {
