@@ -32,11 +32,8 @@ type uploadRegistry struct {
 	elsewhere map[string][]byte
 	// fault may answer a request in the registry's place; it says whether it
 	// did.
-	fault func(w http.ResponseWriter, r *http.Request) bool
-	// forgetsCut says that what arrived of a request that was cut is thrown
-	// away.
-	forgetsCut bool
-	requests   []string
+	fault    func(w http.ResponseWriter, r *http.Request) bool
+	requests []string
 }
 
 func (u *uploadRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -108,11 +105,7 @@ func (u *uploadRegistry) take(w http.ResponseWriter, r *http.Request, id string,
 		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 		return
 	}
-	before := upload.Len()
 	if _, err := io.Copy(upload, r.Body); err != nil {
-		if u.forgetsCut {
-			upload.Truncate(before)
-		}
 		return
 	}
 	u.answer(w, id, http.StatusAccepted)
