@@ -23,26 +23,33 @@ import (
 
 func TestAModelIsStreamed(t *testing.T) {
 	t.Parallel()
-	ns := live.namespace(t)
-	dir := model(t)
-	dir.random(t, "weights.bin", 70<<20)
-	require.NoError(t, os.Symlink("weights.bin", dir.at("latest.bin")))
-	require.NoError(t, os.Mkdir(dir.at("empty"), 0o755))
+	for _, compression := range []v1alpha1.Compression{v1alpha1.NoCompression, v1alpha1.Zstd} {
+		t.Run(string(compression), func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			dir := model(t)
+			dir.sparse(t, "weights.bin", 70<<20)
+			require.NoError(t, os.Symlink("weights.bin", dir.at("latest.bin")))
+			require.NoError(t, os.Mkdir(dir.at("empty"), 0o755))
+			version := makeVersion("streamed", ns, dir).Engine(v1alpha1.Stream).New()
+			version.Spec.Build.Compression = compression
 
-	mv := live.built(t, makeVersion("streamed", ns, dir).Engine(v1alpha1.Stream).New())
+			mv := live.built(t, version)
 
-	img := holds(t, mv, dir)
-	assert.Contains(t, img.config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
-	assert.Equal(t, "streamed", img.config.Labels[v1alpha1.LabelModelVersion])
-	assert.Equal(t, translate.StreamTemplate, live.workflow(t, mv).Spec.WorkflowTemplateRef.Name)
-	assert.Greater(t, mv.Status.SentBytes, mv.Status.SizeBytes)
-	assert.Zero(t, mv.Status.ReusedBytes)
-	said := live.logOf(t, ns, corev1.PodSpec{Containers: []corev1.Container{{
-		Name: "loads", Image: mv.Status.Image,
-		Command: []string{"/bin/sh", "-c", "mkdir /loaded && cp -r /kubedl-model/* /loaded && ls /loaded && wc -c < /loaded/latest.bin"},
-	}}})
-	assert.Contains(t, said, "empty\nlatest.bin\n")
-	assert.Contains(t, said, fmt.Sprint(70<<20))
+			img := holds(t, mv, dir)
+			assert.Contains(t, img.config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
+			assert.Equal(t, "streamed", img.config.Labels[v1alpha1.LabelModelVersion])
+			assert.Equal(t, translate.StreamTemplate, live.workflow(t, mv).Spec.WorkflowTemplateRef.Name)
+			assert.Equal(t, compression == v1alpha1.Zstd, mv.Status.SentBytes < mv.Status.SizeBytes/2, "%d bytes were sent", mv.Status.SentBytes)
+			assert.Zero(t, mv.Status.ReusedBytes)
+			said := live.logOf(t, ns, corev1.PodSpec{Containers: []corev1.Container{{
+				Name: "loads", Image: mv.Status.Image,
+				Command: []string{"/bin/sh", "-c", "mkdir /loaded && cp -r /kubedl-model/* /loaded && ls /loaded && wc -c < /loaded/latest.bin"},
+			}}})
+			assert.Contains(t, said, "empty\nlatest.bin\n")
+			assert.Contains(t, said, fmt.Sprint(70<<20))
+		})
+	}
 }
 
 func TestAStreamedVersionSendsOnlyWhatTheLatestDoesNotHave(t *testing.T) {
