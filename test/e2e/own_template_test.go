@@ -58,9 +58,12 @@ func TestTheExampleThatScansLetsAVersionThroughOrNot(t *testing.T) {
 	}
 	assert.Equal(t, 1, scans)
 
-	containerOf(t, template, "scan").Args = []string{"-q", "a flaw that is not there", "/kiln/report.json"}
-	require.NoError(t, live.Update(t.Context(), template))
-	refused, took := live.failed(t, makeVersion("refused", ns, dir).Model("refused").WorkflowTemplate(ns).New())
+	// Another one: what is edited, Argo may see a moment later.
+	strict := scanning(t, ns+"-strict")
+	containerOf(t, strict, "scan").Args = []string{"-q", "a flaw that is not there", "/kiln/report.json"}
+	live.create(t, strict)
+	live.deleteAfter(t, strict)
+	refused, took := live.failed(t, makeVersion("refused", ns, dir).Model("refused").WorkflowTemplate(strict.Name).New())
 	assertRefusal(t, refused, v1alpha1.ReasonWorkflowFailed, "scan: Error (exit code 1)")
 	logSeen(t, refused, took)
 	var of v1alpha1.Model
