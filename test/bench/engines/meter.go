@@ -114,13 +114,19 @@ func largestSet(pid int, ended <-chan struct{}) (largest int64) {
 
 // descendants are the processes that a process has started, and theirs.
 func descendants(pid int) (all []int) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
 		return nil
 	}
-	for word := range strings.FieldsSeq(string(raw)) {
-		if child, err := strconv.Atoi(word); err == nil {
-			all = append(append(all, child), descendants(child)...)
+	for _, thread := range threads {
+		raw, err := os.ReadFile(thread)
+		if err != nil {
+			continue // It has ended since.
+		}
+		for word := range strings.FieldsSeq(string(raw)) {
+			if child, err := strconv.Atoi(word); err == nil {
+				all = append(append(all, child), descendants(child)...)
+			}
 		}
 	}
 	return all
