@@ -36,15 +36,30 @@ const (
 	Stream BuildEngine = "Stream"
 )
 
+// ChangeDetection is how it is found out which files an earlier version has.
+//
+// +kubebuilder:validation:Enum=Content;ModTime
+type ChangeDetection string
+
+const (
+	// ChangesInContent reads every file.
+	ChangesInContent ChangeDetection = "Content"
+	// ChangesInModTime does not read files whose path, size, mode and time of
+	// the last change are those that the latest version was made from.
+	ChangesInModTime ChangeDetection = "ModTime"
+)
+
 // Compression is how the layers of an image are compressed.
 //
-// +kubebuilder:validation:Enum=None;Zstd
+// +kubebuilder:validation:Enum=None;Gzip;Zstd
 type Compression string
 
 const (
 	// NoCompression leaves the layers as they are.
 	NoCompression Compression = "None"
-	// Zstd compresses them fast.
+	// Gzip compresses them so that everything can read them, slowly.
+	Gzip Compression = "Gzip"
+	// Zstd compresses them fast, for containerd 1.5, Docker 23 and newer.
 	Zstd Compression = "Zstd"
 )
 
@@ -268,11 +283,21 @@ type Build struct {
 	// so that everyone has to be allowed to read them.
 	// +optional
 	Engine BuildEngine `json:"engine,omitempty"`
-	// compression is how the engine Stream compresses the layers: None, which is
-	// also the default, since weights hardly compress, or Zstd. Kaniko compresses
-	// with gzip, whatever is said here.
+	// compression is how the layers are compressed. The engine Stream has None,
+	// the default, since weights hardly compress, and Zstd. Kaniko has Zstd, the
+	// default, which it uses where the base image is in OCI's format, and Gzip,
+	// which it uses elsewhere, and which takes it three times as long.
 	// +optional
 	Compression Compression `json:"compression,omitempty"`
+	// changeDetection is how the engine Stream finds out which files the latest
+	// version has already: Content, the default, reads and compares every one.
+	// ModTime takes a file whose path, size, mode and time of the last change
+	// are the same for the same file, and does not read it: choose it only where
+	// nothing changes a file and sets its time back, as cp -p and rsync -t can.
+	// The first version with ModTime is read, since none before it says what its
+	// times were. Kaniko packages everything each time.
+	// +optional
+	ChangeDetection ChangeDetection `json:"changeDetection,omitempty"`
 	// baseImage is what the model's files are put on, as an image reference,
 	// or "scratch" for nothing at all. The default is the operator's: a
 	// pinned busybox, since serving tools copy the model with a shell.

@@ -23,6 +23,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/nfs"
 	"github.com/modelkiln/modelkiln/internal/translate"
 )
@@ -43,6 +44,15 @@ type Config struct {
 	// Engine is the program that makes the images, unless the version names
 	// another: Kaniko or Stream.
 	Engine v1alpha1.BuildEngine `json:"engine,omitempty"`
+	// LayerSize is the size from which a file has a layer of its own, and that
+	// smaller ones are put together to. The default is the template's, 64Mi.
+	// A large model of small files, and a registry that limits the number of
+	// layers, may want more.
+	LayerSize resource.Quantity `json:"layerSize,omitempty"`
+	// MaxLayers is the largest number of layers that a model is spread over,
+	// whatever LayerSize says. The default is the template's, 100. An image can
+	// have 127 with those of its base image.
+	MaxLayers int `json:"maxLayers,omitempty"`
 	// StreamWorkflowTemplate names the ClusterWorkflowTemplate that the engine
 	// Stream's builds are made from. When empty, that is the one of Modelkiln's
 	// own, as long as WorkflowTemplate is; beside another WorkflowTemplate, as
@@ -283,6 +293,12 @@ func (c Config) validateBounds() error {
 	if c.SucceededHistory < 0 || c.FailedHistory < 0 {
 		problems = append(problems, errors.New("succeededHistory and failedHistory must not be below zero"))
 	}
+	if c.LayerSize.Value() != 0 && c.LayerSize.Value() < layer.LeastSize {
+		problems = append(problems, fmt.Errorf("layerSize %s is too small: write 1Mi or more", c.LayerSize.String()))
+	}
+	if c.MaxLayers < 0 || c.MaxLayers >= layer.MaxImageLayers {
+		problems = append(problems, fmt.Errorf("maxLayers %d is not from 1 to %d", c.MaxLayers, layer.MaxImageLayers-1))
+	}
 	if c.DeadlineSeconds <= 0 || c.PendingSeconds <= 0 {
 		problems = append(problems, errors.New("deadlineSeconds and pendingSeconds must be above zero"))
 	}
@@ -314,6 +330,8 @@ func (c Config) Options() translate.Options {
 		NamespaceTemplates:       c.NamespaceWorkflowTemplates,
 		Engine:                   c.Engine,
 		StreamTemplate:           stream,
+		LayerSize:                c.LayerSize,
+		MaxLayers:                c.MaxLayers,
 		NamespaceStreamTemplates: c.NamespaceStreamWorkflowTemplates,
 		TrainingKinds:            c.trainingKinds(),
 		ArgoURL:                  strings.TrimRight(c.ArgoURL, "/"),

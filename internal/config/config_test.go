@@ -125,6 +125,10 @@ func TestWhatIsWrongIsRefusedInWords(t *testing.T) {
 		"no time":                                   {"deadlineSeconds: 0", "deadlineSeconds and pendingSeconds must be above zero"},
 		"less than no time to start":                {"pendingSeconds: -1", "deadlineSeconds and pendingSeconds must be above zero"},
 		"less than no time":                         {"deadlineSeconds: -1", "deadlineSeconds and pendingSeconds must be above zero"},
+		"a layer size without a unit":               {"layerSize: 64", "layerSize 64 is too small: write 1Mi or more"},
+		"a layer size below zero":                   {"layerSize: -64Mi", "layerSize -64Mi is too small"},
+		"more layers than an image can have":        {"maxLayers: 127", "maxLayers 127 is not from 1 to 126"},
+		"less than no layers":                       {"maxLayers: -1", "maxLayers -1 is not from 1 to 126"},
 		"a way of serving that is none":             {"servingMount: Volume", `servingMount "Volume" is not known: write one of [Auto ImageVolume InitContainer]`},
 		"a quantity that is none":                   {"requests: {cpu: much}", "parse configuration"},
 	} {

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -24,9 +25,9 @@ type Manifest struct {
 	// Layers are the image's layers that hold them, as the builder wrote them.
 	// By them a later build can tell whether the whole image was pushed.
 	Layers []report.BuiltLayer `json:"layers,omitempty"`
-	// Streamed says that each of Layers is the Archive of one layer of the plan,
-	// in their order, so that its digest is that of the files. The entries need
-	// none of their own then.
+	// Streamed says that each of Layers is the Archive of the entries that it
+	// has, so that its digest is that of the files. The entries need none of
+	// their own then.
 	Streamed bool `json:"streamed,omitempty"`
 }
 
@@ -41,19 +42,39 @@ type ManifestEntry struct {
 	SHA256 string `json:"sha256,omitempty"`
 	// Link is a symbolic link's target.
 	Link string `json:"link,omitempty"`
+	// Layer is which of a streamed manifest's layers holds it, from 0 on. How a
+	// model is spread over layers may be configured, and is none of its content.
+	Layer int `json:"layer,omitempty"`
 }
 
 // ManifestOf returns the manifest of a plan, with the digests of its files by
 // path. Files that digests does not know have none.
 func ManifestOf(plan Plan, digests map[string]string) Manifest {
-	entries := plan.Entries()
-	m := Manifest{Entries: make([]ManifestEntry, 0, len(entries))}
-	for _, e := range entries {
-		m.Entries = append(m.Entries, ManifestEntry{
-			Path: e.Path, Type: e.Type, Size: e.Size, Mode: e.Mode, SHA256: digests[e.Path], Link: e.Link,
-		})
+	m := Manifest{}
+	for number, entries := range plan.Layers {
+		for _, e := range entries {
+			m.Entries = append(m.Entries, ManifestEntry{
+				Path: e.Path, Type: e.Type, Size: e.Size, Mode: e.Mode, SHA256: digests[e.Path], Link: e.Link, Layer: number,
+			})
+		}
 	}
+	slices.SortFunc(m.Entries, func(a, b ManifestEntry) int { return cmp.Compare(a.Path, b.Path) })
 	return m
+}
+
+// Spread returns a plan spread over layers as the manifest has them, or false
+// when the manifest does not say where all of it is.
+func (m Manifest) Spread(plan Plan) (Plan, bool) {
+	held, layers := m.Held(), make([][]Entry, len(m.Layers))
+	for _, e := range plan.Entries() {
+		at, there := held[e.Path]
+		if !there || at.Layer < 0 || at.Layer >= len(layers) || e.Type != File && at.Layer != 0 {
+			return Plan{}, false
+		}
+		layers[at.Layer] = append(layers[at.Layer], e)
+	}
+	plan.Layers = layers
+	return plan, true
 }
 
 // Difference says in words how the source differs from what an image holds,
@@ -72,6 +93,7 @@ func Difference(image, source Manifest) string {
 		if was.SHA256 == "" || now.SHA256 == "" {
 			was.SHA256, now.SHA256 = "", ""
 		}
+		was.Layer, now.Layer = 0, 0
 		if was != now {
 			differences = append(differences, fmt.Sprintf("%q is another", now.Path))
 		}

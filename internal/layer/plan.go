@@ -17,11 +17,12 @@
 //     read the model, and the same files give the same entries wherever they
 //     were copied from.
 //
-// The rule for where it goes: folders, links and files below OwnLayerSize share
-// the first layer; each file of at least that size has a layer of its own, so
-// that layers are pushed and pulled in parallel and a new version moves only
-// the files that changed. With more than MaxLayers, or than the base image
-// leaves room for, neighbours in the order of paths share.
+// The rule for where it goes: each file of at least the layer size has a layer
+// of its own, so that layers are pushed and pulled in parallel and a new version
+// moves only the files that changed. Smaller ones share layers of at most that
+// size with their neighbours in the order of paths; folders and links are in the
+// first. When that makes more layers than there may be, the layer size is
+// doubled until it does not.
 //
 // Everything here is a pure function: the listing is made elsewhere.
 package layer
@@ -31,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -39,11 +41,13 @@ import (
 )
 
 const (
-	// OwnLayerSize is the size in bytes from which a file has a layer of its
-	// own.
-	OwnLayerSize = 64 << 20
-	// MaxLayers is the largest number of layers that a model is spread over.
-	MaxLayers = 100
+	// LeastSize is the smallest layer size that can be asked for, in bytes.
+	LeastSize = 1 << 20
+	// DefaultSize is the layer size in bytes where nothing else is asked for.
+	DefaultSize = 64 << 20
+	// DefaultLayers is the largest number of layers that a model is spread over
+	// where nothing else is asked for.
+	DefaultLayers = 100
 	// MaxImageLayers is where registries and runtimes stop: the layers of a
 	// whole image, with the base image's and the manifest's.
 	MaxImageLayers = 127
@@ -112,10 +116,18 @@ type Entry struct {
 	Link string `json:"link,omitempty"`
 }
 
+// Limits say how a model is spread over layers.
+type Limits struct {
+	// Size is the layer size in bytes, at least 1.
+	Size int64
+	// Layers is the largest number of layers, at least 1.
+	Layers int
+}
+
 // Plan says which entries go into which layer.
 type Plan struct {
 	// Layers holds the entries of each layer in the order of their paths. The
-	// first layer holds every folder and link. Between 1 and MaxLayers.
+	// first layer holds every folder and link.
 	Layers [][]Entry `json:"layers"`
 	// Files counts the regular files.
 	Files int64 `json:"files"`
@@ -135,8 +147,8 @@ func LeftOut(at string, mode fs.FileMode) bool {
 }
 
 // Make plans the layers for a listing, in any order, of everything in the
-// model's folder, the folder itself included. The error is an *UnsafeError, or
-// ErrEmpty.
+// model's folder, the folder itself included, within the default limits. The
+// error is an *UnsafeError, or ErrEmpty.
 func Make(listing []Found) (Plan, error) {
 	entries, skipped, err := entriesOf(listing)
 	if err != nil {
@@ -145,7 +157,7 @@ func Make(listing []Found) (Plan, error) {
 	if err := checkLinks(entries); err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Skipped: skipped, Layers: layersOf(entries, MaxLayers)}
+	plan := Plan{Skipped: skipped, Layers: spread(entries, Limits{Size: DefaultSize, Layers: DefaultLayers})}
 	for _, e := range entries {
 		if e.Type == File {
 			plan.Files++
@@ -162,29 +174,48 @@ func Make(listing []Found) (Plan, error) {
 // has that many itself. With less than 1, there is no room.
 func Budget(base int) int {
 	const manifest = 1
-	return min(MaxLayers, MaxImageLayers-base-manifest)
+	return MaxImageLayers - base - manifest
 }
 
-// Within returns the plan with at most so many layers, at least 1.
-func (p Plan) Within(budget int) Plan {
-	if len(p.Layers) > budget {
-		p.Layers = layersOf(p.Entries(), budget)
-	}
+// Within returns the plan spread over layers within other limits.
+func (p Plan) Within(limits Limits) Plan {
+	p.Layers = spread(p.Entries(), limits)
 	return p
 }
 
-// layersOf distributes entries, in the order of paths, over at most limit
-// layers.
-func layersOf(entries []Entry, limit int) [][]Entry {
-	shared, large := []Entry{}, []Entry{}
-	for _, e := range entries {
-		if limit > 1 && e.Type == File && e.Size >= OwnLayerSize {
-			large = append(large, e)
-			continue
+// spread distributes entries, in the order of paths, over layers.
+func spread(entries []Entry, limits Limits) [][]Entry {
+	for size := max(limits.Size, 1); ; size *= 2 {
+		// Sizes may say anything: a sparse file of 8 EiB takes no room.
+		if layers := layersOf(entries, size); len(layers) <= limits.Layers || size > math.MaxInt64/2 {
+			return layers
 		}
-		shared = append(shared, e)
 	}
-	return append([][]Entry{shared}, spread(large, limit-1)...)
+}
+
+// layersOf distributes entries, in the order of paths, over layers of a size.
+func layersOf(entries []Entry, size int64) [][]Entry {
+	shared, large := [][]Entry{{}}, [][]Entry{}
+	for _, e := range entries {
+		if e.Type != File {
+			shared[0] = append(shared[0], e)
+		}
+	}
+	filled := int64(0)
+	for _, e := range entries {
+		switch {
+		case e.Type != File:
+		case e.Size >= size:
+			large = append(large, []Entry{e})
+		case filled+e.Size > size:
+			shared, filled = append(shared, []Entry{e}), e.Size
+		default:
+			last := len(shared) - 1
+			shared[last], filled = append(shared[last], e), filled+e.Size
+		}
+	}
+	slices.SortFunc(shared[0], byPath)
+	return append(shared, large...)
 }
 
 // Entries returns the entries of all layers in the order of their paths.
@@ -261,15 +292,4 @@ func entryOf(found Found) Entry {
 		e.Type, e.Link = Symlink, found.Link
 	}
 	return e
-}
-
-// spread distributes files over at most limit layers: one file to each, or as
-// many neighbours to each as it takes.
-func spread(files []Entry, limit int) [][]Entry {
-	count := min(len(files), limit)
-	layers := make([][]Entry, count)
-	for i := range layers {
-		layers[i] = files[i*len(files)/count : (i+1)*len(files)/count]
-	}
-	return layers
 }

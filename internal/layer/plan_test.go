@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ func TestMakeKeepsLinksThatStayInside(t *testing.T) {
 
 func TestLargeFilesHaveLayersOfTheirOwn(t *testing.T) {
 	plan, err := Make([]Found{
-		folder("."), file("a", OwnLayerSize-1), file("b", OwnLayerSize), file("c", 0), file("d", 10*OwnLayerSize),
+		folder("."), file("a", DefaultSize-1), file("b", DefaultSize), file("c", 0), file("d", 10*DefaultSize),
 	})
 	require.NoError(t, err)
 	require.Len(t, plan.Layers, 3)
@@ -127,30 +128,48 @@ func TestLargeFilesHaveLayersOfTheirOwn(t *testing.T) {
 }
 
 func TestAModelOfOneLargeFileHasItsFoldersInALayerBefore(t *testing.T) {
-	plan, err := Make([]Found{folder("."), folder("x"), file("x/model.gguf", OwnLayerSize)})
+	plan, err := Make([]Found{folder("."), folder("x"), file("x/model.gguf", DefaultSize)})
 	require.NoError(t, err)
 	require.Len(t, plan.Layers, 2)
 	assert.Equal(t, []string{".", "x"}, paths(plan.Layers[0]))
 	assert.Equal(t, []string{"x/model.gguf"}, paths(plan.Layers[1]))
 }
 
-func TestManyLargeFilesShareLayersWithTheirNeighbours(t *testing.T) {
-	for _, count := range []int{98, 99, 100, 101, 250, 1000} {
+func TestSmallFilesShareLayersWithTheirNeighbours(t *testing.T) {
+	const size = 10
+	plan, err := Make([]Found{
+		folder("."), folder("a"), file("a/1", 4), file("a/2", 6), file("b", 1), file("c", size), file("d", 9), file("e", 9), link("f", "e"),
+	})
+	require.NoError(t, err)
+
+	plan = plan.Within(Limits{Size: size, Layers: DefaultLayers})
+
+	var got [][]string
+	for _, entries := range plan.Layers {
+		got = append(got, paths(entries))
+	}
+	assert.Equal(t, [][]string{{".", "a", "a/1", "a/2", "f"}, {"b", "d"}, {"e"}, {"c"}}, got)
+}
+
+func TestTheLayerSizeIsDoubledUntilThereAreNotTooManyLayers(t *testing.T) {
+	for count, want := range map[int]int{98: 99, 99: 100, 100: 50, 101: 51, 250: 63, 1000: 63} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
 			listing := []Found{folder(".")}
 			for i := range count {
-				listing = append(listing, file(fmt.Sprintf("%04d.bin", i), OwnLayerSize))
+				listing = append(listing, file(fmt.Sprintf("%04d.bin", i), DefaultSize))
 			}
 			plan, err := Make(listing)
 			require.NoError(t, err)
-			assert.Len(t, plan.Layers, min(count+1, MaxLayers))
+			assert.Len(t, plan.Layers, want)
 
 			next := 0
-			for _, files := range plan.Layers[1:] {
-				assert.NotEmpty(t, files)
-				for _, f := range files {
-					assert.Equal(t, fmt.Sprintf("%04d.bin", next), f.Path)
-					next++
+			for _, entries := range plan.Layers {
+				assert.NotEmpty(t, entries)
+				for _, e := range entries {
+					if e.Type == File {
+						assert.Equal(t, fmt.Sprintf("%04d.bin", next), e.Path)
+						next++
+					}
 				}
 			}
 			assert.Equal(t, count, next)
@@ -158,27 +177,39 @@ func TestManyLargeFilesShareLayersWithTheirNeighbours(t *testing.T) {
 	}
 }
 
+func TestFilesOfAnySizeFindALayer(t *testing.T) {
+	listing := []Found{folder(".")}
+	for i := range 3 {
+		listing = append(listing, file(fmt.Sprintf("sparse-%d", i), math.MaxInt64))
+	}
+	plan, err := Make(listing)
+	require.NoError(t, err)
+	for _, limits := range []Limits{{Size: DefaultSize, Layers: 1}, {}, {Size: math.MaxInt64, Layers: 2}} {
+		assert.Len(t, plan.Within(limits).Entries(), 4)
+	}
+}
+
 func TestTheBaseImagesLayersLeaveRoomForTheModels(t *testing.T) {
 	listing := []Found{folder("."), file("small", 1)}
 	for i := range 200 {
-		listing = append(listing, file(fmt.Sprintf("%04d.bin", i), OwnLayerSize))
+		listing = append(listing, file(fmt.Sprintf("%04d.bin", i), DefaultSize))
 	}
 	whole, err := Make(listing)
 	require.NoError(t, err)
-	for base, want := range map[int]int{0: 100, 1: 100, 26: 100, 27: 99, 28: 98, 124: 2, 125: 1} {
+	for base, want := range map[int]int{0: 101, 24: 101, 26: 51, 27: 51, 124: 2, 125: 1} {
 		t.Run(fmt.Sprint(base), func(t *testing.T) {
-			plan := whole.Within(Budget(base))
+			plan := whole.Within(Limits{Size: DefaultSize, Layers: Budget(base)})
 			assert.Len(t, plan.Layers, want)
 			assert.LessOrEqual(t, base+len(plan.Layers)+1, MaxImageLayers)
 			assert.Equal(t, whole.Entries(), plan.Entries(), "nothing is lost")
 		})
 	}
 	assert.Less(t, Budget(126), 1, "no room")
-	assert.Equal(t, whole, whole.Within(MaxLayers))
+	assert.Equal(t, whole, whole.Within(Limits{Size: DefaultSize, Layers: DefaultLayers}))
 }
 
 func TestMakeDoesNotDependOnTheOrderOfTheListing(t *testing.T) {
-	listing := []Found{folder("."), folder("a"), file("a/b", 1), file("a-b", 1), file("c", OwnLayerSize), link("d", "a/b")}
+	listing := []Found{folder("."), folder("a"), file("a/b", 1), file("a-b", 1), file("c", DefaultSize), link("d", "a/b")}
 	want, err := Make(listing)
 	require.NoError(t, err)
 	for range 10 {
@@ -194,14 +225,14 @@ func TestChange(t *testing.T) {
 		found.ModTime = when.Add(time.Nanosecond)
 		return found
 	}
-	before := []Found{folder("."), folder("a"), file("a/b", 1), file("c", OwnLayerSize), link("d", "a/b")}
+	before := []Found{folder("."), folder("a"), file("a/b", 1), file("c", DefaultSize), link("d", "a/b")}
 	tests := map[string]struct {
 		after []Found
 		want  string
 	}{
 		"nothing":                         {after: before},
 		"a file that is touched":          {after: []Found{before[0], before[1], later(before[2]), before[3], before[4]}, want: "a/b"},
-		"a file that grows over a limit":  {after: []Found{before[0], before[1], file("a/b", OwnLayerSize), before[3], before[4]}, want: "a/b"},
+		"a file that grows over a limit":  {after: []Found{before[0], before[1], file("a/b", DefaultSize), before[3], before[4]}, want: "a/b"},
 		"a link":                          {after: []Found{before[0], before[1], before[2], before[3], link("d", "c")}, want: "d"},
 		"one more":                        {after: append([]Found{file("e", 1)}, before...), want: "e"},
 		"one more, and its folder's time": {after: []Found{later(before[0]), before[1], before[2], before[3], before[4], file("b", 1)}, want: "b"},

@@ -51,9 +51,9 @@ type onlyReader struct{ io.Reader }
 // changedLayer says in words which layer of an image is not what the source
 // holds now, or "".
 func changedLayer(ctx context.Context, root *os.Root, plan layer.Plan, held layer.Manifest) (string, error) {
-	// The base image may have left the model fewer layers.
-	plan = plan.Within(len(held.Layers))
-	if len(plan.Layers) != len(held.Layers) {
+	// It may have been spread over layers within other limits.
+	plan, known := held.Spread(plan)
+	if !known {
 		return "its layers are others", nil
 	}
 	for number := range plan.Layers {

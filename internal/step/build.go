@@ -26,6 +26,7 @@ type build struct {
 	imageFlags
 	executor, kanikoFolder, imageRoot string
 	progressFile                      string
+	compression                       string
 	// diskLimit is how much ephemeral storage the build may use, in bytes; 0
 	// is no limit.
 	diskLimit int64
@@ -34,6 +35,7 @@ type build struct {
 func defineBuild(flags *flag.FlagSet, at *places) action {
 	b := &build{places: at}
 	b.defineImage(flags)
+	flags.StringVar(&b.compression, "compression", string(v1alpha1.Zstd), string(v1alpha1.Zstd)+", where the base image is in OCI's format, or "+string(v1alpha1.Gzip))
 	flags.StringVar(&b.executor, "executor", "/kaniko/executor", "Kaniko's `program`")
 	flags.StringVar(&b.kanikoFolder, "kaniko-folder", defaultKanikoFolder, "the `folder` in which Kaniko keeps its files")
 	flags.StringVar(&b.imageRoot, "image-root", defaultImageRoot, "the `folder` that becomes the image")
@@ -120,6 +122,7 @@ func (b *build) runKaniko(ctx context.Context, out io.Writer, work order) error 
 	}
 	invocation := kaniko.Invocation{
 		Context: b.contextFolder(), Destination: work.tag.Name(), Labels: b.lineage(work).Labels(),
+		Zstd: b.compression == string(v1alpha1.Zstd),
 	}
 	for _, host := range hosts(work.tag, work.Base) {
 		if work.config.Plain(host) {

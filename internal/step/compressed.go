@@ -42,8 +42,8 @@ func leastUpload(ctx context.Context, root *os.Root, e layer.Entry) int64 {
 	return int64(certain * float64(e.Size) * float64(compressed) / float64(read))
 }
 
-// compress returns how much there was to read, and what it is compressed, as
-// Kaniko compresses layers.
+// compress returns how much there was to read, and what it is compressed, about
+// as far as Kaniko compresses layers.
 func compress(part io.Reader) (read, compressed int64) {
 	var count counter
 	zip := gzip.NewWriter(&count)

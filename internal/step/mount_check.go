@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -39,12 +41,13 @@ type mountCheck struct {
 	baseImage                         string
 	pushSecretRequired                bool
 	engine                            string
+	limits                            layer.Limits
 	workflowUID, modelVersionUID      string
 	mount, mountinfo, program         string
 }
 
 func defineMountCheck(flags *flag.FlagSet, at *places) action {
-	m := &mountCheck{places: at}
+	m := &mountCheck{places: at, limits: layer.Limits{Size: layer.DefaultSize}}
 	m.defineRegistry(flags)
 	flags.StringVar(&m.storageKind, "storage-kind", "", kindLocal+", "+kindNFS+" or "+kindClaim)
 	flags.StringVar(&m.storagePath, "storage-path", "", "for localStorage, the `folder` on the node")
@@ -58,6 +61,8 @@ func defineMountCheck(flags *flag.FlagSet, at *places) action {
 	flags.StringVar(&m.baseImage, "base-image", "", "the image to put the model on, or scratch")
 	flags.Func("push-secret-required", "`true` when the push secret must exist", boolean(&m.pushSecretRequired))
 	flags.StringVar(&m.engine, "engine", string(v1alpha1.Kaniko), string(v1alpha1.Kaniko)+" or "+string(v1alpha1.Stream))
+	flags.Func("layer-size", "the `size` from which a file has a layer of its own, and that smaller ones are put together to, as in 64Mi", m.layerSize)
+	flags.IntVar(&m.limits.Layers, "max-layers", layer.DefaultLayers, "the largest `number` of layers for the model")
 	flags.StringVar(&m.workflowUID, "workflow-uid", "", "the UID of the Workflow")
 	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion, if there is one")
 	flags.StringVar(&m.mount, "source", "/source", "the `folder` where the storage is mounted")
@@ -73,6 +78,16 @@ func (m *mountCheck) run(ctx context.Context, out io.Writer) error {
 		return failure.New(unreadable.Reason, "%s; the engine Stream is not root: let everyone read it, or build with the engine Kaniko", unreadable.Sentence).Because(unreadable.Cause)
 	}
 	return err
+}
+
+// layerSize reads the size of layers.
+func (m *mountCheck) layerSize(value string) error {
+	quantity, err := resource.ParseQuantity(value)
+	if err != nil || quantity.Value() < layer.LeastSize {
+		return errors.New("write a size of 1Mi or more, as in 64Mi")
+	}
+	m.limits.Size = quantity.Value()
+	return nil
 }
 
 // streams says that the image is made without Kaniko, and without root.
@@ -142,8 +157,10 @@ func (m *mountCheck) putOnBase(ctx context.Context, config registry.Config, work
 	if err != nil {
 		return err
 	}
-	say(out, "the base image is %s, of %d layers", base.Reference, base.Layers)
-	work.Base, work.Plan = base, work.Plan.Within(layer.Budget(base.Layers))
+	limits := m.limits
+	limits.Layers = max(1, min(limits.Layers, layer.Budget(base.Layers)))
+	work.Base, work.Plan = base, work.Plan.Within(limits)
+	say(out, "the base image is %s, of %d layers; the model has %d", base.Reference, base.Layers, len(work.Plan.Layers))
 	return nil
 }
 
@@ -261,7 +278,7 @@ func makePlan(ctx context.Context, root *os.Root, storage source.Storage, out io
 	if err != nil {
 		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceUnsafe, "%s holds something that cannot be packaged: %v", storage.Name, err)
 	}
-	say(out, "%s holds %d files, %s, for %d layers", storage.Name, plan.Files, size(plan.Bytes), len(plan.Layers))
+	say(out, "%s holds %d files, %s", storage.Name, plan.Files, size(plan.Bytes))
 	if plan.Skipped > 0 {
 		say(out, "%d things without content are left out: sockets, pipes, devices, a lost+found", plan.Skipped)
 	}

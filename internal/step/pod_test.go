@@ -35,8 +35,8 @@ type pod struct {
 	secret    string
 	// streams says that the image is built without Kaniko, and previous is the
 	// image that may have many of the files.
-	streams               bool
-	previous, compression string
+	streams                        bool
+	previous, compression, changes string
 	// storage is the storage flags of mount-check.
 	storage []string
 	// registry is what the registry is served by; it may be changed.
@@ -105,7 +105,7 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 func (p *pod) build(t *testing.T) (int, string) {
 	t.Helper()
 	if p.streams {
-		return p.run(t, "stream", append(p.imageArgs(), "--previous-image="+p.previous, "--compression="+p.compression)...)
+		return p.run(t, "stream", append(p.imageArgs(), "--previous-image="+p.previous, "--compression="+p.compression, "--change-detection="+p.changes)...)
 	}
 	return p.run(t, "build", p.buildArgs()...)
 }

@@ -3,10 +3,8 @@ package step
 import (
 	"context"
 	"flag"
-	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -32,7 +30,9 @@ type streaming struct {
 	imageFlags
 	previousImage string
 	compression   string
-	progressFile  string
+	// changes says how a changed file is noticed.
+	changes      string
+	progressFile string
 }
 
 func defineStream(flags *flag.FlagSet, at *places) action {
@@ -40,6 +40,7 @@ func defineStream(flags *flag.FlagSet, at *places) action {
 	s.defineImage(flags)
 	flags.StringVar(&s.previousImage, "previous-image", "", "an image that may have many of the files already; empty is none")
 	flags.StringVar(&s.compression, "compression", string(v1alpha1.NoCompression), string(v1alpha1.NoCompression)+" or "+string(v1alpha1.Zstd))
+	flags.StringVar(&s.changes, "change-detection", string(v1alpha1.ChangesInContent), string(v1alpha1.ChangesInContent)+" or "+string(v1alpha1.ChangesInModTime))
 	flags.StringVar(&s.progressFile, "progress-file", os.Getenv(progressVariable), "the `file` by which Argo is told how far the build is; empty is none")
 	return s.run
 }
@@ -73,7 +74,8 @@ func (s *streaming) run(ctx context.Context, out io.Writer) error {
 	sending := &sending{
 		root: root, plan: work.Plan, repository: repository, uploader: uploader,
 		earlier: s.earlier(ctx, work, out), from: from, zstd: s.compression == string(v1alpha1.Zstd), out: out,
-		progress: newTransfer(s.progressFile, work.Plan, out),
+		trustTimes: s.changes == string(v1alpha1.ChangesInModTime),
+		progress:   newTransfer(s.progressFile, work.Plan, out),
 	}
 	say(out, "sending %d layers to %s", len(work.Plan.Layers), work.tag.Repository)
 	layers, err := sending.run(ctx)
@@ -90,72 +92,6 @@ func (s *streaming) run(ctx context.Context, out io.Writer) error {
 	return addToReport(s.shared, func(r *report.Report) {
 		r.Build = &report.Build{Layers: builtOf(layers), SentBytes: sending.sent, ReusedBytes: sending.reused}
 	})
-}
-
-// earlier is an image that may have many of the files.
-type earlier struct {
-	// files are those that it holds.
-	files layer.Held
-	// layers are its layers in the registry, by what they are unpacked.
-	layers map[string]v1.Descriptor
-}
-
-// earlier is the image that was named as the one before. That it cannot be had
-// makes the build slower and not wrong.
-func (s *streaming) earlier(ctx context.Context, work order, out io.Writer) earlier {
-	if s.previousImage == "" {
-		return earlier{}
-	}
-	before, err := s.readPrevious(ctx, work)
-	if err != nil {
-		say(out, "the files of %s are not known, so that all are sent: %v", s.previousImage, err)
-		return earlier{}
-	}
-	return before
-}
-
-func (s *streaming) readPrevious(ctx context.Context, work order) (earlier, error) {
-	ref, err := work.config.Reference(s.previousImage)
-	if err != nil {
-		return earlier{}, err
-	}
-	repository, err := work.config.Open(ctx, ref.Context(), registry.Pull)
-	if err != nil {
-		return earlier{}, err
-	}
-	descriptor, err := repository.Get(ctx, ref)
-	if err != nil {
-		return earlier{}, err
-	}
-	image, err := repository.Image(descriptor)
-	if err != nil {
-		return earlier{}, err
-	}
-	held, _, err := readManifest(image)
-	if err != nil {
-		return earlier{}, err
-	}
-	layers, err := layersByContent(image)
-	return earlier{files: held.Held(), layers: layers}, err
-}
-
-// layersByContent are an image's layers by what they are unpacked.
-func layersByContent(image v1.Image) (map[string]v1.Descriptor, error) {
-	config, err := image.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	manifest, err := image.Manifest()
-	if err != nil {
-		return nil, err
-	}
-	layers := map[string]v1.Descriptor{}
-	for i, unpacked := range config.RootFS.DiffIDs {
-		if i < len(manifest.Layers) {
-			layers[unpacked.String()] = manifest.Layers[i]
-		}
-	}
-	return layers, nil
 }
 
 // tag gives the layers a list of the files, a config and, last, the tag: nobody
@@ -226,9 +162,12 @@ type sending struct {
 	// from are other repositories that may have the layers.
 	from []name.Repository
 	// zstd says that what is sent is compressed.
-	zstd     bool
-	out      io.Writer
-	progress *transfer
+	zstd bool
+	// trustTimes says that files with the time that they had in the earlier image
+	// are not read.
+	trustTimes bool
+	out        io.Writer
+	progress   *transfer
 	// sent and reused count the bytes of layers once they are there.
 	sent, reused int64
 }
@@ -259,7 +198,8 @@ func (s *sending) run(ctx context.Context) ([]stream.Layer, error) {
 }
 
 // layer sends one layer, unless the registry has it already. To know that, all
-// of it has to be read, so that it is asked only where it is likely.
+// of it has to be read, so that it is asked only where it is likely, or where
+// the times of the files are trusted.
 func (s *sending) layer(ctx context.Context, number int) (sent stream.Layer, there bool, err error) {
 	entries := s.plan.Layers[number]
 	archive, err := archiveOf(s.root, s.plan, number)
@@ -267,13 +207,21 @@ func (s *sending) layer(ctx context.Context, number int) (sent stream.Layer, the
 		return stream.Layer{}, false, err
 	}
 	sent = stream.Layer{Bytes: bytesOf(entries)}
+	if s.trustTimes {
+		sent.Stat = layer.StatDigest(entries)
+	}
 	for _, e := range entries {
 		if e.Type == layer.File {
 			sent.Files++
 		}
 	}
-	if len(s.earlier.files) > 0 && s.earlier.files.Has(entries) {
-		if there, err = s.isThere(ctx, archive, &sent); err != nil || there {
+	held, found, err := s.held(ctx, archive, sent.Stat, entries)
+	if err != nil {
+		return stream.Layer{}, false, err
+	}
+	if found {
+		if there, err = s.isThere(ctx, held.Descriptor); err != nil || there {
+			sent.Hash, sent.Length, sent.Type, sent.Unpacked = held.Digest, held.Size, held.MediaType, held.unpacked
 			s.progress.at(number, archive.Size())
 			return sent, there, err
 		}
@@ -301,29 +249,4 @@ func (s *sending) send(ctx context.Context, number int, archive source.Archive, 
 	}
 	sent.Unpacked, err = v1.NewHash(blob.diffID)
 	return err
-}
-
-// isThere says whether the registry has a layer, in whatever form the earlier
-// image has it.
-func (s *sending) isThere(ctx context.Context, archive source.Archive, sent *stream.Layer) (bool, error) {
-	unpacked, err := diffID(ctx, archive, io.Discard)
-	if err != nil {
-		return false, err
-	}
-	held, known := s.earlier.layers[unpacked]
-	if !known {
-		return false, nil
-	}
-	if sent.Unpacked, err = v1.NewHash(unpacked); err != nil {
-		return false, fmt.Errorf("read a digest: %w", err)
-	}
-	sent.Hash, sent.Length, sent.Type = held.Digest, held.Size, held.MediaType
-	length, err := s.repository.BlobSize(ctx, held.Digest)
-	if registry.IsNotFound(err) {
-		return slices.ContainsFunc(s.from, func(from name.Repository) bool { return s.uploader.Mount(ctx, held.Digest, from) }), nil
-	}
-	if err != nil {
-		return false, ofRegistry(err)
-	}
-	return length == held.Size, nil
 }

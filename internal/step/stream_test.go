@@ -1,6 +1,7 @@
 package step
 
 import (
+	"archive/tar"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -188,7 +190,7 @@ func TestALargeFileThatIsAnotherIsNamed(t *testing.T) {
 	code, printed := p.allSteps(t)
 	require.Equal(t, exitDone, code, printed)
 	p.write(t, "source/weights-1.bin", "other weights")
-	require.NoError(t, os.Truncate(p.at("source/weights-1.bin"), layer.OwnLayerSize+1))
+	require.NoError(t, os.Truncate(p.at("source/weights-1.bin"), layer.DefaultSize+1))
 	code, printed = p.mountCheck(t)
 	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `as "weights-1.bin" is another`, code, printed)
 }
@@ -218,8 +220,8 @@ func TestAVersionSendsOnlyWhatAnEarlierOneDoesNotHave(t *testing.T) {
 	}{
 		"nothing":                      {change: func(*testing.T, *pod) {}},
 		"a small file":                 {change: func(t *testing.T, p *pod) { p.write(t, "source/config.json", "[]") }, small: true},
-		"a large file":                 {change: func(t *testing.T, p *pod) { p.sized(t, "source/weights-0.bin", "others", layer.OwnLayerSize) }, large: layer.OwnLayerSize},
-		"a large file of another size": {change: func(t *testing.T, p *pod) { p.sized(t, "source/weights-0.bin", "weights 0", layer.OwnLayerSize+9) }, large: layer.OwnLayerSize + 9},
+		"a large file":                 {change: func(t *testing.T, p *pod) { p.sized(t, "source/weights-0.bin", "others", layer.DefaultSize) }, large: layer.DefaultSize},
+		"a large file of another size": {change: func(t *testing.T, p *pod) { p.sized(t, "source/weights-0.bin", "weights 0", layer.DefaultSize+9) }, large: layer.DefaultSize + 9},
 	}
 	for name, tt := range changes {
 		t.Run(name, func(t *testing.T) {
@@ -243,6 +245,65 @@ func TestAVersionSendsOnlyWhatAnEarlierOneDoesNotHave(t *testing.T) {
 			p.assertHoldsTheSource(t, p.pull(t))
 		})
 	}
+}
+
+// A file that was written and whose time was set back shows what is read.
+func TestFilesAreReadUnlessTheirTimesAreTrusted(t *testing.T) {
+	tests := map[string]struct {
+		changes v1alpha1.ChangeDetection
+		// setBack says that the time is what it was.
+		setBack bool
+		want    string
+	}{
+		"nobody trusts times":                           {setBack: true, want: "others"},
+		"every file is read":                            {changes: v1alpha1.ChangesInContent, setBack: true, want: "others"},
+		"times are trusted, and one was set back":       {changes: v1alpha1.ChangesInModTime, setBack: true, want: "weights"},
+		"times are trusted, and one says it is another": {changes: v1alpha1.ChangesInModTime, want: "others"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newStreamingPod(t)
+			p.changes = string(tt.changes)
+			p.write(t, "source/w.bin", "weights")
+			code, printed := p.allSteps(t)
+			require.Equal(t, exitDone, code, printed)
+			before, err := os.Stat(p.at("source/w.bin"))
+			require.NoError(t, err)
+			p.write(t, "source/w.bin", "others!")
+			require.NoError(t, os.Truncate(p.at("source/w.bin"), before.Size()))
+			written := before.ModTime()
+			if !tt.setBack {
+				written = written.Add(time.Second)
+			}
+			require.NoError(t, os.Chtimes(p.at("source/w.bin"), written, written))
+			p.previous, p.tag, p.uid = p.image(), "v2", "another"
+
+			code, printed = p.allSteps(t)
+
+			require.Equal(t, exitDone, code, printed)
+			assert.Contains(t, contentIn(t, p.pull(t), "kubedl-model/w.bin"), tt.want)
+			assert.Equal(t, tt.want == "weights", p.report(t).Build.SentBytes == 0)
+		})
+	}
+}
+
+// What an image holds can be compared whatever the limits were when it was made.
+func TestAnImageIsComparedByTheLayersThatItHas(t *testing.T) {
+	p := newStreamingPod(t)
+	p.hasTheModel(t)
+	code, printed := p.mountCheck(t, "--layer-size=1Gi", "--max-layers=1")
+	require.Equal(t, exitDone, code, printed)
+	code, printed = p.build(t)
+	require.Equal(t, exitDone, code, printed)
+	require.Len(t, p.report(t).Build.Layers, 1)
+
+	code, printed = p.mountCheck(t)
+	require.Equal(t, exitDone, code, printed)
+	assert.True(t, p.report(t).Source.AlreadyPushed)
+
+	p.sized(t, "source/weights-0.bin", "others", layer.DefaultSize)
+	code, printed = p.mountCheck(t)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, "is another", code, printed)
 }
 
 func TestLayersAreMountedFromTheRepositoryOfAnEarlierVersion(t *testing.T) {
@@ -399,7 +460,23 @@ func TestALayerIsReportedAsItWasPlanned(t *testing.T) {
 	}
 	assert.Equal(t, []report.BuiltLayer{
 		{Files: 6, Bytes: 2 + 2 + 3 + 4 + 10 + 10},
-		{Files: 1, Bytes: layer.OwnLayerSize},
-		{Files: 1, Bytes: layer.OwnLayerSize + 1},
+		{Files: 1, Bytes: layer.DefaultSize},
+		{Files: 1, Bytes: layer.DefaultSize + 1},
 	}, built)
+}
+
+// contentIn is the content of a file in an image.
+func contentIn(t *testing.T, image v1.Image, file string) string {
+	t.Helper()
+	whole := mutate.Extract(image)
+	defer func() { _ = whole.Close() }()
+	for entries := tar.NewReader(whole); ; {
+		header, err := entries.Next()
+		require.NoError(t, err)
+		if header.Name == file {
+			content, err := io.ReadAll(entries)
+			require.NoError(t, err)
+			return string(content)
+		}
+	}
 }

@@ -33,7 +33,7 @@ func TestAModelBecomesAnImage(t *testing.T) {
 
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitDone, code, printed)
-	assert.Contains(t, printed, "the claim holds 8 files, 128.0 MiB, for 3 layers")
+	assert.Contains(t, printed, "the claim holds 8 files, 128.0 MiB")
 	assert.Contains(t, printed, "1 things without content are left out")
 	assert.Contains(t, printed, "there is no Secret regcred, so the push is anonymous")
 	program, err := os.Stat(p.at("kiln/modelkiln-step"))
@@ -51,7 +51,7 @@ func TestAModelBecomesAnImage(t *testing.T) {
 
 	r := p.report(t)
 	assert.Equal(t, report.Run{WorkflowUID: "wf-1", ModelVersionUID: versionUID, Image: p.image()}, r.Run)
-	assert.Equal(t, &report.Source{Files: 8, Bytes: 2*layer.OwnLayerSize + 1 + 2 + 2 + 3 + 4 + 10 + 10, Layers: 3, Skipped: 1}, r.Source)
+	assert.Equal(t, &report.Source{Files: 8, Bytes: 2*layer.DefaultSize + 1 + 2 + 2 + 3 + 4 + 10 + 10, Layers: 3, Skipped: 1}, r.Source)
 	assert.Nil(t, r.Failure)
 	image := p.pull(t)
 	digest, err := image.Digest()
@@ -90,7 +90,7 @@ func (p *pod) hasTheModel(t *testing.T) {
 	for i := range 2 {
 		at := fmt.Sprintf("source/weights-%d.bin", i)
 		p.write(t, at, fmt.Sprintf("weights %d", i))
-		require.NoError(t, os.Truncate(p.at(at), layer.OwnLayerSize+int64(i)))
+		require.NoError(t, os.Truncate(p.at(at), layer.DefaultSize+int64(i)))
 	}
 	long := time.Date(2020, 2, 3, 4, 5, 6, 789, time.UTC)
 	require.NoError(t, filepath.WalkDir(p.at("source"), func(at string, d fs.DirEntry, err error) error {

@@ -62,8 +62,16 @@ const (
 	// ParamPreviousImage is an image by digest that may have many of the files
 	// already. Only Stream's template has it.
 	ParamPreviousImage = "previous-image"
-	// ParamCompression is None or Zstd. Only Stream's template has it.
+	// ParamCompression is None or Zstd in Stream's template, and Zstd or Gzip in
+	// Kaniko's.
 	ParamCompression = "compression"
+	// ParamChangeDetection is Content or ModTime. Only Stream's template has it.
+	ParamChangeDetection = "change-detection"
+	// ParamLayerSize is the size from which a file has a layer of its own, and
+	// that smaller ones are put together to, as a quantity.
+	ParamLayerSize = "layer-size"
+	// ParamMaxLayers is the largest number of layers for a model.
+	ParamMaxLayers = "max-layers"
 
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"

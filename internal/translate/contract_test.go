@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,10 +17,12 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	steps "github.com/modelkiln/modelkiln/internal/step"
 	"github.com/modelkiln/modelkiln/internal/translate"
 	"github.com/modelkiln/modelkiln/test/builders"
@@ -117,13 +120,13 @@ var allParameters = []string{
 	translate.ParamImage, translate.ParamBaseImage, translate.ParamStorageKind, translate.ParamStoragePath,
 	translate.ParamNodeName, translate.ParamClaimName, translate.ParamSubPath, translate.ParamNFSServer, translate.ParamNFSPath, translate.ParamPushSecret,
 	translate.ParamPushSecretRequired, translate.ParamPlainHTTPRegistries, translate.ParamRequests,
-	translate.ParamLimits, translate.ParamNodeSelector, translate.ParamTolerations,
+	translate.ParamLimits, translate.ParamNodeSelector, translate.ParamTolerations, translate.ParamLayerSize, translate.ParamMaxLayers, translate.ParamCompression,
 }
 
 // parametersOf are those that a template has to declare.
 func parametersOf(tmpl *wfv1.ClusterWorkflowTemplate) []string {
 	if tmpl.Name == translate.StreamTemplate {
-		return append(slices.Clone(allParameters), translate.ParamPreviousImage, translate.ParamCompression)
+		return append(slices.Clone(allParameters), translate.ParamPreviousImage, translate.ParamChangeDetection)
 	}
 	return allParameters
 }
@@ -138,7 +141,7 @@ func TestGoAndTheTemplateKnowTheSameParameters(t *testing.T) {
 		assert.ElementsMatch(t, parametersOf(tmpl), declared)
 
 		_, ever := sent(t)
-		assert.ElementsMatch(t, append(slices.Clone(allParameters), translate.ParamCompression), slices.Collect(maps.Keys(ever)), "the golden Workflows use each of them")
+		assert.ElementsMatch(t, append(slices.Clone(allParameters), translate.ParamChangeDetection), slices.Collect(maps.Keys(ever)), "the golden Workflows use each of them")
 	})
 }
 
@@ -165,7 +168,13 @@ func TestTheTemplatesDefaultsAreTheOperators(t *testing.T) {
 			translate.ParamPushSecretRequired: "false",
 			translate.ParamRequests:           requests,
 			translate.ParamLimits:             limits,
-			translate.ParamCompression:        string(v1alpha1.NoCompression),
+			translate.ParamLayerSize:          resource.NewQuantity(layer.DefaultSize, resource.BinarySI).String(),
+			translate.ParamMaxLayers:          strconv.Itoa(layer.DefaultLayers),
+			translate.ParamCompression:        string(v1alpha1.Zstd),
+			translate.ParamChangeDetection:    string(v1alpha1.ChangesInContent),
+		}
+		if tmpl.Name == translate.StreamTemplate {
+			want[translate.ParamCompression] = string(v1alpha1.NoCompression)
 		}
 		for _, parameter := range tmpl.Spec.Arguments.Parameters {
 			if parameter.Value != nil {
@@ -257,11 +266,18 @@ func TestEveryContainerHasACommandOfItsOwn(t *testing.T) {
 func TestTheStepsTakeTheirArguments(t *testing.T) {
 	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		placeholder := regexp.MustCompile(`\{\{.*?\}\}`)
+		defaults := []string{}
+		for _, parameter := range tmpl.Spec.Arguments.Parameters {
+			if parameter.Value != nil {
+				defaults = append(defaults, "{{workflow.parameters."+parameter.Name+"}}", parameter.Value.String())
+			}
+		}
+		byDefault := strings.NewReplacer(defaults...)
 		for name, c := range containers(t, tmpl) {
 			t.Run(name, func(t *testing.T) {
 				var args []string
 				for _, arg := range c.Args {
-					args = append(args, placeholder.ReplaceAllString(arg, "true"))
+					args = append(args, placeholder.ReplaceAllString(byDefault.Replace(arg), "true"))
 				}
 				// Flags are parsed in their order, and help ends that well.
 				var said strings.Builder

@@ -40,6 +40,10 @@ type Options struct {
 	// Stream. There is none for it where they are empty.
 	StreamTemplate           string
 	NamespaceStreamTemplates map[string]string
+	// LayerSize and MaxLayers say how models are spread over layers. Where they
+	// are zero, the template does.
+	LayerSize resource.Quantity
+	MaxLayers int
 	// ArgoURL is where people find the Argo UI, without a slash at its end;
 	// empty when that is not known.
 	ArgoURL string

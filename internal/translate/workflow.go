@@ -148,8 +148,11 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	if p := attempt.Previous; p != nil && p.Digest != "" && engine(mv, opts) == v1alpha1.Stream {
 		args[ParamPreviousImage] = strings.TrimSuffix(p.ImageName, ":"+tagOf(p.ImageName)) + "@" + p.Digest
 	}
+	if problem := checkCompression(mv, opts); problem != nil {
+		return nil, problem
+	}
 	if b := mv.Spec.Build; b != nil && engine(mv, opts) == v1alpha1.Stream {
-		args[ParamCompression] = string(b.Compression)
+		args[ParamChangeDetection] = string(b.ChangeDetection)
 	}
 	args[ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
@@ -161,6 +164,17 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 		}
 	}
 	return args, nil
+}
+
+// checkCompression says what is wrong when a version asks for a compression that
+// its engine, which the platform may have chosen, does not have.
+func checkCompression(mv *v1alpha1.ModelVersion, opts Options) *Problem {
+	none := map[v1alpha1.BuildEngine]v1alpha1.Compression{v1alpha1.Kaniko: v1alpha1.NoCompression, v1alpha1.Stream: v1alpha1.Gzip}
+	with := engine(mv, opts)
+	if b := mv.Spec.Build; b == nil || b.Compression == "" || b.Compression != none[with] {
+		return nil
+	}
+	return &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("The engine %s cannot make layers with the compression %s: name another in spec.build.compression, or leave it out. %s", with, mv.Spec.Build.Compression, mendSpec(mv))}
 }
 
 // imageOf is the image reference that a version is pushed to.
@@ -184,6 +198,9 @@ func imageOf(mv *v1alpha1.ModelVersion, collision int, opts Options) (string, *P
 func buildArguments(b v1alpha1.Build, opts Options) map[string]string {
 	requests, limits := resources(ptr.Deref(b.Resources, v1alpha1.BuildResources{}), opts)
 	args := map[string]string{
+		ParamLayerSize:          quantity(opts.LayerSize),
+		ParamMaxLayers:          count(opts.MaxLayers),
+		ParamCompression:        string(b.Compression),
 		ParamBaseImage:          opts.BaseImage,
 		ParamPushSecret:         DefaultPushSecret,
 		ParamPushSecretRequired: "false",
@@ -227,6 +244,22 @@ func over(defaults, own map[corev1.ResourceName]resource.Quantity) map[corev1.Re
 	maps.Copy(all, defaults)
 	maps.Copy(all, own)
 	return all
+}
+
+// quantity writes a size, or nothing for zero.
+func quantity(q resource.Quantity) string {
+	if q.IsZero() {
+		return ""
+	}
+	return q.String()
+}
+
+// count writes a number, or nothing for zero.
+func count(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 // quantities writes resources as cpu=500m,memory=256Mi.

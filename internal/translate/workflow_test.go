@@ -75,6 +75,14 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 		wantMessage string
 	}
 	for name, tc := range map[string]testCase{
+		"a compression that Kaniko does not have": {
+			builders.MakeModelVersion("mv-3", "default").Claim("models", "").Compression(v1alpha1.NoCompression), opts,
+			v1alpha1.ReasonInvalidSpec, "The engine Kaniko cannot make layers with the compression None: name another in spec.build.compression, or leave it out. What is under spec.build can be changed (kubectl edit mv -n default mv-3)",
+		},
+		"a compression that Stream does not have": {
+			builders.MakeModelVersion("mv-3", "default").Claim("models", "").Engine(v1alpha1.Stream).Compression(v1alpha1.Gzip), opts,
+			v1alpha1.ReasonInvalidSpec, "The engine Stream cannot make layers with the compression Gzip",
+		},
 		"no storage": {
 			builders.MakeModelVersion("mv-3", "default"), opts,
 			v1alpha1.ReasonInvalidSpec, "storage names no kind",

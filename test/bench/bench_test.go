@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"io/fs"
@@ -79,6 +80,23 @@ func BenchmarkPack(b *testing.B) {
 			_, err := source.Read(b.Context(), root, entry, w)
 			require.NoError(b, err)
 		})
+	}
+}
+
+// BenchmarkHash is how the engine Stream finds out whether a file is one that an
+// earlier version has: as part of its layer, and without a copy.
+func BenchmarkHash(b *testing.B) {
+	root := folderWithFile(b)
+	info, err := root.Stat("weights.bin")
+	require.NoError(b, err)
+	layout, err := layer.NewArchive("kubedl-model", []layer.Entry{{Path: "weights.bin", Type: layer.File, Mode: layer.ModeReadable, Size: info.Size(), ModTime: info.ModTime().UnixNano()}})
+	require.NoError(b, err)
+	b.SetBytes(fileSize)
+	for b.Loop() {
+		content := source.Archive{Root: root, Layout: layout}.Open(b.Context(), 0)
+		_, err := io.Copy(sha256.New(), struct{ io.Reader }{content})
+		require.NoError(b, err)
+		require.NoError(b, content.Close())
 	}
 }
 

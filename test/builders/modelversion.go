@@ -152,6 +152,18 @@ func (w *ModelVersionWrapper) Engine(engine v1alpha1.BuildEngine) *ModelVersionW
 	return w
 }
 
+// Compression sets how the layers are compressed.
+func (w *ModelVersionWrapper) Compression(compression v1alpha1.Compression) *ModelVersionWrapper {
+	w.build().Compression = compression
+	return w
+}
+
+// ChangeDetection sets how files that an earlier version has are found.
+func (w *ModelVersionWrapper) ChangeDetection(by v1alpha1.ChangeDetection) *ModelVersionWrapper {
+	w.build().ChangeDetection = by
+	return w
+}
+
 // BaseImage sets what the model is put on.
 func (w *ModelVersionWrapper) BaseImage(image string) *ModelVersionWrapper {
 	w.build().BaseImage = image

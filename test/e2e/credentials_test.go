@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -34,18 +35,21 @@ func TestAClosedRegistryIsPushedToWithThePushSecret(t *testing.T) {
 	live.pushSecret(t, s.namespace, "wrong", closed, "not-the-password")
 	dir := model(t)
 	tests := map[string]struct {
+		template         string
 		secret, required string
 		// reason is why it fails; empty when it does not.
 		reason string
 	}{
 		"with the right password":             {secret: translate.DefaultPushSecret, required: "true"},
 		"with the wrong password":             {secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
+		"by Stream with the right password":   {template: translate.StreamTemplate, secret: translate.DefaultPushSecret, required: "true"},
+		"by Stream with the wrong password":   {template: translate.StreamTemplate, secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
 		"without a secret":                    {secret: "absent", required: "false", reason: v1alpha1.ReasonRegistryUnauthorized},
 		"without a secret that has to be one": {secret: "absent", required: "true", reason: v1alpha1.ReasonPushSecretMissing},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			workflow, err := s.submit(t.Context(), dir, map[string]string{
+			workflow, err := s.submitFrom(t.Context(), cmp.Or(tt.template, translate.BuildTemplate), dir, map[string]string{
 				translate.ParamImage:               closed + "/models/resnet:" + sumOf(name)[:8],
 				translate.ParamPlainHTTPRegistries: live.registry + "," + closed,
 				translate.ParamPushSecret:          tt.secret,
@@ -91,17 +95,22 @@ func (c *cluster) pushSecret(t *testing.T, namespace, name, registry, password s
 // and returns its host and port.
 func (c *cluster) closedRegistry(t *testing.T, namespace string) string {
 	t.Helper()
+	return c.registryPod(t, namespace, `http: {addr: ":5000"}`, `auth: {htpasswd: {realm: models, path: /etc/registry/users}}`).Status.PodIP + ":5000"
+}
+
+// registryPod starts a registry of the test's own in a namespace, with further
+// lines of configuration. It listens on port 5000 of its pod.
+func (c *cluster) registryPod(t *testing.T, namespace string, configuration ...string) *corev1.Pod {
+	t.Helper()
 	var open corev1.PodList
 	require.NoError(t, c.List(t.Context(), &open, client.InNamespace("registry")))
 	require.Len(t, open.Items, 1)
 	settings := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "closed-registry"},
-		StringData: map[string]string{"users": registryUsers, "config.yml": strings.Join([]string{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "registry"},
+		StringData: map[string]string{"users": registryUsers, "config.yml": strings.Join(append(configuration,
 			`version: 0.1`,
-			`http: {addr: ":5000"}`,
 			`storage: {filesystem: {rootdirectory: /data}}`,
-			`auth: {htpasswd: {realm: models, path: /etc/registry/users}}`,
-		}, "\n")},
+		), "\n")},
 	}
 	c.create(t, settings)
 	pod := &corev1.Pod{
@@ -123,5 +132,5 @@ func (c *cluster) closedRegistry(t *testing.T, namespace string) string {
 	c.create(t, pod)
 	run(t, "kubectl", "wait", "--for=condition=Ready", "pod/"+pod.Name, "-n", namespace, "--timeout="+time.Minute.String())
 	require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
-	return pod.Status.PodIP + ":5000"
+	return pod
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,10 +32,9 @@ func TestAModelIsStreamed(t *testing.T) {
 			dir.sparse(t, "weights.bin", 70<<20)
 			require.NoError(t, os.Symlink("weights.bin", dir.at("latest.bin")))
 			require.NoError(t, os.Mkdir(dir.at("empty"), 0o755))
-			version := makeVersion("streamed", ns, dir).Engine(v1alpha1.Stream).New()
-			version.Spec.Build.Compression = compression
+			dir.write(t, "tokens/模型 à ∞.json", "{}")
 
-			mv := live.built(t, version)
+			mv := live.built(t, makeVersion("streamed", ns, dir).Engine(v1alpha1.Stream).Compression(compression).New())
 
 			img := holds(t, mv, dir)
 			assert.Contains(t, img.config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
@@ -50,6 +50,46 @@ func TestAModelIsStreamed(t *testing.T) {
 			assert.Contains(t, said, fmt.Sprint(70<<20))
 		})
 	}
+}
+
+func TestAModelIsStreamedOnNothing(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+
+	mv := live.built(t, makeVersion("bare", ns, dir).Engine(v1alpha1.Stream).BaseImage("scratch").New())
+
+	holds(t, mv, dir)
+	assert.NotContains(t, run(t, "crane", "export", "--insecure", mv.Status.Image, "-"), "bin/sh")
+}
+
+// What a version says of its files' times, the next one trusts if it is told to.
+func TestAVersionWhoseTimesAreTrustedIsNotReadAgain(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := newFolder(t)
+	dir.random(t, "weights.bin", 70<<20)
+	version := func(name string) *v1alpha1.ModelVersion {
+		return makeVersion(name, ns, dir).Engine(v1alpha1.Stream).ChangeDetection(v1alpha1.ChangesInModTime).New()
+	}
+	first := live.built(t, version("v1"))
+	live.latest(t, first)
+	before, err := os.Stat(dir.at("weights.bin"))
+	require.NoError(t, err)
+	file, err := os.OpenFile(dir.at("weights.bin"), os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteString("other weights")
+	require.NoError(t, errors.Join(err, file.Close()))
+	require.NoError(t, os.Chtimes(dir.at("weights.bin"), before.ModTime(), before.ModTime()))
+
+	second := live.built(t, version("v2"))
+
+	assert.Zero(t, second.Status.SentBytes, "nobody looked into the file")
+	live.latest(t, second)
+	require.NoError(t, os.Chtimes(dir.at("weights.bin"), time.Time{}, time.Now()))
+	third := live.built(t, version("v3"))
+	assert.Greater(t, third.Status.SentBytes, int64(70<<20))
+	holds(t, third, dir)
 }
 
 func TestAStreamedVersionSendsOnlyWhatTheLatestDoesNotHave(t *testing.T) {

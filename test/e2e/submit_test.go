@@ -83,6 +83,11 @@ func prepare(t *testing.T, namespace string) {
 // submit starts a build of the folder with Argo alone, with some parameters
 // set otherwise, and returns the Workflow's name.
 func (s submitter) submit(ctx context.Context, from folder, parameters map[string]string) (string, error) {
+	return s.submitFrom(ctx, translate.BuildTemplate, from, parameters)
+}
+
+// submitFrom is the same for another template.
+func (s submitter) submitFrom(ctx context.Context, template string, from folder, parameters map[string]string) (string, error) {
 	all := map[string]string{
 		translate.ParamImage:       live.registry + "/e2e/" + s.namespace + ":v1",
 		translate.ParamStorageKind: "localStorage",
@@ -92,7 +97,7 @@ func (s submitter) submit(ctx context.Context, from folder, parameters map[strin
 	for name, value := range parameters {
 		all[name] = value
 	}
-	args := []string{"submit", "--from", "clusterworkflowtemplate/modelkiln-build", "-n", s.namespace, "--as", s.user, "-o", "name"}
+	args := []string{"submit", "--from", "clusterworkflowtemplate/" + template, "-n", s.namespace, "--as", s.user, "-o", "name"}
 	for name, value := range all {
 		args = append(args, "-p", name+"="+value)
 	}

@@ -21,6 +21,9 @@ type Invocation struct {
 	Encrypted []string
 	// CAFile is a bundle of authorities to trust for Encrypted; empty is none.
 	CAFile string
+	// Zstd has the layers compressed with zstd, which takes a third of the time
+	// that gzip takes. Kaniko heeds it where the base image is in OCI's format.
+	Zstd bool
 	// Labels are the image's labels.
 	Labels map[string]string
 }
@@ -49,6 +52,9 @@ func (i Invocation) Arguments() []string {
 		// one: this program is started by the workflow's pod and nothing else.
 		"--force",
 		"--log-format=color",
+	}
+	if i.Zstd {
+		args = append(args, "--compression=zstd", "--compression-level=1")
 	}
 	for _, host := range i.PlainHTTP {
 		args = append(args, "--insecure-registry="+host)

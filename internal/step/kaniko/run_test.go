@@ -182,6 +182,7 @@ func TestArguments(t *testing.T) {
 		--registry-certificate=index.docker.io=/registry-ca/ca.crt
 	`), got[:len(got)-2])
 	assert.Equal(t, []string{"--label=a=b c", "--label=d=e"}, got[len(got)-2:])
+	assert.Subset(t, Invocation{Zstd: true}.Arguments(), []string{"--compression=zstd", "--compression-level=1"})
 
 	without := Invocation{Context: "/kiln/context", Encrypted: []string{"index.docker.io"}}.Arguments()
 	assert.Equal(t, "--log-format=color", without[len(without)-1])

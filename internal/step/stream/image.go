@@ -38,6 +38,21 @@ type Layer struct {
 	// Files counts the files of the model in it, and Bytes is the sum of their
 	// sizes.
 	Files, Bytes int64
+	// Stat is the layer.StatDigest of its files when they were read, where a
+	// later version may go by it.
+	Stat string
+}
+
+// AnnotationStat is the annotation of a layer, in the image's manifest, with its
+// Stat. It is no part of the layer, whose digest does not depend on times.
+const AnnotationStat = "model.kubedl.io/stat"
+
+// annotations are what the image's manifest says of a layer.
+func (l Layer) annotations() map[string]string {
+	if l.Stat == "" {
+		return nil
+	}
+	return map[string]string{AnnotationStat: l.Stat}
 }
 
 // errNotHeld says that a layer's content was asked for, which is in the registry
@@ -95,7 +110,7 @@ func Image(base v1.Image, model []Layer, list v1.Layer, labels map[string]string
 		addenda, config = below, from
 	}
 	for _, l := range model {
-		addenda = append(addenda, mutate.Addendum{Layer: pushed{l}})
+		addenda = append(addenda, mutate.Addendum{Layer: pushed{l}, Annotations: l.annotations()})
 	}
 	addenda = append(addenda, mutate.Addendum{Layer: list})
 	image, err := mutate.Append(image, addenda...)

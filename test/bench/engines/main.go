@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -25,6 +26,9 @@ type settings struct {
 	dir string
 	// results is the folder that the table and the picture are written to.
 	results string
+	// only names the makers to measure beside Stream, which the others are
+	// compared to, by their keys; empty is all.
+	only []string
 	// registry is the cluster's.
 	registry string
 }
@@ -47,6 +51,10 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&s.runs, "runs", 5, "how often everything is measured")
 	flags.StringVar(&s.dir, "dir", "/var/lib/modelkiln-cluster/bench", "a `folder` with room for the model and, for Kaniko, twice as much")
 	flags.StringVar(&s.results, "results", "test/bench", "the `folder` that the table and the picture go to")
+	flags.Func("only", "measure this `maker` only, and Stream: kubedl, kaniko, stream, times, oras or crane; may be repeated", func(key string) error {
+		s.only = append(s.only, key)
+		return nil
+	})
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -61,6 +69,9 @@ func run(ctx context.Context, args []string) error {
 	makers, err := prepare(ctx, s)
 	if err != nil {
 		return err
+	}
+	if len(s.only) > 0 {
+		makers = slices.DeleteFunc(makers, func(m maker) bool { return m.key != keyStream && !slices.Contains(s.only, m.key) })
 	}
 	var all []measurement
 	for number := range s.runs {

@@ -21,6 +21,7 @@ const (
 	keyKubeDL = "kubedl"
 	keyKaniko = "kaniko"
 	keyStream = "stream"
+	keyTimes  = "times"
 	keyOras   = "oras"
 	keyCrane  = "crane"
 )
@@ -51,7 +52,8 @@ func prepare(ctx context.Context, s settings) ([]maker, error) {
 	return []maker{
 		{keyKubeDL, "Kaniko as KubeDL runs it", b.kubeDL},
 		{keyKaniko, "Modelkiln, engine Kaniko", b.kaniko},
-		{keyStream, "Modelkiln, engine Stream", b.stream},
+		{keyStream, "Modelkiln, engine Stream", b.stream("Content")},
+		{keyTimes, "Stream, times trusted", b.stream("ModTime")},
 		{keyOras, "oras push (no image)", b.orasPush},
 		{keyCrane, "crane append", b.craneAppend},
 	}, nil
@@ -140,16 +142,19 @@ func (b bench) kaniko(image, _ string) ([]*command, error) {
 	return commands, nil
 }
 
-func (b bench) stream(image, previous string) ([]*command, error) {
-	var commands []*command
-	build := []string{"stream", "--previous-image=" + previous}
-	for i, args := range b.steps(image, b.model, build) {
-		if i == 0 {
-			args = append(args, "--engine=Stream")
+// stream is the engine Stream with a change detection.
+func (b bench) stream(changes string) func(image, previous string) ([]*command, error) {
+	return func(image, previous string) ([]*command, error) {
+		var commands []*command
+		build := []string{"stream", "--previous-image=" + previous, "--change-detection=" + changes}
+		for i, args := range b.steps(image, b.model, build) {
+			if i == 0 {
+				args = append(args, "--engine=Stream")
+			}
+			commands = append(commands, &command{args: append([]string{b.step}, append(args, "--shared="+b.kiln)...)})
 		}
-		commands = append(commands, &command{args: append([]string{b.step}, append(args, "--shared="+b.kiln)...)})
+		return commands, nil
 	}
-	return commands, nil
 }
 
 func (b bench) orasPush(image, _ string) ([]*command, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Spec describes an image of one layer.
@@ -57,7 +58,7 @@ func (s Spec) Digest() (v1.Hash, error) {
 
 // BuildCompressed assembles the image with a compressed layer, for a registry.
 func (s Spec) BuildCompressed() (v1.Image, error) {
-	layer, err := tarball.LayerFromOpener(s.open, tarball.WithCompressedCaching)
+	layer, err := tarball.LayerFromOpener(s.open, tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer))
 	if err != nil {
 		return nil, fmt.Errorf("cannot assemble the image %s: %w", s.Name, err)
 	}
@@ -65,7 +66,10 @@ func (s Spec) BuildCompressed() (v1.Image, error) {
 }
 
 func (s Spec) image(layer v1.Layer) (v1.Image, error) {
-	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
+	// As the official images are, on which Kaniko can use other compression
+	// than gzip.
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.ConfigFile(img, &v1.ConfigFile{
 		// containerd silently leaves out images of no platform.
 		OS:           "linux",
 		Architecture: runtime.GOARCH,

@@ -134,7 +134,7 @@ func TestThePlainLayerIsItsTarStream(t *testing.T) {
 	require.Len(t, manifest.Layers, 1)
 	assert.Equal(t, want, manifest.Layers[0].Digest)
 	assert.Equal(t, size, manifest.Layers[0].Size)
-	assert.Equal(t, types.DockerUncompressedLayer, manifest.Layers[0].MediaType)
+	assert.Equal(t, types.OCIUncompressedLayer, manifest.Layers[0].MediaType)
 }
 
 func TestAnImageHasAPlatform(t *testing.T) {

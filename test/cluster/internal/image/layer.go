@@ -37,4 +37,4 @@ func (l *plainLayer) Uncompressed() (io.ReadCloser, error) { return l.open() }
 
 func (l *plainLayer) Size() (int64, error) { return l.size, nil }
 
-func (l *plainLayer) MediaType() (types.MediaType, error) { return types.DockerUncompressedLayer, nil }
+func (l *plainLayer) MediaType() (types.MediaType, error) { return types.OCIUncompressedLayer, nil }

@@ -1,0 +1,92 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// kubeletData is where the node keeps its pods' empty volumes.
+const kubeletData = "/var/lib/modelkiln-cluster/kubelet"
+
+// A registry that is killed while a layer comes in, and that kubelet starts
+// again. With a secret of its own it knows the uploads that it had begun; without
+// one it has forgotten them.
+func TestARegistryThatIsKilledDuringAPushIsPushedTo(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ template, settings string }{
+		"by Stream, which goes on":         {translate.StreamTemplate, `http: {addr: ":5000", secret: kept}`},
+		"by Stream, which begins it again": {translate.StreamTemplate, `http: {addr: ":5000"}`},
+		"by Kaniko":                        {translate.BuildTemplate, `http: {addr: ":5000", secret: kept}`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const size = 500 << 20
+			ns := live.namespace(t)
+			registry := live.registryPod(t, ns, tt.settings)
+			dir := newFolder(t)
+			dir.random(t, "weights.bin", size)
+			version := makeVersionAt(t, registry.Status.PodIP+":5000", tt.template, "pushed", ns, dir)
+			if tt.template == translate.StreamTemplate {
+				version.Engine(v1alpha1.Stream)
+			}
+			mv := version.New()
+			live.create(t, mv)
+
+			require.Eventually(t, func() bool { return uploaded(registry) > size/10 }, buildTime, tick/10, "a layer comes in")
+			require.NoError(t, syscall.Kill(mainProcess(t, registry), syscall.SIGKILL))
+
+			mv = live.ready(t, mv)
+			assert.Equal(t, int64(1), mv.Status.Attempts)
+			require.NoError(t, live.Get(t.Context(), client.ObjectKeyFromObject(registry), registry))
+			assert.Equal(t, int32(1), registry.Status.ContainerStatuses[0].RestartCount, "it was killed, once")
+			holds(t, mv, dir)
+		})
+	}
+}
+
+// uploaded is the length of the longest upload that a registry of the test's own
+// has not finished, as its disk has it.
+func uploaded(registry *corev1.Pod) (longest int64) {
+	// The pattern is a good one.
+	found, _ := filepath.Glob(filepath.Join(kubeletData, "pods", string(registry.UID), "volumes/kubernetes.io~empty-dir/data/docker/registry/v2/repositories/*/*/_uploads/*/data"))
+	for _, file := range found {
+		if info, err := os.Stat(file); err == nil {
+			longest = max(longest, info.Size())
+		}
+	}
+	return longest
+}
+
+// mainProcess is the process ID, on this machine, of a pod's only container.
+func mainProcess(t *testing.T, pod *corev1.Pod) int {
+	t.Helper()
+	_, id, found := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
+	require.True(t, found)
+	processes, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	require.NoError(t, err)
+	for _, file := range processes {
+		// A process may have ended since.
+		if cgroup, err := os.ReadFile(file); err == nil && strings.Contains(string(cgroup), id) {
+			process, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			require.NoError(t, err)
+			return process
+		}
+	}
+	require.Fail(t, "the container has no process")
+	return 0
+}
