@@ -114,7 +114,7 @@ func (c *cluster) registryPod(t *testing.T, namespace string, configuration ...s
 	}
 	c.create(t, settings)
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: settings.Name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: settings.Name, Labels: map[string]string{"app": settings.Name}},
 		Spec: corev1.PodSpec{
 			Containers: []corev1.Container{{
 				Name: "registry", Image: open.Items[0].Spec.Containers[0].Image, Args: []string{"serve", "/etc/registry/config.yml"},

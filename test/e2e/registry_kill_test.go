@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -40,7 +42,7 @@ func TestARegistryThatIsKilledDuringAPushIsPushedTo(t *testing.T) {
 			registry := live.registryPod(t, ns, tt.settings)
 			dir := newFolder(t)
 			dir.random(t, "weights.bin", size)
-			version := makeVersionAt(t, registry.Status.PodIP+":5000", tt.template, "pushed", ns, dir)
+			version := makeVersionAt(t, live.nodePort(t, registry, 5000), tt.template, "pushed", ns, dir)
 			if tt.template == translate.StreamTemplate {
 				version.Engine(v1alpha1.Stream)
 			}
@@ -57,6 +59,20 @@ func TestARegistryThatIsKilledDuringAPushIsPushedTo(t *testing.T) {
 			holds(t, mv, dir)
 		})
 	}
+}
+
+// nodePort makes a pod's port one of the node's, which this machine reaches too,
+// and returns its host and port.
+func (c *cluster) nodePort(t *testing.T, pod *corev1.Pod, port int32) string {
+	t.Helper()
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Selector: pod.Labels, Ports: []corev1.ServicePort{{Port: port}}},
+	}
+	c.create(t, service)
+	node, _, err := net.SplitHostPort(c.registry)
+	require.NoError(t, err)
+	return net.JoinHostPort(node, strconv.Itoa(int(service.Spec.Ports[0].NodePort)))
 }
 
 // uploaded is the length of the longest upload that a registry of the test's own
