@@ -20,7 +20,7 @@ func TestCallsThatAreWrong(t *testing.T) {
 		"no command":          {want: exitUsage, says: "usage: modelkiln-step COMMAND"},
 		"an unknown command":  {args: []string{"bake"}, want: exitUsage, says: `there is no command "bake"`},
 		"an unknown flag":     {args: []string{"pack", "--x"}, want: exitUsage, says: "flag provided but not defined"},
-		"an argument":         {args: []string{"print-report", "x"}, want: exitUsage, says: "takes flags only"},
+		"an argument":         {args: []string{"output", "x"}, want: exitUsage, says: "takes flags only"},
 		"a value that is off": {args: []string{"mount-check", "--push-secret-required=perhaps"}, want: exitUsage, says: "perhaps"},
 		"a call for help":     {args: []string{"build", "-h"}, want: exitDone, says: "-created-by"},
 	}
