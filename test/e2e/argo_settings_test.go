@@ -56,6 +56,7 @@ func TestBuildsAreMadeWhenArgoEnforcesSecureTemplateReferencing(t *testing.T) {
 	assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 	dir.write(t, "model.bin", "weights")
 
+	live.letGo(t, ns, failed.Status.Workflow.Name)
 	run(t, "argo", "retry", "-n", ns, failed.Status.Workflow.Name)
 	mv := live.readyAgain(t, failed)
 	holds(t, mv, dir)
@@ -78,6 +79,7 @@ func TestBuildsAreMeantForTheArgoInstanceThatTheOperatorIsToldOf(t *testing.T) {
 	failed, _ := live.failed(t, makeVersion("meant", ns, dir).New())
 	assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 	dir.write(t, "model.bin", "weights")
+	live.letGo(t, ns, failed.Status.Workflow.Name)
 	run(t, "argo", "retry", "--instanceid", id, "-n", ns, failed.Status.Workflow.Name)
 	holds(t, live.readyAgain(t, failed), dir)
 }

@@ -9,6 +9,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -30,6 +31,7 @@ func TestAFailedVersionBecomesReadyByWhatPeopleDoInArgo(t *testing.T) {
 				assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 				dir.write(t, "model.bin", "weights")
 
+				live.letGo(t, ns, failed.Status.Workflow.Name)
 				do(t, verb, ns, failed.Status.Workflow.Name)
 
 				mv := live.readyAgain(t, failed)
@@ -84,6 +86,20 @@ func (c *cluster) finished(t *testing.T, namespace, name string) *wfv1.Workflow 
 		require.True(collect, wf.Status.Phase.Completed(), "%s %s", wf.Status.Phase, wf.Status.Message)
 	}, buildTime, tick)
 	return wf
+}
+
+// letGo waits until Argo has nothing more to do for a Workflow that has ended. A
+// retry before that, in the same moment, may never be looked at: faster than
+// people are.
+func (c *cluster) letGo(t *testing.T, namespace, workflow string) {
+	t.Helper()
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		var pods corev1.PodList
+		require.NoError(collect, c.List(t.Context(), &pods, client.InNamespace(namespace), client.MatchingLabels{workflowLabel: workflow}))
+		for _, pod := range pods.Items {
+			require.Equal(collect, "true", pod.Labels["workflows.argoproj.io/completed"], pod.Name)
+		}
+	}, soon, tick)
 }
 
 // reportOf is the report that a Workflow left.

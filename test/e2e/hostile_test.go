@@ -102,11 +102,11 @@ func TestLargeFilesHaveLayersOfTheirOwn(t *testing.T) {
 
 	img := holds(t, mv, dir)
 	own := 0
-	for _, size := range img.layers {
-		if size >= large {
+	for _, layer := range img.layers {
+		if layer.Size >= large {
 			own++
 		}
-		assert.Less(t, size, int64(2*large), "no layer holds both")
+		assert.Less(t, layer.Size, int64(2*large), "no layer holds both")
 	}
 	assert.Equal(t, 2, own, "layers: %v", img.layers)
 	assert.Equal(t, int64(4), mv.Status.Files)

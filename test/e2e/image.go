@@ -51,8 +51,8 @@ func aLink(target string) entry { return entry{Type: tar.TypeSymlink, Link: targ
 type image struct {
 	digest string
 	config v1.Config
-	// layers are the sizes of the layers in the registry, in bytes.
-	layers []int64
+	// layers are the layers as the registry has them.
+	layers []v1.Descriptor
 	// model is what the image holds below /kubedl-model, by path; "." is that
 	// folder itself. The rest of the image is in others.
 	model, others map[string]entry
@@ -72,9 +72,9 @@ func pull(t *testing.T, reference string) image {
 	manifest, err := held.Manifest()
 	require.NoError(t, err)
 
-	img := image{digest: digest.String(), config: config.Config, model: map[string]entry{}, others: map[string]entry{}}
-	for _, layer := range manifest.Layers {
-		img.layers = append(img.layers, layer.Size)
+	img := image{
+		digest: digest.String(), config: config.Config, layers: manifest.Layers,
+		model: map[string]entry{}, others: map[string]entry{},
 	}
 	img.read(t, held)
 	return img

@@ -48,6 +48,7 @@ func TestABuiltVersionStaysWhatItIsWhenStepsOfItAreRetried(t *testing.T) {
 	dir := model(t)
 	mv := live.built(t, makeVersion("again", ns, dir).New())
 
+	live.letGo(t, ns, mv.Status.Workflow.Name)
 	run(t, "argo", "retry", "-n", ns, mv.Status.Workflow.Name, "--restart-successful", "--node-field-selector", "displayName=pod")
 
 	wf := live.finished(t, ns, mv.Status.Workflow.Name)

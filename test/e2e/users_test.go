@@ -42,6 +42,7 @@ func TestAPersonWithTheShippedRolesMendsAFailedBuildInArgo(t *testing.T) {
 			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", person, failed, "-c", "mount-check"), v1alpha1.ReasonSourceEmpty)
 			dir.write(t, "model.bin", "weights")
 
+			live.letGo(t, ns, failed)
 			run(t, "argo", again, "-n", ns, "--as", person, failed)
 
 			holds(t, live.readyAgain(t, mv), dir)

@@ -1,0 +1,45 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// Kaniko compresses as it is asked to, by both of its forks' flags. Without a
+// base image the format is not OCI's, and it has gzip alone.
+func TestKanikoCompressesAsItIsAskedTo(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		base        string
+		compression v1alpha1.Compression
+		want        types.MediaType
+	}{
+		"when nothing is said":     {want: types.OCILayerZStd},
+		"with gzip":                {compression: v1alpha1.Gzip, want: types.OCILayer},
+		"with nothing to build on": {base: "scratch", want: types.DockerLayer},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			dir := model(t)
+			version := makeVersion("packed", ns, dir).Compression(tt.compression)
+			if tt.base != "" {
+				version.BaseImage(tt.base)
+			}
+
+			mv := live.built(t, version.New())
+
+			img := holds(t, mv, dir)
+			require.NotEmpty(t, img.layers)
+			assert.Equal(t, tt.want, img.layers[len(img.layers)-1].MediaType)
+		})
+	}
+}
