@@ -66,9 +66,9 @@ lint: go-version ## Linters, in every module
 	@for module in $(filter-out .,$(MODULES)); do echo "golangci-lint in $$module"; (cd $$module && go tool -modfile=$(CURDIR)/test/tools/golangci-lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: bench
-bench: cluster-up ## Both engines beside others, to test/bench, and Go's benchmarks; for comparing within one run
+bench: go-version ## Both engines beside others, to test/bench, and Go's benchmarks; for comparing within one run
 	go test -run '^$$' -bench . -benchmem ./...
-	@. .cluster/env && go run ./test/bench/engines $(BENCH_ARGS)
+	go run ./test/bench/engines $(BENCH_ARGS)
 
 .PHONY: push-image
 push-image: go-version ## Build the operator's image and push it: make push-image IMAGE=registry.example.com/modelkiln:v1

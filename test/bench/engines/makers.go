@@ -26,30 +26,37 @@ const (
 	keyCrane  = "crane"
 )
 
-// prepare compiles what is measured.
-func prepare(ctx context.Context, s settings) ([]maker, error) {
+// prepare compiles what is measured, and the registry.
+func prepare(ctx context.Context, s settings) (*registry, []maker, error) {
 	bin := filepath.Join(s.dir, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
+		return nil, nil, fmt.Errorf("prepare: %w", err)
 	}
 	step, oras, executor := filepath.Join(bin, "modelkiln-step"), filepath.Join(bin, "oras"), filepath.Join(bin, "executor")
+	crane, distribution := filepath.Join(bin, "crane"), filepath.Join(bin, "registry")
 	for _, args := range [][]string{
 		{"build", "-trimpath", "-ldflags=-s -w", "-o", step, "./cmd/modelkiln-step"},
 		{"build", "-trimpath", "-ldflags=-s -w", "-modfile=test/tools/oras/go.mod", "-o", oras, "oras.land/oras/cmd/oras"},
 		{"-C", "test/cluster/tools/kaniko", "build", "-trimpath", "-ldflags=-s -w", "-o", executor, "github.com/chainguard-dev/kaniko/cmd/executor"},
+		{"-C", "test/cluster/tools/crane", "build", "-trimpath", "-ldflags=-s -w", "-o", crane, "github.com/google/go-containerregistry/cmd/crane"},
+		{"-C", "test/cluster/tools/registry", "build", "-trimpath", "-ldflags=-s -w", "-o", distribution, "github.com/distribution/distribution/v3/cmd/registry"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("compile: %w\n%s", err, out)
+			return nil, nil, fmt.Errorf("compile: %w\n%s", err, out)
 		}
 	}
-	b := bench{settings: s, step: step, oras: oras, model: filepath.Join(s.dir, "model"), kiln: filepath.Join(s.dir, "kiln")}
+	server, err := newRegistry(distribution, filepath.Join(s.dir, "registry"))
+	if err != nil {
+		return nil, nil, err
+	}
+	b := bench{registry: server, files: s.files, step: step, oras: oras, crane: crane, model: filepath.Join(s.dir, "model"), kiln: filepath.Join(s.dir, "kiln")}
 	b.root = filepath.Join(s.dir, "root")
 	if err := b.makeRoot(executor); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return []maker{
+	return server, []maker{
 		{keyKubeDL, "Kaniko as KubeDL runs it", b.kubeDL},
 		{keyKaniko, "Modelkiln, engine Kaniko", b.kaniko},
 		{keyStream, "Modelkiln, engine Stream", b.stream("Content")},
@@ -61,8 +68,10 @@ func prepare(ctx context.Context, s settings) ([]maker, error) {
 
 // bench knows where everything is.
 type bench struct {
-	settings
-	step, oras, model, kiln string
+	registry *registry
+	files    int
+	// What is run, and where.
+	step, oras, crane, model, kiln string
 	// root is the root folder of Kaniko's processes, which unpack images there.
 	root string
 }
@@ -84,11 +93,9 @@ func (b bench) makeRoot(executor string) error {
 	if err := os.WriteFile(filepath.Join(b.root, "kaniko/executor"), program, 0o755); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	dockerfile := "FROM " + b.base() + "\nCOPY build/ /kubedl-model\n"
+	dockerfile := "FROM " + b.registry.base() + "\nCOPY build/ /kubedl-model\n"
 	return os.WriteFile(filepath.Join(b.root, "context/dockerfile"), []byte(dockerfile), 0o644)
 }
-
-func (b bench) base() string { return b.registry + "/library/busybox:1.37" }
 
 // inRoot is a command in Kaniko's root folder, in mount and process namespaces
 // of its own, with the model where it looks for it. The folder is cleared of what
@@ -115,9 +122,9 @@ func (b bench) kubeDL(image, _ string) ([]*command, error) {
 
 // steps are the steps of a build, as the workflow template calls them.
 func (b bench) steps(image, source string, build []string) [][]string {
-	common := []string{"--image=" + image, "--plain-http=" + b.registry, "--push-secret-folder=/push-secret", "--registry-ca=/none"}
-	check := append([]string{"mount-check", "--storage-kind=persistentVolumeClaim", "--base-image=" + b.base(), "--source=" + source}, common...)
-	made := slices.Concat(build, []string{"--base-image=" + b.base(), "--model=bench"}, common)
+	common := []string{"--image=" + image, "--plain-http=" + b.registry.host, "--push-secret-folder=/push-secret", "--registry-ca=/none"}
+	check := append([]string{"mount-check", "--storage-kind=persistentVolumeClaim", "--base-image=" + b.registry.base(), "--source=" + source}, common...)
+	made := slices.Concat(build, []string{"--base-image=" + b.registry.base(), "--model=bench"}, common)
 	report := append([]string{"status-report"}, common...)
 	return [][]string{check, made, report}
 }
@@ -170,7 +177,7 @@ func (b bench) names() []string {
 }
 
 func (b bench) craneAppend(image, _ string) ([]*command, error) {
-	return []*command{{dir: b.model, args: []string{"sh", "-c", `tar -c . | crane append --insecure -b "$1" -f - -t "$2"`, "sh", b.base(), image}}}, nil
+	return []*command{{dir: b.model, args: []string{"sh", "-c", `tar -c . | "$1" append --insecure -b "$2" -f - -t "$3"`, "sh", b.crane, b.registry.base(), image}}}, nil
 }
 
 func copyFile(from, to string) error {

@@ -39,9 +39,9 @@ type measurement struct {
 }
 
 // meter runs commands one after the other and adds up what they cost.
-func (s settings) meter(ctx context.Context, commands []*command) (measurement, error) {
+func meter(ctx context.Context, registry string, commands []*command) (measurement, error) {
 	var total measurement
-	sentBefore, err := s.sentBytes()
+	sentBefore, err := sentBytes(registry)
 	if err != nil {
 		return total, err
 	}
@@ -50,7 +50,7 @@ func (s settings) meter(ctx context.Context, commands []*command) (measurement, 
 			return total, err
 		}
 	}
-	sentAfter, err := s.sentBytes()
+	sentAfter, err := sentBytes(registry)
 	total.sent = sentAfter - sentBefore
 	return total, err
 }
@@ -168,8 +168,8 @@ func ownInput() (counts [2]int64, err error) {
 
 // sentBytes is how many bytes have left through the interface that leads to the
 // registry.
-func (s settings) sentBytes() (int64, error) {
-	connection, err := net.Dial("udp", s.registry)
+func sentBytes(registry string) (int64, error) {
+	connection, err := net.Dial("udp", registry)
 	if err != nil {
 		return 0, fmt.Errorf("find the way to the registry: %w", err)
 	}
