@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
@@ -105,7 +106,7 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 		_, _ = fmt.Fprintf(stderr, "%s takes flags only, and got %q\n", c.name, flags.Arg(0))
 		return exitUsage
 	}
-	err := act(ctx, stdout)
+	err := act(ctx, &log{to: stdout})
 	if err == nil {
 		return exitDone
 	}
@@ -159,6 +160,18 @@ func addToReport(shared string, change func(r *report.Report)) error {
 	}
 	change(&r)
 	return report.Write(shared, r)
+}
+
+// log is a step's log, which may be written by several at the same time.
+type log struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.to.Write(p)
 }
 
 // say prints a line to a step's log.

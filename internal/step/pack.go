@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -77,11 +78,29 @@ func (p *pack) copyLayer(ctx context.Context, image *os.Root, work job, out io.W
 	if p.layer < 0 || p.layer >= len(work.Plan.Layers) {
 		return fmt.Errorf("there is no layer %d, only %d layers", p.layer, len(work.Plan.Layers))
 	}
+	// The layer before is read by one core while another copies this one.
+	group, ctx := errgroup.WithContext(ctx)
 	if p.layer > 0 {
-		if err := readBack(ctx, p.shared, p.kanikoFolder, work.Plan, p.layer-1, out); err != nil {
-			return err
-		}
+		group.Go(func() error { return readBack(ctx, p.shared, p.kanikoFolder, work.Plan, p.layer-1) })
 	}
+	digests := map[string]string{}
+	group.Go(func() error { return p.copyEntries(ctx, image, work, digests) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if p.layer > 0 {
+		say(out, wholeLayer, p.layer-1)
+	}
+	say(out, "layer %d: copied %d files, %s", p.layer, len(digests), size(bytesOf(work.Plan.Layers[p.layer])))
+	return writeJSON(digestsFile(p.shared, p.layer), digests)
+}
+
+// wholeLayer is what the log says of a layer that was read back.
+const wholeLayer = "layer %d: Kaniko has written all of it"
+
+// copyEntries copies the layer's entries, and adds the SHA-256 of its files by
+// path.
+func (p *pack) copyEntries(ctx context.Context, image *os.Root, work job, digests map[string]string) error {
 	from, err := work.Storage.Open()
 	if err != nil {
 		return err
@@ -97,7 +116,7 @@ func (p *pack) copyLayer(ctx context.Context, image *os.Root, work job, out io.W
 	for _, copied := range work.Plan.Layers[:p.layer] {
 		far.done += bytesOf(copied)
 	}
-	c := copier{from: from, to: to, digests: map[string]string{}, progress: far}
+	c := copier{from: from, to: to, digests: digests, progress: far}
 	for _, e := range work.Plan.Layers[p.layer] {
 		if err := c.entry(ctx, e); err != nil {
 			return err
@@ -106,11 +125,7 @@ func (p *pack) copyLayer(ctx context.Context, image *os.Root, work job, out io.W
 	far.tell()
 	// Putting something into a folder changes its time, which would make
 	// another folder of it.
-	if err := c.folderTimes(work.Plan); err != nil {
-		return err
-	}
-	say(out, "layer %d: copied %d files, %s", p.layer, len(c.digests), size(bytesOf(work.Plan.Layers[p.layer])))
-	return writeJSON(digestsFile(p.shared, p.layer), c.digests)
+	return c.folderTimes(work.Plan)
 }
 
 // bytesOf is the sum of the sizes of a layer's files.
@@ -168,9 +183,11 @@ func mayBeTaken(image *os.Root, folder string) error {
 // model's files into the image.
 func (p *pack) finish(ctx context.Context, image *os.Root, work job, out io.Writer) error {
 	plan := work.Plan
-	if err := readBack(ctx, p.shared, p.kanikoFolder, plan, len(plan.Layers)-1, out); err != nil {
+	last := len(plan.Layers) - 1
+	if err := readBack(ctx, p.shared, p.kanikoFolder, plan, last); err != nil {
 		return err
 	}
+	say(out, wholeLayer, last)
 	if err := checkUnchanged(ctx, work); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package step
 import (
 	"context"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 
@@ -53,7 +52,7 @@ func readBackFile(shared string, number int) string {
 // readBack checks what Kaniko has written for a layer of the plan against the
 // plan. It is for the command that Kaniko runs next, when the layer is written
 // and, whichever Kaniko it is, not yet removed.
-func readBack(ctx context.Context, shared, kanikoFolder string, plan layer.Plan, number int, out io.Writer) error {
+func readBack(ctx context.Context, shared, kanikoFolder string, plan layer.Plan, number int) error {
 	archives, err := kaniko.FindArchives(kanikoFolder)
 	if err != nil {
 		return err
@@ -69,7 +68,6 @@ func readBack(ctx context.Context, shared, kanikoFolder string, plan layer.Plan,
 	if err != nil {
 		return err
 	}
-	say(out, "layer %d: Kaniko has written all of it", number)
 	return writeJSON(readBackFile(shared, number), readBackResult{Archives: archives, Layers: layers})
 }
 

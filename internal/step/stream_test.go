@@ -465,6 +465,28 @@ func TestALayerIsReportedAsItWasPlanned(t *testing.T) {
 	}, built)
 }
 
+// Compressed, nine gibibytes of nothing are few.
+func TestAFileOfMoreThanEightGibibytesIsStreamed(t *testing.T) {
+	const large = 9 << 30
+	p := newStreamingPod(t)
+	p.compression = "Zstd"
+	p.sized(t, "source/weights.bin", "", large)
+
+	code, printed := p.allSteps(t)
+
+	require.Equal(t, exitDone, code, printed)
+	assert.Equal(t, int64(large), p.report(t).Source.Bytes)
+	layers, err := p.pull(t).Layers()
+	require.NoError(t, err)
+	content, err := layers[len(layers)-2].Uncompressed()
+	require.NoError(t, err)
+	defer func() { _ = content.Close() }()
+	header, err := tar.NewReader(content).Next()
+	require.NoError(t, err)
+	assert.Equal(t, "kubedl-model/weights.bin", header.Name)
+	assert.Equal(t, int64(large), header.Size)
+}
+
 // contentIn is the content of a file in an image.
 func contentIn(t *testing.T, image v1.Image, file string) string {
 	t.Helper()
