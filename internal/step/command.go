@@ -106,7 +106,7 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 		_, _ = fmt.Fprintf(stderr, "%s takes flags only, and got %q\n", c.name, flags.Arg(0))
 		return exitUsage
 	}
-	err := act(ctx, &log{to: stdout})
+	err := act(ctx, &lines{to: stdout})
 	if err == nil {
 		return exitDone
 	}
@@ -162,13 +162,13 @@ func addToReport(shared string, change func(r *report.Report)) error {
 	return report.Write(shared, r)
 }
 
-// log is a step's log, which may be written by several at the same time.
-type log struct {
+// lines are a step's log, which may be written by several at the same time.
+type lines struct {
 	mu sync.Mutex
 	to io.Writer
 }
 
-func (l *log) Write(p []byte) (int, error) {
+func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.to.Write(p)
