@@ -93,11 +93,21 @@ func layersOf(image v1.Image) (byContent, byStat map[string]heldLayer, err error
 	return byContent, byStat, nil
 }
 
+// keepsTimes says whether any layer of a plan has the times that its files had in
+// the earlier image. Where none has, the files are copies with times of their own.
+func (e earlier) keepsTimes(plan layer.Plan) bool {
+	return slices.ContainsFunc(plan.Layers, func(entries []layer.Entry) bool {
+		_, known := e.byStat[layer.StatDigest(entries)]
+		return known
+	})
+}
+
 // held is the layer of the earlier image that an archive would be again, if it
-// has one. The archive is not read where stat is known.
+// has one. Where times are kept and trusted, they say so, and no archive is read.
 func (s *sending) held(ctx context.Context, archive source.Archive, stat string, entries []layer.Entry) (heldLayer, bool, error) {
-	if held, known := s.earlier.byStat[stat]; known {
-		return held, true, nil
+	if s.timesKept {
+		held, known := s.earlier.byStat[stat]
+		return held, known, nil
 	}
 	if len(s.earlier.files) == 0 || !s.earlier.files.Has(entries) {
 		return heldLayer{}, false, nil

@@ -166,13 +166,16 @@ type sending struct {
 	// trustTimes says that files with the time that they had in the earlier image
 	// are not read.
 	trustTimes bool
-	out        io.Writer
-	progress   *transfer
+	// timesKept says that there are such files.
+	timesKept bool
+	out       io.Writer
+	progress  *transfer
 	// sent and reused count the bytes of layers once they are there.
 	sent, reused int64
 }
 
 func (s *sending) run(ctx context.Context) ([]stream.Layer, error) {
+	s.timesKept = s.trustTimes && s.earlier.keepsTimes(s.plan)
 	layers := make([]stream.Layer, len(s.plan.Layers))
 	there := make([]bool, len(layers))
 	group, ctx := errgroup.WithContext(ctx)

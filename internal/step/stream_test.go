@@ -287,6 +287,38 @@ func TestFilesAreReadUnlessTheirTimesAreTrusted(t *testing.T) {
 	}
 }
 
+// Where some times are what they were, a file with another time is sent and not
+// read before; where none is, the files are copies, and are read.
+func TestTimesAreTrustedWhereTheyAreKept(t *testing.T) {
+	tests := map[string]struct {
+		touched []string
+		want    int64
+	}{
+		"one of two large files was touched": {touched: []string{"source/weights-0.bin"}, want: layer.DefaultSize},
+		"all were copied":                    {touched: []string{"source/weights-0.bin", "source/weights-1.bin", "source/config.json"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newStreamingPod(t)
+			p.changes = string(v1alpha1.ChangesInModTime)
+			p.hasTheModel(t)
+			code, printed := p.allSteps(t)
+			require.Equal(t, exitDone, code, printed)
+			for _, file := range tt.touched {
+				now := time.Now().Add(time.Minute)
+				require.NoError(t, os.Chtimes(p.at(file), now, now))
+			}
+			p.previous, p.tag, p.uid = p.image(), "v2", "another"
+
+			code, printed = p.allSteps(t)
+
+			require.Equal(t, exitDone, code, printed)
+			assert.InDelta(t, tt.want, p.report(t).Build.SentBytes, 20_000)
+			p.assertHoldsTheSource(t, p.pull(t))
+		})
+	}
+}
+
 // What an image holds can be compared whatever the limits were when it was made.
 func TestAnImageIsComparedByTheLayersThatItHas(t *testing.T) {
 	p := newStreamingPod(t)
