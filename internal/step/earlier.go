@@ -98,7 +98,7 @@ func layersOf(image v1.Image) (byContent, byStat map[string]heldLayer, err error
 func (e earlier) keepsTimes(plan layer.Plan) bool {
 	return slices.ContainsFunc(plan.Layers, func(entries []layer.Entry) bool {
 		_, known := e.byStat[layer.StatDigest(entries)]
-		return known
+		return known && filesOf(entries) > 0
 	})
 }
 

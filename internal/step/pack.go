@@ -128,6 +128,16 @@ func (p *pack) copyEntries(ctx context.Context, image *os.Root, work job, digest
 	return c.folderTimes(work.Plan)
 }
 
+// filesOf counts a layer's files.
+func filesOf(entries []layer.Entry) (files int64) {
+	for _, e := range entries {
+		if e.Type == layer.File {
+			files++
+		}
+	}
+	return files
+}
+
 // bytesOf is the sum of the sizes of a layer's files.
 func bytesOf(entries []layer.Entry) (bytes int64) {
 	for _, e := range entries {

@@ -209,14 +209,9 @@ func (s *sending) layer(ctx context.Context, number int) (sent stream.Layer, the
 	if err != nil {
 		return stream.Layer{}, false, err
 	}
-	sent = stream.Layer{Bytes: bytesOf(entries)}
+	sent = stream.Layer{Files: filesOf(entries), Bytes: bytesOf(entries)}
 	if s.trustTimes {
 		sent.Stat = layer.StatDigest(entries)
-	}
-	for _, e := range entries {
-		if e.Type == layer.File {
-			sent.Files++
-		}
 	}
 	held, found, err := s.held(ctx, archive, sent.Stat, entries)
 	if err != nil {

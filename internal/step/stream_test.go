@@ -291,17 +291,24 @@ func TestFilesAreReadUnlessTheirTimesAreTrusted(t *testing.T) {
 // read before; where none is, the files are copies, and are read.
 func TestTimesAreTrustedWhereTheyAreKept(t *testing.T) {
 	tests := map[string]struct {
+		// small says that the model has small files beside the large ones.
+		small   bool
 		touched []string
 		want    int64
 	}{
-		"one of two large files was touched": {touched: []string{"source/weights-0.bin"}, want: layer.DefaultSize},
-		"all were copied":                    {touched: []string{"source/weights-0.bin", "source/weights-1.bin", "source/config.json"}},
+		"one of two large files was touched": {small: true, touched: []string{"source/weights-0.bin"}, want: layer.DefaultSize},
+		"all were copied":                    {small: true, touched: []string{"source/weights-0.bin", "source/weights-1.bin", "source/config.json"}},
+		"all were copied, and are large":     {touched: []string{"source/weights-0.bin", "source/weights-1.bin"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := newStreamingPod(t)
 			p.changes = string(v1alpha1.ChangesInModTime)
-			p.hasTheModel(t)
+			p.sized(t, "source/weights-0.bin", "weights 0", layer.DefaultSize)
+			p.sized(t, "source/weights-1.bin", "weights 1", layer.DefaultSize)
+			if tt.small {
+				p.write(t, "source/config.json", "{}")
+			}
 			code, printed := p.allSteps(t)
 			require.Equal(t, exitDone, code, printed)
 			for _, file := range tt.touched {
