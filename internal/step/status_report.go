@@ -74,15 +74,16 @@ func (s *statusReport) run(ctx context.Context, out io.Writer) error {
 	found.Reference, found.Digest, found.PullSecret = tag.String(), digest.String(), s.secretFor(config, tag)
 	say(out, "it has all %d layers, %s; KUBEDL_MODEL_PATH and the lineage are set", found.Layers, size(found.Bytes))
 	say(out, "its layers hold all %d files, %s", soFar.Source.Files, size(soFar.Source.Bytes))
-	if err := addToReport(s.shared, func(r *report.Report) { r.Image = found }); err != nil {
-		return err
-	}
+	say(out, "%s: %s@%s", outcome(soFar), tag, digest)
+	return addToReport(s.shared, func(r *report.Report) { r.Image = found })
+}
+
+// outcome is what a build came to, in the log's last words.
+func outcome(soFar report.Report) string {
 	if soFar.Source.AlreadyPushed {
-		say(out, "verified: it was in the registry already")
-		return nil
+		return "verified, and was in the registry already"
 	}
-	say(out, "pushed and verified: %s@%s", tag, digest)
-	return nil
+	return "pushed and verified"
 }
 
 // secretFor is the name of the Secret with whose credentials the registry is

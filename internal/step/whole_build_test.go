@@ -180,7 +180,7 @@ func TestTheSameVersionAgainIsNoWork(t *testing.T) {
 	code, printed = p.statusReport(t)
 	require.Equal(t, exitDone, code, printed)
 	assert.Equal(t, want, p.report(t).Image)
-	assert.Contains(t, printed, "verified: it was in the registry already")
+	assert.Contains(t, printed, "verified, and was in the registry already: ")
 }
 
 func TestStepsThatComeTooEarly(t *testing.T) {
