@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -119,7 +120,12 @@ func (c *cluster) setUp(t *testing.T, key client.ObjectKey, deployment string, c
 		if err := c.Update(ctx, config); err != nil {
 			return err
 		}
-		if _, err := try(ctx, "kubectl", "rollout", "restart", "deployment", deployment, "-n", key.Namespace); err != nil {
+		// Kubectl restarts nothing twice in a second.
+		restarted := func(ctx context.Context) (bool, error) {
+			_, err := try(ctx, "kubectl", "rollout", "restart", "deployment", deployment, "-n", key.Namespace)
+			return err == nil, nil
+		}
+		if err := wait.PollUntilContextTimeout(ctx, tick, soon, true, restarted); err != nil {
 			return err
 		}
 		_, err := try(ctx, "kubectl", "rollout", "status", "deployment", deployment, "-n", key.Namespace, "--timeout=1m")

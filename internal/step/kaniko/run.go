@@ -50,7 +50,7 @@ var (
 	unauthorized = regexp.MustCompile(`UNAUTHORIZED|DENIED|\b401 Unauthorized|\b403 Forbidden|status code 40[13]\b`)
 	unreachable  = regexp.MustCompile(`no such host|tls: |HTTP response to HTTPS client`)
 	// passing is what may go well a little later.
-	passing  = regexp.MustCompile(`connection refused|connection reset|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|broken pipe|\bEOF\b|TOOMANYREQUESTS|status code (429|50[0234])\b`)
+	passing  = regexp.MustCompile(`connection refused|connection reset|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|broken pipe|closed network connection|\bEOF\b|TOOMANYREQUESTS|status code (429|50[0234])\b`)
 	diskFull = regexp.MustCompile(`no space left on device`)
 )
 

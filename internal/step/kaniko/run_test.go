@@ -91,6 +91,10 @@ func TestRunSaysWhatWentWrong(t *testing.T) {
 			role:   `error pushing image: failed to push to destination h/x:v1: Patch "https://h/v2/x/blobs/uploads/1": EOF`,
 			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "EOF", transient: true,
 		},
+		"a connection that is cut, and it is closed on this side": {
+			role:   `error pushing image: failed to push to destination h/x:v1: Patch "https://h/v2/x/blobs/uploads/1": readfrom tcp 10.0.0.9:1->10.0.0.1:2: write tcp 10.0.0.9:1->10.0.0.1:2: use of closed network connection`,
+			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "closed network connection", transient: true,
+		},
 		"a host that nobody knows": {
 			role:   `error building image: Get "https://h/v2/": dial tcp: lookup h: no such host`,
 			reason: v1alpha1.ReasonRegistryUnreachable, sentence: "no such host",

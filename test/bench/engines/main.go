@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&s.runs, "runs", 5, "how often everything is measured")
 	flags.StringVar(&s.dir, "dir", "/var/tmp/modelkiln-bench", "a `folder` with room for the model and five times as much")
 	flags.StringVar(&s.results, "results", "test/bench", "the `folder` that the table and the picture go to")
-	flags.Func("only", "measure this `maker` only, and Stream: kubedl, kaniko, stream, times, oras or crane; may be repeated", func(key string) error {
+	flags.Func("only", "measure this `maker` only, and Stream: kubedl, cache, kaniko, stream, times, oras or crane; may be repeated", func(key string) error {
 		s.only = append(s.only, key)
 		return nil
 	})
