@@ -406,6 +406,31 @@ func TestAClaimThatCannotBeMountedIsNoFolderOfTheVersions(t *testing.T) {
 	assert.Nil(t, got.Terminate)
 }
 
+// What kubelet could not mount for a moment is no longer what a pod waits for
+// when its containers lack something.
+func TestAMountFailureIsForgottenWhenKubeletHasGoneOn(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").Claim("trained-models", "").Obj()
+	const words = `MountVolume.SetUp failed for volume "push-secret" : failed to sync secret cache: timed out waiting for the condition`
+	tests := map[string]struct{ pod, want string }{
+		"the pod has a node":         {"Unschedulable: 0/1 nodes are available", v1alpha1.ReasonVolumeMountFailed},
+		"nothing is known of it":     {"", v1alpha1.ReasonVolumeMountFailed},
+		"it begins":                  {"PodInitializing", v1alpha1.ReasonVolumeMountFailed},
+		"a container lacks settings": {`CreateContainerConfigError: configmap "settings" not found`, v1alpha1.ReasonPodNotStarted},
+		"a container has no image":   {"ErrImagePull: not found", v1alpha1.ReasonImagePullFailed},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
+			pod := wf.Status.Nodes[builders.PodNode(wf)]
+			pod.Message = tt.pod
+			wf.Status.Nodes[pod.ID] = pod
+			o := translate.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: metav1.NewTime(builders.Epoch)}
+			o.MountFailure = &translate.MountFailure{WorkflowUID: string(wf.UID), Messages: []string{words}}
+			assert.Equal(t, tt.want, translate.NextStep(o, options).Status.Conditions[0].Reason)
+		})
+	}
+}
+
 func TestATemplateThatArgoHasNotSeenYetIsLookedForAgain(t *testing.T) {
 	w := newWorld(t)
 	w.pass()

@@ -33,23 +33,30 @@ type hindrance struct {
 // hindranceOf is what keeps the pod of a Workflow that has not ended from
 // starting, as kubelet and Argo know it, or nil.
 func hindranceOf(o Observed, wf *wfv1.Workflow) *hindrance {
+	var mount *hindrance
 	if m := o.MountFailure; m != nil && m.WorkflowUID == string(wf.UID) && len(m.Messages) > 0 {
-		return mountHindrance(wf, m.Messages)
+		mount = mountHindrance(wf, m.Messages)
 	}
 	pod, found := pendingPod(o, wf)
-	if !found {
-		return nil
+	if !found || mount != nil && mount.Hopeless {
+		return mount
 	}
 	// Argo's getPendingReason: the reason, and after a colon the message.
 	reason, words, _ := strings.Cut(pod.Message, ":")
 	switch reason {
+	case "", "ContainerCreating", "PodInitializing":
+		return mount
 	case "Unschedulable":
+		if mount != nil {
+			// It has a node since Argo looked.
+			return mount
+		}
 		return &hindrance{Reason: v1alpha1.ReasonUnschedulable, Message: fmt.Sprintf("Workflow %s waits for a node: %s", wf.Name, sentence(words))}
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError":
 		return &hindrance{Reason: v1alpha1.ReasonImagePullFailed, Message: fmt.Sprintf("Workflow %s waits for the image of a step: %s", wf.Name, sentence(pod.Message))}
-	case "", "ContainerCreating", "PodInitializing":
-		return nil
 	default:
+		// A volume that could not be mounted has been since: kubelet has gone on
+		// to the containers.
 		return &hindrance{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod: %s", wf.Name, sentence(pod.Message))}
 	}
 }
