@@ -124,16 +124,19 @@ type wire struct {
 
 	mu       sync.Mutex
 	requests []request
+	answered *sync.Cond
 	cuts     map[string]*cut
 }
 
 // request is one that the operator made. The status is zero until it is
-// answered.
+// answered, and lost if it never is.
 type request struct {
 	method string
 	path   string
 	status int
 }
+
+const lost = -1
 
 func (r request) String() string { return fmt.Sprintf("%s %s: %d", r.method, r.path, r.status) }
 
@@ -152,7 +155,11 @@ type cut struct {
 
 var errCut = errors.New("the wire is cut")
 
-func newWire() *wire { return &wire{cuts: map[string]*cut{}} }
+func newWire() *wire {
+	w := &wire{cuts: map[string]*cut{}}
+	w.answered = sync.NewCond(&w.mu)
+	return w
+}
 
 func (w *wire) over(next http.RoundTripper) http.RoundTripper {
 	w.next = next
@@ -172,16 +179,23 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Unlock()
 	response, err := w.next.RoundTrip(r)
 	if err != nil {
+		w.ends(index, lost)
 		return nil, err
 	}
-	w.mu.Lock()
-	w.requests[index].status = response.StatusCode
-	w.mu.Unlock()
+	w.ends(index, response.StatusCode)
 	if !answered {
 		response.Body.Close()
 		return nil, errCut
 	}
 	return response, nil
+}
+
+// ends writes down how a request ended.
+func (w *wire) ends(index, status int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.requests[index].status = status
+	w.answered.Broadcast()
 }
 
 // judge says whether a request arrives, and whether its answer does.
@@ -220,18 +234,25 @@ func (r request) in(namespace string) bool {
 func (w *wire) inNamespace(namespace string) []request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var list []request
-	for _, r := range w.requests {
-		if r.in(namespace) {
-			list = append(list, r)
-		}
-	}
-	return list
+	return w.inNamespaceLocked(namespace)
 }
 
-// writes are the requests that were made in a namespace to change something.
+func (w *wire) inNamespaceLocked(namespace string) []request {
+	return slices.DeleteFunc(slices.Clone(w.requests), func(r request) bool { return !r.in(namespace) })
+}
+
+// writes are the requests that were made in a namespace to change something,
+// at a moment in which each of them is answered.
 func (w *wire) writes(namespace string) []request {
-	return slices.DeleteFunc(w.inNamespace(namespace), func(r request) bool { return !r.isWrite() })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		writes := slices.DeleteFunc(w.inNamespaceLocked(namespace), func(r request) bool { return !r.isWrite() })
+		if !slices.ContainsFunc(writes, func(r request) bool { return r.status == 0 }) {
+			return writes
+		}
+		w.answered.Wait()
+	}
 }
 
 // awaitLookup waits until the operator has looked for a Workflow and found
@@ -255,7 +276,8 @@ func (op *operator) awaitRequest(t *testing.T, like func(request) bool, why stri
 
 // words are the writes in a namespace, in words: what was done to which kind
 // of object. Those that came too late, by a cache that did not know the last
-// write yet, were refused for that and wrote nothing.
+// write yet, were refused for that and wrote nothing; whether one did is known
+// when it is answered.
 func (w *wire) words(namespace string) []string {
 	return inWords(namespace, slices.DeleteFunc(w.writes(namespace), func(r request) bool { return r.status == http.StatusConflict }))
 }

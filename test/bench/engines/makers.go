@@ -80,7 +80,7 @@ type bench struct {
 
 // makeRoot makes a root folder like that of Kaniko's image.
 func (b bench) makeRoot(executor string) error {
-	for _, folder := range []string{"kaniko", "source", "kiln", "proc", "dev", "context/build", "push-secret", "tmp"} {
+	for _, folder := range []string{"kaniko", "source", "kiln", "proc", "dev", "context/build", "push-secret"} {
 		if err := os.MkdirAll(filepath.Join(b.root, folder), 0o755); err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
@@ -107,15 +107,37 @@ func (b bench) makeRoot(executor string) error {
 	return os.WriteFile(filepath.Join(b.root, "context/dockerfile-by-file"), []byte(byFile), 0o644)
 }
 
+// clearRoot clears Kaniko's root folder of what the build before has unpacked
+// there, which a new container would not hold.
+func (b bench) clearRoot() error {
+	for folder, kept := range map[string][]string{
+		b.root:                          {"kaniko", "context", "source", "kiln", "proc", "dev", "push-secret"},
+		filepath.Join(b.root, "kaniko"): {"executor"},
+	} {
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			return fmt.Errorf("clear the root folder: %w", err)
+		}
+		for _, e := range entries {
+			if slices.Contains(kept, e.Name()) {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(folder, e.Name())); err != nil {
+				return fmt.Errorf("clear the root folder: %w", err)
+			}
+		}
+	}
+	if err := os.Mkdir(filepath.Join(b.root, "tmp"), 0o755); err != nil {
+		return fmt.Errorf("clear the root folder: %w", err)
+	}
+	return nil
+}
+
 // inRoot is a command in Kaniko's root folder, in mount and process namespaces
-// of its own, with the model where it looks for it. The folder is cleared of what
-// the build before has unpacked there.
+// of its own, with the model where it looks for it.
 func (b bench) inRoot(args ...string) *command {
 	const script = `set -e
 root=$1 model=$2 kiln=$3; shift 3
-find "$root" -mindepth 1 -maxdepth 1 ! -name kaniko ! -name context ! -name source ! -name kiln ! -name proc ! -name dev ! -name push-secret -exec rm -rf {} +
-find "$root/kaniko" -mindepth 1 ! -name executor -exec rm -rf {} +
-mkdir -p "$root/tmp"
 mount --bind -o ro "$model" "$root/source"
 mount --bind -o ro "$model" "$root/context/build"
 mount --bind "$kiln" "$root/kiln"
@@ -127,7 +149,7 @@ exec chroot "$root" "$@"`
 }
 
 func (b bench) kubeDL(image, _ string) ([]*command, error) {
-	return []*command{b.inRoot("/kaniko/executor", "--context=dir:///context", "--dockerfile=/context/dockerfile", "--destination="+image, "--insecure", "--insecure-pull", "--force")}, nil
+	return []*command{b.inRoot("/kaniko/executor", "--context=dir:///context", "--dockerfile=/context/dockerfile", "--destination="+image, "--insecure", "--insecure-pull", "--force")}, b.clearRoot()
 }
 
 // cached is the best that Kaniko's own cache can do: a layer a file, and no more
@@ -135,7 +157,7 @@ func (b bench) kubeDL(image, _ string) ([]*command, error) {
 func (b bench) cached(image, _ string) ([]*command, error) {
 	return []*command{b.inRoot("/kaniko/executor", "--context=dir:///context", "--dockerfile=/context/dockerfile-by-file", "--destination="+image,
 		"--insecure", "--insecure-pull", "--insecure-registry="+b.registry.host, "--force", "--compressed-caching=false", "--snapshot-mode=redo",
-		"--compression=zstd", "--compression-level=1", "--cache", "--cache-copy-layers", "--cache-repo="+b.registry.host+"/bench/cache")}, nil
+		"--compression=zstd", "--compression-level=1", "--cache", "--cache-copy-layers", "--cache-repo="+b.registry.host+"/bench/cache")}, b.clearRoot()
 }
 
 // steps are the steps of a build, as the workflow template calls them.
@@ -164,7 +186,7 @@ func (b bench) kaniko(image, _ string) ([]*command, error) {
 		}
 		commands = append(commands, b.inRoot(append([]string{program}, args...)...))
 	}
-	return commands, nil
+	return commands, b.clearRoot()
 }
 
 // stream is the engine Stream with a change detection.

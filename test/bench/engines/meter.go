@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // occasion is when an image is made.
@@ -38,9 +40,12 @@ type measurement struct {
 	read, written, sent int64
 }
 
-// meter runs commands one after the other and adds up what they cost.
+// meter runs commands one after the other and adds up what they cost. What was
+// written before is on the disk by then: Kaniko waits for the disk between its
+// layers, and would wait for that.
 func meter(ctx context.Context, registry string, commands []*command) (measurement, error) {
 	var total measurement
+	unix.Sync()
 	sentBefore, err := sentBytes(registry)
 	if err != nil {
 		return total, err
