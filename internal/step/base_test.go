@@ -88,14 +88,14 @@ func TestABaseImageWhoseVariantCannotBeFetchedHasOne(t *testing.T) {
 	})))
 	digest, err := mine.Digest()
 	require.NoError(t, err)
-	inner := p.registry.Handler
-	p.registry.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	inner := p.registry.handler()
+	p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, digest.String()) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
 		inner.ServeHTTP(w, r)
-	})
+	}))
 	code, printed := p.mountCheck(t)
 	p.assertFailed(t, "mount-check", v1alpha1.ReasonRegistryUnreachable, "answers with the error 503", code, printed)
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/kaniko"
@@ -43,6 +42,9 @@ func defineBuild(flags *flag.FlagSet, at *places) action {
 	flags.Int64Var(&b.diskLimit, "disk-limit", bytesIn(diskLimitVariable), "how many `bytes` of ephemeral storage the build may use; 0 is no limit")
 	return b.run
 }
+
+// defaultKanikoFolder is where Kaniko keeps its files.
+const defaultKanikoFolder = "/kaniko"
 
 // diskLimitVariable is how the template passes on the limit of ephemeral
 // storage, which kubelet knows.
@@ -75,32 +77,44 @@ func (b *build) run(ctx context.Context, out io.Writer) error {
 	if err := b.writeContext(work.job); err != nil {
 		return err
 	}
-	if err := b.runKaniko(ctx, out, work); err != nil {
+	layers, err := b.packAndPush(ctx, out, work)
+	if err != nil {
 		if ctx.Err() != nil && b.nearDiskLimit() {
 			return errDiskLimit
 		}
-		return b.innermost(err)
+		return err
 	}
-	return b.reportLayers(out, work.Plan)
+	say(out, "Kaniko has pushed, and its %d layers hold all %d files", len(layers), work.Plan.Files)
+	return addToReport(b.shared, func(r *report.Report) { r.Build = &report.Build{Layers: layers} })
+}
+
+// packAndPush runs Kaniko, and does what the commands ask for that Kaniko runs.
+func (b *build) packAndPush(ctx context.Context, out io.Writer, work order) ([]report.BuiltLayer, error) {
+	p, err := b.startPacker(ctx, out, work.job)
+	if err != nil {
+		return nil, err
+	}
+	err = b.runKaniko(ctx, out, work)
+	// Kaniko only knows that a command has failed.
+	if refused := p.stop(); refused != nil {
+		return nil, refused
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !p.done {
+		return nil, failure.New(v1alpha1.ReasonVerificationFailed, "the image builder has ended without the model's files")
+	}
+	return p.built, nil
 }
 
 // contextFolder is where Kaniko finds the Dockerfile. Nothing else is in it.
 func (b *build) contextFolder() string { return filepath.Join(b.shared, contextName) }
 
 func (b *build) writeContext(work job) error {
-	arguments := []string{"--shared=" + b.shared}
-	if b.imageRoot != defaultImageRoot {
-		arguments = append(arguments, "--image-root="+b.imageRoot)
-	}
-	if b.kanikoFolder != defaultKanikoFolder {
-		arguments = append(arguments, "--kaniko-folder="+b.kanikoFolder)
-	}
-	if b.progressFile != "" {
-		arguments = append(arguments, "--progress-file="+b.progressFile)
-	}
 	text, err := kaniko.Dockerfile{
 		Base: work.Base.Reference, User: work.Base.User,
-		Program: filepath.Join(b.shared, programFile), Arguments: arguments,
+		Program: filepath.Join(b.shared, programFile), Arguments: []string{"--shared=" + b.shared},
 		Layers: len(work.Plan.Layers),
 	}.Text()
 	if err != nil {
@@ -122,7 +136,7 @@ func (b *build) runKaniko(ctx context.Context, out io.Writer, work order) error 
 	}
 	invocation := kaniko.Invocation{
 		Context: b.contextFolder(), Destination: work.tag.Name(), Labels: b.lineage(work).Labels(),
-		Zstd: b.compression == string(v1alpha1.Zstd),
+		Ignored: filepath.Join(b.imageRoot, stagingFolder), Zstd: b.compression == string(v1alpha1.Zstd),
 	}
 	for _, host := range hosts(work.tag, work.Base) {
 		if work.config.Plain(host) {
@@ -158,24 +172,4 @@ func hosts(tag name.Tag, base baseImage) []string {
 		return []string{tag.RegistryStr()}
 	}
 	return []string{tag.RegistryStr(), base.Host}
-}
-
-// innermost returns what the program that Kaniko ran inside the image has
-// reported, since Kaniko only knows that it failed, or else Kaniko's error.
-func (b *build) innermost(err error) error {
-	r, readErr := report.Read(b.shared)
-	if readErr != nil || r.Failure == nil {
-		return err
-	}
-	return (&failure.Error{Reason: r.Failure.Reason, Sentence: r.Failure.Message}).Because(err)
-}
-
-// reportLayers reports what was read back of Kaniko's layers while it built.
-func (b *build) reportLayers(out io.Writer, plan layer.Plan) error {
-	layers, err := builtLayers(b.shared, plan)
-	if err != nil {
-		return err
-	}
-	say(out, "Kaniko has pushed, and its %d layers hold all %d files", len(layers), plan.Files)
-	return addToReport(b.shared, func(r *report.Report) { r.Build = &report.Build{Layers: layers} })
 }

@@ -1,5 +1,5 @@
 // Package step holds the programs that run inside a build's pod: one command
-// for each step of the workflow, and one that Kaniko runs inside the image.
+// for each step of the workflow, and one that Kaniko runs.
 // Each prints what it checks, in plain lines without secrets, for the log that
 // the Argo UI shows, and adds its part to the report on the volume that the
 // steps share.
@@ -50,7 +50,7 @@ var commands = []command{
 	{name: "mount-check", summary: "check storage, credentials and tag, and plan the layers", step: stepMountCheck, define: defineMountCheck},
 	{name: "build", summary: "build and push the image with Kaniko", step: stepBuild, define: defineBuild},
 	{name: "stream", summary: "build and push the image without Kaniko", step: stepBuild, define: defineStream},
-	{name: "pack", summary: "copy one layer's files into the image; Kaniko runs it", step: stepBuild, define: definePack},
+	{name: "pack", summary: "have the build step put one layer into the image; Kaniko runs it", define: definePack},
 	{name: "status-report", summary: "ask the registry what it holds now", step: stepStatusReport, define: defineStatusReport},
 	{name: "output", summary: "be there, so that Argo takes the report", define: defineOutput},
 }

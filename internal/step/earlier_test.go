@@ -53,8 +53,8 @@ func TestAVersionSendsOnlyWhatAnEarlierOneDoesNotHave(t *testing.T) {
 			p.hasTheModel(t)
 			code, printed := p.allSteps(t)
 			require.Equal(t, exitDone, code, printed)
-			count := &counted{inner: p.registry.Handler}
-			p.registry.Handler = count
+			count := &counted{inner: p.registry.handler()}
+			p.registry.set(count)
 			tt.change(t, p)
 			p.previous, p.tag, p.uid = p.image(), "v2", "another"
 

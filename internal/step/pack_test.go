@@ -3,6 +3,7 @@ package step
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -185,15 +186,67 @@ func entriesOf(t *testing.T, image v1.Image) map[string]tar.Header {
 	}
 }
 
-func TestPackRefusesCallsThatMakeNoSense(t *testing.T) {
+func TestWhatKanikoRunsIsForTheBuildStep(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/a", "x")
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitDone, code, printed)
-	for _, number := range []string{"-1", "1"} {
-		code, printed = p.run(t, "pack", "--layer="+number, "--image-root="+p.at("image"))
-		p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, "there is no layer "+number, code, printed)
+
+	t.Run("the command alone does nothing", func(t *testing.T) {
+		code, printed := p.run(t, "pack", "--layer=0")
+		assert.Equal(t, exitFailed, code, printed)
+		assert.Contains(t, printed, "ask the build step, which Kaniko runs under: dial unix")
+		assert.Nil(t, p.report(t).Failure)
+	})
+	t.Run("a builder that never runs it has built nothing", func(t *testing.T) {
+		p.again(t)
+		code, printed := p.run(t, "build", append(p.buildArgs(), "--executor=/bin/true")...)
+		p.assertFailed(t, "build", v1alpha1.ReasonVerificationFailed, "the image builder has ended without the model's files", code, printed)
+	})
+	t.Run("a builder that runs it twice is out of step", func(t *testing.T) {
+		p.again(t)
+		t.Setenv(fault, faultAsksTwice)
+		code, printed := p.build(t)
+		p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, `the command for "0" was run, where "manifest" is next`, code, printed)
+	})
+}
+
+// A layer is copied while Kaniko is busy with the one before, and fails the
+// build when Kaniko asks for it.
+func TestAFileThatChangesBeforeItsLayersTurn(t *testing.T) {
+	p := newPod(t)
+	p.hasTheModel(t)
+	code, printed := p.mountCheck(t)
+	require.Equal(t, exitDone, code, printed)
+	p.write(t, "source/weights-1.bin", "shorter")
+	code, printed = p.build(t)
+	p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, `"weights-1.bin" changed while it was packaged`, code, printed)
+	assert.Contains(t, printed, "layer 1: copied 1 files, 64.0 MiB")
+}
+
+func TestABuildEndsWithItsContextWhileItCopies(t *testing.T) {
+	p := newPod(t)
+	p.write(t, "source/a", "x")
+	require.NoError(t, os.Truncate(p.at("source/a"), 1<<40))
+	code, printed := p.mountCheck(t)
+	require.Equal(t, exitDone, code, printed)
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &endsAt{words: "building ", cancel: cancel}
+	code = Main(ctx, append(p.command("build"), p.buildArgs()...), out, out)
+	p.assertFailed(t, "build", v1alpha1.ReasonPodLost, "its pod was told to end", code, out.String())
+	assert.True(t, p.report(t).Failure.Transient)
+}
+
+// endsAt is a log that ends the build when certain words are in it.
+type endsAt struct {
+	bytes.Buffer
+	words  string
+	cancel context.CancelFunc
+}
+
+func (e *endsAt) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(e.words)) {
+		e.cancel()
 	}
-	code, printed = p.run(t, "pack", "--manifest", "--image-root="+p.at("image"))
-	p.assertFailed(t, "build", v1alpha1.ReasonVerificationFailed, `left "/kubedl-model" out of its layer`, code, printed)
+	return e.Buffer.Write(p)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -43,16 +44,38 @@ type pod struct {
 	registry *switchable
 }
 
-// switchable serves what it is set to.
-type switchable struct{ http.Handler }
+// switchable serves by the handler that it is set to.
+type switchable struct {
+	mu  sync.Mutex
+	now http.Handler
+}
+
+func (s *switchable) handler() http.Handler {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+func (s *switchable) set(handler http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = handler
+}
+
+func (s *switchable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.handler().ServeHTTP(w, r)
+}
 
 func newPod(t *testing.T) *pod {
 	t.Helper()
-	dir := t.TempDir()
+	// What T.TempDir makes may be too long for a socket.
+	dir, err := os.MkdirTemp("", "pod") //nolint:usetesting // see above
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for _, folder := range []string{"kiln", "source", "push-secret", "kaniko", "image"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, folder), 0o755))
 	}
-	registry := &switchable{Handler: memory.New(memory.Logger(log.New(io.Discard, "", 0)))}
+	registry := &switchable{now: memory.New(memory.Logger(log.New(io.Discard, "", 0)))}
 	server := httptest.NewServer(registry)
 	t.Cleanup(server.Close)
 	p := &pod{

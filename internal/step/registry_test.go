@@ -156,7 +156,7 @@ func TestRegistriesThatRefuse(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/a", "x")
 			if tt.registry != nil {
-				p.registry.Handler = tt.registry(p.registry.Handler)
+				p.registry.set(tt.registry(p.registry.handler()))
 			}
 			code, printed := p.mountCheck(t, tt.args...)
 			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
@@ -183,14 +183,14 @@ func TestAFileThatTheRegistryCannotTakeIsKnownBeforeItIsCopied(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t)
-			registry := p.registry.Handler
-			p.registry.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			registry := p.registry.handler()
+			p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.ContentLength > limit {
 					w.WriteHeader(http.StatusRequestEntityTooLarge)
 					return
 				}
 				registry.ServeHTTP(w, r)
-			})
+			}))
 			p.write(t, "source/weights.bin", string(tt.content))
 			code, printed := p.mountCheck(t)
 			if tt.want == "" {

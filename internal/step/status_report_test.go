@@ -116,14 +116,14 @@ func TestFaultsOfTheRegistryAreFound(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := built(t)
-			inner := p.registry.Handler
-			p.registry.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			inner := p.registry.handler()
+			p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
 					tt.blob(w)
 					return
 				}
 				inner.ServeHTTP(w, r)
-			})
+			}))
 			code, printed := p.statusReport(t)
 			p.assertFailed(t, "status-report", tt.reason, tt.want, code, printed)
 		})

@@ -213,14 +213,14 @@ func TestAFileThatChangesWhileItIsSentIsNotTagged(t *testing.T) {
 			require.NoError(t, os.Symlink("w.bin", p.at("source/link")))
 			code, printed := p.mountCheck(t)
 			require.Equal(t, exitDone, code, printed)
-			inner := p.registry.Handler
+			inner := p.registry.handler()
 			once := sync.OnceFunc(func() { change(t, p) })
-			p.registry.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodPost {
 					once()
 				}
 				inner.ServeHTTP(w, r)
-			})
+			}))
 
 			code, printed = p.build(t)
 
@@ -238,15 +238,15 @@ func TestARegistryThatTurnsTheStreamAwayIsSaidInWords(t *testing.T) {
 	p.write(t, "source/a", "x")
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitDone, code, printed)
-	inner := p.registry.Handler
-	p.registry.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	inner := p.registry.handler()
+	p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPatch {
 			_, _ = io.Copy(io.Discard, r.Body)
 			w.WriteHeader(http.StatusInsufficientStorage)
 			return
 		}
 		inner.ServeHTTP(w, r)
-	})
+	}))
 	code, printed = p.build(t)
 	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "does not take that much", code, printed)
 }

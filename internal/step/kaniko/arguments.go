@@ -21,6 +21,8 @@ type Invocation struct {
 	Encrypted []string
 	// CAFile is a bundle of authorities to trust for Encrypted; empty is none.
 	CAFile string
+	// Ignored is a folder that is no part of the image, whatever is in there.
+	Ignored string
 	// Zstd has the layers compressed with zstd at its fastest, which leaves
 	// weights about as large as they are, in a fraction of gzip's time. Kaniko
 	// heeds it where the base image is in OCI's format.
@@ -45,6 +47,7 @@ func (i Invocation) Arguments() []string {
 		// cannot happen here: the size and time of a file tell enough.
 		"--snapshot-mode=redo",
 		"--cache=false",
+		"--ignore-path=" + i.Ignored,
 		"--push-retry=3",
 		"--image-download-retry=3",
 		// The step before has asked, with the same credentials.

@@ -168,7 +168,8 @@ func TestArguments(t *testing.T) {
 	got := Invocation{
 		Context: "/kiln/context", Destination: "h:5000/models/resnet:v1",
 		PlainHTTP: []string{"h:5000"}, Encrypted: []string{"index.docker.io"}, CAFile: "/registry-ca/ca.crt",
-		Labels: map[string]string{"d": "e", "a": "b c"},
+		Ignored: "/staging",
+		Labels:  map[string]string{"d": "e", "a": "b c"},
 	}.Arguments()
 	assert.Equal(t, strings.Fields(`
 		--context=dir:///kiln/context
@@ -177,6 +178,7 @@ func TestArguments(t *testing.T) {
 		--compressed-caching=false
 		--snapshot-mode=redo
 		--cache=false
+		--ignore-path=/staging
 		--push-retry=3
 		--image-download-retry=3
 		--skip-push-permission-check
