@@ -67,7 +67,7 @@ lint: go-version ## Linters, in every module
 
 .PHONY: bench
 bench: go-version ## Both engines beside others, to test/bench, and Go's benchmarks; for comparing within one run
-	go test -run '^$$' -bench . -benchmem ./...
+	go test -run '^$$' -bench . -benchmem ./internal/... ./test/bench
 	go run ./test/bench/engines $(BENCH_ARGS)
 
 .PHONY: push-image

@@ -75,7 +75,7 @@ func (b *build) startPacker(ctx context.Context, out io.Writer, work job) (*pack
 	p := &packer{
 		out: out, shared: b.shared, kanikoFolder: b.kanikoFolder, work: work, source: from, image: image,
 		listener: listener, cancel: cancel, ended: make(chan struct{}),
-		progress: &progress{file: b.progressFile, total: work.Plan.Bytes}, digests: map[string]string{},
+		progress: newProgress(b.progressFile, work.Plan.Bytes, out), digests: map[string]string{},
 	}
 	p.proceed(ctx, nil)
 	go func() {

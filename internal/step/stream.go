@@ -75,7 +75,7 @@ func (s *streaming) run(ctx context.Context, out io.Writer) error {
 		root: root, plan: work.Plan, repository: repository, uploader: uploader,
 		earlier: s.earlier(ctx, work, out), from: from, zstd: s.compression == string(v1alpha1.Zstd), out: out,
 		trustTimes: s.changes == string(v1alpha1.ChangesInModTime),
-		progress:   newTransfer(s.progressFile, work.Plan, out),
+		progress:   newTransfer(len(work.Plan.Layers), newProgress(s.progressFile, work.Plan.Bytes, out)),
 	}
 	say(out, "sending %d layers to %s", len(work.Plan.Layers), work.tag.Repository)
 	layers, err := sending.run(ctx)

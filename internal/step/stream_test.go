@@ -2,12 +2,10 @@ package step
 
 import (
 	"archive/tar"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -274,25 +272,6 @@ func TestABaseImageWithAModelOfItsOwnHidesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, found)
 	assert.Len(t, held.Entries, 2)
-}
-
-func TestHowFarATransferIsIsSaidInLines(t *testing.T) {
-	var out strings.Builder
-	file := t.TempDir() + "/progress"
-	far := newTransfer(file, layer.Plan{Layers: make([][]layer.Entry, 2), Bytes: 4 << 20}, &out)
-	far.began = far.began.Add(-20 * time.Second)
-	far.said = far.said.Add(-20 * time.Second)
-
-	far.at(0, 1<<20)
-	far.at(1, 1<<20)
-	far.at(0, 0)
-
-	assert.Equal(t, "1.0 MiB of 4.0 MiB, 51.2 KiB/s, about 1m0s left\n", out.String())
-	assert.Equal(t, int64(1<<20), far.progress.done, "what was lost is not counted")
-	far.end()
-	told, err := os.ReadFile(file)
-	require.NoError(t, err)
-	assert.Equal(t, fmt.Sprintf("%d/%d\n", 4<<20, 4<<20), string(told))
 }
 
 func TestALayerIsReportedAsItWasPlanned(t *testing.T) {
