@@ -43,7 +43,7 @@ func wall(m measurement) time.Duration { return m.wall }
 func table(s settings, makers []maker, all []measurement) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "# What it costs to make an image of a model\n\n")
-	fmt.Fprintf(&out, "Written by `make bench`. %d MiB of bfloat16 weights in %d files, %s of %d. Client and registry share %s; only ratios carry over. Everything is in the page cache. CPU and memory are the client's: its largest process. Sent is what went to the registry.\n\n", s.size>>20, s.files, plural(s.runs), s.runs, machine())
+	fmt.Fprintf(&out, "Written by `make bench`. %d MiB of bfloat16 weights in %d files, %s of %d. Client and registry share %s; only ratios carry over. Everything is in the page cache, and on the disk. CPU and memory are the client's: its largest process. Sent is what went to the registry.\n\n", s.size>>20, s.files, plural(s.runs), s.runs, machine())
 	fmt.Fprintf(&out, "![seconds](engines.svg)\n\n")
 	for _, when := range occasions {
 		base := median(all, keyStream, when, wall).Seconds()
