@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -90,4 +91,40 @@ func ofContent(repository *registry.Repository, err error) error {
 		return f
 	}
 	return ofRegistry(repository.Explain(err))
+}
+
+// writeManifest writes the list of the model's files into the image, and
+// returns the SHA-256 of what it wrote.
+func writeManifest(image *os.Root, manifest layer.Manifest, plan layer.Plan) (string, error) {
+	newest := newestIn(plan)
+	// A base image that was made of a model has a list of its own.
+	if err := image.RemoveAll(layer.ManifestFolder); err != nil {
+		return "", fmt.Errorf("remove the base image's list of files: %w", err)
+	}
+	if err := image.Mkdir(layer.ManifestFolder, layer.ModeExecutable.Perm()); err != nil {
+		return "", fmt.Errorf("make a folder for the list of files: %w", err)
+	}
+	file, err := image.OpenFile(layer.ManifestFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, layer.ModeReadable.Perm())
+	if err != nil {
+		return "", fmt.Errorf("write the list of files: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	digest := sha256.New()
+	if err := encodeJSON(io.MultiWriter(file, digest), manifest); err != nil {
+		return "", fmt.Errorf("write the list of files: %w", err)
+	}
+	if err := normalise(image, layer.ManifestFile, layer.Entry{Mode: layer.ModeReadable, ModTime: newest}); err != nil {
+		return "", err
+	}
+	err = normalise(image, layer.ManifestFolder, layer.Entry{Mode: layer.ModeExecutable, ModTime: newest})
+	return hex.EncodeToString(digest.Sum(nil)), err
+}
+
+// newestIn is when the newest thing in a model was changed. What is put beside
+// the model has this time, so that it does not depend on when it was built.
+func newestIn(plan layer.Plan) (newest int64) {
+	for _, e := range plan.Entries() {
+		newest = max(newest, e.ModTime)
+	}
+	return newest
 }

@@ -1,0 +1,82 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/internal/layer"
+)
+
+// A layer's files are copied while Kaniko archives the one before, which is not
+// to take them for its own.
+func TestKanikoArchivesEachFileOnce(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	const large = 3
+	for i := range large {
+		dir.random(t, fmt.Sprintf("weights-%d.bin", i), layer.DefaultSize)
+	}
+
+	mv := live.built(t, makeVersion("layered", ns, dir).New())
+
+	holds(t, mv, dir)
+	want := map[string]int{"config.json": 1, "weights/part-1.bin": 1}
+	for i := range large {
+		want[fmt.Sprintf("weights-%d.bin", i)] = 1
+	}
+	got := map[string]int{}
+	for _, at := range archived(t, mv.Status.Image) {
+		assert.NotContains(t, at, "staging")
+		if below, inModel := strings.CutPrefix(at, "kubedl-model/"); inModel {
+			got[below]++
+		}
+	}
+	assert.Equal(t, want, got)
+}
+
+// archived lists the files that are in any of an image's layers, whether another
+// layer hides them or not.
+func archived(t *testing.T, reference string) (files []string) {
+	t.Helper()
+	ref, err := name.ParseReference(reference, name.Insecure)
+	require.NoError(t, err)
+	held, err := remote.Image(ref, remote.WithContext(t.Context()))
+	require.NoError(t, err)
+	layers, err := held.Layers()
+	require.NoError(t, err)
+	for _, each := range layers {
+		files = append(files, archivedIn(t, each)...)
+	}
+	return files
+}
+
+func archivedIn(t *testing.T, one v1.Layer) (files []string) {
+	t.Helper()
+	content, err := one.Uncompressed()
+	require.NoError(t, err)
+	defer content.Close()
+	for reader := tar.NewReader(content); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		require.NoError(t, err)
+		if header.Typeflag != tar.TypeDir {
+			files = append(files, path.Clean(strings.TrimPrefix(header.Name, "/")))
+		}
+	}
+}
