@@ -26,6 +26,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/nfs"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // Config is the operator's configuration file.
@@ -154,7 +155,7 @@ type Registry struct {
 func Default() Config {
 	return Config{
 		BaseImage:        "docker.io/library/busybox:1.37.0",
-		WorkflowTemplate: translate.BuildTemplate,
+		WorkflowTemplate: contract.BuildTemplate,
 		Engine:           v1alpha1.Kaniko,
 		DeadlineSeconds:  6 * 60 * 60,
 		PendingSeconds:   15 * 60,
@@ -319,8 +320,8 @@ func (c Config) Options() translate.Options {
 	}
 	slices.Sort(plainHTTP)
 	stream := c.StreamWorkflowTemplate
-	if stream == "" && c.WorkflowTemplate == translate.BuildTemplate {
-		stream = translate.StreamTemplate
+	if stream == "" && c.WorkflowTemplate == contract.BuildTemplate {
+		stream = contract.StreamTemplate
 	}
 	return translate.Options{
 		DefaultRegistry:          c.DefaultRegistry,

@@ -10,7 +10,7 @@ import (
 	rbacv1ac "k8s.io/client-go/applyconfigurations/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // fieldOwner is who the operator is to server-side apply.
@@ -44,17 +44,17 @@ func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace
 // longer.
 func namespaceObjects(namespace, registryCA string) []runtime.ApplyConfiguration {
 	labels := map[string]string{"app.kubernetes.io/managed-by": "modelkiln"}
-	bundle := corev1ac.ConfigMap(translate.RegistryCAConfigMap, namespace).WithLabels(labels)
+	bundle := corev1ac.ConfigMap(contract.RegistryCAConfigMap, namespace).WithLabels(labels)
 	if registryCA != "" {
 		bundle.WithData(map[string]string{"ca.crt": registryCA})
 	}
 	return []runtime.ApplyConfiguration{
-		corev1ac.ServiceAccount(translate.BuildServiceAccount, namespace).WithLabels(labels),
-		rbacv1ac.RoleBinding(translate.BuildServiceAccount, namespace).WithLabels(labels).
+		corev1ac.ServiceAccount(contract.BuildServiceAccount, namespace).WithLabels(labels),
+		rbacv1ac.RoleBinding(contract.BuildServiceAccount, namespace).WithLabels(labels).
 			WithRoleRef(rbacv1ac.RoleRef().
-				WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(translate.BuildClusterRole)).
+				WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(contract.BuildClusterRole)).
 			WithSubjects(rbacv1ac.Subject().
-				WithKind(rbacv1.ServiceAccountKind).WithName(translate.BuildServiceAccount).WithNamespace(namespace)),
+				WithKind(rbacv1.ServiceAccountKind).WithName(contract.BuildServiceAccount).WithNamespace(namespace)),
 		bundle,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // Metrics count what the operator does.
@@ -49,7 +50,7 @@ func (m *Metrics) begin() {
 	for _, succeeded := range []bool{true, false} {
 		m.buildSeconds.WithLabelValues(result(succeeded))
 	}
-	for _, step := range []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport} {
+	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
 		m.stepSeconds.WithLabelValues(step)
 	}
 }

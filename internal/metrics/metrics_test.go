@@ -16,6 +16,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAttemptsAreCounted(t *testing.T) {
@@ -23,11 +24,11 @@ func TestAttemptsAreCounted(t *testing.T) {
 	m := New(registry)
 
 	m.AttemptMade()
-	m.AttemptEnded(translate.End{Reason: v1alpha1.ReasonSourceEmpty, Seconds: ptr.To(4.0), Bytes: 7}, map[string]float64{translate.StepMountCheck: 3})
+	m.AttemptEnded(translate.End{Reason: v1alpha1.ReasonSourceEmpty, Seconds: ptr.To(4.0), Bytes: 7}, map[string]float64{contract.StepMountCheck: 3})
 	m.AttemptEnded(translate.End{Reason: v1alpha1.ReasonWorkflowDeleted}, nil)
 	m.AttemptMade()
 	m.AttemptEnded(translate.End{Succeeded: true, Reason: v1alpha1.ReasonSucceeded, Seconds: ptr.To(90.0), Bytes: 50 << 20},
-		map[string]float64{translate.StepMountCheck: 5, translate.StepBuild: 80, translate.StepStatusReport: 2})
+		map[string]float64{contract.StepMountCheck: 5, contract.StepBuild: 80, contract.StepStatusReport: 2})
 
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP modelkiln_attempts_total Workflows that the operator created.

@@ -24,7 +24,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	steps "github.com/modelkiln/modelkiln/internal/step"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -39,8 +39,8 @@ func everyTemplate(t *testing.T, test func(t *testing.T, tmpl *wfv1.ClusterWorkf
 	t.Helper()
 	var kaniko wfv1.ClusterWorkflowTemplate
 	read(t, filepath.Join(templatesFolder, "kaniko", "modelkiln-build.yaml"), &kaniko)
-	t.Run(translate.BuildTemplate, func(t *testing.T) { test(t, &kaniko) })
-	t.Run(translate.StreamTemplate, func(t *testing.T) { test(t, streamTemplate(t, &kaniko)) })
+	t.Run(contract.BuildTemplate, func(t *testing.T) { test(t, &kaniko) })
+	t.Run(contract.StreamTemplate, func(t *testing.T) { test(t, streamTemplate(t, &kaniko)) })
 }
 
 // streamTemplate is what kustomize makes of the other one for Stream.
@@ -63,7 +63,7 @@ func streamTemplate(t *testing.T, kaniko *wfv1.ClusterWorkflowTemplate) *wfv1.Cl
 
 func TestTheTemplateMarksItsPodsForTheOperator(t *testing.T) {
 	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
-		assert.Equal(t, translate.BuildPodLabels(), tmpl.Spec.PodMetadata.Labels)
+		assert.Equal(t, contract.BuildPodLabels(), tmpl.Spec.PodMetadata.Labels)
 	})
 }
 
@@ -116,17 +116,17 @@ func sent(t *testing.T) (always, ever map[string]bool) {
 
 // allParameters are the parameters that Go knows.
 var allParameters = []string{
-	translate.ParamModel, translate.ParamModelVersion, translate.ParamModelVersionUID, translate.ParamCreatedBy,
-	translate.ParamImage, translate.ParamBaseImage, translate.ParamStorageKind, translate.ParamStoragePath,
-	translate.ParamNodeName, translate.ParamClaimName, translate.ParamSubPath, translate.ParamNFSServer, translate.ParamNFSPath, translate.ParamPushSecret,
-	translate.ParamPushSecretRequired, translate.ParamPlainHTTPRegistries, translate.ParamRequests,
-	translate.ParamLimits, translate.ParamNodeSelector, translate.ParamTolerations, translate.ParamLayerSize, translate.ParamMaxLayers, translate.ParamCompression,
+	contract.ParamModel, contract.ParamModelVersion, contract.ParamModelVersionUID, contract.ParamCreatedBy,
+	contract.ParamImage, contract.ParamBaseImage, contract.ParamStorageKind, contract.ParamStoragePath,
+	contract.ParamNodeName, contract.ParamClaimName, contract.ParamSubPath, contract.ParamNFSServer, contract.ParamNFSPath, contract.ParamPushSecret,
+	contract.ParamPushSecretRequired, contract.ParamPlainHTTPRegistries, contract.ParamRequests,
+	contract.ParamLimits, contract.ParamNodeSelector, contract.ParamTolerations, contract.ParamLayerSize, contract.ParamMaxLayers, contract.ParamCompression,
 }
 
 // parametersOf are those that a template has to declare.
 func parametersOf(tmpl *wfv1.ClusterWorkflowTemplate) []string {
-	if tmpl.Name == translate.StreamTemplate {
-		return append(slices.Clone(allParameters), translate.ParamPreviousImage, translate.ParamChangeDetection)
+	if tmpl.Name == contract.StreamTemplate {
+		return append(slices.Clone(allParameters), contract.ParamPreviousImage, contract.ParamChangeDetection)
 	}
 	return allParameters
 }
@@ -141,7 +141,7 @@ func TestGoAndTheTemplateKnowTheSameParameters(t *testing.T) {
 		assert.ElementsMatch(t, parametersOf(tmpl), declared)
 
 		_, ever := sent(t)
-		assert.ElementsMatch(t, append(slices.Clone(allParameters), translate.ParamChangeDetection), slices.Collect(maps.Keys(ever)), "the golden Workflows use each of them")
+		assert.ElementsMatch(t, append(slices.Clone(allParameters), contract.ParamChangeDetection), slices.Collect(maps.Keys(ever)), "the golden Workflows use each of them")
 	})
 }
 
@@ -163,18 +163,18 @@ func TestTheTemplatesDefaultsAreTheOperators(t *testing.T) {
 		defaults := config.Default()
 		requests, limits := resourcesOfTheDefaults(t)
 		want := map[string]string{
-			translate.ParamBaseImage:          defaults.BaseImage,
-			translate.ParamPushSecret:         translate.DefaultPushSecret,
-			translate.ParamPushSecretRequired: "false",
-			translate.ParamRequests:           requests,
-			translate.ParamLimits:             limits,
-			translate.ParamLayerSize:          resource.NewQuantity(layer.DefaultSize, resource.BinarySI).String(),
-			translate.ParamMaxLayers:          strconv.Itoa(layer.DefaultLayers),
-			translate.ParamCompression:        string(v1alpha1.Zstd),
-			translate.ParamChangeDetection:    string(v1alpha1.ChangesInContent),
+			contract.ParamBaseImage:          defaults.BaseImage,
+			contract.ParamPushSecret:         contract.DefaultPushSecret,
+			contract.ParamPushSecretRequired: "false",
+			contract.ParamRequests:           requests,
+			contract.ParamLimits:             limits,
+			contract.ParamLayerSize:          resource.NewQuantity(layer.DefaultSize, resource.BinarySI).String(),
+			contract.ParamMaxLayers:          strconv.Itoa(layer.DefaultLayers),
+			contract.ParamCompression:        string(v1alpha1.Zstd),
+			contract.ParamChangeDetection:    string(v1alpha1.ChangesInContent),
 		}
-		if tmpl.Name == translate.StreamTemplate {
-			want[translate.ParamCompression] = string(v1alpha1.NoCompression)
+		if tmpl.Name == contract.StreamTemplate {
+			want[contract.ParamCompression] = string(v1alpha1.NoCompression)
 		}
 		for _, parameter := range tmpl.Spec.Arguments.Parameters {
 			if parameter.Value != nil {
@@ -193,9 +193,9 @@ func resourcesOfTheDefaults(t *testing.T) (requests, limits string) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Obj()
 	for _, parameter := range builders.MakeWorkflow(mv, 1).Obj().Spec.Arguments.Parameters {
 		switch parameter.Name {
-		case translate.ParamRequests:
+		case contract.ParamRequests:
 			requests = parameter.Value.String()
-		case translate.ParamLimits:
+		case contract.ParamLimits:
 			limits = parameter.Value.String()
 		}
 	}
@@ -220,8 +220,8 @@ func TestTheReportComesBackWhateverHappens(t *testing.T) {
 	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		outputs := podTemplate(t, tmpl).Outputs.Parameters
 		require.Len(t, outputs, 1)
-		assert.Equal(t, translate.OutputReport, outputs[0].Name)
-		assert.Equal(t, translate.OutputReport, outputs[0].GlobalName)
+		assert.Equal(t, contract.OutputReport, outputs[0].Name)
+		assert.Equal(t, contract.OutputReport, outputs[0].GlobalName)
 		require.NotNil(t, outputs[0].ValueFrom)
 		assert.NotNil(t, outputs[0].ValueFrom.Default, "a run without a report is a run")
 		shared := podTemplate(t, tmpl).ContainerSet.VolumeMounts
@@ -232,8 +232,8 @@ func TestTheReportComesBackWhateverHappens(t *testing.T) {
 
 func TestTheStepsRunOneAfterTheOther(t *testing.T) {
 	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
-		assert.Equal(t, translate.EntrypointTemplate, tmpl.Spec.Entrypoint)
-		assert.Equal(t, translate.EntrypointTemplate, tmpl.Spec.Entrypoint)
+		assert.Equal(t, contract.EntrypointTemplate, tmpl.Spec.Entrypoint)
+		assert.Equal(t, contract.EntrypointTemplate, tmpl.Spec.Entrypoint)
 		before := ""
 		var names []string
 		for _, c := range podTemplate(t, tmpl).ContainerSet.Containers {
@@ -243,12 +243,12 @@ func TestTheStepsRunOneAfterTheOther(t *testing.T) {
 			} else {
 				assert.Equal(t, []string{before}, c.Dependencies, c.Name)
 			}
-			if before = c.Name; c.Name == translate.StepStatusReport {
+			if before = c.Name; c.Name == contract.StepStatusReport {
 				// Nothing waits for main, of which Argo takes the outputs.
-				before = translate.StepMountCheck
+				before = contract.StepMountCheck
 			}
 		}
-		want := []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport, "main"}
+		want := []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport, "main"}
 		assert.Equal(t, want, names)
 	})
 }
@@ -307,10 +307,10 @@ func TestEveryArgumentIsTheValueOfAFlag(t *testing.T) {
 func TestWhatEachStepMounts(t *testing.T) {
 	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		want := map[string][]string{
-			translate.StepMountCheck:   {"push-secret", "registry-ca", "source"},
-			translate.StepBuild:        {"push-secret", "registry-ca", "source"},
-			translate.StepStatusReport: {"push-secret", "registry-ca"},
-			"main":                     nil,
+			contract.StepMountCheck:   {"push-secret", "registry-ca", "source"},
+			contract.StepBuild:        {"push-secret", "registry-ca", "source"},
+			contract.StepStatusReport: {"push-secret", "registry-ca"},
+			"main":                    nil,
 		}
 		declared := map[string]bool{}
 		for _, volume := range podTemplate(t, tmpl).Volumes {
@@ -343,12 +343,12 @@ func TestVolumesAreThoseThatGoNames(t *testing.T) {
 		}
 		ca := volumes["registry-ca"].ConfigMap
 		require.NotNil(t, ca)
-		assert.Equal(t, translate.RegistryCAConfigMap, ca.Name)
+		assert.Equal(t, contract.RegistryCAConfigMap, ca.Name)
 		assert.True(t, *ca.Optional, "most clusters have none")
 
 		secret := volumes["push-secret"].Secret
 		require.NotNil(t, secret)
-		assert.Equal(t, "{{workflow.parameters."+translate.ParamPushSecret+"}}", secret.SecretName)
+		assert.Equal(t, "{{workflow.parameters."+contract.ParamPushSecret+"}}", secret.SecretName)
 		assert.True(t, *secret.Optional, "mount-check says what is missing, in words")
 		assert.Equal(t, []corev1.KeyToPath{{Key: corev1.DockerConfigJsonKey, Path: "config.json"}}, secret.Items, "no other key of a Secret is readable")
 	})
@@ -365,7 +365,7 @@ func TestNoContainerMayBecomeMore(t *testing.T) {
 			assert.Nil(t, s.Privileged, name)
 			assert.Equal(t, []corev1.Capability{"ALL"}, s.Capabilities.Drop, name)
 			assert.NotContains(t, s.Capabilities.Add, corev1.Capability("SYS_ADMIN"), name)
-			if tmpl.Name == translate.StreamTemplate || name == translate.StepStatusReport || name == "main" {
+			if tmpl.Name == contract.StreamTemplate || name == contract.StepStatusReport || name == "main" {
 				assert.True(t, *s.RunAsNonRoot, name)
 				assert.True(t, *s.ReadOnlyRootFilesystem, name)
 				assert.Empty(t, s.Capabilities.Add, name)
@@ -381,7 +381,7 @@ func TestBuildsOfOneImageExcludeEachOther(t *testing.T) {
 		require.NotNil(t, synchronization)
 		assert.Nil(t, synchronization.Mutex)
 		assert.Nil(t, synchronization.Semaphore)
-		assert.Equal(t, []*wfv1.Mutex{{Name: "{{workflow.parameters." + translate.ParamImage + "}}"}}, synchronization.Mutexes)
+		assert.Equal(t, []*wfv1.Mutex{{Name: "{{workflow.parameters." + contract.ParamImage + "}}"}}, synchronization.Mutexes)
 	})
 }
 
@@ -394,23 +394,23 @@ func TestTheTemplateLeavesTheWorkflowsLabelsAlone(t *testing.T) {
 
 func TestBuildsMayReportTheirResultsAndNothingElse(t *testing.T) {
 	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
-		assert.Equal(t, translate.BuildServiceAccount, tmpl.Spec.ServiceAccountName)
+		assert.Equal(t, contract.BuildServiceAccount, tmpl.Spec.ServiceAccountName)
 
 		var role rbacv1.ClusterRole
 		read(t, filepath.Join(templatesFolder, "clusterrole.yaml"), &role)
-		assert.Equal(t, translate.BuildClusterRole, role.Name)
+		assert.Equal(t, contract.BuildClusterRole, role.Name)
 		want := []rbacv1.PolicyRule{{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflowtaskresults"}, Verbs: []string{"create", "patch"}}}
 		assert.Equal(t, want, role.Rules)
 
 		var account corev1.ServiceAccount
 		read(t, filepath.Join(templatesFolder, "namespace", "serviceaccount.yaml"), &account)
-		assert.Equal(t, translate.BuildServiceAccount, account.Name)
+		assert.Equal(t, contract.BuildServiceAccount, account.Name)
 
 		var binding rbacv1.RoleBinding
 		read(t, filepath.Join(templatesFolder, "namespace", "rolebinding.yaml"), &binding)
-		assert.Equal(t, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: translate.BuildClusterRole}, binding.RoleRef)
+		assert.Equal(t, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: contract.BuildClusterRole}, binding.RoleRef)
 		require.Len(t, binding.Subjects, 1)
-		assert.Equal(t, translate.BuildServiceAccount, binding.Subjects[0].Name)
+		assert.Equal(t, contract.BuildServiceAccount, binding.Subjects[0].Name)
 	})
 }
 

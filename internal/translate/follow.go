@@ -8,6 +8,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // Followed is the Workflow that a version follows: of those that build it, the
@@ -89,7 +90,7 @@ func builds(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion, opts Options) bool {
 			return false
 		}
 	}
-	return isImageOf(mv, argument(wf, ParamImage), opts)
+	return isImageOf(mv, argument(wf, contract.ParamImage), opts)
 }
 
 // identityArguments are the arguments by parameter name, empty ones included,
@@ -97,19 +98,19 @@ func builds(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion, opts Options) bool {
 // training's chief is among them once it is known.
 func identityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	identity := map[string]string{
-		ParamModel:           mv.Spec.ModelName,
-		ParamModelVersion:    mv.Name,
-		ParamModelVersionUID: string(mv.UID),
-		ParamStoragePath:     "",
-		ParamClaimName:       "",
-		ParamSubPath:         "",
-		ParamNFSServer:       "",
-		ParamNFSPath:         "",
+		contract.ParamModel:           mv.Spec.ModelName,
+		contract.ParamModelVersion:    mv.Name,
+		contract.ParamModelVersionUID: string(mv.UID),
+		contract.ParamStoragePath:     "",
+		contract.ParamClaimName:       "",
+		contract.ParamSubPath:         "",
+		contract.ParamNFSServer:       "",
+		contract.ParamNFSPath:         "",
 	}
 	maps.Copy(identity, sourceOf(mv, opts).arguments)
 	if lacksChiefsNode(mv) {
 		// The first Workflow brings it, and the status has it from there.
-		delete(identity, ParamNodeName)
+		delete(identity, contract.ParamNodeName)
 	}
 	return identity
 }

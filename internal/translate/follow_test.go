@@ -10,15 +10,16 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
 func TestFollowed(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
-	first := builders.MakeWorkflow(mv, 1).Created(at(1)).FailedWithoutReport(translate.StepBuild)
-	second := builders.MakeWorkflow(mv, 2).Created(at(2)).FailedWithoutReport(translate.StepBuild)
-	sameSecond := builders.MakeWorkflow(mv, 3).Created(at(2)).FailedWithoutReport(translate.StepBuild)
+	first := builders.MakeWorkflow(mv, 1).Created(at(1)).FailedWithoutReport(contract.StepBuild)
+	second := builders.MakeWorkflow(mv, 2).Created(at(2)).FailedWithoutReport(contract.StepBuild)
+	sameSecond := builders.MakeWorkflow(mv, 3).Created(at(2)).FailedWithoutReport(contract.StepBuild)
 
 	for name, tc := range map[string]struct {
 		workflows []*builders.WorkflowWrapper
@@ -55,19 +56,19 @@ func TestABuildOfSomethingElseIsNoneOfTheVersion(t *testing.T) {
 		version          *v1alpha1.ModelVersion
 		parameter, value string
 	}{
-		"another tag":                         {local, translate.ParamImage, "modelhub/resnet:v2"},
-		"another repository":                  {local, translate.ParamImage, "modelhub/bert:v1c072"},
-		"another registry":                    {local, translate.ParamImage, "registry.example.com/modelhub/resnet:v1c072"},
-		"no image":                            {local, translate.ParamImage, ""},
-		"another folder":                      {local, translate.ParamStoragePath, "/bar"},
-		"the same folder of another node":     {local, translate.ParamNodeName, "node-2"},
-		"another kind of storage":             {local, translate.ParamStorageKind, "persistentVolumeClaim"},
-		"another claim":                       {claim, translate.ParamClaimName, "datasets"},
-		"another folder of the claim":         {claim, translate.ParamSubPath, "resnet/2"},
-		"the whole claim instead of a folder": {claim, translate.ParamSubPath, ""},
-		"another Model":                       {local, translate.ParamModel, "bert"},
-		"another version":                     {local, translate.ParamModelVersion, "mv-4"},
-		"another UID":                         {local, translate.ParamModelVersionUID, "7a6a5a3c-8a41-4f0b-9c36-5d2e7f1a0b94"},
+		"another tag":                         {local, contract.ParamImage, "modelhub/resnet:v2"},
+		"another repository":                  {local, contract.ParamImage, "modelhub/bert:v1c072"},
+		"another registry":                    {local, contract.ParamImage, "registry.example.com/modelhub/resnet:v1c072"},
+		"no image":                            {local, contract.ParamImage, ""},
+		"another folder":                      {local, contract.ParamStoragePath, "/bar"},
+		"the same folder of another node":     {local, contract.ParamNodeName, "node-2"},
+		"another kind of storage":             {local, contract.ParamStorageKind, "persistentVolumeClaim"},
+		"another claim":                       {claim, contract.ParamClaimName, "datasets"},
+		"another folder of the claim":         {claim, contract.ParamSubPath, "resnet/2"},
+		"the whole claim instead of a folder": {claim, contract.ParamSubPath, ""},
+		"another Model":                       {local, contract.ParamModel, "bert"},
+		"another version":                     {local, contract.ParamModelVersion, "mv-4"},
+		"another UID":                         {local, contract.ParamModelVersionUID, "7a6a5a3c-8a41-4f0b-9c36-5d2e7f1a0b94"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := builders.MakeWorkflow(tc.version, 1).Argument(tc.parameter, tc.value)
@@ -100,8 +101,8 @@ func TestABuildByAnotherTemplateIsNoneOfTheVersion(t *testing.T) {
 func TestABuildOfSomethingElseDoesNotHideTheVersionsOwn(t *testing.T) {
 	w := newWorld(t)
 	w.pass()
-	w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running(translate.StepBuild) })
-	other := builders.FromWorkflow(w.workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Argument(translate.ParamImage, "modelhub/resnet:v2")
+	w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running(contract.StepBuild) })
+	other := builders.FromWorkflow(w.workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Argument(contract.ParamImage, "modelhub/resnet:v2")
 	w.workflows = []*wfv1.Workflow{other.Succeeded(other.Report()).Obj(), w.workflows[0]}
 
 	assert.Nil(t, w.pass())
@@ -119,10 +120,10 @@ func TestHowAVersionIsBuiltMayDiffer(t *testing.T) {
 		version          *v1alpha1.ModelVersion
 		parameter, value string
 	}{
-		"more memory":                      {claim, translate.ParamLimits, "memory=8Gi"},
-		"another node for a claim":         {claim, translate.ParamNodeName, "node-2"},
-		"a longer automatic tag":           {claim, translate.ParamImage, "modelhub/resnet:v1c072d5e"},
-		"the default registry of its time": {moved, translate.ParamImage, "old.example.com/modelhub/resnet:v1c072"},
+		"more memory":                      {claim, contract.ParamLimits, "memory=8Gi"},
+		"another node for a claim":         {claim, contract.ParamNodeName, "node-2"},
+		"a longer automatic tag":           {claim, contract.ParamImage, "modelhub/resnet:v1c072d5e"},
+		"the default registry of its time": {moved, contract.ParamImage, "old.example.com/modelhub/resnet:v1c072"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := builders.MakeWorkflow(claim, 1).Argument(tc.parameter, tc.value)
@@ -142,13 +143,13 @@ func TestSoManyEndedWorkflowsAreKept(t *testing.T) {
 	for i := range 9 {
 		wf := builders.MakeWorkflow(mv, int64(i+1)).Created(at(i))
 		if i%2 == 0 {
-			wf = wf.FailedWithoutReport(translate.StepBuild)
+			wf = wf.FailedWithoutReport(contract.StepBuild)
 		} else {
 			wf = wf.Succeeded(wf.Report())
 		}
 		workflows = append(workflows, wf.Obj())
 	}
-	running := builders.MakeWorkflow(mv, 10).Created(at(10)).Running(translate.StepBuild).Obj()
+	running := builders.MakeWorkflow(mv, 10).Created(at(10)).Running(contract.StepBuild).Obj()
 
 	for name, tc := range map[string]struct {
 		keep      translate.History

@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // VersionState is where a version stands, for counting.
@@ -106,7 +107,7 @@ func StepSeconds(end End, workflows []*wfv1.Workflow) map[string]float64 {
 			continue
 		}
 		begin := startTime(wf)
-		for _, step := range []string{StepMountCheck, StepBuild, StepStatusReport} {
+		for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
 			node := stepNode(wf, step)
 			if node == nil || node.FinishedAt.IsZero() {
 				break

@@ -11,6 +11,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -86,7 +87,7 @@ func succeeded(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 }
 
 func failed(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
-	return wf.Failed(wf.FailureReport(translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device"))
+	return wf.Failed(wf.FailureReport(contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device"))
 }
 
 func retried(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
@@ -191,23 +192,23 @@ func TestAStepBeginsWhenTheOneBeforeItHasEnded(t *testing.T) {
 		want  map[string]float64
 	}{
 		"all went well": {
-			map[string]node{translate.StepMountCheck: {wfv1.NodeSucceeded, 2, 7}, translate.StepBuild: {wfv1.NodeSucceeded, 2, 107}, translate.StepStatusReport: {wfv1.NodeSucceeded, 2, 110}},
-			map[string]float64{translate.StepMountCheck: 5, translate.StepBuild: 100, translate.StepStatusReport: 3},
+			map[string]node{contract.StepMountCheck: {wfv1.NodeSucceeded, 2, 7}, contract.StepBuild: {wfv1.NodeSucceeded, 2, 107}, contract.StepStatusReport: {wfv1.NodeSucceeded, 2, 110}},
+			map[string]float64{contract.StepMountCheck: 5, contract.StepBuild: 100, contract.StepStatusReport: 3},
 		},
 		"one failed, and the next did not run": {
-			map[string]node{translate.StepMountCheck: {wfv1.NodeSucceeded, 2, 7}, translate.StepBuild: {wfv1.NodeFailed, 2, 37}, translate.StepStatusReport: {wfv1.NodeError, 2, 38}},
-			map[string]float64{translate.StepMountCheck: 5, translate.StepBuild: 30},
+			map[string]node{contract.StepMountCheck: {wfv1.NodeSucceeded, 2, 7}, contract.StepBuild: {wfv1.NodeFailed, 2, 37}, contract.StepStatusReport: {wfv1.NodeError, 2, 38}},
+			map[string]float64{contract.StepMountCheck: 5, contract.StepBuild: 30},
 		},
 		"a template of somebody else's lets one wait": {
-			map[string]node{translate.StepMountCheck: {wfv1.NodeSucceeded, 2, 7}, translate.StepBuild: {wfv1.NodeSucceeded, 50, 60}},
-			map[string]float64{translate.StepMountCheck: 5, translate.StepBuild: 10},
+			map[string]node{contract.StepMountCheck: {wfv1.NodeSucceeded, 2, 7}, contract.StepBuild: {wfv1.NodeSucceeded, 50, 60}},
+			map[string]float64{contract.StepMountCheck: 5, contract.StepBuild: 10},
 		},
 		"a step is not said to have ended": {
-			map[string]node{translate.StepMountCheck: {wfv1.NodeSucceeded, 2, 7}, translate.StepBuild: {wfv1.NodeRunning, 2, running}, translate.StepStatusReport: {wfv1.NodeSucceeded, 2, 9}},
-			map[string]float64{translate.StepMountCheck: 5},
+			map[string]node{contract.StepMountCheck: {wfv1.NodeSucceeded, 2, 7}, contract.StepBuild: {wfv1.NodeRunning, 2, running}, contract.StepStatusReport: {wfv1.NodeSucceeded, 2, 9}},
+			map[string]float64{contract.StepMountCheck: 5},
 		},
 		"what an earlier run left is not counted": {
-			map[string]node{translate.StepMountCheck: {wfv1.NodeSucceeded, -90, -80}},
+			map[string]node{contract.StepMountCheck: {wfv1.NodeSucceeded, -90, -80}},
 			map[string]float64{},
 		},
 		"no step ran": {nil, map[string]float64{}},

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // maxRestarts bounds how many times in a row the Workflow of an unfinished
@@ -141,7 +142,7 @@ func withWorkflow(o Observed, current *wfv1.Workflow, opts Options) Step {
 	mv := o.Version
 	outcome := WorkflowOutcome(current)
 	status := followed(mv, current, outcome, opts)
-	image := argument(current, ParamImage)
+	image := argument(current, contract.ParamImage)
 	switch {
 	case outcome.State == StateFailed && outcome.Reason == v1alpha1.ReasonTagTaken && mv.Spec.ImageTag == "" && isAutomatic(mv, image):
 		return start(o, collision(mv, image)+1, 0, opts)
@@ -217,7 +218,7 @@ func templateMissing(mv *v1alpha1.ModelVersion, opts Options) string {
 	switch {
 	case name != platformTemplate(mv, opts):
 		return fmt.Sprintf("%s. To build with another: kubectl edit mv -n %s %s, under spec.build.workflowTemplate", message, mv.Namespace, mv.Name)
-	case name == BuildTemplate || name == StreamTemplate:
+	case name == contract.BuildTemplate || name == contract.StreamTemplate:
 		return message + ". To install it: kubectl apply --server-side -k workflow-templates"
 	default:
 		return message + ". It is named in the operator's configuration, which the platform team keeps"

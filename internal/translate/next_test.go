@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -64,7 +65,7 @@ func (w *world) becomes(change func(*builders.WorkflowWrapper) *builders.Workflo
 }
 
 func takenTag(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
-	return w.Failed(w.FailureReport(translate.StepMountCheck, v1alpha1.ReasonTagTaken, "The tag holds another image"))
+	return w.Failed(w.FailureReport(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "The tag holds another image"))
 }
 
 func TestAnAutomaticTagGrowsUntilItIsFree(t *testing.T) {
@@ -97,7 +98,7 @@ func TestALongerTagIsKeptByTheAttemptsAfterIt(t *testing.T) {
 	assert.Equal(t, "modelhub/resnet:v1c072d5e", w.mv.Status.Image)
 
 	w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
-		return wf.FailedWithoutReport(translate.StepBuild)
+		return wf.FailedWithoutReport(contract.StepBuild)
 	})
 	w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"} // or asks for another.
 	require.NotNil(t, w.pass())
@@ -193,11 +194,11 @@ func TestAVersionThatIsReadyStaysReady(t *testing.T) {
 		"a new attempt is asked for": func(w *world) { w.mv.Annotations = map[string]string{v1alpha1.AnnotationRebuild: "again"} },
 		"its Workflow is retried, and fails": func(w *world) {
 			retried := builders.FromWorkflow(w.workflows[0]).Retried(builders.Epoch.Add(time.Hour))
-			w.workflows[0] = retried.FailedWithoutReport(translate.StepMountCheck).Obj()
+			w.workflows[0] = retried.FailedWithoutReport(contract.StepMountCheck).Obj()
 		},
 		"its Workflow is resubmitted, and fails": func(w *world) {
 			resubmitted := builders.FromWorkflow(w.workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour))
-			w.workflows = append(w.workflows, resubmitted.FailedWithoutReport(translate.StepMountCheck).Obj())
+			w.workflows = append(w.workflows, resubmitted.FailedWithoutReport(contract.StepMountCheck).Obj())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -217,7 +218,7 @@ func TestAVersionThatIsReadyStaysReady(t *testing.T) {
 // What a status remembers is not undone by the Workflows that are left.
 func TestTheAttemptBeforeADeletedOneIsHistory(t *testing.T) {
 	failed := func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
-		return wf.FailedWithoutReport(translate.StepBuild)
+		return wf.FailedWithoutReport(contract.StepBuild)
 	}
 
 	t.Run("when the deleted one had failed", func(t *testing.T) {
@@ -285,7 +286,7 @@ func TestARetryOfAnOldAttemptDoesNotForgetWhatWasAskedFor(t *testing.T) {
 	w.mv.Generation = 2
 	w.pass()
 	w.becomes((*builders.WorkflowWrapper).Stopped)
-	w.workflows[0] = builders.FromWorkflow(w.workflows[0]).Retried(builders.Epoch.Add(time.Hour)).FailedWithoutReport(translate.StepBuild).Obj()
+	w.workflows[0] = builders.FromWorkflow(w.workflows[0]).Retried(builders.Epoch.Add(time.Hour)).FailedWithoutReport(contract.StepBuild).Obj()
 	require.Nil(t, w.pass())
 	require.Equal(t, "mv-3-1c072-1", w.mv.Status.Workflow.Name)
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // State is what a Workflow means to the version that it builds.
@@ -103,7 +104,7 @@ func runningMessage(wf *wfv1.Workflow) string {
 	}
 	// The containers of the pod start together, and each waits for the one
 	// before it.
-	for _, step := range []string{StepMountCheck, StepBuild, StepStatusReport} {
+	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
 		if node := stepNode(wf, step); node != nil && node.Phase == wfv1.NodeRunning {
 			return fmt.Sprintf("Workflow %s runs step %s", wf.Name, step)
 		}
@@ -152,9 +153,9 @@ func proof(wf *wfv1.Workflow, run report.Report) error {
 		return fmt.Errorf("it did not run to its end")
 	case run.Failure != nil:
 		return fmt.Errorf("step %s reported a failure: %s", sentence(run.Failure.Step), sentence(run.Failure.Message))
-	case run.Run.Image != argument(wf, ParamImage):
+	case run.Run.Image != argument(wf, contract.ParamImage):
 		return fmt.Errorf("its report is on another image, %q", sentence(run.Run.Image))
-	case run.Run.ModelVersionUID != argument(wf, ParamModelVersionUID):
+	case run.Run.ModelVersionUID != argument(wf, contract.ParamModelVersionUID):
 		return fmt.Errorf("its report is on another ModelVersion")
 	case run.Source == nil || run.Image == nil:
 		return fmt.Errorf("its report does not say what was packaged and pushed")
@@ -339,13 +340,13 @@ func runReport(wf *wfv1.Workflow) (report.Report, error) {
 func reportText(wf *wfv1.Workflow) string {
 	text := ""
 	for _, parameter := range outputs(wf.Status.Outputs) {
-		if parameter.Name == OutputReport && parameter.Value != nil {
+		if parameter.Name == contract.OutputReport && parameter.Value != nil {
 			text = parameter.Value.String()
 		}
 	}
 	for _, node := range latestNodes(wf) {
 		for _, parameter := range outputs(node.Outputs) {
-			if parameter.GlobalName == OutputReport && parameter.Value != nil && parameter.Value.String() == text {
+			if parameter.GlobalName == contract.OutputReport && parameter.Value != nil && parameter.Value.String() == text {
 				return text
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -92,24 +93,24 @@ func put(wf *wfv1.Workflow, text string) {
 
 // A build that a person starts again without the operator has no version.
 func TestABuildByHandHasAReportWithoutAVersion(t *testing.T) {
-	w := workflow().Argument(translate.ParamModelVersionUID, "")
+	w := workflow().Argument(contract.ParamModelVersionUID, "")
 	got := translate.WorkflowOutcome(w.Succeeded(w.Report()).Obj())
 	assert.Equal(t, translate.StateBuilt, got.State)
 }
 
 func TestWhyAWorkflowFailed(t *testing.T) {
-	said := workflow().FailureReport(translate.StepBuild, v1alpha1.ReasonBuildFailed, "Kaniko failed")
+	said := workflow().FailureReport(contract.StepBuild, v1alpha1.ReasonBuildFailed, "Kaniko failed")
 	earlier := func() *builders.WorkflowWrapper {
 		return workflow().Failed(said).Retried(builders.Epoch.Add(time.Hour))
 	}
 	argosDeadline := workflow().DeadlineExceeded().Obj()
 	setPod(argosDeadline, func(n *wfv1.NodeStatus) { n.Message = "Step exceeded its deadline" })
-	evicted := workflow().FailedWithoutReport(translate.StepBuild).Obj()
+	evicted := workflow().FailedWithoutReport(contract.StepBuild).Obj()
 	setPod(evicted, func(n *wfv1.NodeStatus) {
 		n.Message = "Pod ephemeral local storage usage exceeds the total limit of containers 200Mi. "
 		n.FinishedAt = metav1.NewTime(n.FinishedAt.Add(time.Second))
 	})
-	drained := workflow().FailedWithoutReport(translate.StepBuild).Obj()
+	drained := workflow().FailedWithoutReport(contract.StepBuild).Obj()
 	setPod(drained, func(n *wfv1.NodeStatus) { n.Message = "main: Error (exit code 143)" })
 	for id, node := range drained.Status.Nodes {
 		if node.Type == wfv1.NodeTypeContainer && node.FailedOrError() {
@@ -120,7 +121,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 	// A step of the platform team's own that failed, and what was told to end.
 	scanned := drained.DeepCopy()
 	for id, node := range scanned.Status.Nodes {
-		if node.DisplayName == translate.StepBuild {
+		if node.DisplayName == contract.StepBuild {
 			node.Message = "scan: Error (exit code 1)"
 			scanned.Status.Nodes[id] = node
 		}
@@ -140,7 +141,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 		"it was terminated":                                              {workflow().Running("build").Terminated().Obj(), v1alpha1.ReasonWorkflowTerminated, "Workflow mv-3-1c072-1 was terminated"},
 		"its time was up, says kubelet":                                  {workflow().DeadlineExceeded().Obj(), v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
 		"its time was up, says Argo":                                     {argosDeadline, v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
-		"a step was killed: its container, not those that waited for it": {workflow().FailedWithoutReport(translate.StepBuild).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)"},
+		"a step was killed: its container, not those that waited for it": {workflow().FailedWithoutReport(contract.StepBuild).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)"},
 		"kubelet ended its pod, whatever the containers made of that":    {evicted, v1alpha1.ReasonEvicted, "Workflow mv-3-1c072-1 was evicted: Pod ephemeral local storage usage exceeds the total limit of containers 200Mi"},
 		"a step of another's failed, and the rest was told to end":       {scanned, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: scan: Error (exit code 1)"},
 		"its node was drained between two steps":                         {drained, v1alpha1.ReasonPodLost, "Workflow mv-3-1c072-1 lost its pod, which was told to end between two steps"},
@@ -148,8 +149,8 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 		"Argo refused it":                                                {invalid, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: templates.build: unknown"},
 		"Argo gave up":                                                   {workflow().Errored("pod deleted").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: pod deleted"},
 		"Argo gave up without a word":                                    {workflow().Errored("").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: it gives no message"},
-		"a retry failed that left no report: not the run before it":      {earlier().FailedWithoutReport(translate.StepMountCheck).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: mount-check: Error (exit code 1)"},
-		"a retry failed and says so":                                     {earlier().Failed(workflow().FailureReport(translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "Empty")).Obj(), v1alpha1.ReasonSourceEmpty, "Step mount-check: Empty"},
+		"a retry failed that left no report: not the run before it":      {earlier().FailedWithoutReport(contract.StepMountCheck).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: mount-check: Error (exit code 1)"},
+		"a retry failed and says so":                                     {earlier().Failed(workflow().FailureReport(contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "Empty")).Obj(), v1alpha1.ReasonSourceEmpty, "Step mount-check: Empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := translate.WorkflowOutcome(tc.workflow)
@@ -166,7 +167,7 @@ func erroneous(wf *wfv1.Workflow) *wfv1.Workflow {
 }
 
 func TestTheCauseIsTheFirstThatFailed(t *testing.T) {
-	wf := workflow().FailedWithoutReport(translate.StepBuild).Obj()
+	wf := workflow().FailedWithoutReport(contract.StepBuild).Obj()
 	wf.Status.Nodes = wfv1.Nodes{
 		"root":  {ID: "root", Type: wfv1.NodeTypeSteps, Phase: wfv1.NodeFailed, Message: "child 'late' failed"},
 		"late":  {ID: "late", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed, Message: "late", FinishedAt: metav1.NewTime(builders.Epoch.Add(time.Minute))},
@@ -195,7 +196,7 @@ func TestOthersMessagesBecomeOneLine(t *testing.T) {
 }
 
 func TestWhereAWorkflowIs(t *testing.T) {
-	paused := workflow().Running(translate.StepBuild).Obj()
+	paused := workflow().Running(contract.StepBuild).Obj()
 	paused.Status.Phase = "Paused"
 	for name, tc := range map[string]struct {
 		workflow    *wfv1.Workflow
@@ -205,7 +206,7 @@ func TestWhereAWorkflowIs(t *testing.T) {
 		"Argo has not seen it":         {workflow().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits for Argo to start it"},
 		"it waits for another build":   {workflow().WaitingForLock().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits: Waiting for default/Mutex/modelhub/resnet:v1c072 lock. Lock status: 0/1"},
 		"its pod has not started":      {workflow().Running("").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
-		"it runs a step":               {workflow().Running(translate.StepStatusReport).Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step status-report"},
+		"it runs a step":               {workflow().Running(contract.StepStatusReport).Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step status-report"},
 		"it hands its report over":     {workflow().Running("main").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
 		"it is in a phase of tomorrow": {paused, v1alpha1.ReasonWorkflowPhaseUnknown, `Workflow mv-3-1c072-1 is in phase "Paused", which this release of Modelkiln does not know`},
 	} {

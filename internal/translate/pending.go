@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // MountFailure is what kubelet says, in an event, of a pod whose volumes it
@@ -83,10 +84,10 @@ func mountHindrance(wf *wfv1.Workflow, words []string) *hindrance {
 	missing := slices.ContainsFunc(words, func(each string) bool { return strings.Contains(each, "hostPath type check failed") })
 	// A claim's volume can be a folder of a node too, which is nothing that the
 	// version names.
-	if missing && argument(wf, ParamStorageKind) == kindLocalStorage {
+	if missing && argument(wf, contract.ParamStorageKind) == contract.StorageLocal {
 		return &hindrance{
 			Reason:   v1alpha1.ReasonSourceMissing,
-			Message:  fmt.Sprintf("Node %s has no folder %s. Put the model there, then", argument(wf, ParamNodeName), argument(wf, ParamStoragePath)),
+			Message:  fmt.Sprintf("Node %s has no folder %s. Put the model there, then", argument(wf, contract.ParamNodeName), argument(wf, contract.ParamStoragePath)),
 			Hopeless: true,
 		}
 	}

@@ -7,12 +7,14 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // withProgress adds to what is done about a running build how far it is. What
 // was told a moment ago is kept, and the rest told later.
 func withProgress(o Observed, wf *wfv1.Workflow, step Step, opts Options) Step {
-	build := stepNode(wf, StepBuild)
+	build := stepNode(wf, contract.StepBuild)
 	percent, found := progress(wf)
 	if !found || build == nil || build.Phase != wfv1.NodeRunning {
 		return step

@@ -11,13 +11,14 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
 func TestHowFarABuildIsIsToldAtMostEveryTenSeconds(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	pass := func(seconds int, told string) translate.Step {
-		wf := builders.MakeWorkflow(mv, 1).Running(translate.StepBuild).Progress(told).Obj()
+		wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Progress(told).Obj()
 		now := metav1.NewTime(builders.Epoch.Add(time.Duration(seconds) * time.Second))
 		step := translate.NextStep(translate.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: now}, options)
 		mv = after(mv, step)
@@ -46,7 +47,7 @@ func TestHowFarABuildIsIsToldAtMostEveryTenSeconds(t *testing.T) {
 	require.NotNil(t, mv.Status.Workflow.ProgressPercent)
 
 	w := builders.MakeWorkflow(mv, 1)
-	wf := w.Running(translate.StepBuild).Succeeded(w.Report()).Progress("4000/4000").Obj()
+	wf := w.Running(contract.StepBuild).Succeeded(w.Report()).Progress("4000/4000").Obj()
 	got := translate.NextStep(translate.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true}, options)
 	assert.Equal(t, v1alpha1.ReasonSucceeded, got.Status.Conditions[0].Reason)
 	assert.Nil(t, got.Status.Workflow.ProgressPercent)
@@ -57,8 +58,8 @@ func TestHowFarABuildIsIsToldAtMostEveryTenSeconds(t *testing.T) {
 func TestHowFarTheLatestTryIsCounts(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	w := builders.MakeWorkflow(mv, 1)
-	lost := w.FailureReport(translate.StepBuild, v1alpha1.ReasonRegistryUnreachable, "the registry does not answer")
-	wf := w.Running(translate.StepBuild).Progress("4000/4000").FailedTry(lost).Running(translate.StepBuild).Progress("400/4000").Obj()
+	lost := w.FailureReport(contract.StepBuild, v1alpha1.ReasonRegistryUnreachable, "the registry does not answer")
+	wf := w.Running(contract.StepBuild).Progress("4000/4000").FailedTry(lost).Running(contract.StepBuild).Progress("400/4000").Obj()
 
 	got := translate.NextStep(translate.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: metav1.NewTime(builders.Epoch)}, options)
 	assert.Contains(t, got.Status.Message, "the registry does not answer. It has copied 10 % of the model")

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // annotationRestarts on a Workflow counts how many unfinished ones before it
@@ -22,9 +23,9 @@ const shortDigestLength = 12
 // followed is the status of a version that follows this Workflow.
 func followed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome, opts Options) v1alpha1.ModelVersionStatus {
 	status := unchanged(mv)
-	status.Image = argument(wf, ParamImage)
+	status.Image = argument(wf, contract.ParamImage)
 	if mv.Spec.Storage.LocalStorage != nil {
-		status.NodeName = argument(wf, ParamNodeName)
+		status.NodeName = argument(wf, contract.ParamNodeName)
 	}
 	status.Workflow = workflowStatus(mv, wf, opts)
 	status.Attempts = max(status.Attempts, labelledAttempt(wf))

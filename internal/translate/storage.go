@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // Problem is why a version cannot be built as it is: a reason of the API and
@@ -12,13 +13,6 @@ type Problem struct {
 	Reason  string
 	Message string
 }
-
-// Kinds of storage, as the parameter storage-kind names them.
-const (
-	kindLocalStorage = "localStorage"
-	kindNFS          = "nfs"
-	kindClaim        = "persistentVolumeClaim"
-)
 
 // source is what a kind of storage adds to a build.
 type source struct {
@@ -54,9 +48,9 @@ func sourceOf(mv *v1alpha1.ModelVersion, opts Options) source {
 func localStorage(s v1alpha1.LocalStorage, chosen string, opts Options) source {
 	s.NodeName = cmp.Or(s.NodeName, chosen)
 	found := source{arguments: map[string]string{
-		ParamStorageKind: kindLocalStorage,
-		ParamStoragePath: s.Path,
-		ParamNodeName:    s.NodeName,
+		contract.ParamStorageKind: contract.StorageLocal,
+		contract.ParamStoragePath: s.Path,
+		contract.ParamNodeName:    s.NodeName,
 	}}
 	if s.Path == "" || s.NodeName == "" {
 		found.problem = &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: create a new ModelVersion that names the folder and the node whose disk holds it"}
@@ -77,9 +71,9 @@ func folderProblem(path string, opts Options) *Problem {
 // nfsExport is a folder of an NFS server, which the pod mounts itself.
 func nfsExport(s v1alpha1.NFS, opts Options) source {
 	found := source{arguments: map[string]string{
-		ParamStorageKind: kindNFS,
-		ParamNFSServer:   s.Server,
-		ParamNFSPath:     s.Path,
+		contract.ParamStorageKind: contract.StorageNFS,
+		contract.ParamNFSServer:   s.Server,
+		contract.ParamNFSPath:     s.Path,
 	}}
 	if s.Server == "" || s.Path == "" {
 		found.problem = &Problem{v1alpha1.ReasonInvalidSpec, "nfs needs server and path: create a new ModelVersion that names the NFS server and the folder that it exports"}
@@ -94,8 +88,8 @@ func nfsExport(s v1alpha1.NFS, opts Options) source {
 func elasticFileSystem(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Options) source {
 	volume := efsVolume(mv, s, opts)
 	found := source{volume: volume, arguments: map[string]string{
-		ParamStorageKind: kindClaim,
-		ParamClaimName:   volume.Claim.Name,
+		contract.ParamStorageKind: contract.StorageClaim,
+		contract.ParamClaimName:   volume.Claim.Name,
 	}}
 	if s.VolumeHandle == "" {
 		found.problem = &Problem{v1alpha1.ReasonInvalidSpec, "AWSEfs needs volumeHandle: create a new ModelVersion that names the file system, as in fs-12345678"}
@@ -108,9 +102,9 @@ func elasticFileSystem(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Option
 // claim is a claim of the version's namespace, which the pod mounts.
 func claim(s v1alpha1.PersistentVolumeClaim) source {
 	found := source{arguments: map[string]string{
-		ParamStorageKind: kindClaim,
-		ParamClaimName:   s.ClaimName,
-		ParamSubPath:     s.SubPath,
+		contract.ParamStorageKind: contract.StorageClaim,
+		contract.ParamClaimName:   s.ClaimName,
+		contract.ParamSubPath:     s.SubPath,
 	}}
 	if s.ClaimName == "" {
 		found.problem = &Problem{v1alpha1.ReasonInvalidSpec, "persistentVolumeClaim needs claimName: create a new ModelVersion that names the claim that holds the files"}

@@ -7,6 +7,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 
 	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // A Workflow can try a template again by itself, by a retryStrategy: a node of
@@ -111,7 +112,7 @@ func retryOf(wf *wfv1.Workflow) (retrying, bool) {
 func (r retrying) why() string {
 	for _, node := range r.failed {
 		for _, parameter := range outputs(node.Outputs) {
-			if parameter.GlobalName != OutputReport || parameter.Value == nil {
+			if parameter.GlobalName != contract.OutputReport || parameter.Value == nil {
 				continue
 			}
 			if left, err := report.Parse(parameter.Value.String()); err == nil && left.Failure != nil {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // labelInstanceID says to Argo which of its controllers a Workflow is for.
@@ -63,7 +64,7 @@ func Workflow(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.W
 			},
 			Annotations: map[string]string{
 				annotationTitle:               fmt.Sprintf("Build %s, version %s", mv.Spec.ModelName, mv.Name),
-				annotationDescription:         fmt.Sprintf("Bakes the model into the image `%s`. More: `kubectl describe mv -n %s %s`", args[ParamImage], mv.Namespace, mv.Name),
+				annotationDescription:         fmt.Sprintf("Bakes the model into the image `%s`. More: `kubectl describe mv -n %s %s`", args[contract.ParamImage], mv.Namespace, mv.Name),
 				v1alpha1.AnnotationGeneration: strconv.FormatInt(mv.Generation, 10),
 				v1alpha1.AnnotationRebuild:    rebuild(mv.Annotations),
 			},
@@ -143,18 +144,18 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 		return nil, problem
 	}
 	args := identityArguments(mv, opts)
-	args[ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
-	args[ParamImage] = image
+	args[contract.ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
+	args[contract.ParamImage] = image
 	if p := attempt.Previous; p != nil && p.Digest != "" && engine(mv, opts) == v1alpha1.Stream {
-		args[ParamPreviousImage] = strings.TrimSuffix(p.ImageName, ":"+tagOf(p.ImageName)) + "@" + p.Digest
+		args[contract.ParamPreviousImage] = strings.TrimSuffix(p.ImageName, ":"+tagOf(p.ImageName)) + "@" + p.Digest
 	}
 	if problem := checkCompression(mv, opts); problem != nil {
 		return nil, problem
 	}
 	if b := mv.Spec.Build; b != nil && engine(mv, opts) == v1alpha1.Stream {
-		args[ParamChangeDetection] = string(b.ChangeDetection)
+		args[contract.ParamChangeDetection] = string(b.ChangeDetection)
 	}
-	args[ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
+	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
 	maps.DeleteFunc(args, func(_, value string) bool { return value == "" })
 
@@ -198,23 +199,23 @@ func imageOf(mv *v1alpha1.ModelVersion, collision int, opts Options) (string, *P
 func buildArguments(b v1alpha1.Build, opts Options) map[string]string {
 	requests, limits := resources(ptr.Deref(b.Resources, v1alpha1.BuildResources{}), opts)
 	args := map[string]string{
-		ParamLayerSize:          quantity(opts.LayerSize),
-		ParamMaxLayers:          count(opts.MaxLayers),
-		ParamCompression:        string(b.Compression),
-		ParamBaseImage:          opts.BaseImage,
-		ParamPushSecret:         DefaultPushSecret,
-		ParamPushSecretRequired: "false",
-		ParamRequests:           quantities(requests),
-		ParamLimits:             quantities(limits),
-		ParamNodeSelector:       nodeSelector(b.NodeSelector),
-		ParamTolerations:        tolerations(b.Tolerations),
+		contract.ParamLayerSize:          quantity(opts.LayerSize),
+		contract.ParamMaxLayers:          count(opts.MaxLayers),
+		contract.ParamCompression:        string(b.Compression),
+		contract.ParamBaseImage:          opts.BaseImage,
+		contract.ParamPushSecret:         contract.DefaultPushSecret,
+		contract.ParamPushSecretRequired: "false",
+		contract.ParamRequests:           quantities(requests),
+		contract.ParamLimits:             quantities(limits),
+		contract.ParamNodeSelector:       nodeSelector(b.NodeSelector),
+		contract.ParamTolerations:        tolerations(b.Tolerations),
 	}
 	if b.BaseImage != "" {
-		args[ParamBaseImage] = b.BaseImage
+		args[contract.ParamBaseImage] = b.BaseImage
 	}
 	if b.PushSecretName != "" {
-		args[ParamPushSecret] = b.PushSecretName
-		args[ParamPushSecretRequired] = "true"
+		args[contract.ParamPushSecret] = b.PushSecretName
+		args[contract.ParamPushSecretRequired] = "true"
 	}
 	return args
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/nfs"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -232,7 +233,7 @@ func TestStreamIsToldOfTheLatestVersion(t *testing.T) {
 			require.Nil(t, problem)
 			got := ""
 			for _, parameter := range wf.Spec.Arguments.Parameters {
-				if parameter.Name == translate.ParamPreviousImage {
+				if parameter.Name == contract.ParamPreviousImage {
 					got = parameter.Value.String()
 				}
 			}

@@ -18,6 +18,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -29,7 +30,7 @@ func BenchmarkNextStep(b *testing.B) {
 	mv := builders.MakeModelVersion("mv-3", "default").UID("1c072aaa-0000-4000-8000-000000000000").LocalStorage("/foo", "node-1").Obj()
 	observed := translate.Observed{
 		Version:       mv,
-		Workflows:     []*wfv1.Workflow{builders.MakeWorkflow(mv, 1).Running(translate.StepBuild).Obj()},
+		Workflows:     []*wfv1.Workflow{builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Obj()},
 		TemplateFound: true,
 	}
 	for b.Loop() {

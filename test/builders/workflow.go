@@ -15,6 +15,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // Digest is the digest of the images that Succeeded says were pushed.
@@ -29,7 +30,7 @@ const (
 )
 
 // steps are the containers of a build pod, in their order.
-var steps = []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport, "main"}
+var steps = []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport, "main"}
 
 // WorkflowWrapper plays Argo: it takes a Workflow that the operator made
 // through its life, with the words that Argo itself writes (v3.7). Each method
@@ -84,7 +85,7 @@ func (w *WorkflowWrapper) Argument(name, value string) *WorkflowWrapper {
 
 // WaitingForLock says that another build of the same image runs.
 func (w *WorkflowWrapper) WaitingForLock() *WorkflowWrapper {
-	return w.Pending(fmt.Sprintf(messageLock, w.wf.Namespace, w.argument(translate.ParamImage)))
+	return w.Pending(fmt.Sprintf(messageLock, w.wf.Namespace, w.argument(contract.ParamImage)))
 }
 
 // Pending says that Argo holds the Workflow back.
@@ -198,8 +199,8 @@ func (w *WorkflowWrapper) TerminatedWhileWaitingForLock() *WorkflowWrapper {
 // DeadlineExceeded says that the build ran out of time, as kubelet notices it.
 func (w *WorkflowWrapper) DeadlineExceeded() *WorkflowWrapper {
 	w.start(wfv1.WorkflowFailed)
-	w.container(translate.StepMountCheck, wfv1.NodeSucceeded, "")
-	w.container(translate.StepBuild, wfv1.NodeFailed, "Pod Failed whilst container running")
+	w.container(contract.StepMountCheck, wfv1.NodeSucceeded, "")
+	w.container(contract.StepBuild, wfv1.NodeFailed, "Pod Failed whilst container running")
 	w.pod(wfv1.NodeFailed, messageDeadline)
 	w.wf.Status.Message = messageNoRetry
 	return w.finish()
@@ -258,19 +259,19 @@ func (w *WorkflowWrapper) Reported(r report.Report) *WorkflowWrapper {
 	}
 	value := wfv1.AnyStringPtr(string(raw))
 	if pod, found := w.wf.Status.Nodes[PodNode(w.wf)]; found {
-		pod.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: translate.OutputReport, GlobalName: translate.OutputReport, Value: value}}}
+		pod.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: contract.OutputReport, GlobalName: contract.OutputReport, Value: value}}}
 		w.wf.Status.Nodes[pod.ID] = pod
 	}
-	w.wf.Status.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: translate.OutputReport, Value: value}}}
+	w.wf.Status.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: contract.OutputReport, Value: value}}}
 	return w
 }
 
 // Report is what a build that went well says of itself: seven files in the
 // registry.
 func (w *WorkflowWrapper) Report() report.Report {
-	image := w.argument(translate.ParamImage)
+	image := w.argument(contract.ParamImage)
 	return report.Report{
-		Run:    report.Run{WorkflowUID: string(w.wf.UID), ModelVersionUID: w.argument(translate.ParamModelVersionUID), Image: image},
+		Run:    report.Run{WorkflowUID: string(w.wf.UID), ModelVersionUID: w.argument(contract.ParamModelVersionUID), Image: image},
 		Source: &report.Source{Files: 7, Bytes: 52428800, Layers: 2},
 		Build:  &report.Build{},
 		Image:  &report.Image{Reference: image, Digest: Digest, Bytes: 41943040, Layers: 3},
@@ -281,10 +282,10 @@ func (w *WorkflowWrapper) Report() report.Report {
 func (w *WorkflowWrapper) FailureReport(step, reason, message string) report.Report {
 	r := w.Report()
 	r.Image = nil
-	if step != translate.StepStatusReport {
+	if step != contract.StepStatusReport {
 		r.Build = nil
 	}
-	if step == translate.StepMountCheck {
+	if step == contract.StepMountCheck {
 		r.Source = nil
 	}
 	r.Failure = &report.Failure{Step: step, Reason: reason, Message: message}

@@ -18,15 +18,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAResubmitWithOtherArgumentsDoesNotMakeAVersionReady(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	others := map[string]string{
-		translate.ParamStoragePath: string(model(t)),
-		translate.ParamImage:       live.registry + "/e2e/" + ns + "/other:v1",
+		contract.ParamStoragePath: string(model(t)),
+		contract.ParamImage:       live.registry + "/e2e/" + ns + "/other:v1",
 	}
 	for parameter, value := range others {
 		t.Run(parameter, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestAResubmitWithOtherArgumentsDoesNotMakeAVersionReady(t *testing.T) {
 			assert.Equal(t, failed.Status, live.refresh(t, failed).Status)
 			// With another path, other files are pushed under the version's
 			// name, which the steps cannot know. They prove nothing.
-			if parameter == translate.ParamImage {
+			if parameter == contract.ParamImage {
 				assertNotInRegistry(t, failed.Status.Image)
 			}
 		})

@@ -14,7 +14,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAFailedVersionBecomesReadyByWhatPeopleDoInArgo(t *testing.T) {
@@ -107,7 +107,7 @@ func reportOf(t *testing.T, wf *wfv1.Workflow) report.Report {
 	t.Helper()
 	require.NotNil(t, wf.Status.Outputs, "Workflow %s left no outputs: %s", wf.Name, wf.Status.Message)
 	for _, parameter := range wf.Status.Outputs.Parameters {
-		if parameter.Name == translate.OutputReport && parameter.Value != nil {
+		if parameter.Name == contract.OutputReport && parameter.Value != nil {
 			run, err := report.Parse(parameter.Value.String())
 			require.NoError(t, err)
 			return run

@@ -16,7 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // Endings that close what a value stands in and open something of its own: a
@@ -42,53 +42,53 @@ type attempt struct {
 }
 
 var attempts = map[string]attempt{
-	"created-by closes the line":           {parameter: translate.ParamCreatedBy, value: closesLine, succeeds: true},
-	"created-by closes the line, encoded":  {parameter: translate.ParamCreatedBy, value: "x%0ARUN+touch+%2Fbroken", succeeds: true},
-	"created-by asks Argo, encoded":        {parameter: translate.ParamCreatedBy, value: "%7B%7Bworkflow.uid%7D%7D", succeeds: true, label: "{{workflow.uid}}"},
-	"created-by asks a shell":              {parameter: translate.ParamCreatedBy, value: strings.ReplaceAll(asksAShell, ";", ""), succeeds: true, label: strings.ReplaceAll(asksAShell, ";", "")},
-	"created-by is a flag":                 {parameter: translate.ParamCreatedBy, value: "--destination=elsewhere", succeeds: true, label: "--destination=elsewhere"},
-	"created-by closes JSON":               {parameter: translate.ParamCreatedBy, value: closesJSON, succeeds: true, label: closesJSON},
-	"created-by asks Kubernetes":           {parameter: translate.ParamCreatedBy, value: asksKubernetes, succeeds: true},
-	"model closes the line":                {parameter: translate.ParamModel, value: closesLine, succeeds: true},
-	"model closes the expression":          {parameter: translate.ParamModel, value: closesExpression},
-	"model expands to JSON":                {parameter: translate.ParamModel, value: expandsToJSON, succeeds: true},
-	"created-by expands to JSON":           {parameter: translate.ParamCreatedBy, value: expandsToJSON, succeeds: true},
-	"sub-path expands to JSON":             {parameter: translate.ParamSubPath, value: expandsToJSON},
-	"node-selector expands to JSON":        {parameter: translate.ParamNodeSelector, value: "a=" + expandsToJSON},
-	"storage-path expands to JSON":         {parameter: translate.ParamStoragePath, value: "/foo" + expandsToJSON},
-	"storage-path closes JSON":             {parameter: translate.ParamStoragePath, value: closesJSON},
-	"storage-path closes the expression":   {parameter: translate.ParamStoragePath, value: "/foo" + closesExpression},
-	"storage-path asks Argo":               {parameter: translate.ParamStoragePath, value: "/foo" + asksArgo},
-	"storage-path goes up":                 {parameter: translate.ParamStoragePath, value: "/models/../etc/ssl"},
-	"storage-path is a system folder":      {parameter: translate.ParamStoragePath, value: publicFolder},
-	"sub-path goes up":                     {parameter: translate.ParamSubPath, value: "../../etc"},
-	"sub-path asks Argo":                   {parameter: translate.ParamSubPath, value: asksArgo},
-	"sub-path closes the expression":       {parameter: translate.ParamSubPath, value: closesExpression},
-	"sub-path asks a shell":                {parameter: translate.ParamSubPath, value: asksAShell},
-	"nfs-path closes JSON":                 {parameter: translate.ParamNFSPath, value: closesJSON, succeeds: true},
-	"nfs-server asks a shell":              {parameter: translate.ParamNFSServer, value: asksAShell, succeeds: true},
-	"image closes the line":                {parameter: translate.ParamImage, value: closesLine},
-	"image asks Argo":                      {parameter: translate.ParamImage, value: "x/" + asksArgo},
-	"image is a flag":                      {parameter: translate.ParamImage, value: "--no-push"},
-	"base-image closes the line":           {parameter: translate.ParamBaseImage, value: closesLine},
-	"base-image asks a shell":              {parameter: translate.ParamBaseImage, value: asksAShell},
-	"base-image names a stage":             {parameter: translate.ParamBaseImage, value: "scratch AS x"},
-	"base-image closes the expression":     {parameter: translate.ParamBaseImage, value: closesExpression},
-	"plain-http-registries closes JSON":    {parameter: translate.ParamPlainHTTPRegistries, value: closesJSON},
-	"push-secret closes JSON":              {parameter: translate.ParamPushSecret, value: closesJSON},
-	"node-name closes JSON":                {parameter: translate.ParamNodeName, value: closesJSON},
-	"node-selector closes JSON":            {parameter: translate.ParamNodeSelector, value: `a=b"},"hostPID":true,"x":{"y":"`},
-	"node-selector closes the expression":  {parameter: translate.ParamNodeSelector, value: "a=b" + closesExpression},
-	"node-selector asks Argo":              {parameter: translate.ParamNodeSelector, value: "a=" + asksArgo},
-	"tolerations close JSON":               {parameter: translate.ParamTolerations, value: `a=b:NoSchedule"}],"hostPID":true,"x":[{"y":"`},
-	"tolerations close the expression":     {parameter: translate.ParamTolerations, value: "a" + closesExpression + ":"},
-	"tolerations are no tolerations":       {parameter: translate.ParamTolerations, value: "a"},
-	"requests close JSON":                  {parameter: translate.ParamRequests, value: `cpu=1m"},"securityContext":{"privileged":true},"x":{"y":"`},
-	"requests name another resource":       {parameter: translate.ParamRequests, value: "cpu=1m,example.com/gpu=1"},
-	"limits close the expression":          {parameter: translate.ParamLimits, value: "memory=1Gi" + closesExpression},
-	"model-version-uid asks a shell":       {parameter: translate.ParamModelVersionUID, value: asksAShell, succeeds: true, label: asksAShell},
-	"push-secret-required is neither word": {parameter: translate.ParamPushSecretRequired, value: "perhaps"},
-	"storage-kind is none":                 {parameter: translate.ParamStorageKind, value: "hostPath"},
+	"created-by closes the line":           {parameter: contract.ParamCreatedBy, value: closesLine, succeeds: true},
+	"created-by closes the line, encoded":  {parameter: contract.ParamCreatedBy, value: "x%0ARUN+touch+%2Fbroken", succeeds: true},
+	"created-by asks Argo, encoded":        {parameter: contract.ParamCreatedBy, value: "%7B%7Bworkflow.uid%7D%7D", succeeds: true, label: "{{workflow.uid}}"},
+	"created-by asks a shell":              {parameter: contract.ParamCreatedBy, value: strings.ReplaceAll(asksAShell, ";", ""), succeeds: true, label: strings.ReplaceAll(asksAShell, ";", "")},
+	"created-by is a flag":                 {parameter: contract.ParamCreatedBy, value: "--destination=elsewhere", succeeds: true, label: "--destination=elsewhere"},
+	"created-by closes JSON":               {parameter: contract.ParamCreatedBy, value: closesJSON, succeeds: true, label: closesJSON},
+	"created-by asks Kubernetes":           {parameter: contract.ParamCreatedBy, value: asksKubernetes, succeeds: true},
+	"model closes the line":                {parameter: contract.ParamModel, value: closesLine, succeeds: true},
+	"model closes the expression":          {parameter: contract.ParamModel, value: closesExpression},
+	"model expands to JSON":                {parameter: contract.ParamModel, value: expandsToJSON, succeeds: true},
+	"created-by expands to JSON":           {parameter: contract.ParamCreatedBy, value: expandsToJSON, succeeds: true},
+	"sub-path expands to JSON":             {parameter: contract.ParamSubPath, value: expandsToJSON},
+	"node-selector expands to JSON":        {parameter: contract.ParamNodeSelector, value: "a=" + expandsToJSON},
+	"storage-path expands to JSON":         {parameter: contract.ParamStoragePath, value: "/foo" + expandsToJSON},
+	"storage-path closes JSON":             {parameter: contract.ParamStoragePath, value: closesJSON},
+	"storage-path closes the expression":   {parameter: contract.ParamStoragePath, value: "/foo" + closesExpression},
+	"storage-path asks Argo":               {parameter: contract.ParamStoragePath, value: "/foo" + asksArgo},
+	"storage-path goes up":                 {parameter: contract.ParamStoragePath, value: "/models/../etc/ssl"},
+	"storage-path is a system folder":      {parameter: contract.ParamStoragePath, value: publicFolder},
+	"sub-path goes up":                     {parameter: contract.ParamSubPath, value: "../../etc"},
+	"sub-path asks Argo":                   {parameter: contract.ParamSubPath, value: asksArgo},
+	"sub-path closes the expression":       {parameter: contract.ParamSubPath, value: closesExpression},
+	"sub-path asks a shell":                {parameter: contract.ParamSubPath, value: asksAShell},
+	"nfs-path closes JSON":                 {parameter: contract.ParamNFSPath, value: closesJSON, succeeds: true},
+	"nfs-server asks a shell":              {parameter: contract.ParamNFSServer, value: asksAShell, succeeds: true},
+	"image closes the line":                {parameter: contract.ParamImage, value: closesLine},
+	"image asks Argo":                      {parameter: contract.ParamImage, value: "x/" + asksArgo},
+	"image is a flag":                      {parameter: contract.ParamImage, value: "--no-push"},
+	"base-image closes the line":           {parameter: contract.ParamBaseImage, value: closesLine},
+	"base-image asks a shell":              {parameter: contract.ParamBaseImage, value: asksAShell},
+	"base-image names a stage":             {parameter: contract.ParamBaseImage, value: "scratch AS x"},
+	"base-image closes the expression":     {parameter: contract.ParamBaseImage, value: closesExpression},
+	"plain-http-registries closes JSON":    {parameter: contract.ParamPlainHTTPRegistries, value: closesJSON},
+	"push-secret closes JSON":              {parameter: contract.ParamPushSecret, value: closesJSON},
+	"node-name closes JSON":                {parameter: contract.ParamNodeName, value: closesJSON},
+	"node-selector closes JSON":            {parameter: contract.ParamNodeSelector, value: `a=b"},"hostPID":true,"x":{"y":"`},
+	"node-selector closes the expression":  {parameter: contract.ParamNodeSelector, value: "a=b" + closesExpression},
+	"node-selector asks Argo":              {parameter: contract.ParamNodeSelector, value: "a=" + asksArgo},
+	"tolerations close JSON":               {parameter: contract.ParamTolerations, value: `a=b:NoSchedule"}],"hostPID":true,"x":[{"y":"`},
+	"tolerations close the expression":     {parameter: contract.ParamTolerations, value: "a" + closesExpression + ":"},
+	"tolerations are no tolerations":       {parameter: contract.ParamTolerations, value: "a"},
+	"requests close JSON":                  {parameter: contract.ParamRequests, value: `cpu=1m"},"securityContext":{"privileged":true},"x":{"y":"`},
+	"requests name another resource":       {parameter: contract.ParamRequests, value: "cpu=1m,example.com/gpu=1"},
+	"limits close the expression":          {parameter: contract.ParamLimits, value: "memory=1Gi" + closesExpression},
+	"model-version-uid asks a shell":       {parameter: contract.ParamModelVersionUID, value: asksAShell, succeeds: true, label: asksAShell},
+	"push-secret-required is neither word": {parameter: contract.ParamPushSecretRequired, value: "perhaps"},
+	"storage-kind is none":                 {parameter: contract.ParamStorageKind, value: "hostPath"},
 }
 
 // Whoever may start a build hands over strings, and gets a build: nothing else
@@ -102,7 +102,7 @@ func TestNoParameterBreaksOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			image := live.registry + "/e2e/" + s.namespace + "/" + sumOf(name)[:8] + ":v1"
-			parameters := map[string]string{translate.ParamImage: image, translate.ParamRequests: "cpu=100m,memory=64Mi"}
+			parameters := map[string]string{contract.ParamImage: image, contract.ParamRequests: "cpu=100m,memory=64Mi"}
 			parameters[tt.parameter] = tt.value
 
 			workflow, err := s.submit(t.Context(), dir, parameters)
@@ -199,7 +199,7 @@ func shapeOfContainer(c *corev1.Container, volumes map[string]string) {
 func assertVolumeIsWhatWasAsked(t *testing.T, pod corev1.PodSpec, parameters map[string]string, dir folder) {
 	t.Helper()
 	want := string(dir)
-	if asked, found := parameters[translate.ParamStoragePath]; found {
+	if asked, found := parameters[contract.ParamStoragePath]; found {
 		want = asked
 	}
 	for _, v := range pod.Volumes {

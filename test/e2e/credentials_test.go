@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // The one user of the closed registry, as htpasswd writes it.
@@ -31,7 +31,7 @@ func TestAClosedRegistryIsPushedToWithThePushSecret(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
 	closed := live.closedRegistry(t, s.namespace)
-	live.pushSecret(t, s.namespace, translate.DefaultPushSecret, closed, registryPassword)
+	live.pushSecret(t, s.namespace, contract.DefaultPushSecret, closed, registryPassword)
 	live.pushSecret(t, s.namespace, "wrong", closed, "not-the-password")
 	dir := model(t)
 	tests := map[string]struct {
@@ -40,20 +40,20 @@ func TestAClosedRegistryIsPushedToWithThePushSecret(t *testing.T) {
 		// reason is why it fails; empty when it does not.
 		reason string
 	}{
-		"with the right password":             {secret: translate.DefaultPushSecret, required: "true"},
+		"with the right password":             {secret: contract.DefaultPushSecret, required: "true"},
 		"with the wrong password":             {secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
-		"by Stream with the right password":   {template: translate.StreamTemplate, secret: translate.DefaultPushSecret, required: "true"},
-		"by Stream with the wrong password":   {template: translate.StreamTemplate, secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
+		"by Stream with the right password":   {template: contract.StreamTemplate, secret: contract.DefaultPushSecret, required: "true"},
+		"by Stream with the wrong password":   {template: contract.StreamTemplate, secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
 		"without a secret":                    {secret: "absent", required: "false", reason: v1alpha1.ReasonRegistryUnauthorized},
 		"without a secret that has to be one": {secret: "absent", required: "true", reason: v1alpha1.ReasonPushSecretMissing},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			workflow, err := s.submitFrom(t.Context(), cmp.Or(tt.template, translate.BuildTemplate), dir, map[string]string{
-				translate.ParamImage:               closed + "/models/resnet:" + sumOf(name)[:8],
-				translate.ParamPlainHTTPRegistries: live.registry + "," + closed,
-				translate.ParamPushSecret:          tt.secret,
-				translate.ParamPushSecretRequired:  tt.required,
+			workflow, err := s.submitFrom(t.Context(), cmp.Or(tt.template, contract.BuildTemplate), dir, map[string]string{
+				contract.ParamImage:               closed + "/models/resnet:" + sumOf(name)[:8],
+				contract.ParamPlainHTTPRegistries: live.registry + "," + closed,
+				contract.ParamPushSecret:          tt.secret,
+				contract.ParamPushSecretRequired:  tt.required,
 			})
 			require.NoError(t, err)
 			wf := live.finished(t, s.namespace, workflow)

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // logSeen logs how soon anyone could see what a version says.
@@ -121,7 +121,7 @@ func TestABuildWhoseImageCannotBePulledNamesIt(t *testing.T) {
 // and as one that versions may name.
 func copyOfTemplate(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	return copyOf(t, translate.BuildTemplate, name)
+	return copyOf(t, contract.BuildTemplate, name)
 }
 
 // copyOf is a template under another name, and as one that versions may name.

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -92,7 +92,7 @@ func (c *cluster) machine(t *testing.T) net.IP {
 // makeVersion is a version that is pushed through the proxy.
 func (f *faultyRegistry) makeVersion(t *testing.T, name, namespace string, from folder) *builders.ModelVersionWrapper {
 	t.Helper()
-	return f.makeVersionBy(t, translate.BuildTemplate, name, namespace, from)
+	return f.makeVersionBy(t, contract.BuildTemplate, name, namespace, from)
 }
 
 // makeVersionBy is the same for another template.

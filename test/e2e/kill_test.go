@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // This runs alone: other tests would wait for the operator too.
@@ -27,10 +27,10 @@ func TestBuildsOutliveTheOperatorAtWhateverStepItIsKilled(t *testing.T) {
 		argo bool
 	}{
 		{name: "pending", reached: func(build) bool { return true }},
-		{name: "mount-check", reached: func(b build) bool { return b.began(translate.StepMountCheck) }},
-		{name: "build", reached: func(b build) bool { return b.began(translate.StepBuild) }},
-		{name: "build-without-argo", reached: func(b build) bool { return b.began(translate.StepBuild) }, argo: true},
-		{name: "status-report", reached: func(b build) bool { return b.began(translate.StepStatusReport) }},
+		{name: "mount-check", reached: func(b build) bool { return b.began(contract.StepMountCheck) }},
+		{name: "build", reached: func(b build) bool { return b.began(contract.StepBuild) }},
+		{name: "build-without-argo", reached: func(b build) bool { return b.began(contract.StepBuild) }, argo: true},
+		{name: "status-report", reached: func(b build) bool { return b.began(contract.StepStatusReport) }},
 		{name: "done", reached: func(b build) bool { return b.workflow.Status.Phase.Completed() }},
 	}
 	versions := map[string]*v1alpha1.ModelVersion{}
@@ -80,7 +80,7 @@ func (c *cluster) buildOf(t *testing.T, mv *v1alpha1.ModelVersion) (build, bool)
 
 // steps are the containers of the pod in the order in which each waits for the
 // one before it. All of them start at once.
-var steps = []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport}
+var steps = []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport}
 
 // began says that a step has begun: its container has started, and those
 // before it have ended.

@@ -14,6 +14,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAWorkflowThatSomebodyElseMadeUnderTheBuildsNameIsInTheWay(t *testing.T) {
@@ -63,7 +64,7 @@ func TestAWorkflowThatOnlyLooksLikeABuildIsNotFollowed(t *testing.T) {
 		}
 	}
 	for i := range lookalike.Spec.Arguments.Parameters {
-		if p := &lookalike.Spec.Arguments.Parameters[i]; p.Name == translate.ParamStoragePath {
+		if p := &lookalike.Spec.Arguments.Parameters[i]; p.Name == contract.ParamStoragePath {
 			p.Value = wfv1.AnyStringPtr(string(model(t)))
 		}
 	}

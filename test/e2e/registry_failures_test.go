@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestARegistryThatFailsIsSaidInWordsAndPushedToWhenItIsMended(t *testing.T) {
@@ -152,7 +152,7 @@ func TestARegistryOfAPrivateAuthorityIsPushedToOnceThatIsNamed(t *testing.T) {
 	// From there the operator takes it to the namespace; here it stays as it is
 	// for all other tests.
 	bundle := &corev1.ConfigMap{}
-	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: translate.RegistryCAConfigMap}, bundle))
+	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: contract.RegistryCAConfigMap}, bundle))
 	bundle.Data = map[string]string{"ca.crt": authority}
 	require.NoError(t, live.Update(t.Context(), bundle))
 	typeCommand(t, mv.Status.Message)

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // kubeletData is where the node keeps its pods' empty volumes.
@@ -30,9 +30,9 @@ const kubeletData = "/var/lib/modelkiln-cluster/kubelet"
 func TestARegistryThatIsKilledDuringAPushIsPushedTo(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ template, settings string }{
-		"by Stream, which goes on":         {translate.StreamTemplate, `http: {addr: ":5000", secret: kept}`},
-		"by Stream, which begins it again": {translate.StreamTemplate, `http: {addr: ":5000"}`},
-		"by Kaniko":                        {translate.BuildTemplate, `http: {addr: ":5000", secret: kept}`},
+		"by Stream, which goes on":         {contract.StreamTemplate, `http: {addr: ":5000", secret: kept}`},
+		"by Stream, which begins it again": {contract.StreamTemplate, `http: {addr: ":5000"}`},
+		"by Kaniko":                        {contract.BuildTemplate, `http: {addr: ":5000", secret: kept}`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestARegistryThatIsKilledDuringAPushIsPushedTo(t *testing.T) {
 			dir := newFolder(t)
 			dir.random(t, "weights.bin", size)
 			version := makeVersionAt(t, live.nodePort(t, registry, 5000), tt.template, "pushed", ns, dir)
-			if tt.template == translate.StreamTemplate {
+			if tt.template == contract.StreamTemplate {
 				version.Engine(v1alpha1.Stream)
 			}
 			mv := version.New()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // A controller whose pods are refused waits longer and longer, for up to a quarter
@@ -110,12 +111,12 @@ func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	closed := live.closedRegistry(t, ns)
-	live.pushSecret(t, ns, translate.DefaultPushSecret, closed, registryPassword)
+	live.pushSecret(t, ns, contract.DefaultPushSecret, closed, registryPassword)
 	pullsInPlainHTTP(t, closed)
 	dir := model(t)
 
-	mv := live.built(t, makeVersionAt(t, closed, translate.BuildTemplate, "closed", ns, dir).New())
-	assert.Equal(t, translate.DefaultPushSecret, mv.Status.PullSecretName)
+	mv := live.built(t, makeVersionAt(t, closed, contract.BuildTemplate, "closed", ns, dir).New())
+	assert.Equal(t, contract.DefaultPushSecret, mv.Status.PullSecretName)
 
 	// Before the node has the image.
 	without, problem := translate.Serving(serverPod(ns, "without"), mv, translate.ServingImageVolume)
@@ -132,7 +133,7 @@ func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 	pod.Labels[v1alpha1.LabelServeVersion] = mv.Name
 	live.create(t, pod)
 	pod = live.runs(t, pod)
-	assert.Equal(t, []corev1.LocalObjectReference{{Name: translate.DefaultPushSecret}}, pod.Spec.ImagePullSecrets)
+	assert.Equal(t, []corev1.LocalObjectReference{{Name: contract.DefaultPushSecret}}, pod.Spec.ImagePullSecrets)
 	assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
 }
 

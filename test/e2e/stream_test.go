@@ -19,7 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAModelIsStreamed(t *testing.T) {
@@ -39,7 +39,7 @@ func TestAModelIsStreamed(t *testing.T) {
 			img := holds(t, mv, dir)
 			assert.Contains(t, img.config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
 			assert.Equal(t, "streamed", img.config.Labels[v1alpha1.LabelModelVersion])
-			assert.Equal(t, translate.StreamTemplate, live.workflow(t, mv).Spec.WorkflowTemplateRef.Name)
+			assert.Equal(t, contract.StreamTemplate, live.workflow(t, mv).Spec.WorkflowTemplateRef.Name)
 			assert.Equal(t, compression == v1alpha1.Zstd, mv.Status.SentBytes < mv.Status.SizeBytes/2, "%d bytes were sent", mv.Status.SentBytes)
 			assert.Zero(t, mv.Status.ReusedBytes)
 			said := live.logOf(t, ns, corev1.PodSpec{Containers: []corev1.Container{{
@@ -208,7 +208,7 @@ func TestAStreamEndsWellWhateverHappensOnTheWay(t *testing.T) {
 			var seen atomic.Int64
 			registry := live.faultyRegistry(t, broken(&seen))
 
-			mv := live.built(t, registry.makeVersionBy(t, translate.StreamTemplate, "pushed", ns, dir).Engine(v1alpha1.Stream).New())
+			mv := live.built(t, registry.makeVersionBy(t, contract.StreamTemplate, "pushed", ns, dir).Engine(v1alpha1.Stream).New())
 
 			assert.Positive(t, seen.Load(), "the fault happened")
 			assert.Equal(t, int64(1), mv.Status.Attempts)
@@ -247,7 +247,7 @@ func TestAStreamThatARegistryRefusesIsNotTagged(t *testing.T) {
 			dir.random(t, "weights.bin", 80<<20)
 			registry := live.faultyRegistry(t, tt.broken)
 
-			mv, took := live.failed(t, registry.makeVersionBy(t, translate.StreamTemplate, "pushed", ns, dir).Engine(v1alpha1.Stream).New())
+			mv, took := live.failed(t, registry.makeVersionBy(t, contract.StreamTemplate, "pushed", ns, dir).Engine(v1alpha1.Stream).New())
 
 			assertRefusal(t, mv, tt.reason, tt.says)
 			logSeen(t, mv, took)
@@ -293,7 +293,7 @@ func TestAStreamWhosePodIsKilledHalfwayIsSentAgain(t *testing.T) {
 		}
 		return false
 	})
-	mv := registry.makeVersionBy(t, translate.StreamTemplate, "killed", ns, dir).Engine(v1alpha1.Stream).New()
+	mv := registry.makeVersionBy(t, contract.StreamTemplate, "killed", ns, dir).Engine(v1alpha1.Stream).New()
 	live.create(t, mv)
 	select {
 	case <-halfway:

@@ -16,7 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // submitter is somebody who may start workflows in a namespace from what the
@@ -83,16 +83,16 @@ func prepare(t *testing.T, namespace string) {
 // submit starts a build of the folder with Argo alone, with some parameters
 // set otherwise, and returns the Workflow's name.
 func (s submitter) submit(ctx context.Context, from folder, parameters map[string]string) (string, error) {
-	return s.submitFrom(ctx, translate.BuildTemplate, from, parameters)
+	return s.submitFrom(ctx, contract.BuildTemplate, from, parameters)
 }
 
 // submitFrom is the same for another template.
 func (s submitter) submitFrom(ctx context.Context, template string, from folder, parameters map[string]string) (string, error) {
 	all := map[string]string{
-		translate.ParamImage:       live.registry + "/e2e/" + s.namespace + ":v1",
-		translate.ParamStorageKind: "localStorage",
-		translate.ParamStoragePath: string(from),
-		translate.ParamNodeName:    nodeName,
+		contract.ParamImage:       live.registry + "/e2e/" + s.namespace + ":v1",
+		contract.ParamStorageKind: "localStorage",
+		contract.ParamStoragePath: string(from),
+		contract.ParamNodeName:    nodeName,
 	}
 	for name, value := range parameters {
 		all[name] = value
@@ -133,10 +133,10 @@ func assertSteps(t *testing.T, wf *wfv1.Workflow) {
 		}
 	}
 	assert.Equal(t, map[string]wfv1.NodePhase{
-		translate.StepMountCheck:   wfv1.NodeSucceeded,
-		translate.StepBuild:        wfv1.NodeSucceeded,
-		translate.StepStatusReport: wfv1.NodeSucceeded,
-		"main":                     wfv1.NodeSucceeded,
+		contract.StepMountCheck:   wfv1.NodeSucceeded,
+		contract.StepBuild:        wfv1.NodeSucceeded,
+		contract.StepStatusReport: wfv1.NodeSucceeded,
+		"main":                    wfv1.NodeSucceeded,
 	}, phases)
 }
 

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // Argo comes, goes and comes back under a running operator.
@@ -39,7 +39,7 @@ func TestAVersionWaitsForArgo(t *testing.T) {
 
 	s.apply(localVersion, set("metadata.name", "resnet-0"))
 	failing := s.argo.awaitAttempt(s.version("resnet-0"), 1)
-	failed := s.buildFails(failing, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+	failed := s.buildFails(failing, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 
 	s.removeArgo()
 	s.apply(localVersion, set("metadata.name", "resnet-2"))

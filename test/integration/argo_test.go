@@ -20,6 +20,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // Labels that Argo sets or keeps.
@@ -103,7 +104,7 @@ func (a argoStandIn) phase(now *wfv1.Workflow, phase wfv1.WorkflowPhase, message
 // it. The pod's has the Workflow's own name, as the entrypoint of a template
 // that tries nothing again.
 func node(now *wfv1.Workflow, step string, phase wfv1.NodePhase, message string) {
-	n := wfv1.NodeStatus{ID: now.Name, Name: now.Name, DisplayName: now.Name, TemplateName: translate.EntrypointTemplate, Type: wfv1.NodeTypePod}
+	n := wfv1.NodeStatus{ID: now.Name, Name: now.Name, DisplayName: now.Name, TemplateName: contract.EntrypointTemplate, Type: wfv1.NodeTypePod}
 	if step != "" {
 		n = wfv1.NodeStatus{ID: now.NodeID(now.Name + "." + step), Name: now.Name + "." + step, DisplayName: step, Type: wfv1.NodeTypeContainer, BoundaryID: now.Name}
 	}
@@ -136,7 +137,7 @@ func (a argoStandIn) runs(wf *wfv1.Workflow, step string) {
 		a.phase(now, wfv1.WorkflowRunning, "")
 		node(now, "", wfv1.NodeRunning, "")
 		phase := wfv1.NodeSucceeded
-		for _, each := range []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport} {
+		for _, each := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
 			if each == step {
 				phase = wfv1.NodeRunning
 			}
@@ -179,11 +180,11 @@ func (a argoStandIn) ends(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message s
 		a.phase(now, phase, message)
 		node(now, "", wfv1.NodePhase(phase), message)
 		// An output of the pod, which the template makes one of the Workflow.
-		output := wfv1.Parameter{Name: translate.OutputReport, GlobalName: translate.OutputReport, Value: wfv1.AnyStringPtr(string(raw))}
+		output := wfv1.Parameter{Name: contract.OutputReport, GlobalName: contract.OutputReport, Value: wfv1.AnyStringPtr(string(raw))}
 		pod := now.Status.Nodes[now.Name]
 		pod.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{output}}
 		now.Status.Nodes[now.Name] = pod
-		now.Status.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: translate.OutputReport, Value: output.Value}}}
+		now.Status.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: contract.OutputReport, Value: output.Value}}}
 	})
 }
 
@@ -198,12 +199,12 @@ func (a argoStandIn) endsWithoutReport(wf *wfv1.Workflow, phase wfv1.WorkflowPha
 
 // goodReport is what the steps of a Workflow report when all goes well.
 func goodReport(wf *wfv1.Workflow) report.Report {
-	image := argument(wf, translate.ParamImage)
+	image := argument(wf, contract.ParamImage)
 	return report.Report{
-		Run:    report.Run{WorkflowUID: string(wf.UID), ModelVersionUID: argument(wf, translate.ParamModelVersionUID), Image: image},
+		Run:    report.Run{WorkflowUID: string(wf.UID), ModelVersionUID: argument(wf, contract.ParamModelVersionUID), Image: image},
 		Source: &report.Source{Files: 3, Bytes: 50 << 20, Layers: 2},
 		Build:  &report.Build{Layers: []report.BuiltLayer{{DiffID: digest, Files: 3, Bytes: 50 << 20}}},
-		Image:  &report.Image{Reference: image, Digest: digest, Bytes: 30 << 20, Layers: 3, PullSecret: translate.DefaultPushSecret},
+		Image:  &report.Image{Reference: image, Digest: digest, Bytes: 30 << 20, Layers: 3, PullSecret: contract.DefaultPushSecret},
 	}
 }
 
@@ -273,7 +274,7 @@ func (a argoStandIn) startsPod(wf *wfv1.Workflow) *corev1.Pod {
 				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
 			}},
 		},
-		Spec: corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Name: translate.StepMountCheck, Image: "registry.example.com/modelkiln:v0"}}},
+		Spec: corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Name: contract.StepMountCheck, Image: "registry.example.com/modelkiln:v0"}}},
 	}
 	require.NoError(a.t, a.client.Create(a.t.Context(), pod))
 	return pod

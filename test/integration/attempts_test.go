@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAnAttemptIsMadeAnew(t *testing.T) {
@@ -21,7 +21,7 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 			wf := s.argo.awaitAttempt(mv, attempt)
 			s.awaitFollows(resnet, wf, "")
 			if attempt%2 == 0 {
-				s.argo.runs(wf, translate.StepBuild)
+				s.argo.runs(wf, contract.StepBuild)
 			}
 			require.NoError(t, s.client.Delete(t.Context(), wf))
 		}
@@ -41,7 +41,7 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 	t.Run("not when a Workflow that failed is deleted", func(t *testing.T) {
 		t.Parallel()
 		s, wf := newBuild(t)
-		want := s.buildFails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there").Status
+		want := s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there").Status
 
 		require.NoError(t, s.client.Delete(t.Context(), wf))
 		op.awaitLookup(t, s.namespace, wf.Name)
@@ -54,12 +54,12 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 	t.Run("when build is edited on a version that failed, with the new settings", func(t *testing.T) {
 		t.Parallel()
 		s, first := newBuild(t)
-		mv := s.buildFails(first, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+		mv := s.buildFails(first, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build = &v1alpha1.Build{BaseImage: "scratch"} })
 
 		second := s.argo.awaitAttempt(mv, 2)
-		assert.Equal(t, "scratch", argument(second, translate.ParamBaseImage))
+		assert.Equal(t, "scratch", argument(second, contract.ParamBaseImage))
 		mv = s.awaitFollows(resnet, second, "")
 		assert.Equal(t, int64(2), mv.Status.Attempts)
 		assert.Equal(t, mv.Generation, mv.Status.Workflow.Generation)
@@ -69,7 +69,7 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 	t.Run("when build is edited while it runs, once that has failed", func(t *testing.T) {
 		t.Parallel()
 		s, first := newBuild(t)
-		s.argo.runs(first, translate.StepBuild)
+		s.argo.runs(first, contract.StepBuild)
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build = &v1alpha1.Build{BaseImage: "scratch"} })
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
@@ -78,16 +78,16 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 		}, deadline, tick)
 		require.Len(t, s.argo.workflows(), 1)
 
-		s.argo.fails(first, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+		s.argo.fails(first, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 
 		second := s.argo.awaitAttempt(mv, 2)
-		assert.Equal(t, "scratch", argument(second, translate.ParamBaseImage))
+		assert.Equal(t, "scratch", argument(second, contract.ParamBaseImage))
 	})
 
 	t.Run("when the rebuild annotation changes, and not when others do", func(t *testing.T) {
 		t.Parallel()
 		s, first := newBuild(t)
-		mv := s.buildFails(first, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		mv := s.buildFails(first, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		s.annotate(resnet, "example.com/note", "seen")
 		op.settles(t, shared)
 		require.Len(t, s.argo.workflows(), 1)
@@ -97,7 +97,7 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 		second := s.argo.awaitAttempt(mv, 2)
 		mv = s.awaitFollows(resnet, second, "")
 		assert.Equal(t, "1763800000", mv.Status.Workflow.Rebuild)
-		s.buildFails(second, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s.buildFails(second, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		op.settles(t, shared)
 		assert.Len(t, s.argo.workflows(), 2, "one wish, one attempt")
 	})
@@ -105,13 +105,13 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 	t.Run("when the rebuild annotation is longer than a status takes", func(t *testing.T) {
 		t.Parallel()
 		s, first := newBuild(t)
-		mv := s.buildFails(first, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		mv := s.buildFails(first, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, letters(4000))
 
 		second := s.argo.awaitAttempt(mv, 2)
 		s.awaitFollows(resnet, second, "")
-		s.buildFails(second, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s.buildFails(second, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		op.settles(t, shared)
 		assert.Len(t, s.argo.workflows(), 2, "one wish, one attempt")
 	})
@@ -124,10 +124,10 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 		for i, length := range []int{5, 8, 16, 32} {
 			wf := s.argo.awaitAttempt(mv, int64(i+1))
 			want := "modelhub/resnet:v" + digits[:length]
-			assert.Equal(t, want, argument(wf, translate.ParamImage))
+			assert.Equal(t, want, argument(wf, contract.ParamImage))
 			mv = s.awaitFollows(resnet, wf, "")
 			assert.Equal(t, want, mv.Status.Image)
-			s.argo.fails(wf, translate.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image")
+			s.argo.fails(wf, contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image")
 		}
 		mv = s.awaitReason(resnet, v1alpha1.ReasonTagTaken)
 		assert.Equal(t, stalled, states(mv))
@@ -139,7 +139,7 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 	t.Run("not when a tag that a person chose is taken", func(t *testing.T) {
 		t.Parallel()
 		s, wf := newBuild(t, set("spec.imageTag", "v1.0"))
-		s.argo.fails(wf, translate.StepMountCheck, v1alpha1.ReasonTagTaken, "modelhub/resnet:v1.0 holds another image")
+		s.argo.fails(wf, contract.StepMountCheck, v1alpha1.ReasonTagTaken, "modelhub/resnet:v1.0 holds another image")
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonTagTaken)
 		op.settles(t, shared)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
@@ -110,7 +111,7 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, shared)
 		require.NoError(t, s.client.Create(t.Context(), &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: translate.BuildServiceAccount},
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: contract.BuildServiceAccount},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
 		}))
 		s.apply(localVersion)

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAVersionFollowsItsWorkflow(t *testing.T) {
@@ -24,7 +24,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
 		assert.Equal(t, inProgress, states(mv))
 		assert.Equal(t, v1alpha1.ImageBuilding, mv.Status.ImageBuildPhase)
-		assert.Equal(t, argument(wf, translate.ParamImage), mv.Status.Image)
+		assert.Equal(t, argument(wf, contract.ParamImage), mv.Status.Image)
 		assert.Equal(t, "node-1", mv.Status.NodeName)
 		assert.Equal(t, int64(1), mv.Status.Attempts)
 
@@ -34,12 +34,12 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 			assert.Contains(c, mv.Status.Message, "Waiting for default/Mutex/modelhub lock")
 		}, deadline, tick)
 
-		s.argo.runs(wf, translate.StepMountCheck)
+		s.argo.runs(wf, contract.StepMountCheck)
 		mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		assert.Equal(t, inProgress, states(mv))
 		assert.Equal(t, fmt.Sprintf("Workflow %s runs step mount-check", wf.Name), mv.Status.Message)
 
-		s.argo.runs(wf, translate.StepBuild)
+		s.argo.runs(wf, contract.StepBuild)
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			s.get(c, resnet, mv)
 			assert.Equal(c, fmt.Sprintf("Workflow %s runs step build", wf.Name), mv.Status.Message)
@@ -64,7 +64,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 		t.Parallel()
 		s, wf := newBuild(t)
 
-		s.argo.fails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "The folder /models/resnet/1 holds no file.")
+		s.argo.fails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "The folder /models/resnet/1 holds no file.")
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonSourceEmpty)
 		assert.Equal(t, stalled, states(mv))
@@ -90,7 +90,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 		t.Parallel()
 		s, wf := newBuild(t)
 
-		s.argo.fails(wf, translate.StepBuild, v1alpha1.ReasonBuildFailed, strings.Repeat("モデルがない ", 400))
+		s.argo.fails(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, strings.Repeat("モデルがない ", 400))
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonBuildFailed)
 		got := s.awaitEvent(v1alpha1.ReasonBuildFailed)
@@ -115,7 +115,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 	t.Run("that is retried", func(t *testing.T) {
 		t.Parallel()
 		s, wf := newBuild(t)
-		s.buildFails(wf, translate.StepStatusReport, v1alpha1.ReasonRegistryUnreachable, "registry.example.com does not answer")
+		s.buildFails(wf, contract.StepStatusReport, v1alpha1.ReasonRegistryUnreachable, "registry.example.com does not answer")
 
 		wf = s.argo.retry(wf)
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
@@ -132,7 +132,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 	t.Run("that is resubmitted, by a person who may only make Workflows", func(t *testing.T) {
 		t.Parallel()
 		s, first := newBuild(t)
-		s.buildFails(first, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+		s.buildFails(first, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 
 		second := s.argo.resubmit(workflowAuthor(t, s.namespace), first)
 		mv := s.awaitFollows(resnet, second, "")
@@ -147,13 +147,13 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 	t.Run("that is resubmitted while it runs, to the newer one", func(t *testing.T) {
 		t.Parallel()
 		s, first := newBuild(t)
-		s.argo.runs(first, translate.StepBuild)
+		s.argo.runs(first, contract.StepBuild)
 		second := s.argo.resubmit(s.client, first)
 		s.argo.write(second, func(now *wfv1.Workflow) { now.Status.StartedAt = secondAfter(first.CreationTimestamp) })
-		s.argo.runs(second, translate.StepMountCheck)
+		s.argo.runs(second, contract.StepMountCheck)
 		s.awaitFollows(resnet, second, wfv1.WorkflowRunning)
 
-		s.argo.fails(first, translate.StepBuild, v1alpha1.ReasonBuildFailed, "killed")
+		s.argo.fails(first, contract.StepBuild, v1alpha1.ReasonBuildFailed, "killed")
 		s.argo.succeeds(second)
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
@@ -166,7 +166,7 @@ func TestAVersionFollowsItsWorkflow(t *testing.T) {
 		want := s.buildSucceeds(wf).Status
 
 		again := s.argo.resubmit(s.client, wf)
-		s.argo.fails(again, translate.StepMountCheck, v1alpha1.ReasonSourceChanged, "the files have changed")
+		s.argo.fails(again, contract.StepMountCheck, v1alpha1.ReasonSourceChanged, "the files have changed")
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build = &v1alpha1.Build{BaseImage: "scratch"} })
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 		require.NoError(t, s.client.DeleteAllOf(t.Context(), &wfv1.Workflow{}, client.InNamespace(s.namespace)))

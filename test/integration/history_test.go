@@ -9,6 +9,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestTheHistoryOfBuildsIsBounded(t *testing.T) {
@@ -17,12 +18,12 @@ func TestTheHistoryOfBuildsIsBounded(t *testing.T) {
 		c.ArgoURL = "https://argo.example.com/"
 	}))
 	s, wf := newBuild(t)
-	mv := s.buildFails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+	mv := s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 	assert.Equal(t, "https://argo.example.com/workflows/"+s.namespace+"/"+wf.Name, mv.Status.Workflow.URL)
 	for attempt := int64(2); attempt <= 3; attempt++ {
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, string(rune('0'+attempt)))
 		wf = s.argo.awaitAttempt(mv, attempt)
-		s.argo.fails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s.argo.fails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		s.awaitFollows(resnet, wf, "Failed")
 	}
 	s.awaitWorkflows(translate.WorkflowName(mv.Name, mv.UID, 2), translate.WorkflowName(mv.Name, mv.UID, 3))

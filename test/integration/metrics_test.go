@@ -13,7 +13,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/manager"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // scraped is an operator whose metrics a test reads over and over.
@@ -88,14 +88,14 @@ func TestMetricsFollowAVersionThroughFailureAndSuccess(t *testing.T) {
 		`modelkiln_modelversions{state="waiting"}`: 1,
 	})
 
-	s.argo.runs(wf, translate.StepMountCheck)
+	s.argo.runs(wf, contract.StepMountCheck)
 	m.awaitChange(map[string]float64{
 		`modelkiln_modelversions{state="waiting"}`:  -1,
 		`modelkiln_modelversions{state="building"}`: 1,
 	})
 
-	s.argo.stepEnds(wf, translate.StepMountCheck)
-	s.buildFails(wf, translate.StepBuild, "ScanFoundAVirus", "a reason of the platform team's own")
+	s.argo.stepEnds(wf, contract.StepMountCheck)
+	s.buildFails(wf, contract.StepBuild, "ScanFoundAVirus", "a reason of the platform team's own")
 	m.awaitChange(map[string]float64{
 		`modelkiln_builds_total{reason="Other",result="failed"}`:          1,
 		`modelkiln_build_duration_seconds_count{result="failed"}`:         1,
@@ -106,7 +106,7 @@ func TestMetricsFollowAVersionThroughFailureAndSuccess(t *testing.T) {
 
 	s.annotate(resnet, v1alpha1.AnnotationRebuild, "again")
 	wf = s.argo.awaitAttempt(mv, 2)
-	s.buildFails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+	s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 	m.awaitChange(map[string]float64{
 		`modelkiln_attempts_total`:                                     1,
 		`modelkiln_builds_total{reason="SourceEmpty",result="failed"}`: 1,

@@ -9,13 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 	op := startOperator(t, shared)
 	s, wf := newBuild(t)
-	s.argo.runs(wf, translate.StepMountCheck)
+	s.argo.runs(wf, contract.StepMountCheck)
 	pod := s.argo.startsPod(wf)
 	s.kubelet.event(pod, "FailedMount", "MountVolume.SetUp failed for volume \"push-secret\" : failed to sync secret cache")
 	waiting := s.awaitReason(resnet, v1alpha1.ReasonVolumeMountFailed)
@@ -43,7 +43,7 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 	// that has ended.
 	require.NoError(t, s.client.Delete(t.Context(), pod))
 	s.get(t, pod.Name, pod)
-	s.argo.runs(wf, translate.StepMountCheck)
+	s.argo.runs(wf, contract.StepMountCheck)
 	op.settles(t, shared)
 	assert.Equal(t, v1alpha1.ReasonSourceMissing, readyReason(s.version(resnet)))
 
@@ -73,7 +73,7 @@ func TestAFolderThatWasMissingIsNotHeldAgainstABuildThatRuns(t *testing.T) {
 	pod := s.argo.startsPod(wf)
 	s.kubelet.cannotMount(pod, "/models/resnet/1")
 	s.kubelet.runs(pod)
-	s.argo.runs(wf, translate.StepBuild)
+	s.argo.runs(wf, contract.StepBuild)
 
 	op = startOperator(t, shared)
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAModelOwnsItsVersions(t *testing.T) {
@@ -96,7 +96,7 @@ func TestAModelOwnsItsVersions(t *testing.T) {
 	t.Run("and is never brought back by a version that had it", func(t *testing.T) {
 		t.Parallel()
 		s, failed := newBuild(t)
-		mv := s.buildFails(failed, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		mv := s.buildFails(failed, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		require.NoError(t, s.client.Delete(t.Context(), s.model("resnet")))
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
@@ -221,17 +221,17 @@ func TestAWorkflowIsTheVersions(t *testing.T) {
 		assert.Equal(t, image, mv.Status.Image)
 		got := arguments(wf)
 		for name, want := range map[string]string{
-			translate.ParamImage:               image,
-			translate.ParamModel:               "resnet",
-			translate.ParamModelVersion:        resnet,
-			translate.ParamModelVersionUID:     string(mv.UID),
-			translate.ParamCreatedBy:           "Ann+%7B%7Bx%7D%7D%0A",
-			translate.ParamStorageKind:         "localStorage",
-			translate.ParamStoragePath:         "/models/resnet/1",
-			translate.ParamNodeName:            "node-1",
-			translate.ParamPushSecret:          "robot",
-			translate.ParamPushSecretRequired:  "true",
-			translate.ParamPlainHTTPRegistries: "registry.example.com:5000",
+			contract.ParamImage:               image,
+			contract.ParamModel:               "resnet",
+			contract.ParamModelVersion:        resnet,
+			contract.ParamModelVersionUID:     string(mv.UID),
+			contract.ParamCreatedBy:           "Ann+%7B%7Bx%7D%7D%0A",
+			contract.ParamStorageKind:         "localStorage",
+			contract.ParamStoragePath:         "/models/resnet/1",
+			contract.ParamNodeName:            "node-1",
+			contract.ParamPushSecret:          "robot",
+			contract.ParamPushSecretRequired:  "true",
+			contract.ParamPlainHTTPRegistries: "registry.example.com:5000",
 		} {
 			assert.Equal(t, want, got[name], name)
 		}
@@ -253,7 +253,7 @@ func TestAWorkflowIsTheVersions(t *testing.T) {
 		s := newScene(t, shared)
 		first := s.apply(localVersion)
 		old := s.argo.awaitOnlyWorkflow()
-		s.buildFails(old, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s.buildFails(old, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		require.NoError(t, s.client.Delete(t.Context(), first))
 
 		second := s.apply(localVersion)
@@ -282,7 +282,7 @@ func TestANamespaceIsPreparedForBuilds(t *testing.T) {
 		assert.Equal(t, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "modelkiln-build"}, binding.RoleRef)
 		assert.Equal(t, []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: s.namespace, Name: "modelkiln-build"}}, binding.Subjects)
 		var bundle corev1.ConfigMap
-		s.get(t, translate.RegistryCAConfigMap, &bundle)
+		s.get(t, contract.RegistryCAConfigMap, &bundle)
 		assert.Empty(t, bundle.Data)
 	})
 
@@ -297,7 +297,7 @@ func TestANamespaceIsPreparedForBuilds(t *testing.T) {
 		s.apply(localVersion)
 		s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
 		var bundle corev1.ConfigMap
-		s.get(t, translate.RegistryCAConfigMap, &bundle)
+		s.get(t, contract.RegistryCAConfigMap, &bundle)
 		assert.Equal(t, map[string]string{"ca.crt": "old\n"}, bundle.Data)
 		assert.Equal(t, labels, bundle.Labels)
 		op.stop()
@@ -305,7 +305,7 @@ func TestANamespaceIsPreparedForBuilds(t *testing.T) {
 		op = startOperator(t, shared, certificates("new"))
 		s.apply(localVersion, set("metadata.name", "resnet-2"))
 		s.awaitReason("resnet-2", v1alpha1.ReasonWorkflowPending)
-		s.get(t, translate.RegistryCAConfigMap, &bundle)
+		s.get(t, contract.RegistryCAConfigMap, &bundle)
 		assert.Equal(t, map[string]string{"ca.crt": "new\n"}, bundle.Data)
 		op.stop()
 
@@ -313,7 +313,7 @@ func TestANamespaceIsPreparedForBuilds(t *testing.T) {
 		s.apply(localVersion, set("metadata.name", "resnet-3"))
 		s.awaitReason("resnet-3", v1alpha1.ReasonWorkflowPending)
 		bundle = corev1.ConfigMap{}
-		s.get(t, translate.RegistryCAConfigMap, &bundle)
+		s.get(t, contract.RegistryCAConfigMap, &bundle)
 		assert.Empty(t, bundle.Data, "what is configured no longer is trusted no longer")
 	})
 

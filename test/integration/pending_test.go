@@ -10,7 +10,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAPodThatDoesNotStartIsWaitedForAndSaidSo(t *testing.T) {
@@ -29,7 +29,7 @@ func TestAPodThatDoesNotStartIsWaitedForAndSaidSo(t *testing.T) {
 			assert.Equal(t, inProgress, states(mv))
 			assert.Equal(t, "Workflow "+wf.Name+" "+tc.wantMessage, mv.Status.Message)
 
-			s.argo.runs(wf, translate.StepMountCheck)
+			s.argo.runs(wf, contract.StepMountCheck)
 			s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/manager"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // writesOfALife is how many writes, events aside, one version's life takes
@@ -34,7 +35,7 @@ func (s scene) goesOn() {
 	case wfv1.WorkflowUnknown:
 		s.argo.postpones(wf, "Waiting for a lock")
 	case wfv1.WorkflowPending:
-		s.argo.runs(wf, translate.StepBuild)
+		s.argo.runs(wf, contract.StepBuild)
 	case wfv1.WorkflowRunning:
 		s.argo.succeeds(wf)
 	default: // It is over.
@@ -145,19 +146,19 @@ func TestANewOperatorFindsOutWhatHappened(t *testing.T) {
 	}{
 		"a Workflow failed": {
 			func(s scene, wf *wfv1.Workflow) {
-				s.argo.fails(wf, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+				s.argo.fails(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 			},
 			func(s scene) { s.awaitReason(resnet, v1alpha1.ReasonBuildFailed) },
 		},
 		"a Workflow failed and was retried": {
 			func(s scene, wf *wfv1.Workflow) {
-				s.argo.retry(s.argo.fails(wf, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device"))
+				s.argo.retry(s.argo.fails(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device"))
 			},
 			func(s scene) { s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning) },
 		},
 		"a Workflow failed and was resubmitted, with success": {
 			func(s scene, wf *wfv1.Workflow) {
-				s.argo.succeeds(s.argo.resubmit(s.client, s.argo.fails(wf, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")))
+				s.argo.succeeds(s.argo.resubmit(s.client, s.argo.fails(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")))
 			},
 			func(s scene) {
 				mv := s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
@@ -176,7 +177,7 @@ func TestANewOperatorFindsOutWhatHappened(t *testing.T) {
 		},
 		"a person asked for another attempt": {
 			func(s scene, wf *wfv1.Workflow) {
-				s.argo.fails(wf, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+				s.argo.fails(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 				s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 			},
 			func(s scene) {
@@ -197,7 +198,7 @@ func TestANewOperatorFindsOutWhatHappened(t *testing.T) {
 	op := startOperator(t, shared)
 	for name := range cases {
 		s, wf := newBuild(t)
-		s.argo.runs(wf, translate.StepMountCheck)
+		s.argo.runs(wf, contract.StepMountCheck)
 		s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		scenes[name] = s
 	}
@@ -225,7 +226,7 @@ func TestOneOfSeveralReplicasWorksAtATime(t *testing.T) {
 
 	second := startOperator(t, shared, elected)
 	second.awaitRequest(t, func(r request) bool { return r.in(operatorNamespace) }, "to look at the lease")
-	s.argo.runs(wf, translate.StepBuild)
+	s.argo.runs(wf, contract.StepBuild)
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 	assert.Empty(t, second.wire.writes(s.namespace))
 

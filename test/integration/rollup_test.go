@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // applyNamed makes a version of this name, and waits for its Workflow.
@@ -50,9 +50,9 @@ func TestAModelNamesItsLatestVersion(t *testing.T) {
 		op.settles(t, shared)
 		assert.Equal(t, s.latest("b"), s.model("resnet").Status.LatestVersion, "a late success of an old version moves nothing")
 
-		s.argo.runs(newest, translate.StepBuild)
+		s.argo.runs(newest, contract.StepBuild)
 		s.awaitReason("a", v1alpha1.ReasonWorkflowRunning)
-		s.buildFails(newest, translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+		s.buildFails(newest, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 		op.settles(t, shared)
 		assert.Equal(t, s.latest("b"), s.model("resnet").Status.LatestVersion, "a failure moves nothing")
 
@@ -121,7 +121,7 @@ func TestADeletedModelTakesEverythingWithIt(t *testing.T) {
 	s := newScene(t, shared)
 	built, running := s.applyNamed("resnet-1"), s.applyNamed("resnet-2")
 	s.buildSucceeds(built)
-	s.argo.runs(running, translate.StepBuild)
+	s.argo.runs(running, contract.StepBuild)
 	s.awaitReason("resnet-2", v1alpha1.ReasonWorkflowRunning)
 	pod := s.argo.startsPod(running)
 	m := s.model("resnet")

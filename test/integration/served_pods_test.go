@@ -19,6 +19,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // restrictedPod is a pod that the Pod Security level restricted takes.
@@ -65,7 +66,7 @@ func TestAServingPodIsMadeWithItsVersionsModel(t *testing.T) {
 
 				assert.Equal(t, image, pod.Annotations[v1alpha1.AnnotationServedImage])
 				assert.Equal(t, resnet, pod.Annotations[v1alpha1.AnnotationServedVersion])
-				assert.Equal(t, []corev1.LocalObjectReference{{Name: translate.DefaultPushSecret}}, pod.Spec.ImagePullSecrets)
+				assert.Equal(t, []corev1.LocalObjectReference{{Name: contract.DefaultPushSecret}}, pod.Spec.ImagePullSecrets)
 				require.Len(t, pod.Spec.Volumes, 1)
 				mount := pod.Spec.Containers[0].VolumeMounts[0]
 				assert.Equal(t, [2]any{v1alpha1.ModelPath, true}, [2]any{mount.MountPath, mount.ReadOnly})
@@ -130,12 +131,12 @@ func TestAServingPodThatIsRefusedIsToldWhy(t *testing.T) {
 		s := s.in(t)
 		s.apply(localVersion, set("metadata.finalizers", []any{"example.com/backup"}))
 		wf := s.argo.awaitOnlyWorkflow()
-		s.argo.runs(wf, translate.StepBuild)
+		s.argo.runs(wf, contract.StepBuild)
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		refused(t, `ModelVersion "resnet-1": it is not built yet (WorkflowRunning): `+mv.Status.Message+". "+again, version(resnet))
 		refused(t, `no version is Ready of Model "resnet", which the pod's label model.kubedl.io/serve-model names (kubectl get mv -n `+s.namespace+` -l model.kubedl.io/model-name=resnet). `+again, model("resnet"))
 
-		mv = s.buildFails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		mv = s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		refused(t, `ModelVersion "resnet-1": its build failed (SourceEmpty): `+mv.Status.Message+". "+again, version(resnet))
 
 		require.NoError(t, s.client.Delete(t.Context(), mv))

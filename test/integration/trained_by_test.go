@@ -14,7 +14,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // trainedBy has a version wait for a workload.
@@ -146,7 +146,7 @@ func TestAVersionWaitsForTheWorkloadThatWritesIt(t *testing.T) {
 		require.NoError(t, s.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)))
 		s.completes(job)
 		wf := s.argo.awaitOnlyWorkflow()
-		assert.Equal(t, "node-7", wf.Spec.Arguments.GetParameterByName(translate.ParamNodeName).Value.String())
+		assert.Equal(t, "node-7", wf.Spec.Arguments.GetParameterByName(contract.ParamNodeName).Value.String())
 		s.buildSucceeds(wf)
 	})
 

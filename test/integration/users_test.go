@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // The roles that deploy/ ships for people. Who has edit in a namespace has both:
@@ -51,7 +51,7 @@ func TestAnEditorMendsAFailedBuildInArgo(t *testing.T) {
 		t.Parallel()
 		s, wf := newBuild(t)
 		editor := s.person(viewRole, editRole)
-		s.buildFails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 
 		require.NoError(t, editor.Get(t.Context(), client.ObjectKeyFromObject(wf), wf))
 		require.NoError(t, editor.Get(t.Context(), client.ObjectKey{Name: wf.Spec.WorkflowTemplateRef.Name}, &wfv1.ClusterWorkflowTemplate{}))
@@ -71,7 +71,7 @@ func TestAnEditorMendsAFailedBuildInArgo(t *testing.T) {
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "registry.example.com/none"}}},
 		}
 		require.NoError(t, s.client.Create(t.Context(), failed))
-		s.buildFails(wf, translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 
 		require.NoError(t, editor.Get(t.Context(), client.ObjectKeyFromObject(wf), wf))
 		require.NoError(t, editor.Delete(t.Context(), failed))
@@ -145,7 +145,7 @@ func TestEveryoneReadsTheTemplateAndNoOther(t *testing.T) {
 	nobody := s.person()
 
 	template := &wfv1.ClusterWorkflowTemplate{}
-	require.NoError(t, nobody.Get(t.Context(), client.ObjectKey{Name: translate.BuildTemplate}, template))
+	require.NoError(t, nobody.Get(t.Context(), client.ObjectKey{Name: contract.BuildTemplate}, template))
 
 	err := nobody.Get(t.Context(), client.ObjectKey{Name: s.namespace}, &wfv1.ClusterWorkflowTemplate{})
 	assert.True(t, apierrors.IsForbidden(err), "%v", err)

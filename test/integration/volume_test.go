@@ -18,6 +18,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func withEFS() func(*settings) {
@@ -97,7 +98,7 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		assert.Equal(t, &corev1.CSIPersistentVolumeSource{
 			Driver: "efs.csi.aws.com", VolumeHandle: "fs-12345678", VolumeAttributes: map[string]string{"encryptInTransit": "true"},
 		}, volume.Spec.CSI)
-		assert.Equal(t, claim.Name, wf.Spec.Arguments.GetParameterByName(translate.ParamClaimName).Value.String())
+		assert.Equal(t, claim.Name, wf.Spec.Arguments.GetParameterByName(contract.ParamClaimName).Value.String())
 
 		s.buildSucceeds(wf)
 		assert.Nil(t, s.claim(mv).DeletionTimestamp, "it is there as long as the version is: somebody may resubmit")
@@ -112,7 +113,7 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, shared)
 		s.apply(efsVersion)
-		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		claim, volume := s.claim(mv), s.persistentVolume(mv)
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
@@ -229,7 +230,7 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, shared)
 		s.apply(efsVersion)
-		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		claim, volume := s.claim(mv), s.persistentVolume(mv)
 		s.binds(claim, volume)
 		require.NoError(t, s.client.Delete(t.Context(), claim))
@@ -248,7 +249,7 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, shared)
 		s.apply(efsVersion)
-		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), translate.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		claim, volume := s.claim(mv), s.persistentVolume(mv)
 		s.binds(claim, volume)
 		require.NoError(t, s.client.Delete(t.Context(), volume))

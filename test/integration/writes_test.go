@@ -17,7 +17,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 func TestAVersionsLifeCostsFewWrites(t *testing.T) {
@@ -25,7 +25,7 @@ func TestAVersionsLifeCostsFewWrites(t *testing.T) {
 
 	s, wf := newBuild(t)
 	s.awaitFollows(resnet, wf, "")
-	for _, step := range []string{translate.StepMountCheck, translate.StepBuild, translate.StepStatusReport} {
+	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
 		s.argo.runs(wf, step)
 		s.awaitMessage(resnet, "runs step "+step)
 	}
@@ -104,10 +104,10 @@ func TestWaitingCostsNothing(t *testing.T) {
 		"for the platform team":       {efsVersion, change{}, nil, v1alpha1.ReasonSourceForbidden},
 		"for Argo":                    {claimVersion, change{}, nil, v1alpha1.ReasonWorkflowPending},
 		"for the build": {localVersion, change{}, func(s scene) {
-			s.argo.runs(s.argo.awaitOnlyWorkflow(), translate.StepBuild)
+			s.argo.runs(s.argo.awaitOnlyWorkflow(), contract.StepBuild)
 		}, v1alpha1.ReasonWorkflowRunning},
 		"for a person, after a failure": {localVersion, change{}, func(s scene) {
-			s.argo.fails(s.argo.awaitOnlyWorkflow(), translate.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+			s.argo.fails(s.argo.awaitOnlyWorkflow(), contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 		}, v1alpha1.ReasonBuildFailed},
 		"for a Model to be gone": {localVersion, change{}, nil, v1alpha1.ReasonModelTerminating},
 	}

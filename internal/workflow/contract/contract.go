@@ -1,8 +1,10 @@
-package translate
+// Package contract names what the operator, the steps of a build and the
+// ClusterWorkflowTemplates agree on: templates, parameters, steps, the output,
+// and what a build needs in its namespace. A test reads workflow-templates/ and
+// fails when the two disagree.
+package contract
 
-// The contract between the operator and a workflow template: the names of the
-// parameters that come in, and of the output that must come out, and the labels
-// of its pods. A test reads workflow-templates/ and fails when the two disagree.
+// Templates, their parameters and their output.
 const (
 	// BuildTemplate is the ClusterWorkflowTemplate in workflow-templates/.
 	BuildTemplate = "modelkiln-build"
@@ -75,6 +77,13 @@ const (
 
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"
+)
+
+// The values of ParamStorageKind.
+const (
+	StorageLocal = "localStorage"
+	StorageNFS   = "nfs"
+	StorageClaim = "persistentVolumeClaim"
 )
 
 // The steps that a person sees in the Argo UI, in their order.

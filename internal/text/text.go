@@ -1,0 +1,50 @@
+// Package text bounds what others wrote, so that it fits into a status, an
+// event, a label or a log line.
+package text
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const ellipsis = "…"
+
+// OneLine returns s as a single line of at most limit characters. Control
+// characters and bytes that are not UTF-8 become spaces, and runs of white
+// space become one space. A longer line ends in an ellipsis.
+func OneLine(s string, limit int) string {
+	return truncate(fold(s), limit)
+}
+
+// Sentence returns s as OneLine does, without the punctuation that ends a
+// sentence, so that it can stand inside another one.
+func Sentence(s string, limit int) string {
+	return truncate(strings.TrimRight(fold(s), ".: "), limit)
+}
+
+// TruncateBytes returns s cut to at most limit bytes of valid UTF-8. A cut text
+// ends in an ellipsis. limit is at least 3, the length of the ellipsis.
+func TruncateBytes(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit-len(ellipsis)], "") + ellipsis
+}
+
+func fold(s string) string {
+	printable := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, s)
+	return strings.Join(strings.Fields(printable), " ")
+}
+
+func truncate(line string, limit int) string {
+	if runes := []rune(line); len(runes) > limit {
+		return string(runes[:limit-1]) + ellipsis
+	}
+	return line
+}
