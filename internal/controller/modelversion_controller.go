@@ -1,6 +1,6 @@
-// Package controller holds the reconcilers. They read the world, ask
-// internal/translate what to do about it, and do that: no decision is made
-// here.
+// Package controller holds the reconcilers. They read objects, call
+// internal/translate, which decides what to do, and do it. No decision about builds
+// is made here.
 package controller
 
 import (
@@ -21,8 +21,10 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/metrics"
@@ -49,10 +51,15 @@ type ModelVersionReconciler struct {
 	// Argo gives the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader
-	// Training reads the pods that train versions, from a cache.
-	Training client.Reader
+	// Training caches training workloads and the pods that train a ModelVersion.
+	Training cache.Cache
 	// Now is the clock of conditions.
 	Now func() time.Time
+
+	// controller is this reconciler's, and kindsChanged is one of its sources: an
+	// event says that a kind has appeared or gone. SetupWithManager sets both.
+	controller   controller.Controller
+	kindsChanged chan event.GenericEvent
 }
 
 // No version is ever deleted. Where the admission plugin
@@ -131,7 +138,7 @@ func isAbout(err error, resources ...string) bool {
 func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) (again time.Duration, err error) {
 	terminating := false
 	if !translate.Final(mv) {
-		if terminating, err = r.join(ctx, mv); err != nil {
+		if terminating, err = r.adopt(ctx, mv); err != nil {
 			return 0, r.explained(ctx, mv, err)
 		}
 	}
@@ -274,59 +281,6 @@ func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflo
 		return fmt.Errorf("terminate Workflow %q: %w", wf.Name, err)
 	}
 	return nil
-}
-
-// join makes the version a part of its Model, which is made if absent, and
-// says whether it waits for a Model that is being deleted. A version that has
-// had a Model never brings it back: if that is gone, the version is about to
-// be collected.
-func (r *ModelVersionReconciler) join(ctx context.Context, mv *v1alpha1.ModelVersion) (terminating bool, err error) {
-	if hasModel(mv) || mv.Spec.ModelName == "" {
-		return false, nil
-	}
-	model, err := r.model(ctx, mv)
-	if err != nil {
-		return false, err
-	}
-	if !model.DeletionTimestamp.IsZero() {
-		return true, nil
-	}
-	before := mv.DeepCopy()
-	if err := controllerutil.SetOwnerReference(model, mv, r.Client.Scheme()); err != nil {
-		return false, fmt.Errorf("own ModelVersion %q: %w", mv.Name, err)
-	}
-	metav1.SetMetaDataLabel(&mv.ObjectMeta, v1alpha1.LabelModelName, mv.Spec.ModelName)
-	metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationJoined, string(mv.UID))
-	// The lock keeps two passes from both believing that there is no owner.
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, mv, patch); err != nil {
-		return false, fmt.Errorf("own ModelVersion %q: %w", mv.Name, err)
-	}
-	return false, nil
-}
-
-// hasModel says that a Model owns the version, or did.
-func hasModel(mv *v1alpha1.ModelVersion) bool {
-	joined := mv.Annotations[v1alpha1.AnnotationJoined] == string(mv.UID)
-	return joined || slices.ContainsFunc(mv.OwnerReferences, func(owner metav1.OwnerReference) bool {
-		return owner.Kind == "Model" && strings.HasPrefix(owner.APIVersion, v1alpha1.GroupVersion.Group+"/")
-	})
-}
-
-// model is the version's Model, made if there is none.
-func (r *ModelVersionReconciler) model(ctx context.Context, mv *v1alpha1.ModelVersion) (*v1alpha1.Model, error) {
-	key := client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}
-	var model v1alpha1.Model
-	err := r.Live.Get(ctx, key, &model)
-	if err == nil || !apierrors.IsNotFound(err) {
-		return &model, client.IgnoreNotFound(err)
-	}
-	model = v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
-	if err := r.Client.Create(ctx, &model); err != nil {
-		return nil, fmt.Errorf("create Model %q: %w", key.Name, err)
-	}
-	ctrl.LoggerFrom(ctx).Info("Created Model", "Model", klog.KObj(&model))
-	return &model, nil
 }
 
 // patchStatus writes the status in one patch, if it differs, and tells people

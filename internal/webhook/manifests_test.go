@@ -12,25 +12,26 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/webhook/certs"
 )
 
-// The names in deploy/webhook are those that the operator goes by.
-func TestWhatIsInstalledIsWhatTheOperatorServes(t *testing.T) {
+// The operator uses the names that deploy/webhook installs.
+func TestManifests(t *testing.T) {
 	var configuration admissionregistrationv1.MutatingWebhookConfiguration
-	manifest(t, "configuration.yaml", &configuration)
+	readManifest(t, "configuration.yaml", &configuration)
 	var service corev1.Service
-	manifest(t, "service.yaml", &service)
+	readManifest(t, "service.yaml", &service)
 	var secret corev1.Secret
-	manifest(t, "secret.yaml", &secret)
+	readManifest(t, "secret.yaml", &secret)
 
-	assert.Equal(t, ConfigurationName, configuration.Name)
-	assert.Equal(t, ServiceName, service.Name)
-	assert.Equal(t, SecretName, secret.Name)
-	assert.Nil(t, secret.Data, "to apply it again takes nothing away")
+	assert.Equal(t, certs.PodsConfigurationName, configuration.Name)
+	assert.Equal(t, certs.ServiceName, service.Name)
+	assert.Equal(t, certs.SecretName, secret.Name)
+	assert.Nil(t, secret.Data, "applying the manifest again removes nothing")
 
 	paths := map[string]string{}
 	for _, hook := range configuration.Webhooks {
-		assert.Nil(t, hook.ClientConfig.CABundle, "to apply it again takes nothing away")
+		assert.Nil(t, hook.ClientConfig.CABundle, "applying the manifest again removes nothing")
 		require.NotNil(t, hook.ClientConfig.Service)
 		assert.Equal(t, [2]string{service.Namespace, service.Name}, [2]string{hook.ClientConfig.Service.Namespace, hook.ClientConfig.Service.Name})
 		assert.Equal(t, service.Spec.Ports[0].Port, *hook.ClientConfig.Service.Port)
@@ -47,18 +48,18 @@ func TestWhatIsInstalledIsWhatTheOperatorServes(t *testing.T) {
 	}, paths)
 
 	var workloads admissionregistrationv1.ValidatingWebhookConfiguration
-	manifest(t, "workloads.yaml", &workloads)
-	assert.Equal(t, WorkloadsConfigurationName, workloads.Name)
+	readManifest(t, "workloads.yaml", &workloads)
+	assert.Equal(t, certs.WorkloadsConfigurationName, workloads.Name)
 	require.Len(t, workloads.Webhooks, 1)
 	hook := workloads.Webhooks[0]
-	assert.Nil(t, hook.ClientConfig.CABundle, "to apply it again takes nothing away")
+	assert.Nil(t, hook.ClientConfig.CABundle, "applying the manifest again removes nothing")
 	assert.Equal(t, [2]string{service.Namespace, service.Name}, [2]string{hook.ClientConfig.Service.Namespace, hook.ClientConfig.Service.Name})
 	assert.Equal(t, WorkloadsPath, *hook.ClientConfig.Service.Path)
 	assert.Equal(t, map[string]string{v1alpha1.LabelVersionsFromWorkloads: "true"}, hook.NamespaceSelector.MatchLabels)
 	assert.Len(t, hook.MatchConditions, 2, "no other workload depends on the operator")
 }
 
-func manifest(t *testing.T, name string, into any) {
+func readManifest(t *testing.T, name string, into any) {
 	t.Helper()
 	raw, err := os.ReadFile("../../deploy/webhook/" + name)
 	require.NoError(t, err)

@@ -1,0 +1,231 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/translate"
+)
+
+// passTimeout limits a pass that waits for a cache which cannot be filled, because
+// a permission is missing or a kind is gone.
+const passTimeout = time.Minute
+
+// SetupWithManager registers the reconciler and its watches. The kinds that the
+// cluster may not have are added later, by KindWatchers.
+func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if err := indexFields(mgr); err != nil {
+		return err
+	}
+	r.kindsChanged = make(chan event.GenericEvent)
+	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildRequested())
+	c, err := ctrl.NewControllerManagedBy(mgr).
+		Named("modelversion").
+		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
+		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
+		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
+		WatchesRawSource(source.Kind[client.Object](r.Training, &corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(versionOfTrainingPod))).
+		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.unfinishedVersions))).
+		WithOptions(controller.Options{ReconciliationTimeout: passTimeout}).
+		Build(r)
+	if err != nil {
+		return err
+	}
+	r.controller = c
+	return nil
+}
+
+// watchArgo watches Argo's objects in a cache.
+func (r *ModelVersionReconciler) watchArgo(mgr ctrl.Manager, c cache.Cache) error {
+	toOwner := handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1alpha1.ModelVersion{}, handler.OnlyControllerOwner())
+	for _, kind := range []source.Source{
+		source.Kind[client.Object](c, &wfv1.Workflow{}, toOwner, exceptOwnCreates()),
+		source.Kind[client.Object](c, templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsOfTemplate), predicate.LabelChangedPredicate{}),
+	} {
+		if err := r.controller.Watch(kind); err != nil {
+			return fmt.Errorf("watch Argo's kinds: %w", err)
+		}
+	}
+	return nil
+}
+
+// watchTraining watches the workloads of a training kind.
+func (r *ModelVersionReconciler) watchTraining(kind schema.GroupVersionKind) error {
+	toVersions := handler.EnqueueRequestsFromMapFunc(r.versionsTrainedBy(kind))
+	if err := r.controller.Watch(source.Kind[client.Object](r.Training, metadataOf(kind), toVersions)); err != nil {
+		return fmt.Errorf("watch the kind %s: %w", kind.GroupKind(), err)
+	}
+	return nil
+}
+
+// requeueUnfinished requeues all ModelVersions that are not finished: a kind that
+// they may depend on has appeared or gone.
+func (r *ModelVersionReconciler) requeueUnfinished(ctx context.Context) {
+	select {
+	case r.kindsChanged <- event.GenericEvent{Object: &v1alpha1.ModelVersion{}}:
+	case <-ctx.Done():
+	}
+}
+
+// indexFields indexes the cached events by the object that they are about, and
+// ModelVersions by their Model.
+func indexFields(mgr ctrl.Manager) error {
+	ctx := context.Background() //nolint:forbidigo // The manager has no context yet, and indexing does not wait.
+	indexer := mgr.GetFieldIndexer()
+	if err := indexer.IndexField(ctx, &corev1.Event{}, indexEventObject, func(o client.Object) []string {
+		return []string{string(o.(*corev1.Event).InvolvedObject.UID)}
+	}); err != nil {
+		return err
+	}
+	return indexer.IndexField(ctx, &v1alpha1.ModelVersion{}, indexModelName, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.ModelVersion).Spec.ModelName}
+	})
+}
+
+// controllerUID returns the index value of a Workflow: the UID of its controller.
+func controllerUID(o client.Object) []string {
+	if owner := metav1.GetControllerOf(o); owner != nil {
+		return []string{string(owner.UID)}
+	}
+	return nil
+}
+
+// versionsOfModel returns the ModelVersions that may wait until a Model is deleted.
+func (r *ModelVersionReconciler) versionsOfModel(ctx context.Context, model client.Object) []reconcile.Request {
+	var list v1alpha1.ModelVersionList
+	err := r.Client.List(ctx, &list, client.InNamespace(model.GetNamespace()), client.MatchingFields{indexModelName: model.GetName()})
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions of a deleted Model")
+		return nil
+	}
+	return requests(list.Items)
+}
+
+// versionsOfTemplate returns the ModelVersions that may wait for a template. It does
+// not look at their conditions: a status that says so may have been written a moment
+// ago and not have reached the cache.
+func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, template client.Object) []reconcile.Request {
+	var list v1alpha1.ModelVersionList
+	if err := r.Client.List(ctx, &list); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that may wait for a ClusterWorkflowTemplate")
+		return nil
+	}
+	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
+		return translate.Final(&mv) || translate.TemplateName(&mv, r.Options) != template.GetName()
+	}))
+}
+
+// unfinishedVersions returns all ModelVersions that are not finished.
+func (r *ModelVersionReconciler) unfinishedVersions(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list v1alpha1.ModelVersionList
+	if err := r.Client.List(ctx, &list); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that are not finished")
+		return nil
+	}
+	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool { return translate.Final(&mv) }))
+}
+
+// versionOfEvent returns the ModelVersion whose build pod an event is about.
+func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Object) []reconcile.Request {
+	ev := o.(*corev1.Event)
+	var pod corev1.Pod
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: ev.InvolvedObject.Namespace, Name: ev.InvolvedObject.Name}, &pod); err != nil {
+		return nil
+	}
+	argo := r.Argo()
+	if argo == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
+	var wf wfv1.Workflow
+	if err := argo.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Labels[labelWorkflow]}, &wf); err != nil {
+		return nil
+	}
+	owner := metav1.GetControllerOf(&wf)
+	if owner == nil || owner.Kind != "ModelVersion" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: wf.Namespace, Name: owner.Name}}}
+}
+
+// versionsTrainedBy returns a function that returns the ModelVersions which wait for
+// a workload of a kind.
+func (r *ModelVersionReconciler) versionsTrainedBy(kind schema.GroupVersionKind) handler.MapFunc {
+	return func(ctx context.Context, workload client.Object) []reconcile.Request {
+		var list v1alpha1.ModelVersionList
+		if err := r.Client.List(ctx, &list, client.InNamespace(workload.GetNamespace())); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that wait for a training workload")
+			return nil
+		}
+		return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
+			awaited, waits := translate.TrainedBy(&mv, r.Options)
+			return !waits || awaited != kind || mv.Spec.TrainedBy.Name != workload.GetName()
+		}))
+	}
+}
+
+// versionOfTrainingPod returns the ModelVersion that a pod trains.
+func versionOfTrainingPod(_ context.Context, pod client.Object) []reconcile.Request {
+	key := client.ObjectKey{Namespace: pod.GetNamespace(), Name: pod.GetLabels()[v1alpha1.LabelTrainVersion]}
+	return []reconcile.Request{{NamespacedName: key}}
+}
+
+func requests(versions []v1alpha1.ModelVersion) []reconcile.Request {
+	var list []reconcile.Request
+	for i := range versions {
+		list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&versions[i])})
+	}
+	return list
+}
+
+// exceptOwnCreates drops the event for a Workflow that the operator has created and
+// Argo has not seen yet: the pass that created it has also written the status. A
+// resubmitted Workflow has a generated name.
+func exceptOwnCreates() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool {
+			wf, ok := e.Object.(*wfv1.Workflow)
+			return !ok || wf.GenerateName != "" || wf.Status.Phase != wfv1.WorkflowUnknown
+		},
+	}
+}
+
+// rebuildRequested selects ModelVersions whose rebuild annotation has changed.
+func rebuildRequested() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRebuild] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRebuild]
+		},
+	}
+}
+
+func onlyDeletes() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		UpdateFunc:  func(event.UpdateEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
