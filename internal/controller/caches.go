@@ -51,7 +51,7 @@ func CacheOptions() cache.Options {
 type ArgoCache struct {
 	// cache is set once the kinds are watched.
 	cache atomic.Pointer[cache.Cache]
-	// present tells whether the cluster has the kinds now.
+	// present says whether the cluster has the kinds now.
 	present atomic.Bool
 }
 

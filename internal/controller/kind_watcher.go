@@ -55,7 +55,7 @@ type kindSet struct {
 	// removable says that the kinds are absent again once a CRD of theirs is
 	// deleted. The others remain present: a watch resumes when the CRD returns.
 	removable bool
-	// present tells whether the cluster has the kinds.
+	// present says whether the cluster has the kinds.
 	present *atomic.Bool
 }
 

@@ -154,7 +154,7 @@ func (r *WorkloadReconciler) allowsVersions(ctx context.Context, name string) (b
 	return workload.AllowsVersions(namespace), nil
 }
 
-// dryRunOf prefixes a template in lastEvent, which tells it from a message.
+// dryRunOf marks what lastEvent holds as a template and not a message.
 const dryRunOf = "dry run: "
 
 // dryRun finds out whether the API server would accept the ModelVersion, once for

@@ -43,15 +43,15 @@ func TestReadCertificate(t *testing.T) {
 		now  time.Time
 		want string
 	}{
-		"rejects the Secret as it is installed":        {nil, host, now, "the Secret has no certificate"},
-		"rejects a certificate that is not PEM":        {with(corev1.TLSCertKey, []byte("nonsense")), host, now, "failed to find any PEM data"},
-		"rejects a missing key":                        {with(corev1.TLSPrivateKeyKey, nil), host, now, "failed to find any PEM data"},
-		"rejects the key of another certificate":       {with(corev1.TLSPrivateKeyKey, other[corev1.TLSPrivateKeyKey]), host, now, "private key does not match"},
-		"rejects more than two certificates":           {with(corev1.TLSCertKey, append(data[corev1.TLSCertKey], other[corev1.TLSCertKey]...)), host, now, "expected 2 certificates, the server's and its CA's, found 4"},
-		"rejects a certificate of a previous host":     {data, "modelkiln-webhook.elsewhere.svc", now, "not modelkiln-webhook.elsewhere.svc"},
-		"rejects a certificate that is not yet valid":  {data, host, now.Add(-2 * time.Hour), "not yet valid"},
+		"rejects the Secret as it is installed":         {nil, host, now, "the Secret has no certificate"},
+		"rejects a certificate that is not PEM":         {with(corev1.TLSCertKey, []byte("nonsense")), host, now, "failed to find any PEM data"},
+		"rejects a missing key":                         {with(corev1.TLSPrivateKeyKey, nil), host, now, "failed to find any PEM data"},
+		"rejects the key of another certificate":        {with(corev1.TLSPrivateKeyKey, other[corev1.TLSPrivateKeyKey]), host, now, "private key does not match"},
+		"rejects more than two certificates":            {with(corev1.TLSCertKey, append(data[corev1.TLSCertKey], other[corev1.TLSCertKey]...)), host, now, "expected 2 certificates, the server's and its CA's, found 4"},
+		"rejects a certificate of a previous host":      {data, "modelkiln-webhook.elsewhere.svc", now, "not modelkiln-webhook.elsewhere.svc"},
+		"rejects a certificate that is not yet valid":   {data, host, now.Add(-2 * time.Hour), "not yet valid"},
 		"rejects a certificate that is due for renewal": {data, host, now.Add(validity - renewBefore), "expires at"},
-		"rejects an expired certificate":               {data, host, now.Add(validity), "has expired"},
+		"rejects an expired certificate":                {data, host, now.Add(validity), "has expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := readCertificate(tt.data, tt.host, tt.now)
