@@ -1,4 +1,4 @@
-// Command modelkiln is the operator: it turns ModelVersions into images.
+// Command modelkiln is the operator: it builds container images from ModelVersions.
 package main
 
 import (
@@ -24,13 +24,13 @@ func main() {
 
 func run() error {
 	var options manager.Options
-	configFile := flag.String("config", "", "the configuration file; the defaults hold without one")
-	flag.StringVar(&options.MetricsAddress, "metrics-bind-address", ":8443", "where metrics are served, with TLS and to authorized clients only; 0 for not at all")
-	flag.StringVar(&options.ProbeAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for not at all")
-	flag.StringVar(&options.WebhookAddress, "webhook-bind-address", ":9443", "where the API server asks about pods that train or serve, with TLS; 0 for not at all")
-	flag.StringVar(&options.Namespace, "namespace", "", "the operator's own namespace, which holds the webhook's certificate")
-	flag.BoolVar(&options.LeaderElect, "leader-elect", false, "let one of several replicas work at a time")
-	logLevel := zap.LevelFlag("log-level", zap.InfoLevel, "debug, info or error")
+	configFile := flag.String("config", "", "path to the configuration file; defaults are used if empty")
+	flag.StringVar(&options.MetricsAddress, "metrics-bind-address", ":8443", `address of the metrics server (TLS, authorized clients only); "0" disables it`)
+	flag.StringVar(&options.ProbeAddress, "health-probe-bind-address", ":8081", `address of the probe server (/healthz, /readyz); "0" disables it`)
+	flag.StringVar(&options.WebhookAddress, "webhook-bind-address", ":9443", `address of the webhook server (TLS); "0" disables it`)
+	flag.StringVar(&options.Namespace, "namespace", "", "namespace of the operator, which holds the webhook's certificate")
+	flag.BoolVar(&options.LeaderElect, "leader-elect", false, "enable leader election so that only one replica is active")
+	logLevel := zap.LevelFlag("log-level", zap.InfoLevel, "log level: debug, info or error")
 	flag.Parse()
 
 	if err := setLogger(zap.NewAtomicLevelAt(*logLevel)); err != nil {
@@ -42,7 +42,7 @@ func run() error {
 	}
 	rc, err := ctrl.GetConfig()
 	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
+		return fmt.Errorf("load the configuration of the Kubernetes client: %w", err)
 	}
 	mgr, err := manager.New(rc, cfg, options)
 	if err != nil {

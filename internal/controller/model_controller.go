@@ -14,7 +14,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
-// ModelReconciler rolls the versions of a Model up into its status. It is the
+// ModelReconciler keeps the latest ModelVersion in the status of a Model. It is the
 // only writer of that status.
 type ModelReconciler struct {
 	// Client reads from the cache and writes.
@@ -23,7 +23,7 @@ type ModelReconciler struct {
 
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models/status,verbs=patch
 
-// Reconcile brings one Model's status up to date.
+// Reconcile updates the status of one Model.
 func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var model v1alpha1.Model
 	if err := r.Client.Get(ctx, req.NamespacedName, &model); err != nil {
@@ -41,8 +41,8 @@ func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	if equality.Semantic.DeepEqual(before.Status, model.Status) {
 		return ctrl.Result{}, nil
 	}
-	// The Model is the only writer, but a cache that lags behind could still
-	// undo a later pass's answer: the lock refuses that.
+	// This reconciler is the only writer, but with a stale cache it could still undo
+	// the result of a later pass: the lock prevents that.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Status().Patch(ctx, &model, patch); err != nil {
 		return resultFor(fmt.Errorf("patch status: %w", err))
@@ -50,7 +50,7 @@ func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	return ctrl.Result{}, nil
 }
 
-// SetupWithManager registers the reconciler and what it watches.
+// SetupWithManager registers the reconciler and its watches.
 func (r *ModelReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("model").
@@ -59,6 +59,7 @@ func (r *ModelReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
+// modelOfVersion returns the Model of a ModelVersion.
 func modelOfVersion(_ context.Context, o client.Object) []reconcile.Request {
 	mv := o.(*v1alpha1.ModelVersion)
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}}}

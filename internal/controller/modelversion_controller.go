@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -21,8 +19,10 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
@@ -51,10 +51,15 @@ type ModelVersionReconciler struct {
 	// Argo gives the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader
-	// Training reads the pods that train versions, from a cache.
-	Training client.Reader
+	// Training caches training workloads and the pods that train a ModelVersion.
+	Training cache.Cache
 	// Now is the clock of conditions.
 	Now func() time.Time
+
+	// controller is this reconciler's, and kindsChanged is one of its sources: an
+	// event says that a kind has appeared or gone. SetupWithManager sets both.
+	controller   controller.Controller
+	kindsChanged chan event.GenericEvent
 }
 
 // No version is ever deleted. Where the admission plugin
@@ -87,47 +92,6 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 		return resultFor(err)
 	}
 	return ctrl.Result{RequeueAfter: requeueAfter}, nil
-}
-
-// conflictRequeueDelay is when a pass that met a conflict is repeated. By then
-// the cache has the write that it conflicted with.
-const conflictRequeueDelay = 200 * time.Millisecond
-
-// resultFor returns the result of a pass that ended with an error. Some errors
-// are expected and concern nobody: the object or its namespace is being deleted,
-// or somebody else wrote first.
-func resultFor(err error) (ctrl.Result, error) {
-	switch {
-	case isGone(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return ctrl.Result{}, nil
-	case apierrors.IsConflict(err):
-		return ctrl.Result{RequeueAfter: conflictRequeueDelay}, nil
-	default:
-		return ctrl.Result{}, err
-	}
-}
-
-// isGone says that the version, the Model or the namespace that a pass was
-// about is no longer there. Anything else that is not found is an error, such
-// as Argo's CRDs.
-func isGone(err error) bool {
-	return apierrors.IsNotFound(err) && isAbout(err, "modelversions", "models", "namespaces")
-}
-
-// isInTheWay says that storage of the name that a version's has to bear is
-// there, and is not the version's or is being deleted.
-func isInTheWay(err error) bool {
-	return apierrors.IsAlreadyExists(err) && isAbout(err, "persistentvolumeclaims", "persistentvolumes")
-}
-
-// isAbout says that an error of the API server is about an object of one of
-// these resources.
-func isAbout(err error, resources ...string) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Details == nil {
-		return false
-	}
-	return slices.Contains(resources, status.Status().Details.Kind)
 }
 
 // reconcile runs one pass: read, decide, create, patch the status once, and then
@@ -197,25 +161,6 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 	return step, nil
 }
 
-// statusFor returns the status that reports an error to users, for errors that
-// last until somebody acts: the API server rejects something, or no longer
-// serves Argo's kinds. It returns false for any other error.
-func statusFor(mv *v1alpha1.ModelVersion, err error) (v1alpha1.ModelVersionStatus, bool) {
-	switch {
-	case isArgoGone(err):
-		return lifecycle.ArgoMissing(mv), true
-	case isRefused(err), isInTheWay(err):
-		return lifecycle.Rejected(mv, err.Error()), true
-	default:
-		return v1alpha1.ModelVersionStatus{}, false
-	}
-}
-
-// isArgoGone reports whether the API server no longer serves Argo's kinds.
-func isArgoGone(err error) bool {
-	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && !isGone(err)
-}
-
 // ensureFresh returns a conflict when the cache shows an old state of the
 // ModelVersion: one that has finished since, and whose Workflow was deleted,
 // would be built again.
@@ -278,59 +223,6 @@ func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflo
 		return fmt.Errorf("terminate Workflow %q: %w", wf.Name, err)
 	}
 	return nil
-}
-
-// join makes the version a part of its Model, which is made if absent, and
-// says whether it waits for a Model that is being deleted. A version that has
-// had a Model never brings it back: if that is gone, the version is about to
-// be collected.
-func (r *ModelVersionReconciler) adopt(ctx context.Context, mv *v1alpha1.ModelVersion) (terminating bool, err error) {
-	if hasModel(mv) || mv.Spec.ModelName == "" {
-		return false, nil
-	}
-	model, err := r.model(ctx, mv)
-	if err != nil {
-		return false, err
-	}
-	if !model.DeletionTimestamp.IsZero() {
-		return true, nil
-	}
-	before := mv.DeepCopy()
-	if err := controllerutil.SetOwnerReference(model, mv, r.Client.Scheme()); err != nil {
-		return false, fmt.Errorf("own ModelVersion %q: %w", mv.Name, err)
-	}
-	metav1.SetMetaDataLabel(&mv.ObjectMeta, v1alpha1.LabelModelName, mv.Spec.ModelName)
-	metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationJoined, string(mv.UID))
-	// The lock keeps two passes from both believing that there is no owner.
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, mv, patch); err != nil {
-		return false, fmt.Errorf("own ModelVersion %q: %w", mv.Name, err)
-	}
-	return false, nil
-}
-
-// hasModel says that a Model owns the version, or did.
-func hasModel(mv *v1alpha1.ModelVersion) bool {
-	joined := mv.Annotations[v1alpha1.AnnotationJoined] == string(mv.UID)
-	return joined || slices.ContainsFunc(mv.OwnerReferences, func(owner metav1.OwnerReference) bool {
-		return owner.Kind == "Model" && strings.HasPrefix(owner.APIVersion, v1alpha1.GroupVersion.Group+"/")
-	})
-}
-
-// model is the version's Model, made if there is none.
-func (r *ModelVersionReconciler) model(ctx context.Context, mv *v1alpha1.ModelVersion) (*v1alpha1.Model, error) {
-	key := client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}
-	var model v1alpha1.Model
-	err := r.Live.Get(ctx, key, &model)
-	if err == nil || !apierrors.IsNotFound(err) {
-		return &model, client.IgnoreNotFound(err)
-	}
-	model = v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
-	if err := r.Client.Create(ctx, &model); err != nil {
-		return nil, fmt.Errorf("create Model %q: %w", key.Name, err)
-	}
-	ctrl.LoggerFrom(ctx).Info("Created Model", "Model", klog.KObj(&model))
-	return &model, nil
 }
 
 // patchStatus writes the status, if it differs, and then emits the event and

@@ -13,11 +13,11 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// fieldOwner is who the operator is to server-side apply.
+// fieldOwner is the operator's field manager in server-side apply.
 const fieldOwner = client.FieldOwner("modelkiln")
 
-// Nothing of any other name may be touched. What does not exist cannot be
-// limited by name: to create is a right of its own.
+// The operator may patch objects of these names only. A permission to create objects
+// cannot be limited to a name.
 //
 // +kubebuilder:rbac:groups="",resources=serviceaccounts;configmaps,verbs=create
 // +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=patch,resourceNames=modelkiln-build
@@ -26,10 +26,9 @@ const fieldOwner = client.FieldOwner("modelkiln")
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=patch,resourceNames=modelkiln-build
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=modelkiln-build
 
-// prepareNamespace makes what build pods need in a namespace: the service
-// account they run as, its right to report results to Argo, and the
-// certificates of private registries. Applying what is there already changes
-// nothing.
+// prepareNamespace applies what build pods need in a namespace: the service account
+// that they run as, its permission to report results to Argo, and the certificates
+// of private registries. Applying them again changes nothing.
 func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace string) error {
 	for _, object := range namespaceObjects(namespace, r.RegistryCA) {
 		if err := r.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
@@ -39,9 +38,9 @@ func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace
 	return nil
 }
 
-// namespaceObjects are applied whole: without certificates the bundle is
-// empty, so that one which was taken out of the configuration is trusted no
-// longer.
+// namespaceObjects returns the objects to apply. The bundle is applied even if it is
+// empty, so that a certificate that was removed from the configuration is no longer
+// trusted.
 func namespaceObjects(namespace, registryCA string) []runtime.ApplyConfiguration {
 	labels := map[string]string{"app.kubernetes.io/managed-by": "modelkiln"}
 	bundle := corev1ac.ConfigMap(contract.RegistryCAConfigMap, namespace).WithLabels(labels)

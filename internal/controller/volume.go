@@ -16,15 +16,16 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
-// Nothing is changed once it is made, and what is there is not listed: names
-// are known.
+// The names are known, so the operator does not list volumes and claims, and it never
+// changes one that exists.
 //
 // +kubebuilder:rbac:groups="",resources=persistentvolumes;persistentvolumeclaims,verbs=get;create;delete
 
-// prepareVolume makes the storage of a version, or finds that an earlier attempt
-// has made it. The finalizer goes first: what is made is deleted, whenever a
-// pass is cut off. The PersistentVolume goes before the claim: Kubernetes binds a
-// claim to what is there at once, and to what comes later when it looks again.
+// prepareVolume creates the storage of a ModelVersion, unless an earlier attempt has
+// created it. The finalizer is added first, so that the storage is deleted even if a
+// pass is interrupted. The PersistentVolume is created before the claim: Kubernetes
+// binds a claim at once to a volume that exists, and only at its next sync to one
+// that is created later.
 func (r *ModelVersionReconciler) prepareVolume(ctx context.Context, mv *v1alpha1.ModelVersion, volume *workflow.Volume) error {
 	if volume == nil {
 		return nil
@@ -37,9 +38,9 @@ func (r *ModelVersionReconciler) prepareVolume(ctx context.Context, mv *v1alpha1
 		return err
 	}
 	if claim != nil {
-		return r.persistentVolume(ctx, volume.For(claim.UID))
+		return r.ensurePersistentVolume(ctx, volume.For(claim.UID))
 	}
-	if err := r.persistentVolume(ctx, volume.Persistent.DeepCopy()); err != nil {
+	if err := r.ensurePersistentVolume(ctx, volume.Persistent.DeepCopy()); err != nil {
 		return err
 	}
 	claim = volume.Claim.DeepCopy()
@@ -50,8 +51,8 @@ func (r *ModelVersionReconciler) prepareVolume(ctx context.Context, mv *v1alpha1
 	return nil
 }
 
-// claim is the version's claim, or nil when there is none. One of that name that
-// is somebody else's, or is being deleted, is in the way.
+// claim returns the claim of the ModelVersion, or nil if there is none. If a claim of
+// that name belongs to another owner or is being deleted, the error is AlreadyExists.
 func (r *ModelVersionReconciler) claim(ctx context.Context, mv *v1alpha1.ModelVersion, wanted *corev1.PersistentVolumeClaim) (*corev1.PersistentVolumeClaim, error) {
 	claim := &corev1.PersistentVolumeClaim{}
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(wanted), claim)
@@ -67,18 +68,19 @@ func (r *ModelVersionReconciler) claim(ctx context.Context, mv *v1alpha1.ModelVe
 	return claim, nil
 }
 
-// persistentVolume makes a version's PersistentVolume, or finds it. One that was
-// for a claim which a person has deleted binds to no other: it is made anew.
-func (r *ModelVersionReconciler) persistentVolume(ctx context.Context, volume *corev1.PersistentVolume) error {
+// ensurePersistentVolume creates the PersistentVolume of a ModelVersion, unless it
+// exists. A volume whose claim a user has deleted cannot be bound to another claim: it
+// is deleted, and the next pass creates it.
+func (r *ModelVersionReconciler) ensurePersistentVolume(ctx context.Context, volume *corev1.PersistentVolume) error {
 	wanted := volume.DeepCopy()
 	err := r.Client.Create(ctx, volume)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created PersistentVolume", "PersistentVolume", volume.Name)
 		return nil
 	}
-	inTheWay := fmt.Errorf("create PersistentVolume %q: %w", wanted.Name, err)
+	createErr := fmt.Errorf("create PersistentVolume %q: %w", wanted.Name, err)
 	if !apierrors.IsAlreadyExists(err) {
-		return inTheWay
+		return createErr
 	}
 	existing := &corev1.PersistentVolume{}
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wanted), existing); client.IgnoreNotFound(err) != nil {
@@ -88,17 +90,17 @@ func (r *ModelVersionReconciler) persistentVolume(ctx context.Context, volume *c
 		return nil
 	}
 	if workflow.IsLeftOver(existing, wanted) {
-		if err := r.remove(ctx, existing); err != nil {
+		if err := r.deleteObject(ctx, existing); err != nil {
 			return err
 		}
 	}
-	return inTheWay
+	return createErr
 }
 
-// finalize deletes the storage that was made for a version which is being
-// deleted, and lets it go then. It does not wait until both are gone: pods of
-// the version's Workflows may still use the claim, and those go after the
-// version.
+// finalize deletes the storage that was created for a ModelVersion which is being
+// deleted, and then removes the finalizer. It does not wait until both objects are
+// gone: pods of the Workflows may still use the claim, and those are deleted after
+// the ModelVersion.
 func (r *ModelVersionReconciler) finalize(ctx context.Context, mv *v1alpha1.ModelVersion) error {
 	if !controllerutil.ContainsFinalizer(mv, v1alpha1.FinalizerVolume) {
 		return nil
@@ -108,30 +110,30 @@ func (r *ModelVersionReconciler) finalize(ctx context.Context, mv *v1alpha1.Mode
 		&corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: mv.Namespace, Name: name}},
 		&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}},
 	} {
-		if err := r.remove(ctx, object); err != nil {
+		if err := r.deleteObject(ctx, object); err != nil {
 			return err
 		}
 	}
 	return r.patchFinalizer(ctx, mv, controllerutil.RemoveFinalizer)
 }
 
-// remove deletes an object, if it is there.
-func (r *ModelVersionReconciler) remove(ctx context.Context, object client.Object) error {
+// deleteObject deletes an object if it exists.
+func (r *ModelVersionReconciler) deleteObject(ctx context.Context, object client.Object) error {
 	if err := r.Client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete %T %q: %w", object, object.GetName(), err)
 	}
 	return nil
 }
 
-// patchFinalizer puts the finalizer of a version's storage there, or takes it
-// away, unless that is done.
+// patchFinalizer adds or removes the finalizer for the storage of a ModelVersion,
+// unless that is already done.
 func (r *ModelVersionReconciler) patchFinalizer(ctx context.Context, mv *v1alpha1.ModelVersion, change func(client.Object, string) bool) error {
 	before := mv.DeepCopy()
 	if !change(mv, v1alpha1.FinalizerVolume) {
 		return nil
 	}
-	// A merge patch replaces the list of finalizers: the lock keeps what others
-	// have added meanwhile.
+	// A merge patch replaces the list of finalizers: the lock prevents that it drops
+	// one that another client has added.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, mv, patch); err != nil {
 		return fmt.Errorf("patch finalizers of ModelVersion %q: %w", mv.Name, err)

@@ -1,11 +1,10 @@
-// Package manager puts the operator together: what it may keep in memory, its
-// controllers, and what it serves. The operator's program and the integration
-// tests start the same thing.
+// Package manager assembles the operator: its caches, its controllers, the webhook,
+// metrics and probes. The operator's program and the integration tests run the same
+// manager.
 package manager
 
 import (
 	"fmt"
-	"maps"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,51 +22,67 @@ import (
 	"github.com/modelkiln/modelkiln/internal/metrics"
 )
 
-// Options are how one process runs the operator.
+// Options configure one process of the operator.
 type Options struct {
-	// MetricsAddress is where metrics are served, with TLS and to authorized
-	// clients only; "0" for not at all.
+	// MetricsAddress is the address of the metrics server, which uses TLS and
+	// serves authorized clients only; "0" disables it.
 	MetricsAddress string
-	// ProbeAddress is where /healthz and /readyz are served; "0" for not at
-	// all.
+	// ProbeAddress is the address of the server of /healthz and /readyz; "0"
+	// disables it.
 	ProbeAddress string
-	// WebhookAddress is where the API server's questions are answered, with TLS;
-	// "0" for not at all.
+	// WebhookAddress is the address of the webhook server, which uses TLS; "0"
+	// disables it.
 	WebhookAddress string
 	// WebhookHost is the name or address by which the API server calls the
-	// webhook: that of the Service in deploy/ when empty.
+	// webhook; that of the Service in deploy/ if empty.
 	WebhookHost string
-	// Namespace is the operator's own. The webhook needs it.
+	// Namespace is the operator's namespace. The webhook needs it.
 	Namespace string
-	// LeaderElect lets one of several replicas work at a time.
+	// LeaderElect enables leader election, so that only one replica is active.
 	LeaderElect bool
-	// LeaderElectionNamespace holds the replicas' lease; the pod's own
-	// namespace when empty.
+	// LeaderElectionNamespace holds the lease of the replicas; the pod's own
+	// namespace if empty.
 	LeaderElectionNamespace string
-	// SharedProcess says that other managers run, or have run, in this
-	// process, as in tests. Their metrics are added up.
+	// SharedProcess says that other managers run, or have run, in this process,
+	// as in tests. Their metrics are added up.
 	SharedProcess bool
 }
 
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
-// New is the operator, not started yet.
+// New returns the operator, which is not started yet.
 func New(rc *rest.Config, cfg config.Config, o Options) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
 	}
-	hook, err := newHook(o)
-	if err != nil {
-		return nil, err
+	options := managerOptions(scheme, o)
+	setUps := []func(ctrl.Manager, config.Config) error{setUpControllers, setUpMetrics, setUpProbes}
+	if o.WebhookAddress != "0" {
+		server, err := newWebhookServer(o)
+		if err != nil {
+			return nil, err
+		}
+		server.configure(&options)
+		setUps = append(setUps, server.setUp)
 	}
-	cached := controller.CacheOptions()
-	maps.Copy(cached.ByObject, hook.cached())
-	mgr, err := ctrl.NewManager(rc, ctrl.Options{
-		Scheme:        scheme,
-		Cache:         cached,
-		WebhookServer: hook.server(),
+	mgr, err := ctrl.NewManager(rc, options)
+	if err != nil {
+		return nil, fmt.Errorf("set up manager: %w", err)
+	}
+	for _, setUp := range setUps {
+		if err := setUp(mgr, cfg); err != nil {
+			return nil, err
+		}
+	}
+	return mgr, nil
+}
+
+func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
+	return ctrl.Options{
+		Scheme: scheme,
+		Cache:  controller.CacheOptions(),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.MetricsAddress,
 			SecureServing:  true,
@@ -78,51 +93,75 @@ func New(rc *rest.Config, cfg config.Config, o Options) (ctrl.Manager, error) {
 		LeaderElectionID:        "modelkiln.model.kubedl.io",
 		LeaderElectionNamespace: o.LeaderElectionNamespace,
 		// The process ends when the manager does, so the next leader need not
-		// wait for the lease to run out.
+		// wait for the lease to expire.
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &o.SharedProcess},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set up manager: %w", err)
 	}
-	if err := register(mgr, cfg); err != nil {
-		return nil, err
-	}
-	if err := hook.register(mgr, cfg); err != nil {
-		return nil, err
-	}
-	return mgr, nil
 }
 
-func register(mgr ctrl.Manager, cfg config.Config) error {
+// setUpControllers registers all controllers; only that of the webhook's
+// certificate is set up with the webhook, since it runs in every replica.
+//
+// The watchers come last: they have the controllers before them watch kinds that
+// the cluster may not have.
+func setUpControllers(mgr ctrl.Manager, cfg config.Config) error {
+	recorder := mgr.GetEventRecorder("modelkiln")
+	training, err := controller.NewTrainingCache(mgr)
+	if err != nil {
+		return err
+	}
+	argo := &controller.ArgoCache{}
 	versions := &controller.ModelVersionReconciler{
 		Client:     mgr.GetClient(),
 		Live:       mgr.GetAPIReader(),
-		Recorder:   mgr.GetEventRecorder("modelkiln"),
+		Recorder:   recorder,
 		Metrics:    metrics.Shared(),
 		Options:    cfg.Options(),
 		RegistryCA: cfg.RegistryCA(),
+		Argo:       argo.Reader,
+		Training:   training,
 		Now:        time.Now,
 	}
-	if err := versions.SetupWithManager(mgr); err != nil {
-		return fmt.Errorf("set up ModelVersion controller: %w", err)
-	}
 	models := &controller.ModelReconciler{Client: mgr.GetClient()}
-	if err := models.SetupWithManager(mgr); err != nil {
-		return fmt.Errorf("set up Model controller: %w", err)
-	}
-	waiting := &controller.WaitingReconciler{
+	workloads := &controller.WorkloadReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
-		Recorder: mgr.GetEventRecorder("modelkiln"),
+		Training: training,
+		Recorder: recorder,
+		Options:  cfg.Options(),
+	}
+	blocked := &controller.BlockedWorkloadReconciler{
+		Client:   mgr.GetClient(),
+		Live:     mgr.GetAPIReader(),
+		Recorder: recorder,
 		Now:      time.Now,
 	}
-	if err := waiting.SetupWithManager(mgr); err != nil {
-		return fmt.Errorf("set up the controller for workloads that wait: %w", err)
+	for _, c := range []struct {
+		name  string
+		setUp func(ctrl.Manager) error
+	}{
+		{"ModelVersion", versions.SetupWithManager},
+		{"Model", models.SetupWithManager},
+		{"workload", workloads.SetupWithManager},
+		{"blocked workload", blocked.SetupWithManager},
+		{"Argo kinds", controller.NewArgoWatcher(mgr, argo, versions).SetupWithManager},
+		{"training kinds", controller.NewTrainingWatcher(mgr, versions, workloads).SetupWithManager},
+	} {
+		if err := c.setUp(mgr); err != nil {
+			return fmt.Errorf("set up the %s controller: %w", c.name, err)
+		}
 	}
+	return nil
+}
+
+func setUpMetrics(mgr ctrl.Manager, _ config.Config) error {
 	if err := mgr.Add(metrics.Versions{Reader: mgr.GetClient(), Registry: ctrlmetrics.Registry}); err != nil {
 		return fmt.Errorf("set up metrics: %w", err)
 	}
+	return nil
+}
+
+func setUpProbes(mgr ctrl.Manager, _ config.Config) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("set up health check: %w", err)
 	}

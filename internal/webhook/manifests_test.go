@@ -12,53 +12,60 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/webhook/certs"
 )
 
-// The names in deploy/webhook are those that the operator goes by.
-func TestWhatIsInstalledIsWhatTheOperatorServes(t *testing.T) {
-	var configuration admissionregistrationv1.MutatingWebhookConfiguration
-	manifest(t, "configuration.yaml", &configuration)
+// The operator uses the names that deploy/webhook installs.
+func TestManifests(t *testing.T) {
+	const reapply = "applying the manifest again removes nothing"
 	var service corev1.Service
-	manifest(t, "service.yaml", &service)
+	readManifest(t, "service.yaml", &service)
 	var secret corev1.Secret
-	manifest(t, "secret.yaml", &secret)
-
-	assert.Equal(t, ConfigurationName, configuration.Name)
-	assert.Equal(t, ServiceName, service.Name)
-	assert.Equal(t, SecretName, secret.Name)
-	assert.Nil(t, secret.Data, "to apply it again takes nothing away")
-
-	paths := map[string]string{}
-	for _, hook := range configuration.Webhooks {
-		assert.Nil(t, hook.ClientConfig.CABundle, "to apply it again takes nothing away")
-		require.NotNil(t, hook.ClientConfig.Service)
-		assert.Equal(t, [2]string{service.Namespace, service.Name}, [2]string{hook.ClientConfig.Service.Namespace, hook.ClientConfig.Service.Name})
-		assert.Equal(t, service.Spec.Ports[0].Port, *hook.ClientConfig.Service.Port)
-		require.Len(t, hook.ObjectSelector.MatchExpressions, 1)
-		label := hook.ObjectSelector.MatchExpressions[0]
-		assert.Equal(t, metav1.LabelSelectorOpExists, label.Operator, "no other pod depends on the operator")
-		assert.Empty(t, hook.ObjectSelector.MatchLabels)
-		paths[label.Key] = *hook.ClientConfig.Service.Path
+	readManifest(t, "secret.yaml", &secret)
+	assert.Equal(t, certs.ServiceName, service.Name)
+	assert.Equal(t, certs.SecretName, secret.Name)
+	assert.Nil(t, secret.Data, reapply)
+	checkClient := func(t *testing.T, config admissionregistrationv1.WebhookClientConfig) {
+		t.Helper()
+		assert.Nil(t, config.CABundle, reapply)
+		require.NotNil(t, config.Service)
+		assert.Equal(t, [2]string{service.Namespace, service.Name}, [2]string{config.Service.Namespace, config.Service.Name})
+		assert.Equal(t, service.Spec.Ports[0].Port, *config.Service.Port)
 	}
-	assert.Equal(t, map[string]string{
-		v1alpha1.LabelTrainVersion: TrainingPath,
-		v1alpha1.LabelServeVersion: ServingPath,
-		v1alpha1.LabelServeModel:   ServingPath,
-	}, paths)
 
-	var workloads admissionregistrationv1.ValidatingWebhookConfiguration
-	manifest(t, "workloads.yaml", &workloads)
-	assert.Equal(t, WorkloadsConfigurationName, workloads.Name)
-	require.Len(t, workloads.Webhooks, 1)
-	hook := workloads.Webhooks[0]
-	assert.Nil(t, hook.ClientConfig.CABundle, "to apply it again takes nothing away")
-	assert.Equal(t, [2]string{service.Namespace, service.Name}, [2]string{hook.ClientConfig.Service.Namespace, hook.ClientConfig.Service.Name})
-	assert.Equal(t, WorkloadsPath, *hook.ClientConfig.Service.Path)
-	assert.Equal(t, map[string]string{v1alpha1.LabelVersionsFromWorkloads: "true"}, hook.NamespaceSelector.MatchLabels)
-	assert.Len(t, hook.MatchConditions, 2, "no other workload depends on the operator")
+	t.Run("pods", func(t *testing.T) {
+		var configuration admissionregistrationv1.MutatingWebhookConfiguration
+		readManifest(t, "configuration.yaml", &configuration)
+		assert.Equal(t, certs.PodsConfigurationName, configuration.Name)
+		paths := map[string]string{}
+		for _, hook := range configuration.Webhooks {
+			checkClient(t, hook.ClientConfig)
+			require.Len(t, hook.ObjectSelector.MatchExpressions, 1)
+			label := hook.ObjectSelector.MatchExpressions[0]
+			assert.Equal(t, metav1.LabelSelectorOpExists, label.Operator, "no other pod depends on the operator")
+			assert.Empty(t, hook.ObjectSelector.MatchLabels)
+			paths[label.Key] = *hook.ClientConfig.Service.Path
+		}
+		assert.Equal(t, map[string]string{
+			v1alpha1.LabelTrainVersion: TrainingPath,
+			v1alpha1.LabelServeVersion: ServingPath,
+			v1alpha1.LabelServeModel:   ServingPath,
+		}, paths)
+	})
+	t.Run("workloads", func(t *testing.T) {
+		var configuration admissionregistrationv1.ValidatingWebhookConfiguration
+		readManifest(t, "workloads.yaml", &configuration)
+		assert.Equal(t, certs.WorkloadsConfigurationName, configuration.Name)
+		require.Len(t, configuration.Webhooks, 1)
+		hook := configuration.Webhooks[0]
+		checkClient(t, hook.ClientConfig)
+		assert.Equal(t, WorkloadsPath, *hook.ClientConfig.Service.Path)
+		assert.Equal(t, map[string]string{v1alpha1.LabelVersionsFromWorkloads: "true"}, hook.NamespaceSelector.MatchLabels)
+		assert.Len(t, hook.MatchConditions, 2, "no other workload depends on the operator")
+	})
 }
 
-func manifest(t *testing.T, name string, into any) {
+func readManifest(t *testing.T, name string, into any) {
 	t.Helper()
 	raw, err := os.ReadFile("../../deploy/webhook/" + name)
 	require.NoError(t, err)

@@ -1,7 +1,3 @@
-// Package workload reads the workloads of others: whether a training completed
-// and where its files are, whether a workload waits for a model, and whether it
-// has the template of a ModelVersion. It is pure: no client, no logger, no
-// clock, no context.
 package workload
 
 import (

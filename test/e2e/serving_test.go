@@ -34,8 +34,8 @@ func TestADeploymentThatWaitsForItsVersionRunsWhenThatIsReady(t *testing.T) {
 	byModel := server(ns, "by-model", v1alpha1.LabelServeModel, "resnet")
 	live.create(t, byVersion)
 	live.create(t, byModel)
-	live.refuses(t, byVersion, `there is no ModelVersion "resnet-1" in namespace `+ns)
-	live.refuses(t, byModel, `there is no Model "resnet" in namespace `+ns)
+	live.refuses(t, byVersion, `ModelVersion "resnet-1" not found in namespace `+ns)
+	live.refuses(t, byModel, `Model "resnet" not found in namespace `+ns)
 
 	mv := makeVersion("resnet-1", ns, dir).Model("resnet").New()
 	live.create(t, mv)
@@ -91,12 +91,12 @@ func TestAPodThatServesNothingIsRefused(t *testing.T) {
 	live.built(t, makeVersion("elsewhere", other, model(t)).Model("elsewhere").New())
 	failed, _ := live.failed(t, makeVersion("empty", ns, newFolder(t)).Model("empty").New())
 	for name, tt := range map[string]struct{ labels, want string }{
-		"since there is no such version":              {v1alpha1.LabelServeVersion + "=none", `there is no ModelVersion "none" in namespace ` + ns},
-		"since there is no such Model":                {v1alpha1.LabelServeModel + "=none", `there is no Model "none" in namespace ` + ns},
-		"since the version is another namespace's":    {v1alpha1.LabelServeVersion + "=elsewhere", `there is no ModelVersion "elsewhere" in namespace ` + ns},
-		"since the Model is another namespace's":      {v1alpha1.LabelServeModel + "=elsewhere", `there is no Model "elsewhere" in namespace ` + ns},
+		"since there is no such version":              {v1alpha1.LabelServeVersion + "=none", `ModelVersion "none" not found in namespace ` + ns},
+		"since there is no such Model":                {v1alpha1.LabelServeModel + "=none", `Model "none" not found in namespace ` + ns},
+		"since the version is another namespace's":    {v1alpha1.LabelServeVersion + "=elsewhere", `ModelVersion "elsewhere" not found in namespace ` + ns},
+		"since the Model is another namespace's":      {v1alpha1.LabelServeModel + "=elsewhere", `Model "elsewhere" not found in namespace ` + ns},
 		"since the version's build failed":            {v1alpha1.LabelServeVersion + "=empty", "its build failed (SourceEmpty): " + failed.Status.Message},
-		"since no version of the Model was built":     {v1alpha1.LabelServeModel + "=empty", `no version is Ready of Model "empty"`},
+		"since no version of the Model was built":     {v1alpha1.LabelServeModel + "=empty", `no ModelVersion of Model "empty"`},
 		"since it names both a version and its Model": {v1alpha1.LabelServeVersion + "=empty," + v1alpha1.LabelServeModel + "=empty", "the pod has both labels"},
 	} {
 		t.Run(name, func(t *testing.T) {

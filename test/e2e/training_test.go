@@ -58,7 +58,7 @@ func TestATrainingJobWaitsForItsVersion(t *testing.T) {
 		var events corev1.EventList
 		require.NoError(collect, live.List(t.Context(), &events, client.InNamespace(ns), client.MatchingFields{"involvedObject.name": job.Name, "reason": "FailedCreate"}))
 		require.NotEmpty(collect, events.Items)
-		assert.Contains(collect, events.Items[0].Message, `there is no ModelVersion "later" in namespace `+ns)
+		assert.Contains(collect, events.Items[0].Message, `ModelVersion "later" not found in namespace `+ns)
 	}, soon, tick)
 
 	live.create(t, makeVersion("later", ns, dir).New())

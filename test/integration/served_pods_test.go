@@ -109,23 +109,23 @@ func TestAServingPodThatIsRefusedIsToldWhy(t *testing.T) {
 	model := func(name string) map[string]string { return map[string]string{v1alpha1.LabelServeModel: name} }
 
 	t.Run("its version does not exist", func(t *testing.T) {
-		refused(t, `there is no ModelVersion "none" in namespace `+s.namespace+`, which the pod's label model.kubedl.io/serve-version names: apply it, and the pod can be made`, version("none"))
+		refused(t, `ModelVersion "none" not found in namespace `+s.namespace+` (named by the pod's label model.kubedl.io/serve-version): create it first`, version("none"))
 	})
 	t.Run("its Model does not exist", func(t *testing.T) {
-		refused(t, `there is no Model "none" in namespace `+s.namespace+`, which the pod's label model.kubedl.io/serve-model names: apply a ModelVersion of it, and the pod can be made when that is Ready`, model("none"))
+		refused(t, `Model "none" not found in namespace `+s.namespace+` (named by the pod's label model.kubedl.io/serve-model): create a ModelVersion of it first`, model("none"))
 	})
 	t.Run("its version and its Model are another namespace's", func(t *testing.T) {
 		other := newScene(t, shared)
 		other.built(set("metadata.name", "elsewhere", "spec.modelName", "elsewhere"))
-		refused(t, `there is no ModelVersion "elsewhere" in namespace `+s.namespace, version("elsewhere"))
-		refused(t, `there is no Model "elsewhere" in namespace `+s.namespace, model("elsewhere"))
+		refused(t, `ModelVersion "elsewhere" not found in namespace `+s.namespace, version("elsewhere"))
+		refused(t, `Model "elsewhere" not found in namespace `+s.namespace, model("elsewhere"))
 	})
 	t.Run("a label is empty", func(t *testing.T) {
-		refused(t, "label model.kubedl.io/serve-version is empty: let it name a ModelVersion of the namespace, or leave it out", version(""))
-		refused(t, "label model.kubedl.io/serve-model is empty: let it name a Model of the namespace, or leave it out", model(""))
+		refused(t, "label model.kubedl.io/serve-version is empty: set it to the name of a ModelVersion in this namespace, or remove the label", version(""))
+		refused(t, "label model.kubedl.io/serve-model is empty: set it to the name of a Model in this namespace, or remove the label", model(""))
 	})
 	t.Run("it has both labels", func(t *testing.T) {
-		refused(t, "the pod has both labels, model.kubedl.io/serve-version and model.kubedl.io/serve-model: leave one of them out",
+		refused(t, "the pod has both labels, model.kubedl.io/serve-version and model.kubedl.io/serve-model: remove one of them",
 			map[string]string{v1alpha1.LabelServeVersion: resnet, v1alpha1.LabelServeModel: "resnet"})
 	})
 	t.Run("its version builds, fails, and is being deleted", func(t *testing.T) {
@@ -135,13 +135,13 @@ func TestAServingPodThatIsRefusedIsToldWhy(t *testing.T) {
 		s.argo.runs(wf, contract.StepBuild)
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		refused(t, `ModelVersion "resnet-1": it is not built yet (WorkflowRunning): `+mv.Status.Message+". "+again, version(resnet))
-		refused(t, `no version is Ready of Model "resnet", which the pod's label model.kubedl.io/serve-model names (kubectl get mv -n `+s.namespace+` -l model.kubedl.io/model-name=resnet). `+again, model("resnet"))
+		refused(t, `no ModelVersion of Model "resnet" (named by the pod's label model.kubedl.io/serve-model) is Ready; to list them: kubectl get mv -n `+s.namespace+` -l model.kubedl.io/model-name=resnet. `+again, model("resnet"))
 
 		mv = s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		refused(t, `ModelVersion "resnet-1": its build failed (SourceEmpty): `+mv.Status.Message+". "+again, version(resnet))
 
 		require.NoError(t, s.client.Delete(t.Context(), mv))
-		refused(t, `ModelVersion "resnet-1", which the pod's label model.kubedl.io/serve-version names, is being deleted: the pod needs another one`, version(resnet))
+		refused(t, `ModelVersion "resnet-1" (named by the pod's label model.kubedl.io/serve-version) is being deleted: use another ModelVersion`, version(resnet))
 	})
 }
 
@@ -217,7 +217,7 @@ func TestWorkloadsThatWaitAreToldWhenTheirModelIsReady(t *testing.T) {
 				told = e
 			}
 		}
-		assert.Equal(c, "ModelVersion resnet-1, which the pods serve, is Ready: they can be made", told.Note)
+		assert.Equal(c, "ModelVersion resnet-1 is Ready; pods that serve it can now be created", told.Note)
 	}, deadline, tick)
 
 	op.settles(t, shared)

@@ -20,7 +20,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/manager"
-	"github.com/modelkiln/modelkiln/internal/webhook"
+	"github.com/modelkiln/modelkiln/internal/webhook/certs"
 )
 
 const (
@@ -82,7 +82,7 @@ func awaitWebhook(t *testing.T) {
 	t.Helper()
 	s := newScene(t, shared)
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		assert.ErrorContains(c, s.client.Create(t.Context(), trainingPod(s.namespace, "none")), "there is no ModelVersion")
+		assert.ErrorContains(c, s.client.Create(t.Context(), trainingPod(s.namespace, "none")), "not found in namespace")
 	}, deadline, tick)
 }
 
@@ -155,12 +155,12 @@ func TestATrainingPodThatIsRefusedIsToldWhy(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 	}
 	t.Run("its version does not exist", func(t *testing.T) {
-		refused(t, "resnet-2", `there is no ModelVersion "resnet-2" in namespace `+s.namespace+`, which the pod's label model.kubedl.io/train-version names: apply it, and the pod can be made`)
+		refused(t, "resnet-2", `ModelVersion "resnet-2" not found in namespace `+s.namespace+` (named by the pod's label model.kubedl.io/train-version): create it first`)
 	})
 	t.Run("its version is another namespace's", func(t *testing.T) {
 		other := newScene(t, shared)
 		other.apply(localVersion, set("metadata.name", "elsewhere"))
-		refused(t, "elsewhere", `there is no ModelVersion "elsewhere" in namespace `+s.namespace)
+		refused(t, "elsewhere", `ModelVersion "elsewhere" not found in namespace `+s.namespace)
 	})
 	t.Run("the label is empty", func(t *testing.T) {
 		refused(t, "", "label model.kubedl.io/train-version is empty")
@@ -233,7 +233,7 @@ func served(t require.TestingT, address string) []byte {
 func TestACertificateThatIsLostIsMadeAnew(t *testing.T) {
 	startWithWebhook(t)
 	s := newScene(t, shared)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: webhook.SecretName}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: certs.SecretName}}
 	require.NoError(t, s.client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret))
 	before := secret.Data[corev1.TLSCertKey]
 	configuration := &admissionregistrationv1.MutatingWebhookConfiguration{}
@@ -243,7 +243,7 @@ func TestACertificateThatIsLostIsMadeAnew(t *testing.T) {
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		require.NoError(c, s.client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret))
 		require.NotEmpty(c, secret.Data[corev1.TLSCertKey])
-		require.NoError(c, s.client.Get(t.Context(), client.ObjectKey{Name: webhook.ConfigurationName}, configuration))
+		require.NoError(c, s.client.Get(t.Context(), client.ObjectKey{Name: certs.PodsConfigurationName}, configuration))
 		assert.Contains(c, string(secret.Data[corev1.TLSCertKey]), string(configuration.Webhooks[0].ClientConfig.CABundle))
 	}, deadline, tick)
 	assert.NotEqual(t, before, secret.Data[corev1.TLSCertKey])
@@ -254,7 +254,7 @@ func TestACertificateThatIsLostIsMadeAnew(t *testing.T) {
 	configuration.Webhooks[0].ClientConfig.CABundle = nil
 	require.NoError(t, s.client.Update(t.Context(), configuration))
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		require.NoError(c, s.client.Get(t.Context(), client.ObjectKey{Name: webhook.ConfigurationName}, configuration))
+		require.NoError(c, s.client.Get(t.Context(), client.ObjectKey{Name: certs.PodsConfigurationName}, configuration))
 		assert.Equal(c, before, configuration.Webhooks[0].ClientConfig.CABundle)
 	}, deadline, tick)
 }
@@ -283,7 +283,7 @@ func TestTheOperatorReadsNoSecretButItsOwn(t *testing.T) {
 	assertRights(t, who, operatorNamespace, []rule{{resources: "secrets", verbs: "get,list,watch,create,update,patch,delete"}}, false)
 	assertRights(t, who, "", []rule{{groups: "admissionregistration.k8s.io", resources: "mutatingwebhookconfigurations,validatingwebhookconfigurations", verbs: "get,list,watch,create,update,patch,delete"}}, false)
 
-	own := client.MatchingFields{metav1.ObjectNameField: webhook.SecretName}
+	own := client.MatchingFields{metav1.ObjectNameField: certs.SecretName}
 	require.NoError(t, who.List(t.Context(), &corev1.SecretList{}, client.InNamespace(operatorNamespace), own))
 	err = who.List(t.Context(), &corev1.SecretList{}, client.InNamespace(newScene(t, shared).namespace), own)
 	assert.True(t, apierrors.IsForbidden(err), "%v", err)

@@ -2,16 +2,13 @@ package controller
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -23,87 +20,77 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workflow"
-	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// AddToScheme adds the kinds that the controllers read and write, beside
-// Kubernetes' own.
-func AddToScheme(scheme *runtime.Scheme) error {
-	return errors.Join(wfv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
-}
-
-// CacheOptions limits what the operator keeps in memory to what it looks at:
-// pods of builds, the events that say why such a pod does not start, and the
-// names of CRDs. Argo's objects have a cache of their own.
-func CacheOptions() cache.Options {
-	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}: {Label: labels.SelectorFromSet(contract.BuildPodLabels())},
-			&corev1.Event{}: {Field: fields.SelectorFromSet(fields.Set{
-				"involvedObject.kind": "Pod",
-				"reason":              "FailedMount",
-			})},
-			crdMetadata(): {Transform: onlyName},
-		},
-	}
-}
-
-// onlyName drops a CRD's annotations, where kubectl keeps the whole of it.
-func onlyName(object any) (any, error) {
-	if o, ok := object.(client.Object); ok {
-		o.SetAnnotations(nil)
-		o.SetManagedFields(nil)
-	}
-	return object, nil
-}
-
-// passTimeout ends a pass that waits for a cache which cannot be filled, since
-// a right is missing or a kind has gone.
+// passTimeout limits a pass that waits for a cache which cannot be filled, because
+// a permission is missing or a kind is gone.
 const passTimeout = time.Minute
 
-// SetupWithManager registers the reconciler and what it watches.
+// SetupWithManager registers the reconciler and its watches. The kinds that the
+// cluster may not have are added later, by KindWatchers.
 func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := indexFields(mgr); err != nil {
 		return err
 	}
-	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildAsked())
+	r.kindsChanged = make(chan event.GenericEvent)
+	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildRequested())
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("modelversion").
 		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
+		WatchesRawSource(source.Kind[client.Object](r.Training, &corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(versionOfTrainingPod))).
+		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.unfinishedVersions))).
 		WithOptions(controller.Options{ReconciliationTimeout: passTimeout}).
 		Build(r)
 	if err != nil {
 		return err
 	}
-	argo := &argoReconciler{mgr: mgr, versions: r, controller: c, changed: make(chan event.GenericEvent)}
-	r.Argo = argo.reader
-	if err := argo.setup(); err != nil {
-		return err
-	}
-	trained, err := newTrainingCache(mgr)
-	if err != nil {
-		return err
-	}
-	r.Training = trained
-	carriers, err := newCarriedController(mgr, r, trained)
-	if err != nil {
-		return err
-	}
-	training := &trainingReconciler{mgr: mgr, versions: r, controller: c, carriers: carriers, changed: argo.changed, cache: trained, watched: map[schema.GroupVersionKind]bool{}}
-	return training.setup()
+	r.controller = c
+	return nil
 }
 
-// indexFields lets the cache answer which events are about which object, and
-// which versions belong to a model.
+// watchArgo watches Argo's objects in a cache.
+func (r *ModelVersionReconciler) watchArgo(mgr ctrl.Manager, c cache.Cache) error {
+	toOwner := handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1alpha1.ModelVersion{}, handler.OnlyControllerOwner())
+	for _, kind := range []source.Source{
+		source.Kind[client.Object](c, &wfv1.Workflow{}, toOwner, exceptOwnCreates()),
+		source.Kind[client.Object](c, templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsOfTemplate), predicate.LabelChangedPredicate{}),
+	} {
+		if err := r.controller.Watch(kind); err != nil {
+			return fmt.Errorf("watch Argo's kinds: %w", err)
+		}
+	}
+	return nil
+}
+
+// watchTraining watches the workloads of a training kind.
+func (r *ModelVersionReconciler) watchTraining(kind schema.GroupVersionKind) error {
+	toVersions := handler.EnqueueRequestsFromMapFunc(r.versionsTrainedBy(kind))
+	if err := r.controller.Watch(source.Kind[client.Object](r.Training, metadataOf(kind), toVersions)); err != nil {
+		return fmt.Errorf("watch the kind %s: %w", kind.GroupKind(), err)
+	}
+	return nil
+}
+
+// requeueUnfinished requeues all ModelVersions that are not finished: a kind that
+// they may depend on has appeared or gone.
+func (r *ModelVersionReconciler) requeueUnfinished(ctx context.Context) {
+	select {
+	case r.kindsChanged <- event.GenericEvent{Object: &v1alpha1.ModelVersion{}}:
+	case <-ctx.Done():
+	}
+}
+
+// indexFields indexes the cached events by the object that they are about, and
+// ModelVersions by their Model.
 func indexFields(mgr ctrl.Manager) error {
-	ctx := context.Background() //nolint:forbidigo // The manager has no context yet, and indexing waits for nothing.
+	ctx := context.Background() //nolint:forbidigo // The manager has no context yet, and indexing does not wait.
 	indexer := mgr.GetFieldIndexer()
 	if err := indexer.IndexField(ctx, &corev1.Event{}, indexEventObject, func(o client.Object) []string {
 		return []string{string(o.(*corev1.Event).InvolvedObject.UID)}
@@ -115,24 +102,32 @@ func indexFields(mgr ctrl.Manager) error {
 	})
 }
 
-// versionsOfModel are the versions that may wait for a Model to be gone.
+// controllerUID returns the index value of a Workflow: the UID of its controller.
+func controllerUID(o client.Object) []string {
+	if owner := metav1.GetControllerOf(o); owner != nil {
+		return []string{string(owner.UID)}
+	}
+	return nil
+}
+
+// versionsOfModel returns the ModelVersions that may wait until a Model is deleted.
 func (r *ModelVersionReconciler) versionsOfModel(ctx context.Context, model client.Object) []reconcile.Request {
 	var list v1alpha1.ModelVersionList
 	err := r.Client.List(ctx, &list, client.InNamespace(model.GetNamespace()), client.MatchingFields{indexModelName: model.GetName()})
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not list the versions of a deleted Model")
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions of a deleted Model")
 		return nil
 	}
 	return requests(list.Items)
 }
 
-// versionsOfTemplate are the versions that may wait for a template. That they
-// do is not asked: a status that says so may have been written a moment ago,
-// and not be in the cache yet.
+// versionsOfTemplate returns the ModelVersions that may wait for a template. It does
+// not look at their conditions: a status that says so may have been written a moment
+// ago and not have reached the cache.
 func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, template client.Object) []reconcile.Request {
 	var list v1alpha1.ModelVersionList
 	if err := r.Client.List(ctx, &list); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not list the versions that may wait for a template")
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that may wait for a ClusterWorkflowTemplate")
 		return nil
 	}
 	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
@@ -140,17 +135,17 @@ func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, templat
 	}))
 }
 
-// unfinished are all versions that are not final: Argo has come or gone.
-func (r *ModelVersionReconciler) unfinished(ctx context.Context, _ client.Object) []reconcile.Request {
+// unfinishedVersions returns all ModelVersions that are not finished.
+func (r *ModelVersionReconciler) unfinishedVersions(ctx context.Context, _ client.Object) []reconcile.Request {
 	var list v1alpha1.ModelVersionList
 	if err := r.Client.List(ctx, &list); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not list the versions that Argo matters to")
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that are not finished")
 		return nil
 	}
 	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool { return lifecycle.IsFinished(&mv) }))
 }
 
-// versionOfEvent is the version whose build pod an event is about.
+// versionOfEvent returns the ModelVersion whose build pod an event is about.
 func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Object) []reconcile.Request {
 	ev := o.(*corev1.Event)
 	var pod corev1.Pod
@@ -174,6 +169,28 @@ func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Ob
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: wf.Namespace, Name: owner.Name}}}
 }
 
+// versionsTrainedBy returns a function that returns the ModelVersions which wait for
+// a workload of a kind.
+func (r *ModelVersionReconciler) versionsTrainedBy(kind schema.GroupVersionKind) handler.MapFunc {
+	return func(ctx context.Context, workload client.Object) []reconcile.Request {
+		var list v1alpha1.ModelVersionList
+		if err := r.Client.List(ctx, &list, client.InNamespace(workload.GetNamespace())); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that wait for a training workload")
+			return nil
+		}
+		return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
+			awaited, waits := lifecycle.TrainedBy(&mv, r.Options)
+			return !waits || awaited != kind || mv.Spec.TrainedBy.Name != workload.GetName()
+		}))
+	}
+}
+
+// versionOfTrainingPod returns the ModelVersion that a pod trains.
+func versionOfTrainingPod(_ context.Context, pod client.Object) []reconcile.Request {
+	key := client.ObjectKey{Namespace: pod.GetNamespace(), Name: pod.GetLabels()[v1alpha1.LabelTrainVersion]}
+	return []reconcile.Request{{NamespacedName: key}}
+}
+
 func requests(versions []v1alpha1.ModelVersion) []reconcile.Request {
 	var list []reconcile.Request
 	for i := range versions {
@@ -182,9 +199,9 @@ func requests(versions []v1alpha1.ModelVersion) []reconcile.Request {
 	return list
 }
 
-// exceptOwnCreates drops the word that a Workflow exists which the operator
-// made and Argo has not seen yet: the pass that made it has written that down.
-// A resubmitted one has a generated name.
+// exceptOwnCreates drops the event for a Workflow that the operator has created and
+// Argo has not seen yet: the pass that created it has also written the status. A
+// resubmitted Workflow has a generated name.
 func exceptOwnCreates() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
@@ -194,8 +211,8 @@ func exceptOwnCreates() predicate.Predicate {
 	}
 }
 
-// rebuildAsked lets a version through whose rebuild annotation has changed.
-func rebuildAsked() predicate.Predicate {
+// rebuildRequested selects ModelVersions whose rebuild annotation has changed.
+func rebuildRequested() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(event.CreateEvent) bool { return false },
 		DeleteFunc:  func(event.DeleteEvent) bool { return false },

@@ -19,14 +19,14 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
-// WaitingReconciler tells the workloads whose pods were refused for want of a
-// version's image that there is one now: their controllers wait for up to a
-// quarter of an hour before they try again, and look at once when their workload
-// has changed. An annotation is the change.
-type WaitingReconciler struct {
-	// Client reads versions and Models from the cache, and writes.
+// BlockedWorkloadReconciler annotates the workloads whose pods were rejected because
+// their ModelVersion had no image, when it is Ready. The workload controllers of
+// Kubernetes back off for up to a quarter of an hour before they create the pods
+// again, and retry at once when the workload changes. The annotation is the change.
+type BlockedWorkloadReconciler struct {
+	// Client reads ModelVersions and Models from the cache, and writes.
 	Client client.Client
-	// Live reads workloads, which are not kept in memory, from the API server.
+	// Live reads workloads, which are not cached, from the API server.
 	Live client.Reader
 	// Recorder emits events.
 	Recorder events.EventRecorder
@@ -34,21 +34,21 @@ type WaitingReconciler struct {
 	Now func() time.Time
 }
 
-// The annotation is written as a part of the status: who may patch that cannot
-// change what a workload runs.
+// The annotation is patched through the status, which does not permit the operator
+// to change what a workload runs.
 //
 // +kubebuilder:rbac:groups=apps,resources=replicasets;statefulsets;daemonsets,verbs=list
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=list
 // +kubebuilder:rbac:groups=apps,resources=replicasets/status;statefulsets/status;daemonsets/status,verbs=patch
 // +kubebuilder:rbac:groups=batch,resources=jobs/status,verbs=patch
 
-// reasonModelReady is the reason of the event on a workload that was told.
+// reasonModelReady is the reason of the event on an annotated workload.
 const reasonModelReady = "ModelReady"
 
-// Reconcile tells the workloads that wait for one version. A version that has been
-// Ready for long costs nothing, and one that was Ready before the operator started
-// is not forgotten.
-func (r *WaitingReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+// Reconcile annotates the workloads that one ModelVersion has blocked. A ModelVersion
+// that has been Ready for a long time costs nothing, and one that became Ready
+// shortly before the operator started is not missed.
+func (r *BlockedWorkloadReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var mv v1alpha1.ModelVersion
 	if err := r.Client.Get(ctx, req.NamespacedName, &mv); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -61,16 +61,16 @@ func (r *WaitingReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 		return ctrl.Result{}, err
 	}
 	for _, list := range []client.ObjectList{&appsv1.ReplicaSetList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}, &batchv1.JobList{}} {
-		if err := r.tell(ctx, list, &mv, isLatest); err != nil {
+		if err := r.unblock(ctx, list, &mv, isLatest); err != nil {
 			return resultFor(err)
 		}
 	}
 	return ctrl.Result{}, nil
 }
 
-// isLatest says whether a version is its Model's latest. When it becomes that
-// later, the Model's change causes another pass.
-func (r *WaitingReconciler) isLatest(ctx context.Context, mv *v1alpha1.ModelVersion) (bool, error) {
+// isLatest reports whether a ModelVersion is its Model's latest. If it becomes the
+// latest later, the Model's change causes another pass.
+func (r *BlockedWorkloadReconciler) isLatest(ctx context.Context, mv *v1alpha1.ModelVersion) (bool, error) {
 	var model v1alpha1.Model
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}, &model)
 	if client.IgnoreNotFound(err) != nil {
@@ -80,8 +80,8 @@ func (r *WaitingReconciler) isLatest(ctx context.Context, mv *v1alpha1.ModelVers
 	return latest != nil && latest.ModelVersion == mv.Name, nil
 }
 
-// tell tells the workloads of one kind.
-func (r *WaitingReconciler) tell(ctx context.Context, list client.ObjectList, mv *v1alpha1.ModelVersion, isLatest bool) error {
+// unblock annotates the blocked workloads of one kind.
+func (r *BlockedWorkloadReconciler) unblock(ctx context.Context, list client.ObjectList, mv *v1alpha1.ModelVersion, isLatest bool) error {
 	if err := r.Live.List(ctx, list, client.InNamespace(mv.Namespace)); err != nil {
 		return fmt.Errorf("list workloads: %w", err)
 	}
@@ -90,35 +90,36 @@ func (r *WaitingReconciler) tell(ctx context.Context, list client.ObjectList, mv
 		return fmt.Errorf("list workloads: %w", err)
 	}
 	for _, object := range objects {
-		target := object.(client.Object)
-		if !workload.IsBlocked(target, mv, isLatest) {
+		blocked := object.(client.Object)
+		if !workload.IsBlocked(blocked, mv, isLatest) {
 			continue
 		}
-		before := target.DeepCopyObject().(client.Object)
-		annotations := target.GetAnnotations()
+		before := blocked.DeepCopyObject().(client.Object)
+		annotations := blocked.GetAnnotations()
 		if annotations == nil {
 			annotations = map[string]string{}
 		}
 		annotations[v1alpha1.AnnotationModelReady] = workload.ReadyMark(mv)
-		target.SetAnnotations(annotations)
-		if err := client.IgnoreNotFound(r.Client.Status().Patch(ctx, target, client.MergeFrom(before))); err != nil {
-			return fmt.Errorf("annotate %T %q: %w", target, target.GetName(), err)
+		blocked.SetAnnotations(annotations)
+		if err := client.IgnoreNotFound(r.Client.Status().Patch(ctx, blocked, client.MergeFrom(before))); err != nil {
+			return fmt.Errorf("annotate %T %q: %w", blocked, blocked.GetName(), err)
 		}
-		ctrl.LoggerFrom(ctx).Info("Told a workload that its model is ready", "kind", fmt.Sprintf("%T", target), "workload", target.GetName())
-		r.Recorder.Eventf(target, mv, corev1.EventTypeNormal, reasonModelReady, "Serve", "ModelVersion %s, which the pods serve, is Ready: they can be made", mv.Name)
+		ctrl.LoggerFrom(ctx).Info("Annotated workload, whose ModelVersion is Ready", "kind", fmt.Sprintf("%T", blocked), "workload", blocked.GetName())
+		r.Recorder.Eventf(blocked, mv, corev1.EventTypeNormal, reasonModelReady, "Serve", "ModelVersion %s is Ready; pods that serve it can now be created", mv.Name)
 	}
 	return nil
 }
 
-// SetupWithManager registers the reconciler and what it watches.
-func (r *WaitingReconciler) SetupWithManager(mgr ctrl.Manager) error {
+// SetupWithManager registers the reconciler and its watches.
+func (r *BlockedWorkloadReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
-		Named("waiting").
+		Named("blocked-workload").
 		For(&v1alpha1.ModelVersion{}).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(latestOfModel)).
 		Complete(r)
 }
 
+// latestOfModel returns the latest ModelVersion of a Model.
 func latestOfModel(_ context.Context, o client.Object) []reconcile.Request {
 	latest := o.(*v1alpha1.Model).Status.LatestVersion
 	if latest == nil {

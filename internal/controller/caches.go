@@ -1,0 +1,177 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/internal/workload"
+)
+
+// AddToScheme adds the kinds that the controllers read and write, in addition to
+// Kubernetes' own.
+func AddToScheme(scheme *runtime.Scheme) error {
+	return errors.Join(wfv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
+// CacheOptions limits the manager's cache to what the controllers read: build
+// pods, the events that explain why such a pod does not start, and the names of
+// CRDs. Argo's objects and training workloads have caches of their own.
+func CacheOptions() cache.Options {
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}: {Label: labels.SelectorFromSet(contract.BuildPodLabels())},
+			&corev1.Event{}: {Field: fields.SelectorFromSet(fields.Set{
+				"involvedObject.kind": "Pod",
+				"reason":              "FailedMount",
+			})},
+			crdMetadata(): {Transform: stripAnnotations},
+		},
+	}
+}
+
+// ArgoCache caches Argo's objects while the cluster has their kinds. It is not
+// part of the manager's cache: a cache that has to hold a kind that is absent
+// ends the operator.
+type ArgoCache struct {
+	// cache is set once the kinds are watched.
+	cache atomic.Pointer[cache.Cache]
+	// present says whether the cluster has the kinds now.
+	present atomic.Bool
+}
+
+// Reader returns a reader of Argo's objects, or nil while the cluster does not
+// have their kinds.
+func (a *ArgoCache) Reader() client.Reader {
+	if c := a.cache.Load(); c != nil && a.present.Load() {
+		return *c
+	}
+	return nil
+}
+
+// argoCacheOptions limits the cache of Argo's objects to Workflows that build
+// ModelVersions. A resubmitted Workflow keeps its labels, so none is missed.
+func argoCacheOptions(mgr ctrl.Manager) (cache.Options, error) {
+	builds, err := hasLabel(v1alpha1.LabelModelVersionUID)
+	if err != nil {
+		return cache.Options{}, err
+	}
+	return cache.Options{
+		Scheme:           mgr.GetScheme(),
+		Mapper:           mgr.GetRESTMapper(),
+		HTTPClient:       mgr.GetHTTPClient(),
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&wfv1.Workflow{}: {Label: builds, Transform: stripWorkflow},
+		},
+	}, nil
+}
+
+// NewTrainingCache returns a cache, which the manager starts, of training
+// workloads, of the pods that train a ModelVersion, which their label names, and
+// of the namespaces that allow ModelVersions from workloads. Of workloads and
+// namespaces it holds the metadata, and of pods where they run.
+func NewTrainingCache(mgr ctrl.Manager) (cache.Cache, error) {
+	trains, err := hasLabel(v1alpha1.LabelTrainVersion)
+	if err != nil {
+		return nil, err
+	}
+	c, err := cache.New(mgr.GetConfig(), cache.Options{
+		Scheme:           mgr.GetScheme(),
+		Mapper:           mgr.GetRESTMapper(),
+		HTTPClient:       mgr.GetHTTPClient(),
+		DefaultTransform: stripWorkload,
+		ByObject: map[client.Object]cache.ByObject{
+			namespaceMetadata(): {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelVersionsFromWorkloads: "true"}), Transform: stripAnnotations},
+			&corev1.Pod{}:       {Label: trains, Transform: stripPod},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the cache of training workloads: %w", err)
+	}
+	return c, mgr.Add(c)
+}
+
+// hasLabel selects the objects that have a label, whatever its value.
+func hasLabel(label string) (labels.Selector, error) {
+	requirement, err := labels.NewRequirement(label, selection.Exists, nil)
+	if err != nil {
+		return nil, err
+	}
+	return labels.NewSelector().Add(*requirement), nil
+}
+
+// stripAnnotations drops annotations, in which kubectl keeps the whole object.
+func stripAnnotations(object any) (any, error) {
+	if o, ok := object.(client.Object); ok {
+		o.SetAnnotations(nil)
+		o.SetManagedFields(nil)
+	}
+	return object, nil
+}
+
+// stripWorkflow drops the parts of a Workflow that repeat its template. Cached
+// Workflows are never written back.
+func stripWorkflow(object any) (any, error) {
+	if wf, ok := object.(*wfv1.Workflow); ok {
+		wf.ManagedFields = nil
+		wf.Status.StoredTemplates = nil
+		wf.Status.StoredWorkflowSpec = nil
+	}
+	return object, nil
+}
+
+// stripWorkload drops all annotations. A workload with a template keeps that
+// annotation without its content.
+func stripWorkload(object any) (any, error) {
+	if o, ok := object.(client.Object); ok {
+		hasTemplate := workload.HasTemplate(o)
+		o.SetAnnotations(nil)
+		o.SetManagedFields(nil)
+		if hasTemplate {
+			o.SetAnnotations(map[string]string{v1alpha1.AnnotationModelVersion: ""})
+		}
+	}
+	return object, nil
+}
+
+// stripPod drops everything but the name, labels, node and phase of a pod.
+func stripPod(object any) (any, error) {
+	if pod, ok := object.(*corev1.Pod); ok {
+		pod.Annotations, pod.ManagedFields = nil, nil
+		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
+		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
+	}
+	return object, nil
+}
+
+// metadataOf returns an empty object of a kind of which only the metadata is read
+// and cached.
+func metadataOf(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(kind)
+	return object
+}
+
+func crdMetadata() *metav1.PartialObjectMetadata {
+	return metadataOf(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+}
+
+func namespaceMetadata() *metav1.PartialObjectMetadata {
+	return metadataOf(corev1.SchemeGroupVersion.WithKind("Namespace"))
+}
