@@ -249,7 +249,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	err := r.Client.Create(ctx, wf)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created Workflow", "Workflow", klog.KObj(wf))
-		r.Metrics.AttemptMade()
+		r.Metrics.AttemptCreated()
 		return wf, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
@@ -351,7 +351,7 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed trans
 	}
 	r.announce(ctx, mv, before.Status.Conditions)
 	if end := translate.Ended(before.Status, mv.Status); end != nil {
-		r.Metrics.AttemptEnded(*end, translate.StepSeconds(*end, observed.Workflows))
+		r.Metrics.AttemptCompleted(*end, translate.StepSeconds(*end, observed.Workflows))
 	}
 	return nil
 }
