@@ -27,10 +27,9 @@ const (
 	// the current step.
 	ReasonWorkflowRunning = "WorkflowRunning"
 	// ReasonRetrying means that the build failed for a reason that can be
-	// temporary, such as an unreachable registry or a node drain, and that the
-	// Workflow is retrying it with a new pod, after 1, 5 and 25 seconds. The
-	// message names the failure. No action is required; if the cause needs a
-	// fix, fix it now.
+	// temporary, such as an unreachable registry or a node drain. The Workflow
+	// retries it with a new pod, after 1, 5 and 25 seconds. The message names the
+	// failure. No action is required; if the cause needs a fix, fix it now.
 	ReasonRetrying = "Retrying"
 	// ReasonWorkflowPhaseUnknown means that Argo reports a phase that this
 	// release does not know. The operator draws no conclusion from it.
@@ -62,8 +61,8 @@ const (
 	// ReasonTemplateMissing means that the ClusterWorkflowTemplate of the build
 	// does not exist. The build starts as soon as it does.
 	ReasonTemplateMissing = "TemplateMissing"
-	// ReasonTemplateNotAllowed means that spec.build.workflowTemplate names a
-	// ClusterWorkflowTemplate without the label
+	// ReasonTemplateNotAllowed means that the ClusterWorkflowTemplate that
+	// spec.build.workflowTemplate names does not have the label
 	// model.kubedl.io/build-template: "true". The platform team sets this label
 	// on the templates that a ModelVersion may name, in addition to the one that
 	// is configured for the namespace. The build starts as soon as the template
@@ -83,8 +82,8 @@ const (
 
 // Reasons when a ModelVersion is built.
 const (
-	// ReasonSucceeded means that the image is in the registry, and that its
-	// content there was verified against the files that were packaged.
+	// ReasonSucceeded means that the image is in the registry and was
+	// verified there against the files that were packaged.
 	ReasonSucceeded = "Succeeded"
 )
 
@@ -106,8 +105,8 @@ const (
 	// ModelVersion that was rejected before its first build starts when the
 	// operator's configuration allows it.
 	ReasonSourceForbidden = "SourceForbidden"
-	// ReasonTrainingKindUnknown means that spec.trainedBy names a kind that the
-	// operator does not watch. Ask the platform team to add it to trainingKinds
+	// ReasonTrainingKindUnknown means that the operator does not watch the kind
+	// that spec.trainedBy names. Ask the platform team to add it to trainingKinds
 	// in the operator's configuration.
 	ReasonTrainingKindUnknown = "TrainingKindUnknown"
 	// ReasonTrainingFailed means that the workload in spec.trainedBy failed; the
@@ -157,9 +156,8 @@ const (
 	// ReasonSourceChanging means that a file changed while it was packaged. A
 	// process is still writing; retry when it has finished.
 	ReasonSourceChanging = "SourceChanging"
-	// ReasonSourceChanged means that the registry already holds the image of this
-	// ModelVersion, and that the files have changed since it was built. Create a
-	// new ModelVersion.
+	// ReasonSourceChanged means that the files have changed since the registry received
+	// the image of this ModelVersion. Create a new ModelVersion.
 	ReasonSourceChanged = "SourceChanged"
 	// ReasonPushSecretMissing means that the push Secret that the spec names does
 	// not exist in the namespace, or is not of type
@@ -175,8 +173,8 @@ const (
 	// registry's certificate.
 	ReasonRegistryUntrusted = "RegistryUntrusted"
 	// ReasonRegistryFull means that the registry, or a proxy in front of it,
-	// rejects an upload of this size (413), or that its quota or disk is
-	// exhausted (507). Ask for a higher limit or quota.
+	// rejects an upload of this size (413), or its quota or disk is exhausted
+	// (507). Ask for a higher limit or quota.
 	ReasonRegistryFull = "RegistryFull"
 	// ReasonRegistryUnauthorized means that the registry rejects the credentials,
 	// or requires credentials and received none.
