@@ -156,8 +156,8 @@ const (
 	// ReasonSourceChanging means that a file changed while it was packaged. A
 	// process is still writing; retry when it has finished.
 	ReasonSourceChanging = "SourceChanging"
-	// ReasonSourceChanged means that the files have changed since the registry received
-	// the image of this ModelVersion. Create a new ModelVersion.
+	// ReasonSourceChanged means that the files have changed since the registry
+	// received the image of this ModelVersion. Create a new ModelVersion.
 	ReasonSourceChanged = "SourceChanged"
 	// ReasonPushSecretMissing means that the push Secret that the spec names does
 	// not exist in the namespace, or is not of type

@@ -39,7 +39,7 @@ func refusals(t *testing.T, err error) []refusal {
 const (
 	badPath      = "path must be absolute, without '..', '.', '//' or a trailing slash, for example /models/resnet/1"
 	strangePath  = "path must not contain a line break, a control character, '{{' or '}}': rename the directory, for example to /models/resnet/1"
-	badRepo      = "imageRepo is an OCI repository without tag or scheme: write it as modelhub/resnet or registry.example.com:5000/team/resnet, lower case after the host"
+	badRepo      = "imageRepo must be an OCI repository without tag or scheme: use the form modelhub/resnet or registry.example.com:5000/team/resnet, lower case after the host"
 	badTag       = "imageTag is an OCI tag: use letters, digits, '_', '.' and '-', at most 128, not beginning with '.' or '-', for example v1.0, or omit it for an automatic tag"
 	badModelName = "modelName is the name of a Model: use lower-case letters, digits, '-' and '.', at most 63 characters, for example resnet-50"
 	badSubPath   = "subPath must be a path in the claim, without a leading or trailing slash and without '..', for example resnet/1"
