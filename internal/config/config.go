@@ -17,17 +17,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
+	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/nfs"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // Config is the operator's configuration file. deploy/README.md documents it with
@@ -135,7 +136,7 @@ type Config struct {
 	// itself, which needs Kubernetes 1.35 in the API server and on the nodes.
 	// InitContainer copies the files with the image's own shell. Auto chooses by the
 	// version of the API server.
-	ServingMount translate.ServingMount `json:"servingMount,omitempty"`
+	ServingMount inject.ServingMount `json:"servingMount,omitempty"`
 }
 
 // TrainingKind is a kind of workload that trains models.
@@ -170,7 +171,7 @@ func Default() Config {
 		PendingSeconds:                  15 * 60,
 		SuccessfulWorkflowsHistoryLimit: 3,
 		FailedWorkflowsHistoryLimit:     3,
-		ServingMount:                    translate.ServingAuto,
+		ServingMount:                    inject.ServingAuto,
 		Requests: map[corev1.ResourceName]resource.Quantity{
 			corev1.ResourceCPU:    resource.MustParse("500m"),
 			corev1.ResourceMemory: resource.MustParse("256Mi"),
@@ -232,7 +233,7 @@ var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:
 // isHost reports whether an image reference that starts with host refers to that
 // registry. A single word before a slash would be a user on Docker Hub.
 func isHost(host string) bool {
-	return hostPattern.MatchString(host) && translate.RegistryHost(host+"/") == host
+	return hostPattern.MatchString(host) && workflow.RegistryHost(host+"/") == host
 }
 
 func (r Registry) validate() error {
@@ -316,7 +317,7 @@ func (c Config) validateTrainingKinds() error {
 }
 
 func (c Config) validateServing() error {
-	modes := []translate.ServingMount{translate.ServingAuto, translate.ServingImageVolume, translate.ServingInitContainer}
+	modes := []inject.ServingMount{inject.ServingAuto, inject.ServingImageVolume, inject.ServingInitContainer}
 	if !slices.Contains(modes, c.ServingMount) {
 		return fmt.Errorf("servingMount %q is not supported: use one of %v", c.ServingMount, modes)
 	}
@@ -344,7 +345,7 @@ func (c Config) validateLimits() error {
 const progressInterval = 10 * time.Second
 
 // Options returns the part of the configuration that affects builds.
-func (c Config) Options() translate.Options {
+func (c Config) Options() workflow.Options {
 	var plainHTTP []string
 	for _, r := range c.Registries {
 		if r.PlainHTTP {
@@ -356,7 +357,7 @@ func (c Config) Options() translate.Options {
 	if stream == "" && c.WorkflowTemplate == contract.BuildTemplate {
 		stream = contract.StreamTemplate
 	}
-	return translate.Options{
+	return workflow.Options{
 		DefaultRegistry:          c.DefaultRegistry,
 		PlainHTTPRegistries:      plainHTTP,
 		BaseImage:                c.BaseImage,
@@ -370,10 +371,10 @@ func (c Config) Options() translate.Options {
 		TrainingKinds:            c.trainingKinds(),
 		ArgoURL:                  strings.TrimRight(c.ArgoURL, "/"),
 		ArgoInstanceID:           c.ArgoInstanceID,
-		History:                  translate.History{Succeeded: c.SuccessfulWorkflowsHistoryLimit, Failed: c.FailedWorkflowsHistoryLimit},
+		History:                  workflow.History{Succeeded: c.SuccessfulWorkflowsHistoryLimit, Failed: c.FailedWorkflowsHistoryLimit},
 		DeadlineSeconds:          c.DeadlineSeconds,
-		PendingTimeout:           metav1.Duration{Duration: time.Duration(c.PendingSeconds) * time.Second},
-		ProgressInterval:         metav1.Duration{Duration: progressInterval},
+		PendingTimeout:           time.Duration(c.PendingSeconds) * time.Second,
+		ProgressInterval:         progressInterval,
 		Requests:                 c.Requests,
 		Limits:                   c.Limits,
 		HostPaths:                hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
@@ -384,7 +385,7 @@ func (c Config) Options() translate.Options {
 
 // trainingKinds returns all kinds that spec.trainedBy can name.
 func (c Config) trainingKinds() []schema.GroupVersionKind {
-	kinds := translate.TrainingKinds()
+	kinds := workload.TrainingKinds()
 	for _, kind := range c.TrainingKinds {
 		kinds = append(kinds, schema.FromAPIVersionAndKind(kind.APIVersion, kind.Kind))
 	}

@@ -1,5 +1,5 @@
-// Package metrics defines and records the operator's own metrics. The packages
-// that know Workflows decide what is recorded.
+// Package metrics defines and records the operator's own metrics. internal/lifecycle
+// decides what is recorded.
 package metrics
 
 import (
@@ -10,7 +10,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -61,13 +61,13 @@ func (m *Metrics) initSeries() {
 func (m *Metrics) AttemptCreated() { m.attempts.Inc() }
 
 // AttemptCompleted counts a finished attempt and records how long its steps took.
-func (m *Metrics) AttemptCompleted(end translate.End, stepSeconds map[string]float64) {
-	m.builds.WithLabelValues(resultLabel(end.Succeeded), reasonLabel(end.Reason)).Inc()
-	if end.Seconds != nil {
-		m.buildSeconds.WithLabelValues(resultLabel(end.Succeeded)).Observe(*end.Seconds)
+func (m *Metrics) AttemptCompleted(completion lifecycle.Completion, stepSeconds map[string]float64) {
+	m.builds.WithLabelValues(resultLabel(completion.Succeeded), reasonLabel(completion.Reason)).Inc()
+	if completion.Seconds != nil {
+		m.buildSeconds.WithLabelValues(resultLabel(completion.Succeeded)).Observe(*completion.Seconds)
 	}
-	if end.Succeeded {
-		m.packagedBytes.Add(float64(end.Bytes))
+	if completion.Succeeded {
+		m.packagedBytes.Add(float64(completion.Bytes))
 	}
 	for step, seconds := range stepSeconds {
 		m.stepSeconds.WithLabelValues(step).Observe(seconds)
