@@ -1,215 +1,284 @@
 package v1alpha1
 
 // Condition types of a ModelVersion. They follow kstatus: Ready is always
-// present once the operator has seen the object; Reconciling and Stalled are
-// present only while true.
+// present once the operator has observed the object; Reconciling and Stalled
+// are present only while they are True.
 const (
-	// ConditionReady is True when the image is in the registry and was
-	// verified there, False when the last attempt failed or the version
-	// cannot be built as it is, and Unknown while a build is on its way. A
-	// ModelVersion that is Ready stays Ready: its image does not change any
-	// more.
+	// ConditionReady is True when the image is in the registry and was verified
+	// there, False when the last attempt failed or the ModelVersion cannot be
+	// built as it is, and Unknown while a build is pending or running. A
+	// ModelVersion that is Ready stays Ready: its image does not change.
 	ConditionReady = "Ready"
-	// ConditionReconciling is True while a build is waited for, so that
-	// kstatus says InProgress. It is absent otherwise.
+	// ConditionReconciling is True while a build is pending or running, so that
+	// kstatus reports InProgress. It is absent otherwise.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is True when nothing more will happen until a person
-	// acts, so that kstatus says Failed. It is absent otherwise.
+	// ConditionStalled is True when the operator cannot continue until a user
+	// acts, so that kstatus reports Failed. It is absent otherwise.
 	ConditionStalled = "Stalled"
 )
 
-// Reasons while a version waits or builds.
+// Reasons while a ModelVersion waits or builds.
 const (
-	// ReasonWorkflowPending: the Workflow exists and has not started: Argo's
-	// controller has not seen it yet, a limit on parallel workflows holds it
-	// back, or another build of the same image reference runs.
+	// ReasonWorkflowPending means that the Workflow exists and has not started.
+	// Argo's controller has not observed it yet, a limit on parallel Workflows
+	// holds it back, or another build of the same image reference is running.
 	ReasonWorkflowPending = "WorkflowPending"
-	// ReasonWorkflowRunning: the build runs. The message names the step.
+	// ReasonWorkflowRunning means that the build is running. The message names
+	// the current step.
 	ReasonWorkflowRunning = "WorkflowRunning"
-	// ReasonRetrying: the build failed for something that may pass by itself, such
-	// as a registry that does not answer or a node that is drained, and the
-	// Workflow tries again with a fresh pod, after 1, 5 and 25 seconds. The
-	// message says what went wrong. Nothing has to be done; if the cause is to be
-	// mended, mend it now.
+	// ReasonRetrying means that the build failed for a reason that can be
+	// temporary, such as an unreachable registry or a node drain. The Workflow
+	// retries it with a new pod, after 1, 5 and 25 seconds. The message names the
+	// failure. No action is required; if the cause needs a fix, fix it now.
 	ReasonRetrying = "Retrying"
-	// ReasonWorkflowPhaseUnknown: Argo reports a phase that this release does
-	// not know. Nothing is concluded from it.
+	// ReasonWorkflowPhaseUnknown means that Argo reports a phase that this
+	// release does not know. The operator draws no conclusion from it.
 	ReasonWorkflowPhaseUnknown = "WorkflowPhaseUnknown"
-	// ReasonUnschedulable: no node takes the build's pod; the message carries the
-	// scheduler's words. The node that the storage is on may be cordoned or
-	// gone, the requests too large, a taint not tolerated, or the claim not
-	// bound. Fails after the operator's pendingSeconds.
+	// ReasonUnschedulable means that the build's pod cannot be scheduled; the
+	// message quotes the scheduler. The node that holds the storage may be
+	// cordoned or gone, the resource requests may be too large, a taint may not
+	// be tolerated, or the claim may not be bound. The build fails after the
+	// operator's pendingSeconds.
 	ReasonUnschedulable = "Unschedulable"
-	// ReasonVolumeMountFailed: kubelet cannot mount a volume of the build's pod;
-	// the message carries its words. Fails after the operator's pendingSeconds.
+	// ReasonVolumeMountFailed means that kubelet cannot mount a volume of the
+	// build's pod; the message quotes kubelet. The build fails after the
+	// operator's pendingSeconds.
 	ReasonVolumeMountFailed = "VolumeMountFailed"
-	// ReasonImagePullFailed: the image of a step cannot be pulled; the message
-	// names it. Fails after the operator's pendingSeconds.
+	// ReasonImagePullFailed means that the image of a step cannot be pulled; the
+	// message names the image. The build fails after the operator's
+	// pendingSeconds.
 	ReasonImagePullFailed = "ImagePullFailed"
-	// ReasonPodNotStarted: the build's pod did not start for another reason.
-	// Fails after the operator's pendingSeconds.
+	// ReasonPodNotStarted means that the build's pod did not start for another
+	// reason. The build fails after the operator's pendingSeconds.
 	ReasonPodNotStarted = "PodNotStarted"
-	// ReasonModelTerminating: the Model of that name is being deleted. The
-	// version waits until it is gone, and a new Model is made then.
+	// ReasonModelTerminating means that the Model is being deleted. The
+	// ModelVersion waits until it is gone; then the operator creates a new Model.
 	ReasonModelTerminating = "ModelTerminating"
-	// ReasonArgoMissing: the cluster does not have Argo's kinds Workflow and
-	// ClusterWorkflowTemplate. The build starts as soon as Argo Workflows is
+	// ReasonArgoMissing means that the cluster does not serve the kinds Workflow
+	// and ClusterWorkflowTemplate. The build starts as soon as Argo Workflows is
 	// installed.
 	ReasonArgoMissing = "ArgoMissing"
-	// ReasonTemplateMissing: the ClusterWorkflowTemplate that builds are made
-	// from does not exist. The build starts as soon as it does.
+	// ReasonTemplateMissing means that the ClusterWorkflowTemplate of the build
+	// does not exist. The build starts as soon as it does.
 	ReasonTemplateMissing = "TemplateMissing"
-	// ReasonTemplateNotAllowed: spec.build.workflowTemplate names a
-	// ClusterWorkflowTemplate that does not carry the label
-	// model.kubedl.io/build-template: "true". The platform team marks those
-	// that versions may name, beside the one that it has chosen for the
-	// namespace. The build starts as soon as it is marked, or another is named.
+	// ReasonTemplateNotAllowed means that the ClusterWorkflowTemplate that
+	// spec.build.workflowTemplate names does not have the label
+	// model.kubedl.io/build-template: "true". The platform team sets this label
+	// on the templates that a ModelVersion may name, in addition to the one that
+	// is configured for the namespace. The build starts as soon as the template
+	// has the label, or when another template is named.
 	ReasonTemplateNotAllowed = "TemplateNotAllowed"
-	// ReasonWaitingForTraining: the workload in spec.trainedBy does not exist
-	// yet, or has not completed. The build starts when it has. To build what is
-	// there now, take trainedBy away; the message has the command.
+	// ReasonWaitingForTraining means that the workload in spec.trainedBy does not
+	// exist yet or has not completed. The build starts when it completes. To
+	// build the files that exist now, remove trainedBy; the message has the
+	// command.
 	ReasonWaitingForTraining = "WaitingForTraining"
-	// ReasonRefused: the API server refuses what a build needs in the
-	// namespace: a quota is used up, a policy of the cluster forbids it, or
-	// something of the same name is in the way. The message carries its words.
-	// The operator asks again by itself, less and less often.
+	// ReasonRefused means that the API server rejects a resource that the build
+	// needs in the namespace: a quota is exhausted, an admission policy denies
+	// it, or an object of the same name exists. The message quotes the API
+	// server. The operator retries with increasing delays.
 	ReasonRefused = "Refused"
 )
 
-// ReasonSucceeded says that the image is in the registry, and what the registry holds
-// was checked against the files that were packaged.
-const ReasonSucceeded = "Succeeded"
-
-// Reasons why a version cannot be built as it is.
+// Reasons when a ModelVersion is built.
 const (
-	// ReasonInvalidSpec: the spec names something that can never be built and
-	// that admission could not see. The message says which field and what to
-	// write instead. Make a new ModelVersion.
+	// ReasonSucceeded means that the image is in the registry and was
+	// verified there against the files that were packaged.
+	ReasonSucceeded = "Succeeded"
+)
+
+// Reasons why a ModelVersion cannot be built as it is.
+const (
+	// ReasonInvalidSpec means that the spec names something that can never be
+	// built and that admission could not detect. The message names the field and
+	// a valid value. Create a new ModelVersion.
 	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonStorageKindUnsupported: a Workflow that was started by hand names a
-	// storage kind that the template does not know. Use localStorage, nfs or
+	// ReasonStorageKindUnsupported means that a manually submitted Workflow names
+	// a storage kind that the template does not support. Use localStorage, nfs or
 	// persistentVolumeClaim.
 	ReasonStorageKindUnsupported = "StorageKindUnsupported"
-	// ReasonSourceForbidden: the host path is one that is never packaged
-	// (system folders, and whatever the platform team denies or does not
-	// allow), or leads to one through a symbolic link on the node; or the NFS
-	// server, its folder, or the AWS Elastic File System is none that the
-	// platform team allows. The message says which rule refuses it. A version
-	// that was refused before its first build starts when the operator's
-	// configuration allows it.
+	// ReasonSourceForbidden means that the storage may not be packaged. The host
+	// path is a system directory, is denied or not allowed by the platform team,
+	// or leads to such a directory through a symbolic link on the node; or the
+	// platform team does not allow the NFS server, its directory, or the AWS
+	// Elastic File System. The message names the setting that forbids it. A
+	// ModelVersion that was rejected before its first build starts when the
+	// operator's configuration allows it.
 	ReasonSourceForbidden = "SourceForbidden"
-	// ReasonTrainingKindUnknown: spec.trainedBy names a kind that the operator
-	// does not watch. The platform team adds it to trainingKinds in the
-	// operator's configuration.
+	// ReasonTrainingKindUnknown means that the operator does not watch the kind
+	// that spec.trainedBy names. Ask the platform team to add it to trainingKinds
+	// in the operator's configuration.
 	ReasonTrainingKindUnknown = "TrainingKindUnknown"
-	// ReasonTrainingFailed: the workload in spec.trainedBy failed; the message
-	// carries its words. Run it again under the same name, which is waited for by
-	// itself, or take trainedBy away to build what is there.
+	// ReasonTrainingFailed means that the workload in spec.trainedBy failed; the
+	// message quotes its status. Create the workload again under the same name,
+	// and the ModelVersion waits for it again; or remove trainedBy to build the
+	// files that exist now.
 	ReasonTrainingFailed = "TrainingFailed"
-	// ReasonNodeUnknown: the files lie on a node that nobody has named, and the
-	// training has no pod that tells which: none carries the label
-	// model.kubedl.io/train-version, or several do and none is the chief. Make a
-	// new ModelVersion with nodeName.
+	// ReasonNodeUnknown means that the node that holds the files cannot be
+	// determined. The spec does not name it, and no pod of the training has the
+	// label model.kubedl.io/train-version, or several have it and none of them is
+	// the chief. Create a new ModelVersion with nodeName.
 	ReasonNodeUnknown = "NodeUnknown"
-	// ReasonWorkflowNameConflict: a Workflow of the name that the next attempt
-	// has to bear exists and does not belong to this version. Delete or rename
+	// ReasonWorkflowNameConflict means that a Workflow with the name of the next
+	// attempt exists and is not controlled by this ModelVersion. Delete or rename
 	// that Workflow.
 	ReasonWorkflowNameConflict = "WorkflowNameConflict"
-	// ReasonWorkflowDeleted: the Workflow of an unfinished build was deleted
-	// again and again, and is not started once more. Ask for a new attempt
-	// with the rebuild annotation.
+	// ReasonWorkflowDeleted means that the Workflow of an unfinished build was
+	// deleted repeatedly and is not created again. Request a new attempt with the
+	// rebuild annotation.
 	ReasonWorkflowDeleted = "WorkflowDeleted"
 )
 
-// Reasons why a build failed. Those of the source and the registry come from
-// the build's own steps.
+// Reasons why a build failed. Those about the source and the registry are
+// reported by the steps of the build.
 const (
-	// ReasonSourceMissing: the storage path does not exist: no such folder on
-	// the node, or no such sub-path in the claim.
+	// ReasonSourceMissing means that the storage path does not exist: there is no
+	// such directory on the node, or no such subPath in the claim.
 	ReasonSourceMissing = "SourceMissing"
-	// ReasonSourceNotDirectory: the storage path is a file.
+	// ReasonSourceNotDirectory means that the storage path is a file.
 	ReasonSourceNotDirectory = "SourceNotDirectory"
-	// ReasonSourceEmpty: the storage path holds no file.
+	// ReasonSourceEmpty means that the storage path contains no file.
 	ReasonSourceEmpty = "SourceEmpty"
-	// ReasonSourceUnreadable: a file or folder below the storage path cannot
-	// be read.
+	// ReasonSourceUnreadable means that a file or directory below the storage
+	// path cannot be read.
 	ReasonSourceUnreadable = "SourceUnreadable"
-	// ReasonSourceUnsafe: the storage path holds something that cannot be
-	// packaged faithfully: a symbolic link that leads out of it or nowhere, a
-	// name that is not valid UTF-8, or more files than a build has memory for.
+	// ReasonSourceUnsafe means that the storage path contains something that
+	// cannot be packaged faithfully: a symbolic link that is broken or leads out
+	// of the path, a name that is not valid UTF-8, or more files than a build has
+	// memory for.
 	ReasonSourceUnsafe = "SourceUnsafe"
-	// ReasonSourceIncomplete: a file of the model is missing or damaged, as far
-	// as names, sizes and headers tell: an index names a file that is not
-	// there, or a safetensors, GGUF or ONNX file is empty or cut short. Finish
-	// copying the model, or remove what does not belong to it, then retry.
+	// ReasonSourceIncomplete means that a file of the model is missing or
+	// damaged, as far as names, sizes and headers show: an index names a file
+	// that does not exist, or a safetensors, GGUF or ONNX file is empty or
+	// truncated. Finish copying the model, or remove the files that do not belong
+	// to it, then retry.
 	ReasonSourceIncomplete = "SourceIncomplete"
-	// ReasonSourceChanging: a file changed while it was packaged. Something is
-	// still writing; retry when it has finished.
+	// ReasonSourceChanging means that a file changed while it was packaged. A
+	// process is still writing; retry when it has finished.
 	ReasonSourceChanging = "SourceChanging"
-	// ReasonSourceChanged: the registry holds this version already, and the
-	// files are no longer the ones it was made from. Make a new ModelVersion.
+	// ReasonSourceChanged means that the files have changed since the registry
+	// received the image of this ModelVersion. Create a new ModelVersion.
 	ReasonSourceChanged = "SourceChanged"
-	// ReasonPushSecretMissing: the push secret that the spec names does not
-	// exist in the namespace, or is not of type
+	// ReasonPushSecretMissing means that the push Secret that the spec names does
+	// not exist in the namespace, or is not of type
 	// kubernetes.io/dockerconfigjson.
 	ReasonPushSecretMissing = "PushSecretMissing"
-	// ReasonRegistryUnreachable: the registry does not answer: wrong host,
-	// network, or plain HTTP that the operator's configuration does not
-	// allow for this host.
+	// ReasonRegistryUnreachable means that the registry does not respond: the
+	// host is wrong, the network fails, or the registry uses plain HTTP and the
+	// operator's configuration does not allow that for this host.
 	ReasonRegistryUnreachable = "RegistryUnreachable"
-	// ReasonRegistryUntrusted: the registry's certificate is expired, for another
-	// host, or of an authority that nobody named. Put the authority's certificate
-	// into the operator's configuration, or mend the registry's.
+	// ReasonRegistryUntrusted means that the registry's certificate is expired,
+	// is for another host, or is signed by an unknown authority. Add the
+	// authority's certificate to the operator's configuration, or fix the
+	// registry's certificate.
 	ReasonRegistryUntrusted = "RegistryUntrusted"
-	// ReasonRegistryFull: the registry, or a proxy before it, takes nothing of
-	// that size (413), or its quota or disk is full (507). Have the limit or the
-	// quota raised.
+	// ReasonRegistryFull means that the registry, or a proxy in front of it,
+	// rejects an upload of this size (413), or its quota or disk is exhausted
+	// (507). Ask for a higher limit or quota.
 	ReasonRegistryFull = "RegistryFull"
-	// ReasonRegistryUnauthorized: the registry refuses the credentials, or
-	// wants some and got none.
+	// ReasonRegistryUnauthorized means that the registry rejects the credentials,
+	// or requires credentials and received none.
 	ReasonRegistryUnauthorized = "RegistryUnauthorized"
-	// ReasonTagTaken: the image tag holds something else than this version.
-	// Nothing is overwritten; choose another imageTag.
+	// ReasonTagTaken means that the image tag holds something other than this
+	// ModelVersion. Nothing is overwritten; choose another imageTag.
 	ReasonTagTaken = "TagTaken"
-	// ReasonBuildFailed: the image builder failed; the message ends with its
-	// last words.
+	// ReasonBuildFailed means that the build engine failed; the message ends with
+	// the end of its log.
 	ReasonBuildFailed = "BuildFailed"
-	// ReasonVerificationFailed: what the registry holds after the push is not
-	// what was packaged.
+	// ReasonVerificationFailed means that the content of the registry after the
+	// push does not match the files that were packaged.
 	ReasonVerificationFailed = "VerificationFailed"
-	// ReasonReportInvalid: Argo says that the workflow succeeded, and there is
-	// no valid report of this run that proves it: the template was changed and
-	// returns none.
+	// ReasonReportInvalid means that Argo reports success without a valid report
+	// of this run that proves it: the template was changed and returns none.
 	ReasonReportInvalid = "ReportInvalid"
-	// ReasonOutOfMemory: a step was killed since it needed more memory than its
-	// limit, or than the node had. Raise spec.build.resources.limits.memory.
+	// ReasonOutOfMemory means that a step was killed because it exceeded its
+	// memory limit or the memory of the node. Raise
+	// spec.build.resources.limits.memory.
 	ReasonOutOfMemory = "OutOfMemory"
-	// ReasonEvicted: kubelet ended the build's pod, mostly since the node's disk
-	// or the pod's limit of ephemeral storage was full. Ask for more with
-	// spec.build.resources: Kaniko needs twice the model's size.
+	// ReasonEvicted means that kubelet evicted the build's pod, usually because
+	// the node's disk or the pod's limit for ephemeral storage was exhausted.
+	// Request more in spec.build.resources: Kaniko needs twice the size of the
+	// model.
 	ReasonEvicted = "Evicted"
-	// ReasonPodLost: the build's pod was deleted, or its node went away, before
-	// the build had ended.
+	// ReasonPodLost means that the build's pod was deleted, or its node went
+	// away, before the build finished.
 	ReasonPodLost = "PodLost"
-	// ReasonPodForbidden: the API server does not let the build's pod into the
-	// namespace, whose Pod Security level, or another policy of the cluster,
-	// forbids what the pod needs: a folder of a node needs the level privileged,
-	// any other storage baseline. The message carries the API server's words.
-	// While the Workflow tries again by itself, the version is not Stalled yet.
-	// Create a new ModelVersion for files in another kind of storage or in
-	// another namespace, or have the platform team change the level.
+	// ReasonPodForbidden means that the API server does not admit the build's
+	// pod: the Pod Security Standard level of the namespace, or another policy of
+	// the cluster, forbids what the pod needs. localStorage needs the level
+	// privileged; other storage needs baseline, or, for claims and AWSEfs with
+	// the engine Stream, restricted. The message quotes the API server. The
+	// ModelVersion is not Stalled while the Workflow still retries. Create a new
+	// ModelVersion with another kind of storage or in another namespace, or ask
+	// the platform team to change the level.
 	ReasonPodForbidden = "PodForbidden"
-	// ReasonDeadlineExceeded: the build did not finish within its deadline.
+	// ReasonDeadlineExceeded means that the build did not finish within its
+	// deadline.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
-	// ReasonWorkflowStopped: a person stopped the Workflow.
+	// ReasonWorkflowStopped means that a user stopped the Workflow.
 	ReasonWorkflowStopped = "WorkflowStopped"
-	// ReasonWorkflowTerminated: a person terminated the Workflow, perhaps while
-	// it waited for a lock, which Argo calls a success.
+	// ReasonWorkflowTerminated means that a user terminated the Workflow. Argo
+	// reports a Workflow that is terminated while it waits for a lock as
+	// succeeded; it is reported here all the same.
 	ReasonWorkflowTerminated = "WorkflowTerminated"
-	// ReasonWorkflowFailed: the Workflow failed outside its steps, as for a
-	// template that Argo finds invalid; the message carries Argo's own.
+	// ReasonWorkflowFailed means that the Workflow failed outside its steps, for
+	// example because Argo finds the template invalid. The message quotes Argo.
 	ReasonWorkflowFailed = "WorkflowFailed"
-	// ReasonWorkflowError: Argo could not run the Workflow (a pod that cannot
-	// be made, or was lost); the message carries Argo's own.
+	// ReasonWorkflowError means that Argo could not run the Workflow, for example
+	// because its pod was lost or could not be created. The message quotes Argo.
 	ReasonWorkflowError = "WorkflowError"
 )
+
+// Reasons lists every reason that the operator gives to the condition Ready,
+// other than those that only a custom ClusterWorkflowTemplate reports.
+var Reasons = []string{
+	ReasonWorkflowPending,
+	ReasonWorkflowRunning,
+	ReasonRetrying,
+	ReasonWorkflowPhaseUnknown,
+	ReasonUnschedulable,
+	ReasonVolumeMountFailed,
+	ReasonImagePullFailed,
+	ReasonPodNotStarted,
+	ReasonModelTerminating,
+	ReasonArgoMissing,
+	ReasonTemplateMissing,
+	ReasonTemplateNotAllowed,
+	ReasonWaitingForTraining,
+	ReasonRefused,
+	ReasonSucceeded,
+	ReasonInvalidSpec,
+	ReasonStorageKindUnsupported,
+	ReasonSourceForbidden,
+	ReasonTrainingKindUnknown,
+	ReasonTrainingFailed,
+	ReasonNodeUnknown,
+	ReasonWorkflowNameConflict,
+	ReasonWorkflowDeleted,
+	ReasonSourceMissing,
+	ReasonSourceNotDirectory,
+	ReasonSourceEmpty,
+	ReasonSourceUnreadable,
+	ReasonSourceUnsafe,
+	ReasonSourceIncomplete,
+	ReasonSourceChanging,
+	ReasonSourceChanged,
+	ReasonPushSecretMissing,
+	ReasonRegistryUnreachable,
+	ReasonRegistryUntrusted,
+	ReasonRegistryFull,
+	ReasonRegistryUnauthorized,
+	ReasonTagTaken,
+	ReasonBuildFailed,
+	ReasonVerificationFailed,
+	ReasonReportInvalid,
+	ReasonOutOfMemory,
+	ReasonEvicted,
+	ReasonPodLost,
+	ReasonPodForbidden,
+	ReasonDeadlineExceeded,
+	ReasonWorkflowStopped,
+	ReasonWorkflowTerminated,
+	ReasonWorkflowFailed,
+	ReasonWorkflowError,
+}

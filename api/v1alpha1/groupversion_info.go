@@ -1,5 +1,5 @@
-// Package v1alpha1 is the API group model.kubedl.io/v1alpha1: Model and
-// ModelVersion, as KubeDL defined them, with what Modelkiln adds.
+// Package v1alpha1 contains the API model.kubedl.io/v1alpha1: Model and
+// ModelVersion as KubeDL defined them, with Modelkiln's additions.
 //
 // +kubebuilder:object:generate=true
 // +groupName=model.kubedl.io

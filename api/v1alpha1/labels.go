@@ -1,90 +1,98 @@
 package v1alpha1
 
-// Names that people, other programs and stored objects rely on.
+// Labels, annotations and finalizers. Users, other programs and stored objects
+// rely on these names.
 const (
-	// LabelModelName is on every ModelVersion and on every Workflow that
-	// builds one: the name of the Model. KubeDL sets it too.
+	// LabelModelName is the name of the Model. It is on every ModelVersion and on
+	// every Workflow that builds one. KubeDL sets it too.
 	LabelModelName = "model.kubedl.io/model-name"
-	// LabelModelVersion is on every Workflow that builds a version: the
-	// version's name, or a hash of it when it is longer than a label value may
-	// be. For people; the operator goes by owner reference.
+	// LabelModelVersion is the name of the ModelVersion, or a hash of it when the
+	// name is longer than a label value may be. It is on every Workflow that
+	// builds a ModelVersion and is meant for users; the operator relies on owner
+	// references.
 	LabelModelVersion = "model.kubedl.io/model-version"
-	// LabelModelVersionUID is on every Workflow that builds a version, and in
-	// the config of every image: the version's UID.
+	// LabelModelVersionUID is the UID of the ModelVersion. It is on every Workflow
+	// that builds a ModelVersion, and in the config of every image.
 	LabelModelVersionUID = "model.kubedl.io/model-version-uid"
-	// LabelBuildTemplate with the value "true" is on every
-	// ClusterWorkflowTemplate that a version may name.
+	// LabelBuildTemplate with the value "true" marks a ClusterWorkflowTemplate
+	// that a ModelVersion may name in spec.build.workflowTemplate.
 	LabelBuildTemplate = "model.kubedl.io/build-template"
-	// LabelAttempt is on every Workflow that the operator made: the number of
-	// the attempt, from 1. A resubmitted Workflow carries its original's.
+	// LabelAttempt is the number of the attempt, from 1. It is on every Workflow
+	// that the operator created. A resubmitted Workflow has the number of its
+	// original.
 	LabelAttempt = "model.kubedl.io/attempt"
-	// LabelTrainVersion on a pod names a ModelVersion of the pod's namespace, by
-	// a name of at most 63 characters: that version's storage is mounted in every
-	// container of the pod, for a training job to write the model to. The API
-	// server asks the operator about pods with this label, and about no others.
-	// Empty, it names the version of the workload that the pod belongs to, which
-	// carries the version's spec (AnnotationModelVersion); the operator fills the
-	// name in.
+	// LabelTrainVersion on a pod names a ModelVersion in the pod's namespace, by a
+	// name of at most 63 characters. That ModelVersion's storage is mounted in
+	// every container of the pod, so that a training job can write the model to
+	// it. The API server calls the training webhook only for pods with this label.
+	// An empty value stands for the ModelVersion of the workload that the pod
+	// belongs to, whose spec is in AnnotationModelVersion; the operator replaces
+	// it with the name.
 	LabelTrainVersion = "model.kubedl.io/train-version"
-	// LabelServeVersion on a pod names a ModelVersion of the pod's namespace, by
-	// a name of at most 63 characters: the files of that version's image are
-	// mounted read-only in every container of the pod. The pod is refused while
-	// there is no image.
+	// LabelServeVersion on a pod names a ModelVersion in the pod's namespace, by a
+	// name of at most 63 characters. The files of that ModelVersion's image are
+	// mounted read-only in every container of the pod. The pod is rejected until
+	// the image exists.
 	LabelServeVersion = "model.kubedl.io/serve-version"
-	// LabelServeModel on a pod names a Model of the pod's namespace: what
-	// LabelServeVersion does, with the version that is the Model's latest when
-	// the pod is made. A pod has one of the two labels.
+	// LabelServeModel on a pod names a Model in the pod's namespace. It has the
+	// effect of LabelServeVersion for the ModelVersion that is the Model's latest
+	// when the pod is created. A pod has at most one of the two labels.
 	LabelServeModel = "model.kubedl.io/serve-model"
-	// AnnotationMountPath on a pod with one of these labels is where the model is
-	// mounted: an absolute path of letters, digits, '.', '_' and '-';
-	// /kubedl-model when it is not there.
+	// AnnotationMountPath on a pod with one of these labels is the path at which
+	// the model is mounted: an absolute path of letters, digits, '.', '_' and '-'.
+	// The default is /kubedl-model.
 	AnnotationMountPath = "model.kubedl.io/mount-path"
-	// AnnotationServedVersion is on every pod that serves a version: the
-	// version's name. Only the operator writes it.
+	// AnnotationServedVersion is the name of the ModelVersion that a pod serves.
+	// Only the operator writes it.
 	AnnotationServedVersion = "model.kubedl.io/served-version"
-	// AnnotationServedImage is on every pod that serves a version: its image, by
-	// digest. Only the operator writes it.
+	// AnnotationServedImage is the image, by digest, that a pod serves. Only the
+	// operator writes it.
 	AnnotationServedImage = "model.kubedl.io/served-image"
-	// AnnotationModelReady is on every workload whose pods were refused for want
-	// of an image, and that was told when there was one: the version's name and
-	// digest. Only the operator writes it.
+	// AnnotationModelReady is the name and digest of the ModelVersion that became
+	// Ready. The operator writes it on workloads whose pods were rejected before,
+	// so that their controllers retry at once. Only the operator writes it.
 	AnnotationModelReady = "model.kubedl.io/model-ready"
-	// LabelVersionsFromWorkloads with the value "true" on a namespace lets
-	// workloads in it make ModelVersions by AnnotationModelVersion. The operator
-	// makes those, whether or not whoever made the workload may.
+	// LabelVersionsFromWorkloads with the value "true" on a namespace allows
+	// workloads in it to create ModelVersions through AnnotationModelVersion. The
+	// operator creates them, even if the user who created the workload has no
+	// permission to create ModelVersions.
 	LabelVersionsFromWorkloads = "model.kubedl.io/versions-from-workloads"
-	// AnnotationModelVersion on a workload of a kind that versions may wait for
-	// holds the spec of a ModelVersion, as YAML or JSON, without trainedBy. When
-	// the workload has completed, the operator makes that version, by the name
-	// mv-<workload>-<the first five digits of its UID>; none when it failed.
-	// createdBy is the workload's name where the spec does not say it.
+	// AnnotationModelVersion on a workload, of a kind that spec.trainedBy can name,
+	// is the spec of a ModelVersion without trainedBy, as YAML or JSON. When the
+	// workload completes, the operator creates the ModelVersion with the name
+	// mv-<workload>-<first five digits of the workload's UID>; when it fails, the
+	// operator creates none. createdBy defaults to the workload's name.
 	AnnotationModelVersion = "model.kubedl.io/model-version"
-	// AnnotationMadeVersion on such a workload says that its version was made:
-	// the workload's own UID, so that a copy of the workload has yet to make
-	// one. A version that a person deletes does not come back.
+	// AnnotationMadeVersion on such a workload records that its ModelVersion was
+	// created. The value is the workload's own UID, so that a copy of the workload
+	// still creates its own. A ModelVersion that a user deletes is not created
+	// again.
 	AnnotationMadeVersion = "model.kubedl.io/made-version"
-	// AnnotationGeneration is on every Workflow that the operator made: the
-	// version's generation whose settings it has.
+	// AnnotationGeneration is the generation of the ModelVersion whose build
+	// settings a Workflow has. It is on every Workflow that the operator created.
 	AnnotationGeneration = "model.kubedl.io/generation"
-	// AnnotationRebuild on a ModelVersion whose last attempt failed asks for a
-	// new attempt whenever its value changes:
+	// AnnotationRebuild on a ModelVersion whose last attempt failed requests a new
+	// attempt whenever its value changes:
 	// kubectl annotate mv NAME model.kubedl.io/rebuild="$(date +%s)" --overwrite
 	AnnotationRebuild = "model.kubedl.io/rebuild"
-	// AnnotationJoined on a ModelVersion says that it has become a part of its
-	// Model: the version's own UID, so that a copy of the version has yet to.
-	// It outlives the owner reference, which kubectl delete model
-	// --cascade=orphan takes away: the version does not bring the Model back.
+	// AnnotationJoined on a ModelVersion records that it was added to its Model.
+	// The value is the ModelVersion's own UID, so that a copy is added on its own.
+	// The annotation outlives the owner reference, which
+	// kubectl delete model --cascade=orphan removes: the ModelVersion then does not
+	// create the Model again.
 	AnnotationJoined = "model.kubedl.io/joined"
-	// FinalizerVolume is on every ModelVersion for which the operator has made a
-	// claim and a PersistentVolume (AWSEfs). The operator takes it away when it
+	// FinalizerVolume is on every ModelVersion for which the operator has created
+	// a PersistentVolume and a claim (AWSEfs). The operator removes it after it
 	// has deleted both.
 	FinalizerVolume = "model.kubedl.io/volume"
 )
 
+// Names in images and containers.
 const (
-	// ModelPath is the folder of an image that holds the model's files.
+	// ModelPath is the directory of an image that holds the model's files.
 	ModelPath = "/kubedl-model"
-	// ModelPathEnv is the environment variable of an image, and of containers
-	// that train or serve a version, that names the folder with the model's files.
+	// ModelPathEnv is the environment variable that names the directory with the
+	// model's files, in images and in containers that train or serve a
+	// ModelVersion.
 	ModelPathEnv = "KUBEDL_MODEL_PATH"
 )

@@ -1,11 +1,12 @@
-// Package config is the operator's configuration: what the platform team
-// decides once for all versions. It is read from a YAML file at start.
+// Package config reads the operator's configuration: what the platform team
+// decides for all ModelVersions. It is a YAML file that is read at start.
 package config
 
 import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path"
@@ -30,139 +31,147 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
-// Config is the operator's configuration file.
+// Config is the operator's configuration file. deploy/README.md documents it with
+// a table that is generated from these comments.
 type Config struct {
-	// DefaultRegistry is the registry, as host or host:port, that
-	// repositories without a host are in. Docker Hub (docker.io) when empty.
+	// defaultRegistry is the registry, as host or host:port, of repositories
+	// without a host. Docker Hub (docker.io) if empty.
 	DefaultRegistry string `json:"defaultRegistry,omitempty"`
-	// Registries says how to speak to registries that are not public ones.
+	// registries configures access to registries that use plain HTTP or a private
+	// certificate authority. Each entry has a host, with its port if it has one,
+	// and either plainHTTP: true or caBundle.
 	Registries []Registry `json:"registries,omitempty"`
-	// BaseImage is the image that models are put on, unless the version names
-	// one.
+	// baseImage is the image to which models are added, unless the ModelVersion
+	// sets spec.build.baseImage.
 	BaseImage string `json:"baseImage,omitempty"`
-	// WorkflowTemplate names the ClusterWorkflowTemplate that builds are made
-	// from, unless the version names one.
+	// workflowTemplate is the name of the ClusterWorkflowTemplate that builds run,
+	// unless the ModelVersion sets spec.build.workflowTemplate.
 	WorkflowTemplate string `json:"workflowTemplate,omitempty"`
-	// Engine is the program that makes the images, unless the version names
-	// another: Kaniko or Stream.
-	Engine v1alpha1.BuildEngine `json:"engine,omitempty"`
-	// LayerSize is the size from which a file has a layer of its own, and that
-	// smaller ones are put together to. The default is the template's, 64Mi.
-	// A large model of small files, and a registry that limits the number of
-	// layers, may want more.
-	LayerSize resource.Quantity `json:"layerSize,omitempty"`
-	// MaxLayers is the largest number of layers that a model is spread over,
-	// whatever LayerSize says. The default is the template's, 100. An image can
-	// have 127 with those of its base image.
-	MaxLayers int `json:"maxLayers,omitempty"`
-	// StreamWorkflowTemplate names the ClusterWorkflowTemplate that the engine
-	// Stream's builds are made from. When empty, that is the one of Modelkiln's
-	// own, as long as WorkflowTemplate is; beside another WorkflowTemplate, as
-	// one that scans, Stream cannot be chosen until one is named here.
-	StreamWorkflowTemplate string `json:"streamWorkflowTemplate,omitempty"`
-	// NamespaceStreamWorkflowTemplates names, by namespace, those that take its
-	// place there. A namespace that is named in NamespaceWorkflowTemplates alone
-	// has no Stream.
-	NamespaceStreamWorkflowTemplates map[string]string `json:"namespaceStreamWorkflowTemplates,omitempty"`
-	// NamespaceWorkflowTemplates names, by namespace, ClusterWorkflowTemplates
-	// that take the place of WorkflowTemplate there.
+	// namespaceWorkflowTemplates maps namespaces to the names of
+	// ClusterWorkflowTemplates that replace workflowTemplate there.
 	NamespaceWorkflowTemplates map[string]string `json:"namespaceWorkflowTemplates,omitempty"`
-	// TrainingKinds are kinds of workloads that versions may wait for
-	// (spec.trainedBy), beside Job, JobSet, PyTorchJob, TFJob and TrainJob. A
-	// condition Complete, Completed or Succeeded that is True says that one has
-	// completed, and Failed that it failed. The operator needs the rights to get,
-	// list and watch them, and to patch those that carry a version's spec.
-	TrainingKinds []TrainingKind `json:"trainingKinds,omitempty"`
-	// ArgoURL is where people find the Argo UI, as in
-	// https://argo.example.com. Versions link to their builds there. No links
-	// when empty.
-	ArgoURL string `json:"argoURL,omitempty"`
-	// ArgoInstanceID is the instanceID of the Argo controller that is to run
-	// the builds, where it has one.
-	ArgoInstanceID string `json:"argoInstanceID,omitempty"`
-	// SucceededHistory and FailedHistory are how many ended Workflows of each
-	// kind are kept of a version, beside the one that its status speaks of. A
-	// version's result is in its status, and does not need them.
-	SucceededHistory int `json:"succeededHistory,omitempty"`
-	FailedHistory    int `json:"failedHistory,omitempty"`
-	// DeadlineSeconds is how long a build may take from when Argo starts it, in
-	// seconds, unless the version says otherwise.
-	DeadlineSeconds int64 `json:"deadlineSeconds,omitempty"`
-	// PendingSeconds is how long a build's pod may take to start, in seconds:
-	// to find a node, its volumes and its images. The build fails after that.
-	PendingSeconds int64 `json:"pendingSeconds,omitempty"`
-	// Requests are the build container's resource requests: cpu, memory,
-	// ephemeral-storage. A version's own go over them.
+	// engine is the program that builds images, unless the ModelVersion sets
+	// spec.build.engine: Kaniko or Stream.
+	Engine v1alpha1.BuildEngine `json:"engine,omitempty"`
+	// streamWorkflowTemplate is the name of the ClusterWorkflowTemplate of the
+	// engine Stream. If it is empty and workflowTemplate has its default,
+	// modelkiln-build-stream is used. If it is empty and workflowTemplate names a
+	// custom template, for example one that scans images, Stream is not available,
+	// so that nobody can bypass that template.
+	StreamWorkflowTemplate string `json:"streamWorkflowTemplate,omitempty"`
+	// namespaceStreamWorkflowTemplates maps namespaces to the names of
+	// ClusterWorkflowTemplates that replace streamWorkflowTemplate there. A
+	// namespace that is only in namespaceWorkflowTemplates has no Stream.
+	NamespaceStreamWorkflowTemplates map[string]string `json:"namespaceStreamWorkflowTemplates,omitempty"`
+	// layerSize is the size from which a file becomes a layer of its own, and up to
+	// which smaller files share a layer. The template's default is 64Mi. Raise it
+	// for large models of small files, or for a registry that limits the number of
+	// layers.
+	LayerSize resource.Quantity `json:"layerSize,omitempty"`
+	// maxLayers is the maximum number of layers of a model, regardless of layerSize.
+	// The template's default is 100. An image has at most 127 layers including those
+	// of its base image.
+	MaxLayers int `json:"maxLayers,omitempty"`
+	// requests are the resource requests of the build container: cpu, memory and
+	// ephemeral-storage. spec.build.resources overrides them.
 	Requests map[corev1.ResourceName]resource.Quantity `json:"requests,omitempty"`
-	// Limits are the build container's resource limits.
+	// limits are the resource limits of the build container. spec.build.resources
+	// overrides them.
 	Limits map[corev1.ResourceName]resource.Quantity `json:"limits,omitempty"`
-	// DeniedHostPaths are folders of nodes that are never packaged, in
-	// addition to the system folders that never are.
+	// deadlineSeconds is the maximum duration of a build in seconds, measured from
+	// when Argo starts it, unless the ModelVersion sets
+	// spec.build.deadlineSeconds.
+	DeadlineSeconds int64 `json:"deadlineSeconds,omitempty"`
+	// pendingSeconds is how long the pod of a build may take to start, in seconds:
+	// to be scheduled, to mount its volumes and to pull its images. The build fails
+	// after that.
+	PendingSeconds int64 `json:"pendingSeconds,omitempty"`
+	// successfulWorkflowsHistoryLimit is the number of succeeded Workflows to keep
+	// per ModelVersion, in addition to the one that its status names. The status
+	// has the result and does not need them.
+	SuccessfulWorkflowsHistoryLimit int `json:"successfulWorkflowsHistoryLimit,omitempty"`
+	// failedWorkflowsHistoryLimit is the number of failed Workflows to keep per
+	// ModelVersion, in addition to the one that its status names.
+	FailedWorkflowsHistoryLimit int `json:"failedWorkflowsHistoryLimit,omitempty"`
+	// argoURL is the URL of the Argo UI, for example https://argo.example.com. The
+	// status of ModelVersions links to their builds there. No links if empty.
+	ArgoURL string `json:"argoURL,omitempty"`
+	// argoInstanceID is the instanceID of the Argo controller that runs the builds,
+	// if it has one.
+	ArgoInstanceID string `json:"argoInstanceID,omitempty"`
+	// deniedHostPaths are directories of nodes that are never packaged, in addition
+	// to the system directories.
 	DeniedHostPaths []string `json:"deniedHostPaths,omitempty"`
-	// AllowedHostPaths, when not empty, are the only folders of nodes that
-	// may be packaged, with all that lies in them.
+	// allowedHostPaths are the only directories of nodes that may be packaged,
+	// including their subdirectories. All except system directories if empty.
 	AllowedHostPaths []string `json:"allowedHostPaths,omitempty"`
-	// AllowedNFS, when not empty, lists the NFS servers that may be packaged
-	// from, as nas.example.com, and folders of servers with all that lies in
-	// them, as nas.example.com:/exports/models.
+	// allowedNFS lists the NFS servers from which models may be packaged, for
+	// example nas.example.com, and directories of servers including their
+	// subdirectories, for example nas.example.com:/exports/models. All if empty.
 	AllowedNFS []string `json:"allowedNFS,omitempty"`
-	// AllowedEFS lists what of AWS EFS may be packaged: file systems, as
-	// fs-12345678, with all that lies in them; folders, as fs-12345678:/models,
-	// with all that lies in them; and access points, as
-	// fs-12345678::fsap-12345678. Nothing may be when it is empty: the operator
-	// makes the PersistentVolumes itself, and no Pod Security level bounds
-	// those.
+	// allowedEFS lists what may be packaged from AWS EFS: file systems, for example
+	// fs-12345678; directories including their subdirectories, for example
+	// fs-12345678:/models; and access points, for example
+	// fs-12345678::fsap-12345678. None if empty, because the operator creates the
+	// PersistentVolumes itself and Pod Security Standards do not restrict those.
 	AllowedEFS []string `json:"allowedEFS,omitempty"`
-	// AllowedEFSAttributes lists the volume attributes of AWSEfs that versions
-	// may set beside path and encryptInTransit, in any case. With mounttargetip
-	// a version names whatever NFS server it likes.
+	// allowedEFSAttributes lists the volume attributes that AWSEfs may set in
+	// addition to path and encryptInTransit, compared case-insensitively. The
+	// attribute mounttargetip makes every NFS server reachable.
 	AllowedEFSAttributes []string `json:"allowedEFSAttributes,omitempty"`
-	// ServingMount is how pods get the model that they serve: ImageVolume mounts
-	// the image itself, which Kubernetes can from 1.35 on, in the API server and
-	// on the nodes; InitContainer copies the files with the image's own shell;
-	// Auto, the default, is the one or the other by the API server's version.
-	ServingMount inject.ServingMount `json:"servingMount,omitempty"`
-	// WritableEFS lets training pods write to what AllowedEFS allows. The
-	// PersistentVolumes that the operator makes are read-only otherwise, for
-	// every pod. Whoever may make pods and versions in a namespace can change all
-	// that AllowedEFS allows, then. PersistentVolumes that are there already stay
-	// as they are.
+	// writableEFS allows training pods to write to what allowedEFS allows. By
+	// default the PersistentVolumes that the operator creates are read-only for
+	// every pod. If it is set, users who can create pods and ModelVersions in a
+	// namespace can change everything that allowedEFS allows. Existing
+	// PersistentVolumes are not changed.
 	WritableEFS bool `json:"writableEFS,omitempty"`
+	// trainingKinds lists kinds that spec.trainedBy can name in addition to Job,
+	// JobSet, PyTorchJob, TFJob and TrainJob, each with apiVersion and kind. Such a
+	// workload has completed when its condition Complete, Completed or Succeeded is
+	// True, and has failed when its condition Failed is True. The operator needs
+	// permission to get, list and watch these kinds, and to patch those that have
+	// the annotation model.kubedl.io/model-version.
+	TrainingKinds []TrainingKind `json:"trainingKinds,omitempty"`
+	// servingMount is how serving pods get their model. ImageVolume mounts the image
+	// itself, which needs Kubernetes 1.35 in the API server and on the nodes.
+	// InitContainer copies the files with the image's own shell. Auto chooses by the
+	// version of the API server.
+	ServingMount inject.ServingMount `json:"servingMount,omitempty"`
 }
 
-// TrainingKind is a kind of workloads.
+// TrainingKind is a kind of workload that trains models.
 type TrainingKind struct {
-	// APIVersion is the group and version to watch, as in example.com/v1.
+	// apiVersion is the group and version to watch, for example example.com/v1.
 	APIVersion string `json:"apiVersion"`
-	// Kind is the kind, as in TrainingRun.
+	// kind is the kind, for example TrainingRun.
 	Kind string `json:"kind"`
 }
 
-// Registry says how to speak to one registry.
+// Registry configures access to one registry.
 type Registry struct {
-	// Host is the registry's host, with its port if it has one, as image
-	// references spell it.
+	// host is the registry's host, with its port if it has one, as in image
+	// references.
 	Host string `json:"host"`
-	// PlainHTTP says that the registry does not speak TLS.
+	// plainHTTP means that the registry is accessed over plain HTTP.
 	PlainHTTP bool `json:"plainHTTP,omitempty"`
-	// CABundle holds the certificates, PEM, of the authorities that sign the
-	// registry's certificate, when they are not public ones.
+	// caBundle contains the PEM certificates of the authorities that sign the
+	// registry's certificate, if they are not public.
 	CABundle string `json:"caBundle,omitempty"`
 }
 
-// Default is the configuration where the file says nothing. The resources are
-// Kaniko's without its caches (shared with no other step): its memory does not
-// depend on the model's size.
+// Default returns the configuration that applies where the file sets nothing. The
+// resources are for Kaniko without its caches, whose memory usage does not depend
+// on the model's size.
 func Default() Config {
 	return Config{
-		BaseImage:        "docker.io/library/busybox:1.37.0",
-		WorkflowTemplate: contract.BuildTemplate,
-		Engine:           v1alpha1.Kaniko,
-		DeadlineSeconds:  6 * 60 * 60,
-		PendingSeconds:   15 * 60,
-		SucceededHistory: 3,
-		FailedHistory:    3,
-		ServingMount:     inject.ServingAuto,
+		BaseImage:                       "docker.io/library/busybox:1.37.0",
+		WorkflowTemplate:                contract.BuildTemplate,
+		Engine:                          v1alpha1.Kaniko,
+		DeadlineSeconds:                 6 * 60 * 60,
+		PendingSeconds:                  15 * 60,
+		SuccessfulWorkflowsHistoryLimit: 3,
+		FailedWorkflowsHistoryLimit:     3,
+		ServingMount:                    inject.ServingAuto,
 		Requests: map[corev1.ResourceName]resource.Quantity{
 			corev1.ResourceCPU:    resource.MustParse("500m"),
 			corev1.ResourceMemory: resource.MustParse("256Mi"),
@@ -173,9 +182,9 @@ func Default() Config {
 	}
 }
 
-// Load reads the configuration from a file, over the defaults. An empty name
-// gives the defaults. A field that is not known is an error, so that a typing
-// mistake is not an unlimited allow-list.
+// Load returns the configuration in file, with defaults for what it does not set.
+// An empty name returns the defaults. An unknown field is an error, so that a typo
+// does not turn into an unrestricted allow-list.
 func Load(file string) (Config, error) {
 	c := Default()
 	if file == "" {
@@ -184,6 +193,9 @@ func Load(file string) (Config, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := checkRenamed(raw); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", file, err)
 	}
 	if err := yaml.UnmarshalStrict(raw, &c); err != nil {
 		return Config{}, fmt.Errorf("parse configuration %s: %w", file, err)
@@ -194,10 +206,32 @@ func Load(file string) (Config, error) {
 	return c, nil
 }
 
+// renamedFields maps fields of earlier releases to their present names.
+var renamedFields = map[string]string{
+	"succeededHistory": "successfulWorkflowsHistoryLimit",
+	"failedHistory":    "failedWorkflowsHistoryLimit",
+}
+
+// checkRenamed returns an error that gives the present name of every field that
+// has been renamed. It ignores malformed YAML, which the strict parser reports.
+func checkRenamed(raw []byte) error {
+	var fields map[string]any
+	if yaml.Unmarshal(raw, &fields) != nil {
+		return nil
+	}
+	var problems []error
+	for _, old := range slices.Sorted(maps.Keys(renamedFields)) {
+		if _, found := fields[old]; found {
+			problems = append(problems, fmt.Errorf("%s was renamed to %s", old, renamedFields[old]))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
 
-// isHost says that an image reference which begins so names this registry: a
-// single word in front of a slash would be a user on Docker Hub.
+// isHost reports whether an image reference that starts with host refers to that
+// registry. A single word before a slash would be a user on Docker Hub.
 func isHost(host string) bool {
 	return hostPattern.MatchString(host) && workflow.RegistryHost(host+"/") == host
 }
@@ -205,25 +239,25 @@ func isHost(host string) bool {
 func (r Registry) validate() error {
 	var problems []error
 	if !isHost(r.Host) {
-		problems = append(problems, fmt.Errorf("host %q is not a host: write it as registry.example.com:5000", r.Host))
+		problems = append(problems, fmt.Errorf("host %q is not a registry host: use the form registry.example.com:5000", r.Host))
 	}
 	if r.PlainHTTP && r.CABundle != "" {
 		problems = append(problems, errors.New("plainHTTP and caBundle are both set: a registry without TLS has no certificate"))
 	}
 	if r.CABundle != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(r.CABundle)) {
-		problems = append(problems, errors.New("caBundle holds no certificate: write it in PEM, from -----BEGIN CERTIFICATE----- on"))
+		problems = append(problems, errors.New("caBundle contains no certificate: use PEM, starting with -----BEGIN CERTIFICATE-----"))
 	}
 	return errors.Join(problems...)
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateBounds())
+	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits())
 }
 
 func (c Config) validateRegistries() error {
 	var problems []error
 	if c.DefaultRegistry != "" && !isHost(c.DefaultRegistry) {
-		problems = append(problems, fmt.Errorf("defaultRegistry %q is not a host: write it as registry.example.com:5000", c.DefaultRegistry))
+		problems = append(problems, fmt.Errorf("defaultRegistry %q is not a registry host: use the form registry.example.com:5000", c.DefaultRegistry))
 	}
 	for i, r := range c.Registries {
 		if err := r.validate(); err != nil {
@@ -235,9 +269,9 @@ func (c Config) validateRegistries() error {
 
 func (c Config) validateHostPaths() error {
 	var problems []error
-	for _, folder := range slices.Concat(c.DeniedHostPaths, c.AllowedHostPaths) {
-		if clean := path.Clean("/" + folder); folder != clean {
-			problems = append(problems, fmt.Errorf("host path %q is not an absolute, clean path: write it as %s", folder, clean))
+	for _, dir := range slices.Concat(c.DeniedHostPaths, c.AllowedHostPaths) {
+		if clean := path.Clean("/" + dir); dir != clean {
+			problems = append(problems, fmt.Errorf("host path %q is not an absolute path without detours: use %s", dir, clean))
 		}
 	}
 	return errors.Join(problems...)
@@ -252,7 +286,7 @@ func (c Config) validateShares() error {
 		problems = append(problems, efs.CheckEntry(entry))
 	}
 	if slices.Contains(c.AllowedEFSAttributes, "") {
-		problems = append(problems, errors.New("allowedEFSAttributes holds an empty name"))
+		problems = append(problems, errors.New("allowedEFSAttributes contains an empty name"))
 	}
 	return errors.Join(problems...)
 }
@@ -263,10 +297,10 @@ func (c Config) validateArgo() error {
 		problems = append(problems, errors.New("baseImage and workflowTemplate must not be empty"))
 	}
 	if c.Engine != v1alpha1.Kaniko && c.Engine != v1alpha1.Stream {
-		problems = append(problems, fmt.Errorf("engine %q is not one: write %s or %s", c.Engine, v1alpha1.Kaniko, v1alpha1.Stream))
+		problems = append(problems, fmt.Errorf("engine %q is not supported: use %s or %s", c.Engine, v1alpha1.Kaniko, v1alpha1.Stream))
 	}
 	if link, err := url.Parse(c.ArgoURL); c.ArgoURL != "" && (err != nil || link.Host == "" || !strings.HasPrefix(link.Scheme, "http")) {
-		problems = append(problems, fmt.Errorf("argoURL %q is not a URL: write it as https://argo.example.com", c.ArgoURL))
+		problems = append(problems, fmt.Errorf("argoURL %q is not a URL: use the form https://argo.example.com", c.ArgoURL))
 	}
 	return errors.Join(problems...)
 }
@@ -276,42 +310,41 @@ func (c Config) validateTrainingKinds() error {
 	for i, kind := range c.TrainingKinds {
 		group, err := schema.ParseGroupVersion(kind.APIVersion)
 		if err != nil || group.Group == "" || group.Version == "" || kind.Kind == "" {
-			problems = append(problems, fmt.Errorf("trainingKinds[%d] is no kind: write it as {apiVersion: example.com/v1, kind: TrainingRun}", i))
+			problems = append(problems, fmt.Errorf("trainingKinds[%d] needs an apiVersion with a group, and a kind, for example {apiVersion: example.com/v1, kind: TrainingRun}", i))
 		}
 	}
 	return errors.Join(problems...)
 }
 
 func (c Config) validateServing() error {
-	ways := []inject.ServingMount{inject.ServingAuto, inject.ServingImageVolume, inject.ServingInitContainer}
-	if !slices.Contains(ways, c.ServingMount) {
-		return fmt.Errorf("servingMount %q is not known: write one of %v", c.ServingMount, ways)
+	modes := []inject.ServingMount{inject.ServingAuto, inject.ServingImageVolume, inject.ServingInitContainer}
+	if !slices.Contains(modes, c.ServingMount) {
+		return fmt.Errorf("servingMount %q is not supported: use one of %v", c.ServingMount, modes)
 	}
 	return nil
 }
 
-func (c Config) validateBounds() error {
+func (c Config) validateLimits() error {
 	var problems []error
-	if c.SucceededHistory < 0 || c.FailedHistory < 0 {
-		problems = append(problems, errors.New("succeededHistory and failedHistory must not be below zero"))
+	if c.SuccessfulWorkflowsHistoryLimit < 0 || c.FailedWorkflowsHistoryLimit < 0 {
+		problems = append(problems, errors.New("successfulWorkflowsHistoryLimit and failedWorkflowsHistoryLimit must be zero or more"))
 	}
 	if c.LayerSize.Value() != 0 && c.LayerSize.Value() < layer.LeastSize {
-		problems = append(problems, fmt.Errorf("layerSize %s is too small: write 1Mi or more", c.LayerSize.String()))
+		problems = append(problems, fmt.Errorf("layerSize %s is too small: use 1Mi or more", c.LayerSize.String()))
 	}
 	if c.MaxLayers < 0 || c.MaxLayers >= layer.MaxImageLayers {
-		problems = append(problems, fmt.Errorf("maxLayers %d is not from 1 to %d", c.MaxLayers, layer.MaxImageLayers-1))
+		problems = append(problems, fmt.Errorf("maxLayers %d must be from 1 to %d", c.MaxLayers, layer.MaxImageLayers-1))
 	}
 	if c.DeadlineSeconds <= 0 || c.PendingSeconds <= 0 {
-		problems = append(problems, errors.New("deadlineSeconds and pendingSeconds must be above zero"))
+		problems = append(problems, errors.New("deadlineSeconds and pendingSeconds must be greater than zero"))
 	}
 	return errors.Join(problems...)
 }
 
-// progressInterval keeps a status from being written for every word of a long
-// build.
+// progressInterval bounds how often a status is written only to update progress.
 const progressInterval = 10 * time.Second
 
-// Options is the part of the configuration that shapes a build.
+// Options returns the part of the configuration that affects builds.
 func (c Config) Options() workflow.Options {
 	var plainHTTP []string
 	for _, r := range c.Registries {
@@ -338,7 +371,7 @@ func (c Config) Options() workflow.Options {
 		TrainingKinds:            c.trainingKinds(),
 		ArgoURL:                  strings.TrimRight(c.ArgoURL, "/"),
 		ArgoInstanceID:           c.ArgoInstanceID,
-		History:                  workflow.History{Succeeded: c.SucceededHistory, Failed: c.FailedHistory},
+		History:                  workflow.History{Succeeded: c.SuccessfulWorkflowsHistoryLimit, Failed: c.FailedWorkflowsHistoryLimit},
 		DeadlineSeconds:          c.DeadlineSeconds,
 		PendingTimeout:           time.Duration(c.PendingSeconds) * time.Second,
 		ProgressInterval:         progressInterval,
@@ -350,7 +383,7 @@ func (c Config) Options() workflow.Options {
 	}
 }
 
-// trainingKinds are all kinds that versions may wait for.
+// trainingKinds returns all kinds that spec.trainedBy can name.
 func (c Config) trainingKinds() []schema.GroupVersionKind {
 	kinds := workload.TrainingKinds()
 	for _, kind := range c.TrainingKinds {
@@ -359,7 +392,8 @@ func (c Config) trainingKinds() []schema.GroupVersionKind {
 	return kinds
 }
 
-// RegistryCA is the certificates of all private registries, PEM, or empty.
+// RegistryCA returns the PEM certificates of the authorities of all private
+// registries, or an empty string.
 func (c Config) RegistryCA() string {
 	var bundles []string
 	for _, r := range c.Registries {

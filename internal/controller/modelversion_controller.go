@@ -183,7 +183,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	err := r.Client.Create(ctx, wf)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created Workflow", "Workflow", klog.KObj(wf))
-		r.Metrics.AttemptMade()
+		r.Metrics.AttemptCreated()
 		return wf, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
@@ -247,7 +247,7 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 	}
 	r.recordTransition(ctx, mv, before.Status.Conditions)
 	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
-		r.Metrics.AttemptEnded(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
+		r.Metrics.AttemptCompleted(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
 	}
 	return nil
 }

@@ -2,62 +2,65 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metric is one metric, as a scrape and the README tell of it.
+// Metric describes one metric for the scrape and for api/docs/metrics.md.
 type Metric struct {
 	Name string
 	// Type is counter, gauge or histogram.
 	Type string
-	// Labels have few values each: names of people's objects are none.
+	// Labels have few values each. Names of objects are never labels.
 	Labels []string
-	// Help is what a scrape says of it: one line.
+	// Help is the help text of the scrape, on one line.
 	Help string
-	// Meaning is what else a reader has to know.
-	Meaning string
+	// Details are what else the document has to explain.
+	Details string
 }
 
-// All are the operator's own metrics.
+// All lists the operator's own metrics.
 var All = []Metric{builds, buildSeconds, stepSeconds, attempts, packagedBytes, versions}
 
 var (
 	builds = Metric{
 		Name: "modelkiln_builds_total", Type: "counter", Labels: []string{"result", "reason"},
-		Help: "Attempts that ended, by result (succeeded, failed) and by the reason of the Ready condition.",
-		Meaning: "Counted once, after the status was written; retries and resubmitted Workflows count too. " +
-			"A reason that only a template of your own gives is `Other`. Not counted: a version that cannot be built at all, " +
-			"and an attempt in whose place the operator makes the next one at once, such as one that was deleted while it ran.",
+		Help: "Total number of finished build attempts, by result (succeeded, failed) and reason of the Ready condition.",
+		Details: "Counted once, after the status was written. Retries and resubmitted Workflows are included. " +
+			"The reason is `Other` if only a custom template reports it. Not counted: ModelVersions that cannot be built at all, " +
+			"and attempts that the operator replaces at once, for example because they were deleted while running.",
 	}
 	buildSeconds = Metric{
 		Name: "modelkiln_build_duration_seconds", Type: "histogram", Labels: []string{"result"},
-		Help:    "How long attempts took from start to finish, by result (succeeded, failed).",
-		Meaning: "From when Argo started it: to wait for a lock is not in it. An attempt that was deleted, or ended since its pod did not start, has none.",
+		Help: "Duration of build attempts in seconds, by result (succeeded, failed).",
+		Details: "Measured from Workflow start; time spent waiting for the mutex is excluded. " +
+			"Not recorded for deleted attempts or pods that never started.",
 	}
 	stepSeconds = Metric{
 		Name: "modelkiln_build_step_duration_seconds", Type: "histogram", Labels: []string{"step"},
-		Help:    "How long the steps of attempts that ended took, by step (mount-check, build, status-report).",
-		Meaning: "As Argo saw it, which can be some seconds late. The first step's time begins with the pod: to find a node and to pull images is in it. A step that failed counts, one that did not run does not.",
+		Help: "Duration of the steps of finished build attempts in seconds, by step (mount-check, build, status-report).",
+		Details: "As reported by Argo, which can be some seconds late. The first step includes the time to schedule the pod and to pull images. " +
+			"Failed steps are included; steps that did not run are not.",
 	}
 	attempts = Metric{
 		Name: "modelkiln_attempts_total", Type: "counter",
-		Help:    "Workflows that the operator created.",
-		Meaning: "What people resubmit is not in it.",
+		Help:    "Total number of Workflows created by the operator.",
+		Details: "Workflows that users resubmit are not included.",
 	}
 	packagedBytes = Metric{
 		Name: "modelkiln_packaged_bytes_total", Type: "counter",
-		Help:    "Size of the files that attempts which succeeded packaged.",
-		Meaning: "Before compression and without the base image.",
+		Help:    "Total size of model files packaged by successful builds, in bytes.",
+		Details: "Before compression and without the base image.",
 	}
 	versions = Metric{
 		Name: "modelkiln_modelversions", Type: "gauge", Labels: []string{"state"},
-		Help:    "ModelVersions that exist, by state (waiting, building, failed, ready).",
-		Meaning: "Counted at each scrape, by the replica that leads. `waiting` for long: is Argo there, and the template, and a node? `failed`: a person has to act. What KubeDL ended is in it.",
+		Help: "Number of ModelVersions, by state (waiting, building, failed, ready).",
+		Details: "Counted at each scrape by the leader. If ModelVersions stay in `waiting`, check that Argo Workflows, the template and a suitable node are available. " +
+			"`failed` needs action by a user. ModelVersions that KubeDL finished are included.",
 	}
 )
 
 func (m Metric) opts() prometheus.Opts { return prometheus.Opts{Name: m.Name, Help: m.Help} }
 
-// histogram has buckets from a second, since Argo tells whole seconds, to the
-// deadline of builds.
-func (m Metric) histogram() prometheus.HistogramOpts {
+// histogramOpts returns options with buckets from one second, the resolution of
+// Argo's timestamps, to the default deadline of builds.
+func (m Metric) histogramOpts() prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{
 		Name: m.Name, Help: m.Help,
 		Buckets: []float64{1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600},

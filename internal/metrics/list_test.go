@@ -1,13 +1,7 @@
 package metrics
 
 import (
-	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,15 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/golden"
 )
 
-// README's table and the list in reasons.go are written anew by
-//
-//	go test ./internal/metrics -update
-var update = flag.Bool("update", false, "write README's table and the list of reasons anew")
-
-// whole is a registry in which every metric has a value.
-func whole(t *testing.T) *prometheus.Registry {
+// newRegistry returns a registry in which every metric has a value.
+func newRegistry(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	New(registry)
@@ -31,102 +23,58 @@ func whole(t *testing.T) *prometheus.Registry {
 	return registry
 }
 
-func TestEveryMetricIsListedAsItIs(t *testing.T) {
-	families, err := whole(t).Gather()
-	require.NoError(t, err)
-	want, got := map[string]Metric{}, map[string]Metric{}
-	for _, m := range All {
-		m.Meaning = ""
-		want[m.Name] = m
-	}
-	for _, family := range families {
-		m := Metric{Name: family.GetName(), Type: strings.ToLower(family.GetType().String()), Help: family.GetHelp()}
-		seen := map[string]bool{}
-		for _, label := range family.GetMetric()[0].GetLabel() {
-			seen[label.GetName()] = true
+func TestAll(t *testing.T) {
+	t.Run("lists what a scrape returns", func(t *testing.T) {
+		families, err := newRegistry(t).Gather()
+		require.NoError(t, err)
+		want, got := map[string]Metric{}, map[string]Metric{}
+		for _, m := range All {
+			m.Details = ""
+			want[m.Name] = m
 		}
-		// A scrape has them in the order of the alphabet.
-		for _, label := range want[m.Name].Labels {
-			if seen[label] {
-				m.Labels = append(m.Labels, label)
-				delete(seen, label)
+		for _, family := range families {
+			m := Metric{Name: family.GetName(), Type: strings.ToLower(family.GetType().String()), Help: family.GetHelp()}
+			seen := map[string]bool{}
+			for _, label := range family.GetMetric()[0].GetLabel() {
+				seen[label.GetName()] = true
 			}
+			// A scrape sorts them by name.
+			for _, label := range want[m.Name].Labels {
+				if seen[label] {
+					m.Labels = append(m.Labels, label)
+					delete(seen, label)
+				}
+			}
+			assert.Empty(t, seen, "labels of %s that are not listed", m.Name)
+			got[m.Name] = m
 		}
-		assert.Empty(t, seen, "labels of %s that are not listed", m.Name)
-		got[m.Name] = m
-	}
-	assert.Equal(t, want, got)
+		assert.Equal(t, want, got)
+	})
+	t.Run("passes Prometheus' own linter", func(t *testing.T) {
+		problems, err := testutil.GatherAndLint(newRegistry(t))
+		require.NoError(t, err)
+		assert.Empty(t, problems)
+	})
+	t.Run("is documented", func(t *testing.T) {
+		golden.AssertSection(t, "../../api/docs/metrics.md",
+			"<!-- begin metrics: go test ./internal/metrics -update -->", "<!-- end metrics -->", table())
+	})
 }
 
-func TestPrometheusOwnLinterHasNoComplaint(t *testing.T) {
-	problems, err := testutil.GatherAndLint(whole(t))
-	require.NoError(t, err)
-	assert.Empty(t, problems)
-}
-
-func TestTheREADMETellsOfEveryMetric(t *testing.T) {
-	isWritten(t, "../../README.md", "<!-- metrics: go test ./internal/metrics -update -->\n", table(), "<!-- end of metrics -->\n")
-}
-
-// isWritten says that a file holds this text between two others.
-func isWritten(t *testing.T, file, begin, want, end string) {
-	t.Helper()
-	raw, err := os.ReadFile(file)
-	require.NoError(t, err)
-	before, rest, found := strings.Cut(string(raw), begin)
-	require.True(t, found)
-	got, after, found := strings.Cut(rest, end)
-	require.True(t, found)
-	if *update {
-		require.NoError(t, os.WriteFile(file, []byte(before+begin+want+end+after), 0o644))
-		got = want
-	}
-	assert.Equal(t, want, got, "%s is behind: run go test ./internal/metrics -update", file)
-}
-
-// table is All in markdown.
+// table returns All as a Markdown table.
 func table() string {
 	var b strings.Builder
-	b.WriteString("| metric | type | what it says |\n|---|---|---|\n")
+	b.WriteString("| metric | type | description |\n|---|---|---|\n")
 	for _, m := range All {
 		labels := ""
 		if len(m.Labels) > 0 {
 			labels = "{" + strings.Join(m.Labels, ", ") + "}"
 		}
-		fmt.Fprintf(&b, "| `%s%s` | %s | %s %s |\n", m.Name, labels, m.Type, m.Help, m.Meaning)
+		fmt.Fprintf(&b, "| `%s%s` | %s | %s %s |\n", m.Name, labels, m.Type, m.Help, m.Details)
 	}
 	return b.String()
 }
 
-func TestTheReasonsAreThoseOfTheAPI(t *testing.T) {
-	want := ""
-	for _, name := range reasonsOfTheAPI(t) {
-		want += "\tv1alpha1." + name + ",\n"
-	}
-	isWritten(t, "reasons.go", "var reasons = []string{\n", want, "}\n")
-	assert.NotContains(t, reasons, reasonOther, "it stands for those that are none")
-}
-
-// reasonsOfTheAPI are the names of the API's reasons.
-func reasonsOfTheAPI(t *testing.T) []string {
-	t.Helper()
-	files, err := filepath.Glob("../../api/v1alpha1/*.go")
-	require.NoError(t, err)
-	var names []string
-	for _, path := range files {
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		require.NoError(t, err)
-		ast.Inspect(file, func(n ast.Node) bool {
-			if spec, ok := n.(*ast.ValueSpec); ok {
-				for _, name := range spec.Names {
-					if strings.HasPrefix(name.Name, "Reason") {
-						names = append(names, name.Name)
-					}
-				}
-			}
-			return true
-		})
-	}
-	require.Contains(t, names, "ReasonSucceeded")
-	return names
+func TestReasonOtherIsNotAReasonOfTheAPI(t *testing.T) {
+	assert.NotContains(t, v1alpha1.Reasons, reasonOther)
 }

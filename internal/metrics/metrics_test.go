@@ -19,25 +19,25 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-func TestAttemptsAreCounted(t *testing.T) {
+func TestAttempts(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	m := New(registry)
 
-	m.AttemptMade()
-	m.AttemptEnded(lifecycle.Completion{Reason: v1alpha1.ReasonSourceEmpty, Seconds: ptr.To(4.0), Bytes: 7}, map[string]float64{contract.StepMountCheck: 3})
-	m.AttemptEnded(lifecycle.Completion{Reason: v1alpha1.ReasonWorkflowDeleted}, nil)
-	m.AttemptMade()
-	m.AttemptEnded(lifecycle.Completion{Succeeded: true, Reason: v1alpha1.ReasonSucceeded, Seconds: ptr.To(90.0), Bytes: 50 << 20},
+	m.AttemptCreated()
+	m.AttemptCompleted(lifecycle.Completion{Reason: v1alpha1.ReasonSourceEmpty, Seconds: ptr.To(4.0), Bytes: 7}, map[string]float64{contract.StepMountCheck: 3})
+	m.AttemptCompleted(lifecycle.Completion{Reason: v1alpha1.ReasonWorkflowDeleted}, nil)
+	m.AttemptCreated()
+	m.AttemptCompleted(lifecycle.Completion{Succeeded: true, Reason: v1alpha1.ReasonSucceeded, Seconds: ptr.To(90.0), Bytes: 50 << 20},
 		map[string]float64{contract.StepMountCheck: 5, contract.StepBuild: 80, contract.StepStatusReport: 2})
 
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP modelkiln_attempts_total Workflows that the operator created.
+# HELP modelkiln_attempts_total Total number of Workflows created by the operator.
 # TYPE modelkiln_attempts_total counter
 modelkiln_attempts_total 2
-# HELP modelkiln_packaged_bytes_total Size of the files that attempts which succeeded packaged.
+# HELP modelkiln_packaged_bytes_total Total size of model files packaged by successful builds, in bytes.
 # TYPE modelkiln_packaged_bytes_total counter
 modelkiln_packaged_bytes_total 5.24288e+07
-# HELP modelkiln_build_duration_seconds How long attempts took from start to finish, by result (succeeded, failed).
+# HELP modelkiln_build_duration_seconds Duration of build attempts in seconds, by result (succeeded, failed).
 # TYPE modelkiln_build_duration_seconds histogram
 modelkiln_build_duration_seconds_bucket{result="failed",le="1"} 0
 modelkiln_build_duration_seconds_bucket{result="failed",le="2"} 0
@@ -72,29 +72,29 @@ modelkiln_build_duration_seconds_bucket{result="succeeded",le="+Inf"} 1
 modelkiln_build_duration_seconds_sum{result="succeeded"} 90
 modelkiln_build_duration_seconds_count{result="succeeded"} 1
 `), attempts.Name, packagedBytes.Name, buildSeconds.Name))
-	assert.InDelta(t, 1, builtFor(m, "failed", v1alpha1.ReasonSourceEmpty), 0)
-	assert.InDelta(t, 1, builtFor(m, "failed", v1alpha1.ReasonWorkflowDeleted), 0)
-	assert.InDelta(t, 1, builtFor(m, "succeeded", v1alpha1.ReasonSucceeded), 0)
-	assert.Equal(t, 3, testutil.CollectAndCount(m.stepSeconds), "one series a step")
+	assert.InDelta(t, 1, buildCount(m, "failed", v1alpha1.ReasonSourceEmpty), 0)
+	assert.InDelta(t, 1, buildCount(m, "failed", v1alpha1.ReasonWorkflowDeleted), 0)
+	assert.InDelta(t, 1, buildCount(m, "succeeded", v1alpha1.ReasonSucceeded), 0)
+	assert.Equal(t, 3, testutil.CollectAndCount(m.stepSeconds), "one series per step")
 }
 
-func TestAReasonThatIsNotTheAPIsMakesNoSeries(t *testing.T) {
+func TestAttemptCompletedCountsUnknownReasonsAsOther(t *testing.T) {
 	m := New(prometheus.NewPedanticRegistry())
 	before := testutil.CollectAndCount(m.builds)
 
 	for _, reason := range []string{"ScanFoundAVirus", "Monday", "", "Other"} {
-		m.AttemptEnded(lifecycle.Completion{Reason: reason}, nil)
+		m.AttemptCompleted(lifecycle.Completion{Reason: reason}, nil)
 	}
 
 	assert.Equal(t, before, testutil.CollectAndCount(m.builds))
-	assert.InDelta(t, 4, builtFor(m, "failed", "Other"), 0)
+	assert.InDelta(t, 4, buildCount(m, "failed", "Other"), 0)
 }
 
-func builtFor(m *Metrics, result, reason string) float64 {
+func buildCount(m *Metrics, result, reason string) float64 {
 	return testutil.ToFloat64(m.builds.WithLabelValues(result, reason))
 }
 
-// fixedReader lists these versions, or an error.
+// fixedReader lists the given ModelVersions, or returns an error.
 type fixedReader struct {
 	client.Reader
 	versions []v1alpha1.ModelVersion
@@ -106,31 +106,31 @@ func (r fixedReader) List(_ context.Context, list client.ObjectList, _ ...client
 	return r.err
 }
 
-// lead starts a gauge as a manager that leads does, until the function that it
-// returns.
-func lead(t *testing.T, v Versions) (end func()) {
+// lead starts the gauge as the leading manager does. It runs until the returned
+// function is called.
+func lead(t *testing.T, v Versions) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- v.Start(ctx) }()
+	stopped := make(chan error)
+	go func() { stopped <- v.Start(ctx) }()
 	t.Cleanup(cancel)
 	return func() {
 		cancel()
-		require.NoError(t, <-ended)
+		require.NoError(t, <-stopped)
 	}
 }
 
-func TestVersionsAreCountedByStateWhileTheirManagerLeads(t *testing.T) {
+func TestVersionsCountsByStateWhileItsManagerLeads(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	phase := func(p v1alpha1.ImageBuildPhase) v1alpha1.ModelVersion {
 		return v1alpha1.ModelVersion{Status: v1alpha1.ModelVersionStatus{ImageBuildPhase: p}}
 	}
 	reader := fixedReader{versions: []v1alpha1.ModelVersion{phase(""), phase(v1alpha1.ImageBuildSucceeded), phase(v1alpha1.ImageBuildSucceeded)}}
-	for range 2 { // The next manager of the same process, too.
-		end := lead(t, Versions{Reader: reader, Registry: registry})
+	for range 2 { // A second manager in the same process can register the gauge again.
+		stop := lead(t, Versions{Reader: reader, Registry: registry})
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			assert.NoError(c, testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP modelkiln_modelversions ModelVersions that exist, by state (waiting, building, failed, ready).
+# HELP modelkiln_modelversions Number of ModelVersions, by state (waiting, building, failed, ready).
 # TYPE modelkiln_modelversions gauge
 modelkiln_modelversions{state="building"} 0
 modelkiln_modelversions{state="failed"} 0
@@ -138,14 +138,14 @@ modelkiln_modelversions{state="ready"} 2
 modelkiln_modelversions{state="waiting"} 1
 `), versions.Name))
 		}, 10*time.Second, time.Millisecond)
-		end()
+		stop()
 		families, err := registry.Gather()
 		require.NoError(t, err)
 		assert.Empty(t, families)
 	}
 }
 
-func TestVersionsThatCannotBeListedAreNotTakenForNone(t *testing.T) {
+func TestVersionsReportsThatItCannotList(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	defer lead(t, Versions{Reader: fixedReader{err: errors.New("no cache")}, Registry: registry})()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {

@@ -11,18 +11,18 @@ import (
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
-// Versions counts the versions by state while its manager leads: the gauge is
-// there when the cache is, and replicas do not count the same versions twice.
-// It has no namespace as a label: that would be as many series as a cluster
-// has tenants, for an answer that kubectl get mv has too.
+// Versions counts ModelVersions by state while its manager leads: the gauge needs
+// the cache, and replicas must not count the same objects twice. The namespace is
+// not a label, because that would create as many series as a cluster has tenants
+// for something that kubectl get mv shows too.
 type Versions struct {
 	// Reader reads from the cache.
 	Reader client.Reader
-	// Registry is where the gauge is found.
+	// Registry is where the gauge is registered.
 	Registry prometheus.Registerer
 }
 
-// Start registers the gauge until the manager ends.
+// Start registers the gauge until the manager stops.
 func (v Versions) Start(ctx context.Context) error {
 	gauge := v.gauge(ctx)
 	if err := v.Registry.Register(gauge); err != nil {
@@ -38,23 +38,24 @@ func (v Versions) gauge(ctx context.Context) versionGauge {
 		desc: prometheus.NewDesc(versions.Name, versions.Help, versions.Labels, nil),
 		list: func() ([]v1alpha1.ModelVersion, error) {
 			var list v1alpha1.ModelVersionList
-			// They are read, and no more than that.
+			// The objects are only read, so they need not be copied.
 			err := v.Reader.List(ctx, &list, client.UnsafeDisableDeepCopy)
 			return list.Items, err
 		},
 	}
 }
 
-// versionGauge counts when it is asked.
+// versionGauge counts ModelVersions at each scrape.
 type versionGauge struct {
 	desc *prometheus.Desc
 	list func() ([]v1alpha1.ModelVersion, error)
 }
 
-// Describe says what Collect collects.
+// Describe implements prometheus.Collector.
 func (g versionGauge) Describe(descs chan<- *prometheus.Desc) { descs <- g.desc }
 
-// Collect counts the versions of each state, those of none included.
+// Collect implements prometheus.Collector. States without ModelVersions are
+// collected too.
 func (g versionGauge) Collect(collected chan<- prometheus.Metric) {
 	list, err := g.list()
 	if err != nil {

@@ -134,7 +134,7 @@ func (c *cluster) started(t *testing.T, namespace, workflow string) {
 	}, soon, tick)
 }
 
-// keptFailures is the operator's failedHistory when the configuration says
+// keptFailures is the operator's failedWorkflowsHistoryLimit when the configuration says
 // nothing.
 const keptFailures = 3
 

@@ -14,7 +14,7 @@ import (
 
 func TestTheHistoryOfBuildsIsBounded(t *testing.T) {
 	op := startOperator(t, shared, withConfig(func(c *config.Config) {
-		c.FailedHistory, c.SucceededHistory = 1, 0
+		c.FailedWorkflowsHistoryLimit, c.SuccessfulWorkflowsHistoryLimit = 1, 0
 		c.ArgoURL = "https://argo.example.com/"
 	}))
 	s, wf := newBuild(t)

@@ -260,8 +260,8 @@ func TestWhatAVersionWaitsForCanBeTakenAwayAndNotBeChanged(t *testing.T) {
 		patch string
 		want  string
 	}{
-		"to wait for another":              {waits, `[{"op":"replace","path":"/spec/trainedBy/name","value":"other"}]`, "trainedBy can be taken away"},
-		"to wait later":                    {does, `[{"op":"add","path":"/spec/trainedBy","value":{"apiVersion":"batch/v1","kind":"Job","name":"train"}}]`, "trainedBy can be taken away"},
+		"to wait for another":              {waits, `[{"op":"replace","path":"/spec/trainedBy/name","value":"other"}]`, "trainedBy cannot be added or changed after creation"},
+		"to wait later":                    {does, `[{"op":"add","path":"/spec/trainedBy","value":{"apiVersion":"batch/v1","kind":"Job","name":"train"}}]`, "trainedBy cannot be added or changed after creation"},
 		"not to wait, with no node":        {needs, `[{"op":"remove","path":"/spec/trainedBy"}]`, noNodeName},
 		"not to wait, which is what is so": {waits, `[{"op":"remove","path":"/spec/trainedBy"}]`, ""},
 	} {
