@@ -13,11 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/nfs"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
@@ -36,8 +35,8 @@ type mountCheck struct {
 	registryFlags
 	storageKind, storagePath, subPath string
 	nfsServer, nfsPath                string
-	hostPaths                         hostpath.Rules
-	nfs                               nfs.Rules
+	hostPaths                         sourcepolicy.HostPathRules
+	nfs                               sourcepolicy.NFSRules
 	baseImage                         string
 	pushSecretRequired                bool
 	engine                            string
