@@ -292,7 +292,7 @@ func (c Config) validateBounds() error {
 	if c.SucceededHistory < 0 || c.FailedHistory < 0 {
 		problems = append(problems, errors.New("succeededHistory and failedHistory must not be below zero"))
 	}
-	if c.LayerSize.Value() != 0 && c.LayerSize.Value() < layer.LeastSize {
+	if c.LayerSize.Value() != 0 && c.LayerSize.Value() < layer.MinSize {
 		problems = append(problems, fmt.Errorf("layerSize %s is too small: write 1Mi or more", c.LayerSize.String()))
 	}
 	if c.MaxLayers < 0 || c.MaxLayers >= layer.MaxImageLayers {

@@ -17,7 +17,7 @@ import (
 // earlier is an image that may have many of the files.
 type earlier struct {
 	// files are those that it holds.
-	files layer.Held
+	files layer.Index
 	// layers are its layers in the registry, by what they are unpacked, and
 	// byStat are those of them that say what their files' times were, by that.
 	layers, byStat map[string]heldLayer
@@ -64,7 +64,7 @@ func (s *streaming) readPrevious(ctx context.Context, work order) (earlier, erro
 	if err != nil {
 		return earlier{}, err
 	}
-	before := earlier{files: held.Held()}
+	before := earlier{files: held.Index()}
 	before.layers, before.byStat, err = layersOf(image)
 	return before, err
 }

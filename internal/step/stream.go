@@ -97,7 +97,7 @@ func (s *streaming) run(ctx context.Context, out io.Writer) error {
 // tag gives the layers a list of the files, a config and, last, the tag: nobody
 // sees half an image.
 func (s *streaming) tag(ctx context.Context, repository *registry.Repository, work order, layers []stream.Layer) error {
-	manifest := layer.ManifestOf(work.Plan, nil)
+	manifest := layer.NewManifest(work.Plan, nil)
 	manifest.Layers, manifest.Streamed = builtOf(layers), true
 	list, digest, err := stream.ManifestLayer(manifest)
 	if err != nil {

@@ -141,7 +141,7 @@ func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bo
 // compare returns a failure when the source is not what the image holds. It
 // reads the files only when their names, sizes and modes are the same.
 func (c tagCheck) compare(ctx context.Context, held layer.Manifest) error {
-	difference := layer.Difference(held, layer.ManifestOf(c.plan, nil))
+	difference := layer.Difference(held, layer.NewManifest(c.plan, nil))
 	if difference == "" {
 		var err error
 		if difference, err = c.compareContent(ctx, held); err != nil {
@@ -173,5 +173,5 @@ func (c tagCheck) compareContent(ctx context.Context, held layer.Manifest) (stri
 		}
 		digests[e.Path] = digest
 	}
-	return layer.Difference(held, layer.ManifestOf(c.plan, digests)), nil
+	return layer.Difference(held, layer.NewManifest(c.plan, digests)), nil
 }
