@@ -139,7 +139,7 @@ func (b *build) runKaniko(ctx context.Context, out io.Writer, work order) error 
 		Ignored: filepath.Join(b.imageRoot, stagingFolder), Zstd: b.compression == string(v1alpha1.Zstd),
 	}
 	for _, host := range hosts(work.tag, work.Base) {
-		if work.config.Plain(host) {
+		if work.config.Insecure(host) {
 			invocation.PlainHTTP = append(invocation.PlainHTTP, host)
 			continue
 		}

@@ -52,7 +52,7 @@ func (s *streaming) readPrevious(ctx context.Context, work order) (earlier, erro
 	if err != nil {
 		return earlier{}, err
 	}
-	descriptor, err := repository.Get(ctx, ref)
+	descriptor, err := repository.Fetch(ctx, ref)
 	if err != nil {
 		return earlier{}, err
 	}
@@ -123,7 +123,7 @@ func (s *sending) held(ctx context.Context, archive source.Archive, stat string,
 // isThere says whether the registry has a layer of the earlier image where this
 // one goes, or has put it there now.
 func (s *sending) isThere(ctx context.Context, held v1.Descriptor) (bool, error) {
-	length, err := s.repository.BlobSize(ctx, held.Digest)
+	length, err := s.repository.Stat(ctx, held.Digest)
 	if registry.IsNotFound(err) {
 		return slices.ContainsFunc(s.from, func(from name.Repository) bool { return s.uploader.Mount(ctx, held.Digest, from) }), nil
 	}

@@ -114,7 +114,7 @@ func (s *streaming) tag(ctx context.Context, repository *registry.Repository, wo
 	if err != nil {
 		return ofRegistry(repository.Explain(err))
 	}
-	if err := repository.Write(ctx, work.tag, image); err != nil {
+	if err := repository.Push(ctx, work.tag, image); err != nil {
 		return ofRegistry(err)
 	}
 	return nil
@@ -133,7 +133,7 @@ func baseOf(ctx context.Context, work order) (v1.Image, error) {
 	if err != nil {
 		return nil, ofRegistry(err)
 	}
-	descriptor, err := repository.Get(ctx, ref)
+	descriptor, err := repository.Fetch(ctx, ref)
 	if err != nil {
 		return nil, ofRegistry(err)
 	}

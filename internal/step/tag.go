@@ -43,7 +43,7 @@ func (c tagCheck) run(ctx context.Context) (expected, error) {
 	if err != nil {
 		return expected{}, ofRegistry(err)
 	}
-	descriptor, err := repository.Get(ctx, c.tag)
+	descriptor, err := repository.Fetch(ctx, c.tag)
 	if registry.IsNotFound(err) {
 		say(c.out, "the tag %s is free", c.tag.TagStr())
 		return expected{}, c.checkPush(ctx, repository)
@@ -105,7 +105,7 @@ func (c tagCheck) checkSize(ctx context.Context, repository *registry.Repository
 	}
 	if err := repository.CheckSize(ctx, least); err != nil {
 		var full *registry.Error
-		if errors.As(err, &full) && full.Kind == registry.Full {
+		if errors.As(err, &full) && full.Kind == registry.QuotaExceeded {
 			return failure.New(v1alpha1.ReasonRegistryFull, "the registry %s takes no upload as large as the file %s will be, %s or more: have its limit or its quota raised", c.tag.RegistryStr(), largest.Path, size(least)).Because(err)
 		}
 		return ofRegistry(err)
