@@ -246,7 +246,7 @@ func TestARegistryThatTurnsTheStreamAwayIsSaidInWords(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	}))
 	code, printed = p.build(t)
-	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "does not take that much", code, printed)
+	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "rejected the upload to", code, printed)
 }
 
 func TestABaseImageWithAModelOfItsOwnHidesNothing(t *testing.T) {
