@@ -55,11 +55,11 @@ func TestMountCheckRefusesASource(t *testing.T) {
 			source: func(t *testing.T, p *pod) {
 				p.write(t, "source/model.safetensors.index.json", `{"weight_map": {"a": "model-00001-of-00001.safetensors"}}`)
 			},
-			reason: v1alpha1.ReasonSourceIncomplete, want: "model-00001-of-00001.safetensors is named in model.safetensors.index.json and not there. Finish copying the model",
+			reason: v1alpha1.ReasonSourceIncomplete, want: "model-00001-of-00001.safetensors is listed in model.safetensors.index.json but missing. Finish copying the model",
 		},
 		"a file of the model that is cut short": {
 			source: func(t *testing.T, p *pod) { p.write(t, "source/model.gguf", "GGUF\x03\x00") },
-			reason: v1alpha1.ReasonSourceIncomplete, want: "model.gguf is cut short",
+			reason: v1alpha1.ReasonSourceIncomplete, want: "model.gguf is truncated",
 		},
 		"a kind that is not supported": {
 			storage: []string{"--storage-kind=iscsi"},
