@@ -27,8 +27,8 @@ type upload struct {
 	// location is the URL for the session's next request; empty if there is no
 	// session.
 	location string
-	// outOfSync is true after a failed request: the registry must be asked for the
-	// session's offset.
+	// outOfSync is true after a failed request, when the session's offset must be
+	// queried.
 	outOfSync bool
 	// offset is how many bytes the registry is known to have, digest is of those
 	// bytes, and content reads the blob from there; nil if the blob is not open.
@@ -56,7 +56,7 @@ func (u *upload) resume(ctx context.Context) (v1.Hash, error) {
 	return digest, u.commit(ctx, digest)
 }
 
-// resumeOrStart asks for the offset of the session after a failure, or starts a
+// resumeOrStart queries the offset of the session after a failure, or starts a
 // session.
 func (u *upload) resumeOrStart(ctx context.Context) error {
 	if u.location == "" {
