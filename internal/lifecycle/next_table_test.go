@@ -142,7 +142,7 @@ var nextStepCases = map[string]nextStepCase{
 	"model terminating":             {func(s *scenario) { s.observed.ModelTerminating = true }, building(v1alpha1.ReasonModelTerminating, "Model model1 is being deleted; the build starts when it is gone")},
 	"Argo missing":                  {func(s *scenario) { s.observed.ArgoMissing = true }, building(v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed")},
 	"no storage":                    {func(s *scenario) { s.mv().Spec.Storage = v1alpha1.Storage{} }, fails(v1alpha1.ReasonInvalidSpec, "storage names no kind")},
-	"directory denied":              {func(s *scenario) { s.mv().Spec.Storage.LocalStorage.Path = "/etc/kubernetes" }, fails(v1alpha1.ReasonSourceForbidden, "/etc/kubernetes is never packaged")},
+	"directory denied":              {func(s *scenario) { s.mv().Spec.Storage.LocalStorage.Path = "/etc/kubernetes" }, fails(v1alpha1.ReasonSourceForbidden, "/etc/kubernetes cannot be packaged")},
 	"NFS server invalid": {func(s *scenario) {
 		s.mv().Spec.Storage = v1alpha1.Storage{NFS: &v1alpha1.NFS{Server: "-obind", Path: "/"}}
 	}, fails(v1alpha1.ReasonSourceForbidden, `"-obind" is not a host name or an address`)},
@@ -173,7 +173,7 @@ var nextStepCases = map[string]nextStepCase{
 	"training into a denied directory": {func(s *scenario) {
 		s.trainedOnSomeNode(nil)
 		s.mv().Spec.Storage.LocalStorage.Path = "/etc/models"
-	}, fails(v1alpha1.ReasonSourceForbidden, "/etc/models is never packaged")},
+	}, fails(v1alpha1.ReasonSourceForbidden, "/etc/models cannot be packaged because it is inside /etc")},
 	"training needs a volume": {func(s *scenario) {
 		s.mv().Spec.Storage = v1alpha1.Storage{AWSEfs: &v1alpha1.AWSEfs{VolumeHandle: "fs-12345678"}}
 		s.trainedByJob(runs)

@@ -17,13 +17,13 @@ import (
 
 // opaque is the entry by which a layer says that nothing of the same folder in
 // the layers below is there any more: a base image may have a model of its own.
-var opaque = layer.Entry{Path: layer.Whiteout + layer.Whiteout + ".opq", Type: layer.File, Mode: layer.ModeReadable}
+var opaque = layer.Entry{Path: layer.WhiteoutPrefix + layer.WhiteoutPrefix + ".opq", Type: layer.File, Mode: layer.ModeReadable}
 
 // archiveOf is a layer of a plan as Stream sends it.
 func archiveOf(root *os.Root, plan layer.Plan, number int) (source.Archive, error) {
 	entries := plan.Layers[number]
 	if number == 0 {
-		top := slices.IndexFunc(entries, func(e layer.Entry) bool { return e.Path == layer.TopFolder })
+		top := slices.IndexFunc(entries, func(e layer.Entry) bool { return e.Path == layer.RootDir })
 		entries = slices.Concat([]layer.Entry{entries[top], opaque}, entries[:top], entries[top+1:])
 	}
 	layout, err := layer.NewArchive(strings.TrimPrefix(v1alpha1.ModelPath, "/"), entries)
@@ -52,7 +52,7 @@ type onlyReader struct{ io.Reader }
 // holds now, or "".
 func changedLayer(ctx context.Context, root *os.Root, plan layer.Plan, held layer.Manifest) (string, error) {
 	// It may have been spread over layers within other limits.
-	plan, known := held.Spread(plan)
+	plan, known := held.Repartition(plan)
 	if !known {
 		return "its layers are others", nil
 	}
@@ -66,7 +66,7 @@ func changedLayer(ctx context.Context, root *os.Root, plan layer.Plan, held laye
 			return "", err
 		}
 		if now != held.Layers[number].DiffID {
-			return fmt.Sprintf("%s is another", namesOf(plan.Layers[number])), nil
+			return fmt.Sprintf("%s was changed", namesOf(plan.Layers[number])), nil
 		}
 	}
 	return "", nil

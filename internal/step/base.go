@@ -43,7 +43,7 @@ func findBase(ctx context.Context, config registry.Config, image string) (baseIm
 	if err != nil {
 		return baseImage{}, ofRegistry(err)
 	}
-	descriptor, err := repository.Get(ctx, ref)
+	descriptor, err := repository.Fetch(ctx, ref)
 	if registry.IsNotFound(err) {
 		return baseImage{}, failure.New(v1alpha1.ReasonBuildFailed, "the base image %s does not exist in its registry: correct it in spec.build.baseImage", image).Because(err)
 	}

@@ -97,7 +97,7 @@ func TestABaseImageWhoseVariantCannotBeFetchedHasOne(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	}))
 	code, printed := p.mountCheck(t)
-	p.assertFailed(t, "mount-check", v1alpha1.ReasonRegistryUnreachable, "answers with the error 503", code, printed)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonRegistryUnreachable, "responded with the error 503", code, printed)
 }
 
 func TestABaseImageOfManyLayersLeavesTheModelFewer(t *testing.T) {

@@ -130,8 +130,9 @@ func (b *build) writeContext(work job) error {
 }
 
 func (b *build) runKaniko(ctx context.Context, out io.Writer, work order) error {
-	credentials, err := b.credentialsFolder()
-	if err != nil {
+	credentials := filepath.Join(b.shared, dockerDir)
+	defer func() { _ = os.RemoveAll(credentials) }()
+	if err := writeDockerConfig(credentials, work); err != nil {
 		return err
 	}
 	invocation := kaniko.Invocation{
@@ -139,7 +140,7 @@ func (b *build) runKaniko(ctx context.Context, out io.Writer, work order) error 
 		Ignored: filepath.Join(b.imageRoot, stagingFolder), Zstd: b.compression == string(v1alpha1.Zstd),
 	}
 	for _, host := range hosts(work.tag, work.Base) {
-		if work.config.Plain(host) {
+		if work.config.Insecure(host) {
 			invocation.PlainHTTP = append(invocation.PlainHTTP, host)
 			continue
 		}
@@ -153,17 +154,29 @@ func (b *build) runKaniko(ctx context.Context, out io.Writer, work order) error 
 	return kaniko.Run(ctx, b.executor, invocation.Arguments(), kaniko.Environment(credentials), output)
 }
 
-// credentialsFolder returns the folder in which Kaniko looks for credentials:
-// the push secret's, where it is mounted, or an empty one.
-func (b *build) credentialsFolder() (string, error) {
-	if _, err := os.Stat(b.credentialsFile()); err == nil {
-		return b.pushSecretFolder, nil
+// writeDockerConfig writes the Docker configuration file in which Kaniko looks for
+// credentials. Kaniko matches the entries of such a file with Docker's rules and
+// not with the kubelet's, so the push secret itself might not work.
+func writeDockerConfig(dir string, work order) error {
+	repositories := []name.Repository{work.tag.Repository}
+	if work.Base.Host != "" {
+		base, err := work.config.Reference(work.Base.Reference)
+		if err != nil {
+			return err
+		}
+		repositories = append(repositories, base.Context())
 	}
-	empty := filepath.Join(b.shared, noSecret)
-	if err := os.MkdirAll(empty, 0o755); err != nil {
-		return "", fmt.Errorf("make a folder without credentials: %w", err)
+	raw, err := work.config.Credentials.DockerConfig(repositories...)
+	if err != nil {
+		return fmt.Errorf("encode the credentials for Kaniko: %w", err)
 	}
-	return empty, nil
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("write the credentials for Kaniko: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600); err != nil {
+		return fmt.Errorf("write the credentials for Kaniko: %w", err)
+	}
+	return nil
 }
 
 // hosts returns the registries that a build talks to.

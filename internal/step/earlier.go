@@ -17,7 +17,7 @@ import (
 // earlier is an image that may have many of the files.
 type earlier struct {
 	// files are those that it holds.
-	files layer.Held
+	files layer.Index
 	// layers are its layers in the registry, by what they are unpacked, and
 	// byStat are those of them that say what their files' times were, by that.
 	layers, byStat map[string]heldLayer
@@ -52,7 +52,7 @@ func (s *streaming) readPrevious(ctx context.Context, work order) (earlier, erro
 	if err != nil {
 		return earlier{}, err
 	}
-	descriptor, err := repository.Get(ctx, ref)
+	descriptor, err := repository.Fetch(ctx, ref)
 	if err != nil {
 		return earlier{}, err
 	}
@@ -64,7 +64,7 @@ func (s *streaming) readPrevious(ctx context.Context, work order) (earlier, erro
 	if err != nil {
 		return earlier{}, err
 	}
-	before := earlier{files: held.Held()}
+	before := earlier{files: held.Index()}
 	before.layers, before.byStat, err = layersOf(image)
 	return before, err
 }
@@ -123,7 +123,7 @@ func (s *sending) held(ctx context.Context, archive source.Archive, stat string,
 // isThere says whether the registry has a layer of the earlier image where this
 // one goes, or has put it there now.
 func (s *sending) isThere(ctx context.Context, held v1.Descriptor) (bool, error) {
-	length, err := s.repository.BlobSize(ctx, held.Digest)
+	length, err := s.repository.Stat(ctx, held.Digest)
 	if registry.IsNotFound(err) {
 		return slices.ContainsFunc(s.from, func(from name.Repository) bool { return s.uploader.Mount(ctx, held.Digest, from) }), nil
 	}

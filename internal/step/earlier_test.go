@@ -166,7 +166,7 @@ func TestAnImageIsComparedByTheLayersThatItHas(t *testing.T) {
 
 	p.sized(t, "source/weights-0.bin", "others", layer.DefaultSize)
 	code, printed = p.mountCheck(t)
-	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, "is another", code, printed)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, "was changed", code, printed)
 }
 
 func TestLayersAreMountedFromTheRepositoryOfAnEarlierVersion(t *testing.T) {

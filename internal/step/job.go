@@ -16,7 +16,7 @@ const (
 	jobFile     = "plan.json"
 	programFile = "modelkiln-step"
 	contextName = "context"
-	noSecret    = "no-credentials"
+	dockerDir   = "docker-config"
 )
 
 // job is what mount-check found out and the later steps work by.

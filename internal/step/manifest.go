@@ -98,10 +98,10 @@ func ofContent(repository *registry.Repository, err error) error {
 func writeManifest(image *os.Root, manifest layer.Manifest, plan layer.Plan) (string, error) {
 	newest := newestIn(plan)
 	// A base image that was made of a model has a list of its own.
-	if err := image.RemoveAll(layer.ManifestFolder); err != nil {
+	if err := image.RemoveAll(layer.ManifestDir); err != nil {
 		return "", fmt.Errorf("remove the base image's list of files: %w", err)
 	}
-	if err := image.Mkdir(layer.ManifestFolder, layer.ModeExecutable.Perm()); err != nil {
+	if err := image.Mkdir(layer.ManifestDir, layer.ModeExecutable.Perm()); err != nil {
 		return "", fmt.Errorf("make a folder for the list of files: %w", err)
 	}
 	file, err := image.OpenFile(layer.ManifestFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, layer.ModeReadable.Perm())
@@ -116,7 +116,7 @@ func writeManifest(image *os.Root, manifest layer.Manifest, plan layer.Plan) (st
 	if err := normalise(image, layer.ManifestFile, layer.Entry{Mode: layer.ModeReadable, ModTime: newest}); err != nil {
 		return "", err
 	}
-	err = normalise(image, layer.ManifestFolder, layer.Entry{Mode: layer.ModeExecutable, ModTime: newest})
+	err = normalise(image, layer.ManifestDir, layer.Entry{Mode: layer.ModeExecutable, ModTime: newest})
 	return hex.EncodeToString(digest.Sum(nil)), err
 }
 

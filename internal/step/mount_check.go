@@ -13,11 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/nfs"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
@@ -36,8 +35,8 @@ type mountCheck struct {
 	registryFlags
 	storageKind, storagePath, subPath string
 	nfsServer, nfsPath                string
-	hostPaths                         hostpath.Rules
-	nfs                               nfs.Rules
+	hostPaths                         sourcepolicy.HostPathRules
+	nfs                               sourcepolicy.NFSRules
 	baseImage                         string
 	pushSecretRequired                bool
 	engine                            string
@@ -83,7 +82,7 @@ func (m *mountCheck) run(ctx context.Context, out io.Writer) error {
 // layerSize reads the size of layers.
 func (m *mountCheck) layerSize(value string) error {
 	quantity, err := resource.ParseQuantity(value)
-	if err != nil || quantity.Value() < layer.LeastSize {
+	if err != nil || quantity.Value() < layer.MinSize {
 		return errors.New("write a size of 1Mi or more, as in 64Mi")
 	}
 	m.limits.Size = quantity.Value()
@@ -159,7 +158,7 @@ func (m *mountCheck) putOnBase(ctx context.Context, config registry.Config, work
 	}
 	limits := m.limits
 	limits.Layers = max(1, min(limits.Layers, layer.Budget(base.Layers)))
-	work.Base, work.Plan = base, work.Plan.Within(limits)
+	work.Base, work.Plan = base, work.Plan.WithLimits(limits)
 	say(out, "the base image is %s, of %d layers; the model has %d", base.Reference, base.Layers, len(work.Plan.Layers))
 	return nil
 }
@@ -271,7 +270,7 @@ func makePlan(ctx context.Context, root *os.Root, storage source.Storage, out io
 	if err != nil {
 		return layer.Plan{}, err
 	}
-	plan, err := layer.Make(found)
+	plan, err := layer.NewPlan(found)
 	if errors.Is(err, layer.ErrEmpty) {
 		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceEmpty, "%s holds no file: put the model there, or name the folder where it is", storage.Name)
 	}

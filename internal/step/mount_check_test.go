@@ -55,11 +55,11 @@ func TestMountCheckRefusesASource(t *testing.T) {
 			source: func(t *testing.T, p *pod) {
 				p.write(t, "source/model.safetensors.index.json", `{"weight_map": {"a": "model-00001-of-00001.safetensors"}}`)
 			},
-			reason: v1alpha1.ReasonSourceIncomplete, want: "model-00001-of-00001.safetensors is named in model.safetensors.index.json and not there. Finish copying the model",
+			reason: v1alpha1.ReasonSourceIncomplete, want: "model-00001-of-00001.safetensors is listed in model.safetensors.index.json but missing. Finish copying the model",
 		},
 		"a file of the model that is cut short": {
 			source: func(t *testing.T, p *pod) { p.write(t, "source/model.gguf", "GGUF\x03\x00") },
-			reason: v1alpha1.ReasonSourceIncomplete, want: "model.gguf is cut short",
+			reason: v1alpha1.ReasonSourceIncomplete, want: "model.gguf is truncated",
 		},
 		"a kind that is not supported": {
 			storage: []string{"--storage-kind=iscsi"},
@@ -67,7 +67,7 @@ func TestMountCheckRefusesASource(t *testing.T) {
 		},
 		"an NFS server that is not allowed on this cluster": {
 			storage: []string{"--storage-kind=nfs", "--nfs-server=nas", "--nfs-path=/private", "--allowed-nfs=nas:/models,other"},
-			reason:  v1alpha1.ReasonSourceForbidden, want: "nas:/private is not among the NFS servers and folders that may be packaged on this cluster (allowedNFS): put the model into nas:/models or other, or have the platform team allow it",
+			reason:  v1alpha1.ReasonSourceForbidden, want: "nas:/private is not an NFS server or directory that this cluster allows (allowedNFS): move the model to nas:/models or other, or ask the platform team to allow it",
 		},
 		"a folder of NFS that holds no file": {
 			storage: []string{"--storage-kind=nfs", "--nfs-server=nas", "--nfs-path=/models", "--allowed-nfs="},
@@ -75,7 +75,7 @@ func TestMountCheckRefusesASource(t *testing.T) {
 		},
 		"a path of the system": {
 			storage: []string{"--storage-kind=localStorage", "--storage-path=/etc"},
-			reason:  v1alpha1.ReasonSourceForbidden, want: "/etc is never packaged",
+			reason:  v1alpha1.ReasonSourceForbidden, want: "/etc cannot be packaged",
 		},
 		"no path": {
 			storage: []string{"--storage-kind=localStorage", "--storage-path="},
@@ -94,7 +94,7 @@ func TestMountCheckRefusesASource(t *testing.T) {
 				p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /bar %s ro - ext4 /dev/sda1 ro\n", p.at("source")))
 			},
 			storage: []string{"--storage-kind=localStorage", "--storage-path=/foo", "--mountinfo=MOUNTINFO"},
-			reason:  v1alpha1.ReasonSourceForbidden, want: "/foo leads to /bar on the node",
+			reason:  v1alpha1.ReasonSourceForbidden, want: "/foo resolves to /bar on the node",
 		},
 	}
 	for name, tt := range tests {

@@ -212,7 +212,7 @@ func (p *packer) finish(ctx context.Context, archives []string) error {
 	if err := checkUnchanged(ctx, p.work); err != nil {
 		return err
 	}
-	manifest := layer.ManifestOf(plan, p.digests)
+	manifest := layer.NewManifest(plan, p.digests)
 	manifest.Layers = p.built
 	digest, err := writeManifest(p.image, manifest, plan)
 	if err != nil {

@@ -40,7 +40,7 @@ func placeLayer(from, image *os.Root, plan layer.Plan, number int) error {
 	// Putting something into a folder changes its time, which would make
 	// another folder of it. The inner ones come first.
 	for _, e := range slices.Backward(plan.Layers[0]) {
-		if e.Type != layer.Folder {
+		if e.Type != layer.Dir {
 			continue
 		}
 		if err := normalise(image, path.Join(modelFolder, e.Path), e); err != nil {
@@ -62,7 +62,7 @@ func placeEntry(from, image *os.Root, copied string, e layer.Entry) error {
 			return err
 		}
 		return makeLink(image, at, e)
-	case e.Path != layer.TopFolder:
+	case e.Path != layer.RootDir:
 		if err := image.Mkdir(at, e.Mode.Perm()); err != nil {
 			return fmt.Errorf("make a folder in the image: %w", err)
 		}

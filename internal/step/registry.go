@@ -43,7 +43,7 @@ func (f *registryFlags) account() string {
 
 // config reads the credentials, if there are any.
 func (f *registryFlags) config() (registry.Config, error) {
-	credentials, err := registry.ReadCredentialsIfAny(f.credentialsFile(), f.account())
+	credentials, err := registry.ReadOptionalCredentials(f.credentialsFile(), f.account())
 	if err != nil {
 		return registry.Config{}, unusableSecret(f.pushSecret, err)
 	}
@@ -80,11 +80,11 @@ func ofRegistry(err error) error {
 		reason = v1alpha1.ReasonRegistryUnauthorized
 	case registry.Untrusted:
 		reason = v1alpha1.ReasonRegistryUntrusted
-	case registry.Full:
+	case registry.QuotaExceeded:
 		reason = v1alpha1.ReasonRegistryFull
 	case registry.Unreachable, registry.NotFound:
 	}
-	why := failure.New(reason, "%s", e.Sentence).Because(e.Cause)
+	why := failure.New(reason, "%s", e.Message).Because(e.Cause)
 	why.Transient = e.Transient
 	return why
 }

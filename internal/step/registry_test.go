@@ -22,11 +22,11 @@ func TestPushSecrets(t *testing.T) {
 		"absent, and required": {required: "true", reason: v1alpha1.ReasonPushSecretMissing, want: "there is no Secret regcred of type kubernetes.io/dockerconfigjson in this namespace: make it with " + command},
 		"not a Docker configuration": {
 			content: "user:password", reason: v1alpha1.ReasonPushSecretMissing,
-			want: "the content of Secret regcred is not a Docker configuration: make it with " + command,
+			want: "Secret regcred does not contain a Docker configuration: make it with " + command,
 		},
 		"only the name of a helper": {
 			content: `{"credsStore": "osxkeychain"}`, required: "true", reason: v1alpha1.ReasonPushSecretMissing,
-			want: `the helper "osxkeychain"`,
+			want: `the credential helper "osxkeychain"`,
 		},
 		"there": {content: `{"auths": {}}`, required: "true"},
 	}
@@ -97,15 +97,15 @@ func TestRegistriesThatRefuse(t *testing.T) {
 	}{
 		"nobody gets in": {
 			registry: func(http.Handler) http.Handler { return answer(http.StatusUnauthorized) },
-			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401), which asked anonymously, as there is no push secret",
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401 Unauthorized); credentials: none (there is no push secret)",
 		},
 		"nobody may push": {
 			registry: func(inner http.Handler) http.Handler { return pushesMeet(http.StatusForbidden, inner) },
-			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "forbids what the build needs in models/resnet (403)",
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "denied the permissions that the build needs in models/resnet (403 Forbidden)",
 		},
 		"a quota is used up": {
 			registry: func(inner http.Handler) http.Handler { return pushesMeet(http.StatusInsufficientStorage, inner) },
-			reason:   v1alpha1.ReasonRegistryFull, want: "does not take that much in models/resnet (507): have its limit or its quota raised",
+			reason:   v1alpha1.ReasonRegistryFull, want: "rejected the upload to models/resnet (507): raise the registry's request size limit or storage quota",
 		},
 		"no repository is made by a push": {
 			registry: func(inner http.Handler) http.Handler { return pushesMeet(http.StatusNotFound, inner) },
@@ -122,17 +122,17 @@ func TestRegistriesThatRefuse(t *testing.T) {
 					_, _ = w.Write([]byte("<html>Welcome</html>"))
 				})
 			},
-			reason: v1alpha1.ReasonRegistryUnreachable, want: "answers, but not as a registry: correct the host",
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "responded, but is not an image registry: correct the host",
 		},
 		"a service that has an object for everything": {
 			registry: func(http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"status": "ok"}`)) })
 			},
-			reason: v1alpha1.ReasonRegistryUnreachable, want: "answers, but not as a registry: correct the host",
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "responded, but is not an image registry: correct the host",
 		},
 		"a web server that has nothing": {
 			registry: func(http.Handler) http.Handler { return answer(http.StatusNotFound) },
-			reason:   v1alpha1.ReasonRegistryUnreachable, want: "answers, but not as a registry: correct the host",
+			reason:   v1alpha1.ReasonRegistryUnreachable, want: "responded, but is not an image registry: correct the host",
 		},
 		"a token service that nobody knows": {
 			registry: func(http.Handler) http.Handler { return tokensAt("http://tokens.invalid/token") },
@@ -140,11 +140,11 @@ func TestRegistriesThatRefuse(t *testing.T) {
 		},
 		"a token service at a private address": {
 			registry: func(http.Handler) http.Handler { return tokensAt("http://10.1.2.3/token") },
-			reason:   v1alpha1.ReasonRegistryUnreachable, want: "give its token service a host name",
+			reason:   v1alpha1.ReasonRegistryUnreachable, want: "give the token service a host name",
 		},
 		"plain HTTP that is not named": {
 			args:   []string{"--plain-http=other:5000"},
-			reason: v1alpha1.ReasonRegistryUnreachable, want: "name the host among the plain-HTTP registries",
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "add the host to the plain-HTTP registries",
 		},
 		"no image reference": {
 			args:   []string{"--image=a b"},

@@ -97,7 +97,7 @@ func (s *statusReport) secretFor(config registry.Config, tag name.Tag) string {
 
 // get fetches the manifest at the tag.
 func get(ctx context.Context, repository *registry.Repository, tag name.Tag) (v1.Image, v1.Hash, error) {
-	descriptor, err := repository.Get(ctx, tag)
+	descriptor, err := repository.Fetch(ctx, tag)
 	if registry.IsNotFound(err) {
 		return nil, v1.Hash{}, notVerified("the registry has nothing at %s after the push: build again", tag).Because(err)
 	}
@@ -204,7 +204,7 @@ func verifyBlobs(ctx context.Context, repository *registry.Repository, blobs []v
 			continue
 		}
 		group.Go(func() error {
-			size, err := repository.BlobSize(ctx, blob.Digest)
+			size, err := repository.Stat(ctx, blob.Digest)
 			if registry.IsNotFound(err) {
 				return brokenImage("the registry lacks the layer %s of the image", blob.Digest).Because(err)
 			}

@@ -110,7 +110,7 @@ func TestFaultsOfTheRegistryAreFound(t *testing.T) {
 		},
 		"a layer may not be seen": {
 			blob:   func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden) },
-			reason: v1alpha1.ReasonRegistryUnauthorized, want: "(403)",
+			reason: v1alpha1.ReasonRegistryUnauthorized, want: "(403 Forbidden)",
 		},
 	}
 	for name, tt := range tests {

@@ -97,7 +97,7 @@ func (s *streaming) run(ctx context.Context, out io.Writer) error {
 // tag gives the layers a list of the files, a config and, last, the tag: nobody
 // sees half an image.
 func (s *streaming) tag(ctx context.Context, repository *registry.Repository, work order, layers []stream.Layer) error {
-	manifest := layer.ManifestOf(work.Plan, nil)
+	manifest := layer.NewManifest(work.Plan, nil)
 	manifest.Layers, manifest.Streamed = builtOf(layers), true
 	list, digest, err := stream.ManifestLayer(manifest)
 	if err != nil {
@@ -114,7 +114,7 @@ func (s *streaming) tag(ctx context.Context, repository *registry.Repository, wo
 	if err != nil {
 		return ofRegistry(repository.Explain(err))
 	}
-	if err := repository.Write(ctx, work.tag, image); err != nil {
+	if err := repository.Push(ctx, work.tag, image); err != nil {
 		return ofRegistry(err)
 	}
 	return nil
@@ -133,7 +133,7 @@ func baseOf(ctx context.Context, work order) (v1.Image, error) {
 	if err != nil {
 		return nil, ofRegistry(err)
 	}
-	descriptor, err := repository.Get(ctx, ref)
+	descriptor, err := repository.Fetch(ctx, ref)
 	if err != nil {
 		return nil, ofRegistry(err)
 	}

@@ -168,8 +168,8 @@ func TestAStreamedVersionWithOtherFilesIsRefused(t *testing.T) {
 		change func(t *testing.T, p *pod)
 		want   string
 	}{
-		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `as "config.json", or one of the 1 small files beside it, is another`},
-		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `as "x" is new`},
+		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `as "config.json", or one of the 1 small files beside it, was changed`},
+		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `as "x" was added`},
 	}
 	for name, tt := range changes {
 		t.Run(name, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestALargeFileThatIsAnotherIsNamed(t *testing.T) {
 	p.write(t, "source/weights-1.bin", "other weights")
 	require.NoError(t, os.Truncate(p.at("source/weights-1.bin"), layer.DefaultSize+1))
 	code, printed = p.mountCheck(t)
-	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `as "weights-1.bin" is another`, code, printed)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `as "weights-1.bin" was changed`, code, printed)
 }
 
 func TestAFileThatChangesWhileItIsSentIsNotTagged(t *testing.T) {
@@ -246,7 +246,7 @@ func TestARegistryThatTurnsTheStreamAwayIsSaidInWords(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	}))
 	code, printed = p.build(t)
-	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "does not take that much", code, printed)
+	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "rejected the upload to", code, printed)
 }
 
 func TestABaseImageWithAModelOfItsOwnHidesNothing(t *testing.T) {

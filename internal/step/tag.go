@@ -43,7 +43,7 @@ func (c tagCheck) run(ctx context.Context) (expected, error) {
 	if err != nil {
 		return expected{}, ofRegistry(err)
 	}
-	descriptor, err := repository.Get(ctx, c.tag)
+	descriptor, err := repository.Fetch(ctx, c.tag)
 	if registry.IsNotFound(err) {
 		say(c.out, "the tag %s is free", c.tag.TagStr())
 		return expected{}, c.checkPush(ctx, repository)
@@ -105,7 +105,7 @@ func (c tagCheck) checkSize(ctx context.Context, repository *registry.Repository
 	}
 	if err := repository.CheckSize(ctx, least); err != nil {
 		var full *registry.Error
-		if errors.As(err, &full) && full.Kind == registry.Full {
+		if errors.As(err, &full) && full.Kind == registry.QuotaExceeded {
 			return failure.New(v1alpha1.ReasonRegistryFull, "the registry %s takes no upload as large as the file %s will be, %s or more: have its limit or its quota raised", c.tag.RegistryStr(), largest.Path, size(least)).Because(err)
 		}
 		return ofRegistry(err)
@@ -141,7 +141,7 @@ func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bo
 // compare returns a failure when the source is not what the image holds. It
 // reads the files only when their names, sizes and modes are the same.
 func (c tagCheck) compare(ctx context.Context, held layer.Manifest) error {
-	difference := layer.Difference(held, layer.ManifestOf(c.plan, nil))
+	difference := layer.Difference(held, layer.NewManifest(c.plan, nil))
 	if difference == "" {
 		var err error
 		if difference, err = c.compareContent(ctx, held); err != nil {
@@ -173,5 +173,5 @@ func (c tagCheck) compareContent(ctx context.Context, held layer.Manifest) (stri
 		}
 		digests[e.Path] = digest
 	}
-	return layer.Difference(held, layer.ManifestOf(c.plan, digests)), nil
+	return layer.Difference(held, layer.NewManifest(c.plan, digests)), nil
 }

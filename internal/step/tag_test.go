@@ -20,10 +20,10 @@ func TestTheSameVersionWithOtherFilesIsRefused(t *testing.T) {
 		change func(t *testing.T, p *pod)
 		want   string
 	}{
-		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `as "w.bin" is another`},
-		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `as "x" is new`},
-		"one file less":                  {change: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source/w.bin"))) }, want: `as "w.bin" is gone`},
-		"another mode":                   {change: func(t *testing.T, p *pod) { require.NoError(t, os.Chmod(p.at("source/w.bin"), 0o700)) }, want: `as "w.bin" is another`},
+		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `as "w.bin" was changed`},
+		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `as "x" was added`},
+		"one file less":                  {change: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source/w.bin"))) }, want: `as "w.bin" was removed`},
+		"another mode":                   {change: func(t *testing.T, p *pod) { require.NoError(t, os.Chmod(p.at("source/w.bin"), 0o700)) }, want: `as "w.bin" was changed`},
 	}
 	for name, tt := range changes {
 		t.Run(name, func(t *testing.T) {

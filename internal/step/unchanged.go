@@ -22,11 +22,11 @@ func checkUnchanged(ctx context.Context, work job) error {
 	if err != nil {
 		return err
 	}
-	now, err := layer.Make(found)
+	now, err := layer.NewPlan(found)
 	if err != nil {
 		return failure.New(v1alpha1.ReasonSourceChanging, "the model's folder changed while it was packaged, and cannot be packaged any more: %v", err)
 	}
-	if changed := layer.Change(work.Plan, now); changed != "" {
+	if changed := layer.ChangedPath(work.Plan, now); changed != "" {
 		return source.Changing(changed)
 	}
 	return nil

@@ -8,9 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/efs"
-	"github.com/modelkiln/modelkiln/internal/hostpath"
-	"github.com/modelkiln/modelkiln/internal/nfs"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 )
 
 // History is how many finished Workflows of a ModelVersion are kept.
@@ -73,9 +71,9 @@ type Options struct {
 	// TrainingKinds are the kinds of workloads that ModelVersions may wait for.
 	TrainingKinds []schema.GroupVersionKind
 	// HostPaths are the rules for which directories of nodes may be packaged.
-	HostPaths hostpath.Rules
+	HostPaths sourcepolicy.HostPathRules
 	// NFS are the rules for which directories of NFS servers may be packaged.
-	NFS nfs.Rules
+	NFS sourcepolicy.NFSRules
 	// EFS are the rules for which AWS Elastic File Systems may be packaged.
-	EFS efs.Rules
+	EFS sourcepolicy.EFSRules
 }

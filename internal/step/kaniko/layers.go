@@ -99,7 +99,7 @@ func byName(planned []layer.Entry) map[string]layer.Entry {
 // model or a part of it from the layers below.
 func RemovesModel(entry string) bool {
 	name := cleanName(entry)
-	gone, isWhiteout := strings.CutPrefix(path.Base(name), layer.Whiteout)
+	gone, isWhiteout := strings.CutPrefix(path.Base(name), layer.WhiteoutPrefix)
 	if !isWhiteout {
 		return false
 	}
@@ -188,7 +188,7 @@ func (c *check) entry(header *tar.Header) (entry layer.Entry, counts bool, err e
 // matches says whether an archive's entry is what was planned.
 func matches(header *tar.Header, planned layer.Entry) bool {
 	switch planned.Type {
-	case layer.Folder:
+	case layer.Dir:
 		return header.Typeflag == tar.TypeDir
 	case layer.Symlink:
 		return header.Typeflag == tar.TypeSymlink && header.Linkname == planned.Link

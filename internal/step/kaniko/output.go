@@ -84,7 +84,7 @@ func (o *Output) line(line string) {
 		line = strings.ReplaceAll(line, secret, hidden)
 	}
 	line = userInfo.ReplaceAllString(line, "://"+hidden+"@")
-	line = registry.HideQueries(line)
+	line = registry.RedactQueries(line)
 	_, _ = fmt.Fprintln(o.to, line)
 	o.lines = append(o.lines, line)
 	if excess := len(o.lines) - keptLines; excess > 0 {

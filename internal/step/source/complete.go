@@ -88,7 +88,7 @@ func ofReading(err error) error {
 	case errors.As(err, &at):
 		return cannotRead(at.Path, at.Err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return Changing(layer.TopFolder)
+		return Changing(layer.RootDir)
 	}
 	return err
 }

@@ -28,7 +28,7 @@ func plan(t *testing.T, dir string) layer.Plan {
 	t.Helper()
 	found, err := List(t.Context(), open(t, dir))
 	require.NoError(t, err)
-	plan, err := layer.Make(found)
+	plan, err := layer.NewPlan(found)
 	require.NoError(t, err)
 	return plan
 }
@@ -65,14 +65,14 @@ func TestCheckComplete(t *testing.T) {
 				put(t, dir, "m.safetensors.index.json", index)
 				put(t, dir, "1.safetensors", whole)
 			},
-			want: "2.safetensors is named in m.safetensors.index.json and not there. Finish copying the model, or remove what does not belong to it, then retry",
+			want: "2.safetensors is listed in m.safetensors.index.json but missing. Finish copying the model, or remove the files that do not belong to it, then retry",
 		},
 		"a link to a file that is cut short": {
 			make: func(t *testing.T, dir string) {
 				put(t, dir, "blobs/1", whole[:9])
 				blob(t, dir, "1.safetensors", "1")
 			},
-			want: "snapshots/main/1.safetensors is cut short: it holds 9 bytes, and its header speaks of 10. Finish copying the model, or remove what does not belong to it, then retry",
+			want: "snapshots/main/1.safetensors is truncated: it has 9 bytes, but its header describes 10. Finish copying the model, or remove the files that do not belong to it, then retry",
 		},
 	}
 	for name, tt := range tests {

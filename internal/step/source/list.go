@@ -34,13 +34,13 @@ var errTooMany = failure.New(v1alpha1.ReasonSourceUnsafe, "the model's folder ho
 // List lists everything below a folder that is not left out, and the folder
 // itself. It opens every file, so that one that cannot be read is found before
 // anything is built. The error is a *failure.Error.
-func List(ctx context.Context, root *os.Root) ([]layer.Found, error) {
-	info, err := root.Stat(layer.TopFolder)
+func List(ctx context.Context, root *os.Root) ([]layer.SourceEntry, error) {
+	info, err := root.Stat(layer.RootDir)
 	if err != nil {
-		return nil, cannotRead(layer.TopFolder, err)
+		return nil, cannotRead(layer.RootDir, err)
 	}
-	l := lister{root: root, left: maxThings, found: []layer.Found{foundOf(layer.TopFolder, info)}}
-	if err := l.folder(ctx, layer.TopFolder); err != nil {
+	l := lister{root: root, left: maxThings, found: []layer.SourceEntry{foundOf(layer.RootDir, info)}}
+	if err := l.folder(ctx, layer.RootDir); err != nil {
 		return nil, err
 	}
 	return l.found, nil
@@ -50,7 +50,7 @@ type lister struct {
 	root *os.Root
 	// left is how many things more may be there.
 	left  int
-	found []layer.Found
+	found []layer.SourceEntry
 }
 
 func (l *lister) folder(ctx context.Context, folder string) error {
@@ -68,7 +68,7 @@ func (l *lister) folder(ctx context.Context, folder string) error {
 			return cannotRead(at, err)
 		}
 		l.found = append(l.found, found)
-		if !found.Mode.IsDir() || layer.LeftOut(at, found.Mode) {
+		if !found.Mode.IsDir() || layer.IsSkipped(at, found.Mode) {
 			continue
 		}
 		if err := l.folder(ctx, at); err != nil {
@@ -100,10 +100,10 @@ func (l *lister) read(folder string) ([]fs.DirEntry, error) {
 	}
 }
 
-func (l *lister) look(at string, entry fs.DirEntry) (layer.Found, error) {
+func (l *lister) look(at string, entry fs.DirEntry) (layer.SourceEntry, error) {
 	info, err := entry.Info()
 	if err != nil {
-		return layer.Found{}, err
+		return layer.SourceEntry{}, err
 	}
 	found := foundOf(at, info)
 	switch {
@@ -123,8 +123,8 @@ func (l *lister) tryOpen(at string) error {
 	return file.Close()
 }
 
-func foundOf(at string, info fs.FileInfo) layer.Found {
-	return layer.Found{Path: at, Mode: info.Mode(), Size: info.Size(), ModTime: info.ModTime()}
+func foundOf(at string, info fs.FileInfo) layer.SourceEntry {
+	return layer.SourceEntry{Path: at, Mode: info.Mode(), Size: info.Size(), ModTime: info.ModTime()}
 }
 
 // cannotRead says why something below the folder cannot be read.

@@ -77,7 +77,7 @@ func asPlanned(file *os.File, planned layer.Entry) error {
 // Changing says that something, or the whole folder, is not what it was.
 func Changing(at string) error {
 	what := strconv.Quote(at)
-	if at == layer.TopFolder {
+	if at == layer.RootDir {
 		what = "the model's folder"
 	}
 	return failure.New(v1alpha1.ReasonSourceChanging, "%s changed while it was packaged: wait until nothing writes there any more, then retry", what)

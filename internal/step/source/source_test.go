@@ -142,7 +142,7 @@ func planOf(t *testing.T, dir string) map[string]layer.Entry {
 	t.Helper()
 	found, err := List(t.Context(), open(t, dir))
 	require.NoError(t, err)
-	plan, err := layer.Make(found)
+	plan, err := layer.NewPlan(found)
 	require.NoError(t, err)
 	entries := map[string]layer.Entry{}
 	for _, e := range plan.Entries() {
@@ -273,11 +273,11 @@ func TestAFolderOfTooManyThingsIsNotListed(t *testing.T) {
 	}
 	const things = 4
 	l := lister{root: open(t, dir), left: things}
-	require.NoError(t, l.folder(t.Context(), layer.TopFolder))
+	require.NoError(t, l.folder(t.Context(), layer.RootDir))
 	assert.Len(t, l.found, things)
 
 	l = lister{root: open(t, dir), left: things - 1}
-	err := l.folder(t.Context(), layer.TopFolder)
+	err := l.folder(t.Context(), layer.RootDir)
 	assertReason(t, v1alpha1.ReasonSourceUnsafe, err)
 	require.ErrorContains(t, err, "holds more than 200000 files and folders")
 }

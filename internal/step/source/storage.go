@@ -102,9 +102,9 @@ func (s Storage) isChecked(volume *os.Root) error {
 }
 
 func identify(folder *os.Root) (Identity, error) {
-	info, err := folder.Stat(layer.TopFolder)
+	info, err := folder.Stat(layer.RootDir)
 	if err != nil {
-		return Identity{}, cannotRead(layer.TopFolder, err)
+		return Identity{}, cannotRead(layer.RootDir, err)
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

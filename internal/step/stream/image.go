@@ -78,8 +78,8 @@ func ManifestLayer(manifest layer.Manifest) (v1.Layer, string, error) {
 	if err := encoder.Encode(manifest); err != nil {
 		return nil, "", fmt.Errorf("write the list of files: %w", err)
 	}
-	archive, err := layer.NewArchive(layer.ManifestFolder, []layer.Entry{
-		{Path: layer.TopFolder, Type: layer.Folder, Mode: layer.ModeExecutable},
+	archive, err := layer.NewArchive(layer.ManifestDir, []layer.Entry{
+		{Path: layer.RootDir, Type: layer.Dir, Mode: layer.ModeExecutable},
 		{Path: path.Base(layer.ManifestFile), Type: layer.File, Mode: layer.ModeReadable, Size: int64(list.Len())},
 	})
 	if err != nil {
