@@ -74,9 +74,9 @@ func newAPIServer(t *testing.T, crdPaths ...string) *apiServer {
 
 func startAPIServer(crdPaths ...string) (*apiServer, error) {
 	environment := &envtest.Environment{Scheme: testScheme()}
-	// OpenShift enables this plugin. To set an owner reference, a client needs
-	// permission to delete the object, and to update the owner's finalizers if
-	// the reference blocks the owner's deletion.
+	// OpenShift enables this plugin. A client needs permission to delete an object
+	// to change its owner references, and to update the owner's finalizers to set
+	// a reference that blocks the owner's deletion.
 	environment.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	config, err := environment.Start()
 	if err != nil {

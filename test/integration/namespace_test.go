@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -98,10 +99,12 @@ func TestNamespaceTerminating(t *testing.T) {
 
 	t.Run("nothing is created for a new ModelVersion", func(t *testing.T) {
 		t.Parallel()
+		isInNamespace := func(r request) bool { return r.inNamespace(terminating.namespace) && r.status == http.StatusForbidden }
+		op.awaitRequest(t, isInNamespace, "in the namespace that the API server rejects")
 		op.drainQueue(t, shared)
 
-		terminating.assertAbsent("resnet", &v1alpha1.Model{})
-		assert.Empty(t, terminating.argo.workflows())
+		assert.Equal(t, []string{"post models"}, op.transport.changes(terminating.namespace), "the operator does not retry")
+		assert.Empty(t, terminating.version(resnet).Status)
 	})
 
 	t.Run("a deleted Workflow is not replaced", func(t *testing.T) {

@@ -78,8 +78,11 @@ func (op *operator) awaitCaches(ctx context.Context, mgr ctrl.Manager) {
 }
 
 // drainQueue waits until the operator has reconciled every change that the API
-// server sent before this call. The operator's queue is first in, first out, so
-// that it is enough to wait for a ModelVersion that needs no more than a status.
+// server sent before this call. Changes are reconciled first in, first out, so
+// that it is enough to wait for a new ModelVersion that needs no more than a
+// status. Objects that existed when the operator started have a lower priority
+// and may follow later: a test must change them, or wait for a request, to be
+// sure that the operator has reconciled them.
 func (op *operator) drainQueue(t *testing.T, server *apiServer) {
 	t.Helper()
 	s := newSandbox(t, server)

@@ -217,8 +217,8 @@ func TestTrainingKindInstalledLater(t *testing.T) {
 	s.create(claimVersion, trainedBy("kubeflow.org/v1", "PyTorchJob", "train"))
 	mv := s.awaitReason(resnet, v1alpha1.ReasonWaitingForTraining)
 	assert.Contains(t, mv.Status.Message, "kind PyTorchJob")
-	for _, request := range op.transport.requestsIn(s.namespace) {
-		assert.NotContains(t, request.path, "pytorchjobs")
+	for _, r := range op.transport.all() {
+		assert.NotContains(t, r.path, "pytorchjobs")
 	}
 
 	require.NoError(t, server.installCRDs("testdata/training"))
@@ -245,7 +245,7 @@ func TestTrainingKindForbidden(t *testing.T) {
 	assert.Contains(t, mv.Status.Message, `cannot get resource "deployments"`)
 }
 
-func TestTrainedByImmutable(t *testing.T) {
+func TestTrainingImmutable(t *testing.T) {
 	s := newSandbox(t, shared)
 	withTraining := s.create(claimVersion, trainedBy("batch/v1", "Job", "train"))
 	withoutTraining := s.create(claimVersion, set("metadata.name", "resnet-2"))

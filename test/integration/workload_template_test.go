@@ -181,6 +181,8 @@ func TestWorkloadTemplateOperatorRestart(t *testing.T) {
 	require.NoError(t, s.client.Delete(t.Context(), mv))
 
 	startOperator(t, shared)
+	job.Labels = map[string]string{"changed": "true"}
+	require.NoError(t, s.client.Update(t.Context(), job))
 	s.drainWorkloadQueue()
 	s.assertNoVersions()
 }

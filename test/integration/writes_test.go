@@ -73,6 +73,7 @@ func TestWrites(t *testing.T) {
 	t.Run("a restart causes no write", func(t *testing.T) {
 		op.stop()
 		next := startOperator(t, shared)
+		s.withT(t).annotate(resnet, "example.com/note", "2")
 		next.drainQueue(t, shared)
 		assert.Empty(t, next.transport.writes(s.namespace))
 	})

@@ -35,7 +35,7 @@ func (s sandbox) request(name string) ctrl.Request {
 // The result of a ModelVersion and the deletion of its Workflow reach the
 // operator through two watches. In the wrong order, they look like the deletion
 // of an unfinished build.
-func TestStaleCache(t *testing.T) {
+func TestReconcileStaleCache(t *testing.T) {
 	s := newSandbox(t, shared)
 	s.create(localVersion)
 	stale := s.edit(resnet, func(mv *v1alpha1.ModelVersion) {
@@ -63,7 +63,7 @@ func TestStaleCache(t *testing.T) {
 
 // The 404 of a missing API is an error. It does not mean that the ModelVersion
 // does not exist.
-func TestMissingKind(t *testing.T) {
+func TestReconcileMissingKind(t *testing.T) {
 	s := newSandbox(t, shared)
 	s.create(localVersion)
 	gone := apierrors.NewGenericServerResponse(404, "POST", schema.GroupResource{Group: "argoproj.io", Resource: "workflows"}, "", "", 0, true)
