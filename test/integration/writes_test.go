@@ -83,6 +83,14 @@ func TestWrites(t *testing.T) {
 // requests.
 func TestWritesWhileWaiting(t *testing.T) {
 	op := startOperator(t, shared, withConfig(func(c *config.Config) { c.AllowedHostPaths = []string{"/models"} }))
+	// Every event is sent by a goroutine of its own, so that a later one may
+	// overtake it: each must be awaited.
+	awaitPending := func(s sandbox) *wfv1.Workflow {
+		wf := s.argo.awaitOnlyWorkflow()
+		s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+		s.awaitEvent("ModelVersion", v1alpha1.ReasonWorkflowPending, "")
+		return wf
+	}
 	cases := map[string]struct {
 		manifest string
 		change   change
@@ -94,10 +102,10 @@ func TestWritesWhileWaiting(t *testing.T) {
 		"for the platform team, which allows no EFS": {efsVersion, change{}, nil, v1alpha1.ReasonSourceForbidden},
 		"for Argo": {claimVersion, change{}, nil, v1alpha1.ReasonWorkflowPending},
 		"for the build": {localVersion, change{}, func(s sandbox) {
-			s.argo.runStep(s.argo.awaitOnlyWorkflow(), contract.StepBuild)
+			s.argo.runStep(awaitPending(s), contract.StepBuild)
 		}, v1alpha1.ReasonWorkflowRunning},
 		"for a user, after a failure": {localVersion, change{}, func(s sandbox) {
-			s.argo.failWorkflow(s.argo.awaitOnlyWorkflow(), contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+			s.argo.failWorkflow(awaitPending(s), contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 		}, v1alpha1.ReasonBuildFailed},
 		"for the deletion of a Model": {localVersion, change{}, nil, v1alpha1.ReasonModelTerminating},
 	}
@@ -113,7 +121,6 @@ func TestWritesWhileWaiting(t *testing.T) {
 			tc.act(s)
 		}
 		s.awaitReason(resnet, tc.want)
-		// The event, which is sent in the background, is the last request.
 		s.awaitEvent("ModelVersion", tc.want, "")
 	}
 	op.drainQueue(t, shared)
@@ -121,14 +128,16 @@ func TestWritesWhileWaiting(t *testing.T) {
 		before[name] = len(op.transport.requestsIn(s.namespace))
 	}
 
-	require.Never(t, func() bool {
+	newRequests := func() []request {
+		var list []request
 		for name, s := range sandboxes {
-			if len(op.transport.requestsIn(s.namespace)) > before[name] {
-				return true
-			}
+			list = append(list, op.transport.requestsIn(s.namespace)[before[name]:]...)
 		}
-		return false
-	}, 3*time.Second, 10*tick, "the operator sends requests")
+		return list
+	}
+	if !assert.Never(t, func() bool { return len(newRequests()) > 0 }, 3*time.Second, 10*tick) {
+		t.Log(newRequests())
+	}
 }
 
 // terminatingModel creates a Model that is being deleted and kept by a
