@@ -40,12 +40,12 @@ const (
 	workflowTemplates = "../../workflow-templates"
 	kanikoTemplate    = workflowTemplates + "/kaniko"
 
-	// operatorNamespace and operatorAccount are those of deploy/.
+	// The operator's namespace and service account in deploy/.
 	operatorNamespace = "modelkiln-system"
 	operatorAccount   = "modelkiln-controller-manager"
 )
 
-// argoCRDs is the folder of Argo's minimal CRDs in the module that the
+// argoCRDs returns the directory of Argo's minimal CRDs in the module that the
 // operator is compiled against.
 func argoCRDs() string {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-workflows/v3").Output()
@@ -55,18 +55,28 @@ func argoCRDs() string {
 	return filepath.Join(strings.TrimSpace(string(out)), "manifests", "base", "crds", "minimal")
 }
 
-// apiServer is a kube-apiserver with its etcd, and a client that may do
-// anything.
+// apiServer is a kube-apiserver with its etcd, and a client with all
+// permissions.
 type apiServer struct {
 	environment *envtest.Environment
 	config      *rest.Config
 	admin       client.WithWatch
 }
 
-func startAPIServer(crdFolders ...string) (*apiServer, error) {
+// newAPIServer starts an API server with these CRDs for one test.
+func newAPIServer(t *testing.T, crdPaths ...string) *apiServer {
+	t.Helper()
+	server, err := startAPIServer(crdPaths...)
+	require.NoError(t, err)
+	t.Cleanup(server.stop)
+	return server
+}
+
+func startAPIServer(crdPaths ...string) (*apiServer, error) {
 	environment := &envtest.Environment{Scheme: testScheme()}
-	// As OpenShift has it: whoever sets an owner reference needs rights on
-	// what it is set on, and on the owner's finalizers if it blocks deletion.
+	// OpenShift enables this plugin. A client needs permission to delete an object
+	// to change its owner references, and to update the owner's finalizers to set
+	// a reference that blocks the owner's deletion.
 	environment.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	config, err := environment.Start()
 	if err != nil {
@@ -77,7 +87,7 @@ func startAPIServer(crdFolders ...string) (*apiServer, error) {
 		return nil, errors.Join(err, environment.Stop())
 	}
 	s := &apiServer{environment: environment, config: config, admin: admin}
-	if err := s.installCRDs(crdFolders...); err != nil {
+	if err := s.installCRDs(crdPaths...); err != nil {
 		return nil, errors.Join(err, environment.Stop())
 	}
 	return s, nil
@@ -89,29 +99,28 @@ func (s *apiServer) stop() {
 	}
 }
 
-// installCRDs makes the CRDs in these files and folders, or changes them to
-// what the files say.
+// installCRDs creates or updates the CRDs in these files and directories.
 func (s *apiServer) installCRDs(paths ...string) error {
 	_, err := envtest.InstallCRDs(s.config, envtest.CRDInstallOptions{Scheme: testScheme(), Paths: paths, ErrorIfPathMissing: true})
 	return err
 }
 
-// install applies all manifests in these folders, and makes the operator's
-// namespace.
-func (s *apiServer) install(folders ...string) error {
+// install creates the operator's namespace and the objects in these
+// directories.
+func (s *apiServer) install(directories ...string) error {
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // Called before there is a test.
 	defer cancel()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}
 	if err := s.admin.Create(ctx, namespace); err != nil {
 		return err
 	}
-	for _, folder := range folders {
-		files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	for _, directory := range directories {
+		files, err := filepath.Glob(filepath.Join(directory, "*.yaml"))
 		if err != nil {
 			return err
 		}
 		for _, file := range files {
-			objects, err := manifests(file)
+			objects, err := readManifests(file)
 			if err != nil {
 				return err
 			}
@@ -128,8 +137,8 @@ func (s *apiServer) install(folders ...string) error {
 	return nil
 }
 
-// manifests reads the objects in a YAML file.
-func manifests(file string) ([]*unstructured.Unstructured, error) {
+// readManifests reads the objects in a YAML file.
+func readManifests(file string) ([]*unstructured.Unstructured, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -164,18 +173,18 @@ func testScheme() *runtime.Scheme {
 	return scheme
 }
 
-// serviceAccountConfig is the connection of a service account, by a token of
-// its own.
+// serviceAccountConfig returns the configuration of a client that
+// authenticates as a service account.
 func (s *apiServer) serviceAccountConfig(t *testing.T, namespace, name string) *rest.Config {
 	t.Helper()
 	config := rest.AnonymousClientConfig(s.config)
 	config.BearerToken = s.token(t, namespace, name)
-	// As the operator's own: the API server's priority and fairness does.
-	config.QPS = -1
+	config.QPS = -1 // As in cmd/modelkiln: the API server limits the rate.
 	return config
 }
 
-// token is a token of a service account, which is made if absent.
+// token returns a token of a service account, and creates the account if it
+// does not exist.
 func (s *apiServer) token(t *testing.T, namespace, name string) string {
 	t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
@@ -187,9 +196,9 @@ func (s *apiServer) token(t *testing.T, namespace, name string) string {
 	return request.Status.Token
 }
 
-// namespace makes a namespace for one test. The objects that could give an
-// operator something to do are deleted with the test.
-func (s *apiServer) namespace(t *testing.T) string {
+// createNamespace creates a namespace for one test. After the test it deletes
+// the objects that other tests' operators would reconcile.
+func (s *apiServer) createNamespace(t *testing.T) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	require.NoError(t, s.admin.Create(t.Context(), namespace))
@@ -200,37 +209,52 @@ func (s *apiServer) namespace(t *testing.T) string {
 				t.Errorf("clean up namespace %s: %v", namespace.Name, err)
 			}
 		}
-		s.letGo(ctx, t, namespace.Name)
+		s.removeFinalizers(ctx, t, namespace.Name)
 	})
 	return namespace.Name
 }
 
-// letGo takes the operator's finalizer off the versions of a namespace, since
-// the operator has ended by then.
-func (s *apiServer) letGo(ctx context.Context, t *testing.T, namespace string) {
+// removeFinalizers removes the finalizers of a namespace's ModelVersions. The
+// operator that would remove them has stopped by then.
+func (s *apiServer) removeFinalizers(ctx context.Context, t *testing.T, namespace string) {
 	t.Helper()
-	var held v1alpha1.ModelVersionList
-	if err := s.admin.List(ctx, &held, client.InNamespace(namespace)); err != nil {
+	var list v1alpha1.ModelVersionList
+	if err := s.admin.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		t.Errorf("clean up namespace %s: %v", namespace, err)
 	}
-	for i := range held.Items {
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
-		if err := client.IgnoreNotFound(s.admin.Patch(ctx, &held.Items[i], patch)); err != nil {
+	for i := range list.Items {
+		if err := client.IgnoreNotFound(s.admin.Patch(ctx, &list.Items[i], withoutFinalizers)); err != nil {
 			t.Errorf("clean up namespace %s: %v", namespace, err)
 		}
 	}
 }
 
-// rule is a right in a namespace.
+// withoutFinalizers is a patch that removes all finalizers.
+var withoutFinalizers = client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
+
+// operatorClient returns a client with the operator's own permissions.
+func (s *apiServer) operatorClient(t *testing.T) client.Client {
+	t.Helper()
+	return s.clientFor(t, operatorNamespace, operatorAccount)
+}
+
+func (s *apiServer) clientFor(t *testing.T, namespace, account string) client.Client {
+	t.Helper()
+	c, err := client.New(s.serviceAccountConfig(t, namespace, account), client.Options{Scheme: testScheme()})
+	require.NoError(t, err)
+	return c
+}
+
+// rule is a set of permissions; its fields are lists separated by commas.
 type rule struct {
 	groups    string
 	resources string
 	verbs     string
 }
 
-// clientWith is a client of somebody who has these rights in a namespace and
-// no others.
-func (s *apiServer) clientWith(t *testing.T, namespace, name string, rules []rule) client.Client {
+// clientWithRules returns a client that has these permissions in a namespace
+// and no others.
+func (s *apiServer) clientWithRules(t *testing.T, namespace, name string, rules []rule) client.Client {
 	t.Helper()
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	for _, r := range rules {
@@ -239,19 +263,19 @@ func (s *apiServer) clientWith(t *testing.T, namespace, name string, rules []rul
 		})
 	}
 	require.NoError(t, s.admin.Create(t.Context(), role))
-	return s.clientBound(t, namespace, name, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name})
+	return s.clientWithRoles(t, namespace, name, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name})
 }
 
-// clientBound is a client of somebody who has the rights of a role in a
-// namespace and no others.
-func (s *apiServer) clientBound(t *testing.T, namespace, name string, role rbacv1.RoleRef) client.Client {
+// clientWithRoles returns a client that has these roles in a namespace and no
+// other permissions there.
+func (s *apiServer) clientWithRoles(t *testing.T, namespace, name string, roles ...rbacv1.RoleRef) client.Client {
 	t.Helper()
-	require.NoError(t, s.admin.Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		RoleRef:    role,
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
-	}))
-	c, err := client.New(s.serviceAccountConfig(t, namespace, name), client.Options{Scheme: testScheme()})
-	require.NoError(t, err)
-	return c
+	for _, role := range roles {
+		require.NoError(t, s.admin.Create(t.Context(), &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: name + "-"},
+			RoleRef:    role,
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+		}))
+	}
+	return s.clientFor(t, namespace, name)
 }

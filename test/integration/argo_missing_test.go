@@ -15,44 +15,42 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// Argo comes, goes and comes back under a running operator.
-func TestAVersionWaitsForArgo(t *testing.T) {
-	server, err := startAPIServer(modelkilnCRDs)
-	require.NoError(t, err)
-	t.Cleanup(server.stop)
+// The operator keeps running while Argo is installed, removed and installed
+// again.
+func TestArgoMissing(t *testing.T) {
+	server := newAPIServer(t, modelkilnCRDs)
 	require.NoError(t, server.install(deployRBAC))
-	s := newScene(t, server)
-	s.apply(localVersion)
+	s := newSandbox(t, server)
+	s.create(localVersion)
 
 	op := startOperator(t, server)
 	mv := s.awaitReason(resnet, v1alpha1.ReasonArgoMissing)
-	assert.Equal(t, waiting, states(mv))
+	assert.Equal(t, waiting, conditionStatuses(mv))
 	assert.Equal(t, v1alpha1.ImageBuilding, mv.Status.ImageBuildPhase)
-	assert.Contains(t, mv.Status.Message, "To install it: https://argo-workflows.readthedocs.io")
-	assert.Equal(t, []string{"post models", "patch modelversions", "patch modelversions/status"}, op.wire.changes(s.namespace), "nothing more is tried")
+	assert.Contains(t, mv.Status.Message, "https://argo-workflows.readthedocs.io")
+	assert.Equal(t, []string{"post models", "patch modelversions", "patch modelversions/status"}, op.transport.changes(s.namespace), "no other write is attempted")
 
 	require.NoError(t, server.installCRDs(argoCRDs()))
 	s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
-	s.template("modelkiln-build")
-	wf := s.argo.awaitOnlyWorkflow()
-	s.buildSucceeds(wf)
+	s.createTemplate(contract.BuildTemplate)
+	s.completeBuild(s.argo.awaitOnlyWorkflow())
 
-	s.apply(localVersion, set("metadata.name", "resnet-0"))
+	s.create(localVersion, set("metadata.name", "resnet-0"))
 	failing := s.argo.awaitAttempt(s.version("resnet-0"), 1)
-	failed := s.buildFails(failing, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+	failed := s.failBuild(failing, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
 
 	s.removeArgo()
-	s.apply(localVersion, set("metadata.name", "resnet-2"))
+	s.create(localVersion, set("metadata.name", "resnet-2"))
 	s.awaitReason("resnet-2", v1alpha1.ReasonArgoMissing)
 	require.NoError(t, server.installCRDs(argoCRDs()))
-	s.template("modelkiln-build")
+	s.createTemplate(contract.BuildTemplate)
 	assert.Equal(t, "resnet-2", metav1.GetControllerOf(s.argo.awaitOnlyWorkflow()).Name)
-	assert.Equal(t, v1alpha1.ReasonSucceeded, readyReason(s.version(resnet)), "what was built needs no Argo")
-	assert.Equal(t, failed.Status, s.version("resnet-0").Status, "what failed has failed")
+	assert.Equal(t, v1alpha1.ReasonSucceeded, readyReason(s.version(resnet)), "a ModelVersion that is Ready stays Ready")
+	assert.Equal(t, failed.Status, s.version("resnet-0").Status, "a ModelVersion that failed is not built again")
 }
 
-// removeArgo deletes Argo's CRDs, and with them all of its objects.
-func (s scene) removeArgo() {
+// removeArgo deletes Argo's CRDs and thereby all of its objects.
+func (s sandbox) removeArgo() {
 	s.t.Helper()
 	for _, name := range []string{"workflows.argoproj.io", "clusterworkflowtemplates.argoproj.io"} {
 		crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: name}}

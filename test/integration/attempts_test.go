@@ -10,66 +10,70 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-func TestAnAttemptIsMadeAnew(t *testing.T) {
+func TestAttemptAfterDeletedWorkflow(t *testing.T) {
 	op := startOperator(t, shared)
 
-	t.Run("when an unfinished Workflow is deleted, three times in a row", func(t *testing.T) {
+	t.Run("an unfinished Workflow is replaced three times in a row", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		mv := s.apply(localVersion)
+		s := newSandbox(t, shared)
+		mv := s.create(localVersion)
 		for attempt := int64(1); attempt <= 4; attempt++ {
 			wf := s.argo.awaitAttempt(mv, attempt)
-			s.awaitFollows(resnet, wf, "")
+			s.awaitWorkflowPhase(resnet, wf, "")
 			if attempt%2 == 0 {
-				s.argo.runs(wf, contract.StepBuild)
+				s.argo.runStep(wf, contract.StepBuild)
 			}
 			require.NoError(t, s.client.Delete(t.Context(), wf))
 		}
 
 		mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowDeleted)
-		assert.Equal(t, stalled, states(mv))
+		assert.Equal(t, stalled, conditionStatuses(mv))
 		assert.Equal(t, int64(4), mv.Status.Attempts)
 		assert.Contains(t, mv.Status.Message, rebuildCommand(mv))
 		assert.Empty(t, s.argo.workflows())
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "again")
 		wf := s.argo.awaitAttempt(mv, 5)
-		mv = s.awaitFollows(resnet, wf, "")
-		assert.Equal(t, int64(0), mv.Status.Workflow.Restarts, "a person's wish begins a new count")
+		mv = s.awaitWorkflowPhase(resnet, wf, "")
+		assert.Equal(t, int64(0), mv.Status.Workflow.Restarts, "a requested rebuild resets the count")
 	})
 
-	t.Run("not when a Workflow that failed is deleted", func(t *testing.T) {
+	t.Run("a failed Workflow is not replaced", func(t *testing.T) {
 		t.Parallel()
-		s, wf := newBuild(t)
-		want := s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there").Status
+		s, wf := startBuild(t)
+		want := s.failBuild(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files").Status
 
 		require.NoError(t, s.client.Delete(t.Context(), wf))
 		op.awaitLookup(t, s.namespace, wf.Name)
-		op.settles(t, shared)
+		op.drainQueue(t, shared)
 
 		assert.Empty(t, s.argo.workflows())
 		assert.Equal(t, want, s.version(resnet).Status)
 	})
+}
 
-	t.Run("when build is edited on a version that failed, with the new settings", func(t *testing.T) {
+func TestAttemptAfterEdit(t *testing.T) {
+	startOperator(t, shared)
+
+	t.Run("spec.build is edited after a failure: the new settings are used", func(t *testing.T) {
 		t.Parallel()
-		s, first := newBuild(t)
-		mv := s.buildFails(first, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+		s, first := startBuild(t)
+		mv := s.failBuild(first, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build = &v1alpha1.Build{BaseImage: "scratch"} })
 
 		second := s.argo.awaitAttempt(mv, 2)
 		assert.Equal(t, "scratch", argument(second, contract.ParamBaseImage))
-		mv = s.awaitFollows(resnet, second, "")
+		mv = s.awaitWorkflowPhase(resnet, second, "")
 		assert.Equal(t, int64(2), mv.Status.Attempts)
 		assert.Equal(t, mv.Generation, mv.Status.Workflow.Generation)
-		s.buildSucceeds(second)
+		s.completeBuild(second)
 	})
 
-	t.Run("when build is edited while it runs, once that has failed", func(t *testing.T) {
+	t.Run("spec.build is edited during an attempt: the next one starts when that fails", func(t *testing.T) {
 		t.Parallel()
-		s, first := newBuild(t)
-		s.argo.runs(first, contract.StepBuild)
+		s, first := startBuild(t)
+		s.argo.runStep(first, contract.StepBuild)
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build = &v1alpha1.Build{BaseImage: "scratch"} })
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
@@ -78,72 +82,82 @@ func TestAnAttemptIsMadeAnew(t *testing.T) {
 		}, deadline, tick)
 		require.Len(t, s.argo.workflows(), 1)
 
-		s.argo.fails(first, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+		s.argo.failWorkflow(first, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 
 		second := s.argo.awaitAttempt(mv, 2)
 		assert.Equal(t, "scratch", argument(second, contract.ParamBaseImage))
 	})
 
-	t.Run("when the rebuild annotation changes, and not when others do", func(t *testing.T) {
+}
+
+func TestAttemptAfterRebuildAnnotation(t *testing.T) {
+	op := startOperator(t, shared)
+
+	t.Run("a new value starts one attempt, other annotations none", func(t *testing.T) {
 		t.Parallel()
-		s, first := newBuild(t)
-		mv := s.buildFails(first, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s, first := startBuild(t)
+		mv := s.failBuild(first, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
 		s.annotate(resnet, "example.com/note", "seen")
-		op.settles(t, shared)
+		op.drainQueue(t, shared)
 		require.Len(t, s.argo.workflows(), 1)
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1763800000")
 
 		second := s.argo.awaitAttempt(mv, 2)
-		mv = s.awaitFollows(resnet, second, "")
+		mv = s.awaitWorkflowPhase(resnet, second, "")
 		assert.Equal(t, "1763800000", mv.Status.Workflow.Rebuild)
-		s.buildFails(second, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		op.settles(t, shared)
-		assert.Len(t, s.argo.workflows(), 2, "one wish, one attempt")
+		s.failBuild(second, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
+		op.drainQueue(t, shared)
+		assert.Len(t, s.argo.workflows(), 2, "one request starts one attempt")
 	})
 
-	t.Run("when the rebuild annotation is longer than a status takes", func(t *testing.T) {
+	t.Run("a value longer than the status field starts one attempt", func(t *testing.T) {
 		t.Parallel()
-		s, first := newBuild(t)
-		mv := s.buildFails(first, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s, first := startBuild(t)
+		mv := s.failBuild(first, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, letters(4000))
 
 		second := s.argo.awaitAttempt(mv, 2)
-		s.awaitFollows(resnet, second, "")
-		s.buildFails(second, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		op.settles(t, shared)
-		assert.Len(t, s.argo.workflows(), 2, "one wish, one attempt")
+		s.awaitWorkflowPhase(resnet, second, "")
+		s.failBuild(second, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
+		op.drainQueue(t, shared)
+		assert.Len(t, s.argo.workflows(), 2, "one request starts one attempt")
 	})
 
-	t.Run("with a longer tag when the automatic one is taken", func(t *testing.T) {
+}
+
+func TestAttemptAfterTagTaken(t *testing.T) {
+	op := startOperator(t, shared)
+
+	t.Run("an automatic tag gets longer", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		mv := s.apply(localVersion)
-		digits := hexDigits(mv)
+		s := newSandbox(t, shared)
+		mv := s.create(localVersion)
+		digits := uidDigits(mv)
 		for i, length := range []int{5, 8, 16, 32} {
 			wf := s.argo.awaitAttempt(mv, int64(i+1))
 			want := "modelhub/resnet:v" + digits[:length]
 			assert.Equal(t, want, argument(wf, contract.ParamImage))
-			mv = s.awaitFollows(resnet, wf, "")
+			mv = s.awaitWorkflowPhase(resnet, wf, "")
 			assert.Equal(t, want, mv.Status.Image)
-			s.argo.fails(wf, contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image")
+			s.argo.failWorkflow(wf, contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag refers to another image")
 		}
 		mv = s.awaitReason(resnet, v1alpha1.ReasonTagTaken)
-		assert.Equal(t, stalled, states(mv))
-		assert.Contains(t, mv.Status.Message, "create a new ModelVersion with an imageTag")
-		op.settles(t, shared)
+		assert.Equal(t, stalled, conditionStatuses(mv))
+		assert.Contains(t, mv.Status.Message, "imageTag")
+		op.drainQueue(t, shared)
 		assert.Len(t, s.argo.workflows(), 4)
 	})
 
-	t.Run("not when a tag that a person chose is taken", func(t *testing.T) {
+	t.Run("spec.imageTag is not replaced", func(t *testing.T) {
 		t.Parallel()
-		s, wf := newBuild(t, set("spec.imageTag", "v1.0"))
-		s.argo.fails(wf, contract.StepMountCheck, v1alpha1.ReasonTagTaken, "modelhub/resnet:v1.0 holds another image")
+		s, wf := startBuild(t, set("spec.imageTag", "v1.0"))
+		s.argo.failWorkflow(wf, contract.StepMountCheck, v1alpha1.ReasonTagTaken, "modelhub/resnet:v1.0 refers to another image")
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonTagTaken)
-		op.settles(t, shared)
-		assert.Contains(t, mv.Status.Message, "modelhub/resnet:v1.0 holds another image")
+		op.drainQueue(t, shared)
+		assert.Contains(t, mv.Status.Message, "modelhub/resnet:v1.0 refers to another image")
 		assert.Len(t, s.argo.workflows(), 1)
 	})
 }

@@ -1,11 +1,11 @@
 // Package integration tests the operator against a real kube-apiserver and
-// etcd. Nothing else of a cluster runs: what Argo's controller and the kubelet
-// would write is written by argoStandIn and kubeletStandIn, and objects that
-// are deleted leave what they own behind, since no garbage collector runs.
+// etcd. No other component of a cluster runs: fakeArgo and fakeKubelet write
+// what Argo's controller and the kubelet would write, and no garbage collector
+// deletes the dependents of deleted objects.
 //
-// The operator is the one that cmd/modelkiln starts (internal/manager), within
-// this process, with a token of its own service account: a right that
-// deploy/rbac forgets fails these tests.
+// The operator is the one that cmd/modelkiln starts (internal/manager). It runs
+// in the test process with a token of its own service account, so that a
+// permission that is missing in deploy/rbac fails these tests.
 package integration
 
 import (
@@ -22,7 +22,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// shared is the API server of all tests that do not need one of their own.
+// shared is the API server of all tests that do not start their own.
 var shared *apiServer
 
 func TestMain(m *testing.M) {
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	setLogger()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		fmt.Fprintln(os.Stderr, "The integration tests need a kube-apiserver and an etcd: run them with make test, or set KUBEBUILDER_ASSETS to the folder that `go -C test/cluster run . assets` prints.")
+		fmt.Fprintln(os.Stderr, "The integration tests need a kube-apiserver and an etcd: run them with make test, or set KUBEBUILDER_ASSETS to the directory that `go -C test/cluster run . assets` prints.")
 		return 1
 	}
 	var err error
@@ -43,14 +43,14 @@ func run(m *testing.M) int {
 	}
 	defer shared.stop()
 	if err := shared.install(deployRBAC, workflowTemplates, kanikoTemplate); err != nil {
-		fmt.Fprintln(os.Stderr, "Could not install the operator's rights and templates:", err)
+		fmt.Fprintln(os.Stderr, "Could not install the operator's RBAC and templates:", err)
 		return 1
 	}
 	return m.Run()
 }
 
-// setLogger shows what the operator logs with go test -v, and nothing
-// otherwise: many of these tests break its connection on purpose.
+// setLogger prints the operator's log with go test -v only: many tests break
+// its connection on purpose.
 func setLogger() {
 	logger := logr.Discard()
 	if testing.Verbose() {

@@ -16,32 +16,33 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// scraped is an operator whose metrics a test reads over and over.
-type scraped struct {
+// scraper reads the metrics of an operator.
+type scraper struct {
 	t     *testing.T
 	url   string
 	token string
-	// seen is what the last look has found.
-	seen map[string]float64
+	// baseline has the values to which awaitChange compares.
+	baseline map[string]float64
 }
 
-// startScraped starts an operator on an API server of which nobody else's
-// versions count.
-func startScraped(t *testing.T, server *apiServer) (*operator, *scraped) {
+// startWithMetrics starts an operator and a scraper. The API server must not
+// have ModelVersions of other tests, which would be counted.
+func startWithMetrics(t *testing.T, server *apiServer) (*operator, *scraper) {
 	t.Helper()
 	address := freeAddress(t)
 	op := startOperator(t, server, withManager(func(o *manager.Options) { o.MetricsAddress = address }))
-	m := &scraped{t: t, url: "https://" + address + "/metrics", token: metricsReader(t, server)}
+	m := &scraper{t: t, url: "https://" + address + "/metrics", token: metricsReader(t, server)}
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		assert.Contains(c, m.scrape(c), `modelkiln_modelversions{state="ready"}`, "the operator leads")
 	}, deadline, tick)
-	m.look()
+	m.setBaseline()
 	return op, m
 }
 
-// scrape is the values of the operator's own metrics, buckets and sums aside.
-func (m *scraped) scrape(t require.TestingT) map[string]float64 {
-	status, body := get(m.t, t, m.url, m.token)
+// scrape returns the values of the operator's own metrics, without buckets and
+// sums.
+func (m *scraper) scrape(t require.TestingT) map[string]float64 {
+	status, body := httpGet(m.t, t, m.url, m.token)
 	require.Equal(t, http.StatusOK, status, body)
 	values := map[string]float64{}
 	for lines := bufio.NewScanner(strings.NewReader(body)); lines.Scan(); {
@@ -56,46 +57,44 @@ func (m *scraped) scrape(t require.TestingT) map[string]float64 {
 	return values
 }
 
-func (m *scraped) look() { m.seen = m.scrape(m.t) }
+func (m *scraper) setBaseline() { m.baseline = m.scrape(m.t) }
 
-// awaitChange waits until this much, and nothing else, has changed since the
-// last look, and looks.
-func (m *scraped) awaitChange(want map[string]float64) {
+// awaitChange waits until the values differ from the baseline by exactly these
+// amounts, and sets a new baseline.
+func (m *scraper) awaitChange(want map[string]float64) {
 	m.t.Helper()
 	require.EventuallyWithT(m.t, func(c *assert.CollectT) {
 		changes := m.scrape(c)
 		for series, value := range changes {
-			changes[series] = value - m.seen[series]
+			changes[series] = value - m.baseline[series]
 		}
 		maps.DeleteFunc(changes, func(_ string, change float64) bool { return change == 0 })
 		assert.Equal(c, want, changes)
 	}, deadline, tick)
-	m.look()
+	m.setBaseline()
 }
 
-func TestMetricsFollowAVersionThroughFailureAndSuccess(t *testing.T) {
-	server, err := startAPIServer(modelkilnCRDs, argoCRDs())
-	require.NoError(t, err)
-	t.Cleanup(server.stop)
+func TestMetrics(t *testing.T) {
+	server := newAPIServer(t, modelkilnCRDs, argoCRDs())
 	require.NoError(t, server.install(deployRBAC, workflowTemplates, kanikoTemplate))
-	s := newScene(t, server)
-	op, m := startScraped(t, server)
+	s := newSandbox(t, server)
+	op, m := startWithMetrics(t, server)
 
-	mv := s.apply(localVersion)
+	mv := s.create(localVersion)
 	wf := s.argo.awaitAttempt(mv, 1)
 	m.awaitChange(map[string]float64{
 		`modelkiln_attempts_total`:                 1,
 		`modelkiln_modelversions{state="waiting"}`: 1,
 	})
 
-	s.argo.runs(wf, contract.StepMountCheck)
+	s.argo.runStep(wf, contract.StepMountCheck)
 	m.awaitChange(map[string]float64{
 		`modelkiln_modelversions{state="waiting"}`:  -1,
 		`modelkiln_modelversions{state="building"}`: 1,
 	})
 
-	s.argo.stepEnds(wf, contract.StepMountCheck)
-	s.buildFails(wf, contract.StepBuild, "ScanFoundAVirus", "a reason of the platform team's own")
+	s.argo.completeStep(wf, contract.StepMountCheck)
+	s.failBuild(wf, contract.StepBuild, "ScanFoundAVirus", "a reason that only the platform team's template has")
 	m.awaitChange(map[string]float64{
 		`modelkiln_builds_total{reason="Other",result="failed"}`:          1,
 		`modelkiln_build_duration_seconds_count{result="failed"}`:         1,
@@ -106,7 +105,7 @@ func TestMetricsFollowAVersionThroughFailureAndSuccess(t *testing.T) {
 
 	s.annotate(resnet, v1alpha1.AnnotationRebuild, "again")
 	wf = s.argo.awaitAttempt(mv, 2)
-	s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+	s.failBuild(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
 	m.awaitChange(map[string]float64{
 		`modelkiln_attempts_total`:                                     1,
 		`modelkiln_builds_total{reason="SourceEmpty",result="failed"}`: 1,
@@ -114,7 +113,7 @@ func TestMetricsFollowAVersionThroughFailureAndSuccess(t *testing.T) {
 	})
 
 	s.argo.retry(wf)
-	s.buildSucceeds(wf)
+	s.completeBuild(wf)
 	m.awaitChange(map[string]float64{
 		`modelkiln_builds_total{reason="Succeeded",result="succeeded"}`: 1,
 		`modelkiln_build_duration_seconds_count{result="succeeded"}`:    1,
@@ -123,14 +122,14 @@ func TestMetricsFollowAVersionThroughFailureAndSuccess(t *testing.T) {
 		`modelkiln_modelversions{state="ready"}`:                        1,
 	})
 
-	// The next operator looks at everything anew, and counts on in the same
-	// registry, since it runs in the same process.
-	before := m.seen
+	// The next operator reconciles everything again. Since it runs in the same
+	// process it uses the same metrics registry, so that the counters continue.
+	before := m.baseline
 	op.stop()
-	op, m = startScraped(t, server)
-	op.settles(t, server)
-	m.seen = before
+	op, m = startWithMetrics(t, server)
+	op.drainQueue(t, server)
+	m.baseline = before
 	m.awaitChange(map[string]float64{
-		`modelkiln_modelversions{state="failed"}`: 1, // The one that it has settled with, which never was an attempt.
+		`modelkiln_modelversions{state="failed"}`: 1, // The ModelVersion of drainQueue, for which no attempt starts.
 	})
 }

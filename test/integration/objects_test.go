@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// change is a difference to a manifest: what to set, by dotted path, and what
-// to remove.
+// change is a change of a manifest: fields to set and fields to remove, by
+// dotted path.
 type change struct {
 	set    map[string]any
 	remove []string
@@ -38,7 +38,7 @@ func (c change) apply(t *testing.T, object *unstructured.Unstructured) {
 	}
 }
 
-// Paths of fields that many cases are about.
+// Paths of fields that many tests change.
 const (
 	localPath = "spec.storage.localStorage.path"
 	localNode = "spec.storage.localStorage.nodeName"
@@ -54,8 +54,8 @@ func letters(n int) string {
 	return strings.Repeat("a", n)
 }
 
-// object is a manifest with its changes, in a namespace.
-func object(t *testing.T, namespace, manifest string, changes ...change) *unstructured.Unstructured {
+// newObject returns the object of a manifest with the given changes.
+func newObject(t *testing.T, namespace, manifest string, changes ...change) *unstructured.Unstructured {
 	t.Helper()
 	o := &unstructured.Unstructured{}
 	require.NoError(t, yaml.Unmarshal([]byte(manifest), &o.Object))
@@ -66,56 +66,26 @@ func object(t *testing.T, namespace, manifest string, changes ...change) *unstru
 	return o
 }
 
-// resnet is the version that most tests are about.
+// resnet is the name of the ModelVersion in the manifests below.
 const resnet = "resnet-1"
 
-const localVersion = `
+// The ModelVersion that most tests use, with each kind of storage.
+const (
+	storageless = `
 apiVersion: model.kubedl.io/v1alpha1
 kind: ModelVersion
 metadata:
-  name: resnet-1
+  name: ` + resnet + `
 spec:
   modelName: resnet
   imageRepo: modelhub/resnet
   storage:
-    localStorage: {path: /models/resnet/1, nodeName: node-1}
-`
-
-const claimVersion = `
-apiVersion: model.kubedl.io/v1alpha1
-kind: ModelVersion
-metadata:
-  name: resnet-1
-spec:
-  modelName: resnet
-  imageRepo: modelhub/resnet
-  storage:
-    persistentVolumeClaim: {claimName: models, subPath: resnet/1}
-`
-
-const nfsVersion = `
-apiVersion: model.kubedl.io/v1alpha1
-kind: ModelVersion
-metadata:
-  name: resnet-1
-spec:
-  modelName: resnet
-  imageRepo: modelhub/resnet
-  storage:
-    nfs: {server: nas.example.com, path: /exports/resnet}
-`
-
-const efsVersion = `
-apiVersion: model.kubedl.io/v1alpha1
-kind: ModelVersion
-metadata:
-  name: resnet-1
-spec:
-  modelName: resnet
-  imageRepo: modelhub/resnet
-  storage:
-    AWSEfs: {volumeHandle: fs-12345678}
-`
+    `
+	localVersion = storageless + "localStorage: {path: /models/resnet/1, nodeName: node-1}"
+	claimVersion = storageless + "persistentVolumeClaim: {claimName: models, subPath: resnet/1}"
+	nfsVersion   = storageless + "nfs: {server: nas.example.com, path: /exports/resnet}"
+	efsVersion   = storageless + "AWSEfs: {volumeHandle: fs-12345678}"
+)
 
 const model = `
 apiVersion: model.kubedl.io/v1alpha1

@@ -16,12 +16,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// renderedPods are the build pods that Argo makes of the golden Workflows.
+// renderedPods holds the build pods that Argo creates from the golden
+// Workflows.
 const renderedPods = "../argo/testdata"
 
-// README's table of storage kinds and Pod Security levels, held against the API
-// server's own admission.
-func TestWhichPodSecurityLevelsTakeABuild(t *testing.T) {
+// The documented table of storage kinds and Pod Security Standard levels,
+// checked by the API server's own admission.
+func TestPodSecurityBuildPods(t *testing.T) {
 	const privileged, baseline, restricted = "privileged", "baseline", "restricted"
 	want := map[string]map[string]bool{
 		"local-storage":       {privileged: true},
@@ -30,9 +31,9 @@ func TestWhichPodSecurityLevelsTakeABuild(t *testing.T) {
 		"claim-with-sub-path": {privileged: true, baseline: true},
 	}
 	for _, level := range []string{privileged, baseline, restricted} {
-		s := newScene(t, shared)
-		s.enforce(level)
-		// A controller that does not run here makes it.
+		s := newSandbox(t, shared)
+		s.enforcePodSecurity(level)
+		// The service account controller, which does not run here, creates it.
 		require.NoError(t, s.client.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "default"}}))
 		for storage, levels := range want {
 			t.Run(storage+" in "+level, func(t *testing.T) {
@@ -53,32 +54,28 @@ func TestWhichPodSecurityLevelsTakeABuild(t *testing.T) {
 	}
 }
 
-// README's columns on training: the pods themselves would be taken at every level.
-func TestWhichPodSecurityLevelsTakeATrainingPod(t *testing.T) {
-	address := freeAddress(t)
-	installWebhook(t, shared, address)
-	startOperator(t, shared, withWebhook(address), withEFS())
-	awaitWebhook(t)
+// The documented columns for training: without the injected volume, every level
+// would admit these pods.
+func TestPodSecurityTrainingPods(t *testing.T) {
+	startWithWebhook(t, withEFS())
 	manifests := map[string]string{"localStorage": localVersion, "nfs": nfsVersion, "AWSEfs": efsVersion, "persistentVolumeClaim": claimVersion}
-	for level, taken := range map[string][]string{
+	for level, admitted := range map[string][]string{
 		"privileged": {"localStorage", "nfs", "AWSEfs", "persistentVolumeClaim"},
 		"baseline":   {"nfs", "AWSEfs", "persistentVolumeClaim"},
 		"restricted": {"AWSEfs", "persistentVolumeClaim"},
 	} {
 		for storage, manifest := range manifests {
 			t.Run(storage+" in "+level, func(t *testing.T) {
-				s := newScene(t, shared)
-				namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
-				patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"`+level+`"}}}`))
-				require.NoError(t, s.client.Patch(t.Context(), namespace, patch))
-				mv := s.apply(manifest)
+				s := newSandbox(t, shared)
+				s.enforcePodSecurity(level)
+				mv := s.create(manifest)
 				if storage == "AWSEfs" {
 					s.argo.awaitOnlyWorkflow()
 					s.persistentVolume(mv)
 				}
 
-				err := s.client.Create(t.Context(), unprivileged(trainingPod(s.namespace, resnet)))
-				if slices.Contains(taken, storage) {
+				err := s.client.Create(t.Context(), restricted(trainingPod(s.namespace, resnet)))
+				if slices.Contains(admitted, storage) {
 					require.NoError(t, err)
 					return
 				}
@@ -89,31 +86,27 @@ func TestWhichPodSecurityLevelsTakeATrainingPod(t *testing.T) {
 	}
 }
 
-// unprivileged makes a pod one that the level restricted takes.
-func unprivileged(pod *corev1.Pod) *corev1.Pod {
+// Pod Security admission checks the pod after the webhook has changed it.
+func TestPodSecurityAfterInjection(t *testing.T) {
+	startWithWebhook(t)
+	s := newSandbox(t, shared)
+	s.enforcePodSecurity("baseline")
+	s.create(localVersion)
+
+	require.NoError(t, s.client.Create(t.Context(), plainPod(s.namespace)))
+	err := s.client.Create(t.Context(), trainingPod(s.namespace, resnet))
+	require.True(t, apierrors.IsForbidden(err), "%v", err)
+	assert.ErrorContains(t, err, "hostPath volumes")
+}
+
+// restricted changes a pod so that the level restricted admits it.
+func restricted(pod *corev1.Pod) *corev1.Pod {
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{
-		RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](1000),
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
 	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{
 		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 	}
 	return pod
-}
-
-// What people copy is taken as it is.
-func TestOurSamplesApply(t *testing.T) {
-	s := newScene(t, shared)
-	files, err := filepath.Glob("../../deploy/samples/*.yaml")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			objects, err := manifests(file)
-			require.NoError(t, err)
-			for _, o := range objects {
-				o.SetNamespace(s.namespace)
-				require.NoError(t, s.client.Create(t.Context(), o, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict)))
-			}
-		})
-	}
 }

@@ -9,23 +9,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/manager"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// writesOfALife is how many writes, events aside, one version's life takes
-// with the steps that goesOn makes.
-const writesOfALife = 10
+// writesPerBuild is the number of writes, without events, from a new
+// ModelVersion to Ready with the steps of advance.
+const writesPerBuild = 10
 
-// goesOn lets Argo take the next step, if the operator has seen the last one.
-func (s scene) goesOn() {
+// advance writes Argo's next step, if the operator has seen the previous one.
+func (s sandbox) advance() {
 	s.t.Helper()
 	list := s.argo.workflows()
 	if len(list) == 0 {
 		return
 	}
-	require.Len(s.t, list, 1, "a second build was started")
+	require.Len(s.t, list, 1, "there is more than one Workflow")
 	wf := &list[0]
 	seen := s.version(resnet).Status.Workflow
 	if seen == nil || seen.Phase != string(wf.Status.Phase) {
@@ -33,204 +32,201 @@ func (s scene) goesOn() {
 	}
 	switch wf.Status.Phase {
 	case wfv1.WorkflowUnknown:
-		s.argo.postpones(wf, "Waiting for a lock")
+		s.argo.setPending(wf, "Waiting for a lock")
 	case wfv1.WorkflowPending:
-		s.argo.runs(wf, contract.StepBuild)
+		s.argo.runStep(wf, contract.StepBuild)
 	case wfv1.WorkflowRunning:
-		s.argo.succeeds(wf)
-	default: // It is over.
+		s.argo.completeWorkflow(wf)
+	default: // The Workflow has finished.
 	}
 }
 
-// isOver says that a version is Ready and that its Model knows.
-func (s scene) isOver() bool {
+// isDone reports whether the ModelVersion is Ready and its Model has a latest
+// version.
+func (s sandbox) isDone() bool {
 	s.t.Helper()
 	return readyReason(s.version(resnet)) == v1alpha1.ReasonSucceeded && s.model("resnet").Status.LatestVersion != nil
 }
 
-// An operator dies at every write of a version's life: before the write
-// arrives, or before its answer does; and while no operator runs Argo stands
-// still, or brings the build to its end.
-func TestAnOperatorThatDiesLosesNothing(t *testing.T) {
-	type death struct {
-		scene     scene
-		meanwhile bool
+// The operator crashes at every write of a build, before the write reaches the
+// API server or before the response reaches the operator. Until the next
+// operator starts, Argo does nothing or finishes the Workflow.
+func TestRestartAtEveryWrite(t *testing.T) {
+	type crash struct {
+		sandbox      sandbox
+		argoFinishes bool
 	}
-	deaths := map[string]death{}
-	w := newWire()
-	for write := 1; write <= writesOfALife; write++ {
-		for _, arrives := range []bool{false, true} {
-			for _, meanwhile := range []bool{false, true} {
-				name := fmt.Sprintf("before write %d %s, and Argo %s", write,
-					map[bool]string{false: "arrives", true: "is answered"}[arrives],
-					map[bool]string{false: "stands still", true: "finishes meanwhile"}[meanwhile])
-				d := death{newScene(t, shared), meanwhile}
-				w.cuts[d.scene.namespace] = &cut{write: write, arrives: arrives}
-				deaths[name] = d
+	crashes := map[string]crash{}
+	tr := newTransport()
+	for write := 1; write <= writesPerBuild; write++ {
+		for _, delivered := range []bool{false, true} {
+			for _, argoFinishes := range []bool{false, true} {
+				name := fmt.Sprintf("at write %d, %s, %s", write,
+					map[bool]string{false: "not delivered", true: "delivered"}[delivered],
+					map[bool]string{false: "Argo waits", true: "Argo finishes"}[argoFinishes])
+				c := crash{newSandbox(t, shared), argoFinishes}
+				tr.disconnects[c.sandbox.namespace] = &disconnect{atWrite: write, delivered: delivered}
+				crashes[name] = c
 			}
 		}
 	}
 
-	op := startOperator(t, shared, withWire(w))
-	for _, d := range deaths {
-		d.scene.apply(localVersion)
+	op := startOperator(t, shared, withTransport(tr))
+	for _, c := range crashes {
+		c.sandbox.create(localVersion)
 	}
-	for name, d := range deaths {
+	for name, c := range crashes {
 		require.Eventually(t, func() bool {
-			d.scene.goesOn()
-			return w.wasCut(d.scene.namespace)
-		}, deadline, tick, "the operator did not die %s", name)
+			c.sandbox.advance()
+			return tr.disconnected(c.sandbox.namespace)
+		}, deadline, tick, "no crash %s", name)
 	}
 	op.stop()
-	for _, d := range deaths {
-		if list := d.scene.argo.workflows(); d.meanwhile && len(list) == 1 && !list[0].Status.Phase.Completed() {
-			d.scene.argo.succeeds(&list[0])
+	for _, c := range crashes {
+		if list := c.sandbox.argo.workflows(); c.argoFinishes && len(list) == 1 && !list[0].Status.Phase.Completed() {
+			c.sandbox.argo.completeWorkflow(&list[0])
 		}
 	}
 
 	startOperator(t, shared)
-	for name, d := range deaths {
+	for name, c := range crashes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := d.scene.in(t)
+			s := c.sandbox.withT(t)
 			require.Eventually(t, func() bool {
-				s.goesOn()
-				return s.isOver()
-			}, deadline, tick, "the next operator does not go on")
-			s.endedWell()
+				s.advance()
+				return s.isDone()
+			}, deadline, tick, "the next operator does not finish the build")
+			s.assertBuiltOnce()
 		})
 	}
 }
 
-// endedWell says that a version became Ready through one attempt, whatever
-// happened to it.
-func (s scene) endedWell() {
+// assertBuiltOnce checks that the ModelVersion is Ready after one attempt.
+func (s sandbox) assertBuiltOnce() {
 	s.t.Helper()
 	mv := s.version(resnet)
 	list := s.argo.workflows()
 	require.Len(s.t, list, 1)
 	wf := &list[0]
 	assert.Equal(s.t, workflow.Name(mv.Name, mv.UID, 1), wf.Name)
-	assert.Equal(s.t, ready, states(mv))
+	assert.Equal(s.t, ready, conditionStatuses(mv))
 	assert.Equal(s.t, int64(1), mv.Status.Attempts)
 	assert.Equal(s.t, digest, mv.Status.Digest)
 	assert.Equal(s.t, v1alpha1.WorkflowStatus{Name: wf.Name, UID: string(wf.UID), Phase: "Succeeded", Generation: 1}, *mv.Status.Workflow)
 	require.Len(s.t, mv.OwnerReferences, 1)
 	assert.Equal(s.t, s.model("resnet").UID, mv.OwnerReferences[0].UID)
-	assert.Equal(s.t, s.latest(resnet), s.model("resnet").Status.LatestVersion)
+	assert.Equal(s.t, s.latestVersion(resnet), s.model("resnet").Status.LatestVersion)
 }
 
-// The operator prepares the namespace anew whenever it starts a build, so that
-// four writes are what it needs to get any further.
-func TestAnOperatorThatDiesAgainAndAgainGetsThere(t *testing.T) {
-	s := newScene(t, shared)
-	s.apply(localVersion)
-	for lives := 1; lives <= writesOfALife && !s.isOver(); lives++ {
-		w := newWire()
-		w.cuts[s.namespace] = &cut{write: 4, arrives: true}
-		op := startOperator(t, shared, withWire(w))
+// Whenever the operator starts a build it writes three objects of the namespace
+// first, so that it makes progress only if it lives for four writes.
+func TestRestartAfterEveryFourthWrite(t *testing.T) {
+	s := newSandbox(t, shared)
+	s.create(localVersion)
+	for run := 1; run <= writesPerBuild && !s.isDone(); run++ {
+		tr := newTransport()
+		tr.disconnects[s.namespace] = &disconnect{atWrite: 4, delivered: true}
+		op := startOperator(t, shared, withTransport(tr))
 		require.Eventually(t, func() bool {
-			s.goesOn()
-			return w.wasCut(s.namespace) || s.isOver()
-		}, deadline, tick, "operator %d does nothing", lives)
+			s.advance()
+			return tr.disconnected(s.namespace) || s.isDone()
+		}, deadline, tick, "operator %d makes no progress", run)
 		op.stop()
 	}
-	s.endedWell()
+	s.assertBuiltOnce()
 }
 
-// What happens to Workflows while no operator runs is found out by the next.
-func TestANewOperatorFindsOutWhatHappened(t *testing.T) {
+// The next operator handles what happens while none runs.
+func TestRestartAfterChanges(t *testing.T) {
 	cases := map[string]struct {
-		meanwhile func(scene, *wfv1.Workflow)
-		want      func(scene)
+		meanwhile func(sandbox, *wfv1.Workflow)
+		want      func(sandbox)
 	}{
-		"a Workflow failed": {
-			func(s scene, wf *wfv1.Workflow) {
-				s.argo.fails(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+		"the Workflow failed": {
+			func(s sandbox, wf *wfv1.Workflow) {
+				s.argo.failWorkflow(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 			},
-			func(s scene) { s.awaitReason(resnet, v1alpha1.ReasonBuildFailed) },
+			func(s sandbox) { s.awaitReason(resnet, v1alpha1.ReasonBuildFailed) },
 		},
-		"a Workflow failed and was retried": {
-			func(s scene, wf *wfv1.Workflow) {
-				s.argo.retry(s.argo.fails(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device"))
+		"the Workflow failed and was retried": {
+			func(s sandbox, wf *wfv1.Workflow) {
+				s.argo.retry(s.argo.failWorkflow(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device"))
 			},
-			func(s scene) { s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning) },
+			func(s sandbox) { s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning) },
 		},
-		"a Workflow failed and was resubmitted, with success": {
-			func(s scene, wf *wfv1.Workflow) {
-				s.argo.succeeds(s.argo.resubmit(s.client, s.argo.fails(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")))
+		"the Workflow failed and was resubmitted successfully": {
+			func(s sandbox, wf *wfv1.Workflow) {
+				s.argo.completeWorkflow(s.argo.resubmit(s.client, s.argo.failWorkflow(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")))
 			},
-			func(s scene) {
+			func(s sandbox) {
 				mv := s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
 				assert.Equal(s.t, digest, mv.Status.Digest)
 			},
 		},
-		"an unfinished Workflow was deleted": {
-			func(s scene, wf *wfv1.Workflow) { require.NoError(s.t, s.client.Delete(s.t.Context(), wf)) },
-			func(s scene) {
-				s.awaitFollows(resnet, s.argo.awaitAttempt(s.version(resnet), 2), "")
+		"the unfinished Workflow was deleted": {
+			func(s sandbox, wf *wfv1.Workflow) { require.NoError(s.t, s.client.Delete(s.t.Context(), wf)) },
+			func(s sandbox) {
+				s.awaitWorkflowPhase(resnet, s.argo.awaitAttempt(s.version(resnet), 2), "")
 			},
 		},
-		"the host path turned out to be missing": {
-			func(s scene, wf *wfv1.Workflow) { s.kubelet.cannotMount(s.argo.startsPod(wf), "/models/resnet/1") },
-			func(s scene) { s.awaitReason(resnet, v1alpha1.ReasonSourceMissing) },
+		"the host path does not exist": {
+			func(s sandbox, wf *wfv1.Workflow) { s.kubelet.failMount(s.argo.createPod(wf), "/models/resnet/1") },
+			func(s sandbox) { s.awaitReason(resnet, v1alpha1.ReasonSourceMissing) },
 		},
-		"a person asked for another attempt": {
-			func(s scene, wf *wfv1.Workflow) {
-				s.argo.fails(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+		"a rebuild was requested": {
+			func(s sandbox, wf *wfv1.Workflow) {
+				s.argo.failWorkflow(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 				s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 			},
-			func(s scene) {
-				s.awaitFollows(resnet, s.argo.awaitAttempt(s.version(resnet), 2), "")
+			func(s sandbox) {
+				s.awaitWorkflowPhase(resnet, s.argo.awaitAttempt(s.version(resnet), 2), "")
 			},
 		},
-		"the version was deleted": {
-			func(s scene, _ *wfv1.Workflow) {
+		"the ModelVersion was deleted": {
+			func(s sandbox, _ *wfv1.Workflow) {
 				require.NoError(s.t, s.client.Delete(s.t.Context(), s.version(resnet)))
 			},
-			func(s scene) {
-				s.absent(resnet, &v1alpha1.ModelVersion{})
-				assert.Len(s.t, s.argo.workflows(), 1, "the garbage collector's to delete")
+			func(s sandbox) {
+				s.assertAbsent(resnet, &v1alpha1.ModelVersion{})
+				assert.Len(s.t, s.argo.workflows(), 1, "the garbage collector deletes it")
 			},
 		},
 	}
-	scenes := map[string]scene{}
+	sandboxes := map[string]sandbox{}
 	op := startOperator(t, shared)
 	for name := range cases {
-		s, wf := newBuild(t)
-		s.argo.runs(wf, contract.StepMountCheck)
+		s, wf := startBuild(t)
+		s.argo.runStep(wf, contract.StepMountCheck)
 		s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
-		scenes[name] = s
+		sandboxes[name] = s
 	}
 	op.stop()
 	for name, tc := range cases {
-		tc.meanwhile(scenes[name], scenes[name].argo.awaitOnlyWorkflow())
+		tc.meanwhile(sandboxes[name], sandboxes[name].argo.awaitOnlyWorkflow())
 	}
 
 	op = startOperator(t, shared)
-	op.settles(t, shared)
+	op.drainQueue(t, shared)
 	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) { tc.want(scenes[name].in(t)) })
+		t.Run(name, func(t *testing.T) { tc.want(sandboxes[name].withT(t)) })
 	}
 }
 
-func TestOneOfSeveralReplicasWorksAtATime(t *testing.T) {
-	elected := withManager(func(o *manager.Options) {
-		o.LeaderElect, o.LeaderElectionNamespace = true, operatorNamespace
-	})
-	s := newScene(t, shared)
-	first := startOperator(t, shared, elected)
-	s.apply(localVersion)
+func TestLeaderElection(t *testing.T) {
+	s := newSandbox(t, shared)
+	first := startOperator(t, shared, withLeaderElection())
+	s.create(localVersion)
 	wf := s.argo.awaitOnlyWorkflow()
-	s.awaitFollows(resnet, wf, "")
+	s.awaitWorkflowPhase(resnet, wf, "")
 
-	second := startOperator(t, shared, elected)
-	second.awaitRequest(t, func(r request) bool { return r.in(operatorNamespace) }, "to look at the lease")
-	s.argo.runs(wf, contract.StepBuild)
+	second := startOperator(t, shared, withLeaderElection())
+	second.awaitRequest(t, func(r request) bool { return r.inNamespace(operatorNamespace) }, "for the Lease")
+	s.argo.runStep(wf, contract.StepBuild)
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
-	assert.Empty(t, second.wire.writes(s.namespace))
+	assert.Empty(t, second.transport.writes(s.namespace))
 
 	first.stop()
-	s.buildSucceeds(wf)
-	assert.NotEmpty(t, second.wire.writes(s.namespace))
+	s.completeBuild(wf)
+	assert.NotEmpty(t, second.transport.writes(s.namespace))
 }

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -21,41 +20,51 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
+// withEFS allows the file system of efsVersion.
 func withEFS() func(*settings) {
 	return withConfig(func(c *config.Config) { c.AllowedEFS = []string{"fs-12345678"} })
 }
 
-// claim is the claim that the operator has made for a version.
-func (s scene) claim(mv *v1alpha1.ModelVersion) *corev1.PersistentVolumeClaim {
+// startEFSBuild creates a ModelVersion with AWSEfs storage, and returns it with
+// its volume once its Workflow exists.
+func (s sandbox) startEFSBuild(changes ...change) (*v1alpha1.ModelVersion, *corev1.PersistentVolumeClaim, *corev1.PersistentVolume) {
+	s.t.Helper()
+	s.create(efsVersion, changes...)
+	s.argo.awaitOnlyWorkflow()
+	mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+	return mv, s.claim(mv), s.persistentVolume(mv)
+}
+
+// claim returns the PersistentVolumeClaim that the operator has created for a
+// ModelVersion.
+func (s sandbox) claim(mv *v1alpha1.ModelVersion) *corev1.PersistentVolumeClaim {
 	s.t.Helper()
 	claim := &corev1.PersistentVolumeClaim{}
 	s.get(s.t, workflow.VolumeName(mv), claim)
 	return claim
 }
 
-// persistentVolume is the PersistentVolume that the operator has made for a
-// version, which goes with the test.
-func (s scene) persistentVolume(mv *v1alpha1.ModelVersion) *corev1.PersistentVolume {
+// persistentVolume returns the PersistentVolume that the operator has created
+// for a ModelVersion, and deletes it after the test.
+func (s sandbox) persistentVolume(mv *v1alpha1.ModelVersion) *corev1.PersistentVolume {
 	s.t.Helper()
 	volume := &corev1.PersistentVolume{}
 	require.NoError(s.t, s.client.Get(s.t.Context(), client.ObjectKey{Name: workflow.VolumeName(mv)}, volume))
-	s.t.Cleanup(func() {
-		assert.NoError(s.t, client.IgnoreNotFound(s.client.Delete(context.WithoutCancel(s.t.Context()), volume.DeepCopy())))
-	})
+	s.deleteAfterTest(volume)
 	return volume
 }
 
-// binds binds a PersistentVolume to a claim, as Kubernetes does.
-func (s scene) binds(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) {
+// bind binds a PersistentVolume to a claim, as Kubernetes does.
+func (s sandbox) bind(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) {
 	s.t.Helper()
 	before := volume.DeepCopy()
 	volume.Spec.ClaimRef.UID = claim.UID
 	require.NoError(s.t, s.client.Patch(s.t.Context(), volume, client.MergeFrom(before)))
 }
 
-// awaitReleased waits until an object is being deleted, and lets it go as
-// Kubernetes' protection of storage in use does when nothing uses it.
-func (s scene) awaitReleased(o client.Object) {
+// finalizeDeletion waits until an object is being deleted, and removes its
+// finalizers as Kubernetes' storage protection does when no pod uses it.
+func (s sandbox) finalizeDeletion(o client.Object) {
 	s.t.Helper()
 	require.EventuallyWithT(s.t, func(c *assert.CollectT) {
 		err := s.client.Get(s.t.Context(), client.ObjectKeyFromObject(o), o)
@@ -71,25 +80,23 @@ func (s scene) awaitReleased(o client.Object) {
 	}, deadline, tick)
 }
 
-// awaitGone waits until a version is gone.
-func (s scene) awaitGone(mv *v1alpha1.ModelVersion) {
+// awaitGone waits until a ModelVersion no longer exists.
+func (s sandbox) awaitGone(mv *v1alpha1.ModelVersion) {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool {
 		return apierrors.IsNotFound(s.client.Get(s.t.Context(), client.ObjectKeyFromObject(mv), &v1alpha1.ModelVersion{}))
-	}, deadline, tick, "ModelVersion %s is still there", mv.Name)
+	}, deadline, tick, "ModelVersion %s still exists", mv.Name)
 }
 
-func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
+func TestVolume(t *testing.T) {
 	startOperator(t, shared, withEFS())
 
-	t.Run("which is built from, and goes with it", func(t *testing.T) {
+	t.Run("a build uses it, and it is deleted with the ModelVersion", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(efsVersion, set("spec.storage.AWSEfs.attributes", map[string]any{"encryptInTransit": "true"}))
+		s := newSandbox(t, shared)
+		mv, claim, volume := s.startEFSBuild(set("spec.storage.AWSEfs.attributes", map[string]any{"encryptInTransit": "true"}))
 		wf := s.argo.awaitOnlyWorkflow()
-		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
 
-		claim, volume := s.claim(mv), s.persistentVolume(mv)
 		assert.Equal(t, []string{v1alpha1.FinalizerVolume}, mv.Finalizers)
 		assert.True(t, metav1.IsControlledBy(claim, mv))
 		assert.Equal(t, volume.Name, claim.Spec.VolumeName)
@@ -100,124 +107,125 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		}, volume.Spec.CSI)
 		assert.Equal(t, claim.Name, wf.Spec.Arguments.GetParameterByName(contract.ParamClaimName).Value.String())
 
-		s.buildSucceeds(wf)
-		assert.Nil(t, s.claim(mv).DeletionTimestamp, "it is there as long as the version is: somebody may resubmit")
+		s.completeBuild(wf)
+		assert.Nil(t, s.claim(mv).DeletionTimestamp, "it is kept as long as the ModelVersion exists, for a resubmit")
 		require.NoError(t, s.client.Delete(t.Context(), mv))
 
-		s.awaitReleased(claim)
-		s.awaitReleased(volume)
+		s.finalizeDeletion(claim)
+		s.finalizeDeletion(volume)
 		s.awaitGone(mv)
 	})
 
-	t.Run("which an attempt after the first finds", func(t *testing.T) {
+	t.Run("the next attempt uses the same volume", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(efsVersion)
-		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s := newSandbox(t, shared)
+		s.create(efsVersion)
+		mv := s.failBuild(s.argo.awaitOnlyWorkflow(), contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
 		claim, volume := s.claim(mv), s.persistentVolume(mv)
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
-		s.buildSucceeds(s.argo.awaitAttempt(mv, 2))
+		s.completeBuild(s.argo.awaitAttempt(mv, 2))
 
 		assert.Equal(t, claim.UID, s.claim(mv).UID)
 		assert.Equal(t, volume.UID, s.persistentVolume(mv).UID)
 	})
 
-	t.Run("and of no version of the same name", func(t *testing.T) {
+	t.Run("ModelVersions of the same name in two namespaces have different volumes", func(t *testing.T) {
 		t.Parallel()
-		a, b := newScene(t, shared), newScene(t, shared)
 		volumes := map[types.UID]bool{}
-		for _, s := range []scene{a, b} {
-			s.apply(efsVersion)
-			s.argo.awaitOnlyWorkflow()
-			mv := s.version(resnet)
-			volume := s.persistentVolume(mv)
+		for range 2 {
+			s := newSandbox(t, shared)
+			_, claim, volume := s.startEFSBuild()
 			volumes[volume.UID] = true
 			assert.Equal(t, s.namespace, volume.Spec.ClaimRef.Namespace)
-			assert.Equal(t, s.claim(mv).Name, volume.Spec.ClaimRef.Name)
+			assert.Equal(t, claim.Name, volume.Spec.ClaimRef.Name)
 		}
 		assert.Len(t, volumes, 2)
 	})
 
-	// Pods still use the first one's: both are being deleted, and there.
-	t.Run("not of one that was deleted and made again", func(t *testing.T) {
+	// Pods still use the first volume: its objects are being deleted and exist.
+	t.Run("a ModelVersion that is created again has another volume", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(efsVersion)
-		s.argo.awaitOnlyWorkflow()
-		first := s.version(resnet)
-		claim, volume := s.claim(first), s.persistentVolume(first)
+		s := newSandbox(t, shared)
+		first, claim, volume := s.startEFSBuild()
 		require.NoError(t, s.client.Delete(t.Context(), first))
 		s.awaitGone(first)
 
-		second := s.apply(efsVersion)
+		second := s.create(efsVersion)
 		s.argo.awaitAttempt(second, 1)
 
 		assert.NotEqual(t, claim.Name, s.claim(second).Name)
 		assert.Equal(t, s.claim(second).Name, s.persistentVolume(second).Spec.ClaimRef.Name)
 		assert.Nil(t, s.persistentVolume(second).DeletionTimestamp)
-		s.awaitReleased(claim)
-		s.awaitReleased(volume)
+		s.finalizeDeletion(claim)
+		s.finalizeDeletion(volume)
 	})
 
-	t.Run("and nothing is left of it when its Model is deleted meanwhile", func(t *testing.T) {
+	t.Run("storage of other kinds has none", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(efsVersion)
-		s.argo.awaitOnlyWorkflow()
-		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
-		claim, volume := s.claim(mv), s.persistentVolume(mv)
+		for name, manifest := range map[string]string{"localStorage": localVersion, "nfs": nfsVersion, "persistentVolumeClaim": claimVersion} {
+			s := newSandbox(t, shared)
+			s.create(manifest)
+			s.argo.awaitOnlyWorkflow()
+			mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+			assert.Empty(t, mv.Finalizers, name)
+			s.assertAbsent(workflow.VolumeName(mv), &corev1.PersistentVolumeClaim{})
+		}
+	})
+}
+
+func TestVolumeDeletion(t *testing.T) {
+	startOperator(t, shared, withEFS())
+
+	t.Run("after the deletion of the Model", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t, shared)
+		mv, claim, volume := s.startEFSBuild()
 		require.NoError(t, s.client.Delete(t.Context(), s.model("resnet")))
-		// As the garbage collector does, of which none runs here.
+		// As the garbage collector does, which does not run here.
 		require.NoError(t, s.client.Delete(t.Context(), mv))
 
 		s.awaitGone(mv)
-		s.awaitReleased(claim)
-		s.awaitReleased(volume)
+		s.finalizeDeletion(claim)
+		s.finalizeDeletion(volume)
 	})
 
-	t.Run("whether it is still there or not", func(t *testing.T) {
-		t.Parallel()
-		for name, gone := range map[string]func(*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) []client.Object{
-			"without its PersistentVolume": func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) []client.Object {
-				return []client.Object{v}
-			},
-			"without its claim": func(c *corev1.PersistentVolumeClaim, _ *corev1.PersistentVolume) []client.Object {
-				return []client.Object{c}
-			},
-			"without both": func(c *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) []client.Object {
-				return []client.Object{c, v}
-			},
-		} {
-			s := newScene(t, shared)
-			s.apply(efsVersion)
-			s.argo.awaitOnlyWorkflow()
-			mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
-			claim, volume := s.claim(mv), s.persistentVolume(mv)
-			for _, object := range gone(claim, volume) {
-				require.NoError(t, s.client.Delete(t.Context(), object), name)
-				s.awaitReleased(object)
+	for name, selectObjects := range map[string]func(*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) []client.Object{
+		"without the PersistentVolume": func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) []client.Object {
+			return []client.Object{v}
+		},
+		"without the claim": func(c *corev1.PersistentVolumeClaim, _ *corev1.PersistentVolume) []client.Object {
+			return []client.Object{c}
+		},
+		"without both": func(c *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) []client.Object {
+			return []client.Object{c, v}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t, shared)
+			mv, claim, volume := s.startEFSBuild()
+			for _, o := range selectObjects(claim, volume) {
+				require.NoError(t, s.client.Delete(t.Context(), o))
+				s.finalizeDeletion(o)
 			}
 			require.NoError(t, s.client.Delete(t.Context(), mv))
 
 			s.awaitGone(mv)
-			s.awaitReleased(claim)
-			s.awaitReleased(volume)
-		}
-	})
+			s.finalizeDeletion(claim)
+			s.finalizeDeletion(volume)
+		})
+	}
 
-	t.Run("beside what others have put on the version", func(t *testing.T) {
+	t.Run("with another finalizer, which is kept", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(efsVersion, set("metadata.finalizers", []any{"example.com/backup"}))
-		s.argo.awaitOnlyWorkflow()
-		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+		s := newSandbox(t, shared)
+		mv, claim, volume := s.startEFSBuild(set("metadata.finalizers", []any{"example.com/backup"}))
 		assert.Equal(t, []string{"example.com/backup", v1alpha1.FinalizerVolume}, mv.Finalizers)
-		claim, volume := s.claim(mv), s.persistentVolume(mv)
 		require.NoError(t, s.client.Delete(t.Context(), mv))
 
-		s.awaitReleased(claim)
-		s.awaitReleased(volume)
+		s.finalizeDeletion(claim)
+		s.finalizeDeletion(volume)
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			s.get(c, resnet, mv)
 			assert.Equal(c, []string{"example.com/backup"}, mv.Finalizers)
@@ -225,35 +233,40 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Finalizers = nil })
 		s.awaitGone(mv)
 	})
+}
 
-	t.Run("and is made anew where a person has deleted the claim", func(t *testing.T) {
+func TestVolumeRecreation(t *testing.T) {
+	startOperator(t, shared, withEFS())
+
+	t.Run("after the claim was deleted", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(efsVersion)
-		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s := newSandbox(t, shared)
+		s.create(efsVersion)
+		mv := s.failBuild(s.argo.awaitOnlyWorkflow(), contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
 		claim, volume := s.claim(mv), s.persistentVolume(mv)
-		s.binds(claim, volume)
+		s.bind(claim, volume)
 		require.NoError(t, s.client.Delete(t.Context(), claim))
-		s.awaitReleased(claim)
+		s.finalizeDeletion(claim)
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
-		s.awaitReleased(volume)
+		s.finalizeDeletion(volume)
 		s.argo.awaitAttempt(mv, 2)
 
 		assert.NotEqual(t, claim.UID, s.claim(mv).UID)
 		assert.NotEqual(t, claim.UID, s.persistentVolume(mv).Spec.ClaimRef.UID)
 	})
 
-	// A claim that has lost what it was bound to takes back only what names it.
-	t.Run("and is made anew where a person has deleted the PersistentVolume", func(t *testing.T) {
+	// A claim that has lost its PersistentVolume binds only to one whose claimRef
+	// has the claim's UID.
+	t.Run("after the PersistentVolume was deleted", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(efsVersion)
-		mv := s.buildFails(s.argo.awaitOnlyWorkflow(), contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+		s := newSandbox(t, shared)
+		s.create(efsVersion)
+		mv := s.failBuild(s.argo.awaitOnlyWorkflow(), contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
 		claim, volume := s.claim(mv), s.persistentVolume(mv)
-		s.binds(claim, volume)
+		s.bind(claim, volume)
 		require.NoError(t, s.client.Delete(t.Context(), volume))
-		s.awaitReleased(volume)
+		s.finalizeDeletion(volume)
 
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 		s.argo.awaitAttempt(mv, 2)
@@ -261,86 +274,72 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 		assert.Equal(t, claim.UID, s.claim(mv).UID)
 		assert.Equal(t, claim.UID, s.persistentVolume(mv).Spec.ClaimRef.UID)
 	})
-
-	t.Run("which no other storage has", func(t *testing.T) {
-		t.Parallel()
-		for name, manifest := range map[string]string{"a node's folder": localVersion, "an NFS server's": nfsVersion, "a claim": claimVersion} {
-			s := newScene(t, shared)
-			s.apply(manifest)
-			s.argo.awaitOnlyWorkflow()
-			mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
-			assert.Empty(t, mv.Finalizers, name)
-			s.absent(workflow.VolumeName(mv), &corev1.PersistentVolumeClaim{})
-		}
-	})
 }
 
-func TestAClaimThatIsInTheWayIsLeftAlone(t *testing.T) {
-	s := newScene(t, shared)
-	mv := s.apply(efsVersion)
-	theirs := &corev1.PersistentVolumeClaim{
+func TestVolumeNameConflict(t *testing.T) {
+	s := newSandbox(t, shared)
+	mv := s.create(efsVersion)
+	conflicting := &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: workflow.VolumeName(mv)},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
 			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Mi")}},
 		},
 	}
-	require.NoError(t, s.client.Create(t.Context(), theirs))
+	require.NoError(t, s.client.Create(t.Context(), conflicting))
 	startOperator(t, shared, withEFS())
 
 	mv = s.awaitReason(resnet, v1alpha1.ReasonRefused)
-	assert.Equal(t, waiting, states(mv))
-	assert.Contains(t, mv.Status.Message, fmt.Sprintf(`persistentvolumeclaims "%s" already exists`, theirs.Name))
+	assert.Equal(t, waiting, conditionStatuses(mv))
+	assert.Contains(t, mv.Status.Message, `persistentvolumeclaims "`+conflicting.Name+`" already exists`)
 	assert.Empty(t, s.argo.workflows())
 
-	require.NoError(t, s.client.Delete(t.Context(), theirs))
-	s.awaitReleased(theirs)
+	require.NoError(t, s.client.Delete(t.Context(), conflicting))
+	s.finalizeDeletion(conflicting)
 	s.argo.awaitOnlyWorkflow()
 	assert.True(t, metav1.IsControlledBy(s.claim(mv), mv))
 	s.persistentVolume(mv)
 }
 
-// A version whose deletion nobody attends to is there until somebody does.
-func TestAnOperatorThatWasNotThereFinishesADeletion(t *testing.T) {
-	s := newScene(t, shared)
+// The finalizer keeps a deleted ModelVersion until an operator runs again.
+func TestVolumeDeletionWhileOperatorIsDown(t *testing.T) {
+	s := newSandbox(t, shared)
 	op := startOperator(t, shared, withEFS())
-	s.apply(efsVersion)
-	s.argo.awaitOnlyWorkflow()
-	mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
-	claim, volume := s.claim(mv), s.persistentVolume(mv)
+	mv, claim, volume := s.startEFSBuild()
 	op.stop()
 	require.NoError(t, s.client.Delete(t.Context(), mv))
 	assert.Equal(t, []string{v1alpha1.FinalizerVolume}, s.version(resnet).Finalizers)
 
-	// What the platform team allows by then does not matter.
+	// The next operator does not allow the file system any more. It deletes the
+	// volume nevertheless.
 	startOperator(t, shared)
 	s.awaitGone(mv)
-	s.awaitReleased(claim)
-	s.awaitReleased(volume)
+	s.finalizeDeletion(claim)
+	s.finalizeDeletion(volume)
 }
 
-// An operator dies at every write until there is a build. The next one makes
-// nothing twice, and what was made can always be found by the finalizer.
-func TestAnOperatorThatDiesMakesNoSecondVolume(t *testing.T) {
-	// The Model, the version's owner, three objects for the namespace, the
-	// finalizer, the claim, the Workflow. The PersistentVolume, which is in no
-	// namespace, goes before the claim.
+// The operator crashes at every write before the Workflow exists. The next one
+// creates no second volume, and the finalizer is always there before the volume.
+func TestVolumeRestartAtEveryWrite(t *testing.T) {
+	// The Model, the owner reference, three objects of the namespace, the
+	// finalizer, the claim and the Workflow. The cluster-scoped PersistentVolume
+	// is created before the claim.
 	const writes = 8
-	w := newWire()
-	scenes := map[string]scene{}
+	tr := newTransport()
+	sandboxes := map[string]sandbox{}
 	for write := 1; write <= writes; write++ {
-		for _, arrives := range []bool{false, true} {
-			s := newScene(t, shared)
-			w.cuts[s.namespace] = &cut{write: write, arrives: arrives}
-			scenes[fmt.Sprintf("at write %d, which arrives: %t", write, arrives)] = s
+		for _, delivered := range []bool{false, true} {
+			s := newSandbox(t, shared)
+			tr.disconnects[s.namespace] = &disconnect{atWrite: write, delivered: delivered}
+			sandboxes[fmt.Sprintf("at write %d, delivered: %t", write, delivered)] = s
 		}
 	}
-	op := startOperator(t, shared, withEFS(), withWire(w))
-	for _, s := range scenes {
-		s.apply(efsVersion)
+	op := startOperator(t, shared, withEFS(), withTransport(tr))
+	for _, s := range sandboxes {
+		s.create(efsVersion)
 	}
-	for name, s := range scenes {
-		require.Eventually(t, func() bool { return w.wasCut(s.namespace) }, deadline, tick, name)
+	for name, s := range sandboxes {
+		require.Eventually(t, func() bool { return tr.disconnected(s.namespace) }, deadline, tick, name)
 		mv := s.version(resnet)
 		err := s.client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: workflow.VolumeName(mv)}, &corev1.PersistentVolumeClaim{})
 		require.NoError(t, client.IgnoreNotFound(err))
@@ -348,7 +347,7 @@ func TestAnOperatorThatDiesMakesNoSecondVolume(t *testing.T) {
 	}
 	op.stop()
 	startOperator(t, shared, withEFS())
-	for name, s := range scenes {
+	for name, s := range sandboxes {
 		s.argo.awaitOnlyWorkflow()
 		mv := s.version(resnet)
 		assert.Equal(t, s.claim(mv).Name, s.persistentVolume(mv).Spec.ClaimRef.Name, name)

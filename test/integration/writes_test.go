@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,26 +19,26 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-func TestAVersionsLifeCostsFewWrites(t *testing.T) {
+func TestWrites(t *testing.T) {
 	op := startOperator(t, shared)
 
-	s, wf := newBuild(t)
-	s.awaitFollows(resnet, wf, "")
+	s, wf := startBuild(t)
+	s.awaitWorkflowPhase(resnet, wf, "")
 	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
-		s.argo.runs(wf, step)
-		s.awaitMessage(resnet, "runs step "+step)
+		s.argo.runStep(wf, step)
+		s.awaitMessage(resnet, "step "+step)
 	}
-	s.buildSucceeds(wf)
-	s.awaitLatest("resnet", s.latest(resnet))
+	s.completeBuild(wf)
+	s.awaitLatest("resnet", s.latestVersion(resnet))
 
-	// Events are emitted in the background.
+	// Events are sent in the background.
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		got := op.wire.words(s.namespace)
+		got := op.transport.summaries(s.namespace)
 		slices.Sort(got)
 		assert.Equal(c, []string{
 			"patch configmaps",
-			"patch models/status",        // latest
-			"patch modelversions",        // its owner
+			"patch models/status",        // the latest version
+			"patch modelversions",        // the owner reference
 			"patch modelversions/status", // pending
 			"patch modelversions/status", // mount-check
 			"patch modelversions/status", // build
@@ -54,103 +53,102 @@ func TestAVersionsLifeCostsFewWrites(t *testing.T) {
 			"post workflows",
 		}, got)
 	}, deadline, tick)
-	for _, w := range op.wire.writes(s.namespace) {
+	for _, w := range op.transport.writes(s.namespace) {
 		assert.True(t, w.status < 300 || w.status == http.StatusConflict, "%s", w)
 	}
 
-	t.Run("and what changes nothing costs none", func(t *testing.T) {
-		s := s.in(t)
-		before := len(op.wire.writes(s.namespace))
+	t.Run("irrelevant changes cause no write", func(t *testing.T) {
+		s := s.withT(t)
+		before := len(op.transport.writes(s.namespace))
 		s.annotate(resnet, "example.com/note", "1")
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { metav1.SetMetaDataLabel(&mv.ObjectMeta, "note", "1") })
-		s.argo.write(wf, func(now *wfv1.Workflow) { now.Annotations["note"] = "1" })
+		s.argo.update(wf, func(now *wfv1.Workflow) { now.Annotations["note"] = "1" })
 		m := s.model("resnet")
 		m.Spec.Description = ptr.To("a classifier")
 		require.NoError(t, s.client.Update(t.Context(), m))
-		op.settles(t, shared)
-		assert.Empty(t, op.wire.writes(s.namespace)[before:])
+		op.drainQueue(t, shared)
+		assert.Empty(t, op.transport.writes(s.namespace)[before:])
 	})
 
-	t.Run("and a restart costs none", func(t *testing.T) {
+	t.Run("a restart causes no write", func(t *testing.T) {
 		op.stop()
 		next := startOperator(t, shared)
-		next.settles(t, shared)
-		assert.Empty(t, next.wire.writes(s.namespace))
+		s.withT(t).annotate(resnet, "example.com/note", "2")
+		next.drainQueue(t, shared)
+		assert.Empty(t, next.transport.writes(s.namespace))
 	})
 }
 
-// awaitMessage waits until a version's message ends with these words.
-func (s scene) awaitMessage(name, words string) {
-	s.t.Helper()
-	mv := &v1alpha1.ModelVersion{}
-	require.EventuallyWithT(s.t, func(c *assert.CollectT) {
-		s.get(c, name, mv)
-		assert.True(c, strings.HasSuffix(mv.Status.Message, words), "%q does not end with %q", mv.Status.Message, words)
-	}, deadline, tick)
-}
-
-// Every state that a version can wait in, for ever if need be, costs nothing
-// while it lasts.
-func TestWaitingCostsNothing(t *testing.T) {
+// In every state in which a ModelVersion can wait forever, the operator sends no
+// requests.
+func TestWritesWhileWaiting(t *testing.T) {
 	op := startOperator(t, shared, withConfig(func(c *config.Config) { c.AllowedHostPaths = []string{"/models"} }))
+	// Every event is sent by a goroutine of its own, so that a later one may
+	// overtake it: each must be awaited.
+	awaitPending := func(s sandbox) *wfv1.Workflow {
+		wf := s.argo.awaitOnlyWorkflow()
+		s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+		s.awaitEvent("ModelVersion", v1alpha1.ReasonWorkflowPending, "")
+		return wf
+	}
 	cases := map[string]struct {
 		manifest string
 		change   change
-		act      func(scene)
+		act      func(sandbox)
 		want     string
 	}{
-		"for a template":              {localVersion, build("workflowTemplate", "there-is-none"), nil, v1alpha1.ReasonTemplateMissing},
-		"for a person, who denied it": {localVersion, set(localPath, "/exports"), nil, v1alpha1.ReasonSourceForbidden},
-		"for the platform team":       {efsVersion, change{}, nil, v1alpha1.ReasonSourceForbidden},
-		"for Argo":                    {claimVersion, change{}, nil, v1alpha1.ReasonWorkflowPending},
-		"for the build": {localVersion, change{}, func(s scene) {
-			s.argo.runs(s.argo.awaitOnlyWorkflow(), contract.StepBuild)
+		"for a template":                             {localVersion, build("workflowTemplate", "none"), nil, v1alpha1.ReasonTemplateMissing},
+		"for a user, after a denied path":            {localVersion, set(localPath, "/exports"), nil, v1alpha1.ReasonSourceForbidden},
+		"for the platform team, which allows no EFS": {efsVersion, change{}, nil, v1alpha1.ReasonSourceForbidden},
+		"for Argo": {claimVersion, change{}, nil, v1alpha1.ReasonWorkflowPending},
+		"for the build": {localVersion, change{}, func(s sandbox) {
+			s.argo.runStep(awaitPending(s), contract.StepBuild)
 		}, v1alpha1.ReasonWorkflowRunning},
-		"for a person, after a failure": {localVersion, change{}, func(s scene) {
-			s.argo.fails(s.argo.awaitOnlyWorkflow(), contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+		"for a user, after a failure": {localVersion, change{}, func(s sandbox) {
+			s.argo.failWorkflow(awaitPending(s), contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
 		}, v1alpha1.ReasonBuildFailed},
-		"for a Model to be gone": {localVersion, change{}, nil, v1alpha1.ReasonModelTerminating},
+		"for the deletion of a Model": {localVersion, change{}, nil, v1alpha1.ReasonModelTerminating},
 	}
-	scenes, before := map[string]scene{}, map[string]int{}
+	sandboxes, before := map[string]sandbox{}, map[string]int{}
 	for name, tc := range cases {
-		s := newScene(t, shared)
-		scenes[name] = s
+		s := newSandbox(t, shared)
+		sandboxes[name] = s
 		if tc.want == v1alpha1.ReasonModelTerminating {
 			s.terminatingModel("resnet")
 		}
-		s.apply(tc.manifest, tc.change)
+		s.create(tc.manifest, tc.change)
 		if tc.act != nil {
 			tc.act(s)
 		}
 		s.awaitReason(resnet, tc.want)
-		// The event, emitted in the background, is the last of it.
-		s.awaitEvent(tc.want)
+		s.awaitEvent("ModelVersion", tc.want, "")
 	}
-	op.settles(t, shared)
-	for name, s := range scenes {
-		before[name] = len(op.wire.inNamespace(s.namespace))
+	op.drainQueue(t, shared)
+	for name, s := range sandboxes {
+		before[name] = len(op.transport.requestsIn(s.namespace))
 	}
 
-	require.Never(t, func() bool {
-		for name, s := range scenes {
-			if len(op.wire.inNamespace(s.namespace)) > before[name] {
-				return true
-			}
+	newRequests := func() []request {
+		var list []request
+		for name, s := range sandboxes {
+			list = append(list, op.transport.requestsIn(s.namespace)[before[name]:]...)
 		}
-		return false
-	}, 3*time.Second, 10*tick, "the operator does not come to rest")
+		return list
+	}
+	if !assert.Never(t, func() bool { return len(newRequests()) > 0 }, 3*time.Second, 10*tick) {
+		t.Log(newRequests())
+	}
 }
 
-// terminatingModel makes a Model that is being deleted and that a finalizer
-// holds. What is returned lets it go.
-func (s scene) terminatingModel(name string) (release func()) {
+// terminatingModel creates a Model that is being deleted and kept by a
+// finalizer. The function that it returns completes the deletion.
+func (s sandbox) terminatingModel(name string) (release func()) {
 	s.t.Helper()
 	m := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name, Finalizers: []string{"example.com/hold"}}}
 	require.NoError(s.t, s.client.Create(s.t.Context(), m))
 	require.NoError(s.t, s.client.Delete(s.t.Context(), m))
 	release = func() {
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
-		require.NoError(s.t, client.IgnoreNotFound(s.client.Patch(context.WithoutCancel(s.t.Context()), m, patch)))
+		require.NoError(s.t, client.IgnoreNotFound(s.client.Patch(context.WithoutCancel(s.t.Context()), m, withoutFinalizers)))
 	}
 	s.t.Cleanup(release)
 	return release

@@ -23,7 +23,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// Labels that Argo sets or keeps.
+// Labels of Argo.
 const (
 	labelWorkflow        = "workflows.argoproj.io/workflow"
 	labelPhase           = "workflows.argoproj.io/phase"
@@ -31,57 +31,58 @@ const (
 	labelResubmittedFrom = "workflows.argoproj.io/resubmitted-from-workflow"
 )
 
-// digest is that of every image that argoStandIn says was pushed.
+// digest is the digest of every image in fakeArgo's reports.
 const digest = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
-// argoStandIn writes into Workflows what Argo's controller would, and does to
-// them what the argo command does. No pod runs.
-type argoStandIn struct {
+// fakeArgo writes into Workflows what Argo's controller and the argo command
+// would write. No pod runs.
+type fakeArgo struct {
 	t         *testing.T
 	client    client.Client
 	namespace string
 }
 
-// workflows are those of the namespace, by name.
-func (a argoStandIn) workflows() []wfv1.Workflow {
+// workflows returns the Workflows of the namespace, by name.
+func (a fakeArgo) workflows() []wfv1.Workflow {
 	a.t.Helper()
 	var list wfv1.WorkflowList
 	require.NoError(a.t, a.client.List(a.t.Context(), &list, client.InNamespace(a.namespace)))
 	return list.Items
 }
 
-// awaitWorkflow is the Workflow of this name, once it exists.
-func (a argoStandIn) awaitWorkflow(name string) *wfv1.Workflow {
+// awaitWorkflow returns the Workflow of this name once it exists.
+func (a fakeArgo) awaitWorkflow(name string) *wfv1.Workflow {
 	a.t.Helper()
 	wf := &wfv1.Workflow{}
 	require.EventuallyWithT(a.t, func(c *assert.CollectT) {
 		require.NoError(c, a.client.Get(a.t.Context(), client.ObjectKey{Namespace: a.namespace, Name: name}, wf))
-	}, deadline, tick, "Workflow %s was not made", name)
+	}, deadline, tick, "Workflow %s was not created", name)
 	return wf
 }
 
-// awaitAttempt is the Workflow of a version's nth attempt, once it exists.
-func (a argoStandIn) awaitAttempt(mv *v1alpha1.ModelVersion, n int64) *wfv1.Workflow {
+// awaitAttempt returns the Workflow of a ModelVersion's nth attempt once it
+// exists.
+func (a fakeArgo) awaitAttempt(mv *v1alpha1.ModelVersion, n int64) *wfv1.Workflow {
 	a.t.Helper()
 	return a.awaitWorkflow(workflow.Name(mv.Name, mv.UID, n))
 }
 
-// awaitOnlyWorkflow is the namespace's only Workflow, once there is one.
-func (a argoStandIn) awaitOnlyWorkflow() *wfv1.Workflow {
+// awaitOnlyWorkflow returns the namespace's only Workflow once it exists.
+func (a fakeArgo) awaitOnlyWorkflow() *wfv1.Workflow {
 	a.t.Helper()
 	var list []wfv1.Workflow
 	require.EventuallyWithT(a.t, func(c *assert.CollectT) {
 		list = a.workflows()
 		assert.NotEmpty(c, list)
-	}, deadline, tick, "no Workflow was made")
+	}, deadline, tick, "no Workflow was created")
 	require.Len(a.t, list, 1)
 	return &list[0]
 }
 
-// write changes a Workflow as Argo's controller does: the whole of its status
-// at once. The Workflow is read again, since the operator may have patched its
+// update changes a Workflow as Argo's controller does: its whole status at
+// once. It reads the Workflow first, since the operator may have patched its
 // spec.
-func (a argoStandIn) write(wf *wfv1.Workflow, edit func(*wfv1.Workflow)) *wfv1.Workflow {
+func (a fakeArgo) update(wf *wfv1.Workflow, edit func(*wfv1.Workflow)) *wfv1.Workflow {
 	a.t.Helper()
 	now := &wfv1.Workflow{}
 	require.NoError(a.t, a.client.Get(a.t.Context(), client.ObjectKeyFromObject(wf), now))
@@ -91,7 +92,7 @@ func (a argoStandIn) write(wf *wfv1.Workflow, edit func(*wfv1.Workflow)) *wfv1.W
 	return now
 }
 
-func (a argoStandIn) phase(now *wfv1.Workflow, phase wfv1.WorkflowPhase, message string) {
+func (a fakeArgo) setPhase(now *wfv1.Workflow, phase wfv1.WorkflowPhase, message string) {
 	now.Status.Phase, now.Status.Message = phase, message
 	now.Labels[labelPhase] = string(phase)
 	now.Labels[labelCompleted] = fmt.Sprint(phase.Completed())
@@ -100,10 +101,10 @@ func (a argoStandIn) phase(now *wfv1.Workflow, phase wfv1.WorkflowPhase, message
 	}
 }
 
-// node writes the node of the build's pod, or with a step of a container in
-// it. The pod's has the Workflow's own name, as the entrypoint of a template
-// that tries nothing again.
-func node(now *wfv1.Workflow, step string, phase wfv1.NodePhase, message string) {
+// setNode sets the node of the build's pod or, with a step, of a container in
+// it. The pod's node has the Workflow's own name, as with every entrypoint
+// template that has no retry strategy.
+func setNode(now *wfv1.Workflow, step string, phase wfv1.NodePhase, message string) {
 	n := wfv1.NodeStatus{ID: now.Name, Name: now.Name, DisplayName: now.Name, TemplateName: contract.EntrypointTemplate, Type: wfv1.NodeTypePod}
 	if step != "" {
 		n = wfv1.NodeStatus{ID: now.NodeID(now.Name + "." + step), Name: now.Name + "." + step, DisplayName: step, Type: wfv1.NodeTypeContainer, BoundaryID: now.Name}
@@ -118,68 +119,81 @@ func node(now *wfv1.Workflow, step string, phase wfv1.NodePhase, message string)
 	now.Status.Nodes[n.ID] = n
 }
 
-// postpones a Workflow: it waits for a lock or a limit.
-func (a argoStandIn) postpones(wf *wfv1.Workflow, message string) {
+// setPending writes that a Workflow waits for a mutex or a parallelism limit.
+func (a fakeArgo) setPending(wf *wfv1.Workflow, message string) {
 	a.t.Helper()
-	a.write(wf, func(now *wfv1.Workflow) {
+	a.update(wf, func(now *wfv1.Workflow) {
 		now.Status.StartedAt = metav1.Now()
-		a.phase(now, wfv1.WorkflowPending, message)
+		a.setPhase(now, wfv1.WorkflowPending, message)
 	})
 }
 
-// runs a step of a Workflow. The containers of those after it run too, and wait.
-func (a argoStandIn) runs(wf *wfv1.Workflow, step string) {
+// setPodPending writes that the Workflow runs, and why its pod does not start.
+func (a fakeArgo) setPodPending(wf *wfv1.Workflow, reason string) {
 	a.t.Helper()
-	a.write(wf, func(now *wfv1.Workflow) {
+	a.update(wf, func(now *wfv1.Workflow) {
+		a.setPhase(now, wfv1.WorkflowRunning, "")
 		if now.Status.StartedAt.IsZero() {
 			now.Status.StartedAt = metav1.Now()
 		}
-		a.phase(now, wfv1.WorkflowRunning, "")
-		node(now, "", wfv1.NodeRunning, "")
+		setNode(now, "", wfv1.NodePending, reason)
+	})
+}
+
+// runStep writes that a step of a Workflow runs. The containers of later steps
+// run too, and wait.
+func (a fakeArgo) runStep(wf *wfv1.Workflow, step string) {
+	a.t.Helper()
+	a.update(wf, func(now *wfv1.Workflow) {
+		if now.Status.StartedAt.IsZero() {
+			now.Status.StartedAt = metav1.Now()
+		}
+		a.setPhase(now, wfv1.WorkflowRunning, "")
+		setNode(now, "", wfv1.NodeRunning, "")
 		phase := wfv1.NodeSucceeded
 		for _, each := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
 			if each == step {
 				phase = wfv1.NodeRunning
 			}
-			if ended := now.Status.Nodes[now.NodeID(now.Name+"."+each)]; ended.Phase != phase {
-				node(now, each, phase, "")
+			if existing := now.Status.Nodes[now.NodeID(now.Name+"."+each)]; existing.Phase != phase {
+				setNode(now, each, phase, "")
 			}
 		}
 	})
 }
 
-// stepEnds says that a step of a Workflow has ended well.
-func (a argoStandIn) stepEnds(wf *wfv1.Workflow, step string) {
+// completeStep writes that a step of a Workflow has succeeded.
+func (a fakeArgo) completeStep(wf *wfv1.Workflow, step string) {
 	a.t.Helper()
-	a.write(wf, func(now *wfv1.Workflow) { node(now, step, wfv1.NodeSucceeded, "") })
+	a.update(wf, func(now *wfv1.Workflow) { setNode(now, step, wfv1.NodeSucceeded, "") })
 }
 
-// succeeds ends a Workflow with a report that proves it.
-func (a argoStandIn) succeeds(wf *wfv1.Workflow) *wfv1.Workflow {
+// completeWorkflow finishes a Workflow with a valid report.
+func (a fakeArgo) completeWorkflow(wf *wfv1.Workflow) *wfv1.Workflow {
 	a.t.Helper()
-	return a.ends(wf, wfv1.WorkflowSucceeded, "", goodReport(wf))
+	return a.finish(wf, wfv1.WorkflowSucceeded, "", goodReport(wf))
 }
 
-// fails ends a Workflow with the report of a step that failed.
-func (a argoStandIn) fails(wf *wfv1.Workflow, step, reason, message string) *wfv1.Workflow {
+// failWorkflow finishes a Workflow with the report of a failed step.
+func (a fakeArgo) failWorkflow(wf *wfv1.Workflow, step, reason, message string) *wfv1.Workflow {
 	a.t.Helper()
 	r := goodReport(wf)
 	r.Image = nil
 	r.Failure = &report.Failure{Step: step, Reason: reason, Message: message}
-	return a.ends(wf, wfv1.WorkflowFailed, "Error (exit code 64): dependency failed", r)
+	return a.finish(wf, wfv1.WorkflowFailed, "Error (exit code 64): dependency failed", r)
 }
 
-func (a argoStandIn) ends(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message string, r report.Report) *wfv1.Workflow {
+func (a fakeArgo) finish(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message string, r report.Report) *wfv1.Workflow {
 	a.t.Helper()
 	raw, err := json.Marshal(r)
 	require.NoError(a.t, err)
-	return a.write(wf, func(now *wfv1.Workflow) {
+	return a.update(wf, func(now *wfv1.Workflow) {
 		if now.Status.StartedAt.IsZero() {
 			now.Status.StartedAt = metav1.Now()
 		}
-		a.phase(now, phase, message)
-		node(now, "", wfv1.NodePhase(phase), message)
-		// An output of the pod, which the template makes one of the Workflow.
+		a.setPhase(now, phase, message)
+		setNode(now, "", wfv1.NodePhase(phase), message)
+		// An output of the pod, which the template exports globally.
 		output := wfv1.Parameter{Name: contract.OutputReport, GlobalName: contract.OutputReport, Value: wfv1.AnyStringPtr(string(raw))}
 		pod := now.Status.Nodes[now.Name]
 		pod.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{output}}
@@ -188,16 +202,16 @@ func (a argoStandIn) ends(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message s
 	})
 }
 
-// endsWithoutReport ends a Workflow of which no step left a word.
-func (a argoStandIn) endsWithoutReport(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message string) {
+// finishWithoutReport finishes a Workflow whose steps wrote no report.
+func (a fakeArgo) finishWithoutReport(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message string) {
 	a.t.Helper()
-	a.write(wf, func(now *wfv1.Workflow) {
-		a.phase(now, phase, message)
-		node(now, "", wfv1.NodePhase(phase), message)
+	a.update(wf, func(now *wfv1.Workflow) {
+		a.setPhase(now, phase, message)
+		setNode(now, "", wfv1.NodePhase(phase), message)
 	})
 }
 
-// goodReport is what the steps of a Workflow report when all goes well.
+// goodReport returns the report of a Workflow that succeeded.
 func goodReport(wf *wfv1.Workflow) report.Report {
 	image := argument(wf, contract.ParamImage)
 	return report.Report{
@@ -208,23 +222,23 @@ func goodReport(wf *wfv1.Workflow) report.Report {
 	}
 }
 
-// retry is argo retry: the same Workflow, started again, its old outputs left
-// in place.
-func (a argoStandIn) retry(wf *wfv1.Workflow) *wfv1.Workflow {
+// retry does what argo retry does: it restarts the same Workflow and keeps its
+// old outputs.
+func (a fakeArgo) retry(wf *wfv1.Workflow) *wfv1.Workflow {
 	a.t.Helper()
-	return a.write(wf, func(now *wfv1.Workflow) {
+	return a.update(wf, func(now *wfv1.Workflow) {
 		now.Spec.Shutdown = ""
 		now.Status.StartedAt = secondAfter(now.Status.StartedAt)
 		now.Status.FinishedAt = metav1.Time{}
 		now.Status.Nodes = nil
-		a.phase(now, wfv1.WorkflowRunning, "")
+		a.setPhase(now, wfv1.WorkflowRunning, "")
 		delete(now.Labels, labelCompleted)
-		node(now, "", wfv1.NodePending, "")
+		setNode(now, "", wfv1.NodePending, "")
 	})
 }
 
-// secondAfter is now, or where that is the same second the next one. People
-// are never that fast.
+// secondAfter returns the current time, or the next second if t is in the
+// current one: time stamps count seconds, and no user retries that fast.
 func secondAfter(t metav1.Time) metav1.Time {
 	now := metav1.Now()
 	if now.Unix() <= t.Unix() {
@@ -233,9 +247,9 @@ func secondAfter(t metav1.Time) metav1.Time {
 	return now
 }
 
-// resubmit is argo resubmit: a copy of the Workflow with its labels,
-// annotations and owners, and a name of its own.
-func (a argoStandIn) resubmit(as client.Client, wf *wfv1.Workflow) *wfv1.Workflow {
+// resubmit does what argo resubmit does: it creates a copy of the Workflow with
+// the same labels, annotations and owners, and a new name.
+func (a fakeArgo) resubmit(as client.Client, wf *wfv1.Workflow) *wfv1.Workflow {
 	a.t.Helper()
 	next := &wfv1.Workflow{
 		ObjectMeta: metav1.ObjectMeta{
@@ -255,10 +269,9 @@ func (a argoStandIn) resubmit(as client.Client, wf *wfv1.Workflow) *wfv1.Workflo
 	return next
 }
 
-// startsPod makes the pod of a Workflow's build, with the labels that the
-// template gives it, on a node. No kubelet starts it, nor ends it when it is
-// deleted.
-func (a argoStandIn) startsPod(wf *wfv1.Workflow) *corev1.Pod {
+// createPod creates the pod of a Workflow's build on a node, with the labels
+// that the template sets. No kubelet starts it or completes its deletion.
+func (a fakeArgo) createPod(wf *wfv1.Workflow) *corev1.Pod {
 	a.t.Helper()
 	labels := maps.Clone(podLabels(a.t))
 	labels[labelWorkflow] = wf.Name
@@ -267,7 +280,7 @@ func (a argoStandIn) startsPod(wf *wfv1.Workflow) *corev1.Pod {
 			Namespace: wf.Namespace,
 			Name:      wf.Name,
 			Labels:    labels,
-			// The node that runs in it, which node writes.
+			// The Workflow's node of this pod, which setNode writes.
 			Annotations: map[string]string{"workflows.argoproj.io/node-id": wf.Name},
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: wfv1.SchemeGroupVersion.String(), Kind: "Workflow", Name: wf.Name, UID: wf.UID,
@@ -280,7 +293,7 @@ func (a argoStandIn) startsPod(wf *wfv1.Workflow) *corev1.Pod {
 	return pod
 }
 
-// podLabels are those that the workflow template gives build pods.
+// podLabels returns the labels that the workflow template sets on build pods.
 func podLabels(t *testing.T) map[string]string {
 	t.Helper()
 	raw, err := os.ReadFile(kanikoTemplate + "/modelkiln-build.yaml")
@@ -302,20 +315,19 @@ func arguments(wf *wfv1.Workflow) map[string]string {
 	return args
 }
 
-// kubeletStandIn writes the events that a kubelet would.
-type kubeletStandIn struct {
+// fakeKubelet writes the events and pod phases that a kubelet would write.
+type fakeKubelet struct {
 	t      *testing.T
 	client client.Client
 }
 
-// cannotMount says of a pod, in kubelet's words, that its host path is not
-// there.
-func (k kubeletStandIn) cannotMount(pod *corev1.Pod, path string) {
+// failMount creates kubelet's event for a host path that does not exist.
+func (k fakeKubelet) failMount(pod *corev1.Pod, path string) {
 	k.t.Helper()
-	k.event(pod, "FailedMount", fmt.Sprintf(`MountVolume.SetUp failed for volume "source" : hostPath type check failed: %s is not a directory`, path))
+	k.createEvent(pod, "FailedMount", fmt.Sprintf(`MountVolume.SetUp failed for volume "source" : hostPath type check failed: %s is not a directory`, path))
 }
 
-func (k kubeletStandIn) event(pod *corev1.Pod, reason, message string) {
+func (k fakeKubelet) createEvent(pod *corev1.Pod, reason, message string) {
 	k.t.Helper()
 	require.NoError(k.t, k.client.Create(k.t.Context(), &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Namespace: pod.Namespace, GenerateName: pod.Name + "."},
@@ -326,20 +338,8 @@ func (k kubeletStandIn) event(pod *corev1.Pod, reason, message string) {
 	}))
 }
 
-// waitsForPod says that the Workflow runs, and why its pod does not start.
-func (a argoStandIn) waitsForPod(wf *wfv1.Workflow, why string) {
-	a.t.Helper()
-	a.write(wf, func(now *wfv1.Workflow) {
-		a.phase(now, wfv1.WorkflowRunning, "")
-		if now.Status.StartedAt.IsZero() {
-			now.Status.StartedAt = metav1.Now()
-		}
-		node(now, "", wfv1.NodePending, why)
-	})
-}
-
-// runs says that the pod's containers have started.
-func (k kubeletStandIn) runs(pod *corev1.Pod) {
+// startPod writes that the pod's containers have started.
+func (k fakeKubelet) startPod(pod *corev1.Pod) {
 	k.t.Helper()
 	before := pod.DeepCopy()
 	pod.Status.Phase = corev1.PodRunning

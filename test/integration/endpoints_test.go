@@ -14,13 +14,13 @@ import (
 	"github.com/modelkiln/modelkiln/internal/manager"
 )
 
-func TestProbesAreAnswered(t *testing.T) {
+func TestProbes(t *testing.T) {
 	address := freeAddress(t)
 	startOperator(t, shared, withManager(func(o *manager.Options) { o.ProbeAddress = address }))
 	for _, path := range []string{"/healthz", "/readyz"} {
 		t.Run(path, func(t *testing.T) {
 			require.EventuallyWithT(t, func(c *assert.CollectT) {
-				status, body := get(t, c, "http://"+address+path, "")
+				status, body := httpGet(t, c, "http://"+address+path, "")
 				assert.Equal(c, http.StatusOK, status)
 				assert.Equal(c, "ok", body)
 			}, deadline, tick)
@@ -28,27 +28,27 @@ func TestProbesAreAnswered(t *testing.T) {
 	}
 }
 
-func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
+func TestMetricsAuthorization(t *testing.T) {
 	address := freeAddress(t)
 	startOperator(t, shared, withManager(func(o *manager.Options) { o.MetricsAddress = address }))
-	namespace := shared.namespace(t)
+	namespace := shared.createNamespace(t)
 	stranger := shared.token(t, namespace, "stranger")
 	reader := metricsReader(t, shared)
 	cases := map[string]struct {
 		token string
 		want  int
 	}{
-		"nobody is who comes without a token": {"", http.StatusUnauthorized},
-		// What controller-runtime calls a token that the API server does not know.
-		"nobody is who comes with a token of none":  {"nonsense", http.StatusInternalServerError},
-		"a stranger may not":                        {stranger, http.StatusForbidden},
-		"who is bound to the role in deploy/ may":   {reader, http.StatusOK},
-		"the operator itself is a stranger to this": {shared.token(t, operatorNamespace, operatorAccount), http.StatusForbidden},
+		"no token": {"", http.StatusUnauthorized},
+		// controller-runtime returns 500 for a token that the API server rejects.
+		"an invalid token":                         {"nonsense", http.StatusInternalServerError},
+		"an account without the role":              {stranger, http.StatusForbidden},
+		"an account with the role of deploy/":      {reader, http.StatusOK},
+		"the operator's account, without the role": {shared.token(t, operatorNamespace, operatorAccount), http.StatusForbidden},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			require.EventuallyWithT(t, func(c *assert.CollectT) {
-				status, body := get(t, c, "https://"+address+"/metrics", tc.token)
+				status, body := httpGet(t, c, "https://"+address+"/metrics", tc.token)
 				assert.Equal(c, tc.want, status)
 				if tc.want == http.StatusOK {
 					assert.Contains(c, body, `controller_runtime_reconcile_total{controller="modelversion",result="success"}`)
@@ -60,10 +60,11 @@ func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
 	}
 }
 
-// metricsReader is the token of an account that may read metrics.
+// metricsReader returns a token of an account that has permission to read
+// metrics.
 func metricsReader(t *testing.T, server *apiServer) string {
 	t.Helper()
-	namespace := server.namespace(t)
+	namespace := server.createNamespace(t)
 	token := server.token(t, namespace, "reader")
 	require.NoError(t, server.admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: namespace},
@@ -73,20 +74,20 @@ func metricsReader(t *testing.T, server *apiServer) string {
 	return token
 }
 
-// get asks a server, whose certificate is made at its start and known to
-// nobody.
-func get(t *testing.T, c require.TestingT, url, token string) (status int, body string) {
+// httpGet sends a request to the operator. It does not verify the certificate,
+// which the operator signs itself when it starts.
+func httpGet(t *testing.T, c require.TestingT, url, token string) (status int, body string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	require.NoError(c, err)
 	if token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
-	response, err := (&http.Client{Transport: transport}).Do(request)
+	resp, err := (&http.Client{Transport: transport}).Do(req)
 	require.NoError(c, err)
-	defer response.Body.Close()
-	raw, err := io.ReadAll(response.Body)
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
 	require.NoError(c, err)
-	return response.StatusCode, string(raw)
+	return resp.StatusCode, string(raw)
 }

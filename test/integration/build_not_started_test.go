@@ -18,127 +18,138 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
-	op := startOperator(t, shared)
+func TestBuildNotStartedSourceForbidden(t *testing.T) {
+	startOperator(t, shared)
 
-	t.Run("its host path is denied", func(t *testing.T) {
+	t.Run("the host path is denied", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(localVersion, set(localPath, "/etc/kubernetes"))
+		s := newSandbox(t, shared)
+		s.create(localVersion, set(localPath, "/etc/kubernetes"))
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonSourceForbidden)
-		assert.Equal(t, stalled, states(mv))
-		assert.Contains(t, mv.Status.Message, "/etc/kubernetes cannot be packaged because it is inside /etc")
+		assert.Equal(t, stalled, conditionStatuses(mv))
+		assert.Contains(t, mv.Status.Message, "/etc/kubernetes")
 		assert.Empty(t, s.argo.workflows())
 	})
 
-	t.Run("its file system is none that the platform team allows", func(t *testing.T) {
+	t.Run("the file system is not in the allow-list", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.apply(efsVersion)
+		s := newSandbox(t, shared)
+		s.create(efsVersion)
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonSourceForbidden)
-		assert.Equal(t, stalled, states(mv))
-		assert.Contains(t, mv.Status.Message, "fs-12345678 cannot be packaged because this cluster allows no AWS EFS volume (allowedEFS is empty)")
+		assert.Equal(t, stalled, conditionStatuses(mv))
+		assert.Contains(t, mv.Status.Message, "fs-12345678")
+		assert.Contains(t, mv.Status.Message, "allowedEFS")
 		assert.Empty(t, s.argo.workflows())
 		assert.Empty(t, mv.Finalizers)
 	})
+}
 
-	t.Run("its template is missing, and it goes on when that appears", func(t *testing.T) {
+func TestBuildNotStartedTemplate(t *testing.T) {
+	startOperator(t, shared)
+
+	t.Run("the build starts when a missing template is created", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		name := s.namespace // Templates have no namespace, so this is a name of its own.
-		s.apply(localVersion, build("workflowTemplate", name))
+		s := newSandbox(t, shared)
+		name := s.namespace // A unique name, since templates are cluster-scoped.
+		s.create(localVersion, build("workflowTemplate", name))
 		mv := s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
-		assert.Equal(t, waiting, states(mv))
+		assert.Equal(t, waiting, conditionStatuses(mv))
 		assert.Equal(t, v1alpha1.ImageBuilding, mv.Status.ImageBuildPhase)
 		assert.Empty(t, s.argo.workflows())
 
-		s.template(name)
+		s.createTemplate(name)
 
 		wf := s.argo.awaitOnlyWorkflow()
 		assert.Equal(t, name, wf.Spec.WorkflowTemplateRef.Name)
-		s.buildSucceeds(wf)
+		s.completeBuild(wf)
 	})
 
-	t.Run("its template is not for versions to name, and it goes on when it is", func(t *testing.T) {
+	t.Run("the build starts when a template gets the label for builds", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		s.template(s.namespace)
+		s := newSandbox(t, shared)
+		s.createTemplate(s.namespace)
 		template := &wfv1.ClusterWorkflowTemplate{}
-		marked := func(value string) {
+		setLabel := func(value string) {
 			require.NoError(t, s.client.Get(t.Context(), client.ObjectKey{Name: s.namespace}, template))
 			before := template.DeepCopy()
 			template.Labels[v1alpha1.LabelBuildTemplate] = value
 			require.NoError(t, s.client.Patch(t.Context(), template, client.MergeFrom(before)))
 		}
-		marked("false")
-		s.apply(localVersion, build("workflowTemplate", s.namespace))
+		setLabel("false")
+		s.create(localVersion, build("workflowTemplate", s.namespace))
 		mv := s.awaitReason(resnet, v1alpha1.ReasonTemplateNotAllowed)
-		assert.Equal(t, waiting, states(mv))
+		assert.Equal(t, waiting, conditionStatuses(mv))
 		assert.Empty(t, s.argo.workflows())
 
-		marked("true")
+		setLabel("true")
 
 		assert.Equal(t, s.namespace, s.argo.awaitOnlyWorkflow().Spec.WorkflowTemplateRef.Name)
 	})
 
-	t.Run("a quota is used up, and it goes on when there is more", func(t *testing.T) {
+}
+
+func TestBuildNotStartedRejectedByAPIServer(t *testing.T) {
+	op := startOperator(t, shared)
+
+	t.Run("the build starts when an exhausted quota is removed", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
+		s := newSandbox(t, shared)
 		const counted = "count/workflows.argoproj.io"
 		quota := &corev1.ResourceQuota{
 			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "few"},
 			Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{counted: resource.MustParse("0")}},
 		}
 		require.NoError(t, s.client.Create(t.Context(), quota))
-		// No controller counts here.
+		// The quota controller, which does not run here, would write this.
 		quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: corev1.ResourceList{counted: resource.MustParse("0")}}
 		require.NoError(t, s.client.Status().Update(t.Context(), quota))
-		s.apply(localVersion)
+		s.create(localVersion)
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonRefused)
-		assert.Equal(t, waiting, states(mv))
+		assert.Equal(t, waiting, conditionStatuses(mv))
 		assert.Contains(t, mv.Status.Message, "exceeded quota: few, requested: count/workflows.argoproj.io=1, used: count/workflows.argoproj.io=0, limited: count/workflows.argoproj.io=0")
 		assert.Empty(t, s.argo.workflows())
 
 		require.NoError(t, s.client.Delete(t.Context(), quota))
-		mv = s.buildSucceeds(s.argo.awaitOnlyWorkflow())
+		mv = s.completeBuild(s.argo.awaitOnlyWorkflow())
 		assert.Equal(t, int64(1), mv.Status.Attempts)
 	})
 
-	t.Run("the namespace has a binding of that name to another role", func(t *testing.T) {
+	t.Run("the build's RoleBinding exists with another role", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
+		s := newSandbox(t, shared)
 		require.NoError(t, s.client.Create(t.Context(), &rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: contract.BuildServiceAccount},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
 		}))
-		s.apply(localVersion)
+		s.create(localVersion)
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonRefused)
-		assert.Equal(t, waiting, states(mv))
+		assert.Equal(t, waiting, conditionStatuses(mv))
 		assert.Contains(t, mv.Status.Message, "cannot change roleRef")
 	})
 
-	t.Run("a Workflow of its name is somebody else's", func(t *testing.T) {
+	t.Run("the Workflow's name is taken", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, shared)
-		// The first attempt's name is known only when the version is there.
-		s.apply(localVersion, build("workflowTemplate", s.namespace))
+		s := newSandbox(t, shared)
+		// The missing template gives the test time to create the conflicting
+		// Workflow, whose name contains the ModelVersion's UID.
+		s.create(localVersion, build("workflowTemplate", s.namespace))
 		mv := s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
-		theirs := &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: workflow.Name(mv.Name, mv.UID, 1)}}
-		require.NoError(t, s.client.Create(t.Context(), theirs))
-		s.template(s.namespace)
+		conflicting := &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: workflow.Name(mv.Name, mv.UID, 1)}}
+		require.NoError(t, s.client.Create(t.Context(), conflicting))
+		s.createTemplate(s.namespace)
 
 		mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowNameConflict)
-		assert.Equal(t, stalled, states(mv))
-		assert.Contains(t, mv.Status.Message, fmt.Sprintf("kubectl delete wf -n %s %s", s.namespace, theirs.Name))
+		assert.Equal(t, stalled, conditionStatuses(mv))
+		assert.Contains(t, mv.Status.Message, fmt.Sprintf("kubectl delete wf -n %s %s", s.namespace, conflicting.Name))
 		assert.Contains(t, mv.Status.Message, rebuildCommand(mv))
-		op.settles(t, shared)
+		op.drainQueue(t, shared)
 		assert.Nil(t, s.version(resnet).Status.Workflow)
 
-		require.NoError(t, s.client.Delete(t.Context(), theirs))
+		require.NoError(t, s.client.Delete(t.Context(), conflicting))
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 		mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
 		assert.True(t, metav1.IsControlledBy(s.argo.awaitOnlyWorkflow(), mv))

@@ -19,33 +19,33 @@ import (
 	"github.com/modelkiln/modelkiln/internal/controller"
 )
 
-// reconcilerOver is the ModelVersion reconciler over a cache that a test
-// decides about.
-func (s scene) reconcilerOver(cache client.WithWatch) *controller.ModelVersionReconciler {
+// newReconciler returns a ModelVersion reconciler that reads from the given
+// cache.
+func (s sandbox) newReconciler(cache client.WithWatch) *controller.ModelVersionReconciler {
 	return &controller.ModelVersionReconciler{
 		Client: cache, Live: s.client, Argo: func() client.Reader { return cache }, Recorder: &events.FakeRecorder{},
 		Options: config.Default().Options(), Now: time.Now,
 	}
 }
 
-func (s scene) request(name string) ctrl.Request {
+func (s sandbox) request(name string) ctrl.Request {
 	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: s.namespace, Name: name}}
 }
 
-// A version's end and its Workflow's deletion reach the operator by two
-// watches. Seen in the wrong order, they look like an unfinished build that
-// was deleted.
-func TestAVersionThatTheCacheShowsLateIsNotBuiltAgain(t *testing.T) {
-	s := newScene(t, shared)
-	s.apply(localVersion)
-	late := s.edit(resnet, func(mv *v1alpha1.ModelVersion) {
+// The result of a ModelVersion and the deletion of its Workflow reach the
+// operator through two watches. In the wrong order, they look like the deletion
+// of an unfinished build.
+func TestReconcileStaleCache(t *testing.T) {
+	s := newSandbox(t, shared)
+	s.create(localVersion)
+	stale := s.edit(resnet, func(mv *v1alpha1.ModelVersion) {
 		mv.Annotations = map[string]string{v1alpha1.AnnotationJoined: string(mv.UID)}
 	})
-	s.annotate(resnet, "example.com/note", "what the cache has not seen")
+	s.annotate(resnet, "example.com/note", "not in the cache")
 	cache := interceptor.NewClient(s.client, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 			if mv, ok := o.(*v1alpha1.ModelVersion); ok {
-				late.DeepCopyInto(mv)
+				stale.DeepCopyInto(mv)
 				return nil
 			}
 			return c.Get(ctx, key, o, opts...)
@@ -53,18 +53,19 @@ func TestAVersionThatTheCacheShowsLateIsNotBuiltAgain(t *testing.T) {
 		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return nil },
 	})
 
-	result, err := s.reconcilerOver(cache).Reconcile(t.Context(), s.request(resnet))
+	result, err := s.newReconciler(cache).Reconcile(t.Context(), s.request(resnet))
 
 	require.NoError(t, err)
-	assert.Positive(t, result.RequeueAfter, "it is asked again when the cache has caught up")
+	assert.Positive(t, result.RequeueAfter, "the reconciler tries again once the cache is fresh")
 	assert.Empty(t, s.argo.workflows())
 	assert.Empty(t, s.version(resnet).Status)
 }
 
-// That Argo's API is gone is not that the version is.
-func TestAKindThatIsGoneIsAnError(t *testing.T) {
-	s := newScene(t, shared)
-	s.apply(localVersion)
+// The 404 of a missing API is an error. It does not mean that the ModelVersion
+// does not exist.
+func TestReconcileMissingKind(t *testing.T) {
+	s := newSandbox(t, shared)
+	s.create(localVersion)
 	gone := apierrors.NewGenericServerResponse(404, "POST", schema.GroupResource{Group: "argoproj.io", Resource: "workflows"}, "", "", 0, true)
 	withoutArgo := interceptor.NewClient(s.client, interceptor.Funcs{
 		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return nil },
@@ -76,7 +77,7 @@ func TestAKindThatIsGoneIsAnError(t *testing.T) {
 		},
 	})
 
-	_, err := s.reconcilerOver(withoutArgo).Reconcile(t.Context(), s.request(resnet))
+	_, err := s.newReconciler(withoutArgo).Reconcile(t.Context(), s.request(resnet))
 
 	assert.ErrorIs(t, err, gone)
 }

@@ -12,36 +12,36 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-func TestTheHistoryOfBuildsIsBounded(t *testing.T) {
+func TestHistoryLimits(t *testing.T) {
 	op := startOperator(t, shared, withConfig(func(c *config.Config) {
 		c.FailedWorkflowsHistoryLimit, c.SuccessfulWorkflowsHistoryLimit = 1, 0
 		c.ArgoURL = "https://argo.example.com/"
 	}))
-	s, wf := newBuild(t)
-	mv := s.buildFails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
+	s, wf := startBuild(t)
+	mv := s.failBuild(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
 	assert.Equal(t, "https://argo.example.com/workflows/"+s.namespace+"/"+wf.Name, mv.Status.Workflow.URL)
 	for attempt := int64(2); attempt <= 3; attempt++ {
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, string(rune('0'+attempt)))
 		wf = s.argo.awaitAttempt(mv, attempt)
-		s.argo.fails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
-		s.awaitFollows(resnet, wf, "Failed")
+		s.argo.failWorkflow(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
+		s.awaitWorkflowPhase(resnet, wf, "Failed")
 	}
 	s.awaitWorkflows(workflow.Name(mv.Name, mv.UID, 2), workflow.Name(mv.Name, mv.UID, 3))
 
 	wf = s.argo.retry(wf)
-	ready := s.buildSucceeds(wf)
+	ready := s.completeBuild(wf)
 	s.awaitWorkflows(workflow.Name(mv.Name, mv.UID, 2), wf.Name)
 
-	// Of a version that is Ready too, whose result stays.
-	again := s.argo.resubmit(s.client, wf)
-	s.argo.succeeds(again)
+	// The limits also apply after the ModelVersion is Ready, and its status
+	// does not change.
+	s.argo.completeWorkflow(s.argo.resubmit(s.client, wf))
 	s.awaitWorkflows(workflow.Name(mv.Name, mv.UID, 2), wf.Name)
-	op.settles(t, shared)
+	op.drainQueue(t, shared)
 	assert.Equal(t, ready.Status, s.version(resnet).Status)
 }
 
-// awaitWorkflows waits until the namespace has these Workflows and no others.
-func (s scene) awaitWorkflows(want ...string) {
+// awaitWorkflows waits until the namespace has exactly these Workflows.
+func (s sandbox) awaitWorkflows(want ...string) {
 	s.t.Helper()
 	require.EventuallyWithT(s.t, func(c *assert.CollectT) {
 		var got []string

@@ -1,0 +1,107 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/inject"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+)
+
+// servingPod returns a pod that the Pod Security Standard level restricted
+// admits.
+func servingPod(namespace string, labels map[string]string) *corev1.Pod {
+	pod := restricted(plainPod(namespace))
+	pod.Labels = labels
+	return pod
+}
+
+func TestWebhookServingPods(t *testing.T) {
+	for _, mode := range []inject.ServingMount{inject.ServingAuto, inject.ServingImageVolume, inject.ServingInitContainer} {
+		t.Run(string(mode), func(t *testing.T) {
+			startWithWebhook(t, withConfig(func(c *config.Config) { c.ServingMount = mode }))
+			s := newSandbox(t, shared)
+			mv := s.createReady()
+			s.awaitLatest("resnet", s.latestVersion(resnet))
+			s.enforcePodSecurity("restricted")
+			repository, _, _ := strings.Cut(mv.Status.Image, ":")
+			image := repository + "@" + digest
+
+			for label, value := range map[string]string{v1alpha1.LabelServeVersion: resnet, v1alpha1.LabelServeModel: "resnet"} {
+				pod := servingPod(s.namespace, map[string]string{label: value})
+				pod.Annotations = map[string]string{v1alpha1.AnnotationServedImage: "registry.example.com/evil", v1alpha1.AnnotationServedVersion: "evil"}
+				require.NoError(t, s.client.Create(t.Context(), pod))
+
+				assert.Equal(t, image, pod.Annotations[v1alpha1.AnnotationServedImage])
+				assert.Equal(t, resnet, pod.Annotations[v1alpha1.AnnotationServedVersion])
+				assert.Equal(t, []corev1.LocalObjectReference{{Name: contract.DefaultPushSecret}}, pod.Spec.ImagePullSecrets)
+				require.Len(t, pod.Spec.Volumes, 1)
+				mount := pod.Spec.Containers[0].VolumeMounts[0]
+				assert.Equal(t, [2]any{v1alpha1.ModelPath, true}, [2]any{mount.MountPath, mount.ReadOnly})
+				assert.Equal(t, []corev1.EnvVar{{Name: v1alpha1.ModelPathEnv, Value: v1alpha1.ModelPath}}, pod.Spec.Containers[0].Env)
+				if mode == inject.ServingInitContainer {
+					assert.NotNil(t, pod.Spec.Volumes[0].EmptyDir)
+					assert.Equal(t, image, pod.Spec.InitContainers[0].Image)
+					continue
+				}
+				// The API server of these tests supports image volumes.
+				assert.Equal(t, &corev1.ImageVolumeSource{Reference: image, PullPolicy: corev1.PullIfNotPresent}, pod.Spec.Volumes[0].Image)
+				assert.Equal(t, "kubedl-model", mount.SubPath)
+				assert.Empty(t, pod.Spec.InitContainers)
+			}
+		})
+	}
+}
+
+func TestWebhookServingPodsRejected(t *testing.T) {
+	startWithWebhook(t)
+	s := newSandbox(t, shared)
+	version := func(name string) map[string]string { return map[string]string{v1alpha1.LabelServeVersion: name} }
+	model := func(name string) map[string]string { return map[string]string{v1alpha1.LabelServeModel: name} }
+	assertRejected := func(t *testing.T, labels map[string]string, want ...string) {
+		t.Helper()
+		s.assertPodRejected(t, servingPod(s.namespace, labels), want...)
+	}
+
+	t.Run("the ModelVersion does not exist", func(t *testing.T) {
+		assertRejected(t, version("none"), `there is no ModelVersion "none" in namespace `+s.namespace+`, which the pod's label model.kubedl.io/serve-version names: apply it, and the pod can be made`)
+	})
+	t.Run("the Model does not exist", func(t *testing.T) {
+		assertRejected(t, model("none"), `there is no Model "none" in namespace `+s.namespace+`, which the pod's label model.kubedl.io/serve-model names: apply a ModelVersion of it, and the pod can be made when that is Ready`)
+	})
+	t.Run("the ModelVersion and the Model exist in another namespace", func(t *testing.T) {
+		other := newSandbox(t, shared)
+		other.createReady(set("metadata.name", "elsewhere", "spec.modelName", "elsewhere"))
+		assertRejected(t, version("elsewhere"), `there is no ModelVersion "elsewhere" in namespace `+s.namespace)
+		assertRejected(t, model("elsewhere"), `there is no Model "elsewhere" in namespace `+s.namespace)
+	})
+	t.Run("the label is empty", func(t *testing.T) {
+		assertRejected(t, version(""), "label model.kubedl.io/serve-version is empty: let it name a ModelVersion of the namespace, or leave it out")
+		assertRejected(t, model(""), "label model.kubedl.io/serve-model is empty")
+	})
+	t.Run("both labels are set", func(t *testing.T) {
+		both := map[string]string{v1alpha1.LabelServeVersion: resnet, v1alpha1.LabelServeModel: "resnet"}
+		assertRejected(t, both, "the pod has both labels, model.kubedl.io/serve-version and model.kubedl.io/serve-model: leave one of them out")
+	})
+	t.Run("the ModelVersion is being built, has failed, is being deleted", func(t *testing.T) {
+		s := s.withT(t)
+		s.create(localVersion, set("metadata.finalizers", []any{"example.com/backup"}))
+		wf := s.argo.awaitOnlyWorkflow()
+		s.argo.runStep(wf, contract.StepBuild)
+		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+		assertRejected(t, version(resnet), `ModelVersion "resnet-1"`, v1alpha1.ReasonWorkflowRunning, mv.Status.Message)
+		assertRejected(t, model("resnet"), `no version is Ready of Model "resnet", which the pod's label model.kubedl.io/serve-model names (kubectl get mv -n `+s.namespace+` -l model.kubedl.io/model-name=resnet). `)
+
+		mv = s.failBuild(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
+		assertRejected(t, version(resnet), `ModelVersion "resnet-1"`, v1alpha1.ReasonSourceEmpty, mv.Status.Message)
+
+		require.NoError(t, s.client.Delete(t.Context(), mv))
+		assertRejected(t, version(resnet), `ModelVersion "resnet-1"`, "is being deleted")
+	})
+}
