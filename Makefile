@@ -7,6 +7,7 @@ MODELKILN_CACHE ?= $(HOME)/.cache/modelkiln
 CLUSTER := go -C test/cluster run .
 CONTROLLER_GEN := go tool -modfile=test/tools/controller-gen/go.mod controller-gen
 GOLANGCI_LINT := go tool -modfile=test/tools/golangci-lint/go.mod golangci-lint
+KO := go tool -modfile=test/tools/ko/go.mod ko
 CRD_REF_DOCS := go tool -modfile=test/tools/crd-ref-docs/go.mod crd-ref-docs
 # The modules with code of ours; those under test/tools and test/cluster/tools
 # only pin versions.
@@ -70,10 +71,19 @@ bench: go-version ## Both engines beside others, to test/bench, and Go's benchma
 	go test -run '^$$' -bench . -benchmem ./internal/... ./test/bench
 	go run ./test/bench/engines $(BENCH_ARGS)
 
-.PHONY: push-image
-push-image: go-version ## Build the operator's image and push it: make push-image IMAGE=registry.example.com/modelkiln:v1
-	@test -n "$(IMAGE)" || { echo "Name the image: make push-image IMAGE=registry.example.com/modelkiln:v1" >&2; exit 1; }
-	@$(CLUSTER) push-image $(IMAGE)
+# ko reads .ko.yaml. It pushes with the credentials that docker login or ko login have stored. REPOSITORY and TAG are read
+# from the environment, into which make puts what its command line sets, so that the shell does not evaluate them.
+.PHONY: push-images
+push-images: go-version ## Build Modelkiln's images and push them: make push-images REPOSITORY=registry.example.com/modelkiln TAG=v0.1.0
+	@[[ "$${REPOSITORY:-}" =~ ^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$$ ]] || { echo "REPOSITORY='$${REPOSITORY:-}' is not a registry and a path without a tag; write: make push-images REPOSITORY=registry.example.com/modelkiln TAG=v0.1.0" >&2; exit 1; }
+	@[[ "$${TAG:-}" =~ ^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$$ ]] || { echo "TAG='$${TAG:-}' is not an image tag; write: make push-images REPOSITORY=$$REPOSITORY TAG=v0.1.0" >&2; exit 1; }
+	@revision=$$(git describe --always --dirty --abbrev=40 --exclude='*'); \
+	KO_DOCKER_REPO=$$REPOSITORY $(KO) build --base-import-paths --tags="$$TAG" \
+		--image-label=org.opencontainers.image.source=https://github.com/modelkiln/modelkiln \
+		--image-label=org.opencontainers.image.revision="$$revision" \
+		--image-label=org.opencontainers.image.version="$$TAG" \
+		$(KO_FLAGS) ./cmd/modelkiln ./cmd/modelkiln-step \
+		|| { echo "The images were not pushed. If the registry denied access, log in with: $(KO) login $${REPOSITORY%%/*}" >&2; exit 1; }
 
 .PHONY: ci
 ci: verify test e2e ## Everything that CI checks

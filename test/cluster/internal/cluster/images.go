@@ -26,7 +26,7 @@ const baseImage = "/library/busybox:1.37"
 // prepareImages makes all that the images of the node's pods consist of.
 func (c *Cluster) prepareImages(ctx context.Context) error {
 	programs := c.programs()
-	modelkiln, err := c.modelkilnImage(ctx, programs)
+	modelkiln, err := c.modelkilnImages(ctx, programs)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (c *Cluster) prepareImages(ctx context.Context) error {
 		return err
 	}
 	c.modelkiln = modelkiln
-	c.images = append(c.images, modelkiln)
+	c.images = append(c.images, modelkiln...)
 	if c.training {
 		c.images = append(c.images, image.TrainingSpecs(c.tools)...)
 	}
