@@ -24,7 +24,7 @@ demo: cluster-up ## Train, package and serve a small model on a one-node cluster
 .PHONY: test
 test: go-version gcc ## Run unit tests, and integration tests against a real API server (compiled on first use)
 	@echo "== unit tests, with the race detector"
-	CGO_ENABLED=1 go test -race ./internal/...
+	CGO_ENABLED=1 go test -race -timeout 20m ./internal/...
 	@echo "== integration tests"
 	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m $$(go list ./... | grep -v /internal/)
 	@echo "== tests of the test cluster"
