@@ -1,4 +1,4 @@
-// Command cluster runs a real Kubernetes cluster of one node on this machine, without a container engine.
+// Command cluster runs a Kubernetes cluster of one node on this machine, without a container engine.
 package main
 
 import (
@@ -18,16 +18,13 @@ import (
 
 const usage = `usage: cluster COMMAND
 
-  up [--training]     bring the cluster up, or up to date when it runs; with the controllers of PyTorchJob,
-                      TFJob, JobSet and TrainJob too
-  down                end the cluster and remove everything of it but its logs
-  enter [PROGRAM...]  run a program, or a shell, in the network and the mounts of the node
-  build               compile the programs of the cluster, and start nothing
-  assets              compile the API server, etcd and kubectl, and print the folder that holds them
+  up [--training]     start the cluster, or update a running one; --training adds the controllers of
+                      PyTorchJob, TFJob, JobSet and TrainJob
+  down                stop the cluster and remove everything but its logs
+  enter [PROGRAM...]  run a program, or a shell, in the network and mount namespaces of the node
+  build               compile the programs of the cluster without starting it
+  assets              compile the API server, etcd and kubectl, and print the directory that contains them
                       (for KUBEBUILDER_ASSETS)
-  push-image [--plain-http] IMAGE
-                      push Modelkiln's image to a registry that another cluster pulls from, and print
-                      the reference that names this very image
 `
 
 func main() {
@@ -41,7 +38,7 @@ func run(args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("a command is missing\n%s", usage)
 	}
-	// The node's processes start as this program, under names that are not for people.
+	// The node's processes start as this program, with commands that users do not call.
 	switch args[0] {
 	case node.HoldCommand:
 		return node.Hold()
@@ -56,12 +53,11 @@ func run(args []string) error {
 		return err
 	}
 	commands := map[string]func(context.Context, *cluster.Cluster, []string) error{
-		"up":         up,
-		"down":       func(_ context.Context, c *cluster.Cluster, _ []string) error { return c.Down() },
-		"build":      func(ctx context.Context, c *cluster.Cluster, _ []string) error { return c.Build(ctx) },
-		"enter":      func(_ context.Context, c *cluster.Cluster, args []string) error { return c.Enter(args) },
-		"assets":     assets,
-		"push-image": pushImage,
+		"up":     up,
+		"down":   func(_ context.Context, c *cluster.Cluster, _ []string) error { return c.Down() },
+		"build":  func(ctx context.Context, c *cluster.Cluster, _ []string) error { return c.Build(ctx) },
+		"enter":  func(_ context.Context, c *cluster.Cluster, args []string) error { return c.Enter(args) },
+		"assets": assets,
 	}
 	command, known := commands[args[0]]
 	if !known {
@@ -80,34 +76,16 @@ func up(ctx context.Context, c *cluster.Cluster, args []string) error {
 		return fmt.Errorf("%w\n%s", err, usage)
 	}
 	if flags.NArg() != 0 {
-		return fmt.Errorf("up takes no %q\n%s", flags.Arg(0), usage)
+		return fmt.Errorf("up takes no argument %q\n%s", flags.Arg(0), usage)
 	}
 	return c.Up(ctx, *training)
 }
 
 func assets(ctx context.Context, c *cluster.Cluster, _ []string) error {
-	folder, err := c.Assets(ctx)
+	dir, err := c.Assets(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Println(folder)
-	return nil
-}
-
-func pushImage(ctx context.Context, c *cluster.Cluster, args []string) error {
-	flags := flag.NewFlagSet("push-image", flag.ContinueOnError)
-	plainHTTP := flags.Bool("plain-http", false, "")
-	flags.SetOutput(io.Discard)
-	if err := flags.Parse(args); err != nil {
-		return fmt.Errorf("%w\n%s", err, usage)
-	}
-	if flags.NArg() != 1 {
-		return fmt.Errorf("push-image takes the name of one image, such as registry.example.com/modelkiln/modelkiln:v0.1.0\n%s", usage)
-	}
-	pushed, err := c.PushImage(ctx, flags.Arg(0), *plainHTTP)
-	if err != nil {
-		return err
-	}
-	fmt.Println(pushed)
+	fmt.Println(dir)
 	return nil
 }

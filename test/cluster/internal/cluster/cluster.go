@@ -33,7 +33,7 @@ type Cluster struct {
 	settings kube.Settings
 	// images are all that pods of the cluster use without a pull, Modelkiln's own among them.
 	images    []image.Spec
-	modelkiln image.Spec
+	modelkiln []image.Spec
 	// digests are those of the images whose names do not change with what is in them, so that a node that runs keeps
 	// the ones that it has: all but Modelkiln's and those of training.
 	digests map[string]string
@@ -268,7 +268,7 @@ func (c *Cluster) install(ctx context.Context) error {
 	if err := c.importImages(ctx); err != nil {
 		return err
 	}
-	c.report.Say("installing Argo Workflows %s, the registry and Modelkiln (%s)", c.tools["argo"].Version, c.modelkiln.Name)
+	c.report.Say("installing Argo Workflows %s, the registry and Modelkiln", c.tools["argo"].Version)
 	if err := errors.Join(c.applyRegistry(ctx), c.applyArgo(ctx), c.apply(ctx, c.checkout.Source("manifests", "shares"))); err != nil {
 		return err
 	}
