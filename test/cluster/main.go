@@ -18,13 +18,13 @@ import (
 
 const usage = `usage: cluster COMMAND
 
-  up [--training]     bring the cluster up, or up to date when it runs; with the controllers of PyTorchJob,
-                      TFJob, JobSet and TrainJob too
-  down                end the cluster and remove everything of it but its logs
-  enter [PROGRAM...]  run a program, or a shell, in the network and the mounts of the node
-  build               compile the programs of the cluster, and start nothing
-  assets              compile the API server, etcd and kubectl, and print the folder that holds them
-                      (for KUBEBUILDER_ASSETS)
+  up [--training]     start the cluster, or update it if it is running; --training adds the controllers of
+                      PyTorchJob, TFJob, JobSet and TrainJob
+  down                stop the cluster and remove everything except its logs
+  enter [PROGRAM...]  run a program, by default a shell, in the network and mount namespaces of the node
+  build               compile the programs of the cluster without starting it
+  assets              compile the API server, etcd and kubectl, and print the directory that contains them,
+                      for KUBEBUILDER_ASSETS
   push-image [--plain-http] IMAGE
                       push Modelkiln's image to a registry that another cluster pulls from, and print
                       the reference that names this very image
@@ -39,9 +39,9 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("a command is missing\n%s", usage)
+		return fmt.Errorf("no command given\n%s", usage)
 	}
-	// The node's processes start as this program, under names that are not for people.
+	// This program also starts the node's processes, with hidden commands.
 	switch args[0] {
 	case node.HoldCommand:
 		return node.Hold()
@@ -51,7 +51,7 @@ func run(args []string) error {
 		return node.Enter(args[1:])
 	}
 
-	here, err := checkout.Find(".")
+	co, err := checkout.Find(".")
 	if err != nil {
 		return err
 	}
@@ -65,11 +65,11 @@ func run(args []string) error {
 	}
 	command, known := commands[args[0]]
 	if !known {
-		return fmt.Errorf("%q is not a command\n%s", args[0], usage)
+		return fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return command(ctx, cluster.New(here, progress.New(os.Stderr)), args[1:])
+	return command(ctx, cluster.New(co, progress.New(os.Stderr)), args[1:])
 }
 
 func up(ctx context.Context, c *cluster.Cluster, args []string) error {
@@ -80,17 +80,17 @@ func up(ctx context.Context, c *cluster.Cluster, args []string) error {
 		return fmt.Errorf("%w\n%s", err, usage)
 	}
 	if flags.NArg() != 0 {
-		return fmt.Errorf("up takes no %q\n%s", flags.Arg(0), usage)
+		return fmt.Errorf("unexpected argument %q of up\n%s", flags.Arg(0), usage)
 	}
 	return c.Up(ctx, *training)
 }
 
 func assets(ctx context.Context, c *cluster.Cluster, _ []string) error {
-	folder, err := c.Assets(ctx)
+	dir, err := c.Assets(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Println(folder)
+	fmt.Println(dir)
 	return nil
 }
 

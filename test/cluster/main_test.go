@@ -6,19 +6,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAWrongCommandLineIsExplained(t *testing.T) {
+func TestRunUsageErrors(t *testing.T) {
 	tests := map[string]struct {
 		args []string
 		want string
 	}{
-		"no command":                   {want: "a command is missing"},
-		"an unknown command":           {args: []string{"start"}, want: `"start" is not a command`},
-		"an image to push is missing":  {args: []string{"push-image"}, want: "push-image takes the name of one image"},
+		"no command":                   {want: "no command given"},
+		"an unknown command":           {args: []string{"start"}, want: `unknown command "start"`},
+		"no image to push":             {args: []string{"push-image"}, want: "push-image takes the name of one image"},
 		"two images to push":           {args: []string{"push-image", "a", "b"}, want: "push-image takes the name of one image"},
 		"an unknown flag":              {args: []string{"push-image", "--insecure", "a"}, want: "not defined: -insecure"},
 		"an unknown flag of up":        {args: []string{"up", "--serving"}, want: "not defined: -serving"},
-		"a word that up has no use of": {args: []string{"up", "training"}, want: `up takes no "training"`},
-		"a program of the node's own":  {args: []string{"node-enter"}, want: "not meant to be called by hand"},
+		"an unexpected argument of up": {args: []string{"up", "training"}, want: `unexpected argument "training" of up`},
+		"a hidden command":             {args: []string{"node-enter"}, want: "it is for internal use only"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

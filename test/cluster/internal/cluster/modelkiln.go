@@ -80,7 +80,7 @@ func (c *Cluster) compile(ctx context.Context, what string, build golang.Build) 
 		return err
 	}
 	var complaints strings.Builder
-	build.Complaints = &complaints
+	build.Stderr = &complaints
 	err := c.report.During("compiling "+what, func() error { return build.Run(ctx) })
 	if err != nil && complaints.Len() > 0 {
 		return fmt.Errorf("%s does not compile:\n%s", what, strings.TrimSpace(complaints.String()))
@@ -90,7 +90,7 @@ func (c *Cluster) compile(ctx context.Context, what string, build golang.Build) 
 
 // applyModelkiln installs Modelkiln from this checkout's manifests, with the image that was made of its programs.
 func (c *Cluster) applyModelkiln(ctx context.Context) error {
-	folder := filepath.Join(node.Home, "modelkiln")
+	folder := filepath.Join(node.DataDir, "modelkiln")
 	// kustomize takes no absolute path.
 	base, err := filepath.Rel(folder, c.checkout.Source("manifests", "modelkiln"))
 	if err != nil {

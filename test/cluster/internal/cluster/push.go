@@ -31,12 +31,12 @@ func (c *Cluster) PushImage(ctx context.Context, to string, plainHTTP bool) (str
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(programs) }()
-	c.report.Say("compiling Modelkiln")
+	c.report.Logf("compiling Modelkiln")
 	spec, err := c.modelkilnImage(ctx, programs)
 	if err != nil {
 		return "", err
 	}
-	c.report.Say("pushing to %s", ref)
+	c.report.Logf("pushing to %s", ref)
 	return push(ctx, spec, ref)
 }
 
