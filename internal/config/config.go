@@ -16,17 +16,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
+	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/nfs"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // Config is the operator's configuration file.
@@ -120,7 +121,7 @@ type Config struct {
 	// the image itself, which Kubernetes can from 1.35 on, in the API server and
 	// on the nodes; InitContainer copies the files with the image's own shell;
 	// Auto, the default, is the one or the other by the API server's version.
-	ServingMount translate.ServingMount `json:"servingMount,omitempty"`
+	ServingMount inject.ServingMount `json:"servingMount,omitempty"`
 	// WritableEFS lets training pods write to what AllowedEFS allows. The
 	// PersistentVolumes that the operator makes are read-only otherwise, for
 	// every pod. Whoever may make pods and versions in a namespace can change all
@@ -161,7 +162,7 @@ func Default() Config {
 		PendingSeconds:   15 * 60,
 		SucceededHistory: 3,
 		FailedHistory:    3,
-		ServingMount:     translate.ServingAuto,
+		ServingMount:     inject.ServingAuto,
 		Requests: map[corev1.ResourceName]resource.Quantity{
 			corev1.ResourceCPU:    resource.MustParse("500m"),
 			corev1.ResourceMemory: resource.MustParse("256Mi"),
@@ -198,7 +199,7 @@ var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:
 // isHost says that an image reference which begins so names this registry: a
 // single word in front of a slash would be a user on Docker Hub.
 func isHost(host string) bool {
-	return hostPattern.MatchString(host) && translate.RegistryHost(host+"/") == host
+	return hostPattern.MatchString(host) && workflow.RegistryHost(host+"/") == host
 }
 
 func (r Registry) validate() error {
@@ -282,7 +283,7 @@ func (c Config) validateTrainingKinds() error {
 }
 
 func (c Config) validateServing() error {
-	ways := []translate.ServingMount{translate.ServingAuto, translate.ServingImageVolume, translate.ServingInitContainer}
+	ways := []inject.ServingMount{inject.ServingAuto, inject.ServingImageVolume, inject.ServingInitContainer}
 	if !slices.Contains(ways, c.ServingMount) {
 		return fmt.Errorf("servingMount %q is not known: write one of %v", c.ServingMount, ways)
 	}
@@ -311,7 +312,7 @@ func (c Config) validateBounds() error {
 const progressInterval = 10 * time.Second
 
 // Options is the part of the configuration that shapes a build.
-func (c Config) Options() translate.Options {
+func (c Config) Options() workflow.Options {
 	var plainHTTP []string
 	for _, r := range c.Registries {
 		if r.PlainHTTP {
@@ -323,7 +324,7 @@ func (c Config) Options() translate.Options {
 	if stream == "" && c.WorkflowTemplate == contract.BuildTemplate {
 		stream = contract.StreamTemplate
 	}
-	return translate.Options{
+	return workflow.Options{
 		DefaultRegistry:          c.DefaultRegistry,
 		PlainHTTPRegistries:      plainHTTP,
 		BaseImage:                c.BaseImage,
@@ -337,10 +338,10 @@ func (c Config) Options() translate.Options {
 		TrainingKinds:            c.trainingKinds(),
 		ArgoURL:                  strings.TrimRight(c.ArgoURL, "/"),
 		ArgoInstanceID:           c.ArgoInstanceID,
-		History:                  translate.History{Succeeded: c.SucceededHistory, Failed: c.FailedHistory},
+		History:                  workflow.History{Succeeded: c.SucceededHistory, Failed: c.FailedHistory},
 		DeadlineSeconds:          c.DeadlineSeconds,
-		PendingTimeout:           metav1.Duration{Duration: time.Duration(c.PendingSeconds) * time.Second},
-		ProgressInterval:         metav1.Duration{Duration: progressInterval},
+		PendingTimeout:           time.Duration(c.PendingSeconds) * time.Second,
+		ProgressInterval:         progressInterval,
 		Requests:                 c.Requests,
 		Limits:                   c.Limits,
 		HostPaths:                hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
@@ -351,7 +352,7 @@ func (c Config) Options() translate.Options {
 
 // trainingKinds are all kinds that versions may wait for.
 func (c Config) trainingKinds() []schema.GroupVersionKind {
-	kinds := translate.TrainingKinds()
+	kinds := workload.TrainingKinds()
 	for _, kind := range c.TrainingKinds {
 		kinds = append(kinds, schema.FromAPIVersionAndKind(kind.APIVersion, kind.Kind))
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -25,7 +24,8 @@ import (
 	"github.com/modelkiln/modelkiln/internal/efs"
 	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/nfs"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // load loads a configuration of this text.
@@ -192,9 +192,9 @@ registries:
 
 func TestWithoutPrivateAuthoritiesThereIsNoBundle(t *testing.T) {
 	assert.Empty(t, config.Default().RegistryCA())
-	assert.Equal(t, translate.Options{
-		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", Engine: v1alpha1.Kaniko, StreamTemplate: "modelkiln-build-stream", DeadlineSeconds: 21600, PendingTimeout: metav1.Duration{Duration: 15 * time.Minute}, ProgressInterval: metav1.Duration{Duration: 10 * time.Second}, History: translate.History{Succeeded: 3, Failed: 3},
-		Requests: config.Default().Requests, Limits: config.Default().Limits, TrainingKinds: translate.TrainingKinds(),
+	assert.Equal(t, workflow.Options{
+		BaseImage: "docker.io/library/busybox:1.37.0", WorkflowTemplate: "modelkiln-build", Engine: v1alpha1.Kaniko, StreamTemplate: "modelkiln-build-stream", DeadlineSeconds: 21600, PendingTimeout: 15 * time.Minute, ProgressInterval: 10 * time.Second, History: workflow.History{Succeeded: 3, Failed: 3},
+		Requests: config.Default().Requests, Limits: config.Default().Limits, TrainingKinds: workload.TrainingKinds(),
 	}, config.Default().Options())
 }
 
@@ -221,7 +221,7 @@ func TestStreamHasATemplateWhereThePlatformTeamHasChosenNoOther(t *testing.T) {
 func TestOtherKindsOfTrainingStandBesideTheKnownOnes(t *testing.T) {
 	got, err := load(t, "trainingKinds: [{apiVersion: example.com/v1, kind: TrainingRun}]")
 	require.NoError(t, err)
-	want := append(translate.TrainingKinds(), schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "TrainingRun"})
+	want := append(workload.TrainingKinds(), schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "TrainingRun"})
 	assert.Equal(t, want, got.Options().TrainingKinds)
 }
 

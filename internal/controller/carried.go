@@ -22,7 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
 // carrier names a workload that carries a version's spec.
@@ -40,7 +41,7 @@ type carriedReconciler struct {
 	client   client.Client
 	live     client.Reader
 	recorder events.EventRecorder
-	options  translate.Options
+	options  workflow.Options
 	// told is what was last found out about a workload that has not ended, so
 	// that it is not asked and told again each time the workload changes. One
 	// worker uses it.
@@ -126,9 +127,9 @@ func (r *carriedReconciler) Reconcile(ctx context.Context, key carrier) (ctrl.Re
 	}
 	allowed, err := r.allows(ctx, key.Namespace)
 	if err != nil {
-		return concluded(err)
+		return resultFor(err)
 	}
-	step := translate.NextCarried(workload, allowed, r.options)
+	step := lifecycle.NextTemplateStep(workload, allowed, r.options)
 	switch {
 	case step.Problem != nil:
 		r.tell(key, workload, step.Problem)
@@ -137,9 +138,9 @@ func (r *carriedReconciler) Reconcile(ctx context.Context, key carrier) (ctrl.Re
 		delete(r.told, key)
 		return ctrl.Result{}, nil
 	case step.Create:
-		return concluded(r.create(ctx, key, workload, step.Version))
+		return resultFor(r.create(ctx, key, workload, step.Version))
 	default:
-		return concluded(r.try(ctx, key, workload, step.Version))
+		return resultFor(r.try(ctx, key, workload, step.Version))
 	}
 }
 
@@ -161,7 +162,7 @@ func (r *carriedReconciler) try(ctx context.Context, key carrier, workload *unst
 	}
 	err := r.client.Create(ctx, mv, client.DryRunAll)
 	if isRefused(err) {
-		r.tell(key, workload, translate.CarriedRefused(err.Error()))
+		r.tell(key, workload, lifecycle.TemplateRejected(err.Error()))
 	} else if client.IgnoreAlreadyExists(err) != nil {
 		return fmt.Errorf("try to create ModelVersion %q: %w", mv.Name, err)
 	}
@@ -176,7 +177,7 @@ const tried = "tried: "
 func (r *carriedReconciler) create(ctx context.Context, key carrier, workload *unstructured.Unstructured, mv *v1alpha1.ModelVersion) error {
 	err := r.client.Create(ctx, mv)
 	if isRefused(err) {
-		r.tell(key, workload, translate.CarriedRefused(err.Error()))
+		r.tell(key, workload, lifecycle.TemplateRejected(err.Error()))
 		if apierrors.IsForbidden(err) {
 			// A quota, or a policy, that others may change.
 			return fmt.Errorf("create ModelVersion %q: %w", mv.Name, err)
@@ -188,7 +189,7 @@ func (r *carriedReconciler) create(ctx context.Context, key carrier, workload *u
 	}
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created ModelVersion", "ModelVersion", klog.KObj(mv), "workload", key.String())
-		r.recorder.Eventf(workload, nil, corev1.EventTypeNormal, translate.EventCreated, "Build", "Created ModelVersion %s", mv.Name)
+		r.recorder.Eventf(workload, nil, corev1.EventTypeNormal, lifecycle.EventCreated, "Build", "Created ModelVersion %s", mv.Name)
 	}
 	if err := r.remember(ctx, key, workload); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remember on %s that its version was made: %w", key, err)
@@ -215,7 +216,7 @@ func isRefused(err error) bool {
 }
 
 // tell emits an event on the workload, unless it was the last one.
-func (r *carriedReconciler) tell(key carrier, workload *unstructured.Unstructured, problem *translate.Problem) {
+func (r *carriedReconciler) tell(key carrier, workload *unstructured.Unstructured, problem *workflow.Problem) {
 	if r.told[key] == problem.Message {
 		return
 	}

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
 // ModelReconciler rolls the versions of a Model up into its status. It is the
@@ -37,7 +37,7 @@ func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		return ctrl.Result{}, fmt.Errorf("list ModelVersions: %w", err)
 	}
 	before := model.DeepCopy()
-	model.Status.LatestVersion = translate.Latest(versions.Items)
+	model.Status.LatestVersion = lifecycle.Latest(versions.Items)
 	if equality.Semantic.DeepEqual(before.Status, model.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -45,7 +45,7 @@ func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	// undo a later pass's answer: the lock refuses that.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Status().Patch(ctx, &model, patch); err != nil {
-		return concluded(fmt.Errorf("patch status: %w", err))
+		return resultFor(fmt.Errorf("patch status: %w", err))
 	}
 	return ctrl.Result{}, nil
 }

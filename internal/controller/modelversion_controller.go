@@ -1,6 +1,6 @@
-// Package controller holds the reconcilers. They read the world, ask
-// internal/translate what to do about it, and do that: no decision is made
-// here.
+// Package controller holds the reconcilers. They read objects, ask
+// internal/lifecycle what to do about them, and do it: no decision about builds
+// is made here.
 package controller
 
 import (
@@ -25,8 +25,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/metrics"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/text"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
 // ModelVersionReconciler turns a ModelVersion into Workflows, and what becomes
@@ -42,7 +44,7 @@ type ModelVersionReconciler struct {
 	// Metrics count what is done.
 	Metrics *metrics.Metrics
 	// Options shape the builds.
-	Options translate.Options
+	Options workflow.Options
 	// RegistryCA is the PEM bundle that builds trust for private registries;
 	// empty when there are none.
 	RegistryCA string
@@ -75,31 +77,31 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	}
 	if !mv.DeletionTimestamp.IsZero() {
 		if err := r.finalize(ctx, &mv); err != nil {
-			return concluded(err)
+			return resultFor(err)
 		}
 		return ctrl.Result{}, nil
 	}
 
-	again, err := r.reconcile(ctx, &mv)
+	requeueAfter, err := r.reconcile(ctx, &mv)
 	if err != nil {
-		return concluded(err)
+		return resultFor(err)
 	}
-	return ctrl.Result{RequeueAfter: again}, nil
+	return ctrl.Result{RequeueAfter: requeueAfter}, nil
 }
 
-// soon is when a pass is repeated that lost a race. By then the cache shows
-// what it lost to.
-const soon = 200 * time.Millisecond
+// conflictRequeueDelay is when a pass that met a conflict is repeated. By then
+// the cache has the write that it conflicted with.
+const conflictRequeueDelay = 200 * time.Millisecond
 
-// concluded turns a pass's error into its result. Some errors are how things
-// are meant to go, and nobody's business: the object, or its namespace, is
-// going away, or somebody else wrote first.
-func concluded(err error) (ctrl.Result, error) {
+// resultFor returns the result of a pass that ended with an error. Some errors
+// are expected and concern nobody: the object or its namespace is being deleted,
+// or somebody else wrote first.
+func resultFor(err error) (ctrl.Result, error) {
 	switch {
 	case isGone(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return ctrl.Result{}, nil
 	case apierrors.IsConflict(err):
-		return ctrl.Result{RequeueAfter: soon}, nil
+		return ctrl.Result{RequeueAfter: conflictRequeueDelay}, nil
 	default:
 		return ctrl.Result{}, err
 	}
@@ -128,84 +130,96 @@ func isAbout(err error, resources ...string) bool {
 	return slices.Contains(resources, status.Status().Details.Kind)
 }
 
-func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) (again time.Duration, err error) {
-	terminating := false
-	if !translate.Final(mv) {
-		if terminating, err = r.join(ctx, mv); err != nil {
-			return 0, r.explained(ctx, mv, err)
-		}
-	}
+// reconcile runs one pass: read, decide, create, patch the status once, and then
+// terminate and delete. The status goes before the termination, since it records
+// why a Workflow is terminated.
+func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) (requeueAfter time.Duration, err error) {
 	observed, err := r.observe(ctx, mv)
 	if err != nil {
 		return 0, err
 	}
-	observed.ModelTerminating = terminating
-	if err := r.observeTraining(ctx, mv, &observed); err != nil {
-		return 0, r.explained(ctx, mv, err)
-	}
-	step, err := r.act(ctx, observed)
-	if err != nil {
-		return 0, err
+	step, actErr := r.act(ctx, &observed)
+	if actErr != nil {
+		status, found := statusFor(mv, actErr)
+		if !found {
+			return 0, actErr
+		}
+		step = lifecycle.Step{Status: status}
 	}
 	if err := r.patchStatus(ctx, observed, step.Status); err != nil {
 		return 0, err
 	}
-	return step.Again.Duration, r.forget(ctx, step.Delete)
+	if actErr != nil {
+		return 0, actErr
+	}
+	if err := r.terminate(ctx, step.Terminate); err != nil {
+		return 0, err
+	}
+	return step.RequeueAfter, r.pruneHistory(ctx, step.Delete)
 }
 
-// forget deletes Workflows that are more than are kept.
-func (r *ModelVersionReconciler) forget(ctx context.Context, workflows []*wfv1.Workflow) error {
-	for _, wf := range workflows {
-		// As it was seen: a person may have just retried it.
-		same := client.Preconditions{UID: &wf.UID, ResourceVersion: &wf.ResourceVersion}
-		if err := r.Client.Delete(ctx, wf, same, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("delete Workflow %q: %w", wf.Name, err)
+// act adopts the ModelVersion, decides, and creates what the decision needs. It
+// returns the step with the status that is true then.
+func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Observed) (lifecycle.Step, error) {
+	mv := observed.Version
+	if !lifecycle.IsFinished(mv) {
+		var err error
+		if observed.ModelTerminating, err = r.adopt(ctx, mv); err != nil {
+			return lifecycle.Step{}, err
 		}
 	}
-	return nil
-}
-
-// act does what NextStep says. After a Workflow was created, or found to be
-// somebody else's, it asks again what is true now.
-func (r *ModelVersionReconciler) act(ctx context.Context, observed translate.Observed) (translate.Step, error) {
-	step := translate.NextStep(observed, r.Options)
-	if step.Terminate != nil {
-		// The status goes first: it remembers why the Workflow is ended.
-		if err := r.patchStatus(ctx, observed, step.Status); err != nil {
-			return translate.Step{}, err
-		}
-		return step, r.terminate(ctx, step.Terminate)
+	if err := r.observeTraining(ctx, mv, observed); err != nil {
+		return lifecycle.Step{}, err
 	}
+	step := lifecycle.NextStep(*observed, r.Options)
 	if step.Create == nil {
-		if err := r.prepareVolume(ctx, observed.Version, step.Volume); err != nil {
-			return translate.Step{}, r.explained(ctx, observed.Version, err)
-		}
-		return step, nil
+		return step, r.prepareVolume(ctx, mv, step.Volume)
 	}
-	if err := r.current(ctx, observed.Version); err != nil {
-		return translate.Step{}, err
+	if err := r.ensureFresh(ctx, mv); err != nil {
+		return lifecycle.Step{}, err
 	}
-	if err := r.prepareNamespace(ctx, observed.Version.Namespace); err != nil {
-		return translate.Step{}, r.explained(ctx, observed.Version, err)
+	if err := r.prepareNamespace(ctx, mv.Namespace); err != nil {
+		return lifecycle.Step{}, err
 	}
-	if err := r.prepareVolume(ctx, observed.Version, step.Volume); err != nil {
-		return translate.Step{}, r.explained(ctx, observed.Version, err)
+	if err := r.prepareVolume(ctx, mv, step.Volume); err != nil {
+		return lifecycle.Step{}, err
 	}
-	created, err := r.create(ctx, observed.Version, step.Create)
-	if err != nil {
-		return translate.Step{}, r.explained(ctx, observed.Version, err)
-	}
-	if created == nil {
-		observed.NameTaken = step.Create.Name
-	} else {
+	created, err := r.create(ctx, mv, step.Create)
+	switch {
+	case err != nil:
+		return lifecycle.Step{}, err
+	case created == nil:
+		step.Status = lifecycle.NameConflict(mv, step.Create.Name)
+	default:
 		observed.Workflows = append(observed.Workflows, created)
+		step.Status = lifecycle.Follow(mv, created, r.Options)
 	}
-	return translate.NextStep(observed, r.Options), nil
+	return step, nil
 }
 
-// current is a conflict when the cache shows the version as it was: one that
-// has ended since, and whose Workflow is gone, would be built again.
-func (r *ModelVersionReconciler) current(ctx context.Context, mv *v1alpha1.ModelVersion) error {
+// statusFor returns the status that reports an error to users, for errors that
+// last until somebody acts: the API server rejects something, or no longer
+// serves Argo's kinds. It returns false for any other error.
+func statusFor(mv *v1alpha1.ModelVersion, err error) (v1alpha1.ModelVersionStatus, bool) {
+	switch {
+	case isArgoGone(err):
+		return lifecycle.ArgoMissing(mv), true
+	case isRefused(err), isInTheWay(err):
+		return lifecycle.Rejected(mv, err.Error()), true
+	default:
+		return v1alpha1.ModelVersionStatus{}, false
+	}
+}
+
+// isArgoGone reports whether the API server no longer serves Argo's kinds.
+func isArgoGone(err error) bool {
+	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && !isGone(err)
+}
+
+// ensureFresh returns a conflict when the cache shows an old state of the
+// ModelVersion: one that has finished since, and whose Workflow was deleted,
+// would be built again.
+func (r *ModelVersionReconciler) ensureFresh(ctx context.Context, mv *v1alpha1.ModelVersion) error {
 	var live v1alpha1.ModelVersion
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(mv), &live); err != nil {
 		return fmt.Errorf("get ModelVersion %q: %w", mv.Name, err)
@@ -217,34 +231,9 @@ func (r *ModelVersionReconciler) current(ctx context.Context, mv *v1alpha1.Model
 	return nil
 }
 
-// isArgoGone says that the API server does not know Argo's kinds any more.
-func isArgoGone(err error) bool {
-	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && !isGone(err)
-}
-
-// explained is the error, after people were told of it in the status where the
-// API server refuses something, or does not know Argo any more: that can last
-// until a person acts.
-func (r *ModelVersionReconciler) explained(ctx context.Context, mv *v1alpha1.ModelVersion, err error) error {
-	if isArgoGone(err) {
-		if told := r.patchStatus(ctx, translate.Observed{Version: mv}, translate.ArgoMissing(mv)); told != nil {
-			return told
-		}
-		return err
-	}
-	refused := apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || isInTheWay(err)
-	if !refused || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return err
-	}
-	if told := r.patchStatus(ctx, translate.Observed{Version: mv}, translate.Refused(mv, err.Error())); told != nil {
-		return told
-	}
-	return err
-}
-
-// create makes the Workflow, or finds that an earlier pass, whose outcome the
-// cache does not show yet, has made it. It returns nil when the name belongs
-// to a Workflow that is not the version's.
+// create creates the Workflow, or returns the one that an earlier pass created
+// and that the cache does not show yet. It returns nil when a Workflow that the
+// ModelVersion does not control has the name.
 func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) (*wfv1.Workflow, error) {
 	err := r.Client.Create(ctx, wf)
 	if err == nil {
@@ -265,9 +254,24 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	return &existing, nil
 }
 
-// terminate ends a Workflow as a person's argo terminate would. Argo's types
-// are never written back whole: Argo keeps its status in the same object.
+// pruneHistory deletes Workflows beyond the history limit.
+func (r *ModelVersionReconciler) pruneHistory(ctx context.Context, workflows []*wfv1.Workflow) error {
+	for _, wf := range workflows {
+		// Only as it was seen: a user may have retried it a moment ago.
+		seen := client.Preconditions{UID: &wf.UID, ResourceVersion: &wf.ResourceVersion}
+		if err := r.Client.Delete(ctx, wf, seen, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete Workflow %q: %w", wf.Name, err)
+		}
+	}
+	return nil
+}
+
+// terminate ends a Workflow, if any, as argo terminate does. Argo's types are
+// never written back whole, since Argo keeps its status in the same object.
 func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflow) error {
+	if wf == nil {
+		return nil
+	}
 	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"shutdown":"Terminate"}}`))
 	target := &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Namespace: wf.Namespace, Name: wf.Name}}
 	if err := r.Client.Patch(ctx, target, patch); client.IgnoreNotFound(err) != nil {
@@ -280,7 +284,7 @@ func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflo
 // says whether it waits for a Model that is being deleted. A version that has
 // had a Model never brings it back: if that is gone, the version is about to
 // be collected.
-func (r *ModelVersionReconciler) join(ctx context.Context, mv *v1alpha1.ModelVersion) (terminating bool, err error) {
+func (r *ModelVersionReconciler) adopt(ctx context.Context, mv *v1alpha1.ModelVersion) (terminating bool, err error) {
 	if hasModel(mv) || mv.Spec.ModelName == "" {
 		return false, nil
 	}
@@ -329,11 +333,11 @@ func (r *ModelVersionReconciler) model(ctx context.Context, mv *v1alpha1.ModelVe
 	return &model, nil
 }
 
-// patchStatus writes the status in one patch, if it differs, and tells people
-// of what has changed by an event and by metrics after that.
-func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed translate.Observed, next v1alpha1.ModelVersionStatus) error {
+// patchStatus writes the status, if it differs, and then emits the event and
+// counts what has ended. It is called once a pass.
+func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifecycle.Observed, next v1alpha1.ModelVersionStatus) error {
 	mv := observed.Version
-	// As the API server keeps it, so that what was written equals what is read.
+	// In the API server's precision, so that what is written equals what is read.
 	now := ptr.To(metav1.NewTime(r.Now())).Rfc3339Copy()
 	for i := range next.Conditions {
 		if next.Conditions[i].LastTransitionTime.IsZero() {
@@ -349,36 +353,31 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed trans
 	if err := r.Client.Status().Patch(ctx, mv, patch); err != nil {
 		return fmt.Errorf("patch status: %w", err)
 	}
-	r.announce(ctx, mv, before.Status.Conditions)
-	if end := translate.Ended(before.Status, mv.Status); end != nil {
-		r.Metrics.AttemptEnded(*end, translate.StepSeconds(*end, observed.Workflows))
+	r.recordTransition(ctx, mv, before.Status.Conditions)
+	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
+		r.Metrics.AttemptEnded(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
 	}
 	return nil
 }
 
-// announce emits an event when the reason of the Ready condition has changed.
-func (r *ModelVersionReconciler) announce(ctx context.Context, mv *v1alpha1.ModelVersion, before []metav1.Condition) {
+// recordTransition emits an event when the reason of the Ready condition has
+// changed.
+func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alpha1.ModelVersion, before []metav1.Condition) {
 	ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
-	was := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
-	if ready == nil || (was != nil && was.Reason == ready.Reason) {
+	previous := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
+	if ready == nil || (previous != nil && previous.Reason == ready.Reason) {
 		return
 	}
 	kind := corev1.EventTypeNormal
 	if meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionStalled) {
 		kind = corev1.EventTypeWarning
 	}
-	ctrl.LoggerFrom(ctx).Info("Changed state", "reason", ready.Reason, "message", ready.Message)
+	ctrl.LoggerFrom(ctx).Info("Status changed", "reason", ready.Reason, "message", ready.Message)
 	r.Recorder.Eventf(mv, nil, kind, ready.Reason, "Build", "%s", note(ready.Message))
 }
 
-// maxNote is how many bytes an event's note may have.
+// maxNote is the number of bytes that the note of an event may have.
 const maxNote = 1024
 
-// note is as much of a message as an event may hold.
-func note(message string) string {
-	const cut = "…"
-	if len(message) <= maxNote {
-		return message
-	}
-	return strings.ToValidUTF8(message[:maxNote-len(cut)], "") + cut
-}
+// note returns as much of a message as an event can hold.
+func note(message string) string { return text.TruncateBytes(message, maxNote) }

@@ -13,7 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
 // Fields that the cache is indexed by.
@@ -30,59 +31,58 @@ const labelWorkflow = "workflows.argoproj.io/workflow"
 // that it runs.
 const annotationNode = "workflows.argoproj.io/node-id"
 
-// observe reads all that the next step depends on.
-func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.ModelVersion) (translate.Observed, error) {
-	observed := translate.Observed{Version: mv, Now: metav1.NewTime(r.Now())}
+// observe reads what the next step depends on.
+func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.ModelVersion) (lifecycle.Observed, error) {
+	observed := lifecycle.Observed{Version: mv, Now: r.Now()}
 	argo := r.Argo()
 	if argo == nil {
-		there, err := r.argoInstalled(ctx)
-		if err == nil && there {
-			err = errors.New("the watch on Argo's kinds has not begun yet")
+		installed, err := r.argoInstalled(ctx)
+		if err == nil && installed {
+			err = errors.New("the watch on Argo's kinds has not started yet")
 		}
 		observed.ArgoMissing = true
 		return observed, err
 	}
-	workflows, err := r.workflows(ctx, argo, mv)
-	if err != nil {
+	var err error
+	if observed.Workflows, err = r.workflows(ctx, argo, mv); err != nil {
 		return observed, err
 	}
-	observed.Workflows = workflows
 	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, argo, mv); err != nil {
 		return observed, err
 	}
 	if observed.Previous, err = r.latest(ctx, mv); err != nil {
 		return observed, err
 	}
-	if current := translate.Followed(mv, workflows, r.Options); current != nil && !current.Status.Phase.Completed() {
-		if observed.StartedPods, err = r.startedPods(ctx, current); err != nil {
-			return observed, err
-		}
-		if observed.MountFailure, err = r.mountFailure(ctx, current); err != nil {
-			return observed, err
-		}
+	observed.Followed = lifecycle.SelectWorkflow(mv, observed.Workflows, r.Options)
+	if observed.Followed == nil || observed.Followed.Status.Phase.Completed() {
+		return observed, nil
 	}
-	return observed, nil
+	if observed.StartedPods, err = r.startedPods(ctx, observed.Followed); err != nil {
+		return observed, err
+	}
+	observed.MountFailure, err = r.mountFailure(ctx, observed.Followed)
+	return observed, err
 }
 
-// workflows are those that the version controls and that are not being
-// deleted. The one that the status names is looked up past the cache when the
-// cache does not have it: a Workflow that was just made would otherwise pass
-// for one that was deleted.
+// workflows returns the Workflows that the ModelVersion controls and that are
+// not being deleted. The one that the status names is read past the cache when
+// the cache does not have it: a Workflow that was just created would otherwise
+// look like one that was deleted.
 func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Reader, mv *v1alpha1.ModelVersion) ([]*wfv1.Workflow, error) {
 	var list wfv1.WorkflowList
 	if err := argo.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexOwner: string(mv.UID)}); err != nil {
 		return nil, fmt.Errorf("list Workflows: %w", err)
 	}
 	var workflows []*wfv1.Workflow
-	seen := map[string]bool{}
+	cached := map[string]bool{}
 	for i := range list.Items {
-		seen[list.Items[i].Name] = true
+		cached[list.Items[i].Name] = true
 		if list.Items[i].DeletionTimestamp.IsZero() {
 			workflows = append(workflows, &list.Items[i])
 		}
 	}
 	last := mv.Status.Workflow
-	if last == nil || seen[last.Name] || translate.Final(mv) {
+	if last == nil || cached[last.Name] || lifecycle.IsFinished(mv) {
 		return workflows, nil
 	}
 	var wf wfv1.Workflow
@@ -96,37 +96,39 @@ func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Read
 	return workflows, nil
 }
 
-// latest is the latest version of the Model. For one whose result is final it is
-// of no interest.
+// latest returns the Model's latest version. A ModelVersion whose result is final
+// does not need it.
 func (r *ModelVersionReconciler) latest(ctx context.Context, mv *v1alpha1.ModelVersion) (*v1alpha1.LatestVersion, error) {
-	if translate.Final(mv) {
+	if lifecycle.IsFinished(mv) {
 		return nil, nil
 	}
 	var versions v1alpha1.ModelVersionList
 	if err := r.Client.List(ctx, &versions, client.InNamespace(mv.Namespace), client.MatchingFields{indexModelName: mv.Spec.ModelName}); err != nil {
 		return nil, fmt.Errorf("list ModelVersions: %w", err)
 	}
-	return translate.Latest(versions.Items), nil
+	return lifecycle.Latest(versions.Items), nil
 }
 
+// template reports whether the ModelVersion's ClusterWorkflowTemplate exists, and
+// whether ModelVersions may name it.
 func (r *ModelVersionReconciler) template(ctx context.Context, argo client.Reader, mv *v1alpha1.ModelVersion) (found, marked bool, err error) {
 	template := templateMetadata()
-	err = argo.Get(ctx, client.ObjectKey{Name: translate.TemplateName(mv, r.Options)}, template)
+	err = argo.Get(ctx, client.ObjectKey{Name: workflow.TemplateName(mv, r.Options)}, template)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return false, false, fmt.Errorf("get ClusterWorkflowTemplate: %w", err)
 	}
 	return err == nil, template.Labels[v1alpha1.LabelBuildTemplate] == "true", nil
 }
 
-// templateMetadata is a ClusterWorkflowTemplate of which only the metadata is
-// read and cached.
+// templateMetadata returns a ClusterWorkflowTemplate of which only the metadata
+// is read and cached.
 func templateMetadata() *metav1.PartialObjectMetadata {
 	template := &metav1.PartialObjectMetadata{}
 	template.SetGroupVersionKind(wfv1.SchemeGroupVersion.WithKind("ClusterWorkflowTemplate"))
 	return template
 }
 
-// startedPods are the IDs of the Workflow's nodes whose pods are no longer
+// startedPods returns the IDs of the Workflow's nodes whose pods are no longer
 // pending.
 func (r *ModelVersionReconciler) startedPods(ctx context.Context, wf *wfv1.Workflow) ([]string, error) {
 	pods, err := podsOf(ctx, r.Client, wf)
@@ -139,7 +141,7 @@ func (r *ModelVersionReconciler) startedPods(ctx context.Context, wf *wfv1.Workf
 	return nodes, err
 }
 
-// podsOf are the pods of a Workflow that are not being deleted.
+// podsOf returns the pods of a Workflow that are not being deleted.
 func podsOf(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]corev1.Pod, error) {
 	var pods corev1.PodList
 	if err := reader.List(ctx, &pods, client.InNamespace(wf.Namespace), client.MatchingLabels{labelWorkflow: wf.Name}); err != nil {
@@ -150,13 +152,12 @@ func podsOf(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]cor
 	}), nil
 }
 
-// mountFailure is what kubelet says, in an event on one of a Workflow's pods
-// that has not started, of a volume that it cannot mount; nil when it says
-// nothing.
-func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Workflow) (*translate.MountFailure, error) {
+// mountFailure returns what kubelet reports, in events on the Workflow's pods
+// that have not started, about volumes that it cannot mount, or nil.
+func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Workflow) (*lifecycle.MountFailure, error) {
 	// A retry deletes the pod that it replaces before it starts the Workflow
-	// again. The cache may hear of that in the other order, and the word of
-	// such a pod must not end the retry.
+	// again. The cache may see that in the other order, and the events of such a
+	// pod must not end the retry. So what the cache has is checked past it.
 	var messages []string
 	for _, reader := range []client.Reader{r.Client, r.Live} {
 		var err error
@@ -164,9 +165,11 @@ func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Work
 			return nil, err
 		}
 	}
-	return &translate.MountFailure{WorkflowUID: string(wf.UID), Messages: messages}, nil
+	return &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: messages}, nil
 }
 
+// mountMessages returns the messages of FailedMount events on the Workflow's
+// pending pods, the newest last.
 func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]string, error) {
 	pods, err := podsOf(ctx, reader, wf)
 	if err != nil {
@@ -175,7 +178,7 @@ func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader clien
 	var failures []corev1.Event
 	for i := range pods {
 		pod := &pods[i]
-		// One that runs has found its volumes since.
+		// The volumes of a pod that runs are mounted by now.
 		if pod.Status.Phase != corev1.PodPending {
 			continue
 		}

@@ -27,7 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
 // trainingReconciler watches the kinds of workloads that versions may wait for:
@@ -208,7 +208,7 @@ func (r *ModelVersionReconciler) versionsTrainedBy(kind schema.GroupVersionKind)
 			return nil
 		}
 		return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
-			awaited, waits := translate.TrainedBy(&mv, r.Options)
+			awaited, waits := lifecycle.TrainedBy(&mv, r.Options)
 			return !waits || awaited != kind || mv.Spec.TrainedBy.Name != workload.GetName()
 		}))
 	}
@@ -222,9 +222,9 @@ func versionTrainedIn(_ context.Context, pod client.Object) []reconcile.Request 
 
 // observeTraining reads the workload that a version waits for, past the cache,
 // and the pods that tell where its files lie.
-func (r *ModelVersionReconciler) observeTraining(ctx context.Context, mv *v1alpha1.ModelVersion, observed *translate.Observed) error {
-	kind, waits := translate.TrainedBy(mv, r.Options)
-	if !waits || kind.Empty() || translate.Final(mv) {
+func (r *ModelVersionReconciler) observeTraining(ctx context.Context, mv *v1alpha1.ModelVersion, observed *lifecycle.Observed) error {
+	kind, waits := lifecycle.TrainedBy(mv, r.Options)
+	if !waits || kind.Empty() || lifecycle.IsFinished(mv) {
 		return nil
 	}
 	workload := &unstructured.Unstructured{}

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
 // Nothing is changed once it is made, and what is there is not listed: names
@@ -25,7 +25,7 @@ import (
 // has made it. The finalizer goes first: what is made is deleted, whenever a
 // pass is cut off. The PersistentVolume goes before the claim: Kubernetes binds a
 // claim to what is there at once, and to what comes later when it looks again.
-func (r *ModelVersionReconciler) prepareVolume(ctx context.Context, mv *v1alpha1.ModelVersion, volume *translate.Volume) error {
+func (r *ModelVersionReconciler) prepareVolume(ctx context.Context, mv *v1alpha1.ModelVersion, volume *workflow.Volume) error {
 	if volume == nil {
 		return nil
 	}
@@ -84,10 +84,10 @@ func (r *ModelVersionReconciler) persistentVolume(ctx context.Context, volume *c
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wanted), existing); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get PersistentVolume %q: %w", wanted.Name, err)
 	}
-	if translate.Binds(existing, wanted) {
+	if workflow.Binds(existing, wanted) {
 		return nil
 	}
-	if translate.IsLeftOver(existing, wanted) {
+	if workflow.IsLeftOver(existing, wanted) {
 		if err := r.remove(ctx, existing); err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (r *ModelVersionReconciler) finalize(ctx context.Context, mv *v1alpha1.Mode
 	if !controllerutil.ContainsFinalizer(mv, v1alpha1.FinalizerVolume) {
 		return nil
 	}
-	name := translate.VolumeName(mv)
+	name := workflow.VolumeName(mv)
 	for _, object := range []client.Object{
 		&corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: mv.Namespace, Name: name}},
 		&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}},

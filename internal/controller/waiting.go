@@ -9,7 +9,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // WaitingReconciler tells the workloads whose pods were refused for want of a
@@ -54,7 +53,7 @@ func (r *WaitingReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	if err := r.Client.Get(ctx, req.NamespacedName, &mv); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !translate.JustReady(&mv, metav1.NewTime(r.Now())) {
+	if !workload.BecameReady(&mv, r.Now()) {
 		return ctrl.Result{}, nil
 	}
 	isLatest, err := r.isLatest(ctx, &mv)
@@ -63,7 +62,7 @@ func (r *WaitingReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	}
 	for _, list := range []client.ObjectList{&appsv1.ReplicaSetList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}, &batchv1.JobList{}} {
 		if err := r.tell(ctx, list, &mv, isLatest); err != nil {
-			return concluded(err)
+			return resultFor(err)
 		}
 	}
 	return ctrl.Result{}, nil
@@ -91,22 +90,22 @@ func (r *WaitingReconciler) tell(ctx context.Context, list client.ObjectList, mv
 		return fmt.Errorf("list workloads: %w", err)
 	}
 	for _, object := range objects {
-		workload := object.(client.Object)
-		if !translate.Waits(workload, mv, isLatest) {
+		target := object.(client.Object)
+		if !workload.IsBlocked(target, mv, isLatest) {
 			continue
 		}
-		before := workload.DeepCopyObject().(client.Object)
-		annotations := workload.GetAnnotations()
+		before := target.DeepCopyObject().(client.Object)
+		annotations := target.GetAnnotations()
 		if annotations == nil {
 			annotations = map[string]string{}
 		}
-		annotations[v1alpha1.AnnotationModelReady] = translate.ReadyMark(mv)
-		workload.SetAnnotations(annotations)
-		if err := client.IgnoreNotFound(r.Client.Status().Patch(ctx, workload, client.MergeFrom(before))); err != nil {
-			return fmt.Errorf("annotate %T %q: %w", workload, workload.GetName(), err)
+		annotations[v1alpha1.AnnotationModelReady] = workload.ReadyMark(mv)
+		target.SetAnnotations(annotations)
+		if err := client.IgnoreNotFound(r.Client.Status().Patch(ctx, target, client.MergeFrom(before))); err != nil {
+			return fmt.Errorf("annotate %T %q: %w", target, target.GetName(), err)
 		}
-		ctrl.LoggerFrom(ctx).Info("Told a workload that its model is ready", "kind", fmt.Sprintf("%T", workload), "workload", workload.GetName())
-		r.Recorder.Eventf(workload, mv, corev1.EventTypeNormal, reasonModelReady, "Serve", "ModelVersion %s, which the pods serve, is Ready: they can be made", mv.Name)
+		ctrl.LoggerFrom(ctx).Info("Told a workload that its model is ready", "kind", fmt.Sprintf("%T", target), "workload", target.GetName())
+		r.Recorder.Eventf(target, mv, corev1.EventTypeNormal, reasonModelReady, "Serve", "ModelVersion %s, which the pods serve, is Ready: they can be made", mv.Name)
 	}
 	return nil
 }

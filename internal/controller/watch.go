@@ -25,7 +25,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -135,7 +136,7 @@ func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, templat
 		return nil
 	}
 	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
-		return translate.Final(&mv) || translate.TemplateName(&mv, r.Options) != template.GetName()
+		return lifecycle.IsFinished(&mv) || workflow.TemplateName(&mv, r.Options) != template.GetName()
 	}))
 }
 
@@ -146,7 +147,7 @@ func (r *ModelVersionReconciler) unfinished(ctx context.Context, _ client.Object
 		ctrl.LoggerFrom(ctx).Error(err, "Could not list the versions that Argo matters to")
 		return nil
 	}
-	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool { return translate.Final(&mv) }))
+	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool { return lifecycle.IsFinished(&mv) }))
 }
 
 // versionOfEvent is the version whose build pod an event is about.

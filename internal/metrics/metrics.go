@@ -1,5 +1,5 @@
 // Package metrics holds the operator's own metrics: what there are, and how
-// they are counted. What is counted is decided by internal/translate.
+// they are counted. What is counted is decided by internal/lifecycle.
 package metrics
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -59,7 +59,7 @@ func (m *Metrics) begin() {
 func (m *Metrics) AttemptMade() { m.attempts.Inc() }
 
 // AttemptEnded counts an attempt that has ended, and how long its steps took.
-func (m *Metrics) AttemptEnded(end translate.End, stepSeconds map[string]float64) {
+func (m *Metrics) AttemptEnded(end lifecycle.Completion, stepSeconds map[string]float64) {
 	m.builds.WithLabelValues(result(end.Succeeded), known(end.Reason)).Inc()
 	if end.Seconds != nil {
 		m.buildSeconds.WithLabelValues(result(end.Succeeded)).Observe(*end.Seconds)

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -24,10 +24,10 @@ func TestAttemptsAreCounted(t *testing.T) {
 	m := New(registry)
 
 	m.AttemptMade()
-	m.AttemptEnded(translate.End{Reason: v1alpha1.ReasonSourceEmpty, Seconds: ptr.To(4.0), Bytes: 7}, map[string]float64{contract.StepMountCheck: 3})
-	m.AttemptEnded(translate.End{Reason: v1alpha1.ReasonWorkflowDeleted}, nil)
+	m.AttemptEnded(lifecycle.Completion{Reason: v1alpha1.ReasonSourceEmpty, Seconds: ptr.To(4.0), Bytes: 7}, map[string]float64{contract.StepMountCheck: 3})
+	m.AttemptEnded(lifecycle.Completion{Reason: v1alpha1.ReasonWorkflowDeleted}, nil)
 	m.AttemptMade()
-	m.AttemptEnded(translate.End{Succeeded: true, Reason: v1alpha1.ReasonSucceeded, Seconds: ptr.To(90.0), Bytes: 50 << 20},
+	m.AttemptEnded(lifecycle.Completion{Succeeded: true, Reason: v1alpha1.ReasonSucceeded, Seconds: ptr.To(90.0), Bytes: 50 << 20},
 		map[string]float64{contract.StepMountCheck: 5, contract.StepBuild: 80, contract.StepStatusReport: 2})
 
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
@@ -83,7 +83,7 @@ func TestAReasonThatIsNotTheAPIsMakesNoSeries(t *testing.T) {
 	before := testutil.CollectAndCount(m.builds)
 
 	for _, reason := range []string{"ScanFoundAVirus", "Monday", "", "Other"} {
-		m.AttemptEnded(translate.End{Reason: reason}, nil)
+		m.AttemptEnded(lifecycle.Completion{Reason: reason}, nil)
 	}
 
 	assert.Equal(t, before, testutil.CollectAndCount(m.builds))

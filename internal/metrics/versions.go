@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
 // Versions counts the versions by state while its manager leads: the gauge is
@@ -61,11 +61,11 @@ func (g versionGauge) Collect(collected chan<- prometheus.Metric) {
 		collected <- prometheus.NewInvalidMetric(g.desc, fmt.Errorf("list ModelVersions: %w", err))
 		return
 	}
-	count := map[translate.VersionState]float64{}
+	count := map[lifecycle.VersionState]float64{}
 	for i := range list {
-		count[translate.StateOfVersion(&list[i])]++
+		count[lifecycle.StateOfVersion(&list[i])]++
 	}
-	for _, state := range translate.VersionStates {
+	for _, state := range lifecycle.VersionStates {
 		collected <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, count[state], string(state))
 	}
 }

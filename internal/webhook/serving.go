@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/inject"
 )
 
 // ServingPath is where the API server asks about pods that serve a model.
@@ -25,7 +25,7 @@ type Serving struct {
 	// Server says which version the API server has.
 	Server discovery.ServerVersionInterfaceWithContext
 	// Mount is how pods get their model.
-	Mount translate.ServingMount
+	Mount inject.ServingMount
 }
 
 // Default changes a pod that is about to be made. An error refuses the pod, and
@@ -43,7 +43,7 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	served, problem := translate.Serving(pod, mv, way)
+	served, problem := inject.Serving(pod, mv, way)
 	if problem != nil {
 		return fmt.Errorf("ModelVersion %q: %s", mv.Name, problem.Message)
 	}
@@ -83,20 +83,20 @@ func (h *Serving) latest(ctx context.Context, namespace, name string) (*v1alpha1
 		return nil, fmt.Errorf("get Model %q: %w", name, err)
 	}
 	if model.Status.LatestVersion == nil {
-		return nil, fmt.Errorf("no version is Ready of Model %q, which the pod's label %s names (kubectl get mv -n %s -l %s=%s). %s", name, v1alpha1.LabelServeModel, namespace, v1alpha1.LabelModelName, name, translate.MadeWhenReady)
+		return nil, fmt.Errorf("no version is Ready of Model %q, which the pod's label %s names (kubectl get mv -n %s -l %s=%s). %s", name, v1alpha1.LabelServeModel, namespace, v1alpha1.LabelModelName, name, inject.CreatedWhenReady)
 	}
 	return lookUp(ctx, h.Live, namespace, model.Status.LatestVersion.ModelVersion, "the latest of Model "+name)
 }
 
 // way is how a pod gets its model. The API server is asked each time, since it is
 // upgraded while the operator runs.
-func (h *Serving) way(ctx context.Context) (translate.ServingMount, error) {
-	if h.Mount != translate.ServingAuto {
+func (h *Serving) way(ctx context.Context) (inject.ServingMount, error) {
+	if h.Mount != inject.ServingAuto {
 		return h.Mount, nil
 	}
 	server, err := h.Server.ServerVersionWithContext(ctx)
 	if err != nil {
 		return "", fmt.Errorf("get the API server's version: %w", err)
 	}
-	return translate.ServingMountFor(*server), nil
+	return inject.ServingMountFor(*server), nil
 }

@@ -9,7 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/inject"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
 // TrainingPath is where the API server asks about training pods.
@@ -22,7 +23,7 @@ type Training struct {
 	// training in one go, and a cache may not know the version yet.
 	Live client.Reader
 	// Options are the operator's choices.
-	Options translate.Options
+	Options workflow.Options
 }
 
 // Default changes a pod that is about to be made. An error refuses the pod, and
@@ -52,7 +53,7 @@ func (h *Training) Default(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	trained, problem := translate.Training(pod, mv, h.Options)
+	trained, problem := inject.Training(pod, mv, h.Options)
 	if problem != nil {
 		return fmt.Errorf("ModelVersion %q: %s", name, problem.Message)
 	}

@@ -14,7 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/inject"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
 // WorkloadsPath is where the API server asks about workloads that carry a
@@ -27,7 +29,7 @@ type Workloads struct {
 	// Client tries to create the version: the API server alone knows all rules.
 	Client client.Client
 	// Options are the operator's choices.
-	Options translate.Options
+	Options workflow.Options
 }
 
 // Handle lets a workload through whose version could be made.
@@ -37,7 +39,7 @@ func (h *Workloads) Handle(ctx context.Context, request admission.Request) admis
 		return admission.Errored(http.StatusBadRequest, fmt.Errorf("read the workload: %w", err))
 	}
 	workload.SetNamespace(request.Namespace)
-	mv, problem := translate.CarriedVersion(workload, h.Options)
+	mv, problem := lifecycle.FromTemplate(workload, h.Options)
 	if problem != nil {
 		return admission.Denied(problem.Message)
 	}
@@ -46,7 +48,7 @@ func (h *Workloads) Handle(ctx context.Context, request admission.Request) admis
 	case err == nil, apierrors.IsAlreadyExists(err):
 		return admission.Allowed("")
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
-		return admission.Denied(translate.CarriedRefused(err.Error()).Message)
+		return admission.Denied(lifecycle.TemplateRejected(err.Error()).Message)
 	default:
 		return admission.Errored(http.StatusInternalServerError, fmt.Errorf("try to create ModelVersion %q: %w", mv.Name, err))
 	}
@@ -107,7 +109,7 @@ func (h *Training) ofWorkload(ctx context.Context, namespace string, pod *corev1
 	if err != nil || workload == nil {
 		return nil, err
 	}
-	mv, problem := translate.CarriedVersion(workload, h.Options)
+	mv, problem := lifecycle.FromTemplate(workload, h.Options)
 	name := pod.Labels[v1alpha1.LabelTrainVersion]
 	if problem == nil && name != "" && name != mv.Name {
 		return nil, nil
@@ -119,9 +121,9 @@ func (h *Training) ofWorkload(ctx context.Context, namespace string, pod *corev1
 			return nil, fmt.Errorf("get Namespace %q: %w", namespace, err)
 		}
 		if found.Labels[v1alpha1.LabelVersionsFromWorkloads] != "true" {
-			return nil, fmt.Errorf("%s %s: %s", workload.GetKind(), workload.GetName(), translate.NotAllowed(namespace))
+			return nil, fmt.Errorf("%s %s: %s", workload.GetKind(), workload.GetName(), lifecycle.NotAllowed(namespace))
 		}
-		pod, problem = translate.CarriedTraining(pod, mv, h.Options)
+		pod, problem = inject.TrainingFromTemplate(pod, mv, h.Options)
 	}
 	if problem != nil {
 		return nil, fmt.Errorf("%s %s: %s", workload.GetKind(), workload.GetName(), problem.Message)

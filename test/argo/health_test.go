@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	statusFolder = "../../internal/translate/testdata/status"
+	statusFolder = "../../internal/lifecycle/testdata/status"
 	healthKey    = "resource.customizations.health.model.kubedl.io_ModelVersion"
 )
 

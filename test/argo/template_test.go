@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const goldenFolder = "../../internal/translate/testdata/workflow"
+const goldenFolder = "../../internal/workflow/testdata/workflow"
 
 func TestArgoAcceptsTheTemplates(t *testing.T) {
 	for _, tmpl := range []*wfv1.ClusterWorkflowTemplate{template(t), streamTemplate(t)} {

@@ -94,7 +94,7 @@ func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
 // workflows are the golden Workflows that the operator makes, by name.
 func workflows(t *testing.T) map[string]*wfv1.Workflow {
 	t.Helper()
-	files, err := filepath.Glob("../../internal/translate/testdata/workflow/*.workflow.yaml")
+	files, err := filepath.Glob("../../internal/workflow/testdata/workflow/*.workflow.yaml")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	all := map[string]*wfv1.Workflow{}

@@ -16,8 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/step/source"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
@@ -28,13 +29,13 @@ const fileSize = 64 << 20
 // ModelVersion whose build is running.
 func BenchmarkNextStep(b *testing.B) {
 	mv := builders.MakeModelVersion("mv-3", "default").UID("1c072aaa-0000-4000-8000-000000000000").LocalStorage("/foo", "node-1").Obj()
-	observed := translate.Observed{
+	observed := lifecycle.Observed{
 		Version:       mv,
 		Workflows:     []*wfv1.Workflow{builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Obj()},
 		TemplateFound: true,
 	}
 	for b.Loop() {
-		translate.NextStep(observed, translate.Options{WorkflowTemplate: "modelkiln-build"})
+		lifecycle.NextStep(observed, workflow.Options{WorkflowTemplate: "modelkiln-build"})
 	}
 }
 

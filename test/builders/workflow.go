@@ -14,7 +14,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/report"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -41,7 +41,7 @@ type WorkflowWrapper struct{ wf *wfv1.Workflow }
 // it by default and the API server stores it. The version must be one that can
 // be built.
 func MakeWorkflow(mv *v1alpha1.ModelVersion, attempt int64) *WorkflowWrapper {
-	wf, problem := translate.Workflow(mv, translate.Attempt{Number: attempt}, config.Default().Options())
+	wf, problem := workflow.New(mv, workflow.Attempt{Number: attempt}, config.Default().Options())
 	if problem != nil {
 		panic(problem)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -24,7 +24,7 @@ func TestAWorkflowThatSomebodyElseMadeUnderTheBuildsNameIsInTheWay(t *testing.T)
 	// The name is not known before the version is there. It has to wait, so
 	// that somebody can be first.
 	mv := live.waits(t, makeVersion("late", ns, dir).WorkflowTemplate(ns).New(), v1alpha1.ReasonTemplateMissing)
-	planned, problem := translate.Workflow(mv, translate.Attempt{Number: 1}, config.Default().Options())
+	planned, problem := workflow.New(mv, workflow.Attempt{Number: 1}, config.Default().Options())
 	require.Nil(t, problem)
 	squatter := &wfv1.Workflow{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: planned.Name},

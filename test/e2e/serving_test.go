@@ -20,8 +20,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // A controller whose pods are refused waits longer and longer, for up to a quarter
@@ -49,7 +50,7 @@ func TestADeploymentThatWaitsForItsVersionRunsWhenThatIsReady(t *testing.T) {
 	for _, pod := range pods {
 		owner := &appsv1.ReplicaSet{}
 		require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: pod.OwnerReferences[0].Name}, owner))
-		assert.Equal(t, translate.ReadyMark(mv), owner.Annotations[v1alpha1.AnnotationModelReady])
+		assert.Equal(t, workload.ReadyMark(mv), owner.Annotations[v1alpha1.AnnotationModelReady])
 		require.NotNil(t, pod.Spec.Volumes[indexOfServed(pod)].Image, "the cluster has image volumes")
 		assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
 	}
@@ -69,7 +70,7 @@ func TestAModelIsServedInBothWays(t *testing.T) {
 
 	volume := serverPod(ns, "image-volume")
 	volume.Labels[v1alpha1.LabelServeVersion] = mv.Name
-	copied, problem := translate.Serving(serverPod(ns, "init-container"), mv, translate.ServingInitContainer)
+	copied, problem := inject.Serving(serverPod(ns, "init-container"), mv, inject.ServingInitContainer)
 	require.Nil(t, problem)
 	for _, pod := range []*corev1.Pod{volume, copied} {
 		t.Run(pod.Name, func(t *testing.T) {
@@ -119,7 +120,7 @@ func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 	assert.Equal(t, contract.DefaultPushSecret, mv.Status.PullSecretName)
 
 	// Before the node has the image.
-	without, problem := translate.Serving(serverPod(ns, "without"), mv, translate.ServingImageVolume)
+	without, problem := inject.Serving(serverPod(ns, "without"), mv, inject.ServingImageVolume)
 	require.Nil(t, problem)
 	without.Spec.ImagePullSecrets = nil
 	live.create(t, without)

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -120,10 +120,10 @@ func TestVersionsOnAnElasticFileSystem(t *testing.T) {
 		assert.Equal(t, corev1.ClaimBound, claim.Status.Phase)
 		assert.Equal(t, claim.UID, volume.Spec.ClaimRef.UID)
 	}
-	assert.NotEqual(t, translate.VolumeName(versions[0]), translate.VolumeName(versions[1]))
+	assert.NotEqual(t, workflow.VolumeName(versions[0]), workflow.VolumeName(versions[1]))
 
 	t.Run("can be read by pods of the namespace and not be written", func(t *testing.T) {
-		claim := corev1.PersistentVolumeClaimVolumeSource{ClaimName: translate.VolumeName(versions[0])}
+		claim := corev1.PersistentVolumeClaimVolumeSource{ClaimName: workflow.VolumeName(versions[0])}
 		said := live.logOf(t, one, corev1.PodSpec{
 			Containers: []corev1.Container{{
 				Name: "tries", Image: live.registry + "/library/busybox:1.37",
@@ -147,7 +147,7 @@ func TestVersionsOnAnElasticFileSystem(t *testing.T) {
 	t.Run("bind again when they are made again", func(t *testing.T) {
 		again := live.built(t, efsVersion("efs", one, dir).New())
 		holds(t, again, dir)
-		assert.NotEqual(t, translate.VolumeName(versions[0]), translate.VolumeName(again))
+		assert.NotEqual(t, workflow.VolumeName(versions[0]), workflow.VolumeName(again))
 	})
 	t.Run("go with their volumes when they are deleted during the build", func(t *testing.T) {
 		large := newFolderIn(t, efsFolders)
@@ -166,7 +166,7 @@ func TestVersionsOnAnElasticFileSystem(t *testing.T) {
 // volumeOf is what the operator has made for a version.
 func (c *cluster) volumeOf(t *testing.T, mv *v1alpha1.ModelVersion) (*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) {
 	t.Helper()
-	name := translate.VolumeName(mv)
+	name := workflow.VolumeName(mv)
 	claim := &corev1.PersistentVolumeClaim{}
 	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: mv.Namespace, Name: name}, claim))
 	volume := &corev1.PersistentVolume{}

@@ -28,7 +28,7 @@ func TestATemplateThatDoesNotWorkIsSaidInWordsAndBuiltFromWhenItIsMended(t *test
 		},
 		"it returns no report": {
 			spoil:  func(spec *wfv1.WorkflowSpec) { spec.Templates[0].Outputs = wfv1.Outputs{} },
-			reason: v1alpha1.ReasonReportInvalid, says: "without proof that the image was pushed: it left no report",
+			reason: v1alpha1.ReasonReportInvalid, says: "without proof that the image was pushed: it has no report",
 		},
 	}
 	for name, tt := range tests {

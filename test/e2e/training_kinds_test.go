@@ -18,15 +18,15 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// workload is a kind that trains, with all that a person writes to train by it.
+// trainingWorkload is a kind that trains, with all that a person writes to train by it.
 // Its pod names the version "trained", and its program gets MODE as its
 // argument. It is run once: no controller tries again what failed.
-type workload struct {
+type trainingWorkload struct {
 	apiVersion, kind string
 	manifest         string
 }
 
-var workloads = map[string]workload{
+var workloads = map[string]trainingWorkload{
 	"a Job": {apiVersion: "batch/v1", kind: "Job", manifest: `
 apiVersion: batch/v1
 kind: Job
@@ -173,7 +173,7 @@ spec:
 
 // versionOf is the version that a workload trains, over a storage that is told
 // in YAML.
-func (w workload) versionOf(namespace, storage string) string {
+func (w trainingWorkload) versionOf(namespace, storage string) string {
 	return `
 apiVersion: model.kubedl.io/v1alpha1
 kind: ModelVersion
@@ -192,7 +192,7 @@ spec:
 }
 
 // apply applies the workload and its version in one go, and returns the version.
-func (w workload) apply(t *testing.T, namespace, mode, storage string) *v1alpha1.ModelVersion {
+func (w trainingWorkload) apply(t *testing.T, namespace, mode, storage string) *v1alpha1.ModelVersion {
 	t.Helper()
 	manifest := strings.NewReplacer("REGISTRY", live.registry, "MODE", mode).Replace(w.versionOf(namespace, storage) + w.manifest)
 	file := filepath.Join(t.TempDir(), "training.yaml")

@@ -19,7 +19,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -63,7 +63,7 @@ func (a argoStandIn) awaitWorkflow(name string) *wfv1.Workflow {
 // awaitAttempt is the Workflow of a version's nth attempt, once it exists.
 func (a argoStandIn) awaitAttempt(mv *v1alpha1.ModelVersion, n int64) *wfv1.Workflow {
 	a.t.Helper()
-	return a.awaitWorkflow(translate.WorkflowName(mv.Name, mv.UID, n))
+	return a.awaitWorkflow(workflow.Name(mv.Name, mv.UID, n))
 }
 
 // awaitOnlyWorkflow is the namespace's only Workflow, once there is one.

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -127,7 +127,7 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 		// The first attempt's name is known only when the version is there.
 		s.apply(localVersion, build("workflowTemplate", s.namespace))
 		mv := s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
-		theirs := &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: translate.WorkflowName(mv.Name, mv.UID, 1)}}
+		theirs := &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: workflow.Name(mv.Name, mv.UID, 1)}}
 		require.NoError(t, s.client.Create(t.Context(), theirs))
 		s.template(s.namespace)
 

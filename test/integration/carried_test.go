@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
 const (
@@ -106,7 +106,7 @@ func TestAWorkloadsVersionIsMadeOfTheSpecThatItCarries(t *testing.T) {
 		mv := s.awaitVersion(job)
 		assert.Equal(t, "train", mv.Spec.CreatedBy)
 		assert.Equal(t, &v1alpha1.Workload{APIVersion: "batch/v1", Kind: "Job", Name: "train"}, mv.Spec.TrainedBy)
-		s.awaitJobEvent(translate.EventCreated, "Created ModelVersion "+mv.Name)
+		s.awaitJobEvent(lifecycle.EventCreated, "Created ModelVersion "+mv.Name)
 		s.buildSucceeds(s.argo.awaitOnlyWorkflow())
 	})
 
@@ -161,7 +161,7 @@ func TestAWorkloadsVersionIsMadeOfTheSpecThatItCarries(t *testing.T) {
 		s := newScene(t, shared)
 		job := s.carries("train", carriedSpec)
 		s.completes(job)
-		s.awaitJobEvent(translate.EventNotAllowed, "kubectl label namespace "+s.namespace+" model.kubedl.io/versions-from-workloads=true")
+		s.awaitJobEvent(lifecycle.EventNotAllowed, "kubectl label namespace "+s.namespace+" model.kubedl.io/versions-from-workloads=true")
 		s.noVersions()
 		s.allowVersions()
 		s.awaitVersion(job)
@@ -172,9 +172,9 @@ func TestAWorkloadsVersionIsMadeOfTheSpecThatItCarries(t *testing.T) {
 		s := newScene(t, shared)
 		s.allowVersions()
 		job := s.carries("train", strings.Replace(carriedSpec, "resnet", "ResNet", 1))
-		s.awaitJobEvent(translate.EventRefused, "modelName is the name of a Model")
+		s.awaitJobEvent(lifecycle.EventRefused, "modelName is the name of a Model")
 		s.carries("other", "model: resnet")
-		s.awaitJobEvent(translate.EventRefused, "unknown field")
+		s.awaitJobEvent(lifecycle.EventRefused, "unknown field")
 
 		s.get(t, job.Name, job)
 		job.Annotations[v1alpha1.AnnotationModelVersion] = carriedSpec
@@ -225,7 +225,7 @@ func TestAWorkloadWhoseSpecIsWrongIsRefusedBeforeItTrains(t *testing.T) {
 	t.Run("but not in a namespace that does not allow versions", func(t *testing.T) {
 		s := newScene(t, shared)
 		s.carries("train", "model: resnet")
-		s.awaitJobEvent(translate.EventNotAllowed, "kubectl label namespace")
+		s.awaitJobEvent(lifecycle.EventNotAllowed, "kubectl label namespace")
 	})
 }
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -26,16 +26,16 @@ func TestTheHistoryOfBuildsIsBounded(t *testing.T) {
 		s.argo.fails(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "nothing there")
 		s.awaitFollows(resnet, wf, "Failed")
 	}
-	s.awaitWorkflows(translate.WorkflowName(mv.Name, mv.UID, 2), translate.WorkflowName(mv.Name, mv.UID, 3))
+	s.awaitWorkflows(workflow.Name(mv.Name, mv.UID, 2), workflow.Name(mv.Name, mv.UID, 3))
 
 	wf = s.argo.retry(wf)
 	ready := s.buildSucceeds(wf)
-	s.awaitWorkflows(translate.WorkflowName(mv.Name, mv.UID, 2), wf.Name)
+	s.awaitWorkflows(workflow.Name(mv.Name, mv.UID, 2), wf.Name)
 
 	// Of a version that is Ready too, whose result stays.
 	again := s.argo.resubmit(s.client, wf)
 	s.argo.succeeds(again)
-	s.awaitWorkflows(translate.WorkflowName(mv.Name, mv.UID, 2), wf.Name)
+	s.awaitWorkflows(workflow.Name(mv.Name, mv.UID, 2), wf.Name)
 	op.settles(t, shared)
 	assert.Equal(t, ready.Status, s.version(resnet).Status)
 }

@@ -26,7 +26,7 @@ func TestAMissingHostPathEndsTheWorkflow(t *testing.T) {
 
 	mv := s.awaitReason(resnet, v1alpha1.ReasonSourceMissing)
 	assert.Equal(t, stalled, states(mv))
-	assert.Contains(t, mv.Status.Message, "Node node-1 has no folder /models/resnet/1")
+	assert.Contains(t, mv.Status.Message, "Node node-1 has no directory /models/resnet/1")
 	assert.Contains(t, mv.Status.Message, rebuildCommand(mv))
 	want := mv.Status.Message
 	require.EventuallyWithT(t, func(c *assert.CollectT) {

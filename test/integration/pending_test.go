@@ -47,7 +47,7 @@ func TestAPodThatDoesNotStartIsNotWaitedForForEver(t *testing.T) {
 	}, deadline, tick)
 	mv := s.awaitReason(resnet, v1alpha1.ReasonUnschedulable)
 	assert.Equal(t, stalled, states(mv))
-	assert.Contains(t, mv.Status.Message, "1 node(s) were unschedulable. It did not start within 1s, and was ended. When that is mended: ")
+	assert.Contains(t, mv.Status.Message, "1 node(s) were unschedulable. The pod did not start within 1s, so the build was terminated. After fixing this, rebuild with: ")
 	want := mv.Status
 
 	s.argo.endsWithoutReport(wf, wfv1.WorkflowFailed, "Stopped with strategy 'Terminate'")

@@ -10,7 +10,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/manager"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -110,7 +110,7 @@ func (s scene) endedWell() {
 	list := s.argo.workflows()
 	require.Len(s.t, list, 1)
 	wf := &list[0]
-	assert.Equal(s.t, translate.WorkflowName(mv.Name, mv.UID, 1), wf.Name)
+	assert.Equal(s.t, workflow.Name(mv.Name, mv.UID, 1), wf.Name)
 	assert.Equal(s.t, ready, states(mv))
 	assert.Equal(s.t, int64(1), mv.Status.Attempts)
 	assert.Equal(s.t, digest, mv.Status.Digest)

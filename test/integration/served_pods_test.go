@@ -18,8 +18,9 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // restrictedPod is a pod that the Pod Security level restricted takes.
@@ -43,13 +44,13 @@ func (s scene) built(changes ...change) *v1alpha1.ModelVersion {
 	return s.buildSucceeds(s.argo.awaitOnlyWorkflow())
 }
 
-func withMount(way translate.ServingMount) func(*settings) {
+func withMount(way inject.ServingMount) func(*settings) {
 	return withConfig(func(c *config.Config) { c.ServingMount = way })
 }
 
 // The namespace is restricted, and the pod is one that it takes.
 func TestAServingPodIsMadeWithItsVersionsModel(t *testing.T) {
-	for _, way := range []translate.ServingMount{translate.ServingAuto, translate.ServingImageVolume, translate.ServingInitContainer} {
+	for _, way := range []inject.ServingMount{inject.ServingAuto, inject.ServingImageVolume, inject.ServingInitContainer} {
 		t.Run(string(way), func(t *testing.T) {
 			startWithWebhook(t, withMount(way))
 			s := newScene(t, shared)
@@ -71,7 +72,7 @@ func TestAServingPodIsMadeWithItsVersionsModel(t *testing.T) {
 				mount := pod.Spec.Containers[0].VolumeMounts[0]
 				assert.Equal(t, [2]any{v1alpha1.ModelPath, true}, [2]any{mount.MountPath, mount.ReadOnly})
 				assert.Equal(t, []corev1.EnvVar{{Name: v1alpha1.ModelPathEnv, Value: v1alpha1.ModelPath}}, pod.Spec.Containers[0].Env)
-				if way == translate.ServingInitContainer {
+				if way == inject.ServingInitContainer {
 					assert.NotNil(t, pod.Spec.Volumes[0].EmptyDir)
 					assert.Equal(t, image, pod.Spec.InitContainers[0].Image)
 					continue
@@ -95,7 +96,7 @@ func (s scene) enforce(level string) {
 func TestAServingPodThatIsRefusedIsToldWhy(t *testing.T) {
 	startWithWebhook(t)
 	s := newScene(t, shared)
-	const again = "A Deployment, a StatefulSet, a DaemonSet or a Job makes its pods by itself when the version is Ready; a pod of nobody's has to be created again then"
+	const again = "Pods of a Deployment, StatefulSet, DaemonSet or Job are created automatically once the ModelVersion is Ready; a pod of nobody's has to be created again then"
 	refused := func(t *testing.T, want string, labels map[string]string) {
 		t.Helper()
 		pod := plainPod(s.namespace)
@@ -203,7 +204,7 @@ func TestWorkloadsThatWaitAreToldWhenTheirModelIsReady(t *testing.T) {
 	elsewhere := newScene(t, shared)
 	foreign := elsewhere.createWorkloads("foreign", v1alpha1.LabelServeVersion, resnet)
 
-	mark := translate.ReadyMark(s.built())
+	mark := workload.ReadyMark(s.built())
 	s.awaitTold(byVersion, mark)
 	s.awaitTold(byModel, mark)
 
@@ -234,7 +235,7 @@ func TestWorkloadsThatWaitedWhileTheOperatorWasDownAreTold(t *testing.T) {
 	workloads := s.createWorkloads("waits", v1alpha1.LabelServeVersion, resnet)
 
 	startOperator(t, shared)
-	s.awaitTold(workloads, translate.ReadyMark(mv))
+	s.awaitTold(workloads, workload.ReadyMark(mv))
 }
 
 // Whoever can change what a workload runs can run anything as anybody.

@@ -25,9 +25,9 @@ import (
 
 const (
 	deployWebhook = "../../deploy/webhook"
-	// trainingCases are the pods that translate is tested with, and what
+	// trainingCases are the pods that inject is tested with, and what
 	// becomes of them.
-	trainingCases = "../../internal/translate/testdata/training"
+	trainingCases = "../../internal/inject/testdata/training"
 )
 
 // withWebhook has the operator serve the webhook at a local address. The API

@@ -17,7 +17,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/translate"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -29,7 +29,7 @@ func withEFS() func(*settings) {
 func (s scene) claim(mv *v1alpha1.ModelVersion) *corev1.PersistentVolumeClaim {
 	s.t.Helper()
 	claim := &corev1.PersistentVolumeClaim{}
-	s.get(s.t, translate.VolumeName(mv), claim)
+	s.get(s.t, workflow.VolumeName(mv), claim)
 	return claim
 }
 
@@ -38,7 +38,7 @@ func (s scene) claim(mv *v1alpha1.ModelVersion) *corev1.PersistentVolumeClaim {
 func (s scene) persistentVolume(mv *v1alpha1.ModelVersion) *corev1.PersistentVolume {
 	s.t.Helper()
 	volume := &corev1.PersistentVolume{}
-	require.NoError(s.t, s.client.Get(s.t.Context(), client.ObjectKey{Name: translate.VolumeName(mv)}, volume))
+	require.NoError(s.t, s.client.Get(s.t.Context(), client.ObjectKey{Name: workflow.VolumeName(mv)}, volume))
 	s.t.Cleanup(func() {
 		assert.NoError(s.t, client.IgnoreNotFound(s.client.Delete(context.WithoutCancel(s.t.Context()), volume.DeepCopy())))
 	})
@@ -270,7 +270,7 @@ func TestAnElasticFileSystemIsAVolumeOfTheVersion(t *testing.T) {
 			s.argo.awaitOnlyWorkflow()
 			mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
 			assert.Empty(t, mv.Finalizers, name)
-			s.absent(translate.VolumeName(mv), &corev1.PersistentVolumeClaim{})
+			s.absent(workflow.VolumeName(mv), &corev1.PersistentVolumeClaim{})
 		}
 	})
 }
@@ -279,7 +279,7 @@ func TestAClaimThatIsInTheWayIsLeftAlone(t *testing.T) {
 	s := newScene(t, shared)
 	mv := s.apply(efsVersion)
 	theirs := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: translate.VolumeName(mv)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: workflow.VolumeName(mv)},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
 			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Mi")}},
@@ -342,7 +342,7 @@ func TestAnOperatorThatDiesMakesNoSecondVolume(t *testing.T) {
 	for name, s := range scenes {
 		require.Eventually(t, func() bool { return w.wasCut(s.namespace) }, deadline, tick, name)
 		mv := s.version(resnet)
-		err := s.client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: translate.VolumeName(mv)}, &corev1.PersistentVolumeClaim{})
+		err := s.client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: workflow.VolumeName(mv)}, &corev1.PersistentVolumeClaim{})
 		require.NoError(t, client.IgnoreNotFound(err))
 		assert.True(t, err != nil || controllerutil.ContainsFinalizer(mv, v1alpha1.FinalizerVolume), "%s: a claim without a finalizer", name)
 	}

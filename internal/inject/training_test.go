@@ -1,0 +1,113 @@
+package inject_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/inject"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/test/builders"
+	"github.com/modelkiln/modelkiln/test/golden"
+)
+
+// Each pod in testdata/training becomes the one beside it, for the version
+// beside both.
+func TestATrainingPodGetsTheVersionsStorage(t *testing.T) {
+	for name, file := range golden.Cases(t, "training", ".modelversion.yaml") {
+		t.Run(name, func(t *testing.T) {
+			var mv v1alpha1.ModelVersion
+			golden.ReadYAML(t, file, &mv)
+			var pod corev1.Pod
+			golden.ReadYAML(t, strings.Replace(file, ".modelversion.", ".pod.", 1), &pod)
+			asItWas, version := pod.DeepCopy(), mv.DeepCopy()
+
+			got, problem := inject.Training(&pod, &mv, loadOptions(t, golden.Beside(file, ".modelversion.yaml", ".config.yaml")))
+			require.Nil(t, problem)
+			golden.AssertYAML(t, strings.Replace(file, ".modelversion.", ".trained.", 1), got)
+			assert.Equal(t, asItWas, &pod, "the pod that was given stays as it is")
+			assert.Equal(t, version, &mv, "the version stays as it is")
+
+			again, problem := inject.Training(got, &mv, loadOptions(t, golden.Beside(file, ".modelversion.yaml", ".config.yaml")))
+			require.Nil(t, problem)
+			assert.Equal(t, got, again, "a second time changes nothing")
+		})
+	}
+}
+
+func TestATrainingPodIsRefusedWhatAVersionIsRefused(t *testing.T) {
+	opts := config.Default().Options()
+	opts.HostPaths.Allowed = []string{"/models"}
+	opts.NFS.Allowed = []string{"nas.example.com"}
+	for name, mv := range map[string]*builders.ModelVersionWrapper{
+		"a system folder":                         builders.MakeModelVersion("mv", "default").LocalStorage("/etc", "node-1"),
+		"a folder that is not allowed":            builders.MakeModelVersion("mv", "default").LocalStorage("/home/data", "node-1"),
+		"no folder":                               builders.MakeModelVersion("mv", "default").LocalStorage("", ""),
+		"a server that is not allowed":            builders.MakeModelVersion("mv", "default").NFS("other.example.com", "/exports"),
+		"a file system that is not allowed":       builders.MakeModelVersion("mv", "default").AWSEfs("fs-12345678"),
+		"a claim without a name":                  builders.MakeModelVersion("mv", "default").Claim("", ""),
+		"a version that KubeDL left, of no kind":  builders.MakeModelVersion("mv", "default"),
+		"an NFS server without a folder of files": builders.MakeModelVersion("mv", "default").NFS("nas.example.com", ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := trainingPod()
+			want := lifecycle.NextStep(lifecycle.Observed{Version: mv.Obj(), TemplateFound: true, TemplateMarked: true}, opts).Status.Message
+
+			got, problem := inject.Training(pod, mv.Obj(), opts)
+			require.NotNil(t, problem)
+			assert.Equal(t, want, problem.Message, "the pod is told what the version says")
+			assert.Same(t, pod, got)
+		})
+	}
+}
+
+func TestAFolderOfNoCertainNodeIsHeldToTheSameRules(t *testing.T) {
+	opts := config.Default().Options()
+	opts.HostPaths.Allowed = []string{"/models"}
+	_, problem := inject.Training(trainingPod(), builders.MakeModelVersion("mv", "default").LocalStorage("/home/data", "").Obj(), opts)
+	require.NotNil(t, problem)
+	assert.Equal(t, v1alpha1.ReasonSourceForbidden, problem.Reason)
+	assert.Contains(t, problem.Message, "allowedHostPaths")
+}
+
+func TestAPodsOwnVolumeOfThatNameIsNotTakenForTheStorage(t *testing.T) {
+	pod := trainingPod()
+	pod.Spec.Volumes = []corev1.Volume{{Name: "kubedl-model"}}
+	got, problem := inject.Training(pod, builders.MakeModelVersion("mv", "default").Claim("models", "").Obj(), config.Default().Options())
+	require.NotNil(t, problem)
+	assert.Contains(t, problem.Message, "rename the pod's volume")
+	assert.Same(t, pod, got)
+}
+
+func trainingPod() *corev1.Pod {
+	return &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "train"}}}}
+}
+
+func TestTrainingFromTemplate(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "train"}}}}
+	mv := builders.MakeModelVersion("mv-train-a1b2c", "team").Claim("models", "").Obj()
+	trained, problem := inject.TrainingFromTemplate(pod, mv, workflow.Options{})
+	require.Nil(t, problem)
+	assert.Equal(t, "mv-train-a1b2c", trained.Labels[v1alpha1.LabelTrainVersion])
+	assert.Equal(t, "models", trained.Spec.Volumes[0].PersistentVolumeClaim.ClaimName)
+
+	mv.Spec.Storage = v1alpha1.Storage{AWSEfs: &v1alpha1.AWSEfs{}}
+	_, problem = inject.TrainingFromTemplate(pod, mv, workflow.Options{})
+	require.NotNil(t, problem)
+	assert.Contains(t, problem.Message, "apply the ModelVersion together with the workload")
+}
+
+// loadOptions returns the operator's options with the configuration in a file,
+// or the defaults without one.
+func loadOptions(t *testing.T, file string) workflow.Options {
+	t.Helper()
+	c, err := config.Load(file)
+	require.NoError(t, err)
+	return c.Options()
+}

@@ -1,0 +1,347 @@
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+)
+
+// maxRestarts is how many times in a row the Workflow of an unfinished build is
+// created again after it was deleted.
+const maxRestarts = 3
+
+// Observed is everything that a pass has read about one ModelVersion.
+type Observed struct {
+	// Version is the ModelVersion, which is not being deleted.
+	Version *v1alpha1.ModelVersion
+	// Workflows are controlled by the ModelVersion and not being deleted.
+	Workflows []*wfv1.Workflow
+	// Followed is the one of them that SelectWorkflow selects, or nil.
+	Followed *wfv1.Workflow
+	// ArgoMissing says that the cluster does not have Argo's kinds, so that
+	// nothing else was read.
+	ArgoMissing bool
+	// Training is the workload that the ModelVersion waits for, or nil when it
+	// does not exist. TrainingKindMissing says that the cluster does not have its
+	// kind.
+	Training            *unstructured.Unstructured
+	TrainingKindMissing bool
+	// TrainingPods have the ModelVersion's name in their label train-version.
+	// They are read for a ModelVersion whose files are on a node that it does not
+	// name.
+	TrainingPods []corev1.Pod
+	// Previous is the Model's latest version, or nil when it has none.
+	Previous *v1alpha1.LatestVersion
+	// TemplateFound says that the ClusterWorkflowTemplate exists.
+	TemplateFound bool
+	// TemplateMarked says that it has the label that allows ModelVersions to name
+	// it.
+	TemplateMarked bool
+	// ModelTerminating says that a Model of the name is still being deleted.
+	ModelTerminating bool
+	// StartedPods are the IDs of those nodes of the followed Workflow whose pods
+	// are no longer pending, which Argo may notice later.
+	StartedPods []string
+	// MountFailure is what kubelet reports about the pod of the followed Workflow,
+	// or nil.
+	MountFailure *MountFailure
+	// Now is when the pass began.
+	Now time.Time
+}
+
+// A Step is what a pass has to do, in this order: create, patch the status,
+// terminate, delete.
+type Step struct {
+	// Create is the Workflow to create, or nil. Once it exists, Follow returns
+	// the status in place of Status.
+	Create *wfv1.Workflow
+	// Volume is the storage that the operator has to create first, for Create or
+	// for the training that is waited for, or nil.
+	Volume *workflow.Volume
+	// Status is what is true then. The times of conditions that changed are zero.
+	Status v1alpha1.ModelVersionStatus
+	// Terminate is the Workflow to terminate, or nil. The status goes first, since
+	// it records why.
+	Terminate *wfv1.Workflow
+	// Delete are the finished Workflows beyond the history limit.
+	Delete []*wfv1.Workflow
+	// RequeueAfter is when the ModelVersion has to be looked at again although
+	// nothing happens: a pod that does not start is not waited for without end.
+	// Zero waits for events only.
+	RequeueAfter time.Duration
+}
+
+// IsFinished reports whether a ModelVersion's result is final: its image was
+// built, or KubeDL finished it, whose failures are final too.
+func IsFinished(mv *v1alpha1.ModelVersion) bool {
+	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded {
+		return true
+	}
+	ours := len(mv.Status.Conditions) > 0
+	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed && !ours
+}
+
+// NextStep decides what to do about a ModelVersion.
+func NextStep(o Observed, opts workflow.Options) Step {
+	o.Version = withChiefNode(o.Version, o.TrainingPods)
+	v := decide(o, opts)
+	step := Step{
+		Create:       v.create,
+		Volume:       v.volume,
+		Status:       statusOf(o.Version, v, opts),
+		Terminate:    v.terminate,
+		RequeueAfter: v.requeueAfter,
+	}
+	step.Delete = beyondHistoryLimit(o.Workflows, step.Status.Workflow, opts.History)
+	return step
+}
+
+// A verdict is what a decision comes to: the outcome, and what to do about it.
+// statusOf turns it into a status.
+type verdict struct {
+	// Outcome is the state, with its reason and message. An empty state leaves
+	// the status as it is.
+	Outcome
+	// follow is the Workflow that the status describes from now on. Nil leaves
+	// it with the last one.
+	follow *wfv1.Workflow
+	// progress is how far the build is, or nil.
+	progress *progress
+	// The rest is Step's.
+	create, terminate *wfv1.Workflow
+	volume            *workflow.Volume
+	requeueAfter      time.Duration
+}
+
+// unchanged is the verdict that leaves a status as it is.
+var unchanged = verdict{}
+
+func wait(reason, message string) verdict {
+	return verdict{Outcome: Outcome{State: StateWaiting, Reason: reason, Message: message}}
+}
+
+func fail(reason, message string) verdict {
+	return verdict{Outcome: Outcome{State: StateFailed, Reason: reason, Message: message}}
+}
+
+// following is the verdict on a ModelVersion that follows a Workflow.
+func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) verdict {
+	outcome := WorkflowOutcome(wf)
+	if outcome.State == StateFailed {
+		outcome.Message = withNextCommand(mv, wf, outcome)
+	}
+	return verdict{Outcome: outcome, follow: wf}
+}
+
+func decide(o Observed, opts workflow.Options) verdict {
+	switch {
+	case IsFinished(o.Version):
+		return unchanged
+	case o.Followed == nil:
+		return withoutWorkflow(o, opts)
+	default:
+		return withWorkflow(o, opts)
+	}
+}
+
+// withoutWorkflow decides about a ModelVersion that has no Workflow yet, or no
+// longer has one.
+func withoutWorkflow(o Observed, opts workflow.Options) verdict {
+	mv := o.Version
+	last := mv.Status.Workflow
+	building := mv.Status.ImageBuildPhase == v1alpha1.ImageBuilding
+	switch {
+	case last == nil:
+		return start(o, workflow.Attempt{}, opts)
+	case building && o.ArgoMissing:
+		return argoMissing
+	case building && last.Restarts >= maxRestarts:
+		return fail(v1alpha1.ReasonWorkflowDeleted, fmt.Sprintf("The Workflow of the unfinished build was deleted %d times in a row. To build again: %s", maxRestarts+1, rebuildCommand(mv)))
+	case building:
+		return start(o, workflow.Attempt{Collision: workflow.TagCollision(mv, mv.Status.Image), Restarts: last.Restarts + 1}, opts)
+	case rebuildRequested(o, last):
+		return start(o, workflow.Attempt{Collision: workflow.TagCollision(mv, mv.Status.Image)}, opts)
+	case meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionReconciling):
+		// A rebuild was requested, had to wait, and is no longer requested.
+		return fail(v1alpha1.ReasonWorkflowFailed, fmt.Sprintf("The last build failed, and its Workflow was deleted. To build again: %s", rebuildCommand(mv)))
+	default:
+		return unchanged
+	}
+}
+
+// withWorkflow decides about a ModelVersion by the Workflow that it follows.
+func withWorkflow(o Observed, opts workflow.Options) verdict {
+	mv, wf := o.Version, o.Followed
+	v := following(mv, wf)
+	recorded := workflowStatus(mv, wf, opts)
+	image := workflow.Argument(wf, contract.ParamImage)
+	collision := workflow.TagCollision(mv, image)
+	switch {
+	case v.State == StateFailed && v.Reason == v1alpha1.ReasonTagTaken && workflow.HasAutomaticTag(mv, image):
+		return start(o, workflow.Attempt{Collision: collision + 1}, opts)
+	case templateNotSeen(wf) && recorded.Restarts < maxRestarts:
+		return start(o, workflow.Attempt{Collision: collision, Restarts: recorded.Restarts + 1}, opts)
+	case v.State == StateFailed && rebuildRequested(o, recorded):
+		return start(o, workflow.Attempt{Collision: collision}, opts)
+	case terminatedByOperator(mv, wf, v.Outcome):
+		// An earlier pass may have been interrupted before it terminated the
+		// Workflow.
+		return startFailure(wf, ReadyReason(mv), mv.Status.Message)
+	case v.State == StateBuilding:
+		return whileBuilding(o, v, opts)
+	default:
+		return v
+	}
+}
+
+// templateNotSeen reports whether Argo did not find the Workflow's template. It
+// may have looked too early: the operator can see a new template a moment before
+// Argo's controller does.
+func templateNotSeen(wf *wfv1.Workflow) bool {
+	return wf.Status.Phase == wfv1.WorkflowError &&
+		strings.Contains(wf.Status.Message, fmt.Sprintf("clusterworkflowtemplates.argoproj.io %q not found", wf.Spec.WorkflowTemplateRef.Name))
+}
+
+// start creates the next attempt, or says what it waits for or why it is not
+// possible.
+func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict {
+	mv := o.Version
+	if o.ModelTerminating {
+		return wait(v1alpha1.ReasonModelTerminating, fmt.Sprintf("Model %s is being deleted; the build starts when it is gone", mv.Spec.ModelName))
+	}
+	attempt.Number, attempt.Previous = attempts(o)+1, o.Previous
+	training, waits := awaitTraining(o, opts)
+	wf, problem := workflow.New(mv, attempt, opts)
+	if workflow.LacksChiefNode(mv) {
+		problem = workflow.TrainingProblem(mv, opts)
+	}
+	switch {
+	case problem != nil:
+		return fail(problem.Reason, problem.Message)
+	case waits:
+		training.volume = workflow.StorageVolume(mv, opts)
+		return training
+	case o.ArgoMissing:
+		return argoMissing
+	case !o.TemplateFound:
+		return wait(v1alpha1.ReasonTemplateMissing, templateMissing(mv, opts))
+	case workflow.TemplateName(mv, opts) != workflow.PlatformTemplate(mv, opts) && !o.TemplateMarked:
+		return wait(v1alpha1.ReasonTemplateNotAllowed, templateNotAllowed(mv, opts))
+	}
+	v := following(mv, wf)
+	v.create, v.volume = wf, workflow.StorageVolume(mv, opts)
+	return v
+}
+
+func templateMissing(mv *v1alpha1.ModelVersion, opts workflow.Options) string {
+	name := workflow.TemplateName(mv, opts)
+	message := fmt.Sprintf("ClusterWorkflowTemplate %s does not exist; the build starts when it does", name)
+	switch {
+	case name != workflow.PlatformTemplate(mv, opts):
+		return fmt.Sprintf("%s. To build with another one, change spec.build.workflowTemplate: kubectl edit mv -n %s %s", message, mv.Namespace, mv.Name)
+	case name == contract.BuildTemplate || name == contract.StreamTemplate:
+		return message + ". To install it: kubectl apply --server-side -k workflow-templates"
+	default:
+		return message + ". The operator's configuration names it; ask the platform team"
+	}
+}
+
+func templateNotAllowed(mv *v1alpha1.ModelVersion, opts workflow.Options) string {
+	return fmt.Sprintf("ModelVersions may not name ClusterWorkflowTemplate %s: it does not have the label %s=true. The build starts when the platform team adds the label. To build with the platform's template, remove spec.build.workflowTemplate: kubectl edit mv -n %s %s",
+		workflow.TemplateName(mv, opts), v1alpha1.LabelBuildTemplate, mv.Namespace, mv.Name)
+}
+
+var argoMissing = wait(v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed: the API server does not serve Workflows and ClusterWorkflowTemplates. The build starts when it is. To install it: https://argo-workflows.readthedocs.io/en/latest/installation")
+
+// Follow returns the status of a ModelVersion whose Workflow was created.
+func Follow(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.ModelVersionStatus {
+	return statusOf(mv, following(mv, wf), opts)
+}
+
+// NameConflict returns the status of a ModelVersion whose Workflow cannot be
+// created, since another one that it does not control has the name.
+func NameConflict(mv *v1alpha1.ModelVersion, name string) v1alpha1.ModelVersionStatus {
+	message := fmt.Sprintf("Workflow %s exists and does not belong to this ModelVersion. To replace it with the build: kubectl delete wf -n %s %s && %s", name, mv.Namespace, name, rebuildCommand(mv))
+	return statusOf(mv, fail(v1alpha1.ReasonWorkflowNameConflict, message), workflow.Options{})
+}
+
+// Rejected returns the status of a ModelVersion for which the API server
+// rejects, with this message, a resource that the build needs.
+func Rejected(mv *v1alpha1.ModelVersion, message string) v1alpha1.ModelVersionStatus {
+	return statusOf(mv, wait(v1alpha1.ReasonRefused, "The API server rejected a resource that the build needs; retrying: "+sentence(message)), workflow.Options{})
+}
+
+// ArgoMissing returns the status of a ModelVersion that cannot be built, since
+// the cluster does not have Argo's kinds.
+func ArgoMissing(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
+	return statusOf(mv, argoMissing, workflow.Options{})
+}
+
+// attempts returns how many attempts were created, by the status and by the
+// Workflows themselves, since a pass may have ended between the two writes.
+func attempts(o Observed) int64 {
+	count := o.Version.Status.Attempts
+	for _, wf := range o.Workflows {
+		count = max(count, workflow.AttemptNumber(wf))
+	}
+	return count
+}
+
+// rebuildRequested reports whether a user requested an attempt that was not
+// created yet, by editing spec.build or by the rebuild annotation. The last
+// Workflow may be an old one that was resubmitted or retried, so all of them
+// count.
+func rebuildRequested(o Observed, last *v1alpha1.WorkflowStatus) bool {
+	mv := o.Version
+	requested := workflow.RebuildRequest(mv.Annotations)
+	serves := func(generation int64, request string) bool {
+		return generation >= mv.Generation && (requested == "" || request == requested)
+	}
+	return !serves(last.Generation, last.Rebuild) && !slices.ContainsFunc(o.Workflows, func(wf *wfv1.Workflow) bool {
+		return serves(workflow.Generation(wf), workflow.RebuildRequest(wf.Annotations))
+	})
+}
+
+// terminatedByOperator reports whether the operator, and not a user, terminated
+// the Workflow, for a reason that the status records. What caused it, an event
+// or the state of a pod, is gone before the Workflow has ended, and the cache may
+// show that before it shows the termination: the Workflow is then as it was. A
+// retry starts again, is followed as running, and so clears the reason.
+func terminatedByOperator(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) bool {
+	last := mv.Status.Workflow
+	started := startTime(wf)
+	terminating := wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate
+	ending := outcome.State == StateBuilding && (terminating || mv.Status.StartTime.Equal(&started))
+	return (ending || outcome.Reason == v1alpha1.ReasonWorkflowTerminated) &&
+		last != nil && last.UID == string(wf.UID) &&
+		mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed &&
+		slices.Contains(startFailureReasons, ReadyReason(mv))
+}
+
+// startFailureReasons are the reasons for which the operator terminates a
+// Workflow.
+var startFailureReasons = []string{
+	v1alpha1.ReasonSourceMissing, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonImagePullFailed,
+	v1alpha1.ReasonVolumeMountFailed, v1alpha1.ReasonPodNotStarted,
+}
+
+// startFailure is the verdict on a Workflow whose pod did not start: it is
+// terminated, unless it has ended or is being terminated.
+func startFailure(wf *wfv1.Workflow, reason, message string) verdict {
+	v := fail(reason, message)
+	v.follow = wf
+	if wf.Spec.Shutdown != wfv1.ShutdownStrategyTerminate && !wf.Status.Phase.Completed() {
+		v.terminate = wf
+	}
+	return v
+}

@@ -1,0 +1,227 @@
+package lifecycle_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+func makeWorkflow() *builders.WorkflowWrapper {
+	return builders.MakeWorkflow(builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj(), 1)
+}
+
+// Only a success with a valid report of its own counts.
+func TestASuccessNeedsItsProof(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change      func(*report.Report)
+		wantMessage string
+	}{
+		"the report of another Workflow":      {func(r *report.Report) { r.Run.WorkflowUID = "another" }, "its report is about another Workflow"},
+		"the report of another version":       {func(r *report.Report) { r.Run.ModelVersionUID = "another" }, "its report is about another ModelVersion"},
+		"the report of another image":         {func(r *report.Report) { r.Run.Image = "modelhub/resnet:v2" }, `its report is about another image, "modelhub/resnet:v2"`},
+		"a report without a source":           {func(r *report.Report) { r.Source = nil }, "its report does not say what was packaged and pushed"},
+		"a report without an image":           {func(r *report.Report) { r.Image = nil }, "its report does not say what was packaged and pushed"},
+		"a negative number of bytes":          {func(r *report.Report) { r.Source.Bytes = -1 }, "its report has a negative count"},
+		"another image in the registry":       {func(r *report.Report) { r.Image.Reference = "modelhub/resnet:v2" }, `its report says that the registry holds "modelhub/resnet:v2"`},
+		"no digest":                           {func(r *report.Report) { r.Image.Digest = "" }, "its report has no digest"},
+		"a Secret that is none":               {func(r *report.Report) { r.Image.PullSecret = "a b" }, `its report names "a b" as a Secret`},
+		"a digest that is none":               {func(r *report.Report) { r.Image.Digest = "sha256:4f53" }, "its report has no digest"},
+		"a digest with something after it":    {func(r *report.Report) { r.Image.Digest += "\n" }, "its report has no digest"},
+		"a failure, whatever Argo says of it": {func(r *report.Report) { r.Failure = &report.Failure{Step: "build", Message: "Kaniko failed."} }, "step build reported a failure: Kaniko failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := makeWorkflow().Report()
+			tc.change(&r)
+			got := lifecycle.WorkflowOutcome(makeWorkflow().Succeeded(r).Obj())
+			assert.Equal(t, lifecycle.StateFailed, got.State)
+			assert.Equal(t, v1alpha1.ReasonReportInvalid, got.Reason)
+			assert.Equal(t, "Workflow mv-3-1c072-1 of ClusterWorkflowTemplate modelkiln-build succeeded without proof that the image was pushed: "+tc.wantMessage, got.Message)
+		})
+	}
+}
+
+func TestASuccessWithoutItsPodIsNone(t *testing.T) {
+	for name, change := range map[string]func(*wfv1.Workflow){
+		"Argo has forgotten its nodes":      func(wf *wfv1.Workflow) { wf.Status.Nodes = nil },
+		"it did not succeed":                func(wf *wfv1.Workflow) { setRoot(wf, func(n *wfv1.NodeStatus) { n.Phase = wfv1.NodeFailed }) },
+		"its pod put nothing out":           func(wf *wfv1.Workflow) { setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs = nil }) },
+		"the Workflow put nothing out":      func(wf *wfv1.Workflow) { wf.Status.Outputs = nil },
+		"the output is empty":               func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = wfv1.AnyStringPtr("") },
+		"the output has no value":           func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = nil },
+		"the output is not a report":        func(wf *wfv1.Workflow) { put(wf, "hello") },
+		"the output is a report cut short":  func(wf *wfv1.Workflow) { put(wf, `{"run":{"workflowUID":`) },
+		"the output is of another name":     func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Name = "result" },
+		"the output is a report of nothing": func(wf *wfv1.Workflow) { put(wf, `{}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := makeWorkflow().Succeeded(makeWorkflow().Report()).Obj()
+			assert.Equal(t, lifecycle.StateBuilt, lifecycle.WorkflowOutcome(wf).State)
+			change(wf)
+			got := lifecycle.WorkflowOutcome(wf)
+			assert.Equal(t, lifecycle.StateFailed, got.State)
+			assert.Equal(t, v1alpha1.ReasonReportInvalid, got.Reason)
+		})
+	}
+}
+
+func setRoot(wf *wfv1.Workflow, change func(*wfv1.NodeStatus)) {
+	root := wf.Status.Nodes[wf.Name]
+	change(&root)
+	wf.Status.Nodes[wf.Name] = root
+}
+
+func setPod(wf *wfv1.Workflow, change func(*wfv1.NodeStatus)) {
+	pod := wf.Status.Nodes[builders.PodNode(wf)]
+	change(&pod)
+	wf.Status.Nodes[pod.ID] = pod
+}
+
+func put(wf *wfv1.Workflow, text string) {
+	wf.Status.Outputs.Parameters[0].Value = wfv1.AnyStringPtr(text)
+	setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs.Parameters[0].Value = wfv1.AnyStringPtr(text) })
+}
+
+// A build that a person starts again without the operator has no version.
+func TestABuildByHandHasAReportWithoutAVersion(t *testing.T) {
+	w := makeWorkflow().Argument(contract.ParamModelVersionUID, "")
+	got := lifecycle.WorkflowOutcome(w.Succeeded(w.Report()).Obj())
+	assert.Equal(t, lifecycle.StateBuilt, got.State)
+}
+
+func TestWhyAWorkflowFailed(t *testing.T) {
+	said := makeWorkflow().FailureReport(contract.StepBuild, v1alpha1.ReasonBuildFailed, "Kaniko failed")
+	earlier := func() *builders.WorkflowWrapper {
+		return makeWorkflow().Failed(said).Retried(builders.Epoch.Add(time.Hour))
+	}
+	argosDeadline := makeWorkflow().DeadlineExceeded().Obj()
+	setPod(argosDeadline, func(n *wfv1.NodeStatus) { n.Message = "Step exceeded its deadline" })
+	evicted := makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj()
+	setPod(evicted, func(n *wfv1.NodeStatus) {
+		n.Message = "Pod ephemeral local storage usage exceeds the total limit of containers 200Mi. "
+		n.FinishedAt = metav1.NewTime(n.FinishedAt.Add(time.Second))
+	})
+	drained := makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj()
+	setPod(drained, func(n *wfv1.NodeStatus) { n.Message = "main: Error (exit code 143)" })
+	for id, node := range drained.Status.Nodes {
+		if node.Type == wfv1.NodeTypeContainer && node.FailedOrError() {
+			node.Message = node.DisplayName + ": Error (exit code 143)"
+			drained.Status.Nodes[id] = node
+		}
+	}
+	// A step of the platform team's own that failed, and what was told to end.
+	scanned := drained.DeepCopy()
+	for id, node := range scanned.Status.Nodes {
+		if node.DisplayName == contract.StepBuild {
+			node.Message = "scan: Error (exit code 1)"
+			scanned.Status.Nodes[id] = node
+		}
+	}
+	const refusal = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
+	invalid := makeWorkflow().Errored("").Obj()
+	invalid.Status.Phase, invalid.Status.Message = wfv1.WorkflowFailed, "invalid spec: templates.build: unknown."
+
+	for name, tc := range map[string]struct {
+		workflow    *wfv1.Workflow
+		wantReason  string
+		wantMessage string
+	}{
+		"a step says so": {makeWorkflow().Failed(said).Obj(), v1alpha1.ReasonBuildFailed, "Step build: Kaniko failed"},
+		"a step says so, and Argo calls it an error":                     {erroneous(makeWorkflow().Failed(said).Obj()), v1alpha1.ReasonBuildFailed, "Step build: Kaniko failed"},
+		"a step was stopped, whatever it says of that":                   {makeWorkflow().Running("build").Stopped().Reported(said).Obj(), v1alpha1.ReasonWorkflowStopped, "Workflow mv-3-1c072-1 was stopped"},
+		"it was terminated":                                              {makeWorkflow().Running("build").Terminated().Obj(), v1alpha1.ReasonWorkflowTerminated, "Workflow mv-3-1c072-1 was terminated"},
+		"its time was up, says kubelet":                                  {makeWorkflow().DeadlineExceeded().Obj(), v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
+		"its time was up, says Argo":                                     {argosDeadline, v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
+		"a step was killed: its container, not those that waited for it": {makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)"},
+		"kubelet ended its pod, whatever the containers made of that":    {evicted, v1alpha1.ReasonEvicted, "The pod of Workflow mv-3-1c072-1 was evicted: Pod ephemeral local storage usage exceeds the total limit of containers 200Mi"},
+		"a step of another's failed, and the rest was told to end":       {scanned, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: scan: Error (exit code 1)"},
+		"its node was drained between two steps":                         {drained, v1alpha1.ReasonPodLost, "The pod of Workflow mv-3-1c072-1 was terminated between two steps"},
+		"the namespace does not take its pod":                            {makeWorkflow().FailedWithoutPod(refusal).Obj(), v1alpha1.ReasonPodForbidden, "Workflow mv-3-1c072-1 is not allowed to create its pod: task 'mv-3-1c072-1(0).pod' errored: " + refusal},
+		"Argo refused it":                                                {invalid, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: templates.build: unknown"},
+		"Argo gave up":                                                   {makeWorkflow().Errored("pod deleted").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: pod deleted"},
+		"Argo gave up without a word":                                    {makeWorkflow().Errored("").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: no message"},
+		"a retry failed that left no report: not the run before it":      {earlier().FailedWithoutReport(contract.StepMountCheck).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: mount-check: Error (exit code 1)"},
+		"a retry failed and says so":                                     {earlier().Failed(makeWorkflow().FailureReport(contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "Empty")).Obj(), v1alpha1.ReasonSourceEmpty, "Step mount-check: Empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := lifecycle.WorkflowOutcome(tc.workflow)
+			assert.Equal(t, lifecycle.StateFailed, got.State)
+			assert.Equal(t, tc.wantReason, got.Reason)
+			assert.Equal(t, tc.wantMessage, got.Message)
+		})
+	}
+}
+
+func erroneous(wf *wfv1.Workflow) *wfv1.Workflow {
+	wf.Status.Phase = wfv1.WorkflowError
+	return wf
+}
+
+func TestTheCauseIsTheFirstThatFailed(t *testing.T) {
+	wf := makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj()
+	wf.Status.Nodes = wfv1.Nodes{
+		"root":  {ID: "root", Type: wfv1.NodeTypeSteps, Phase: wfv1.NodeFailed, Message: "child 'late' failed"},
+		"late":  {ID: "late", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed, Message: "late", FinishedAt: metav1.NewTime(builders.Epoch.Add(time.Minute))},
+		"first": {ID: "first", Type: wfv1.NodeTypePod, Phase: wfv1.NodeError, Message: "first", FinishedAt: metav1.NewTime(builders.Epoch)},
+		"mute":  {ID: "mute", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed},
+		"fine":  {ID: "fine", Type: wfv1.NodeTypePod, Phase: wfv1.NodeSucceeded, Message: "fine"},
+	}
+	assert.Equal(t, "Workflow mv-3-1c072-1 failed: first", lifecycle.WorkflowOutcome(wf).Message)
+}
+
+// What others write is made one line of bearable length.
+func TestOthersMessagesBecomeOneLine(t *testing.T) {
+	for name, tc := range map[string]struct{ message, want string }{
+		"a line is kept":              {"pod deleted", "pod deleted"},
+		"lines are joined":            {"a\n\tb  c\r\nd", "a b c d"},
+		"a full stop is left out":     {"pod deleted.", "pod deleted"},
+		"and so is an unfinished end": {"build: Error (exit code 1): ", "build: Error (exit code 1)"},
+		"what is too long is cut":     {strings.Repeat("x", 600), strings.Repeat("x", 499) + "…"},
+		"and not within a character":  {strings.Repeat("é", 600), strings.Repeat("é", 499) + "…"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := lifecycle.WorkflowOutcome(makeWorkflow().Errored(tc.message).Obj())
+			assert.Equal(t, "Argo could not run Workflow mv-3-1c072-1: "+tc.want, got.Message)
+		})
+	}
+}
+
+func TestWhereAWorkflowIs(t *testing.T) {
+	paused := makeWorkflow().Running(contract.StepBuild).Obj()
+	paused.Status.Phase = "Paused"
+	for name, tc := range map[string]struct {
+		workflow    *wfv1.Workflow
+		wantReason  string
+		wantMessage string
+	}{
+		"Argo has not seen it":         {makeWorkflow().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits for Argo to start it"},
+		"it waits for another build":   {makeWorkflow().WaitingForLock().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits: Waiting for default/Mutex/modelhub/resnet:v1c072 lock. Lock status: 0/1"},
+		"its pod has not started":      {makeWorkflow().Running("").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
+		"it runs a step":               {makeWorkflow().Running(contract.StepStatusReport).Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step status-report"},
+		"it hands its report over":     {makeWorkflow().Running("main").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
+		"it is in a phase of tomorrow": {paused, v1alpha1.ReasonWorkflowPhaseUnknown, `Workflow mv-3-1c072-1 is in phase "Paused", which this release of Modelkiln does not support`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := lifecycle.Outcome{State: lifecycle.StateBuilding, Reason: tc.wantReason, Message: tc.wantMessage}
+			assert.Equal(t, want, lifecycle.WorkflowOutcome(tc.workflow))
+		})
+	}
+}
+
+// The pod will hardly be let in by the next try: people see why at once.
+func TestAPodThatTheNamespaceDoesNotTakeIsSaidWhileArgoTriesAgain(t *testing.T) {
+	const refusal = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
+	got := lifecycle.WorkflowOutcome(makeWorkflow().TryFailedWithoutPod(refusal).Obj())
+	assert.Equal(t, lifecycle.StateBuilding, got.State)
+	assert.Equal(t, v1alpha1.ReasonPodForbidden, got.Reason)
+	assert.Equal(t, "Workflow mv-3-1c072-1 may retry automatically. Try 1 failed: task 'mv-3-1c072-1(0).pod' errored: "+refusal, got.Message)
+}

@@ -1,0 +1,133 @@
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+)
+
+// A MountFailure is what kubelet reports, in events, about a pod whose volumes
+// it cannot mount. The pod itself only waits.
+type MountFailure struct {
+	// WorkflowUID is the UID of the pod's Workflow.
+	WorkflowUID string
+	// Messages are kubelet's, the newest last.
+	Messages []string
+}
+
+// A startBlocker is what keeps a build's pod from starting.
+type startBlocker struct {
+	// Reason is a reason of the API.
+	Reason string
+	// Message is one sentence without a full stop.
+	Message string
+	// Permanent says that waiting does not help.
+	Permanent bool
+}
+
+// whileBuilding decides about a Workflow that has not finished: it is waited
+// for, or terminated when waiting does not help or has taken too long.
+func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
+	mv, wf := o.Version, o.Followed
+	blocker := startBlockerOf(o)
+	left, bounded := startupTimeLeft(o, opts)
+	switch {
+	case blocker != nil && blocker.Permanent:
+		return startFailure(wf, blocker.Reason, fmt.Sprintf("%s: %s", blocker.Message, rebuildCommand(mv)))
+	case bounded && left <= 0:
+		if blocker == nil {
+			blocker = &startBlocker{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod", wf.Name)}
+		}
+		return startFailure(wf, blocker.Reason, fmt.Sprintf("%s. The pod did not start within %s, so the build was terminated. After fixing the cause, rebuild with: %s", blocker.Message, opts.PendingTimeout, rebuildCommand(mv)))
+	}
+	if blocker != nil {
+		v.Reason, v.Message = blocker.Reason, blocker.Message
+	}
+	if bounded {
+		v.requeueAfter = left
+		return v
+	}
+	return withProgress(o, v, opts)
+}
+
+// startBlockerOf returns what keeps the pod of the followed Workflow from
+// starting, as kubelet and Argo report it, or nil.
+func startBlockerOf(o Observed) *startBlocker {
+	wf := o.Followed
+	var mount *startBlocker
+	if m := o.MountFailure; m != nil && m.WorkflowUID == string(wf.UID) && len(m.Messages) > 0 {
+		mount = mountBlocker(wf, m.Messages)
+	}
+	pod, found := pendingPod(o)
+	if !found || mount != nil && mount.Permanent {
+		return mount
+	}
+	// The message is from Argo's getPendingReason: the reason, and after a colon
+	// the message.
+	reason, message, _ := strings.Cut(pod.Message, ":")
+	switch reason {
+	case "", "ContainerCreating", "PodInitializing":
+		return mount
+	case "Unschedulable":
+		if mount != nil {
+			// The pod was scheduled after Argo looked.
+			return mount
+		}
+		return &startBlocker{Reason: v1alpha1.ReasonUnschedulable, Message: fmt.Sprintf("Workflow %s waits for a node: %s", wf.Name, sentence(message))}
+	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError":
+		return &startBlocker{Reason: v1alpha1.ReasonImagePullFailed, Message: fmt.Sprintf("Workflow %s waits for the image of a step: %s", wf.Name, sentence(pod.Message))}
+	default:
+		// A volume that could not be mounted before is mounted now, since kubelet
+		// has proceeded to the containers.
+		return &startBlocker{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod: %s", wf.Name, sentence(pod.Message))}
+	}
+}
+
+// pendingPod returns the node of the followed Workflow's pod while the pod is
+// pending: not while it waits for a lock that the template asks for, and not
+// when it has started since Argo last looked.
+func pendingPod(o Observed) (wfv1.NodeStatus, bool) {
+	if o.Followed.Status.Phase != wfv1.WorkflowRunning {
+		return wfv1.NodeStatus{}, false
+	}
+	for _, node := range currentNodes(o.Followed) {
+		locked := node.SynchronizationStatus != nil && node.SynchronizationStatus.Waiting != ""
+		if node.Type == wfv1.NodeTypePod && node.Phase == wfv1.NodePending && !locked && !slices.Contains(o.StartedPods, node.ID) {
+			return node, true
+		}
+	}
+	return wfv1.NodeStatus{}, false
+}
+
+// mountBlocker interprets kubelet's messages. A hostPath of type Directory that
+// does not exist, or is something else, does not change by waiting.
+func mountBlocker(wf *wfv1.Workflow, messages []string) *startBlocker {
+	missing := slices.ContainsFunc(messages, func(message string) bool { return strings.Contains(message, "hostPath type check failed") })
+	// The volume of a claim can be a directory of a node too, but the
+	// ModelVersion does not name that one.
+	if missing && workflow.Argument(wf, contract.ParamStorageKind) == contract.StorageLocal {
+		return &startBlocker{
+			Reason:    v1alpha1.ReasonSourceMissing,
+			Message:   fmt.Sprintf("Node %s has no directory %s. Put the model there, then rebuild with", workflow.Argument(wf, contract.ParamNodeName), workflow.Argument(wf, contract.ParamStoragePath)),
+			Permanent: true,
+		}
+	}
+	return &startBlocker{Reason: v1alpha1.ReasonVolumeMountFailed, Message: fmt.Sprintf("Workflow %s waits for a volume: %s", wf.Name, sentence(messages[len(messages)-1]))}
+}
+
+// startupTimeLeft returns how much longer the pod of the followed Workflow may
+// take to start, and false when no pod is pending.
+func startupTimeLeft(o Observed, opts workflow.Options) (time.Duration, bool) {
+	pod, found := pendingPod(o)
+	if !found {
+		return 0, false
+	}
+	return pod.StartedAt.Add(opts.PendingTimeout).Sub(o.Now), true
+}

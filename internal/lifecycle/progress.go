@@ -1,0 +1,61 @@
+package lifecycle
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+)
+
+// progress is how far a running build is, and since when the status says so.
+type progress struct {
+	percent int32
+	time    metav1.Time
+}
+
+// withProgress adds the progress of a running build to a verdict. Progress that
+// was reported a moment ago is kept, and the new value is reported later.
+func withProgress(o Observed, v verdict, opts workflow.Options) verdict {
+	build := stepNode(o.Followed, contract.StepBuild)
+	percent, found := podProgress(o.Followed)
+	if !found || build == nil || build.Phase != wfv1.NodeRunning {
+		return v
+	}
+	v.progress = &progress{percent: percent, time: metav1.NewTime(o.Now)}
+	last := o.Version.Status.Workflow
+	if last != nil && last.UID == string(o.Followed.UID) && last.ProgressPercent != nil && last.ProgressTime != nil {
+		left := opts.ProgressInterval - o.Now.Sub(last.ProgressTime.Time)
+		switch {
+		case *last.ProgressPercent == percent:
+			v.progress.time = *last.ProgressTime
+		case left > 0:
+			v.progress = &progress{percent: *last.ProgressPercent, time: *last.ProgressTime}
+			v.requeueAfter = left
+		}
+	}
+	v.Message = fmt.Sprintf("%s. %d%% of the model copied", v.Message, v.progress.percent)
+	return v
+}
+
+// podProgress returns the progress that the latest pod of a Workflow reports, in
+// percent, and false when it reports none. Argo shows such a pod as 0/1.
+func podProgress(wf *wfv1.Workflow) (percent int32, found bool) {
+	for _, node := range currentNodes(wf) {
+		if node.Type != wfv1.NodeTypePod || node.Phase != wfv1.NodeRunning {
+			continue
+		}
+		// Argo's own parser panics when there is no slash.
+		done, total, _ := strings.Cut(string(node.Progress), "/")
+		n, errDone := strconv.ParseInt(done, 10, 64)
+		m, errTotal := strconv.ParseInt(total, 10, 64)
+		if errDone == nil && errTotal == nil && m > 1 && n >= 0 && n <= m {
+			return int32(float64(n) / float64(m) * 100), true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,87 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+)
+
+var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// checkProof returns nil when the report shows that this Workflow pushed, or
+// found in the registry, the image that it was created for.
+func checkProof(wf *wfv1.Workflow, run report.Report) error {
+	root, found := wf.Status.Nodes[wf.Name]
+	switch {
+	case !found || root.Phase != wfv1.NodeSucceeded:
+		return errors.New("it did not run to completion")
+	case run.Failure != nil:
+		return fmt.Errorf("step %s reported a failure: %s", sentence(run.Failure.Step), sentence(run.Failure.Message))
+	case run.Run.Image != workflow.Argument(wf, contract.ParamImage):
+		return fmt.Errorf("its report is about another image, %q", sentence(run.Run.Image))
+	case run.Run.ModelVersionUID != workflow.Argument(wf, contract.ParamModelVersionUID):
+		return errors.New("its report is about another ModelVersion")
+	case run.Source == nil || run.Image == nil:
+		return errors.New("its report does not say what was packaged and pushed")
+	case run.Source.Files < 0 || run.Source.Bytes < 0 || run.Image.Bytes < 0:
+		return errors.New("its report has a negative count")
+	}
+	return checkImage(run.Run.Image, run.Image)
+}
+
+// checkImage returns nil when a report proves that the registry holds an image.
+func checkImage(want string, image *report.Image) error {
+	switch {
+	case image.Reference != want:
+		return fmt.Errorf("its report says that the registry holds %q", sentence(image.Reference))
+	case !digestPattern.MatchString(image.Digest):
+		return errors.New("its report has no digest")
+	case image.PullSecret != "" && len(validation.IsDNS1123Subdomain(image.PullSecret)) > 0:
+		return fmt.Errorf("its report names %q as a Secret", sentence(image.PullSecret))
+	}
+	return nil
+}
+
+// runReport returns the report of this Workflow's run. A report that names
+// another Workflow was carried over by a memoized resubmit and does not count.
+func runReport(wf *wfv1.Workflow) (report.Report, error) {
+	output := reportOutput(wf)
+	if output == "" {
+		return report.Report{}, errors.New("it has no report")
+	}
+	run, err := report.Parse(output)
+	if err != nil {
+		return report.Report{}, errors.New("its report cannot be parsed")
+	}
+	if run.Run.WorkflowUID != string(wf.UID) {
+		return report.Report{}, errors.New("its report is about another Workflow")
+	}
+	return run, nil
+}
+
+// reportOutput returns the Workflow's report output, where the latest try
+// produced it. A Workflow that a user retries keeps its outputs until it has new
+// ones, but not the nodes that produced them; one that Argo retries keeps both.
+func reportOutput(wf *wfv1.Workflow) string {
+	output := ""
+	for _, parameter := range outputParameters(wf.Status.Outputs) {
+		if parameter.Name == contract.OutputReport && parameter.Value != nil {
+			output = parameter.Value.String()
+		}
+	}
+	for _, node := range currentNodes(wf) {
+		for _, parameter := range outputParameters(node.Outputs) {
+			if parameter.GlobalName == contract.OutputReport && parameter.Value != nil && parameter.Value.String() == output {
+				return output
+			}
+		}
+	}
+	return ""
+}

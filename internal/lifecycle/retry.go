@@ -1,0 +1,110 @@
+package lifecycle
+
+import (
+	"cmp"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+)
+
+// Argo can retry a template by its retryStrategy. A node of type Retry then
+// stands for all tries, and each try has nodes of its own. Only the last try
+// says what state the Workflow is in and what it led to.
+
+// currentNodes returns a Workflow's nodes without those of tries that another
+// try followed, in the order of their IDs.
+func currentNodes(wf *wfv1.Workflow) []wfv1.NodeStatus {
+	superseded := map[string]bool{}
+	for _, node := range wf.Status.Nodes {
+		tries := retryChildren(wf, node)
+		for i := range max(0, len(tries)-1) {
+			superseded[tries[i].ID] = true
+		}
+	}
+	return nodesWhere(wf, func(node wfv1.NodeStatus) bool { return !isWithin(wf, node, superseded) })
+}
+
+// retryChildren returns the tries of a node of type Retry, the first one first.
+// Any other node has none.
+func retryChildren(wf *wfv1.Workflow, node wfv1.NodeStatus) []wfv1.NodeStatus {
+	var tries []wfv1.NodeStatus
+	if node.Type != wfv1.NodeTypeRetry {
+		return tries
+	}
+	for _, id := range node.Children {
+		if try, found := wf.Status.Nodes[id]; found {
+			tries = append(tries, try)
+		}
+	}
+	return tries
+}
+
+// isWithin reports whether a node is one of these, or part of one.
+func isWithin(wf *wfv1.Workflow, node wfv1.NodeStatus, ids map[string]bool) bool {
+	// No chain of boundaries is longer than there are nodes.
+	for range wf.Status.Nodes {
+		if ids[node.ID] {
+			return true
+		}
+		boundary, found := wf.Status.Nodes[node.BoundaryID]
+		if !found {
+			return false
+		}
+		node = boundary
+	}
+	return false
+}
+
+// nodesOf returns the node of a try and those that are part of it.
+func nodesOf(wf *wfv1.Workflow, try wfv1.NodeStatus) []wfv1.NodeStatus {
+	return nodesWhere(wf, func(node wfv1.NodeStatus) bool { return isWithin(wf, node, map[string]bool{try.ID: true}) })
+}
+
+// A retrying Workflow tries something more than once.
+type retrying struct {
+	// tries counts the tries, the present one included.
+	tries int
+	// failed are the nodes of the newest try that failed.
+	failed []wfv1.NodeStatus
+	// pending says that this is the latest try, and that Argo waits or decides
+	// whether there is another one.
+	pending bool
+}
+
+// retryOf returns the retries of a Workflow that has not finished, or false
+// while its first try runs.
+func retryOf(wf *wfv1.Workflow) (retrying, bool) {
+	for _, node := range currentNodes(wf) {
+		tries := retryChildren(wf, node)
+		if node.Phase.Fulfilled(node.TaskResultSynced) || len(tries) == 0 {
+			continue
+		}
+		r := retrying{tries: len(tries), pending: tries[len(tries)-1].FailedOrError()}
+		if r.pending {
+			r.failed = nodesOf(wf, tries[len(tries)-1])
+			return r, true
+		}
+		if len(tries) > 1 {
+			r.failed = nodesOf(wf, tries[len(tries)-2])
+			return r, true
+		}
+	}
+	return retrying{}, false
+}
+
+// cause returns why a try failed: what its step reported, or Argo's message.
+func (r retrying) cause() string {
+	for _, node := range r.failed {
+		for _, parameter := range outputParameters(node.Outputs) {
+			if parameter.GlobalName != contract.OutputReport || parameter.Value == nil {
+				continue
+			}
+			if run, err := report.Parse(parameter.Value.String()); err == nil && run.Failure != nil {
+				return stepFailure(run.Failure)
+			}
+		}
+	}
+	return cmp.Or(firstMessage(r.failed, ""), noMessage)
+}

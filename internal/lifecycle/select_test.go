@@ -1,0 +1,184 @@
+package lifecycle_test
+
+import (
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+func TestFollowed(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
+	first := builders.MakeWorkflow(mv, 1).Created(at(1)).FailedWithoutReport(contract.StepBuild)
+	second := builders.MakeWorkflow(mv, 2).Created(at(2)).FailedWithoutReport(contract.StepBuild)
+	sameSecond := builders.MakeWorkflow(mv, 3).Created(at(2)).FailedWithoutReport(contract.StepBuild)
+
+	for name, tc := range map[string]struct {
+		workflows []*builders.WorkflowWrapper
+		want      string
+	}{
+		"there is none":                                      {nil, ""},
+		"the one that was made last":                         {[]*builders.WorkflowWrapper{first, second}, "mv-3-1c072-2"},
+		"an old one that was retried since":                  {[]*builders.WorkflowWrapper{builders.FromWorkflow(first.Obj()).Retried(at(3)), second}, "mv-3-1c072-1"},
+		"one that was resubmitted since":                     {[]*builders.WorkflowWrapper{first.Resubmitted("x7k2p", at(3)), second}, "mv-3-1c072-1-x7k2p"},
+		"of two of the same second the later attempt":        {[]*builders.WorkflowWrapper{sameSecond, second}, "mv-3-1c072-3"},
+		"of two resubmitted in a second the last by name":    {[]*builders.WorkflowWrapper{first.Resubmitted("bbbbb", at(3)), first.Resubmitted("aaaaa", at(3))}, "mv-3-1c072-1-bbbbb"},
+		"one that Argo has not started counts as it is made": {[]*builders.WorkflowWrapper{first, builders.MakeWorkflow(mv, 4).Created(at(4))}, "mv-3-1c072-4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var workflows []*wfv1.Workflow
+			for _, w := range tc.workflows {
+				workflows = append(workflows, w.Obj())
+			}
+			got := ""
+			if newest := lifecycle.SelectWorkflow(mv, workflows, options); newest != nil {
+				got = newest.Name
+			}
+			assert.Equal(t, tc.want, got)
+		})
+	}
+}
+
+// argo resubmit -p and argo retry -p change arguments. What such a Workflow
+// proves is proof of something else.
+func TestABuildOfSomethingElseIsNoneOfTheVersion(t *testing.T) {
+	local := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	claim := builders.MakeModelVersion("mv-3", "default").Claim("models", "resnet/1").Obj()
+	for name, tc := range map[string]struct {
+		version          *v1alpha1.ModelVersion
+		parameter, value string
+	}{
+		"another tag":                         {local, contract.ParamImage, "modelhub/resnet:v2"},
+		"another repository":                  {local, contract.ParamImage, "modelhub/bert:v1c072"},
+		"another registry":                    {local, contract.ParamImage, "registry.example.com/modelhub/resnet:v1c072"},
+		"no image":                            {local, contract.ParamImage, ""},
+		"another folder":                      {local, contract.ParamStoragePath, "/bar"},
+		"the same folder of another node":     {local, contract.ParamNodeName, "node-2"},
+		"another kind of storage":             {local, contract.ParamStorageKind, "persistentVolumeClaim"},
+		"another claim":                       {claim, contract.ParamClaimName, "datasets"},
+		"another folder of the claim":         {claim, contract.ParamSubPath, "resnet/2"},
+		"the whole claim instead of a folder": {claim, contract.ParamSubPath, ""},
+		"another Model":                       {local, contract.ParamModel, "bert"},
+		"another version":                     {local, contract.ParamModelVersion, "mv-4"},
+		"another UID":                         {local, contract.ParamModelVersionUID, "7a6a5a3c-8a41-4f0b-9c36-5d2e7f1a0b94"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := builders.MakeWorkflow(tc.version, 1).Argument(tc.parameter, tc.value)
+			built := wf.Succeeded(wf.Report()).Obj()
+
+			assert.Nil(t, lifecycle.SelectWorkflow(tc.version, []*wfv1.Workflow{built}, options))
+		})
+	}
+}
+
+func TestABuildByAnotherTemplateIsNoneOfTheVersion(t *testing.T) {
+	for name, change := range map[string]func(*wfv1.WorkflowSpec){
+		"no template":                       func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef = nil },
+		"a template of the namespace":       func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef.ClusterScope = false },
+		"templates of its own":              func(s *wfv1.WorkflowSpec) { s.Templates = []wfv1.Template{{Name: "build"}} },
+		"another entrypoint":                func(s *wfv1.WorkflowSpec) { s.Entrypoint = "forge" },
+		"a pod that is another than agreed": func(s *wfv1.WorkflowSpec) { s.PodSpecPatch = "{}" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+			forged := builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()
+			require.NotNil(t, lifecycle.SelectWorkflow(mv, []*wfv1.Workflow{forged}, options))
+
+			change(&forged.Spec)
+			assert.Nil(t, lifecycle.SelectWorkflow(mv, []*wfv1.Workflow{forged}, options))
+		})
+	}
+}
+
+func TestABuildOfSomethingElseDoesNotHideTheVersionsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.pass()
+	w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running(contract.StepBuild) })
+	other := builders.FromWorkflow(w.workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Argument(contract.ParamImage, "modelhub/resnet:v2")
+	w.workflows = []*wfv1.Workflow{other.Succeeded(other.Report()).Obj(), w.workflows[0]}
+
+	assert.Nil(t, w.pass())
+	assert.Equal(t, v1alpha1.ImageBuilding, w.mv.Status.ImageBuildPhase)
+	assert.Nil(t, w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Succeeded(wf.Report()) }))
+	assert.Equal(t, v1alpha1.ImageBuildSucceeded, w.mv.Status.ImageBuildPhase)
+	assert.Equal(t, "modelhub/resnet:v1c072", w.mv.Status.Image)
+}
+
+func TestHowAVersionIsBuiltMayDiffer(t *testing.T) {
+	claim := builders.MakeModelVersion("mv-3", "default").Claim("models", "").Obj()
+	moved := claim.DeepCopy()
+	moved.Status.Image = "old.example.com/modelhub/resnet:v1c072"
+	for name, tc := range map[string]struct {
+		version          *v1alpha1.ModelVersion
+		parameter, value string
+	}{
+		"more memory":                      {claim, contract.ParamLimits, "memory=8Gi"},
+		"another node for a claim":         {claim, contract.ParamNodeName, "node-2"},
+		"a longer automatic tag":           {claim, contract.ParamImage, "modelhub/resnet:v1c072d5e"},
+		"the default registry of its time": {moved, contract.ParamImage, "old.example.com/modelhub/resnet:v1c072"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := builders.MakeWorkflow(claim, 1).Argument(tc.parameter, tc.value)
+			built := wf.Succeeded(wf.Report()).Obj()
+
+			got := nextStep(lifecycle.Observed{Version: tc.version, Workflows: []*wfv1.Workflow{built}, TemplateFound: true}, options)
+
+			assert.Equal(t, v1alpha1.ImageBuildSucceeded, got.Status.ImageBuildPhase, got.Status.Message)
+		})
+	}
+}
+
+func TestSoManyEndedWorkflowsAreKept(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
+	var workflows []*wfv1.Workflow
+	for i := range 9 {
+		wf := builders.MakeWorkflow(mv, int64(i+1)).Created(at(i))
+		if i%2 == 0 {
+			wf = wf.FailedWithoutReport(contract.StepBuild)
+		} else {
+			wf = wf.Succeeded(wf.Report())
+		}
+		workflows = append(workflows, wf.Obj())
+	}
+	running := builders.MakeWorkflow(mv, 10).Created(at(10)).Running(contract.StepBuild).Obj()
+
+	for name, tc := range map[string]struct {
+		keep      workflow.History
+		workflows []*wfv1.Workflow
+		want      []string
+	}{
+		"none that have ended":                       {workflow.History{}, append(workflows[:4:4], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4"}},
+		"the newest of each kind":                    {workflow.History{Succeeded: 1, Failed: 2}, append(workflows[:8:8], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4", "mv-3-1c072-6"}},
+		"all, when there are fewer":                  {workflow.History{Succeeded: 3, Failed: 3}, append(workflows[:4:4], running), nil},
+		"the one that is followed beside the others": {workflow.History{}, workflows[:1], nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := options
+			opts.History = tc.keep
+			var got []string
+			for _, wf := range nextStep(lifecycle.Observed{Version: mv, Workflows: tc.workflows, TemplateFound: true}, opts).Delete {
+				got = append(got, wf.Name)
+			}
+			assert.Equal(t, tc.want, got)
+		})
+	}
+
+	t.Run("also of a version that is Ready", func(t *testing.T) {
+		opts := options
+		opts.History = workflow.History{Failed: 1}
+		ready := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Built("modelhub/resnet:v1c072", builders.Digest).Obj()
+		ready.Status.Workflow = &v1alpha1.WorkflowStatus{Name: workflows[5].Name, UID: string(workflows[5].UID)}
+		got := nextStep(lifecycle.Observed{Version: ready, Workflows: []*wfv1.Workflow{workflows[0], workflows[2], workflows[4], workflows[5]}}, opts)
+		assert.Equal(t, []*wfv1.Workflow{workflows[0], workflows[2]}, got.Delete)
+	})
+}

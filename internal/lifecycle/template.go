@@ -1,0 +1,109 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workload"
+)
+
+// Reasons of events on workloads that have the template of a ModelVersion.
+const (
+	// EventCreated means that the ModelVersion was created.
+	EventCreated = "ModelVersionCreated"
+	// EventRefused means that the ModelVersion cannot be created, and why.
+	EventRefused = "ModelVersionRefused"
+	// EventNotAllowed means that the namespace does not allow its workloads to
+	// create ModelVersions.
+	EventNotAllowed = "ModelVersionsNotAllowed"
+)
+
+// A TemplateStep is what has to be done about a workload that has the template of
+// a ModelVersion.
+type TemplateStep struct {
+	// Version is the ModelVersion, or nil when there is nothing to do.
+	Version *v1alpha1.ModelVersion
+	// Create says that the ModelVersion is due. Before that it is created as a
+	// dry run, so that a mistake shows before the training has ended.
+	Create bool
+	// Problem is why there cannot be a ModelVersion, for an event, or nil.
+	Problem *workflow.Problem
+}
+
+// NextTemplateStep decides what to do about a workload. Allowed says that the
+// namespace allows its workloads to create ModelVersions.
+func NextTemplateStep(object *unstructured.Unstructured, allowed bool, opts workflow.Options) TemplateStep {
+	state, _ := workload.StateOf(object)
+	switch {
+	case !workload.HasTemplate(object), object.GetDeletionTimestamp() != nil, state == workload.Failed:
+		return TemplateStep{}
+	case object.GetAnnotations()[v1alpha1.AnnotationMadeVersion] == string(object.GetUID()):
+		return TemplateStep{}
+	case !allowed:
+		return TemplateStep{Problem: &workflow.Problem{Reason: EventNotAllowed, Message: NotAllowed(object.GetNamespace())}}
+	}
+	version, problem := FromTemplate(object, opts)
+	if problem != nil {
+		return TemplateStep{Problem: problem}
+	}
+	return TemplateStep{Version: version, Create: state == workload.Completed}
+}
+
+// NotAllowed returns the message for a namespace that does not allow its
+// workloads to create ModelVersions.
+func NotAllowed(namespace string) string {
+	return fmt.Sprintf("Namespace %s does not allow workloads to create ModelVersions. To allow it: kubectl label namespace %s %s=true", namespace, namespace, v1alpha1.LabelVersionsFromWorkloads)
+}
+
+// FromTemplate returns the ModelVersion that a workload's template stands for,
+// or the Problem with the template. It does not check what only the API server
+// can check.
+func FromTemplate(object *unstructured.Unstructured, opts workflow.Options) (*v1alpha1.ModelVersion, *workflow.Problem) {
+	mv := &v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{
+		Namespace: object.GetNamespace(),
+		Name:      workflow.ModelVersionName(object.GetName(), object.GetUID()),
+	}}
+	if err := parseSpec(object.GetAnnotations()[v1alpha1.AnnotationModelVersion], &mv.Spec); err != nil {
+		return nil, TemplateProblem("is not the spec of a ModelVersion: " + sentence(err.Error()))
+	}
+	if mv.Spec.TrainedBy != nil {
+		return nil, TemplateProblem("must not set trainedBy, which is the workload itself: remove it")
+	}
+	mv.Spec.TrainedBy = &v1alpha1.Workload{APIVersion: object.GetAPIVersion(), Kind: object.GetKind(), Name: object.GetName()}
+	if mv.Spec.CreatedBy == "" {
+		mv.Spec.CreatedBy = object.GetName()
+	}
+	if problem := workflow.TrainingProblem(mv, opts); problem != nil {
+		return nil, TemplateProblem("cannot be built: " + problem.Message)
+	}
+	return mv, nil
+}
+
+// parseSpec parses a spec as strictly as kubectl apply parses a manifest.
+func parseSpec(text string, into *v1alpha1.ModelVersionSpec) error {
+	raw, err := yaml.YAMLToJSONStrict([]byte(text))
+	if err != nil {
+		return err
+	}
+	strict, err := json.UnmarshalStrict(raw, into)
+	return errors.Join(append(strict, err)...)
+}
+
+// TemplateProblem returns the Problem with a workload's template. What is wrong
+// completes the sentence that begins with the annotation.
+func TemplateProblem(what string) *workflow.Problem {
+	return &workflow.Problem{Reason: EventRefused, Message: fmt.Sprintf("Annotation %s %s", v1alpha1.AnnotationModelVersion, what)}
+}
+
+// TemplateRejected returns the Problem with a template whose ModelVersion the API
+// server rejects.
+func TemplateRejected(message string) *workflow.Problem {
+	return TemplateProblem("was rejected by the API server: " + sentence(message))
+}

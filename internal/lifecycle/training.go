@@ -1,0 +1,87 @@
+package lifecycle
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workload"
+)
+
+// TrainedBy returns the kind of the workload that a ModelVersion waits for. It
+// returns false when the ModelVersion waits for none, or no longer waits, and an
+// empty kind when the operator does not watch the kind.
+func TrainedBy(mv *v1alpha1.ModelVersion, opts workflow.Options) (schema.GroupVersionKind, bool) {
+	named := mv.Spec.TrainedBy
+	if named == nil || mv.Status.Workflow != nil {
+		return schema.GroupVersionKind{}, false
+	}
+	group := schema.FromAPIVersionAndKind(named.APIVersion, named.Kind).Group
+	for _, kind := range opts.TrainingKinds {
+		if kind.Group == group && kind.Kind == named.Kind {
+			return kind, true
+		}
+	}
+	return schema.GroupVersionKind{}, true
+}
+
+// awaitTraining returns the verdict on a ModelVersion that cannot be built yet,
+// or at all, because of the workload that it names. It returns false when it can
+// be built.
+func awaitTraining(o Observed, opts workflow.Options) (verdict, bool) {
+	mv := o.Version
+	kind, waits := TrainedBy(mv, opts)
+	if !waits {
+		return verdict{}, false
+	}
+	named := mv.Spec.TrainedBy
+	if kind.Empty() {
+		return fail(v1alpha1.ReasonTrainingKindUnknown, fmt.Sprintf("The operator does not watch the kind %s of %s. The platform team adds it to trainingKinds in the operator's configuration. %s", named.Kind, named.APIVersion, buildNow(mv))), true
+	}
+	name := named.Kind + " " + named.Name
+	if o.Training == nil {
+		message := fmt.Sprintf("%s does not exist yet; the build starts when it has completed. %s", name, buildNow(mv))
+		if o.TrainingKindMissing {
+			message = fmt.Sprintf("The cluster does not have the kind %s of %s yet; the build starts when %s exists and has completed. %s", named.Kind, named.APIVersion, name, buildNow(mv))
+		}
+		return wait(v1alpha1.ReasonWaitingForTraining, message), true
+	}
+	switch state, message := workload.StateOf(o.Training); state {
+	case workload.Failed:
+		if message != "" {
+			message = ": " + message
+		}
+		return fail(v1alpha1.ReasonTrainingFailed, fmt.Sprintf("%s failed%s. Create it again under the same name; the build starts when it has completed. %s", name, message, buildNow(mv))), true
+	case workload.Running:
+		return wait(v1alpha1.ReasonWaitingForTraining, fmt.Sprintf("%s has not completed; the build starts when it has. %s", name, buildNow(mv))), true
+	}
+	if workflow.LacksChiefNode(mv) {
+		_, why := workload.ChiefNode(o.TrainingPods)
+		return fail(v1alpha1.ReasonNodeUnknown, fmt.Sprintf("%s completed, but the node that has its files is not known: %s. Create a new ModelVersion with nodeName", name, why)), true
+	}
+	return verdict{}, false
+}
+
+// buildNow returns how to build without waiting for the training. Files on a node
+// that is not known cannot be built so.
+func buildNow(mv *v1alpha1.ModelVersion) string {
+	if workflow.NeedsChiefNode(mv) {
+		return "To build without waiting, create a new ModelVersion with nodeName and without trainedBy"
+	}
+	return fmt.Sprintf(`To build without waiting: kubectl patch mv -n %s %s --type=json -p '[{"op":"remove","path":"/spec/trainedBy"}]'`, mv.Namespace, mv.Name)
+}
+
+// withChiefNode returns the ModelVersion with the node of its training's chief in
+// the status, where it needs one. Where no pod is left, the node that was found
+// before stays.
+func withChiefNode(mv *v1alpha1.ModelVersion, pods []corev1.Pod) *v1alpha1.ModelVersion {
+	if !workflow.NeedsChiefNode(mv) || mv.Status.Workflow != nil || len(pods) == 0 {
+		return mv
+	}
+	mv = mv.DeepCopy()
+	mv.Status.NodeName, _ = workload.ChiefNode(pods)
+	return mv
+}

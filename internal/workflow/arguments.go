@@ -1,0 +1,255 @@
+package workflow
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+)
+
+// maxRebuildRequest is the number of characters of the rebuild annotation that
+// a status keeps.
+const maxRebuildRequest = 1024
+
+// RebuildRequest returns the value of the rebuild annotation, cut to what a
+// status keeps.
+func RebuildRequest(annotations map[string]string) string {
+	request := []rune(annotations[v1alpha1.AnnotationRebuild])
+	return string(request[:min(len(request), maxRebuildRequest)])
+}
+
+// AttemptNumber returns the number of a Workflow's attempt, or 0 when its label
+// holds none.
+func AttemptNumber(wf *wfv1.Workflow) int64 { return count(wf.Labels[v1alpha1.LabelAttempt]) }
+
+// Restarts returns how many unfinished Workflows before this one were deleted.
+func Restarts(wf *wfv1.Workflow) int64 { return count(wf.Annotations[annotationRestarts]) }
+
+// Generation returns the generation of the ModelVersion that a Workflow was
+// created from.
+func Generation(wf *wfv1.Workflow) int64 {
+	return count(wf.Annotations[v1alpha1.AnnotationGeneration])
+}
+
+// count returns the number that a text holds. Anything else is 0: users can
+// edit the labels and annotations of a Workflow.
+func count(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+// Argument returns a Workflow's argument of this name, or an empty string.
+func Argument(wf *wfv1.Workflow, name string) string {
+	for _, parameter := range wf.Spec.Arguments.Parameters {
+		if parameter.Name == name && parameter.Value != nil {
+			return parameter.Value.String()
+		}
+	}
+	return ""
+}
+
+// arguments returns the arguments of a build by parameter name. Empty ones are
+// left out, since the template has a default for each.
+func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[string]string, *Problem) {
+	if problem := sourceOf(mv, opts).problem; problem != nil {
+		return nil, problem
+	}
+	image, problem := imageOf(mv, attempt.Collision, opts)
+	if problem != nil {
+		return nil, problem
+	}
+	if problem := checkCompression(mv, opts); problem != nil {
+		return nil, problem
+	}
+	args := IdentityArguments(mv, opts)
+	args[contract.ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
+	args[contract.ParamImage] = image
+	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
+	if engine(mv, opts) == v1alpha1.Stream {
+		if p := attempt.Previous; p != nil && p.Digest != "" {
+			args[contract.ParamPreviousImage] = Pinned(p.ImageName, p.Digest)
+		}
+		if b := mv.Spec.Build; b != nil {
+			args[contract.ParamChangeDetection] = string(b.ChangeDetection)
+		}
+	}
+	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
+	maps.DeleteFunc(args, func(_, value string) bool { return value == "" })
+
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		if strings.Contains(args[name], "{{") || strings.Contains(args[name], "}}") {
+			return nil, &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf(`%s must not contain "{{" or "}}": Argo would treat it as a template expression. %s`, name, FixSpec(mv))}
+		}
+	}
+	return args, nil
+}
+
+// IdentityArguments returns the arguments, empty ones included, that say which
+// ModelVersion a Workflow builds and from which files. The node of a training's
+// chief is among them once it is known.
+func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
+	identity := map[string]string{
+		contract.ParamModel:           mv.Spec.ModelName,
+		contract.ParamModelVersion:    mv.Name,
+		contract.ParamModelVersionUID: string(mv.UID),
+		contract.ParamStoragePath:     "",
+		contract.ParamClaimName:       "",
+		contract.ParamSubPath:         "",
+		contract.ParamNFSServer:       "",
+		contract.ParamNFSPath:         "",
+	}
+	maps.Copy(identity, sourceOf(mv, opts).arguments)
+	if LacksChiefNode(mv) {
+		// The status learns the node from the first Workflow.
+		delete(identity, contract.ParamNodeName)
+	}
+	return identity
+}
+
+// checkCompression returns the Problem of a ModelVersion that asks for a
+// compression which its engine, which the platform team may have chosen, does
+// not support.
+func checkCompression(mv *v1alpha1.ModelVersion, opts Options) *Problem {
+	unsupported := map[v1alpha1.BuildEngine]v1alpha1.Compression{v1alpha1.Kaniko: v1alpha1.NoCompression, v1alpha1.Stream: v1alpha1.Gzip}
+	with := engine(mv, opts)
+	if b := mv.Spec.Build; b == nil || b.Compression == "" || b.Compression != unsupported[with] {
+		return nil
+	}
+	return &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("The engine %s does not support the compression %s: set spec.build.compression to another one, or remove it. %s", with, mv.Spec.Build.Compression, FixSpec(mv))}
+}
+
+// FixSpec returns what to do about a value of the spec that cannot be built
+// from.
+func FixSpec(mv *v1alpha1.ModelVersion) string {
+	return fmt.Sprintf("Fields under spec.build can be changed (kubectl edit mv -n %s %s); any other field needs a new ModelVersion", mv.Namespace, mv.Name)
+}
+
+// buildArguments returns the arguments that spec.build, over the operator's
+// defaults, stands for.
+func buildArguments(b v1alpha1.Build, opts Options) map[string]string {
+	requests, limits := resources(ptr.Deref(b.Resources, v1alpha1.BuildResources{}), opts)
+	args := map[string]string{
+		contract.ParamLayerSize:          formatQuantity(opts.LayerSize),
+		contract.ParamMaxLayers:          formatCount(opts.MaxLayers),
+		contract.ParamCompression:        string(b.Compression),
+		contract.ParamBaseImage:          opts.BaseImage,
+		contract.ParamPushSecret:         contract.DefaultPushSecret,
+		contract.ParamPushSecretRequired: "false",
+		contract.ParamRequests:           formatResources(requests),
+		contract.ParamLimits:             formatResources(limits),
+		contract.ParamNodeSelector:       formatNodeSelector(b.NodeSelector),
+		contract.ParamTolerations:        formatTolerations(b.Tolerations),
+	}
+	if b.BaseImage != "" {
+		args[contract.ParamBaseImage] = b.BaseImage
+	}
+	if b.PushSecretName != "" {
+		args[contract.ParamPushSecret] = b.PushSecretName
+		args[contract.ParamPushSecretRequired] = "true"
+	}
+	return args
+}
+
+// resources returns the build container's requests and limits: the operator's,
+// overridden by the ModelVersion's. Where the ModelVersion names only one of
+// the two, the operator's other one is adjusted, since the API server refuses a
+// pod whose request is above its limit.
+func resources(own v1alpha1.BuildResources, opts Options) (requests, limits map[corev1.ResourceName]resource.Quantity) {
+	requests, limits = merge(opts.Requests, own.Requests), merge(opts.Limits, own.Limits)
+	for name, limit := range limits {
+		request, found := requests[name]
+		if !found || request.Cmp(limit) <= 0 {
+			continue
+		}
+		if _, named := own.Limits[name]; named {
+			requests[name] = limit
+		} else {
+			limits[name] = request
+		}
+	}
+	return requests, limits
+}
+
+func merge(defaults, own map[corev1.ResourceName]resource.Quantity) map[corev1.ResourceName]resource.Quantity {
+	merged := map[corev1.ResourceName]resource.Quantity{}
+	maps.Copy(merged, defaults)
+	maps.Copy(merged, own)
+	return merged
+}
+
+// formatQuantity returns a quantity's canonical form, or nothing for zero.
+func formatQuantity(q resource.Quantity) string {
+	if q.IsZero() {
+		return ""
+	}
+	return q.String()
+}
+
+// formatCount returns a number, or nothing for zero.
+func formatCount(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+// formatResources returns resources as cpu=500m,memory=256Mi.
+func formatResources(list map[corev1.ResourceName]resource.Quantity) string {
+	all := map[string]string{}
+	for name, quantity := range list {
+		all[string(name)] = quantity.String()
+	}
+	return formatPairs(all)
+}
+
+func formatNodeSelector(selector map[string]v1alpha1.NodeLabelValue) string {
+	all := map[string]string{}
+	for key, value := range selector {
+		all[key] = string(value)
+	}
+	return formatPairs(all)
+}
+
+func formatPairs(values map[string]string) string {
+	var formatted []string
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		formatted = append(formatted, key+"="+values[key])
+	}
+	return strings.Join(formatted, ",")
+}
+
+// formatTolerations returns tolerations in the form in which kubectl taint
+// takes taints.
+func formatTolerations(list []v1alpha1.Toleration) string {
+	var formatted []string
+	for _, t := range list {
+		taint := t.Key
+		if t.Operator != corev1.TolerationOpExists {
+			taint += "=" + t.Value
+		}
+		formatted = append(formatted, taint+":"+string(t.Effect))
+	}
+	return strings.Join(formatted, ",")
+}
+
+// parameters returns the arguments in the order of their names.
+func parameters(args map[string]string) []wfv1.Parameter {
+	var list []wfv1.Parameter
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		list = append(list, wfv1.Parameter{Name: name, Value: wfv1.AnyStringPtr(args[name])})
+	}
+	return list
+}

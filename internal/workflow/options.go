@@ -1,0 +1,81 @@
+package workflow
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/efs"
+	"github.com/modelkiln/modelkiln/internal/hostpath"
+	"github.com/modelkiln/modelkiln/internal/nfs"
+)
+
+// History is how many finished Workflows of a ModelVersion are kept.
+type History struct {
+	// Succeeded and Failed are the limits for Workflows that finished each way.
+	Succeeded, Failed int
+}
+
+// Options are the platform team's choices that shape a build. The operator's
+// configuration file has them all; internal/config says there what each means
+// to the platform team.
+type Options struct {
+	// DefaultRegistry is put in front of repositories without a host. Empty
+	// stands for Docker Hub.
+	DefaultRegistry string
+	// PlainHTTPRegistries are the hosts, with ports, that are accessed over plain
+	// HTTP.
+	PlainHTTPRegistries []string
+	// BaseImage is the image that models are put on, unless the ModelVersion
+	// names one.
+	BaseImage string
+	// WorkflowTemplate names the ClusterWorkflowTemplate of builds, unless the
+	// ModelVersion names one.
+	WorkflowTemplate string
+	// NamespaceTemplates names, by namespace, ClusterWorkflowTemplates that
+	// replace WorkflowTemplate.
+	NamespaceTemplates map[string]string
+	// Engine builds the images, unless the ModelVersion names another.
+	Engine v1alpha1.BuildEngine
+	// StreamTemplate and NamespaceStreamTemplates are the same as
+	// WorkflowTemplate and NamespaceTemplates for the engine Stream. Where they
+	// are empty, it has no template.
+	StreamTemplate           string
+	NamespaceStreamTemplates map[string]string
+	// LayerSize and MaxLayers say how models are spread over layers. Zero leaves
+	// it to the template.
+	LayerSize resource.Quantity
+	MaxLayers int
+	// ArgoURL is the address of the Argo UI without a slash at its end, or empty
+	// when it is not known.
+	ArgoURL string
+	// ArgoInstanceID is the instance ID of the Argo controller that runs the
+	// builds, or empty when it has none.
+	ArgoInstanceID string
+	// History is how many finished Workflows of a ModelVersion are kept beside
+	// the one that it follows.
+	History History
+	// DeadlineSeconds is how long a build may take, from when Argo starts it,
+	// unless the ModelVersion says otherwise.
+	DeadlineSeconds int64
+	// PendingTimeout is how long a build's pod may take to start before the
+	// build fails.
+	PendingTimeout time.Duration
+	// ProgressInterval is the shortest time between two status writes that
+	// change nothing but the progress of a build.
+	ProgressInterval time.Duration
+	// Requests and Limits are the build container's, where the ModelVersion
+	// names none.
+	Requests, Limits map[corev1.ResourceName]resource.Quantity
+	// TrainingKinds are the kinds of workloads that ModelVersions may wait for.
+	TrainingKinds []schema.GroupVersionKind
+	// HostPaths are the rules for which directories of nodes may be packaged.
+	HostPaths hostpath.Rules
+	// NFS are the rules for which directories of NFS servers may be packaged.
+	NFS nfs.Rules
+	// EFS are the rules for which AWS Elastic File Systems may be packaged.
+	EFS efs.Rules
+}

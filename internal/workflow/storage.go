@@ -1,0 +1,139 @@
+package workflow
+
+import (
+	"cmp"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+)
+
+// A source is what a kind of storage adds to a build.
+type source struct {
+	// arguments say where the files are, by parameter name. They do not depend
+	// on the operator's options.
+	arguments map[string]string
+	// volume is what the operator creates before the build, or nil.
+	volume *Volume
+	// problem is why the files may not be packaged, or nil.
+	problem *Problem
+}
+
+// sourceOf returns what a ModelVersion's storage adds to its build. A kind of
+// storage is a case here, a function below, and a branch in the template.
+func sourceOf(mv *v1alpha1.ModelVersion, opts Options) source {
+	s := mv.Spec.Storage
+	switch {
+	case s.LocalStorage != nil:
+		return localStorage(*s.LocalStorage, mv.Status.NodeName, opts)
+	case s.NFS != nil:
+		return nfsExport(*s.NFS, opts)
+	case s.AWSEfs != nil:
+		return elasticFileSystem(mv, *s.AWSEfs, opts)
+	case s.PersistentVolumeClaim != nil:
+		return claim(*s.PersistentVolumeClaim)
+	default:
+		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: create a new ModelVersion with one of localStorage, nfs, AWSEfs or persistentVolumeClaim"}}
+	}
+}
+
+// StorageVolume returns the storage that the operator creates before a
+// ModelVersion's build, or nil.
+func StorageVolume(mv *v1alpha1.ModelVersion, opts Options) *Volume {
+	return sourceOf(mv, opts).volume
+}
+
+// TrainingProblem returns why a ModelVersion's storage may not be mounted for
+// training, or nil. A training may write to a directory of no particular node,
+// although it cannot be packaged from there.
+func TrainingProblem(mv *v1alpha1.ModelVersion, opts Options) *Problem {
+	if dir := mv.Spec.Storage.LocalStorage; dir != nil && dir.Path != "" && dir.NodeName == "" {
+		return directoryProblem(dir.Path, opts)
+	}
+	return sourceOf(mv, opts).problem
+}
+
+// NeedsChiefNode reports whether the files are on a node that the spec does not
+// name: the one on which the chief of the training ran.
+func NeedsChiefNode(mv *v1alpha1.ModelVersion) bool {
+	dir := mv.Spec.Storage.LocalStorage
+	return dir != nil && dir.NodeName == "" && mv.Spec.TrainedBy != nil
+}
+
+// LacksChiefNode reports whether that node is not known yet.
+func LacksChiefNode(mv *v1alpha1.ModelVersion) bool {
+	return NeedsChiefNode(mv) && mv.Status.NodeName == ""
+}
+
+// localStorage is a directory on a node, which the pod mounts directly. Where
+// the spec names no node, it is the one that was found.
+func localStorage(s v1alpha1.LocalStorage, found string, opts Options) source {
+	s.NodeName = cmp.Or(s.NodeName, found)
+	local := source{arguments: map[string]string{
+		contract.ParamStorageKind: contract.StorageLocal,
+		contract.ParamStoragePath: s.Path,
+		contract.ParamNodeName:    s.NodeName,
+	}}
+	if s.Path == "" || s.NodeName == "" {
+		local.problem = &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: create a new ModelVersion that names the directory and the node that has it"}
+	} else {
+		local.problem = directoryProblem(s.Path, opts)
+	}
+	return local
+}
+
+// directoryProblem returns why a directory of a node may not be mounted, or nil.
+func directoryProblem(path string, opts Options) *Problem {
+	if err := opts.HostPaths.Check(path); err != nil {
+		return forbidden(err)
+	}
+	return nil
+}
+
+// nfsExport is a directory of an NFS server, which the pod mounts directly.
+func nfsExport(s v1alpha1.NFS, opts Options) source {
+	export := source{arguments: map[string]string{
+		contract.ParamStorageKind: contract.StorageNFS,
+		contract.ParamNFSServer:   s.Server,
+		contract.ParamNFSPath:     s.Path,
+	}}
+	if s.Server == "" || s.Path == "" {
+		export.problem = &Problem{v1alpha1.ReasonInvalidSpec, "nfs needs server and path: create a new ModelVersion that names the NFS server and the directory that it exports"}
+	} else if err := opts.NFS.Check(s.Server, s.Path); err != nil {
+		export.problem = forbidden(err)
+	}
+	return export
+}
+
+// elasticFileSystem is an AWS Elastic File System, which the pod reaches
+// through a claim that the operator creates.
+func elasticFileSystem(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Options) source {
+	volume := efsVolume(mv, s, opts)
+	efs := source{volume: volume, arguments: map[string]string{
+		contract.ParamStorageKind: contract.StorageClaim,
+		contract.ParamClaimName:   volume.Claim.Name,
+	}}
+	if s.VolumeHandle == "" {
+		efs.problem = &Problem{v1alpha1.ReasonInvalidSpec, "AWSEfs needs volumeHandle: create a new ModelVersion that names the file system, for example fs-12345678"}
+	} else if err := opts.EFS.Check(s.VolumeHandle, attributes(s)); err != nil {
+		efs.problem = forbidden(err)
+	}
+	return efs
+}
+
+// claim is a claim in the ModelVersion's namespace, which the pod mounts.
+func claim(s v1alpha1.PersistentVolumeClaim) source {
+	pvc := source{arguments: map[string]string{
+		contract.ParamStorageKind: contract.StorageClaim,
+		contract.ParamClaimName:   s.ClaimName,
+		contract.ParamSubPath:     s.SubPath,
+	}}
+	if s.ClaimName == "" {
+		pvc.problem = &Problem{v1alpha1.ReasonInvalidSpec, "persistentVolumeClaim needs claimName: create a new ModelVersion that names the claim that holds the files"}
+	}
+	return pvc
+}
+
+// forbidden returns the Problem of files that the platform team's rules exclude.
+func forbidden(why error) *Problem {
+	return &Problem{v1alpha1.ReasonSourceForbidden, why.Error() + ". Create a new ModelVersion with files in another place"}
+}

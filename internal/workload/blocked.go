@@ -1,0 +1,71 @@
+package workload
+
+import (
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// maxRetryDelay is how long after a ModelVersion became Ready workloads may
+// still wait to retry. The controllers of Kubernetes back off for at most 1000
+// seconds.
+const maxRetryDelay = 20 * time.Minute
+
+// BecameReady reports whether a ModelVersion became Ready so recently that
+// workloads may not have retried since.
+func BecameReady(mv *v1alpha1.ModelVersion, now time.Time) bool {
+	ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Status == metav1.ConditionTrue && mv.DeletionTimestamp.IsZero() &&
+		now.Sub(ready.LastTransitionTime.Time) < maxRetryDelay
+}
+
+// ReadyMark returns what the annotation model-ready says on a workload that was
+// notified of a ModelVersion.
+func ReadyMark(mv *v1alpha1.ModelVersion) string { return mv.Name + "@" + mv.Status.Digest }
+
+// IsBlocked reports whether a workload still lacks pods that serve a
+// ModelVersion, or its Model where the ModelVersion is the latest, and was not
+// notified of it before. Workloads are ReplicaSets, StatefulSets, DaemonSets
+// and Jobs.
+func IsBlocked(workload metav1.Object, mv *v1alpha1.ModelVersion, isLatest bool) bool {
+	labels, lacksPods := podsOf(workload)
+	serves := labels[v1alpha1.LabelServeVersion] == mv.Name ||
+		isLatest && labels[v1alpha1.LabelServeModel] == mv.Spec.ModelName
+	notified := workload.GetAnnotations()[v1alpha1.AnnotationModelReady] == ReadyMark(mv)
+	return serves && lacksPods && !notified && workload.GetDeletionTimestamp().IsZero()
+}
+
+// podsOf returns the labels of a workload's pods, and whether it has fewer pods
+// than desired. For other kinds of workloads it returns nothing.
+func podsOf(workload metav1.Object) (labels map[string]string, lacksPods bool) {
+	switch w := workload.(type) {
+	case *appsv1.ReplicaSet:
+		return w.Spec.Template.Labels, w.Status.Replicas < ptr.Deref(w.Spec.Replicas, 1)
+	case *appsv1.StatefulSet:
+		return w.Spec.Template.Labels, w.Status.Replicas < ptr.Deref(w.Spec.Replicas, 1)
+	case *appsv1.DaemonSet:
+		return w.Spec.Template.Labels, w.Status.CurrentNumberScheduled < w.Status.DesiredNumberScheduled
+	case *batchv1.Job:
+		return w.Spec.Template.Labels, jobLacksPods(w)
+	default:
+		return nil, false
+	}
+}
+
+func jobLacksPods(job *batchv1.Job) bool {
+	wanted := ptr.Deref(job.Spec.Parallelism, 1)
+	if job.Spec.Completions != nil {
+		wanted = min(wanted, *job.Spec.Completions-job.Status.Succeeded)
+	}
+	finished := job.Status.CompletionTime != nil
+	for _, c := range job.Status.Conditions {
+		finished = finished || (c.Type == batchv1.JobFailed && c.Status == "True")
+	}
+	return !finished && !ptr.Deref(job.Spec.Suspend, false) && job.Status.Active < wanted
+}

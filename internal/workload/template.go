@@ -1,0 +1,20 @@
+package workload
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+// HasTemplate reports whether a workload has an annotation with the spec of the
+// ModelVersion that is created when it completes.
+func HasTemplate(workload metav1.Object) bool {
+	_, found := workload.GetAnnotations()[v1alpha1.AnnotationModelVersion]
+	return found
+}
+
+// AllowsVersions reports whether a namespace allows its workloads to create
+// ModelVersions.
+func AllowsVersions(namespace metav1.Object) bool {
+	return namespace.GetLabels()[v1alpha1.LabelVersionsFromWorkloads] == "true"
+}
