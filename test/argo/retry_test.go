@@ -22,7 +22,7 @@ import (
 func TestRetryStrategy(t *testing.T) {
 	const failed, erroneous = "Failed", "Error"
 	const (
-		transient = `{"failure":{"step":"build","reason":"RegistryUnreachable","message":"the registry returned the status 503","transient":true}}`
+		transient = `{"failure":{"step":"build","reason":"RegistryUnreachable","message":"the registry responded with the error 503","transient":true}}`
 		permanent = `{"failure":{"step":"build","reason":"RegistryUnauthorized","message":"the registry denied access"}}`
 		quoted    = `{"failure":{"step":"build","reason":"SourceUnsafe","message":"the link \"transient\":true points outside of {{=true}} it"}}`
 	)
