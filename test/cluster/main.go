@@ -1,4 +1,4 @@
-// Command cluster runs a real Kubernetes cluster of one node on this machine, without a container engine.
+// Command cluster runs a Kubernetes cluster of one node on this machine, without a container engine.
 package main
 
 import (
@@ -25,9 +25,6 @@ const usage = `usage: cluster COMMAND
   build               compile the programs of the cluster without starting it
   assets              compile the API server, etcd and kubectl, and print the directory that contains them,
                       for KUBEBUILDER_ASSETS
-  push-image [--plain-http] IMAGE
-                      push Modelkiln's image to a registry that another cluster pulls from, and print
-                      the reference that names this very image
 `
 
 func main() {
@@ -56,12 +53,11 @@ func run(args []string) error {
 		return err
 	}
 	commands := map[string]func(context.Context, *cluster.Cluster, []string) error{
-		"up":         up,
-		"down":       func(_ context.Context, c *cluster.Cluster, _ []string) error { return c.Down() },
-		"build":      func(ctx context.Context, c *cluster.Cluster, _ []string) error { return c.Build(ctx) },
-		"enter":      func(_ context.Context, c *cluster.Cluster, args []string) error { return c.Enter(args) },
-		"assets":     assets,
-		"push-image": pushImage,
+		"up":     up,
+		"down":   func(_ context.Context, c *cluster.Cluster, _ []string) error { return c.Down() },
+		"build":  func(ctx context.Context, c *cluster.Cluster, _ []string) error { return c.Build(ctx) },
+		"enter":  func(_ context.Context, c *cluster.Cluster, args []string) error { return c.Enter(args) },
+		"assets": assets,
 	}
 	command, known := commands[args[0]]
 	if !known {
@@ -91,23 +87,5 @@ func assets(ctx context.Context, c *cluster.Cluster, _ []string) error {
 		return err
 	}
 	fmt.Println(dir)
-	return nil
-}
-
-func pushImage(ctx context.Context, c *cluster.Cluster, args []string) error {
-	flags := flag.NewFlagSet("push-image", flag.ContinueOnError)
-	plainHTTP := flags.Bool("plain-http", false, "")
-	flags.SetOutput(io.Discard)
-	if err := flags.Parse(args); err != nil {
-		return fmt.Errorf("%w\n%s", err, usage)
-	}
-	if flags.NArg() != 1 {
-		return fmt.Errorf("push-image takes the name of one image, such as registry.example.com/modelkiln/modelkiln:v0.1.0\n%s", usage)
-	}
-	pushed, err := c.PushImage(ctx, flags.Arg(0), *plainHTTP)
-	if err != nil {
-		return err
-	}
-	fmt.Println(pushed)
 	return nil
 }

@@ -13,9 +13,6 @@ func TestRunUsageErrors(t *testing.T) {
 	}{
 		"no command":                   {want: "no command given"},
 		"an unknown command":           {args: []string{"start"}, want: `unknown command "start"`},
-		"no image to push":             {args: []string{"push-image"}, want: "push-image takes the name of one image"},
-		"two images to push":           {args: []string{"push-image", "a", "b"}, want: "push-image takes the name of one image"},
-		"an unknown flag":              {args: []string{"push-image", "--insecure", "a"}, want: "not defined: -insecure"},
 		"an unknown flag of up":        {args: []string{"up", "--serving"}, want: "not defined: -serving"},
 		"an unexpected argument of up": {args: []string{"up", "training"}, want: `unexpected argument "training" of up`},
 		"a hidden command":             {args: []string{"node-enter"}, want: "it is for internal use only"},

@@ -34,7 +34,7 @@ type Cluster struct {
 	settings kube.Settings
 	// images are the images that are imported into the node, Modelkiln's included.
 	images    []image.Spec
-	modelkiln image.Spec
+	modelkiln []image.Spec
 	// digests are the digests of the images whose names do not change with their content, by name: all except Modelkiln's
 	// and those of the training controllers. A running node keeps the images that it has under these names.
 	digests map[string]string
@@ -270,7 +270,7 @@ func (c *Cluster) install(ctx context.Context) error {
 	if err := c.importImages(ctx); err != nil {
 		return err
 	}
-	c.report.Logf("installing Argo Workflows %s, the registry and Modelkiln (%s)", c.tools["argo"].Version, c.modelkiln.Name)
+	c.report.Logf("installing Argo Workflows %s, the registry and Modelkiln", c.tools["argo"].Version)
 	if err := errors.Join(c.applyRegistry(ctx), c.applyArgo(ctx), c.apply(ctx, c.checkout.Source("manifests", "shares"))); err != nil {
 		return err
 	}

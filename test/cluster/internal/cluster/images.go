@@ -20,13 +20,13 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/kube"
 )
 
-// baseImage is where in the cluster's registry the base image of model images is.
+// baseImage is the repository and tag of the base image of model images in the cluster's registry.
 const baseImage = "/library/busybox:1.37"
 
-// prepareImages makes all that the images of the node's pods consist of.
+// prepareImages compiles and describes the images of the node's pods.
 func (c *Cluster) prepareImages(ctx context.Context) error {
 	programs := c.programs()
-	modelkiln, err := c.modelkilnImage(ctx, programs)
+	modelkiln, err := c.modelkilnImages(ctx, programs)
 	if err != nil {
 		return err
 	}
@@ -43,18 +43,18 @@ func (c *Cluster) prepareImages(ctx context.Context) error {
 		return err
 	}
 	c.modelkiln = modelkiln
-	c.images = append(c.images, modelkiln)
+	c.images = append(c.images, modelkiln...)
 	if c.training {
 		c.images = append(c.images, image.TrainingSpecs(c.tools)...)
 	}
 	return c.compileTrainer(ctx)
 }
 
-// programs is the folder of what is compiled from this checkout. It outlives the cluster, so that what has not changed is
-// not linked again.
+// programs returns the directory of the programs that are compiled from this checkout. It outlives the cluster, so that
+// unchanged programs are not linked again.
 func (c *Cluster) programs() string { return filepath.Join(c.checkout.Cache, "programs") }
 
-// digests tell by name what is in images.
+// digests returns the digests of images by name.
 func digests(specs []image.Spec) (map[string]string, error) {
 	found := make(map[string]string, len(specs))
 	for _, spec := range specs {
@@ -67,7 +67,7 @@ func digests(specs []image.Spec) (map[string]string, error) {
 	return found, nil
 }
 
-// importImages puts the images that the node does not have yet into its containerd.
+// importImages imports the images that the node lacks into its containerd.
 func (c *Cluster) importImages(ctx context.Context) error {
 	present, err := c.ctr(ctx, nil, "images", "list", "--quiet")
 	if err != nil {
@@ -92,13 +92,13 @@ func (c *Cluster) importImages(ctx context.Context) error {
 	}
 	reader, writer := io.Pipe()
 	go func() { writer.CloseWithError(tarball.MultiWrite(images, writer)) }()
-	// Without --local the stream is cut into small messages, and takes twice the time.
+	// Without --local the stream is split into small messages, which takes twice as long.
 	_, err = c.ctr(ctx, reader, "images", "import", "--local", "-")
-	_ = reader.Close() // ends the writer, should ctr have ended first
+	_ = reader.Close() // stops the writer if ctr exited early
 	return err
 }
 
-// names tells images apart from each other, for a person: busybox, kaniko.
+// names returns short names of images for progress messages, such as "busybox, kaniko".
 func names(specs []image.Spec) string {
 	list := make([]string, len(specs))
 	for i, spec := range specs {
@@ -107,25 +107,25 @@ func names(specs []image.Spec) string {
 	return strings.Join(list, ", ")
 }
 
-// podsNamespace is the part of containerd's store that kubelet looks at.
+// podsNamespace is the containerd namespace that kubelet uses.
 const podsNamespace = "k8s.io"
 
-// ctr calls containerd's own client.
+// ctr runs containerd's command-line client.
 func (c *Cluster) ctr(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	args = append([]string{"--address", kube.ContainerdSocket, "--namespace", podsNamespace}, args...)
 	return output(ctx, stdin, c.tools["containerd"].Program("ctr"), args...)
 }
 
-// output runs a program and gives what it wrote; on failure, what it complained of.
+// output runs a program and returns its standard output. An error contains its standard error.
 func output(ctx context.Context, stdin io.Reader, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdin = stdin
-	var out, complaint strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &complaint
-	// A kubectl that waits would otherwise outlive a run that is killed, and the cluster that is then taken down.
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// Otherwise a waiting kubectl would outlive a run that is killed, and the cluster that is removed then.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(program), strings.Join(args, " "), err, strings.TrimSpace(complaint.String()))
+		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(program), strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
-	return out.String(), nil
+	return stdout.String(), nil
 }

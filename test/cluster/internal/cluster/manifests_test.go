@@ -22,13 +22,13 @@ func pinnedVersion(t *testing.T, here checkout.Checkout, name string) string {
 	return found.Version
 }
 
-// Names of the node's images, in one word or as kustomize's images want them.
+// The names of the node's images, as one reference or as an entry of kustomize's images.
 var (
 	oneWord  = regexp.MustCompile(`modelkiln\.test/[\w-]+:[\w.-]+`)
 	newNames = regexp.MustCompile(`newName: (modelkiln\.test/[\w-]+)\n\s+newTag: ([\w.-]+)`)
 )
 
-func TestTheManifestsNameImagesThatTheNodeHas(t *testing.T) {
+func TestManifests_Images(t *testing.T) {
 	here, err := checkout.Find(".")
 	require.NoError(t, err)
 	tools := map[string]tool.Tool{}
@@ -56,7 +56,7 @@ func TestTheManifestsNameImagesThatTheNodeHas(t *testing.T) {
 			got = append(got, match[1]+":"+match[2])
 		}
 		for _, name := range got {
-			assert.Contains(t, want, name, "%s names a version other than the pinned one", path)
+			assert.Contains(t, want, name, "%s names another version than the pinned one", path)
 		}
 		found += len(got)
 		return nil
@@ -64,7 +64,7 @@ func TestTheManifestsNameImagesThatTheNodeHas(t *testing.T) {
 	assert.NotZero(t, found)
 }
 
-func TestTheControllersOfTrainingRunWhatWasCompiled(t *testing.T) {
+func TestWritePinned(t *testing.T) {
 	here, err := checkout.Find(".")
 	require.NoError(t, err)
 	tools := map[string]tool.Tool{}
@@ -78,10 +78,10 @@ func TestTheControllersOfTrainingRunWhatWasCompiled(t *testing.T) {
 			require.NoError(t, err)
 			assert.Contains(t, string(ours), "newName: modelkiln.test/"+name+"\n")
 
-			folder := t.TempDir()
+			dir := t.TempDir()
 			tag := image.TrainingTag(tools[name])
-			require.NoError(t, writePinned(folder, name, tag))
-			pinned, err := os.ReadFile(filepath.Join(folder, "kustomization.yaml"))
+			require.NoError(t, writePinned(dir, name, tag))
+			pinned, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
 			require.NoError(t, err)
 			assert.Contains(t, string(pinned), "name: modelkiln.test/"+name+"\n    newTag: "+tag+"\n")
 			assert.Equal(t, "modelkiln.test/"+name+":"+tag, image.TrainingSpecs(tools)[i].Name)

@@ -18,15 +18,18 @@ import (
 //go:embed overlay
 var overlayTemplates embed.FS
 
-// overlay is what Modelkiln's manifests have to be told about this cluster.
+// overlay holds what Modelkiln's manifests cannot know about this cluster.
 type overlay struct {
-	// Base is the path of manifests/modelkiln, from the folder that the overlay is written to.
+	// Base is the path of manifests/modelkiln, relative to the directory that the overlay is written to.
 	Base string
-	// Repository and Tag name Modelkiln's image.
-	Repository, Tag string
-	Registry        string
-	BaseImage       string
+	// Images are Modelkiln's own.
+	Images    []overlayImage
+	Registry  string
+	BaseImage string
 }
+
+// overlayImage sets the tag of an image, as kustomize's images do.
+type overlayImage struct{ Name, Tag string }
 
 // files renders the overlay, by file name.
 func (o overlay) files() (map[string][]byte, error) {
@@ -45,36 +48,37 @@ func (o overlay) files() (map[string][]byte, error) {
 	return rendered, nil
 }
 
-// write writes the overlay as a folder that kustomize takes.
-func (o overlay) write(folder string) error {
+// write writes the overlay as a directory that kustomize can build.
+func (o overlay) write(dir string) error {
 	files, err := o.files()
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// modelkilnImage compiles Modelkiln's programs into a folder and gives the image of them.
-func (c *Cluster) modelkilnImage(ctx context.Context, folder string) (image.Spec, error) {
-	build := golang.Build{Dir: c.checkout.Root, Output: folder}
+// modelkilnImages compiles Modelkiln's programs into a directory and returns the images of them.
+func (c *Cluster) modelkilnImages(ctx context.Context, dir string) ([]image.Spec, error) {
+	build := golang.Build{Dir: c.checkout.Root, Output: dir}
 	for _, program := range image.ModelkilnPrograms {
 		build.Packages = append(build.Packages, "./cmd/"+program)
 	}
 	if err := c.compile(ctx, "Modelkiln", build); err != nil {
-		return image.Spec{}, err
+		return nil, err
 	}
-	return image.ModelkilnSpec(folder)
+	return image.ModelkilnSpecs(dir)
 }
 
-// compile builds programs of this checkout. It says that it takes long if it does, and what the Go command complains of.
+// compile builds programs of this checkout. It reports that a build takes long, and returns what the Go command complains
+// about.
 func (c *Cluster) compile(ctx context.Context, what string, build golang.Build) error {
 	if err := os.MkdirAll(build.Output, 0o755); err != nil {
 		return err
@@ -88,24 +92,21 @@ func (c *Cluster) compile(ctx context.Context, what string, build golang.Build) 
 	return err
 }
 
-// applyModelkiln installs Modelkiln from this checkout's manifests, with the image that was made of its programs.
+// applyModelkiln installs Modelkiln from this checkout's manifests, with the images that were built from its programs.
 func (c *Cluster) applyModelkiln(ctx context.Context) error {
-	folder := filepath.Join(node.DataDir, "modelkiln")
-	// kustomize takes no absolute path.
-	base, err := filepath.Rel(folder, c.checkout.Source("manifests", "modelkiln"))
+	dir := filepath.Join(node.DataDir, "modelkiln")
+	// kustomize accepts no absolute path.
+	base, err := filepath.Rel(dir, c.checkout.Source("manifests", "modelkiln"))
 	if err != nil {
 		return err
 	}
-	_, tag, _ := strings.Cut(c.modelkiln.Name, ":")
-	settings := overlay{
-		Base:       base,
-		Repository: image.ModelkilnRepository,
-		Tag:        tag,
-		Registry:   c.settings.Registry(),
-		BaseImage:  c.settings.Registry() + baseImage,
+	settings := overlay{Base: base, Registry: c.settings.Registry(), BaseImage: c.settings.Registry() + baseImage}
+	for _, spec := range c.modelkiln {
+		repository, tag, _ := strings.Cut(spec.Name, ":")
+		settings.Images = append(settings.Images, overlayImage{Name: repository, Tag: tag})
 	}
-	if err := settings.write(folder); err != nil {
+	if err := settings.write(dir); err != nil {
 		return err
 	}
-	return c.apply(ctx, folder)
+	return c.apply(ctx, dir)
 }

@@ -20,17 +20,17 @@ func (o overlay) build(t *testing.T) resmap.ResMap {
 	t.Helper()
 	here, err := checkout.Find(".")
 	require.NoError(t, err)
-	folder, err := filepath.EvalSymlinks(t.TempDir())
+	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
-	o.Base, err = filepath.Rel(folder, here.Source("manifests", "modelkiln"))
+	o.Base, err = filepath.Rel(dir, here.Source("manifests", "modelkiln"))
 	require.NoError(t, err)
-	require.NoError(t, o.write(folder))
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+	require.NoError(t, o.write(dir))
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	require.NoError(t, err)
 	return resources
 }
 
-// object gives the one object of a kind and name. The name of a ConfigMap goes on with a digest of what is in it.
+// object reads the one object of a kind and name. kustomize appends a hash of the content to the name of a ConfigMap.
 func object(t *testing.T, resources resmap.ResMap, kind, name string, into any) {
 	t.Helper()
 	found := 0
@@ -48,30 +48,37 @@ func object(t *testing.T, resources resmap.ResMap, kind, name string, into any) 
 
 func thisCluster() overlay {
 	return overlay{
-		Repository: "ghcr.io/modelkiln/modelkiln",
-		Tag:        "content-0123456789ab",
-		Registry:   "10.213.0.2:5000",
-		BaseImage:  "10.213.0.2:5000/library/busybox:1.37",
+		Images: []overlayImage{
+			{Name: "ghcr.io/modelkiln/modelkiln", Tag: "content-0123456789ab"},
+			{Name: "ghcr.io/modelkiln/modelkiln-step", Tag: "content-ba9876543210"},
+		},
+		Registry:  "10.213.0.2:5000",
+		BaseImage: "10.213.0.2:5000/library/busybox:1.37",
 	}
+}
+
+type podContainer struct {
+	Image   string
+	Command []string
 }
 
 type podTemplate struct {
 	Spec struct {
-		Containers []struct{ Image string }
+		Containers []podContainer
 		Volumes    []struct{ ConfigMap struct{ Name string } }
 	}
 }
 
-func TestTheOperatorRunsWhatWasCompiled(t *testing.T) {
+func TestOverlay_OperatorImage(t *testing.T) {
 	var got struct {
 		Spec struct{ Template podTemplate }
 	}
 	object(t, thisCluster().build(t), "Deployment", "modelkiln-controller-manager", &got)
-	require.Len(t, got.Spec.Template.Spec.Containers, 1)
-	assert.Equal(t, "ghcr.io/modelkiln/modelkiln:content-0123456789ab", got.Spec.Template.Spec.Containers[0].Image)
+	want := []podContainer{{Image: "ghcr.io/modelkiln/modelkiln:content-0123456789ab", Command: []string{"/ko-app/modelkiln"}}}
+	assert.Equal(t, want, got.Spec.Template.Spec.Containers)
 }
 
-func TestTheOperatorIsToldOfTheRegistry(t *testing.T) {
+func TestOverlay_OperatorConfig(t *testing.T) {
 	var configMap struct{ Data map[string]string }
 	object(t, thisCluster().build(t), "ConfigMap", "modelkiln-config", &configMap)
 	var got map[string]any
@@ -85,7 +92,7 @@ func TestTheOperatorIsToldOfTheRegistry(t *testing.T) {
 	}, got)
 }
 
-func TestAnotherRegistryRollsTheDeployment(t *testing.T) {
+func TestOverlay_ChangedRegistryRollsDeployment(t *testing.T) {
 	configMapOf := func(o overlay) string {
 		var got struct {
 			Spec struct{ Template podTemplate }
@@ -100,18 +107,19 @@ func TestAnotherRegistryRollsTheDeployment(t *testing.T) {
 	}
 	moved := thisCluster()
 	moved.Registry = "10.213.1.2:5000"
-	assert.NotEmpty(t, configMapOf(thisCluster()))
-	assert.NotEqual(t, configMapOf(thisCluster()), configMapOf(moved))
+	original := configMapOf(thisCluster())
+	assert.NotEmpty(t, original)
+	assert.NotEqual(t, original, configMapOf(moved))
 }
 
-func TestTheTemplateWorksHereWithArgoAlone(t *testing.T) {
+func TestOverlay_TemplateWithoutOperator(t *testing.T) {
 	var got struct {
 		Spec struct {
 			Arguments struct {
 				Parameters []struct{ Name, Value string }
 			}
 			Templates []struct {
-				ContainerSet struct{ Containers []struct{ Image string } }
+				ContainerSet struct{ Containers []podContainer }
 			}
 		}
 	}
@@ -126,15 +134,15 @@ func TestTheTemplateWorksHereWithArgoAlone(t *testing.T) {
 
 	here, err := checkout.Find(".")
 	require.NoError(t, err)
-	images := map[string]bool{}
+	programs := map[string][]string{}
 	for _, template := range got.Spec.Templates {
 		for _, container := range template.ContainerSet.Containers {
-			images[container.Image] = true
+			programs[container.Image] = container.Command
 		}
 	}
-	want := map[string]bool{
-		"ghcr.io/modelkiln/modelkiln:content-0123456789ab":          true,
-		"modelkiln.test/kaniko:" + pinnedVersion(t, here, "kaniko"): true,
+	want := map[string][]string{
+		"ghcr.io/modelkiln/modelkiln-step:content-ba9876543210":     {"/ko-app/modelkiln-step"},
+		"modelkiln.test/kaniko:" + pinnedVersion(t, here, "kaniko"): {"/kiln/modelkiln-step"},
 	}
-	assert.Equal(t, want, images, "the node has no others, and cannot pull any")
+	assert.Equal(t, want, programs, "the node has no other images, and cannot pull any")
 }

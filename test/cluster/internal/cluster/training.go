@@ -63,11 +63,5 @@ func (c *Cluster) compileTrainer(ctx context.Context) error {
 
 // pushTrainer pushes the training program's image to the cluster's registry, unless the registry already has it.
 func (c *Cluster) pushTrainer(ctx context.Context) error {
-	spec := image.TrainerSpec(c.settings.Registry()+trainerImage, filepath.Join(c.programs(), trainer))
-	ref, err := parseTarget(spec.Name, true)
-	if err != nil {
-		return err
-	}
-	_, err = push(ctx, spec, ref)
-	return err
+	return push(ctx, image.TrainerSpec(c.settings.Registry()+trainerImage, filepath.Join(c.programs(), trainer)))
 }

@@ -21,24 +21,26 @@ import (
 
 // Spec describes an image of one layer.
 type Spec struct {
-	// Name is the reference that the image is known by. Its tag is never latest, or kubelet would try to pull it.
+	// Name is the reference of the image. Its tag is never latest, or kubelet would try to pull it.
 	Name string
-	// Files of the image by absolute path.
+	// Files are the files of the image by absolute path.
 	Files map[string]File
-	// Config is what a container of the image starts with.
+	// Config is the configuration of the image's containers.
 	Config v1.Config
 }
 
-// File is one entry of an image: a file of the machine, a link, or a folder when both are empty.
+// File is one entry of an image: a regular file, a symbolic link, or a directory when neither Source nor Link is set.
 type File struct {
+	// Source is the path of the file on this machine.
 	Source string
-	Link   string
+	// Link is the target of the symbolic link.
+	Link string
 	// Mode is 0755 when unset.
 	Mode int64
 }
 
-// Build assembles the image with its layer as it is, for containerd on this machine: to compress and expand it would
-// take twenty times as long as to hash it. The same files give the same digest, wherever and whenever it is built.
+// Build returns the image with an uncompressed layer, for containerd on this machine: compressing and decompressing the layer
+// would take twenty times as long as hashing it. The same files give the same digest, wherever and whenever it is built.
 func (s Spec) Build() (v1.Image, error) {
 	layer, err := newPlainLayer(s.open)
 	if err != nil {
@@ -47,7 +49,7 @@ func (s Spec) Build() (v1.Image, error) {
 	return s.image(layer)
 }
 
-// Digest is the same for the same files and configuration, and for no others.
+// Digest returns the digest of the image, which depends on its files and configuration alone.
 func (s Spec) Digest() (v1.Hash, error) {
 	img, err := s.Build()
 	if err != nil {
@@ -56,7 +58,7 @@ func (s Spec) Digest() (v1.Hash, error) {
 	return img.Digest()
 }
 
-// BuildCompressed assembles the image with a compressed layer, for a registry.
+// BuildCompressed returns the image with a compressed layer, for a registry.
 func (s Spec) BuildCompressed() (v1.Image, error) {
 	layer, err := tarball.LayerFromOpener(s.open, tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer))
 	if err != nil {
@@ -66,11 +68,11 @@ func (s Spec) BuildCompressed() (v1.Image, error) {
 }
 
 func (s Spec) image(layer v1.Layer) (v1.Image, error) {
-	// As the official images are, on which Kaniko can use other compression
-	// than gzip.
+	// OCI media types, which Docker Hub's official images have too: on images
+	// with Docker's own, Kaniko can compress with gzip only.
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	img, err := mutate.ConfigFile(img, &v1.ConfigFile{
-		// containerd silently leaves out images of no platform.
+		// containerd silently skips images without a platform.
 		OS:           "linux",
 		Architecture: runtime.GOARCH,
 		RootFS:       v1.RootFS{Type: "layers"},
@@ -82,17 +84,17 @@ func (s Spec) image(layer v1.Layer) (v1.Image, error) {
 	return mutate.AppendLayers(img, layer)
 }
 
-// open gives the layer's tar stream. It is made while it is read, so that no image is ever held in memory.
+// open returns the layer's tar stream. It is written while it is read, so that no image is held in memory.
 func (s Spec) open() (io.ReadCloser, error) {
 	reader, writer := io.Pipe()
 	go func() { writer.CloseWithError(s.writeLayer(writer)) }()
 	return reader, nil
 }
 
-// writeLayer writes the files as a tar stream, in order of their paths and each preceded by the folders that it lies in.
+// writeLayer writes the files as a tar stream, in the order of their paths and each preceded by its parent directories.
 func (s Spec) writeLayer(to io.Writer) error {
 	out := tar.NewWriter(to)
-	for _, name := range s.pathsWithFolders() {
+	for _, name := range s.pathsWithParents() {
 		if err := writeEntry(out, name, s.Files[name]); err != nil {
 			return err
 		}
@@ -100,7 +102,7 @@ func (s Spec) writeLayer(to io.Writer) error {
 	return out.Close()
 }
 
-func (s Spec) pathsWithFolders() []string {
+func (s Spec) pathsWithParents() []string {
 	paths := map[string]bool{}
 	for name := range s.Files {
 		for ; name != "/"; name = path.Dir(name) {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// program writes a file to a new folder and gives its path.
+// program writes a file to a new directory and returns its path.
 func program(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")
@@ -30,7 +30,7 @@ func digestOf(t *testing.T, spec Spec) string {
 	return digest.String()
 }
 
-func TestTheDigestFollowsTheContent(t *testing.T) {
+func TestSpec_Digest(t *testing.T) {
 	spec := func(content string) Spec {
 		return Spec{
 			Name:   "modelkiln.test/a:1",
@@ -47,14 +47,14 @@ func TestTheDigestFollowsTheContent(t *testing.T) {
 		change func(*Spec)
 		same   bool
 	}{
-		"the same files give the same":         {change: func(*Spec) {}, same: true},
-		"the name is no part of it":            {change: func(s *Spec) { s.Name = "modelkiln.test/b:2" }, same: true},
-		"the source's place and times are not": {change: func(s *Spec) { s.Files["/bin/a"] = File{Source: touched} }, same: true},
-		"a file's content is":                  {change: func(s *Spec) { s.Files["/bin/a"] = File{Source: program(t, "other")} }},
-		"a file's mode is":                     {change: func(s *Spec) { s.Files["/tmp"] = File{Mode: 0o700} }},
-		"where a link leads is":                {change: func(s *Spec) { s.Files["/bin/b"] = File{Link: "/bin/a"} }},
-		"one more file is":                     {change: func(s *Spec) { s.Files["/etc"] = File{} }},
-		"the configuration is":                 {change: func(s *Spec) { s.Config.User = "65532" }},
+		"the same files":                      {change: func(*Spec) {}, same: true},
+		"another name":                        {change: func(s *Spec) { s.Name = "modelkiln.test/b:2" }, same: true},
+		"another path and time of the source": {change: func(s *Spec) { s.Files["/bin/a"] = File{Source: touched} }, same: true},
+		"other content":                       {change: func(s *Spec) { s.Files["/bin/a"] = File{Source: program(t, "other")} }},
+		"another mode":                        {change: func(s *Spec) { s.Files["/tmp"] = File{Mode: 0o700} }},
+		"another link target":                 {change: func(s *Spec) { s.Files["/bin/b"] = File{Link: "/bin/a"} }},
+		"one more file":                       {change: func(s *Spec) { s.Files["/etc"] = File{} }},
+		"another configuration":               {change: func(s *Spec) { s.Config.User = "65532" }},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestTheDigestFollowsTheContent(t *testing.T) {
 	}
 }
 
-func TestTheLayerHoldsTheFilesInOrder(t *testing.T) {
+func TestSpec_LayerIsSorted(t *testing.T) {
 	spec := Spec{Files: map[string]File{
 		"/usr/bin/a": {Source: program(t, "content")},
 		"/usr/bin/b": {Link: "a"},
@@ -107,7 +107,7 @@ func TestTheLayerHoldsTheFilesInOrder(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-func TestThePlainAndTheCompressedImageAreTheSameFiles(t *testing.T) {
+func TestSpec_BuildCompressed(t *testing.T) {
 	spec := Spec{Files: map[string]File{"/bin/a": {Source: program(t, "content")}}}
 	plain, err := spec.Build()
 	require.NoError(t, err)
@@ -117,10 +117,10 @@ func TestThePlainAndTheCompressedImageAreTheSameFiles(t *testing.T) {
 	require.NoError(t, err)
 	got, err := compressed.ConfigName()
 	require.NoError(t, err)
-	assert.Equal(t, want, got, "the configuration names the layer by its uncompressed digest")
+	assert.Equal(t, want, got, "the configuration names the layer by its diffID")
 }
 
-func TestThePlainLayerIsItsTarStream(t *testing.T) {
+func TestSpec_Build(t *testing.T) {
 	spec := Spec{Files: map[string]File{"/bin/a": {Source: program(t, "content")}}}
 	stream, err := spec.open()
 	require.NoError(t, err)
@@ -137,16 +137,16 @@ func TestThePlainLayerIsItsTarStream(t *testing.T) {
 	assert.Equal(t, types.OCIUncompressedLayer, manifest.Layers[0].MediaType)
 }
 
-func TestAnImageHasAPlatform(t *testing.T) {
+func TestSpec_BuildSetsPlatform(t *testing.T) {
 	img, err := Spec{}.Build()
 	require.NoError(t, err)
 	config, err := img.ConfigFile()
 	require.NoError(t, err)
-	assert.Equal(t, "linux", config.OS, "or containerd leaves it out without a word")
+	assert.Equal(t, "linux", config.OS, "containerd silently skips images without a platform")
 	assert.NotEmpty(t, config.Architecture)
 }
 
-func TestAMissingSourceIsNamed(t *testing.T) {
+func TestSpec_MissingSource(t *testing.T) {
 	spec := Spec{Name: "modelkiln.test/a:1", Files: map[string]File{"/bin/a": {Source: "/no/such/program"}}}
 	_, err := spec.Build()
 	require.ErrorContains(t, err, "cannot assemble the image modelkiln.test/a:1: open /no/such/program")

@@ -7,8 +7,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// plainLayer is a layer that is kept and moved as the tar stream that it is. go-containerregistry compresses every layer
-// that it makes itself, whatever it is asked for.
+// plainLayer is an uncompressed layer. go-containerregistry compresses every layer that it creates, whatever the options.
 type plainLayer struct {
 	open   func() (io.ReadCloser, error)
 	digest v1.Hash
@@ -25,10 +24,10 @@ func newPlainLayer(open func() (io.ReadCloser, error)) (*plainLayer, error) {
 	return &plainLayer{open: open, digest: digest, size: size}, err
 }
 
-// Digest is the hash of the blob, DiffID that of the tar stream: here they are the same.
+// Digest returns the digest of the blob, which is that of the tar stream too.
 func (l *plainLayer) Digest() (v1.Hash, error) { return l.digest, nil }
 
-// DiffID is part of v1.Layer, as is all that follows.
+// DiffID returns the digest of the tar stream. It and the following methods implement v1.Layer.
 func (l *plainLayer) DiffID() (v1.Hash, error) { return l.digest, nil }
 
 func (l *plainLayer) Compressed() (io.ReadCloser, error) { return l.open() }

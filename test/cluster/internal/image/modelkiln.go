@@ -3,47 +3,56 @@ package image
 import (
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// ModelkilnRepository is what the manifests in deploy/ and workflow-templates/ call Modelkiln's image, but for the tag.
-const ModelkilnRepository = "ghcr.io/modelkiln/modelkiln"
-
-// ModelkilnPrograms are the programs in Modelkiln's image: the operator, and what the steps of a build run.
+// ModelkilnPrograms are Modelkiln's programs: the operator, and the steps of a build. Each has an image.
 var ModelkilnPrograms = []string{"modelkiln", "modelkiln-step"}
 
-// ModelkilnSpec is Modelkiln's image, made of the programs in a folder. Its tag is a digest of all that is in it, so that
-// a cluster that is given a changed one notices, and one that is given the same does nothing.
-func ModelkilnSpec(programs string) (Spec, error) {
+// modelkilnRepository, followed by a program's name, is the repository that deploy/ and workflow-templates/ name.
+const modelkilnRepository = "ghcr.io/modelkiln/"
+
+// programDir is where ko puts the program of an image, and so where deploy/ and workflow-templates/ look for it.
+const programDir = "/ko-app"
+
+// ModelkilnSpecs describes Modelkiln's images, built from the programs in a directory. They have the shape of those that
+// `make push-images` publishes.
+func ModelkilnSpecs(programs string) ([]Spec, error) {
 	if _, err := os.Stat(caBundle); err != nil {
-		return Spec{}, fmt.Errorf("%s is missing, without which Modelkiln's image trusts no registry; install the package ca-certificates", caBundle)
+		return nil, fmt.Errorf("%s is missing, and without it Modelkiln trusts no registry; install the package ca-certificates", caBundle)
 	}
+	specs := make([]Spec, len(ModelkilnPrograms))
+	for i, program := range ModelkilnPrograms {
+		var err error
+		if specs[i], err = modelkilnSpec(program, filepath.Join(programs, program)); err != nil {
+			return nil, err
+		}
+	}
+	return specs, nil
+}
+
+// modelkilnSpec describes the image of one program. Its tag is derived from the image's content: a changed program rolls the
+// Deployment of a running cluster, and an unchanged one does not.
+func modelkilnSpec(program, source string) (Spec, error) {
+	installed := path.Join(programDir, program)
 	spec := Spec{
-		Name:  ModelkilnRepository,
-		Files: map[string]File{caBundle: {Source: caBundle, Mode: 0o644}},
+		Name: modelkilnRepository + program,
+		Files: map[string]File{
+			installed: {Source: source},
+			caBundle:  {Source: caBundle, Mode: 0o644},
+		},
 		Config: v1.Config{
-			Entrypoint: []string{"/modelkiln"},
+			Entrypoint: []string{installed},
 			User:       nonRootOther + ":" + nonRootOther,
 		},
 	}
-	for _, program := range ModelkilnPrograms {
-		spec.Files["/"+program] = File{Source: filepath.Join(programs, program)}
-	}
-	tag, err := spec.contentTag()
+	digest, err := spec.Digest()
 	if err != nil {
 		return Spec{}, err
 	}
-	spec.Name = ModelkilnRepository + ":" + tag
+	spec.Name += ":content-" + digest.Hex[:12]
 	return spec, nil
-}
-
-// contentTag is a tag that changes with the image.
-func (s Spec) contentTag() (string, error) {
-	digest, err := s.Digest()
-	if err != nil {
-		return "", err
-	}
-	return "content-" + digest.Hex[:12], nil
 }

@@ -10,38 +10,45 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// programs makes a folder of what stands for Modelkiln's programs.
-func programs(t *testing.T, content string) string {
+// programs creates a directory of files in place of Modelkiln's programs, and returns its path.
+func programs(t *testing.T, content map[string]string) string {
 	t.Helper()
-	folder := t.TempDir()
+	dir := t.TempDir()
 	for _, name := range ModelkilnPrograms {
-		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(content), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content[name]), 0o755))
 	}
-	return folder
+	return dir
 }
 
-func TestModelkilnSpec(t *testing.T) {
-	folder := programs(t, "content")
-	got, err := ModelkilnSpec(folder)
+func TestModelkilnSpecs(t *testing.T) {
+	dir := programs(t, nil)
+	got, err := ModelkilnSpecs(dir)
 	require.NoError(t, err)
-	assert.Equal(t, map[string]File{
-		"/modelkiln":                         {Source: filepath.Join(folder, "modelkiln")},
-		"/modelkiln-step":                    {Source: filepath.Join(folder, "modelkiln-step")},
-		"/etc/ssl/certs/ca-certificates.crt": {Source: "/etc/ssl/certs/ca-certificates.crt", Mode: 0o644},
-	}, got.Files)
-	assert.Equal(t, v1.Config{Entrypoint: []string{"/modelkiln"}, User: "65532:65532"}, got.Config)
+	require.Len(t, got, 2)
+	for i, program := range []string{"modelkiln", "modelkiln-step"} {
+		assert.Equal(t, map[string]File{
+			"/ko-app/" + program:                 {Source: filepath.Join(dir, program)},
+			"/etc/ssl/certs/ca-certificates.crt": {Source: "/etc/ssl/certs/ca-certificates.crt", Mode: 0o644},
+		}, got[i].Files)
+		assert.Equal(t, v1.Config{Entrypoint: []string{"/ko-app/" + program}, User: "65532:65532"}, got[i].Config)
+		assert.Regexp(t, `^ghcr\.io/modelkiln/`+program+`:content-[0-9a-f]{12}$`, got[i].Name)
+	}
 }
 
-func TestTheTagFollowsThePrograms(t *testing.T) {
-	original, err := ModelkilnSpec(programs(t, "content"))
-	require.NoError(t, err)
-	require.Regexp(t, `^ghcr\.io/modelkiln/modelkiln:content-[0-9a-f]{12}$`, original.Name)
+func TestModelkilnSpecs_Tags(t *testing.T) {
+	tags := func(content map[string]string) (operator, step string) {
+		t.Helper()
+		specs, err := ModelkilnSpecs(programs(t, content))
+		require.NoError(t, err)
+		return specs[0].Name, specs[1].Name
+	}
+	operator, step := tags(map[string]string{"modelkiln": "operator", "modelkiln-step": "step"})
 
-	same, err := ModelkilnSpec(programs(t, "content"))
-	require.NoError(t, err)
-	assert.Equal(t, original.Name, same.Name, "the same programs roll nothing")
+	sameOperator, sameStep := tags(map[string]string{"modelkiln": "operator", "modelkiln-step": "step"})
+	assert.Equal(t, operator, sameOperator, "unchanged programs roll nothing out")
+	assert.Equal(t, step, sameStep)
 
-	changed, err := ModelkilnSpec(programs(t, "changed"))
-	require.NoError(t, err)
-	assert.NotEqual(t, original.Name, changed.Name, "a changed program rolls the Deployment")
+	sameOperator, changedStep := tags(map[string]string{"modelkiln": "operator", "modelkiln-step": "changed"})
+	assert.Equal(t, operator, sameOperator, "a changed step does not restart the operator")
+	assert.NotEqual(t, step, changedStep)
 }

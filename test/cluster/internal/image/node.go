@@ -10,8 +10,8 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/tool"
 )
 
-// domain is the host part of the names of images that exist on the node only. It is reserved for tests, so that nobody
-// takes an image that was put together here for one that its project published.
+// domain is the registry in the names of images that exist on the node only. It is reserved for tests, so that nobody
+// confuses an image that was assembled here with one that its project published.
 const domain = "modelkiln.test/"
 
 const (
@@ -24,10 +24,10 @@ const (
 // Pause is the name of the image that holds a pod's namespaces.
 const Pause = domain + "pause:1"
 
-// Busybox is the shell image under the name that pods use without a pull.
+// Busybox is the name of the shell image that pods use without a pull.
 const Busybox = domain + "busybox:1.37"
 
-// PauseSpec is the image of the pause program.
+// PauseSpec describes the image of the pause program.
 func PauseSpec(program string) Spec {
 	return Spec{
 		Name:   Pause,
@@ -36,8 +36,8 @@ func PauseSpec(program string) Spec {
 	}
 }
 
-// BusyboxSpec is a small base image with a shell, made of Debian's busybox. It stands in for Docker Hub's image of the
-// name, which a machine without the internet cannot pull.
+// BusyboxSpec describes a small base image with a shell, built from Debian's busybox. It replaces Docker Hub's image of that
+// name, which a machine without access to the internet cannot pull.
 func BusyboxSpec(name string) (Spec, error) {
 	out, err := exec.Command(staticShell, "--list").Output()
 	if err != nil {
@@ -65,7 +65,7 @@ func BusyboxSpec(name string) (Spec, error) {
 	}, nil
 }
 
-// NodeSpecs are the images of the programs that run as pods.
+// NodeSpecs describes the images of the programs that run as pods.
 func NodeSpecs(tools map[string]tool.Tool) []Spec {
 	argo, registry, kaniko := tools["argo"], tools["registry"], tools["kaniko"]
 	return []Spec{

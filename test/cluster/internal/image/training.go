@@ -9,14 +9,14 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/tool"
 )
 
-// TrainingSpecs are the images of the controllers of training.
+// TrainingSpecs describes the images of the training controllers.
 func TrainingSpecs(tools map[string]tool.Tool) []Spec {
 	var specs []Spec
 	for _, name := range tool.TrainingNames() {
 		specs = append(specs, Spec{
 			Name: domain + name + ":" + TrainingTag(tools[name]),
 			Files: map[string]File{
-				// Where the manifests of all of them look for it.
+				// The path that the manifests of all controllers name.
 				"/manager": {Source: tools[name].Program(name)},
 				"/tmp":     {Mode: 0o1777},
 			},
@@ -26,14 +26,14 @@ func TrainingSpecs(tools map[string]tool.Tool) []Spec {
 	return specs
 }
 
-// TrainingTag changes with all that decides what the controller compiles to, so that a node that runs can be given
-// another one: the cluster that is asked for these controllers is the one that ran without them.
+// TrainingTag returns a tag that changes with everything that determines the compiled controller, so that a running node
+// receives a changed one: these controllers are added to clusters that run already.
 func TrainingTag(of tool.Tool) string {
 	return strings.TrimPrefix(filepath.Base(of.Dir), of.Name()+"-")
 }
 
-// TrainerSpec is the image of a program that trains and serves. It runs as root, to whom the folder belongs that is made for
-// a training.
+// TrainerSpec describes the image of a program that trains and serves a model. It runs as root, which owns the directory
+// that is created for a training.
 func TrainerSpec(name, program string) Spec {
 	at := "/" + filepath.Base(program)
 	return Spec{
