@@ -72,7 +72,7 @@ func pkiPath(name string) string {
 // configFiles renders the configuration files and returns them by path.
 func (s Settings) configFiles() (map[string][]byte, error) {
 	values := map[string]string{
-		"Home":             node.DataDir,
+		"DataDir":          node.DataDir,
 		"PKI":              pkiPath(""),
 		"CgroupRoot":       node.CgroupRoot,
 		"ContainerdSocket": ContainerdSocket,
