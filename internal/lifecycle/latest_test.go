@@ -27,29 +27,29 @@ func TestLatest(t *testing.T) {
 		versions []*builders.ModelVersionWrapper
 		want     *v1alpha1.LatestVersion
 	}{
-		"a model without versions has none": {nil, nil},
-		"a model none of whose versions is built has none": {
+		"no versions": {nil, nil},
+		"none was built": {
 			[]*builders.ModelVersionWrapper{version("a", 0), version("b", 1).Phase(v1alpha1.ImageBuilding), version("c", 2).Phase(v1alpha1.ImageBuildFailed)}, nil,
 		},
-		"the newest by creation is the latest": {
+		"the newest by creation": {
 			[]*builders.ModelVersionWrapper{built("a", 0), built("b", 2), built("c", 1)}, latest("b"),
 		},
-		"a newer one that runs is not": {
+		"a newer one is being built": {
 			[]*builders.ModelVersionWrapper{built("a", 0), version("b", 1).Phase(v1alpha1.ImageBuilding)}, latest("a"),
 		},
-		"a newer one that failed is not": {
+		"a newer one failed": {
 			[]*builders.ModelVersionWrapper{built("a", 0), version("b", 1).Phase(v1alpha1.ImageBuildFailed)}, latest("a"),
 		},
-		"a newer one that is being deleted is not": {
+		"a newer one is being deleted": {
 			[]*builders.ModelVersionWrapper{built("a", 0), built("b", 1).Deleting(builders.Epoch)}, latest("a"),
 		},
-		"an old one that was built late does not take over": {
+		"an old one was built late": {
 			[]*builders.ModelVersionWrapper{built("new", 1), built("old", 0)}, latest("new"),
 		},
-		"of two that were created in the same second it is the one whose name sorts last": {
+		"the last by name of the same second": {
 			[]*builders.ModelVersionWrapper{built("b", 0), built("a", 0), built("c", 0).Phase(v1alpha1.ImageBuildFailed)}, latest("b"),
 		},
-		"one that KubeDL built counts, without a digest": {
+		"built by KubeDL, without a digest": {
 			[]*builders.ModelVersionWrapper{version("kubedl", 0).Built("modelhub/resnet:v1c072", "")},
 			&v1alpha1.LatestVersion{ModelVersion: "kubedl", ImageName: "modelhub/resnet:v1c072"},
 		},
@@ -62,12 +62,12 @@ func TestLatest(t *testing.T) {
 			assert.Equal(t, tc.want, lifecycle.Latest(versions))
 
 			slices.Reverse(versions)
-			assert.Equal(t, tc.want, lifecycle.Latest(versions), "the list's order has no part in it")
+			assert.Equal(t, tc.want, lifecycle.Latest(versions), "the order of the list does not matter")
 		})
 	}
 }
 
-func TestLatestIsRolledBackWhenTheLatestIsDeleted(t *testing.T) {
+func TestLatest_RollsBackWhenTheLatestIsDeleted(t *testing.T) {
 	old := builders.MakeModelVersion("old", "default").Built("modelhub/resnet:old", builders.Digest).Obj()
 	newer := builders.MakeModelVersion("new", "default").Created(builders.Epoch.Add(time.Hour)).Built("modelhub/resnet:new", builders.Digest).Obj()
 

@@ -20,24 +20,23 @@ func makeWorkflow() *builders.WorkflowWrapper {
 	return builders.MakeWorkflow(builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj(), 1)
 }
 
-// Only a success with a valid report of its own counts.
-func TestASuccessNeedsItsProof(t *testing.T) {
+func TestWorkflowOutcome_SuccessNeedsProof(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change      func(*report.Report)
 		wantMessage string
 	}{
-		"the report of another Workflow":      {func(r *report.Report) { r.Run.WorkflowUID = "another" }, "its report is about another Workflow"},
-		"the report of another version":       {func(r *report.Report) { r.Run.ModelVersionUID = "another" }, "its report is about another ModelVersion"},
-		"the report of another image":         {func(r *report.Report) { r.Run.Image = "modelhub/resnet:v2" }, `its report is about another image, "modelhub/resnet:v2"`},
-		"a report without a source":           {func(r *report.Report) { r.Source = nil }, "its report does not say what was packaged and pushed"},
-		"a report without an image":           {func(r *report.Report) { r.Image = nil }, "its report does not say what was packaged and pushed"},
-		"a negative number of bytes":          {func(r *report.Report) { r.Source.Bytes = -1 }, "its report has a negative count"},
-		"another image in the registry":       {func(r *report.Report) { r.Image.Reference = "modelhub/resnet:v2" }, `its report says that the registry holds "modelhub/resnet:v2"`},
-		"no digest":                           {func(r *report.Report) { r.Image.Digest = "" }, "its report has no digest"},
-		"a Secret that is none":               {func(r *report.Report) { r.Image.PullSecret = "a b" }, `its report names "a b" as a Secret`},
-		"a digest that is none":               {func(r *report.Report) { r.Image.Digest = "sha256:4f53" }, "its report has no digest"},
-		"a digest with something after it":    {func(r *report.Report) { r.Image.Digest += "\n" }, "its report has no digest"},
-		"a failure, whatever Argo says of it": {func(r *report.Report) { r.Failure = &report.Failure{Step: "build", Message: "Kaniko failed."} }, "step build reported a failure: Kaniko failed"},
+		"the report of another Workflow":   {func(r *report.Report) { r.Run.WorkflowUID = "another" }, "its report is about another Workflow"},
+		"the report of another version":    {func(r *report.Report) { r.Run.ModelVersionUID = "another" }, "its report is about another ModelVersion"},
+		"the report of another image":      {func(r *report.Report) { r.Run.Image = "modelhub/resnet:v2" }, `its report is about another image, "modelhub/resnet:v2"`},
+		"a report without a source":        {func(r *report.Report) { r.Source = nil }, "its report does not say what was packaged and pushed"},
+		"a report without an image":        {func(r *report.Report) { r.Image = nil }, "its report does not say what was packaged and pushed"},
+		"a negative number of bytes":       {func(r *report.Report) { r.Source.Bytes = -1 }, "its report has a negative count"},
+		"another image in the registry":    {func(r *report.Report) { r.Image.Reference = "modelhub/resnet:v2" }, `its report says that the registry holds "modelhub/resnet:v2"`},
+		"no digest":                        {func(r *report.Report) { r.Image.Digest = "" }, "its report has no digest"},
+		"an invalid Secret name":           {func(r *report.Report) { r.Image.PullSecret = "a b" }, `its report names "a b" as a Secret`},
+		"a short digest":                   {func(r *report.Report) { r.Image.Digest = "sha256:4f53" }, "its report has no digest"},
+		"a digest with something after it": {func(r *report.Report) { r.Image.Digest += "\n" }, "its report has no digest"},
+		"a failure, whatever Argo says":    {func(r *report.Report) { r.Failure = &report.Failure{Step: "build", Message: "Kaniko failed."} }, "step build reported a failure: Kaniko failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := makeWorkflow().Report()
@@ -50,18 +49,18 @@ func TestASuccessNeedsItsProof(t *testing.T) {
 	}
 }
 
-func TestASuccessWithoutItsPodIsNone(t *testing.T) {
+func TestWorkflowOutcome_SuccessNeedsNodesAndOutputs(t *testing.T) {
 	for name, change := range map[string]func(*wfv1.Workflow){
-		"Argo has forgotten its nodes":      func(wf *wfv1.Workflow) { wf.Status.Nodes = nil },
-		"it did not succeed":                func(wf *wfv1.Workflow) { setRoot(wf, func(n *wfv1.NodeStatus) { n.Phase = wfv1.NodeFailed }) },
-		"its pod put nothing out":           func(wf *wfv1.Workflow) { setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs = nil }) },
-		"the Workflow put nothing out":      func(wf *wfv1.Workflow) { wf.Status.Outputs = nil },
-		"the output is empty":               func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = wfv1.AnyStringPtr("") },
-		"the output has no value":           func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = nil },
-		"the output is not a report":        func(wf *wfv1.Workflow) { put(wf, "hello") },
-		"the output is a report cut short":  func(wf *wfv1.Workflow) { put(wf, `{"run":{"workflowUID":`) },
-		"the output is of another name":     func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Name = "result" },
-		"the output is a report of nothing": func(wf *wfv1.Workflow) { put(wf, `{}`) },
+		"no nodes":                         func(wf *wfv1.Workflow) { wf.Status.Nodes = nil },
+		"it did not succeed":               func(wf *wfv1.Workflow) { setRoot(wf, func(n *wfv1.NodeStatus) { n.Phase = wfv1.NodeFailed }) },
+		"the pod has no output":            func(wf *wfv1.Workflow) { setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs = nil }) },
+		"the Workflow has no output":       func(wf *wfv1.Workflow) { wf.Status.Outputs = nil },
+		"the output is empty":              func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = wfv1.AnyStringPtr("") },
+		"the output has no value":          func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = nil },
+		"the output is not a report":       func(wf *wfv1.Workflow) { put(wf, "hello") },
+		"the output is a truncated report": func(wf *wfv1.Workflow) { put(wf, `{"run":{"workflowUID":`) },
+		"the output has another name":      func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Name = "result" },
+		"the output is an empty report":    func(wf *wfv1.Workflow) { put(wf, `{}`) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := makeWorkflow().Succeeded(makeWorkflow().Report()).Obj()
@@ -91,14 +90,14 @@ func put(wf *wfv1.Workflow, text string) {
 	setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs.Parameters[0].Value = wfv1.AnyStringPtr(text) })
 }
 
-// A build that a person starts again without the operator has no version.
-func TestABuildByHandHasAReportWithoutAVersion(t *testing.T) {
+// A build that a user submits without the operator has no ModelVersion.
+func TestWorkflowOutcome_BuildWithoutModelVersion(t *testing.T) {
 	w := makeWorkflow().Argument(contract.ParamModelVersionUID, "")
 	got := lifecycle.WorkflowOutcome(w.Succeeded(w.Report()).Obj())
 	assert.Equal(t, lifecycle.StateBuilt, got.State)
 }
 
-func TestWhyAWorkflowFailed(t *testing.T) {
+func TestWorkflowOutcome_Failed(t *testing.T) {
 	said := makeWorkflow().FailureReport(contract.StepBuild, v1alpha1.ReasonBuildFailed, "Kaniko failed")
 	earlier := func() *builders.WorkflowWrapper {
 		return makeWorkflow().Failed(said).Retried(builders.Epoch.Add(time.Hour))
@@ -126,7 +125,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 			scanned.Status.Nodes[id] = node
 		}
 	}
-	const refusal = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
+	const message = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
 	invalid := makeWorkflow().Errored("").Obj()
 	invalid.Status.Phase, invalid.Status.Message = wfv1.WorkflowFailed, "invalid spec: templates.build: unknown."
 
@@ -145,7 +144,7 @@ func TestWhyAWorkflowFailed(t *testing.T) {
 		"kubelet ended its pod, whatever the containers made of that":    {evicted, v1alpha1.ReasonEvicted, "The pod of Workflow mv-3-1c072-1 was evicted: Pod ephemeral local storage usage exceeds the total limit of containers 200Mi"},
 		"a step of another's failed, and the rest was told to end":       {scanned, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: scan: Error (exit code 1)"},
 		"its node was drained between two steps":                         {drained, v1alpha1.ReasonPodLost, "The pod of Workflow mv-3-1c072-1 was terminated between two steps"},
-		"the namespace does not take its pod":                            {makeWorkflow().FailedWithoutPod(refusal).Obj(), v1alpha1.ReasonPodForbidden, "Workflow mv-3-1c072-1 is not allowed to create its pod: task 'mv-3-1c072-1(0).pod' errored: " + refusal},
+		"the namespace does not take its pod":                            {makeWorkflow().FailedWithoutPod(message).Obj(), v1alpha1.ReasonPodForbidden, "Workflow mv-3-1c072-1 is not allowed to create its pod: task 'mv-3-1c072-1(0).pod' errored: " + message},
 		"Argo refused it":                                                {invalid, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: templates.build: unknown"},
 		"Argo gave up":                                                   {makeWorkflow().Errored("pod deleted").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: pod deleted"},
 		"Argo gave up without a word":                                    {makeWorkflow().Errored("").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: no message"},
@@ -166,7 +165,7 @@ func erroneous(wf *wfv1.Workflow) *wfv1.Workflow {
 	return wf
 }
 
-func TestTheCauseIsTheFirstThatFailed(t *testing.T) {
+func TestWorkflowOutcome_FirstFailureIsTheCause(t *testing.T) {
 	wf := makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj()
 	wf.Status.Nodes = wfv1.Nodes{
 		"root":  {ID: "root", Type: wfv1.NodeTypeSteps, Phase: wfv1.NodeFailed, Message: "child 'late' failed"},
@@ -178,8 +177,8 @@ func TestTheCauseIsTheFirstThatFailed(t *testing.T) {
 	assert.Equal(t, "Workflow mv-3-1c072-1 failed: first", lifecycle.WorkflowOutcome(wf).Message)
 }
 
-// What others write is made one line of bearable length.
-func TestOthersMessagesBecomeOneLine(t *testing.T) {
+// Messages of others become one line of bounded length.
+func TestWorkflowOutcome_MessageIsOneLine(t *testing.T) {
 	for name, tc := range map[string]struct{ message, want string }{
 		"a line is kept":              {"pod deleted", "pod deleted"},
 		"lines are joined":            {"a\n\tb  c\r\nd", "a b c d"},
@@ -195,7 +194,7 @@ func TestOthersMessagesBecomeOneLine(t *testing.T) {
 	}
 }
 
-func TestWhereAWorkflowIs(t *testing.T) {
+func TestWorkflowOutcome_Building(t *testing.T) {
 	paused := makeWorkflow().Running(contract.StepBuild).Obj()
 	paused.Status.Phase = "Paused"
 	for name, tc := range map[string]struct {
@@ -203,12 +202,12 @@ func TestWhereAWorkflowIs(t *testing.T) {
 		wantReason  string
 		wantMessage string
 	}{
-		"Argo has not seen it":         {makeWorkflow().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits for Argo to start it"},
-		"it waits for another build":   {makeWorkflow().WaitingForLock().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits: Waiting for default/Mutex/modelhub/resnet:v1c072 lock. Lock status: 0/1"},
-		"its pod has not started":      {makeWorkflow().Running("").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
-		"it runs a step":               {makeWorkflow().Running(contract.StepStatusReport).Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step status-report"},
-		"it hands its report over":     {makeWorkflow().Running("main").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
-		"it is in a phase of tomorrow": {paused, v1alpha1.ReasonWorkflowPhaseUnknown, `Workflow mv-3-1c072-1 is in phase "Paused", which this release of Modelkiln does not support`},
+		"Argo has not seen it yet":     {makeWorkflow().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits for Argo to start it"},
+		"another build holds the lock": {makeWorkflow().WaitingForLock().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits: Waiting for default/Mutex/modelhub/resnet:v1c072 lock. Lock status: 0/1"},
+		"its pod is pending":           {makeWorkflow().Running("").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
+		"a step runs":                  {makeWorkflow().Running(contract.StepStatusReport).Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step status-report"},
+		"only main runs":               {makeWorkflow().Running("main").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
+		"phase of a later Argo":        {paused, v1alpha1.ReasonWorkflowPhaseUnknown, `Workflow mv-3-1c072-1 is in phase "Paused", which this release of Modelkiln does not support`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := lifecycle.Outcome{State: lifecycle.StateBuilding, Reason: tc.wantReason, Message: tc.wantMessage}
@@ -217,11 +216,11 @@ func TestWhereAWorkflowIs(t *testing.T) {
 	}
 }
 
-// The pod will hardly be let in by the next try: people see why at once.
-func TestAPodThatTheNamespaceDoesNotTakeIsSaidWhileArgoTriesAgain(t *testing.T) {
-	const refusal = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
-	got := lifecycle.WorkflowOutcome(makeWorkflow().TryFailedWithoutPod(refusal).Obj())
+// The next try is unlikely to be admitted, so users see the reason at once.
+func TestWorkflowOutcome_PodForbiddenWhileRetrying(t *testing.T) {
+	const message = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
+	got := lifecycle.WorkflowOutcome(makeWorkflow().TryFailedWithoutPod(message).Obj())
 	assert.Equal(t, lifecycle.StateBuilding, got.State)
 	assert.Equal(t, v1alpha1.ReasonPodForbidden, got.Reason)
-	assert.Equal(t, "Workflow mv-3-1c072-1 may retry automatically. Try 1 failed: task 'mv-3-1c072-1(0).pod' errored: "+refusal, got.Message)
+	assert.Equal(t, "Workflow mv-3-1c072-1 may retry automatically. Try 1 failed: task 'mv-3-1c072-1(0).pod' errored: "+message, got.Message)
 }

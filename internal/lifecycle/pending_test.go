@@ -14,7 +14,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-func TestHowLongAPodIsWaitedFor(t *testing.T) {
+func TestNextStep_PendingPod(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	pending := func(message string, change ...func(*wfv1.NodeStatus)) *wfv1.Workflow {
 		wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
@@ -31,19 +31,19 @@ func TestHowLongAPodIsWaitedFor(t *testing.T) {
 	}
 	const quota = `pods "mv-3-1c072-1" is forbidden: exceeded quota: small`
 	for name, tc := range map[string]struct {
-		wf         *wfv1.Workflow
-		podStarted bool
-		minutes    int
-		wantReason string
-		wantEnd    bool
+		wf            *wfv1.Workflow
+		podStarted    bool
+		minutes       int
+		wantReason    string
+		wantTerminate bool
 	}{
-		"it is made":                                 {pending("PodInitializing"), false, 1, v1alpha1.ReasonWorkflowRunning, false},
-		"it is made for too long":                    {pending("PodInitializing"), false, 15, v1alpha1.ReasonPodNotStarted, true},
-		"it has started, and Argo does not know":     {pending("PodInitializing"), true, 60, v1alpha1.ReasonWorkflowRunning, false},
-		"a lock of the template's is waited for":     {pending("Waiting for default/Mutex/a lock", locked), false, 60, v1alpha1.ReasonWorkflowRunning, false},
-		"a quota is used up":                         {pending(quota), false, 1, v1alpha1.ReasonPodNotStarted, false},
-		"a quota is used up for too long":            {pending(quota), false, 16, v1alpha1.ReasonPodNotStarted, true},
-		"a kind of trouble that has no name of ours": {pending("Evil: spirits"), false, 1, v1alpha1.ReasonPodNotStarted, false},
+		"initializing":                       {pending("PodInitializing"), false, 1, v1alpha1.ReasonWorkflowRunning, false},
+		"initializing for too long":          {pending("PodInitializing"), false, 15, v1alpha1.ReasonPodNotStarted, true},
+		"started, but Argo has not noticed":  {pending("PodInitializing"), true, 60, v1alpha1.ReasonWorkflowRunning, false},
+		"waiting for a lock of the template": {pending("Waiting for default/Mutex/a lock", locked), false, 60, v1alpha1.ReasonWorkflowRunning, false},
+		"quota exceeded":                     {pending(quota), false, 1, v1alpha1.ReasonPodNotStarted, false},
+		"quota exceeded for too long":        {pending(quota), false, 16, v1alpha1.ReasonPodNotStarted, true},
+		"a reason without a name of ours":    {pending("Evil: spirits"), false, 1, v1alpha1.ReasonPodNotStarted, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := builders.Epoch.Add(time.Duration(tc.minutes) * time.Minute)
@@ -53,7 +53,7 @@ func TestHowLongAPodIsWaitedFor(t *testing.T) {
 			}
 			got := nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{tc.wf}, StartedPods: started, TemplateFound: true, Now: now}, options)
 			assert.Equal(t, tc.wantReason, got.Status.Conditions[0].Reason)
-			assert.Equal(t, tc.wantEnd, got.Terminate != nil)
+			assert.Equal(t, tc.wantTerminate, got.Terminate != nil)
 			if tc.wantReason == v1alpha1.ReasonPodNotStarted && strings.Contains(tc.wf.Status.Nodes[builders.PodNode(tc.wf)].Message, "quota") {
 				assert.Contains(t, got.Status.Message, "exceeded quota: small")
 			}
@@ -61,31 +61,31 @@ func TestHowLongAPodIsWaitedFor(t *testing.T) {
 	}
 }
 
-// The volume of a claim can be a folder of a node that is gone.
-func TestAClaimThatCannotBeMountedIsNoFolderOfTheVersions(t *testing.T) {
+// The volume of a claim can be a directory of a node that is gone.
+func TestNextStep_HostPathOfAClaimIsNoMissingSource(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").Claim("trained-models", "").Obj()
-	const words = `MountVolume.SetUp failed for volume "pv-1" : hostPath type check failed: /data is not a directory`
+	const message = `MountVolume.SetUp failed for volume "pv-1" : hostPath type check failed: /data is not a directory`
 	wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
 	o := lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: builders.Epoch}
-	o.MountFailure = &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: []string{words}}
+	o.MountFailure = &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: []string{message}}
 
 	got := nextStep(o, options)
 	assert.Equal(t, v1alpha1.ReasonVolumeMountFailed, got.Status.Conditions[0].Reason)
-	assert.Contains(t, got.Status.Message, words)
+	assert.Contains(t, got.Status.Message, message)
 	assert.Nil(t, got.Terminate)
 }
 
-// What kubelet could not mount for a moment is no longer what a pod waits for
-// when its containers lack something.
-func TestAMountFailureIsForgottenWhenKubeletHasGoneOn(t *testing.T) {
+// A volume that could not be mounted for a moment is no longer the blocker when a
+// container lacks something.
+func TestNextStep_MountFailureEndsWhenKubeletProceeds(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").Claim("trained-models", "").Obj()
-	const words = `MountVolume.SetUp failed for volume "push-secret" : failed to sync secret cache: timed out waiting for the condition`
+	const message = `MountVolume.SetUp failed for volume "push-secret" : failed to sync secret cache: timed out waiting for the condition`
 	tests := map[string]struct{ pod, want string }{
-		"the pod has a node":         {"Unschedulable: 0/1 nodes are available", v1alpha1.ReasonVolumeMountFailed},
-		"nothing is known of it":     {"", v1alpha1.ReasonVolumeMountFailed},
-		"it begins":                  {"PodInitializing", v1alpha1.ReasonVolumeMountFailed},
-		"a container lacks settings": {`CreateContainerConfigError: configmap "settings" not found`, v1alpha1.ReasonPodNotStarted},
-		"a container has no image":   {"ErrImagePull: not found", v1alpha1.ReasonImagePullFailed},
+		"scheduled since":               {"Unschedulable: 0/1 nodes are available", v1alpha1.ReasonVolumeMountFailed},
+		"no message":                    {"", v1alpha1.ReasonVolumeMountFailed},
+		"initializing":                  {"PodInitializing", v1alpha1.ReasonVolumeMountFailed},
+		"a container lacks a ConfigMap": {`CreateContainerConfigError: configmap "settings" not found`, v1alpha1.ReasonPodNotStarted},
+		"an image is not pulled":        {"ErrImagePull: not found", v1alpha1.ReasonImagePullFailed},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestAMountFailureIsForgottenWhenKubeletHasGoneOn(t *testing.T) {
 			pod.Message = tt.pod
 			wf.Status.Nodes[pod.ID] = pod
 			o := lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: builders.Epoch}
-			o.MountFailure = &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: []string{words}}
+			o.MountFailure = &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: []string{message}}
 			assert.Equal(t, tt.want, nextStep(o, options).Status.Conditions[0].Reason)
 		})
 	}

@@ -14,10 +14,10 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-func TestHowFarABuildIsIsToldAtMostEveryTenSeconds(t *testing.T) {
+func TestNextStep_ProgressIsWrittenAtMostEveryTenSeconds(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
-	pass := func(seconds int, told string) lifecycle.Step {
-		wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Progress(told).Obj()
+	pass := func(seconds int, value string) lifecycle.Step {
+		wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Progress(value).Obj()
 		now := builders.Epoch.Add(time.Duration(seconds) * time.Second)
 		step := nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: now}, options)
 		mv = after(mv, step)
@@ -26,21 +26,21 @@ func TestHowFarABuildIsIsToldAtMostEveryTenSeconds(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		seconds int
-		told    string
+		value   string
 		want    string
-		again   time.Duration
+		requeue time.Duration
 	}{
-		{"nothing is known", 1, "0/1", "runs step build", 0},
-		{"nonsense is nothing", 2, "half", "runs step build", 0},
-		{"the first word is told at once", 3, "1000/4000", "runs step build. 25% of the model copied", 0},
-		{"the next is kept", 5, "2000/4000", "runs step build. 25% of the model copied", 8 * time.Second},
-		{"and told later", 13, "2400/4000", "runs step build. 60% of the model copied", 0},
-		{"the same is no news", 14, "2401/4000", "runs step build. 60% of the model copied", 0},
-		{"the end", 30, "4000/4000", "runs step build. 100% of the model copied", 0},
+		{"no progress", 1, "0/1", "runs step build", 0},
+		{"invalid progress", 2, "half", "runs step build", 0},
+		{"the first value is written at once", 3, "1000/4000", "runs step build. 25% of the model copied", 0},
+		{"the next one waits", 5, "2000/4000", "runs step build. 25% of the model copied", 8 * time.Second},
+		{"and is written later", 13, "2400/4000", "runs step build. 60% of the model copied", 0},
+		{"the same percentage writes nothing", 14, "2401/4000", "runs step build. 60% of the model copied", 0},
+		{"complete", 30, "4000/4000", "runs step build. 100% of the model copied", 0},
 	} {
-		got := pass(tc.seconds, tc.told)
+		got := pass(tc.seconds, tc.value)
 		assert.Equal(t, "Workflow mv-3-1c072-1 "+tc.want, got.Status.Message, tc.name)
-		assert.Equal(t, tc.again, got.RequeueAfter, tc.name)
+		assert.Equal(t, tc.requeue, got.RequeueAfter, tc.name)
 		assert.Equal(t, v1alpha1.ReasonWorkflowRunning, got.Status.Conditions[0].Reason, tc.name)
 	}
 	require.NotNil(t, mv.Status.Workflow.ProgressPercent)
@@ -53,14 +53,14 @@ func TestHowFarABuildIsIsToldAtMostEveryTenSeconds(t *testing.T) {
 	assert.Nil(t, got.Status.Workflow.ProgressTime)
 }
 
-// A try that begins again has copied less than the one before it.
-func TestHowFarTheLatestTryIsCounts(t *testing.T) {
+// A new try has copied less than the one before it.
+func TestNextStep_ProgressIsOfTheLatestTry(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	w := builders.MakeWorkflow(mv, 1)
-	lost := w.FailureReport(contract.StepBuild, v1alpha1.ReasonRegistryUnreachable, "the registry does not answer")
-	wf := w.Running(contract.StepBuild).Progress("4000/4000").FailedTry(lost).Running(contract.StepBuild).Progress("400/4000").Obj()
+	unreachable := w.FailureReport(contract.StepBuild, v1alpha1.ReasonRegistryUnreachable, "the registry does not respond")
+	wf := w.Running(contract.StepBuild).Progress("4000/4000").FailedTry(unreachable).Running(contract.StepBuild).Progress("400/4000").Obj()
 
 	got := nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: builders.Epoch}, options)
-	assert.Contains(t, got.Status.Message, "the registry does not answer. 10% of the model copied")
+	assert.Contains(t, got.Status.Message, "the registry does not respond. 10% of the model copied")
 	assert.Equal(t, v1alpha1.ReasonRetrying, got.Status.Conditions[0].Reason)
 }

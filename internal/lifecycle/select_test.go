@@ -15,7 +15,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-func TestFollowed(t *testing.T) {
+func TestSelectWorkflow(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
 	first := builders.MakeWorkflow(mv, 1).Created(at(1)).FailedWithoutReport(contract.StepBuild)
@@ -26,13 +26,13 @@ func TestFollowed(t *testing.T) {
 		workflows []*builders.WorkflowWrapper
 		want      string
 	}{
-		"there is none":                                      {nil, ""},
-		"the one that was made last":                         {[]*builders.WorkflowWrapper{first, second}, "mv-3-1c072-2"},
-		"an old one that was retried since":                  {[]*builders.WorkflowWrapper{builders.FromWorkflow(first.Obj()).Retried(at(3)), second}, "mv-3-1c072-1"},
-		"one that was resubmitted since":                     {[]*builders.WorkflowWrapper{first.Resubmitted("x7k2p", at(3)), second}, "mv-3-1c072-1-x7k2p"},
-		"of two of the same second the later attempt":        {[]*builders.WorkflowWrapper{sameSecond, second}, "mv-3-1c072-3"},
-		"of two resubmitted in a second the last by name":    {[]*builders.WorkflowWrapper{first.Resubmitted("bbbbb", at(3)), first.Resubmitted("aaaaa", at(3))}, "mv-3-1c072-1-bbbbb"},
-		"one that Argo has not started counts as it is made": {[]*builders.WorkflowWrapper{first, builders.MakeWorkflow(mv, 4).Created(at(4))}, "mv-3-1c072-4"},
+		"none":                                 {nil, ""},
+		"the one created last":                 {[]*builders.WorkflowWrapper{first, second}, "mv-3-1c072-2"},
+		"an old one that was retried":          {[]*builders.WorkflowWrapper{builders.FromWorkflow(first.Obj()).Retried(at(3)), second}, "mv-3-1c072-1"},
+		"one that was resubmitted":             {[]*builders.WorkflowWrapper{first.Resubmitted("x7k2p", at(3)), second}, "mv-3-1c072-1-x7k2p"},
+		"the later attempt of the same second": {[]*builders.WorkflowWrapper{sameSecond, second}, "mv-3-1c072-3"},
+		"the last by name of two resubmits of the same second":   {[]*builders.WorkflowWrapper{first.Resubmitted("bbbbb", at(3)), first.Resubmitted("aaaaa", at(3))}, "mv-3-1c072-1-bbbbb"},
+		"one that Argo has not started counts from its creation": {[]*builders.WorkflowWrapper{first, builders.MakeWorkflow(mv, 4).Created(at(4))}, "mv-3-1c072-4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var workflows []*wfv1.Workflow
@@ -48,28 +48,28 @@ func TestFollowed(t *testing.T) {
 	}
 }
 
-// argo resubmit -p and argo retry -p change arguments. What such a Workflow
-// proves is proof of something else.
-func TestABuildOfSomethingElseIsNoneOfTheVersion(t *testing.T) {
+// argo resubmit -p and argo retry -p change arguments. Such a Workflow proves
+// something else.
+func TestSelectWorkflow_OtherArguments(t *testing.T) {
 	local := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	claim := builders.MakeModelVersion("mv-3", "default").Claim("models", "resnet/1").Obj()
 	for name, tc := range map[string]struct {
 		version          *v1alpha1.ModelVersion
 		parameter, value string
 	}{
-		"another tag":                         {local, contract.ParamImage, "modelhub/resnet:v2"},
-		"another repository":                  {local, contract.ParamImage, "modelhub/bert:v1c072"},
-		"another registry":                    {local, contract.ParamImage, "registry.example.com/modelhub/resnet:v1c072"},
-		"no image":                            {local, contract.ParamImage, ""},
-		"another folder":                      {local, contract.ParamStoragePath, "/bar"},
-		"the same folder of another node":     {local, contract.ParamNodeName, "node-2"},
-		"another kind of storage":             {local, contract.ParamStorageKind, "persistentVolumeClaim"},
-		"another claim":                       {claim, contract.ParamClaimName, "datasets"},
-		"another folder of the claim":         {claim, contract.ParamSubPath, "resnet/2"},
-		"the whole claim instead of a folder": {claim, contract.ParamSubPath, ""},
-		"another Model":                       {local, contract.ParamModel, "bert"},
-		"another version":                     {local, contract.ParamModelVersion, "mv-4"},
-		"another UID":                         {local, contract.ParamModelVersionUID, "7a6a5a3c-8a41-4f0b-9c36-5d2e7f1a0b94"},
+		"another tag":                            {local, contract.ParamImage, "modelhub/resnet:v2"},
+		"another repository":                     {local, contract.ParamImage, "modelhub/bert:v1c072"},
+		"another registry":                       {local, contract.ParamImage, "registry.example.com/modelhub/resnet:v1c072"},
+		"no image":                               {local, contract.ParamImage, ""},
+		"another directory":                      {local, contract.ParamStoragePath, "/bar"},
+		"the same directory of another node":     {local, contract.ParamNodeName, "node-2"},
+		"another kind of storage":                {local, contract.ParamStorageKind, "persistentVolumeClaim"},
+		"another claim":                          {claim, contract.ParamClaimName, "datasets"},
+		"another directory of the claim":         {claim, contract.ParamSubPath, "resnet/2"},
+		"the whole claim instead of a directory": {claim, contract.ParamSubPath, ""},
+		"another Model":                          {local, contract.ParamModel, "bert"},
+		"another ModelVersion":                   {local, contract.ParamModelVersion, "mv-4"},
+		"another UID":                            {local, contract.ParamModelVersionUID, "7a6a5a3c-8a41-4f0b-9c36-5d2e7f1a0b94"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := builders.MakeWorkflow(tc.version, 1).Argument(tc.parameter, tc.value)
@@ -80,13 +80,13 @@ func TestABuildOfSomethingElseIsNoneOfTheVersion(t *testing.T) {
 	}
 }
 
-func TestABuildByAnotherTemplateIsNoneOfTheVersion(t *testing.T) {
+func TestSelectWorkflow_OtherTemplate(t *testing.T) {
 	for name, change := range map[string]func(*wfv1.WorkflowSpec){
-		"no template":                       func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef = nil },
-		"a template of the namespace":       func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef.ClusterScope = false },
-		"templates of its own":              func(s *wfv1.WorkflowSpec) { s.Templates = []wfv1.Template{{Name: "build"}} },
-		"another entrypoint":                func(s *wfv1.WorkflowSpec) { s.Entrypoint = "forge" },
-		"a pod that is another than agreed": func(s *wfv1.WorkflowSpec) { s.PodSpecPatch = "{}" },
+		"no template":                 func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef = nil },
+		"a template of the namespace": func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef.ClusterScope = false },
+		"its own templates":           func(s *wfv1.WorkflowSpec) { s.Templates = []wfv1.Template{{Name: "build"}} },
+		"another entrypoint":          func(s *wfv1.WorkflowSpec) { s.Entrypoint = "forge" },
+		"a podSpecPatch":              func(s *wfv1.WorkflowSpec) { s.PodSpecPatch = "{}" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
@@ -99,21 +99,21 @@ func TestABuildByAnotherTemplateIsNoneOfTheVersion(t *testing.T) {
 	}
 }
 
-func TestABuildOfSomethingElseDoesNotHideTheVersionsOwn(t *testing.T) {
-	w := newWorld(t)
-	w.pass()
-	w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Running(contract.StepBuild) })
-	other := builders.FromWorkflow(w.workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Argument(contract.ParamImage, "modelhub/resnet:v2")
-	w.workflows = []*wfv1.Workflow{other.Succeeded(other.Report()).Obj(), w.workflows[0]}
+func TestSelectWorkflow_ForeignBuildDoesNotHideTheOwnOne(t *testing.T) {
+	s := newScenario(t)
+	s.started(contract.StepBuild)
+	own := s.observed.Workflows[0]
+	other := builders.FromWorkflow(own).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Argument(contract.ParamImage, "modelhub/resnet:v2")
+	s.observed.Workflows = []*wfv1.Workflow{other.Succeeded(other.Report()).Obj(), own}
 
-	assert.Nil(t, w.pass())
-	assert.Equal(t, v1alpha1.ImageBuilding, w.mv.Status.ImageBuildPhase)
-	assert.Nil(t, w.becomes(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper { return wf.Succeeded(wf.Report()) }))
-	assert.Equal(t, v1alpha1.ImageBuildSucceeded, w.mv.Status.ImageBuildPhase)
-	assert.Equal(t, "modelhub/resnet:v1c072", w.mv.Status.Image)
+	assert.Nil(t, s.pass())
+	assert.Equal(t, v1alpha1.ImageBuilding, s.mv().Status.ImageBuildPhase)
+	assert.Nil(t, s.updatePass(succeeding))
+	assert.Equal(t, v1alpha1.ImageBuildSucceeded, s.mv().Status.ImageBuildPhase)
+	assert.Equal(t, "modelhub/resnet:v1c072", s.mv().Status.Image)
 }
 
-func TestHowAVersionIsBuiltMayDiffer(t *testing.T) {
+func TestSelectWorkflow_AllowedDifferences(t *testing.T) {
 	claim := builders.MakeModelVersion("mv-3", "default").Claim("models", "").Obj()
 	moved := claim.DeepCopy()
 	moved.Status.Image = "old.example.com/modelhub/resnet:v1c072"
@@ -121,10 +121,10 @@ func TestHowAVersionIsBuiltMayDiffer(t *testing.T) {
 		version          *v1alpha1.ModelVersion
 		parameter, value string
 	}{
-		"more memory":                      {claim, contract.ParamLimits, "memory=8Gi"},
-		"another node for a claim":         {claim, contract.ParamNodeName, "node-2"},
-		"a longer automatic tag":           {claim, contract.ParamImage, "modelhub/resnet:v1c072d5e"},
-		"the default registry of its time": {moved, contract.ParamImage, "old.example.com/modelhub/resnet:v1c072"},
+		"more memory":                          {claim, contract.ParamLimits, "memory=8Gi"},
+		"another node for a claim":             {claim, contract.ParamNodeName, "node-2"},
+		"a longer automatic tag":               {claim, contract.ParamImage, "modelhub/resnet:v1c072d5e"},
+		"the default registry at its creation": {moved, contract.ParamImage, "old.example.com/modelhub/resnet:v1c072"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := builders.MakeWorkflow(claim, 1).Argument(tc.parameter, tc.value)
@@ -137,7 +137,7 @@ func TestHowAVersionIsBuiltMayDiffer(t *testing.T) {
 	}
 }
 
-func TestSoManyEndedWorkflowsAreKept(t *testing.T) {
+func TestNextStep_HistoryLimit(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
 	var workflows []*wfv1.Workflow
@@ -153,18 +153,18 @@ func TestSoManyEndedWorkflowsAreKept(t *testing.T) {
 	running := builders.MakeWorkflow(mv, 10).Created(at(10)).Running(contract.StepBuild).Obj()
 
 	for name, tc := range map[string]struct {
-		keep      workflow.History
+		limits    workflow.History
 		workflows []*wfv1.Workflow
 		want      []string
 	}{
-		"none that have ended":                       {workflow.History{}, append(workflows[:4:4], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4"}},
-		"the newest of each kind":                    {workflow.History{Succeeded: 1, Failed: 2}, append(workflows[:8:8], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4", "mv-3-1c072-6"}},
-		"all, when there are fewer":                  {workflow.History{Succeeded: 3, Failed: 3}, append(workflows[:4:4], running), nil},
-		"the one that is followed beside the others": {workflow.History{}, workflows[:1], nil},
+		"no finished Workflow":            {workflow.History{}, append(workflows[:4:4], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4"}},
+		"the newest of each result":       {workflow.History{Succeeded: 1, Failed: 2}, append(workflows[:8:8], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4", "mv-3-1c072-6"}},
+		"fewer than the limits":           {workflow.History{Succeeded: 3, Failed: 3}, append(workflows[:4:4], running), nil},
+		"the followed one does not count": {workflow.History{}, workflows[:1], nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := options
-			opts.History = tc.keep
+			opts.History = tc.limits
 			var got []string
 			for _, wf := range nextStep(lifecycle.Observed{Version: mv, Workflows: tc.workflows, TemplateFound: true}, opts).Delete {
 				got = append(got, wf.Name)
@@ -173,7 +173,7 @@ func TestSoManyEndedWorkflowsAreKept(t *testing.T) {
 		})
 	}
 
-	t.Run("also of a version that is Ready", func(t *testing.T) {
+	t.Run("a Ready ModelVersion", func(t *testing.T) {
 		opts := options
 		opts.History = workflow.History{Failed: 1}
 		ready := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Built("modelhub/resnet:v1c072", builders.Digest).Obj()

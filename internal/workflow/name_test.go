@@ -55,3 +55,12 @@ func TestLabelValue(t *testing.T) {
 		})
 	}
 }
+
+func TestModelVersionName(t *testing.T) {
+	name := func(workload string) string { return ModelVersionName(workload, uid) }
+	assert.Equal(t, "mv-"+strings.Repeat("a", 54)+"-1c072", name(strings.Repeat("a", 54)))
+	long := name(strings.Repeat("a", 55))
+	assert.Len(t, long, 63)
+	assert.Regexp(t, "^mv-a+-[0-9a-f]{8}-1c072$", long)
+	assert.NotEqual(t, long, name(strings.Repeat("a", 56)))
+}

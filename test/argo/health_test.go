@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	statusDir = "../../internal/lifecycle/testdata/status"
-	healthKey = "resource.customizations.health.model.kubedl.io_ModelVersion"
+	versionsDir = "../../internal/lifecycle/testdata/modelversions"
+	healthKey   = "resource.customizations.health.model.kubedl.io_ModelVersion"
 )
 
 // kubeDLHealth is the health of KubeDL's ModelVersions, which have no conditions
@@ -49,14 +49,14 @@ func TestArgoCDHealthAgreesWithKstatus(t *testing.T) {
 }
 
 func TestArgoCDHealthIsProgressing(t *testing.T) {
-	ready := goldenVersions(t)["succeeded"]
-	stalled := goldenVersions(t)["failed-in-build"]
+	versions := goldenVersions(t)
+	ready, failed := versions["ready"], versions["failed"]
 	for name, version := range map[string]map[string]any{
 		"without a status":                 with(ready, nil, "status"),
 		"with an empty status":             with(ready, map[string]any{}, "status"),
 		"with an unfinished KubeDL build":  with(ready, map[string]any{"imageBuildPhase": "ImageBuilding"}, "status"),
 		"Ready for an earlier generation":  with(ready, int64(2), "metadata", "generation"),
-		"failed for an earlier generation": with(stalled, int64(2), "metadata", "generation"),
+		"failed for an earlier generation": with(failed, int64(2), "metadata", "generation"),
 		"without conditions":               with(ready, []any{}, "status", "conditions"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,19 +80,16 @@ func with(object map[string]any, value any, path ...string) map[string]any {
 	return changed
 }
 
-// goldenVersions returns the ModelVersions of the operator's golden files, with
-// the status that the operator sets.
+// goldenVersions returns the operator's golden ModelVersions by name, one for
+// each kind of status.
 func goldenVersions(t *testing.T) map[string]map[string]any {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(statusDir, "*.step.yaml"))
+	files, err := filepath.Glob(filepath.Join(versionsDir, "*.yaml"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	versions := map[string]map[string]any{}
 	for _, file := range files {
-		observed := read(t, strings.Replace(file, ".step.", ".observed.", 1))
-		version := observed["version"].(map[string]any)
-		version["status"] = read(t, file)["status"]
-		versions[strings.TrimSuffix(filepath.Base(file), ".step.yaml")] = version
+		versions[strings.TrimSuffix(filepath.Base(file), ".yaml")] = read(t, file)
 	}
 	return versions
 }
