@@ -71,8 +71,9 @@ bench: go-version ## Compare both engines with other tools, and run Go's benchma
 	go test -run '^$$' -bench . -benchmem ./internal/... ./test/bench
 	go run ./test/bench/engines $(BENCH_ARGS)
 
-# ko reads .ko.yaml, and uses the credentials that docker login or ko login have stored. make exports the variables of its
-# command line: the shell reads them from the environment, so that it does not evaluate them.
+# ko reads .ko.yaml, and uses the credentials that docker login or ko login have stored. KO_FLAGS are further flags of
+# ko build, such as --insecure-registry for a registry without TLS. make exports the variables of its command line: the shell
+# reads REPOSITORY and TAG from the environment, so that it does not evaluate them.
 .PHONY: push-images
 push-images: go-version ## Build and push Modelkiln's images: make push-images REPOSITORY=registry.example.com/modelkiln TAG=v0.1.0
 	@[[ "$${REPOSITORY:-}" =~ ^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$$ ]] || { echo "REPOSITORY='$${REPOSITORY:-}' is not a registry and a path without a tag; write: make push-images REPOSITORY=registry.example.com/modelkiln TAG=v0.1.0" >&2; exit 1; }
