@@ -14,16 +14,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// scanned is what the example makes of the template, patched as kustomize does.
-func scanned(t *testing.T) *wfv1.ClusterWorkflowTemplate {
+// scanTemplate returns the template with the patch of the example scan.yaml.
+func scanTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	tmpl := patched(t, "../../workflow-templates/examples/scan.yaml")
 	require.Equal(t, "modelkiln-build-scanned", tmpl.Name)
 	return tmpl
 }
 
-func TestArgoAcceptsTheExampleWithTheOperatorsArguments(t *testing.T) {
-	tmpl := scanned(t)
+func TestScanExampleIsValid(t *testing.T) {
+	tmpl := scanTemplate(t)
 	require.NoError(t, validate.ValidateClusterWorkflowTemplate(nil, templates{}, tmpl, nil, validate.ValidateOpts{Lint: true}))
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
@@ -37,15 +37,15 @@ func TestArgoAcceptsTheExampleWithTheOperatorsArguments(t *testing.T) {
 			isScan := func(c corev1.Container) bool { return c.Name == "scan" }
 			require.True(t, slices.ContainsFunc(got.Containers, isScan))
 			got.Containers = slices.DeleteFunc(got.Containers, isScan)
-			assert.Equal(t, marshal(t, want), marshal(t, got), "the other steps are as they were")
+			assert.Equal(t, marshal(t, want), marshal(t, got), "the other steps do not change")
 		})
 	}
 }
 
-// What is scanned is whole, and the report says so by then. A scan that fails
-// fails its pod, as any container of it does.
-func TestTheExampleScansWhatWasVerifiedBeforeTheBuildHasSucceeded(t *testing.T) {
-	set := scanned(t).Spec.Templates[0].ContainerSet
+// The scan runs after status-report has verified the image. A failed scan fails
+// the pod, like any other container.
+func TestScanExampleRunsAfterTheVerification(t *testing.T) {
+	set := scanTemplate(t).Spec.Templates[0].ContainerSet
 	dependencies := map[string][]string{}
 	for _, c := range set.Containers {
 		dependencies[c.Name] = c.Dependencies
@@ -57,34 +57,34 @@ func TestTheExampleScansWhatWasVerifiedBeforeTheBuildHasSucceeded(t *testing.T) 
 		"scan":          {"status-report"},
 		"main":          {"mount-check"},
 	}, dependencies)
-	assert.Equal(t, template(t).Spec.Templates[0].Outputs, scanned(t).Spec.Templates[0].Outputs)
+	assert.Equal(t, template(t).Spec.Templates[0].Outputs, scanTemplate(t).Spec.Templates[0].Outputs)
 }
 
-// A scanner is somebody else's program. Beside what all steps share, it gets the
-// credentials to read, not the model's folder, and is not root.
-func TestTheExamplesScannerGetsNoMoreThanItNeeds(t *testing.T) {
-	for _, c := range scanned(t).Spec.Templates[0].ContainerSet.Containers {
+// A scanner is a third-party program. It can read the registry credentials, but
+// does not mount the model's directory and does not run as root.
+func TestScanExampleHasLeastPrivileges(t *testing.T) {
+	for _, c := range scanTemplate(t).Spec.Templates[0].ContainerSet.Containers {
 		if c.Name != "scan" {
 			continue
 		}
-		assert.Len(t, c.Command, 1, "Argo would ask the image's registry for a command")
+		assert.Len(t, c.Command, 1, "without a command, Argo would look it up in the image's registry")
 		assert.Equal(t, []corev1.VolumeMount{{Name: "push-secret", MountPath: "/push-secret", ReadOnly: true}}, c.VolumeMounts)
 		assert.True(t, *c.SecurityContext.RunAsNonRoot)
 		assert.False(t, *c.SecurityContext.AllowPrivilegeEscalation)
 	}
 }
 
-// parameterRow is a row of the README's table of parameters.
+// parameterRow matches a row of the README's table of parameters.
 var parameterRow = regexp.MustCompile("(?m)^\\| ((?:`[a-z-]+`(?:, )?)+) \\| .* \\| (yes )?\\|$")
 
-// Who writes a template of their own reads the README and not Go.
-func TestTheREADMENamesTheParametersThatComeIn(t *testing.T) {
+// Authors of templates read the README, not the Go code.
+func TestREADMEListsTheParameters(t *testing.T) {
 	raw, err := os.ReadFile("../../workflow-templates/README.md")
 	require.NoError(t, err)
-	var named, always []string
+	var listed, always []string
 	for _, row := range parameterRow.FindAllStringSubmatch(string(raw), -1) {
 		names := strings.Split(strings.ReplaceAll(row[1], "`", ""), ", ")
-		named = append(named, names...)
+		listed = append(listed, names...)
 		if row[2] != "" {
 			always = append(always, names...)
 		}
@@ -96,7 +96,7 @@ func TestTheREADMENamesTheParametersThatComeIn(t *testing.T) {
 			assert.Contains(t, always, parameter.Name)
 		}
 	}
-	assert.ElementsMatch(t, declared, named)
+	assert.ElementsMatch(t, declared, listed)
 	for name, wf := range goldenWorkflows(t) {
 		for _, parameter := range always {
 			assert.NotNil(t, wf.Spec.Arguments.GetParameterByName(parameter), "%s: %s", name, parameter)

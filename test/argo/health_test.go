@@ -17,27 +17,28 @@ import (
 )
 
 const (
-	statusFolder = "../../internal/lifecycle/testdata/status"
-	healthKey    = "resource.customizations.health.model.kubedl.io_ModelVersion"
+	versionsDir = "../../internal/lifecycle/testdata/modelversions"
+	healthKey   = "resource.customizations.health.model.kubedl.io_ModelVersion"
 )
 
-// KubeDL's versions have no conditions, of which kstatus makes nothing.
-var kubeDLs = map[string]string{"kubedl-succeeded": "Healthy", "kubedl-failed": "Degraded"}
+// kubeDLHealth is the health of KubeDL's ModelVersions, which have no conditions
+// that kstatus could evaluate.
+var kubeDLHealth = map[string]string{"kubedl-succeeded": "Healthy", "kubedl-failed": "Degraded"}
 
-// Argo CD says of a version what kubectl wait and Flux, which know kstatus, say.
-func TestArgoCDSaysOfEveryStatusWhatKstatusSays(t *testing.T) {
-	words := map[status.Status]string{
+// Argo CD's health agrees with kstatus, on which kubectl wait and Flux rely.
+func TestArgoCDHealthAgreesWithKstatus(t *testing.T) {
+	healthOf := map[status.Status]string{
 		status.InProgressStatus: "Progressing",
 		status.FailedStatus:     "Degraded",
 		status.CurrentStatus:    "Healthy",
 	}
 	for name, version := range goldenVersions(t) {
 		t.Run(name, func(t *testing.T) {
-			want, isKubeDLs := kubeDLs[name]
-			if !isKubeDLs {
+			want, isKubeDL := kubeDLHealth[name]
+			if !isKubeDL {
 				computed, err := status.Compute(&unstructured.Unstructured{Object: version})
 				require.NoError(t, err)
-				want = words[computed.Status]
+				want = healthOf[computed.Status]
 				require.NotEmpty(t, want, computed.Status)
 			}
 			got, message := health(t, version)
@@ -47,16 +48,16 @@ func TestArgoCDSaysOfEveryStatusWhatKstatusSays(t *testing.T) {
 	}
 }
 
-func TestArgoCDWaitsForTheOperator(t *testing.T) {
-	ready := goldenVersions(t)["succeeded"]
-	stalled := goldenVersions(t)["failed-in-build"]
+func TestArgoCDHealthIsProgressing(t *testing.T) {
+	versions := goldenVersions(t)
+	ready, failed := versions["ready"], versions["failed"]
 	for name, version := range map[string]map[string]any{
-		"a version without a status":                 with(ready, nil, "status"),
-		"a version with an empty status":             with(ready, map[string]any{}, "status"),
-		"a version that KubeDL had begun":            with(ready, map[string]any{"imageBuildPhase": "ImageBuilding"}, "status"),
-		"a version that was Ready before an edit":    with(ready, int64(2), "metadata", "generation"),
-		"a version that had failed before an edit":   with(stalled, int64(2), "metadata", "generation"),
-		"a version whose conditions say nothing yet": with(ready, []any{}, "status", "conditions"),
+		"without a status":                 with(ready, nil, "status"),
+		"with an empty status":             with(ready, map[string]any{}, "status"),
+		"with an unfinished KubeDL build":  with(ready, map[string]any{"imageBuildPhase": "ImageBuilding"}, "status"),
+		"Ready for an earlier generation":  with(ready, int64(2), "metadata", "generation"),
+		"failed for an earlier generation": with(failed, int64(2), "metadata", "generation"),
+		"without conditions":               with(ready, []any{}, "status", "conditions"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, _ := health(t, version)
@@ -65,7 +66,8 @@ func TestArgoCDWaitsForTheOperator(t *testing.T) {
 	}
 }
 
-// with is a copy of an object with one field set, or taken out for nil.
+// with returns a copy of an object with one field set, or removed if the value
+// is nil.
 func with(object map[string]any, value any, path ...string) map[string]any {
 	changed := (&unstructured.Unstructured{Object: object}).DeepCopy().Object
 	if value == nil {
@@ -78,24 +80,21 @@ func with(object map[string]any, value any, path ...string) map[string]any {
 	return changed
 }
 
-// goldenVersions are the versions of the operator's golden files, each with the
-// status that the operator gives it.
+// goldenVersions returns the operator's golden ModelVersions by name, one for
+// each kind of status.
 func goldenVersions(t *testing.T) map[string]map[string]any {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(statusFolder, "*.step.yaml"))
+	files, err := filepath.Glob(filepath.Join(versionsDir, "*.yaml"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	versions := map[string]map[string]any{}
 	for _, file := range files {
-		observed := read(t, strings.Replace(file, ".step.", ".observed.", 1))
-		version := observed["version"].(map[string]any)
-		version["status"] = read(t, file)["status"]
-		versions[strings.TrimSuffix(filepath.Base(file), ".step.yaml")] = version
+		versions[strings.TrimSuffix(filepath.Base(file), ".yaml")] = read(t, file)
 	}
 	return versions
 }
 
-// read reads a YAML file as Argo CD and kstatus see objects, with whole numbers.
+// read reads a YAML file as an unstructured object, with integers as int64.
 func read(t *testing.T, file string) map[string]any {
 	t.Helper()
 	raw, err := os.ReadFile(file)
@@ -107,10 +106,10 @@ func read(t *testing.T, file string) map[string]any {
 	return content
 }
 
-// health runs the script that deploy/ ships as Argo CD does: the object is the
-// global obj, and the script returns a table. Argo CD opens a little more than
-// Lua's base library.
-func health(t *testing.T, version map[string]any) (word, message string) {
+// health runs the health check in deploy/ like Argo CD: the object is the global
+// variable obj, and the script returns a table. Of the Lua libraries that Argo CD
+// opens, it opens only the base library.
+func health(t *testing.T, version map[string]any) (healthStatus, message string) {
 	t.Helper()
 	var settings corev1.ConfigMap
 	unmarshal(t, "../../deploy/argocd/argocd-cm.yaml", &settings)
@@ -127,7 +126,7 @@ func health(t *testing.T, version map[string]any) (word, message string) {
 	return string(result.RawGetString("status").(lua.LString)), string(result.RawGetString("message").(lua.LString))
 }
 
-// luaValue is a value of an object in Lua.
+// luaValue converts a value of an unstructured object to Lua.
 func luaValue(t *testing.T, state *lua.LState, value any) lua.LValue {
 	t.Helper()
 	switch v := value.(type) {
@@ -152,6 +151,6 @@ func luaValue(t *testing.T, state *lua.LState, value any) lua.LValue {
 		}
 		return table
 	}
-	require.Failf(t, "no such value in an object", "%T", value)
+	require.Failf(t, "unexpected type in an object", "%T", value)
 	return nil
 }

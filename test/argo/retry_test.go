@@ -16,38 +16,38 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Whether the template has a try followed by another, as Argo finds that out
-// (executeTemplate and processNodeRetries in v3.7): it puts the Workflow's
-// outputs so far into the expression, and evaluates that.
-func TestWhatPassesByItselfIsTriedAgain(t *testing.T) {
+// The test evaluates the template's retry expression like Argo (executeTemplate
+// and processNodeRetries in v3.7), which substitutes the Workflow's current
+// outputs first.
+func TestRetryStrategy(t *testing.T) {
 	const failed, erroneous = "Failed", "Error"
 	const (
-		passes = `{"failure":{"step":"build","reason":"RegistryUnreachable","message":"the registry responded with the error 503","transient":true}}`
-		stays  = `{"failure":{"step":"build","reason":"RegistryUnauthorized","message":"the registry refused the image builder"}}`
-		quotes = `{"failure":{"step":"build","reason":"SourceUnsafe","message":"the link \"transient\":true leads out of {{=true}} it"}}`
+		transient = `{"failure":{"step":"build","reason":"RegistryUnreachable","message":"the registry responded with the error 503","transient":true}}`
+		permanent = `{"failure":{"step":"build","reason":"RegistryUnauthorized","message":"the registry denied access"}}`
+		quoted    = `{"failure":{"step":"build","reason":"SourceUnsafe","message":"the link \"transient\":true points outside of {{=true}} it"}}`
 	)
 	tests := map[string]struct {
 		status string
 		report string
 		want   bool
 	}{
-		"a step failed for what passes":            {failed, passes, true},
-		"the pod was lost":                         {erroneous, "", true},
-		"the pod was lost after a try that passes": {erroneous, passes, true},
-		"a step failed for what a person mends":    {failed, stays, false},
-		"a step failed and quotes the report":      {failed, quotes, false},
-		"the memory limit was too small":           {failed, `{"source":{"files":7}}`, false},
-		"the pod was told to end before any step":  {failed, "", true},
+		"a transient failure":                               {failed, transient, true},
+		"a lost pod":                                        {erroneous, "", true},
+		"a lost pod after a transient failure":              {erroneous, transient, true},
+		"a permanent failure":                               {failed, permanent, false},
+		"a permanent failure whose message quotes a report": {failed, quoted, false},
+		"an exceeded memory limit":                          {failed, `{"source":{"files":7}}`, false},
+		"a pod that was terminated before the first step":   {failed, "", true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			soFar := common.Parameters{"workflow.name": "a-1"}
+			outputs := common.Parameters{"workflow.name": "a-1"}
 			if tt.report != "" {
-				soFar["workflow.outputs.parameters.report"] = tt.report
+				outputs["workflow.outputs.parameters.report"] = tt.report
 			}
-			tries, err := expand(entrypoint(t), soFar)
+			expanded, err := expand(entrypoint(t), outputs)
 			require.NoError(t, err)
-			got, err := argoexpr.EvalBool(tries.RetryStrategy.Expression, env.GetFuncMap(map[string]any{
+			got, err := argoexpr.EvalBool(expanded.RetryStrategy.Expression, env.GetFuncMap(map[string]any{
 				"retries": "0", "lastRetry.exitCode": "0", "lastRetry.duration": "3", "lastRetry.message": "",
 				"lastRetry.status": tt.status,
 			}))
@@ -57,7 +57,7 @@ func TestWhatPassesByItselfIsTriedAgain(t *testing.T) {
 	}
 }
 
-// entrypoint is the template that the build begins with.
+// entrypoint returns the template's entrypoint.
 func entrypoint(t *testing.T) *wfv1.Template {
 	t.Helper()
 	spec := template(t).Spec
@@ -66,10 +66,10 @@ func entrypoint(t *testing.T) *wfv1.Template {
 	return &spec.Templates[i]
 }
 
-// What argo retry and the UI's Retry do, to Workflows as Argo v3.7 left them.
-// Argo panics when the pod itself is the try: it looks for the tries of each
-// container that failed.
-func TestAFailedBuildCanBeRetriedInArgo(t *testing.T) {
+// The test runs the code of `argo retry` and of the UI's Retry button on
+// Workflows that Argo v3.7 recorded. If the pod itself had the retry strategy,
+// Argo would panic: it looks up the retry node of each failed container.
+func TestFormulateRetryWorkflow(t *testing.T) {
 	for _, name := range []string{"failed-in-mount-check", "failed-after-tries"} {
 		t.Run(name, func(t *testing.T) {
 			raw, err := os.ReadFile(filepath.Join("testdata", name+".workflow.yaml"))
@@ -80,7 +80,7 @@ func TestAFailedBuildCanBeRetriedInArgo(t *testing.T) {
 			got, pods, err := util.FormulateRetryWorkflow(t.Context(), &wf, false, "", nil)
 			require.NoError(t, err)
 			assert.Equal(t, wfv1.WorkflowRunning, got.Status.Phase)
-			assert.NotEmpty(t, pods, "the pods of the tries that failed are deleted")
+			assert.NotEmpty(t, pods, "the pods of the failed attempts are deleted")
 			for _, node := range got.Status.Nodes {
 				assert.False(t, node.FailedOrError(), node.Name)
 			}

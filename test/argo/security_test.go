@@ -10,16 +10,16 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// baseline are the capabilities that Pod Security's level "baseline" lets a
-// container add.
+// baseline are the capabilities that the Pod Security Standard baseline allows a
+// container to add.
 var baseline = []corev1.Capability{
 	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE",
 	"SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 }
 
-// A namespace of that level can build from everything but folders of nodes,
-// which it forbids.
-func TestABuildFromElsewhereThanANodeNeedsNoMoreThanBaseline(t *testing.T) {
+// In a namespace with the Pod Security Standard baseline, builds from all storage
+// except directories of nodes, which it forbids, are possible.
+func TestPodMeetsBaseline(t *testing.T) {
 	for _, name := range []string{"claim-with-sub-path", "nfs", "efs"} {
 		t.Run(name, func(t *testing.T) {
 			got, err := pod(template(t), arguments(t, goldenWorkflows(t)[name]))
@@ -29,8 +29,9 @@ func TestABuildFromElsewhereThanANodeNeedsNoMoreThanBaseline(t *testing.T) {
 	}
 }
 
-// Stream builds in a namespace of the level restricted, from a claim.
-func TestStreamNeedsNoMoreThanRestricted(t *testing.T) {
+// The engine Stream can build from a claim in a namespace with the Pod Security
+// Standard restricted.
+func TestStreamPodMeetsRestricted(t *testing.T) {
 	args := arguments(t, goldenWorkflows(t)["claim-with-sub-path"])
 	got, err := pod(streamTemplate(t), args)
 	require.NoError(t, err)
@@ -63,9 +64,9 @@ func assertBaseline(t *testing.T, got *corev1.PodSpec) {
 	}
 }
 
-// Whoever may start a build may not choose which folders of nodes and of NFS
-// servers may be packaged.
-func TestTheRulesForFoldersAreLiteral(t *testing.T) {
+// Users who can start a build must not be able to choose which directories of
+// nodes and of NFS servers can be packaged.
+func TestSourcePolicyFlagsAreLiteral(t *testing.T) {
 	args := template(t).Spec.Templates[0].ContainerSet.Containers[0].Args
 	for _, flag := range []string{"--allowed-paths", "--denied-paths", "--bind-mounted-paths", "--allowed-nfs"} {
 		var found []string

@@ -1,6 +1,6 @@
-// Package argo runs Argo's own code over the workflow templates and over the
-// Workflows that the operator makes from them. It is a module of its own, so
-// that the operator does not depend on what Argo's controller depends on.
+// Package argo tests the workflow templates, and the Workflows that the operator
+// creates from them, with Argo's own code. It is a separate module, so that the
+// operator does not depend on the dependencies of Argo's controller.
 package argo
 
 import (
@@ -26,16 +26,16 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const goldenFolder = "../../internal/workflow/testdata/workflow"
+const goldenDir = "../../internal/workflow/testdata/workflow"
 
-func TestArgoAcceptsTheTemplates(t *testing.T) {
+func TestValidateClusterWorkflowTemplate(t *testing.T) {
 	for _, tmpl := range []*wfv1.ClusterWorkflowTemplate{template(t), streamTemplate(t)} {
 		err := validate.ValidateClusterWorkflowTemplate(nil, templates{}, tmpl, nil, validate.ValidateOpts{Lint: true})
 		require.NoError(t, err, tmpl.Name)
 	}
 }
 
-func TestArgoAcceptsEveryWorkflowTheOperatorMakes(t *testing.T) {
+func TestValidateWorkflow(t *testing.T) {
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
 			tmpl := templateOf(t, wf)
@@ -46,9 +46,9 @@ func TestArgoAcceptsEveryWorkflowTheOperatorMakes(t *testing.T) {
 	}
 }
 
-// Under Strict and Secure template referencing, Argo allows a Workflow with a
-// reference little more than arguments.
-func TestArgoAcceptsEveryWorkflowUnderStrictReferencing(t *testing.T) {
+// With Strict or Secure template referencing, Argo allows a Workflow that
+// references a template to set little more than arguments.
+func TestValidateUserOverrides(t *testing.T) {
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, util.ValidateUserOverrides(&wf.Spec))
@@ -56,7 +56,7 @@ func TestArgoAcceptsEveryWorkflowUnderStrictReferencing(t *testing.T) {
 	}
 }
 
-func TestArgoRefusesABuildWithoutAnImage(t *testing.T) {
+func TestValidateWorkflowWithoutAnImage(t *testing.T) {
 	wf := &wfv1.Workflow{}
 	wf.GenerateName = "by-hand-"
 	wf.Spec.WorkflowTemplateRef = &wfv1.WorkflowTemplateRef{Name: "modelkiln-build", ClusterScope: true}
@@ -66,7 +66,7 @@ func TestArgoRefusesABuildWithoutAnImage(t *testing.T) {
 	require.ErrorContains(t, err, "image")
 }
 
-func TestArgumentsBecomeThePodThatTheyName(t *testing.T) {
+func TestPod(t *testing.T) {
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
 			got, err := pod(templateOf(t, wf), arguments(t, wf))
@@ -76,29 +76,28 @@ func TestArgumentsBecomeThePodThatTheyName(t *testing.T) {
 	}
 }
 
-// Whatever the arguments are, a pod sees the files as they are asked for and
-// cannot change them.
-func TestEveryPodReadsTheFilesOnly(t *testing.T) {
+// With all arguments, the pod mounts the requested storage read-only.
+func TestPodMountsTheStorageReadOnly(t *testing.T) {
 	for name, wf := range goldenWorkflows(t) {
 		t.Run(name, func(t *testing.T) {
 			got, err := pod(templateOf(t, wf), arguments(t, wf))
 			require.NoError(t, err)
 			storage := source(t, got)
-			assert.Nil(t, storage.EmptyDir, "the storage has taken its place")
+			assert.Nil(t, storage.EmptyDir, "the storage replaces the emptyDir")
 			if storage.HostPath != nil {
 				assert.Equal(t, corev1.HostPathDirectory, *storage.HostPath.Type)
-				assert.NotNil(t, got.Affinity.NodeAffinity, "a node's folder binds to the node")
+				assert.NotNil(t, got.Affinity.NodeAffinity, "the pod must run on the node of the directory")
 			}
 			if storage.NFS != nil {
 				assert.True(t, storage.NFS.ReadOnly, "kubelet mounts it read-only")
 			}
 			kinds := 0
-			for _, there := range []bool{storage.HostPath != nil, storage.NFS != nil, storage.PersistentVolumeClaim != nil} {
-				if there {
+			for _, isSet := range []bool{storage.HostPath != nil, storage.NFS != nil, storage.PersistentVolumeClaim != nil} {
+				if isSet {
 					kinds++
 				}
 			}
-			assert.Equal(t, 1, kinds, "the storage is of one kind")
+			assert.Equal(t, 1, kinds, "the volume has one source")
 			for _, container := range got.Containers {
 				for _, mount := range container.VolumeMounts {
 					assert.Equal(t, mount.Name != "kiln", mount.ReadOnly, "%s mounts %s", container.Name, mount.Name)
@@ -108,9 +107,8 @@ func TestEveryPodReadsTheFilesOnly(t *testing.T) {
 	}
 }
 
-// What is not on a node can be mounted wherever it is: nothing but the storage
-// says where.
-func TestOnlyANodesFolderBindsToANode(t *testing.T) {
+// Only localStorage restricts the pod to a node.
+func TestPodWithoutNodeAffinity(t *testing.T) {
 	for name, want := range map[string]corev1.VolumeSource{
 		"claim-with-sub-path": {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "trained-models"}},
 		"nfs":                 {NFS: &corev1.NFSVolumeSource{Server: "nas.example.com", Path: "/exports/models/resnet/7", ReadOnly: true}},
@@ -126,10 +124,10 @@ func TestOnlyANodesFolderBindsToANode(t *testing.T) {
 	}
 }
 
-// attempts are strings by which somebody may try to say more than a parameter
-// is meant for. A person may start a build without the operator, and pass any
-// of them.
-var attempts = []string{
+// injections are values with which a user might try to change more than the
+// field that a parameter is for. Users can start builds without the operator and
+// pass any of them.
+var injections = []string{
 	`/foo","type":""}`,
 	`'] } } }) == '' ? {} : {}`,
 	`" + workflow.uid + "`,
@@ -143,7 +141,7 @@ var attempts = []string{
 	`/foo/{brace}/}}/\u007b`,
 }
 
-// expressions are attempts that Argo itself expands, once or twice.
+// expressions are injections that Argo expands, once or twice.
 var expressions = []string{
 	`{{workflow.uid}}`,
 	`{{=workflow.uid}}`,
@@ -155,7 +153,7 @@ var expressions = []string{
 	once(outOfNFSPath), twice(outOfNFSPath),
 }
 
-// What would break out of the patch's text, if it were put there as it is.
+// Values that would leave their place in the patch if they were not escaped.
 const (
 	outOfNodeName    = `"]}]}]}}},"hostPID":true,"x":{"a":{"b":{"c":[{"d":[{"e":["`
 	outOfStoragePath = `","type":"Directory"},"name":"source"}],"hostPID":true,"x":[{"y":{"z":"`
@@ -171,13 +169,15 @@ func twice(text string) string {
 	return fmt.Sprintf("{{='{' + '{=sprig.b64dec(`%s`)}' + '}'}}", base64.StdEncoding.EncodeToString([]byte(text)))
 }
 
-func TestNoArgumentLeavesItsPlace(t *testing.T) {
+func TestPodRejectsInjections(t *testing.T) {
 	for _, tmpl := range []*wfv1.ClusterWorkflowTemplate{template(t), streamTemplate(t)} {
-		noArgumentLeavesItsPlace(t, tmpl)
+		assertNoInjection(t, tmpl)
 	}
 }
 
-func noArgumentLeavesItsPlace(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+// assertNoInjection fails if an argument changes anything in the pod except the
+// field that its parameter is for.
+func assertNoInjection(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 	t.Helper()
 	for _, kind := range []string{"localStorage", "nfs", "persistentVolumeClaim"} {
 		plain := plainArguments(t, kind)
@@ -185,17 +185,17 @@ func noArgumentLeavesItsPlace(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) 
 		require.NoError(t, err)
 		blank(want)
 		for _, parameter := range tmpl.Spec.Arguments.Parameters {
-			for _, attempt := range slices.Concat(attempts, expressions) {
-				t.Run(tmpl.Name+" "+kind+" "+parameter.Name+" "+attempt, func(t *testing.T) {
+			for _, injection := range slices.Concat(injections, expressions) {
+				t.Run(tmpl.Name+" "+kind+" "+parameter.Name+" "+injection, func(t *testing.T) {
 					hostile := maps.Clone(plain)
-					hostile["workflow.parameters."+parameter.Name] = attempt
+					hostile["workflow.parameters."+parameter.Name] = injection
 					got, err := pod(tmpl, hostile)
 					if err != nil {
-						return // Argo ends such a Workflow before it has a pod.
+						return // Argo fails such a Workflow before it creates a pod.
 					}
 					blank(got)
 					if parameter.Name == "storage-kind" {
-						require.NotNil(t, source(t, got).HostPath, "what is of no kind is a folder")
+						require.NotNil(t, source(t, got).HostPath, "an unknown kind is handled like localStorage")
 						got.Volumes = want.Volumes
 					}
 					assert.Equal(t, marshal(t, want), marshal(t, got))
@@ -205,8 +205,7 @@ func noArgumentLeavesItsPlace(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) 
 	}
 }
 
-// plainArguments are those of a build that means no harm, from storage of a
-// kind.
+// plainArguments returns harmless arguments for a build from a kind of storage.
 func plainArguments(t *testing.T, kind string) common.Parameters {
 	t.Helper()
 	args := arguments(t, &wfv1.Workflow{})
@@ -219,39 +218,40 @@ func plainArguments(t *testing.T, kind string) common.Parameters {
 	return args
 }
 
-// The node and the paths are what was asked for, to the letter.
-func TestNamesOfNodesAndPathsArriveAsTheyAre(t *testing.T) {
-	for _, attempt := range attempts {
-		t.Run(attempt, func(t *testing.T) {
+// The names of nodes and the paths in the pod are literally those of the
+// arguments.
+func TestPodUsesArgumentsLiterally(t *testing.T) {
+	for _, injection := range injections {
+		t.Run(injection, func(t *testing.T) {
 			args := arguments(t, &wfv1.Workflow{})
 			args["workflow.parameters.image"] = "registry.example.com/resnet:v1"
 			args["workflow.parameters.storage-kind"] = "localStorage"
-			args["workflow.parameters.storage-path"] = attempt
-			args["workflow.parameters.node-name"] = attempt
-			args["workflow.parameters.sub-path"] = attempt
-			args["workflow.parameters.nfs-server"] = attempt
-			args["workflow.parameters.nfs-path"] = attempt
+			args["workflow.parameters.storage-path"] = injection
+			args["workflow.parameters.node-name"] = injection
+			args["workflow.parameters.sub-path"] = injection
+			args["workflow.parameters.nfs-server"] = injection
+			args["workflow.parameters.nfs-path"] = injection
 
 			got, err := pod(template(t), args)
 			require.NoError(t, err)
-			assert.Equal(t, attempt, source(t, got).HostPath.Path)
-			assert.Equal(t, []string{attempt}, nodeNames(got))
-			// Kubernetes takes $$ for $ in arguments.
-			asWritten := strings.ReplaceAll(attempt, "$", "$$")
-			assert.Contains(t, got.Containers[0].Args, "--storage-path="+asWritten)
-			assert.Contains(t, got.Containers[0].Args, "--sub-path="+asWritten)
-			assert.Contains(t, got.Containers[0].Args, "--nfs-server="+asWritten)
-			assert.Contains(t, got.Containers[0].Args, "--nfs-path="+asWritten)
+			assert.Equal(t, injection, source(t, got).HostPath.Path)
+			assert.Equal(t, []string{injection}, nodeNames(got))
+			// Kubernetes expands $$ to $ in arguments.
+			escaped := strings.ReplaceAll(injection, "$", "$$")
+			assert.Contains(t, got.Containers[0].Args, "--storage-path="+escaped)
+			assert.Contains(t, got.Containers[0].Args, "--sub-path="+escaped)
+			assert.Contains(t, got.Containers[0].Args, "--nfs-server="+escaped)
+			assert.Contains(t, got.Containers[0].Args, "--nfs-path="+escaped)
 
 			args["workflow.parameters.storage-kind"] = "nfs"
 			got, err = pod(template(t), args)
 			require.NoError(t, err)
-			assert.Equal(t, &corev1.NFSVolumeSource{Server: attempt, Path: attempt, ReadOnly: true}, source(t, got).NFS)
+			assert.Equal(t, &corev1.NFSVolumeSource{Server: injection, Path: injection, ReadOnly: true}, source(t, got).NFS)
 		})
 	}
 }
 
-// blank empties the places that arguments are meant for.
+// blank clears the fields that arguments set.
 func blank(spec *corev1.PodSpec) {
 	for i := range spec.Volumes {
 		v := &spec.Volumes[i]
@@ -290,7 +290,7 @@ func nodeNames(spec *corev1.PodSpec) []string {
 	return spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values
 }
 
-// source is the volume with the model's files.
+// source returns the volume of the model's files.
 func source(t *testing.T, spec *corev1.PodSpec) corev1.Volume {
 	t.Helper()
 	i := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == "source" })
@@ -298,10 +298,10 @@ func source(t *testing.T, spec *corev1.PodSpec) corev1.Volume {
 	return spec.Volumes[i]
 }
 
-// pod is the part of the build pod that depends on arguments, made by Argo's
-// own steps (executeTemplate, createWorkflowPod): the template is expanded,
-// the pod of it is expanded once more, and so are the template that the pod
-// carries for the executor and the patch in that.
+// pod returns the part of the build pod that depends on arguments. It follows
+// Argo's executeTemplate and createWorkflowPod, which expand the template, then
+// the pod, then the template that the pod contains for the executor, and the
+// patch in that template.
 func pod(tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) (*corev1.PodSpec, error) {
 	build, err := expand(&tmpl.Spec.Templates[0], args)
 	if err != nil {
@@ -336,13 +336,13 @@ func expand(tmpl *wfv1.Template, args common.Parameters) (*wfv1.Template, error)
 	return common.ProcessArgs(tmpl, &wfv1.Arguments{}, args, common.Parameters{}, false, "default", nil)
 }
 
-// arguments are the global parameters that Argo makes of a Workflow's
-// arguments and of the template's defaults.
+// arguments returns the global parameters that Argo derives from a Workflow's
+// arguments and the template's defaults.
 func arguments(t *testing.T, wf *wfv1.Workflow) common.Parameters {
 	t.Helper()
 	args := common.Parameters{
 		"workflow.uid": "11111111-2222-3333-4444-555555555555",
-		// Argo has all of them in one string too.
+		// This parameter contains all arguments in JSON.
 		"workflow.parameters": wfv1.MustMarshallJSON(wf.Spec.Arguments.Parameters),
 	}
 	for _, list := range [][]wfv1.Parameter{streamTemplate(t).Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
@@ -364,13 +364,14 @@ func template(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	return &tmpl
 }
 
-// streamTemplate is what kustomize makes of the template for the engine Stream.
+// streamTemplate returns the template for the engine Stream, which kustomize
+// creates with a patch.
 func streamTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	return patched(t, "../../workflow-templates/stream/patch.yaml")
 }
 
-// patched is the template with a patch on it, as kustomize applies that.
+// patched returns the template with a JSON patch applied.
 func patched(t *testing.T, file string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	patch, err := jsonpatch.DecodePatch(asJSON(t, file))
@@ -391,8 +392,8 @@ func asJSON(t *testing.T, file string) []byte {
 	return converted
 }
 
-// templateOf is the template that a Workflow names, or that stands for one of
-// another name.
+// templateOf returns the template that a Workflow references. Templates with
+// other names are represented by the default.
 func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	if wf.Spec.WorkflowTemplateRef.Name == "modelkiln-build-stream" {
@@ -403,7 +404,7 @@ func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
 
 func goldenWorkflows(t *testing.T) map[string]*wfv1.Workflow {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(goldenFolder, "*.workflow.yaml"))
+	files, err := filepath.Glob(filepath.Join(goldenDir, "*.workflow.yaml"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	workflows := map[string]*wfv1.Workflow{}

@@ -12,12 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
-// templates are the ClusterWorkflowTemplates that Argo's code may look up.
+// templates is a getter of ClusterWorkflowTemplates for Argo's validation.
 type templates []*wfv1.ClusterWorkflowTemplate
 
-// Get is the template of that name, or a NotFound error.
+// Get returns the template with the name, or a NotFound error.
 func (list templates) Get(name string) (*wfv1.ClusterWorkflowTemplate, error) {
 	for _, tmpl := range list {
 		if tmpl.Name == name {
@@ -27,12 +27,14 @@ func (list templates) Get(name string) (*wfv1.ClusterWorkflowTemplate, error) {
 	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "clusterworkflowtemplates"}, name)
 }
 
+// golden compares got with a golden file. test/golden cannot be used: it would
+// add the dependencies of the operator's module to this module.
 func golden(t *testing.T, file string, got []byte) {
 	t.Helper()
 	if *update {
 		require.NoError(t, os.WriteFile(file, got, 0o644))
 	}
 	want, err := os.ReadFile(file)
-	require.NoError(t, err, "run the tests with -update to make the golden file")
+	require.NoError(t, err, "run the test with -update to write the golden file")
 	assert.Equal(t, string(want), string(got))
 }

@@ -1,6 +1,6 @@
-// Package argo4 holds the workflow template to Argo v4's own code: what is
-// tested in test/argo with v3.7, which the operator is built with, is to hold
-// for those who have Argo v4.
+// Package argo4 tests the workflow templates with the code of Argo v4, for users
+// of that version. test/argo tests them with v3.7, with which the operator is
+// built.
 package argo4
 
 import (
@@ -29,10 +29,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// templates are the ClusterWorkflowTemplates that Argo's code may look up.
+// templates is a getter of ClusterWorkflowTemplates for Argo's validation.
 type templates []*wfv1.ClusterWorkflowTemplate
 
-// Get is the template of that name, or a NotFound error.
+// Get returns the template with the name, or a NotFound error.
 func (list templates) Get(_ context.Context, name string) (*wfv1.ClusterWorkflowTemplate, error) {
 	for _, tmpl := range list {
 		if tmpl.Name == name {
@@ -42,13 +42,13 @@ func (list templates) Get(_ context.Context, name string) (*wfv1.ClusterWorkflow
 	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "clusterworkflowtemplates"}, name)
 }
 
-// logged is a context with the logger that Argo v4 asks for.
+// logged returns a context with the logger that Argo v4 requires.
 func logged(t *testing.T) context.Context {
 	t.Helper()
 	return logging.TestContext(t.Context())
 }
 
-// read reads a YAML file, in which v4 must know every field.
+// read reads a YAML file. It fails on fields that Argo v4 does not know.
 func read[T any](t *testing.T, file string) *T {
 	t.Helper()
 	raw, err := os.ReadFile(file)
@@ -63,7 +63,8 @@ func template(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	return read[wfv1.ClusterWorkflowTemplate](t, "../../workflow-templates/kaniko/modelkiln-build.yaml")
 }
 
-// streamTemplate is what kustomize makes of the template for the engine Stream.
+// streamTemplate returns the template for the engine Stream, which kustomize
+// creates with a patch.
 func streamTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	raw, err := os.ReadFile("../../workflow-templates/stream/patch.yaml")
@@ -72,17 +73,17 @@ func streamTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	require.NoError(t, err)
 	patch, err := jsonpatch.DecodePatch(raw)
 	require.NoError(t, err)
-	whole, err := json.Marshal(template(t))
+	raw, err = json.Marshal(template(t))
 	require.NoError(t, err)
-	whole, err = patch.Apply(whole)
+	raw, err = patch.Apply(raw)
 	require.NoError(t, err)
 	var tmpl wfv1.ClusterWorkflowTemplate
-	require.NoError(t, yaml.UnmarshalStrict(whole, &tmpl))
+	require.NoError(t, yaml.UnmarshalStrict(raw, &tmpl))
 	return &tmpl
 }
 
-// templateOf is the template that a Workflow names, or that stands for one of
-// another name.
+// templateOf returns the template that a Workflow references. Templates with
+// other names are represented by the default.
 func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	if wf.Spec.WorkflowTemplateRef.Name == "modelkiln-build-stream" {
@@ -91,7 +92,7 @@ func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
 	return template(t)
 }
 
-// workflows are the golden Workflows that the operator makes, by name.
+// workflows returns the operator's golden Workflows by name.
 func workflows(t *testing.T) map[string]*wfv1.Workflow {
 	t.Helper()
 	files, err := filepath.Glob("../../internal/workflow/testdata/workflow/*.workflow.yaml")
@@ -104,14 +105,14 @@ func workflows(t *testing.T) map[string]*wfv1.Workflow {
 	return all
 }
 
-func TestArgoAcceptsTheTemplates(t *testing.T) {
+func TestValidateClusterWorkflowTemplate(t *testing.T) {
 	for _, tmpl := range []*wfv1.ClusterWorkflowTemplate{template(t), streamTemplate(t)} {
 		err := validate.ValidateClusterWorkflowTemplate(logged(t), nil, templates{}, tmpl, nil, validate.ValidateOpts{Lint: true})
 		require.NoError(t, err, tmpl.Name)
 	}
 }
 
-func TestArgoAcceptsEveryWorkflowTheOperatorMakes(t *testing.T) {
+func TestValidateWorkflow(t *testing.T) {
 	for name, wf := range workflows(t) {
 		t.Run(name, func(t *testing.T) {
 			tmpl := templateOf(t, wf)
@@ -122,9 +123,8 @@ func TestArgoAcceptsEveryWorkflowTheOperatorMakes(t *testing.T) {
 	}
 }
 
-// The template's expressions lead to the same pods as in v3.7: to those of its
-// golden files.
-func TestArgumentsBecomeThePodsThatTheyBecomeInV3(t *testing.T) {
+// Argo v4 creates the same pods as v3.7, whose golden files are in test/argo.
+func TestPod(t *testing.T) {
 	for name, wf := range workflows(t) {
 		t.Run(name, func(t *testing.T) {
 			want, err := os.ReadFile("../argo/testdata/" + name + ".pod.yaml")
@@ -136,8 +136,8 @@ func TestArgumentsBecomeThePodsThatTheyBecomeInV3(t *testing.T) {
 	}
 }
 
-// pod is the part of the build pod that depends on arguments, made by Argo's
-// own steps (executeTemplate, createWorkflowPod).
+// pod returns the part of the build pod that depends on arguments. It follows
+// Argo's executeTemplate and createWorkflowPod.
 func pod(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) *corev1.PodSpec {
 	t.Helper()
 	i := slices.IndexFunc(tmpl.Spec.Templates, func(each wfv1.Template) bool { return each.ContainerSet != nil })
@@ -165,8 +165,8 @@ func expand(t *testing.T, tmpl *wfv1.Template, args common.Parameters) *wfv1.Tem
 	return expanded
 }
 
-// arguments are the global parameters that Argo makes of a Workflow's
-// arguments and of the template's defaults.
+// arguments returns the global parameters that Argo derives from a Workflow's
+// arguments and the template's defaults.
 func arguments(t *testing.T, wf *wfv1.Workflow) common.Parameters {
 	t.Helper()
 	args := common.Parameters{"workflow.uid": "11111111-2222-3333-4444-555555555555"}
@@ -180,38 +180,38 @@ func arguments(t *testing.T, wf *wfv1.Workflow) common.Parameters {
 	return args
 }
 
-func TestArgoTriesAgainWhatPassesByItself(t *testing.T) {
+func TestRetryStrategy(t *testing.T) {
 	tests := map[string]struct {
 		report string
 		want   bool
 	}{
-		"no step began":                         {"", true},
-		"a step failed for what passes":         {`{"failure":{"reason":"RegistryUnreachable","transient":true}}`, true},
-		"a step failed for what a person mends": {`{"failure":{"reason":"RegistryUnauthorized"}}`, false},
+		"no step was started": {"", true},
+		"a transient failure": {`{"failure":{"reason":"RegistryUnreachable","transient":true}}`, true},
+		"a permanent failure": {`{"failure":{"reason":"RegistryUnauthorized"}}`, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			soFar := common.Parameters{"workflow.name": "a-1"}
+			outputs := common.Parameters{"workflow.name": "a-1"}
 			if tt.report != "" {
-				soFar["workflow.outputs.parameters.report"] = tt.report
+				outputs["workflow.outputs.parameters.report"] = tt.report
 			}
 			spec := template(t).Spec
 			i := slices.IndexFunc(spec.Templates, func(each wfv1.Template) bool { return each.Name == spec.Entrypoint })
-			tries := expand(t, &spec.Templates[i], soFar)
-			got, err := argoexpr.EvalBool(tries.RetryStrategy.Expression, env.GetFuncMap(map[string]any{"lastRetry.status": "Failed"}))
+			expanded := expand(t, &spec.Templates[i], outputs)
+			got, err := argoexpr.EvalBool(expanded.RetryStrategy.Expression, env.GetFuncMap(map[string]any{"lastRetry.status": "Failed"}))
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, got)
 		})
 	}
 }
 
-func TestAFailedBuildCanBeRetriedInArgo(t *testing.T) {
+func TestFormulateRetryWorkflow(t *testing.T) {
 	for _, name := range []string{"failed-in-mount-check", "failed-after-tries"} {
 		t.Run(name, func(t *testing.T) {
 			wf := read[wfv1.Workflow](t, "../argo/testdata/"+name+".workflow.yaml")
 			got, pods, err := util.FormulateRetryWorkflow(logged(t), wf, false, "", nil)
 			require.NoError(t, err)
-			assert.NotEmpty(t, pods, "the pods of the tries that failed are deleted")
+			assert.NotEmpty(t, pods, "the pods of the failed attempts are deleted")
 			for _, node := range got.Status.Nodes {
 				assert.False(t, node.FailedOrError(), node.Name)
 			}

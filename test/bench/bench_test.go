@@ -1,5 +1,5 @@
-// Package bench measures what a version costs the operator, and what a file
-// costs a build. Figures are for comparing within one run: make bench.
+// Package bench measures the cost of a ModelVersion for the operator and of a
+// file for a build: make bench. Compare figures only within one run.
 package bench
 
 import (
@@ -25,8 +25,8 @@ import (
 
 const fileSize = 64 << 20
 
-// BenchmarkNextStep is the operator's thinking in one pass over a version
-// whose build runs.
+// BenchmarkNextStep measures the operator's decisions in one reconciliation of a
+// ModelVersion whose build is running.
 func BenchmarkNextStep(b *testing.B) {
 	mv := builders.MakeModelVersion("mv-3", "default").UID("1c072aaa-0000-4000-8000-000000000000").LocalStorage("/foo", "node-1").Obj()
 	observed := lifecycle.Observed{
@@ -39,7 +39,7 @@ func BenchmarkNextStep(b *testing.B) {
 	}
 }
 
-// BenchmarkPlan is the planning of a model of ten thousand files.
+// BenchmarkPlan measures the layer plan of a model of ten thousand files.
 func BenchmarkPlan(b *testing.B) {
 	var listing []layer.SourceEntry
 	for i := range 10_000 {
@@ -51,16 +51,16 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
-// BenchmarkCopy is what copying a file costs at least; BenchmarkPack beside it
-// also hashes, and notices changes.
+// BenchmarkCopy measures copying a file, as the lower bound for BenchmarkPack,
+// which also hashes the file and detects changes.
 func BenchmarkCopy(b *testing.B) {
-	root, to := folderWithFile(b), filepath.Join(b.TempDir(), "copy")
+	root, to := newRoot(b), filepath.Join(b.TempDir(), "copy")
 	b.SetBytes(fileSize)
 	for b.Loop() {
-		intoFile(b, to, func(w io.Writer) {
+		writeFile(b, to, func(w io.Writer) {
 			file, err := root.Open("weights.bin")
 			require.NoError(b, err)
-			// Hidden from io.Copy, the file cannot be copied by the kernel alone.
+			// The wrapper keeps io.Copy from using copy_file_range(2).
 			_, err = io.Copy(struct{ io.Writer }{w}, file)
 			require.NoError(b, err)
 			require.NoError(b, file.Close())
@@ -68,9 +68,9 @@ func BenchmarkCopy(b *testing.B) {
 	}
 }
 
-// BenchmarkPack is how a build reads one file of the model.
+// BenchmarkPack measures how a build reads one file of the model.
 func BenchmarkPack(b *testing.B) {
-	root, to := folderWithFile(b), filepath.Join(b.TempDir(), "copy")
+	root, to := newRoot(b), filepath.Join(b.TempDir(), "copy")
 	info, err := root.Stat("weights.bin")
 	require.NoError(b, err)
 	plan, err := layer.NewPlan([]layer.SourceEntry{{Path: "weights.bin", Size: info.Size(), Mode: fs.FileMode(0o644), ModTime: info.ModTime()}})
@@ -78,17 +78,17 @@ func BenchmarkPack(b *testing.B) {
 	entry := plan.Entries()[len(plan.Entries())-1]
 	b.SetBytes(fileSize)
 	for b.Loop() {
-		intoFile(b, to, func(w io.Writer) {
+		writeFile(b, to, func(w io.Writer) {
 			_, err := source.Read(b.Context(), root, entry, w)
 			require.NoError(b, err)
 		})
 	}
 }
 
-// BenchmarkHash is how the engine Stream finds out whether a file is one that an
-// earlier version has: as part of its layer, and without a copy.
+// BenchmarkHash measures how the engine Stream determines whether the previous
+// image contains a file: it hashes the file's layer without a copy.
 func BenchmarkHash(b *testing.B) {
-	root := folderWithFile(b)
+	root := newRoot(b)
 	info, err := root.Stat("weights.bin")
 	require.NoError(b, err)
 	layout, err := layer.NewArchive("kubedl-model", []layer.Entry{{Path: "weights.bin", Type: layer.File, Mode: layer.ModeReadable, Size: info.Size(), ModTime: info.ModTime().UnixNano()}})
@@ -102,7 +102,8 @@ func BenchmarkHash(b *testing.B) {
 	}
 }
 
-func folderWithFile(b *testing.B) *os.Root {
+// newRoot returns a directory that contains the file weights.bin.
+func newRoot(b *testing.B) *os.Root {
 	dir := b.TempDir()
 	file := filepath.Join(dir, "weights.bin")
 	require.NoError(b, os.WriteFile(file, make([]byte, fileSize), 0o644))
@@ -113,10 +114,10 @@ func folderWithFile(b *testing.B) *os.Root {
 	return root
 }
 
-// intoFile gives copy an empty file, the same each time.
-func intoFile(b *testing.B, name string, copy func(io.Writer)) {
+// writeFile truncates the file name and calls write with it.
+func writeFile(b *testing.B, name string, write func(io.Writer)) {
 	file, err := os.Create(name)
 	require.NoError(b, err)
-	copy(file)
+	write(file)
 	require.NoError(b, file.Close())
 }

@@ -18,13 +18,13 @@ import (
 
 const usage = `usage: cluster COMMAND
 
-  up [--training]     start the cluster, or update a running one; --training adds the controllers of
+  up [--training]     start the cluster, or update it if it is running; --training adds the controllers of
                       PyTorchJob, TFJob, JobSet and TrainJob
-  down                stop the cluster and remove everything but its logs
-  enter [PROGRAM...]  run a program, or a shell, in the network and mount namespaces of the node
+  down                stop the cluster and remove everything except its logs
+  enter [PROGRAM...]  run a program, by default a shell, in the network and mount namespaces of the node
   build               compile the programs of the cluster without starting it
-  assets              compile the API server, etcd and kubectl, and print the directory that contains them
-                      (for KUBEBUILDER_ASSETS)
+  assets              compile the API server, etcd and kubectl, and print the directory that contains them,
+                      for KUBEBUILDER_ASSETS
 `
 
 func main() {
@@ -36,9 +36,9 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("a command is missing\n%s", usage)
+		return fmt.Errorf("no command given\n%s", usage)
 	}
-	// The node's processes start as this program, with commands that users do not call.
+	// This program also starts the node's processes, with hidden commands.
 	switch args[0] {
 	case node.HoldCommand:
 		return node.Hold()
@@ -48,7 +48,7 @@ func run(args []string) error {
 		return node.Enter(args[1:])
 	}
 
-	here, err := checkout.Find(".")
+	co, err := checkout.Find(".")
 	if err != nil {
 		return err
 	}
@@ -61,11 +61,11 @@ func run(args []string) error {
 	}
 	command, known := commands[args[0]]
 	if !known {
-		return fmt.Errorf("%q is not a command\n%s", args[0], usage)
+		return fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return command(ctx, cluster.New(here, progress.New(os.Stderr)), args[1:])
+	return command(ctx, cluster.New(co, progress.New(os.Stderr)), args[1:])
 }
 
 func up(ctx context.Context, c *cluster.Cluster, args []string) error {
@@ -76,7 +76,7 @@ func up(ctx context.Context, c *cluster.Cluster, args []string) error {
 		return fmt.Errorf("%w\n%s", err, usage)
 	}
 	if flags.NArg() != 0 {
-		return fmt.Errorf("up takes no argument %q\n%s", flags.Arg(0), usage)
+		return fmt.Errorf("unexpected argument %q of up\n%s", flags.Arg(0), usage)
 	}
 	return c.Up(ctx, *training)
 }

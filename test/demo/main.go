@@ -1,7 +1,7 @@
-// Command demo does what Modelkiln is for, on the one-node cluster: it applies a
-// Job that trains a small model, the ModelVersion that waits for it, and a
-// Deployment that waits for that; it shows that the image holds the files that
-// were trained, and asks the server a question.
+// Command demo shows Modelkiln on the one-node test cluster. It applies a Job
+// that trains a small model, a ModelVersion that waits for the Job, and a
+// Deployment that waits for the ModelVersion. Then it verifies that the image
+// contains the trained files, and sends requests to the model server.
 package main
 
 import (
@@ -28,15 +28,15 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// The model lies in the test cluster's own folder, so that ending the cluster
-// removes it too.
-const modelFolder = "/var/lib/modelkiln-cluster/models/two-spirals/1"
+// modelDir is the directory of the model. It is below the test cluster's data
+// directory, so that it is removed with the cluster.
+const modelDir = "/var/lib/modelkiln-cluster/models/two-spirals/1"
 
-// patience is how long the demo waits for the image.
-const patience = 5 * time.Minute
+// timeout is how long the demo waits for the image and for the server.
+const timeout = 5 * time.Minute
 
-//go:embed story.yaml
-var story string
+//go:embed manifests.yaml
+var manifests string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -60,11 +60,11 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	title(out, "kubectl logs job/train-two-spirals --tail=3")
+	printTitle(out, "kubectl logs job/train-two-spirals --tail=3")
 	if err := kubectl(ctx, out, nil, "logs", "job/train-two-spirals", "--tail=3"); err != nil {
 		return err
 	}
-	title(out, "kubectl get mv,mo")
+	printTitle(out, "kubectl get mv,mo")
 	if err := kubectl(ctx, out, nil, "get", "mv,mo"); err != nil {
 		return err
 	}
@@ -77,13 +77,13 @@ func run(ctx context.Context, out io.Writer) error {
 	if err := showServer(ctx, cluster, out); err != nil {
 		return err
 	}
-	tryNext(out, mv)
+	printNextSteps(out, mv)
 	return nil
 }
 
 func connect() (client.WithWatch, error) {
 	if os.Getenv("KUBECONFIG") == "" || os.Getenv("REGISTRY") == "" {
-		return nil, errors.New("there is no cluster: run this as `make demo`, which starts one")
+		return nil, errors.New("KUBECONFIG or REGISTRY is not set; start a cluster and the demo with: make demo")
 	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -96,27 +96,27 @@ func connect() (client.WithWatch, error) {
 	return client.NewWithWatch(config, client.Options{Scheme: scheme})
 }
 
-// apply applies everything anew, so that the demo can be run again.
+// apply deletes the objects of an earlier run and applies the manifests.
 func apply(ctx context.Context, out io.Writer) error {
-	title(out, "kubectl apply -f test/demo/story.yaml")
-	fmt.Fprintf(out, "%s\n", story)
-	manifest := []byte(strings.ReplaceAll(story, "$REGISTRY", os.Getenv("REGISTRY")))
+	printTitle(out, "kubectl apply -f test/demo/manifests.yaml")
+	fmt.Fprintf(out, "%s\n", manifests)
+	manifest := []byte(strings.ReplaceAll(manifests, "$REGISTRY", os.Getenv("REGISTRY")))
 	if err := kubectl(ctx, io.Discard, manifest, "delete", "--ignore-not-found", "-f", "-"); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(filepath.Dir(modelFolder)); err != nil {
-		return fmt.Errorf("clear the model's folder: %w", err)
+	if err := os.RemoveAll(filepath.Dir(modelDir)); err != nil {
+		return fmt.Errorf("remove the model directory: %w", err)
 	}
 	return kubectl(ctx, out, manifest, "apply", "-f", "-")
 }
 
-// waitForImage shows each new message of the version until it is Ready or has
-// failed.
+// waitForImage prints each new message of the ModelVersion until it is Ready
+// or has failed.
 func waitForImage(ctx context.Context, cluster client.WithWatch, out io.Writer) (*v1alpha1.ModelVersion, error) {
-	title(out, "Waiting for the training and the image")
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	printTitle(out, "Waiting for the training and the image")
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	began := time.Now()
+	start := time.Now()
 	watch, err := cluster.Watch(ctx, &v1alpha1.ModelVersionList{}, client.InNamespace("default"), client.MatchingFields{"metadata.name": "two-spirals-1"})
 	if err != nil {
 		return nil, fmt.Errorf("watch the ModelVersion: %w", err)
@@ -130,16 +130,16 @@ func waitForImage(ctx context.Context, cluster client.WithWatch, out io.Writer) 
 		}
 		if mv.Status.Message != last {
 			last = mv.Status.Message
-			fmt.Fprintf(out, "%5.1f s  %s\n", time.Since(began).Seconds(), last)
+			fmt.Fprintf(out, "%5.1f s  %s\n", time.Since(start).Seconds(), last)
 		}
 		if meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionReady) {
 			return mv, nil
 		}
 		if meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionStalled) {
-			return nil, fmt.Errorf("the version failed: %s", last)
+			return nil, fmt.Errorf("the ModelVersion failed: %s", last)
 		}
 	}
-	return nil, fmt.Errorf("there is no image after %s; see kubectl describe mv two-spirals-1", patience)
+	return nil, fmt.Errorf("the image was not built within %s; see: kubectl describe mv two-spirals-1", timeout)
 }
 
 func kubectl(ctx context.Context, out io.Writer, in []byte, args ...string) error {
@@ -151,18 +151,18 @@ func kubectl(ctx context.Context, out io.Writer, in []byte, args ...string) erro
 	return nil
 }
 
-func title(out io.Writer, text string) {
+func printTitle(out io.Writer, text string) {
 	fmt.Fprintf(out, "\n\033[1m%s\033[0m\n", text)
 }
 
-func tryNext(out io.Writer, mv *v1alpha1.ModelVersion) {
-	title(out, "What to try next")
-	fmt.Fprintf(out, `. .cluster/env                                    # kubectl, argo, crane for this cluster
+func printNextSteps(out io.Writer, mv *v1alpha1.ModelVersion) {
+	printTitle(out, "Next steps")
+	fmt.Fprintf(out, `. .cluster/env                                    # kubectl, argo and crane for this cluster
 kubectl describe mv %[1]s
 argo get %[2]s
-argo resubmit %[2]s           # nothing is pushed twice
+argo resubmit %[2]s           # pushes nothing: the registry has the image
 crane export %[3]s - | tar -tv
 make e2e                                          # the end-to-end tests
-make cluster-down                                 # leave nothing behind
+make cluster-down                                 # stop and remove the cluster
 `, mv.Name, mv.Status.Workflow.Name, mv.Status.Image)
 }

@@ -19,28 +19,28 @@ import (
 	"github.com/modelkiln/modelkiln/test/demo/spirals"
 )
 
-// showServer waits for the server of the version and asks it a question.
+// showServer waits for the model server and requests predictions from it.
 func showServer(ctx context.Context, cluster client.Client, out io.Writer) error {
-	title(out, "kubectl rollout status deployment/two-spirals")
-	if err := kubectl(ctx, out, nil, "rollout", "status", "deployment/two-spirals", "--timeout="+patience.String()); err != nil {
+	printTitle(out, "kubectl rollout status deployment/two-spirals")
+	if err := kubectl(ctx, out, nil, "rollout", "status", "deployment/two-spirals", "--timeout="+timeout.String()); err != nil {
 		return err
 	}
-	at, err := serverAddress(ctx, cluster)
+	url, err := serverURL(ctx, cluster)
 	if err != nil {
 		return err
 	}
-	// Two places at the same distance from the middle.
+	// Two points at the same distance from the origin, on different spirals.
 	for i, point := range []spirals.Point{{X: 0.5, Y: 0}, {X: -0.5, Y: 0}} {
-		question, err := json.Marshal(point)
+		body, err := json.Marshal(point)
 		if err != nil {
-			return fmt.Errorf("ask the model: %w", err)
+			return fmt.Errorf("request a prediction: %w", err)
 		}
-		title(out, fmt.Sprintf("curl -d '%s' %s", question, at))
-		answer, err := ask(ctx, at, question)
+		printTitle(out, fmt.Sprintf("curl -d '%s' %s", body, url))
+		prediction, err := predict(ctx, url, body)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "%s\n", answer)
+		fmt.Fprintf(out, "%s\n", prediction)
 		if i > 0 {
 			continue
 		}
@@ -51,12 +51,12 @@ func showServer(ctx context.Context, cluster client.Client, out io.Writer) error
 	return nil
 }
 
-// serverAddress is where this machine reaches the Service, whose own address
-// leads nowhere outside of the node.
-func serverAddress(ctx context.Context, cluster client.Client) (string, error) {
+// serverURL returns the URL of the Service's node port. The cluster IP is not
+// reachable from outside the node.
+func serverURL(ctx context.Context, cluster client.Client) (string, error) {
 	node, _, err := net.SplitHostPort(os.Getenv("REGISTRY"))
 	if err != nil {
-		return "", fmt.Errorf("find the node: %w", err)
+		return "", fmt.Errorf("find the node's address: %w", err)
 	}
 	var service corev1.Service
 	if err := cluster.Get(ctx, client.ObjectKey{Namespace: "default", Name: "two-spirals"}, &service); err != nil {
@@ -65,49 +65,49 @@ func serverAddress(ctx context.Context, cluster client.Client) (string, error) {
 	return "http://" + net.JoinHostPort(node, strconv.Itoa(int(service.Spec.Ports[0].NodePort))) + "/", nil
 }
 
-// ask asks until there is an answer: kube-proxy learns of a pod a moment after
-// it is ready.
-func ask(ctx context.Context, at string, question []byte) ([]byte, error) {
+// predict requests a prediction until the server responds: kube-proxy routes to
+// a pod only a moment after the pod is ready.
+func predict(ctx context.Context, url string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	again := time.NewTicker(100 * time.Millisecond)
-	defer again.Stop()
+	retry := time.NewTicker(100 * time.Millisecond)
+	defer retry.Stop()
 	for {
-		answer, err := askOnce(ctx, at, question)
+		prediction, err := post(ctx, url, body)
 		if err == nil {
-			return answer, nil
+			return prediction, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("ask the model: %w", err)
-		case <-again.C:
+			return nil, fmt.Errorf("request a prediction: %w", err)
+		case <-retry.C:
 		}
 	}
 }
 
-func askOnce(ctx context.Context, at string, question []byte) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(question))
+func post(ctx context.Context, url string, body []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	response, err := http.DefaultClient.Do(request)
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", response.Status, answer)
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, content)
 	}
-	return bytes.TrimSpace(answer), err
+	return bytes.TrimSpace(content), err
 }
 
-// showDelay prints how long it took from the end of the training to here.
+// showDelay prints the time since the training Job completed.
 func showDelay(ctx context.Context, cluster client.Client, out io.Writer) error {
 	var job batchv1.Job
 	if err := cluster.Get(ctx, client.ObjectKey{Namespace: "default", Name: "train-two-spirals"}, &job); err != nil {
 		return fmt.Errorf("get the Job: %w", err)
 	}
-	fmt.Fprintf(out, "The first answer came %.0f s after the training was done.\n", time.Since(job.Status.CompletionTime.Time).Seconds())
+	fmt.Fprintf(out, "The server returned its first prediction %.0f s after the training had completed.\n", time.Since(job.Status.CompletionTime.Time).Seconds())
 	return nil
 }

@@ -24,13 +24,14 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// showSteps prints the steps of the version's Workflow with their durations.
+// showSteps prints the steps of the ModelVersion's Workflow with their
+// durations.
 func showSteps(ctx context.Context, cluster client.Client, out io.Writer, mv *v1alpha1.ModelVersion) error {
 	var wf wfv1.Workflow
 	if err := cluster.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: mv.Status.Workflow.Name}, &wf); err != nil {
 		return fmt.Errorf("get the Workflow: %w", err)
 	}
-	title(out, "Steps of Workflow "+wf.Name)
+	printTitle(out, "Steps of Workflow "+wf.Name)
 	var steps []wfv1.NodeStatus
 	for _, node := range wf.Status.Nodes {
 		if node.Type == wfv1.NodeTypeContainer {
@@ -40,17 +41,17 @@ func showSteps(ctx context.Context, cluster client.Client, out io.Writer, mv *v1
 	slices.SortFunc(steps, func(a, b wfv1.NodeStatus) int {
 		return cmp.Or(a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))
 	})
-	before := wf.Status.StartedAt
+	previous := wf.Status.StartedAt
 	for _, step := range steps {
-		fmt.Fprintf(out, "%-14s %-10s %3.0f s\n", step.DisplayName, step.Phase, step.FinishedAt.Sub(before.Time).Seconds())
-		before = step.FinishedAt
+		fmt.Fprintf(out, "%-14s %-10s %3.0f s\n", step.DisplayName, step.Phase, step.FinishedAt.Sub(previous.Time).Seconds())
+		previous = step.FinishedAt
 	}
-	fmt.Fprintf(out, "%-14s %-10s %3.0f s, scheduling included\n", "in all", wf.Status.Phase, wf.Status.FinishedAt.Sub(wf.CreationTimestamp.Time).Seconds())
+	fmt.Fprintf(out, "%-14s %-10s %3.0f s, including scheduling\n", "total", wf.Status.Phase, wf.Status.FinishedAt.Sub(wf.CreationTimestamp.Time).Seconds())
 	return nil
 }
 
-// showImage prints the image's config and files, and fails unless every file
-// of the model is in the image, byte for byte, and nothing else is.
+// showImage prints the image's config and files. It fails unless the image
+// contains exactly the files of the model, byte for byte.
 func showImage(ctx context.Context, out io.Writer, mv *v1alpha1.ModelVersion) error {
 	ref, err := name.ParseReference(mv.Status.Image, name.Insecure)
 	if err != nil {
@@ -63,22 +64,22 @@ func showImage(ctx context.Context, out io.Writer, mv *v1alpha1.ModelVersion) er
 	if err := showConfig(out, mv, image); err != nil {
 		return err
 	}
-	packed, err := filesOfImage(image)
+	packaged, err := imageFiles(image)
 	if err != nil {
 		return err
 	}
-	trained, err := filesOfFolder(modelFolder)
+	trained, err := directoryFiles(modelDir)
 	if err != nil {
 		return err
 	}
-	title(out, "Files at "+v1alpha1.ModelPath+", each compared with what was trained")
-	for _, file := range slices.Sorted(keys(packed, trained)) {
-		if packed[file] != trained[file] {
-			return fmt.Errorf("%s: the image has %q, the folder %q", file, packed[file], trained[file])
+	printTitle(out, "Files at "+v1alpha1.ModelPath+", compared with the trained files")
+	for _, file := range slices.Sorted(keys(packaged, trained)) {
+		if packaged[file] != trained[file] {
+			return fmt.Errorf("%s: the SHA-256 is %q in the image, %q in the directory", file, packaged[file], trained[file])
 		}
-		fmt.Fprintf(out, "equal  sha256:%s  %s\n", packed[file][:12], file)
+		fmt.Fprintf(out, "equal  sha256:%s  %s\n", packaged[file][:12], file)
 	}
-	fmt.Fprintf(out, "All %d files are equal.\n", len(packed))
+	fmt.Fprintf(out, "All %d files are equal.\n", len(packaged))
 	return nil
 }
 
@@ -92,10 +93,10 @@ func showConfig(out io.Writer, mv *v1alpha1.ModelVersion, image v1.Image) error 
 		return fmt.Errorf("read the image's digest: %w", err)
 	}
 	if digest.String() != mv.Status.Digest {
-		return fmt.Errorf("the registry holds %s, the status says %s", digest, mv.Status.Digest)
+		return fmt.Errorf("the digest is %s in the registry, but %s in the ModelVersion's status", digest, mv.Status.Digest)
 	}
-	title(out, "Image "+mv.Status.Image)
-	fmt.Fprintf(out, "digest  %s (the registry's, and the status's)\n", digest)
+	printTitle(out, "Image "+mv.Status.Image)
+	fmt.Fprintf(out, "digest  %s (in the registry and in the ModelVersion's status)\n", digest)
 	for _, env := range config.Config.Env {
 		fmt.Fprintf(out, "env     %s\n", env)
 	}
@@ -108,8 +109,8 @@ func showConfig(out io.Writer, mv *v1alpha1.ModelVersion, image v1.Image) error 
 	return nil
 }
 
-// filesOfImage are the SHA-256 sums of the image's model files, by path.
-func filesOfImage(image v1.Image) (map[string]string, error) {
+// imageFiles returns the SHA-256 digests of the image's model files by path.
+func imageFiles(image v1.Image) (map[string]string, error) {
 	flat := mutate.Extract(image)
 	defer flat.Close()
 	sums := map[string]string{}
@@ -132,9 +133,10 @@ func filesOfImage(image v1.Image) (map[string]string, error) {
 	}
 }
 
-func filesOfFolder(folder string) (map[string]string, error) {
+// directoryFiles returns the SHA-256 digests of a directory's files by path.
+func directoryFiles(dir string) (map[string]string, error) {
 	sums := map[string]string{}
-	err := filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -143,7 +145,7 @@ func filesOfFolder(folder string) (map[string]string, error) {
 			return err
 		}
 		defer content.Close()
-		file, err := filepath.Rel(folder, path)
+		file, err := filepath.Rel(dir, path)
 		if err != nil {
 			return err
 		}
@@ -161,7 +163,7 @@ func sum(content io.Reader) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// keys are the keys of all the maps.
+// keys returns an iterator over the keys of all maps, without duplicates.
 func keys(sets ...map[string]string) func(func(string) bool) {
 	all := map[string]bool{}
 	for _, set := range sets {

@@ -20,14 +20,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// registry is distribution's registry on this machine. Each maker has a new one:
-// it finds nothing of what others have pushed, and the disk need not hold all.
+// registry is a distribution registry on this machine. Each builder gets an empty
+// one, so that it cannot reuse what others pushed, and to save disk space.
 type registry struct {
 	program, dir, host string
 	process            *exec.Cmd
 }
 
-// newRegistry finds a port for a registry that keeps its files in a folder.
+// newRegistry returns a registry on a free port with its data in dir.
 func newRegistry(program, dir string) (*registry, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -45,10 +45,10 @@ func newRegistry(program, dir string) (*registry, error) {
 func (r *registry) config() string { return filepath.Join(r.dir, "config.yml") }
 func (r *registry) data() string   { return filepath.Join(r.dir, "data") }
 
-// base is the image that models are put on.
+// base returns the reference of the base image.
 func (r *registry) base() string { return r.host + "/library/base:1" }
 
-// start starts the registry with a base image and nothing else.
+// start starts the registry and pushes the base image.
 func (r *registry) start(ctx context.Context) error {
 	r.process = exec.CommandContext(ctx, r.program, "serve", r.config())
 	r.process.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
@@ -56,7 +56,7 @@ func (r *registry) start(ctx context.Context) error {
 	if err := r.process.Start(); err != nil {
 		return fmt.Errorf("start the registry: %w", err)
 	}
-	if err := r.answers(ctx); err != nil {
+	if err := r.waitReady(ctx); err != nil {
 		return errors.Join(err, r.stop())
 	}
 	if err := r.pushBase(ctx); err != nil {
@@ -65,21 +65,21 @@ func (r *registry) start(ctx context.Context) error {
 	return nil
 }
 
-// answers waits until the registry answers.
-func (r *registry) answers(ctx context.Context) error {
+// waitReady waits until the registry responds.
+func (r *registry) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for next := time.NewTicker(50 * time.Millisecond); ; {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.host+"/v2/", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.host+"/v2/", nil)
 		if err != nil {
-			return fmt.Errorf("ask the registry: %w", err)
+			return fmt.Errorf("wait for the registry: %w", err)
 		}
-		if answer, err := http.DefaultClient.Do(request); err == nil {
-			return answer.Body.Close()
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			return resp.Body.Close()
 		}
 		select {
 		case <-ctx.Done():
-			return errors.New("the registry does not answer")
+			return errors.New("the registry does not respond")
 		case <-next.C:
 		}
 	}
@@ -89,11 +89,11 @@ func (r *registry) pushBase(ctx context.Context) error {
 	const size = 1 << 20
 	layer, err := random.Layer(size, types.OCILayer)
 	if err != nil {
-		return fmt.Errorf("make the base image: %w", err)
+		return fmt.Errorf("create the base image: %w", err)
 	}
 	image, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), layer)
 	if err != nil {
-		return fmt.Errorf("make the base image: %w", err)
+		return fmt.Errorf("create the base image: %w", err)
 	}
 	ref, err := name.ParseReference(r.base(), name.Insecure)
 	if err != nil {
@@ -102,10 +102,10 @@ func (r *registry) pushBase(ctx context.Context) error {
 	return remote.Write(ref, image, remote.WithContext(ctx))
 }
 
-// stop ends the registry and removes what it held.
+// stop stops the registry and removes its data.
 func (r *registry) stop() error {
 	_ = r.process.Process.Signal(syscall.SIGTERM)
-	// Whatever it ends with: it was told to.
+	// The exit status is irrelevant after SIGTERM.
 	_ = r.process.Wait()
 	return os.RemoveAll(r.data())
 }

@@ -10,25 +10,25 @@ import (
 	"path/filepath"
 )
 
-// weights makes a model of so many files of random weights.
-func weights(folder string, files int, size, seed int64) error {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("make a model: %w", err)
+// writeModel writes a model with files of random weights.
+func writeModel(dir string, files int, size, seed int64) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write a model: %w", err)
 	}
 	for i := range files {
-		if err := weightsFile(folder, i, size/int64(files), seed); err != nil {
+		if err := writeWeights(dir, i, size/int64(files), seed); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(folder, "config.json"), []byte("{}\n"), 0o644)
+	return os.WriteFile(filepath.Join(dir, "config.json"), []byte("{}\n"), 0o644)
 }
 
-// weightsFile writes numbers as trained weights are distributed, of the type
-// bfloat16, of which gzip takes about a fifth off.
-func weightsFile(folder string, number int, size, seed int64) error {
-	file, err := os.Create(filepath.Join(folder, fmt.Sprintf("weights-%d.bin", number)))
+// writeWeights writes a file of normally distributed bfloat16 numbers, like
+// trained weights. gzip compresses them by about a fifth.
+func writeWeights(dir string, number int, size, seed int64) error {
+	file, err := os.Create(filepath.Join(dir, fmt.Sprintf("weights-%d.bin", number)))
 	if err != nil {
-		return fmt.Errorf("make a model: %w", err)
+		return fmt.Errorf("write a model: %w", err)
 	}
 	defer func() { _ = file.Close() }()
 	random := rand.New(rand.NewPCG(uint64(seed), uint64(number)))
@@ -44,11 +44,11 @@ func weightsFile(folder string, number int, size, seed int64) error {
 			binary.LittleEndian.PutUint16(eight[2*i:], values[uint16(four>>(16*i))])
 		}
 		if _, err := out.Write(eight[:]); err != nil {
-			return fmt.Errorf("make a model: %w", err)
+			return fmt.Errorf("write a model: %w", err)
 		}
 	}
 	if err := out.Flush(); err != nil {
-		return fmt.Errorf("make a model: %w", err)
+		return fmt.Errorf("write a model: %w", err)
 	}
 	return file.Close()
 }

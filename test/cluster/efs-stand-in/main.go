@@ -1,5 +1,5 @@
-// Command efs-stand-in is a CSI driver that registers with kubelet as efs.csi.aws.com. It speaks to no AWS: it bind-mounts
-// a folder of this machine for each file system.
+// Command efs-stand-in is a CSI driver that registers with kubelet as efs.csi.aws.com. It does not use AWS: it bind-mounts
+// a directory of this machine for each file system.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/shares"
 )
 
-// Where kubelet looks for drivers, and where one of this name is to be.
+// Sockets of the driver: kubelet discovers the first and calls the second.
 const (
 	registrationSocket = "/var/lib/kubelet/plugins_registry/" + shares.EFSDriverName + "-reg.sock"
 	endpoint           = "/var/lib/kubelet/plugins/" + shares.EFSDriverName + "/csi.sock"
@@ -29,5 +29,5 @@ func main() {
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return shares.NewEFSDriver(node.EFSFolder, node.Name, endpoint).Serve(ctx, registrationSocket)
+	return shares.NewEFSDriver(node.EFSDir, node.Name, endpoint).Serve(ctx, registrationSocket)
 }

@@ -1,5 +1,5 @@
-// Command nfs-stand-in is put where the node's mount(8) finds it as /sbin/mount.nfs. It is no NFS client: it bind-mounts a
-// folder of this machine for each server and path.
+// Command nfs-stand-in is the node's mount helper /sbin/mount.nfs. It is not an NFS client: it bind-mounts a directory of
+// this machine for each server and path.
 package main
 
 import (
@@ -10,11 +10,11 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/shares"
 )
 
-// mountFailed is mount(8)'s exit code for it.
+// mountFailed is the exit code of mount(8) for a failed mount.
 const mountFailed = 32
 
 func main() {
-	if err := shares.MountNFS(os.Args[1:], node.NFSFolder, shares.BindMount); err != nil {
+	if err := shares.MountNFS(os.Args[1:], node.NFSDir, shares.BindMount); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(mountFailed)
 	}

@@ -1,4 +1,4 @@
-// Command pause is the first process of every pod: it holds the pod's namespaces open and waits to be told to end.
+// Command pause is the first process of every pod: it keeps the pod's namespaces alive until it receives a signal.
 package main
 
 import (
@@ -8,10 +8,11 @@ import (
 )
 
 func main() {
-	// Ignored children are reaped by the kernel, which is what a pod that shares its process namespace needs of its first process.
+	// In a pod with a shared process namespace, the first process must reap orphaned children. The kernel does it if SIGCHLD
+	// is ignored.
 	signal.Ignore(syscall.SIGCHLD)
 
-	ended := make(chan os.Signal, 1)
-	signal.Notify(ended, syscall.SIGTERM, syscall.SIGINT)
-	<-ended
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM, syscall.SIGINT)
+	<-terminated
 }

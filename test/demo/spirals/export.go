@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// tensor is a weight matrix by name.
+// tensor is a named weight matrix.
 type tensor struct {
 	name   string
 	shape  []int
@@ -28,9 +28,9 @@ func (n *Network) tensors() []tensor {
 	}
 }
 
-// TrainInto trains a network and leaves in dir what a training job leaves: the
-// weights as safetensors, and each as NumPy's .npy; checkpoints; a
-// configuration, a log and a model card. It tells progress as it goes.
+// TrainInto trains a network and writes to dir what a training job writes: the
+// weights in the safetensors format and in NumPy's .npy format, checkpoints, a
+// configuration, a log and a model card. It calls progress during the training.
 func TrainInto(dir string, progress func(Progress)) error {
 	log := strings.Builder{}
 	log.WriteString("epoch,loss,accuracy\n")
@@ -74,7 +74,7 @@ const configuration = `{
 
 const card = `# Two spirals
 
-Tells two interleaved spirals in the plane apart. Input: x and y; output: the probability of the second spiral.
+Classifies points of two interleaved spirals. Input: x and y. Output: the probability of the second spiral.
 `
 
 func write(dir, name string, content []byte) error {
@@ -88,8 +88,8 @@ func write(dir, name string, content []byte) error {
 	return nil
 }
 
-// safetensors is the network in the safetensors format: the header's length,
-// a JSON header, then the values, little-endian
+// safetensors returns the network in the safetensors format: the length of the
+// header, a JSON header, and the values in little-endian order
 // (https://github.com/huggingface/safetensors#format).
 func (n *Network) safetensors() []byte {
 	type entry struct {
@@ -112,8 +112,8 @@ func (n *Network) safetensors() []byte {
 	return bytes.Join([][]byte{length, text, values.Bytes()}, nil)
 }
 
-// npy is a tensor in NumPy's format, version 1.0: a magic string, a header
-// padded so that the values begin at a multiple of 64 bytes, the values.
+// npy returns a tensor in version 1.0 of NumPy's format: a magic string, a
+// header that is padded to align the values to 64 bytes, and the values.
 func npy(t tensor) []byte {
 	var shape strings.Builder
 	for _, n := range t.shape {

@@ -13,18 +13,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The middle of the first turn of each spiral.
+// Points in the middle of the first turn of each spiral.
 const (
-	onTheFirst  = `{"x": 0, "y": 0.2667}`
-	onTheSecond = `{"x": 0, "y": -0.2667}`
+	onFirstSpiral  = `{"x": 0, "y": 0.2667}`
+	onSecondSpiral = `{"x": 0, "y": -0.2667}`
 )
 
-func TestAModelThatWasWrittenAnswersLikeTheOneThatWasTrained(t *testing.T) {
+func TestHandlerWithATrainedModel(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, TrainInto(dir, func(Progress) {}))
 	network, err := Load(dir)
 	require.NoError(t, err)
-	server := httptest.NewServer(Server(network))
+	server := httptest.NewServer(Handler(network))
 	t.Cleanup(server.Close)
 
 	tests := map[string]struct {
@@ -32,10 +32,10 @@ func TestAModelThatWasWrittenAnswersLikeTheOneThatWasTrained(t *testing.T) {
 		code int
 		want string
 	}{
-		"a point of the first spiral":  {body: onTheFirst, code: http.StatusOK, want: `{"spiral":0,`},
-		"a point of the second spiral": {body: onTheSecond, code: http.StatusOK, want: `{"spiral":1,`},
-		"no point":                     {body: "x=1", code: http.StatusBadRequest, want: "send a point, such as"},
-		"a field that is not known":    {body: `{"z": 1}`, code: http.StatusBadRequest, want: "send a point, such as"},
+		"a point on the first spiral":  {body: onFirstSpiral, code: http.StatusOK, want: `{"spiral":0,`},
+		"a point on the second spiral": {body: onSecondSpiral, code: http.StatusOK, want: `{"spiral":1,`},
+		"not JSON":                     {body: "x=1", code: http.StatusBadRequest, want: "the request must be a point, such as"},
+		"an unknown field":             {body: `{"z": 1}`, code: http.StatusBadRequest, want: "the request must be a point, such as"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -46,29 +46,29 @@ func TestAModelThatWasWrittenAnswersLikeTheOneThatWasTrained(t *testing.T) {
 	}
 }
 
-func post(t *testing.T, url, body string) (code int, answer string) {
+func post(t *testing.T, url, body string) (code int, responseBody string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
 	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
+	resp, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	return response.StatusCode, string(content)
+	return resp.StatusCode, string(content)
 }
 
-func TestAModelThatIsNotWholeIsRefused(t *testing.T) {
-	whole := (&Network{}).filled().safetensors()
+func TestLoadErrors(t *testing.T) {
+	complete := (&Network{}).zeroed().safetensors()
 	tests := map[string]struct {
 		content string
 		want    string
 	}{
-		"nothing":                  {content: "", want: "it is cut off"},
-		"a header that is cut off": {content: string(whole[:20]), want: "it is cut off"},
-		"a header that is no JSON": {content: "\x02\x00\x00\x00\x00\x00\x00\x00no", want: "read its header"},
-		"weights that are cut off": {content: string(whole[:len(whole)-1]), want: "it does not hold all of"},
-		"a model of another kind":  {content: "\x02\x00\x00\x00\x00\x00\x00\x00{}", want: "it does not hold all of layer1.weight"},
+		"an empty file":            {content: "", want: "the file is truncated"},
+		"a truncated header":       {content: string(complete[:20]), want: "the file is truncated"},
+		"a header that is no JSON": {content: "\x02\x00\x00\x00\x00\x00\x00\x00no", want: "parse the header"},
+		"truncated weights":        {content: string(complete[:len(complete)-1]), want: "are incomplete"},
+		"another architecture":     {content: "\x02\x00\x00\x00\x00\x00\x00\x00{}", want: "the values of layer1.weight are incomplete"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -84,8 +84,8 @@ func TestAModelThatIsNotWholeIsRefused(t *testing.T) {
 	})
 }
 
-// filled is the network with weights that are all 0.
-func (n *Network) filled() *Network {
+// zeroed returns the network with all weights set to 0.
+func (n *Network) zeroed() *Network {
 	n.resize()
 	return n
 }

@@ -1,7 +1,7 @@
-// Package spirals trains a small neural network for real, and serves it: a
-// classifier that tells two interleaved spirals apart, in a second or two of
-// plain Go. It stands for the training job whose result a person wants to keep,
-// and for the server of that.
+// Package spirals trains and serves a small neural network that classifies the
+// points of two interleaved spirals. The training takes a second or two in plain
+// Go. The demo and the tests use it as an example of a training job and of a
+// model server.
 package spirals
 
 import (
@@ -13,7 +13,7 @@ import (
 const hidden = 32
 
 // Network is a multilayer perceptron 2–32–32–1 with tanh units and a logistic
-// output. Weights are row-major: one row a unit.
+// output. Weights are row-major, with one row for each unit.
 type Network struct {
 	W1, B1, W2, B2, W3, B3 []float64
 }
@@ -25,13 +25,13 @@ type Progress struct {
 	Accuracy float64
 }
 
-// point is one training example: a place in the plane, and which spiral it is
-// on (0 or 1).
+// point is one training example: a point in the plane, labelled with its spiral
+// (0 or 1).
 type point struct{ x, y, label float64 }
 
-// Train trains a network for that many passes over 400 points, with Adam, and
-// calls every after each tenth of them. The seed makes it repeatable.
-func Train(epochs int, seed uint64, every func(Progress, *Network)) *Network {
+// Train trains a network on 400 points with the Adam optimizer, and calls
+// report after each tenth of the epochs. The result depends on the seed only.
+func Train(epochs int, seed uint64, report func(Progress, *Network)) *Network {
 	random := rand.New(rand.NewPCG(seed, 0))
 	points := spirals(random)
 	network := newNetwork(random)
@@ -41,21 +41,21 @@ func Train(epochs int, seed uint64, every func(Progress, *Network)) *Network {
 		gradient.resize()
 		progress := Progress{Epoch: epoch}
 		for _, p := range points {
-			loss, right := network.learn(p, gradient)
+			loss, correct := network.learn(p, gradient)
 			progress.Loss += loss / float64(len(points))
-			if right {
+			if correct {
 				progress.Accuracy += 1 / float64(len(points))
 			}
 		}
 		adam.step(network, gradient, float64(len(points)))
 		if epoch%(epochs/10) == 0 {
-			every(progress, network)
+			report(progress, network)
 		}
 	}
 	return network
 }
 
-// spirals are 200 points on each of two spirals, with a little noise.
+// spirals returns 200 points on each of two spirals, with a little noise.
 func spirals(random *rand.Rand) []point {
 	var points []point
 	for i := range 200 {
@@ -82,7 +82,8 @@ func newNetwork(random *rand.Rand) *Network {
 	return n
 }
 
-// scatter sets weights at random, smaller the more inputs a unit has.
+// scatter initializes weights randomly, scaled by the number of inputs of a
+// unit.
 func scatter(weights []float64, inputs int, random *rand.Rand) {
 	for i := range weights {
 		weights[i] = random.NormFloat64() / math.Sqrt(float64(inputs))
@@ -95,14 +96,15 @@ func (n *Network) resize() {
 	n.W3, n.B3 = make([]float64, hidden), make([]float64, 1)
 }
 
-// layers are the weights in the order of the layers.
+// layers returns the weights and biases in the order of the layers.
 func (n *Network) layers() [][]float64 {
 	return [][]float64{n.W1, n.B1, n.W2, n.B2, n.W3, n.B3}
 }
 
-// learn runs one example forwards and backwards, and adds its gradient.
-func (n *Network) learn(p point, gradient *Network) (loss float64, right bool) {
-	first, second, output := n.forwards(p.x, p.y)
+// learn runs the forward and the backward pass for one example and adds its
+// gradient. It returns the loss, and whether the prediction is correct.
+func (n *Network) learn(p point, gradient *Network) (loss float64, correct bool) {
+	first, second, output := n.forward(p.x, p.y)
 	const tiny = 1e-9
 	loss = -p.label*math.Log(output+tiny) - (1-p.label)*math.Log(1-output+tiny)
 
@@ -113,13 +115,13 @@ func (n *Network) learn(p point, gradient *Network) (loss float64, right bool) {
 		gradient.W3[i] += errorOut * value
 		errorSecond[i] = errorOut * n.W3[i] * (1 - value*value)
 	}
-	errorFirst := backwards(n.W2, first, errorSecond, gradient.W2, gradient.B2)
-	backwards(n.W1, []float64{p.x, p.y}, errorFirst, gradient.W1, gradient.B1)
+	errorFirst := backward(n.W2, first, errorSecond, gradient.W2, gradient.B2)
+	backward(n.W1, []float64{p.x, p.y}, errorFirst, gradient.W1, gradient.B1)
 	return loss, (output > 0.5) == (p.label > 0.5)
 }
 
-// forwards runs the network and returns what its layers give.
-func (n *Network) forwards(x, y float64) (first, second []float64, output float64) {
+// forward returns the outputs of the network's layers.
+func (n *Network) forward(x, y float64) (first, second []float64, output float64) {
 	first = activate(n.W1, n.B1, []float64{x, y})
 	second = activate(n.W2, n.B2, first)
 	sum := n.B3[0]
@@ -141,8 +143,8 @@ func activate(weights, bias, input []float64) []float64 {
 	return output
 }
 
-// backwards adds a layer's gradient and returns the error of its input.
-func backwards(weights, input, errors, gradWeights, gradBias []float64) []float64 {
+// backward adds a layer's gradient and returns the error of its input.
+func backward(weights, input, errors, gradWeights, gradBias []float64) []float64 {
 	inputErrors := make([]float64, len(input))
 	for i, e := range errors {
 		gradBias[i] += e

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTrainingLearnsTheSpirals(t *testing.T) {
+func TestTrainInto(t *testing.T) {
 	var last Progress
 	dir := t.TempDir()
 	require.NoError(t, TrainInto(dir, func(p Progress) { last = p }))

@@ -1,5 +1,5 @@
-// Command two-spirals trains a small model, and answers questions by it. It is
-// what training pods and servers run on the test cluster.
+// Command two-spirals trains a small model and serves it. Training pods and
+// model servers on the test cluster run it.
 package main
 
 import (
@@ -19,9 +19,9 @@ import (
 
 const usage = `usage: two-spirals train | serve
 
-  train   train a model and write it to the folder that ` + v1alpha1.ModelPathEnv + ` names
-  serve   answer for the model in that folder, at port 8080:
-          POST / {"x": 0.1, "y": 0.2} tells which spiral the point is on`
+  train   train a model and write it to the directory ` + v1alpha1.ModelPathEnv + `
+  serve   serve the model in that directory on port 8080:
+          POST / {"x": 0.1, "y": 0.2} returns the spiral of the point`
 
 const address = ":8080"
 
@@ -39,36 +39,36 @@ func run(ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return errors.New(usage)
 	}
-	folder := os.Getenv(v1alpha1.ModelPathEnv)
-	if folder == "" {
-		return errors.New(v1alpha1.ModelPathEnv + " is not set: no ModelVersion's storage is mounted, or no model")
+	dir := os.Getenv(v1alpha1.ModelPathEnv)
+	if dir == "" {
+		return errors.New(v1alpha1.ModelPathEnv + " is not set: neither the storage of a ModelVersion nor a model is mounted")
 	}
 	switch args[0] {
 	case "train":
-		return train(folder)
+		return train(dir)
 	case "serve":
-		return serve(ctx, folder)
+		return serve(ctx, dir)
 	default:
 		return errors.New(usage)
 	}
 }
 
-func train(folder string) error {
+func train(dir string) error {
 	var last spirals.Progress
-	err := spirals.TrainInto(folder, func(p spirals.Progress) {
+	err := spirals.TrainInto(dir, func(p spirals.Progress) {
 		last = p
 		fmt.Printf("epoch %4d  loss %.4f  accuracy %5.1f %%\n", p.Epoch, p.Loss, 100*p.Accuracy)
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Printf("trained into %s, accuracy %.1f %%\n", folder, 100*last.Accuracy)
+	fmt.Printf("wrote the model to %s, accuracy %.1f %%\n", dir, 100*last.Accuracy)
 	return nil
 }
 
-// serve answers until it is told to end.
-func serve(ctx context.Context, folder string) error {
-	network, err := spirals.Load(folder)
+// serve serves the model in dir until the context is done.
+func serve(ctx context.Context, dir string) error {
+	network, err := spirals.Load(dir)
 	if err != nil {
 		return err
 	}
@@ -76,12 +76,12 @@ func serve(ctx context.Context, folder string) error {
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	server := &http.Server{Handler: spirals.Server(network), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: spirals.Handler(network), ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ctx.Done()
 		_ = server.Close()
 	}()
-	fmt.Printf("serving the model in %s at %s\n", folder, address)
+	fmt.Printf("serving the model in %s on %s\n", dir, address)
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)
 	}

@@ -1,4 +1,4 @@
-// Package checkout knows the places in the source tree and in the user's cache that the cluster reads and writes.
+// Package checkout locates the files in the source tree and in the user's cache that the cluster reads and writes.
 package checkout
 
 import (
@@ -9,13 +9,13 @@ import (
 
 // Checkout is one clone of the repository.
 type Checkout struct {
-	// Root is the absolute path of the clone, without symbolic links, so that a clone has one name.
+	// Root is the absolute path of the clone with symbolic links resolved, so that a clone has exactly one path.
 	Root string
-	// Cache holds what was compiled. It is shared by all clones of a user, so that a second one compiles nothing again.
+	// Cache is the directory of compiled programs. All clones of a user share it, so that a second clone reuses them.
 	Cache string
 }
 
-// Find looks for the clone that dir lies in.
+// Find returns the clone that contains dir.
 func Find(dir string) (Checkout, error) {
 	root, err := filepath.Abs(dir)
 	if err != nil {
@@ -24,47 +24,47 @@ func Find(dir string) (Checkout, error) {
 	if root, err = filepath.EvalSymlinks(root); err != nil {
 		return Checkout{}, err
 	}
-	for !Is(root) {
+	for !IsRoot(root) {
 		if root == filepath.Dir(root) {
-			return Checkout{}, fmt.Errorf("%s is not in a checkout of Modelkiln; run this from inside one", dir)
+			return Checkout{}, fmt.Errorf("%s is not in a clone of the Modelkiln repository; change to one and try again", dir)
 		}
 		root = filepath.Dir(root)
 	}
-	cache, err := cacheFolder()
+	cache, err := cacheDir()
 	if err != nil {
 		return Checkout{}, err
 	}
 	return Checkout{Root: root, Cache: cache}, nil
 }
 
-// Is tells whether a folder is the root of a clone.
-func Is(root string) bool {
+// IsRoot reports whether a directory is the root of a clone.
+func IsRoot(root string) bool {
 	_, err := os.Stat(filepath.Join(root, "test", "cluster", "go.mod"))
 	return err == nil
 }
 
-func cacheFolder() (string, error) {
+func cacheDir() (string, error) {
 	if dir := os.Getenv("MODELKILN_CACHE"); dir != "" {
 		return filepath.Abs(dir)
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("there is no folder to keep compiled programs in; set HOME, or MODELKILN_CACHE to a folder of your choice")
+		return "", fmt.Errorf("no cache directory for compiled programs; set HOME or MODELKILN_CACHE")
 	}
 	return filepath.Join(dir, "modelkiln"), nil
 }
 
-// Source is the path of a file under test/cluster.
+// Source returns the path of a file under test/cluster.
 func (c Checkout) Source(elem ...string) string {
 	return filepath.Join(append([]string{c.Root, "test", "cluster"}, elem...)...)
 }
 
-// Output is the path of a file under .cluster, where the cluster leaves what people and tests use.
+// Output returns the path of a file under .cluster, which contains the files for users and tests of the cluster.
 func (c Checkout) Output(elem ...string) string {
 	return filepath.Join(append([]string{c.Root, ".cluster"}, elem...)...)
 }
 
-// Log is the path of a log file.
+// Log returns the path of a log file.
 func (c Checkout) Log(name string) string {
 	return c.Output("log", name+".log")
 }

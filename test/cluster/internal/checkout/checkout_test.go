@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newClone makes a folder that looks like a clone.
+// newClone creates a directory that looks like a clone.
 func newClone(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.EvalSymlinks(t.TempDir())
@@ -25,9 +25,9 @@ func TestFind(t *testing.T) {
 	require.NoError(t, os.Symlink(root, link))
 
 	tests := map[string]struct{ dir string }{
-		"from its root":               {dir: root},
-		"from a folder inside":        {dir: filepath.Join(root, "test", "cluster")},
-		"through a link, by one name": {dir: filepath.Join(link, "test")},
+		"the root":                    {dir: root},
+		"a subdirectory":              {dir: filepath.Join(root, "test", "cluster")},
+		"a path with a symbolic link": {dir: filepath.Join(link, "test")},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -38,13 +38,13 @@ func TestFind(t *testing.T) {
 	}
 }
 
-func TestOutsideOfACloneIsRefused(t *testing.T) {
+func TestFindOutsideOfAClone(t *testing.T) {
 	dir := t.TempDir()
 	_, err := Find(dir)
-	require.ErrorContains(t, err, dir+" is not in a checkout of Modelkiln")
+	require.ErrorContains(t, err, dir+" is not in a clone of the Modelkiln repository")
 }
 
-func TestTheCacheCanBeMoved(t *testing.T) {
+func TestFindWithModelkilnCache(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("MODELKILN_CACHE", cache)
 	got, err := Find(newClone(t))
@@ -52,17 +52,17 @@ func TestTheCacheCanBeMoved(t *testing.T) {
 	assert.Equal(t, cache, got.Cache)
 }
 
-func TestWithoutAHomeTheCacheHasToBeNamed(t *testing.T) {
+func TestFindWithoutACacheDirectory(t *testing.T) {
 	t.Setenv("MODELKILN_CACHE", "")
 	t.Setenv("XDG_CACHE_HOME", "")
 	t.Setenv("HOME", "")
 	_, err := Find(newClone(t))
-	require.ErrorContains(t, err, "set HOME, or MODELKILN_CACHE")
+	require.ErrorContains(t, err, "set HOME or MODELKILN_CACHE")
 }
 
-func TestIs(t *testing.T) {
+func TestIsRoot(t *testing.T) {
 	root := newClone(t)
-	assert.True(t, Is(root))
+	assert.True(t, IsRoot(root))
 	require.NoError(t, os.RemoveAll(root))
-	assert.False(t, Is(root), "a clone that was removed is none")
+	assert.False(t, IsRoot(root), "the clone was removed")
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
 )
 
-// registryData is where the registry, which runs as nobody in particular, keeps its blobs.
-var registryData = filepath.Join(node.Home, "registry")
+// registryData is the registry's storage directory. It belongs to registryUser, as whom the registry runs.
+var registryData = filepath.Join(node.DataDir, "registry")
 
 const registryUser = 65532
 
-// deployments are all that is installed.
+// deployments are the Deployments of every cluster.
 var deployments = []deployment{
 	{"registry", "registry"},
 	{"argo", "workflow-controller"},
@@ -24,31 +24,31 @@ var deployments = []deployment{
 	{"modelkiln-system", "modelkiln-controller-manager"},
 }
 
-// applyArgo installs Argo Workflows from its own manifests, in the version that was compiled.
+// applyArgo installs the compiled version of Argo Workflows with its own manifests.
 func (c *Cluster) applyArgo(ctx context.Context) error {
-	folder, err := c.besideUpstream("argo")
+	dir, err := c.copyManifests("argo")
 	if err != nil {
 		return err
 	}
-	return c.apply(ctx, folder)
+	return c.apply(ctx, dir)
 }
 
-// besideUpstream makes a folder of our manifests for a tool, with the tool's own in it as upstream/. kustomize reads nothing
-// outside of its folder.
-func (c *Cluster) besideUpstream(name string) (string, error) {
-	folder := filepath.Join(node.Home, name)
-	if err := os.RemoveAll(folder); err != nil {
+// copyManifests copies our kustomization for a tool, and the tool's own manifests as upstream/ below it, to a directory of
+// the cluster, because kustomize does not read files outside of the kustomization's directory. It returns the directory.
+func (c *Cluster) copyManifests(name string) (string, error) {
+	dir := filepath.Join(node.DataDir, name)
+	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
-	if err := os.CopyFS(folder, os.DirFS(c.checkout.Source("manifests", name))); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(c.checkout.Source("manifests", name))); err != nil {
 		return "", err
 	}
-	return folder, os.CopyFS(filepath.Join(folder, "upstream"), os.DirFS(c.tools[name].Manifests()))
+	return dir, os.CopyFS(filepath.Join(dir, "upstream"), os.DirFS(c.tools[name].Manifests()))
 }
 
-// awaitKind waits until the API server serves a kind whose definition has just been applied. Whoever is quicker than the
-// API server is told that there is no such kind.
-func (c *Cluster) awaitKind(ctx context.Context, kind string) error {
+// waitForKind waits until the API server serves a kind whose CRD was just applied. Until then, it rejects the kind as
+// unknown.
+func (c *Cluster) waitForKind(ctx context.Context, kind string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
@@ -72,16 +72,18 @@ func (c *Cluster) applyRegistry(ctx context.Context) error {
 	return c.apply(ctx, c.checkout.Source("manifests", "registry"))
 }
 
-// apply applies a kustomization. What is as it should be already stays untouched.
+// apply applies a kustomization. Objects that already match it do not change.
 func (c *Cluster) apply(ctx context.Context, kustomization string) error {
 	_, err := c.kubectl(ctx, "apply", "--server-side", "--force-conflicts", "--kustomize", kustomization)
 	return err
 }
 
+// kubectl runs kubectl as the cluster's administrator and returns its output.
+// kubectl runs kubectl as the cluster's administrator and returns its output.
 func (c *Cluster) kubectl(ctx context.Context, args ...string) (string, error) {
 	args = append([]string{
 		"--kubeconfig", c.checkout.Output("kubeconfig"),
-		"--cache-dir", filepath.Join(node.Home, "kubectl-cache"),
+		"--cache-dir", filepath.Join(node.DataDir, "kubectl-cache"),
 	}, args...)
 	return output(ctx, nil, c.tools["kubernetes"].Program("kubectl"), args...)
 }

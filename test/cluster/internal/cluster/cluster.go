@@ -1,4 +1,4 @@
-// Package cluster brings the one-node cluster up and takes it away.
+// Package cluster starts, updates and stops the one-node cluster.
 package cluster
 
 import (
@@ -25,31 +25,32 @@ type Cluster struct {
 	checkout checkout.Checkout
 	report   *progress.Reporter
 
-	// training tells whether the controllers of training are wanted.
+	// training enables the training controllers.
 	training bool
 
-	// Set on the way up.
+	// The following fields are set by Up.
+
 	tools    map[string]tool.Tool
 	settings kube.Settings
-	// images are all that pods of the cluster use without a pull, Modelkiln's own among them.
+	// images are the images that are imported into the node, Modelkiln's included.
 	images    []image.Spec
 	modelkiln []image.Spec
-	// digests are those of the images whose names do not change with what is in them, so that a node that runs keeps
-	// the ones that it has: all but Modelkiln's and those of training.
+	// digests are the digests of the images whose names do not change with their content, by name: all except Modelkiln's
+	// and those of the training controllers. A running node keeps the images that it has under these names.
 	digests map[string]string
-	// standIns is a digest of the programs that stand in for file servers.
+	// standIns is the digest of the programs that stand in for file servers.
 	standIns string
 }
 
-// New gives the cluster of a checkout, whether it runs or not.
-func New(of checkout.Checkout, report *progress.Reporter) *Cluster {
-	return &Cluster{checkout: of, report: report}
+// New returns the cluster of a checkout, whether it is running or not.
+func New(co checkout.Checkout, report *progress.Reporter) *Cluster {
+	return &Cluster{checkout: co, report: report}
 }
 
-// Up brings the cluster up, with the controllers of training if they are asked for. What runs already and is as it should
-// be stays as it is.
+// Up starts the cluster, or updates it if it is running. With training, it installs the training controllers too. Parts
+// that are up to date do not change.
 func (c *Cluster) Up(ctx context.Context, training bool) error {
-	if err := checkMachine(); err != nil {
+	if err := checkHost(); err != nil {
 		return err
 	}
 	lock, err := acquireLock(lockPath, c.checkout.Root)
@@ -58,9 +59,9 @@ func (c *Cluster) Up(ctx context.Context, training bool) error {
 	}
 	defer lock.release()
 
-	state := c.record()
-	if c.runsElsewhere(state) {
-		return fmt.Errorf("the machine's one cluster runs for %s; end it with: %s", state.Checkout, endCommand(state.Checkout))
+	state := c.loadState()
+	if c.runsForOtherCheckout(state) {
+		return fmt.Errorf("a cluster of the checkout %s is running, and a machine can have only one; stop it with: %s", state.Checkout, downCommand(state.Checkout))
 	}
 	c.training = training
 	if err := c.prepare(ctx); err != nil {
@@ -78,11 +79,11 @@ func (c *Cluster) Up(ctx context.Context, training bool) error {
 	if err := c.install(ctx); err != nil {
 		return err
 	}
-	c.report.Say("the cluster is up; the registry is %s; to use it: . %s", c.settings.Registry(), c.checkout.Output("env"))
+	c.report.Logf("the cluster is ready, with the registry %s; to use it, run: . %s", c.settings.Registry(), c.checkout.Output("env"))
 	return nil
 }
 
-// prepare makes all that a cluster consists of, without touching one that runs.
+// prepare installs packages, compiles programs and assembles images. It does not change a running cluster.
 func (c *Cluster) prepare(ctx context.Context) error {
 	if err := debian.Ensure(ctx, c.report); err != nil {
 		return err
@@ -96,10 +97,10 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	return c.prepareImages(ctx)
 }
 
-// Down ends the cluster and removes everything of it but the logs. That there is none, or that the one there is belongs
-// to another checkout, is fine.
+// Down stops the cluster and removes everything except its logs. It succeeds if there is no cluster or if the cluster
+// belongs to another checkout.
 func (c *Cluster) Down() error {
-	if err := checkMachine(); err != nil {
+	if err := checkHost(); err != nil {
 		return err
 	}
 	lock, err := acquireLock(lockPath, c.checkout.Root)
@@ -108,8 +109,8 @@ func (c *Cluster) Down() error {
 	}
 	defer lock.remove()
 
-	if state := c.record(); c.runsElsewhere(state) {
-		c.report.Say("the machine's one cluster runs for %s and is left alone; to end it: %s", state.Checkout, endCommand(state.Checkout))
+	if state := c.loadState(); c.runsForOtherCheckout(state) {
+		c.report.Logf("the running cluster belongs to the checkout %s and was not stopped; to stop it, run: %s", state.Checkout, downCommand(state.Checkout))
 		return c.removeEnvironment()
 	}
 	found, err := node.Destroy()
@@ -120,79 +121,80 @@ func (c *Cluster) Down() error {
 		return err
 	}
 	if found {
-		c.report.Say("the cluster is gone; its logs are in %s", c.checkout.Output("log"))
+		c.report.Logf("the cluster was stopped and removed; its logs are in %s", c.checkout.Output("log"))
 	} else {
-		c.report.Say("there is no cluster")
+		c.report.Logf("no cluster is running")
 	}
 	return nil
 }
 
-// checkMachine says what makes a cluster impossible here.
-func checkMachine() error {
+// checkHost returns an error if this machine or user cannot run a cluster.
+func checkHost() error {
 	if runtime.GOOS != "linux" {
-		return fmt.Errorf("the cluster runs on Linux only, and this is %s; use a virtual machine with Debian 12", runtime.GOOS)
+		return fmt.Errorf("the cluster requires Linux, not %s; use a virtual machine with Debian 12", runtime.GOOS)
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("the cluster makes namespaces and mounts, for which it has to be run as root")
+		return errors.New("the cluster creates namespaces and mounts, which requires root; run this as root")
 	}
 	return nil
 }
 
-// record is what is written about the machine's cluster, or nothing. A record that cannot be read is as good as none:
-// what runs is found by its control group.
-func (c *Cluster) record() *node.State {
+// loadState returns the record of the machine's cluster, or nil. It treats an unreadable record like a missing one, because
+// the processes of a cluster are found by their control group.
+func (c *Cluster) loadState() *node.State {
 	state, err := node.LoadState()
 	if err != nil {
-		c.report.Say("%v; taking the cluster for a dead one", err)
+		c.report.Logf("%v; treating the cluster as stopped", err)
 		return nil
 	}
 	return state
 }
 
-// runsElsewhere tells whether a cluster is alive that another checkout still has a use for.
-func (c *Cluster) runsElsewhere(state *node.State) bool {
-	return state.Alive() && state.Checkout != c.checkout.Root && checkout.Is(state.Checkout)
+// runsForOtherCheckout reports whether the cluster is running for another checkout that still exists.
+func (c *Cluster) runsForOtherCheckout(state *node.State) bool {
+	return state.Alive() && state.Checkout != c.checkout.Root && checkout.IsRoot(state.Checkout)
 }
 
-// endCommand is what to type to end the cluster of a checkout.
-func endCommand(checkout string) string {
+// downCommand returns the shell command that stops the cluster of a checkout.
+func downCommand(checkout string) string {
 	return "make -C " + shell.Quote(checkout) + " cluster-down"
 }
 
-// adopt takes over the cluster on record if it is whole and was started with the present programs and settings.
+// adopt reports whether the recorded cluster can be reused: it runs completely, and was started by this checkout with the
+// current programs and settings.
 func (c *Cluster) adopt(ctx context.Context, state *node.State) (bool, error) {
 	if state == nil {
 		return false, nil
 	}
 	c.settings = kube.Settings{Network: state.Network, Tools: c.tools, Images: c.digests, StandIns: c.standIns}
-	setup, err := c.settings.Digest()
+	digest, err := c.settings.Digest()
 	if err != nil {
 		return false, err
 	}
 	switch {
 	case state.Checkout != c.checkout.Root:
-		c.report.Say("a dead cluster of %s is left; cleaning it up", state.Checkout)
+		c.report.Logf("removing what is left of a cluster of the checkout %s", state.Checkout)
 	case !state.Complete:
-		c.report.Say("an earlier run was broken off; starting over")
+		c.report.Logf("an earlier run was interrupted; recreating the cluster")
 	case !state.Alive():
-		c.report.Say("of the cluster that ran, %v ended; starting over", state.Dead())
-	case state.Setup != setup:
-		c.report.Say("the cluster runs other versions or settings than this checkout's; starting over")
-	case c.answers(ctx) != nil:
-		c.report.Say("the cluster that runs does not answer; starting over")
+		c.report.Logf("programs of the cluster exited: %v; recreating the cluster", state.Exited())
+	case state.SettingsDigest != digest:
+		c.report.Logf("the cluster runs other versions or settings than those of this checkout; recreating the cluster")
+	case c.checkAPIServer(ctx) != nil:
+		c.report.Logf("the API server of the running cluster does not respond; recreating the cluster")
 	default:
 		return true, nil
 	}
 	return false, nil
 }
 
-// answers tells whether the API server can be used.
-func (c *Cluster) answers(ctx context.Context) error {
+// checkAPIServer returns an error if the API server is not ready.
+func (c *Cluster) checkAPIServer(ctx context.Context) error {
 	_, err := c.kubectl(ctx, "get", "--raw", "/readyz", "--request-timeout", "10s")
 	return err
 }
 
-// create brings the node up from nothing, up to a ready node with all images.
+// create removes what is left of an earlier cluster and starts a node. It returns when the node is ready and has all images.
 func (c *Cluster) create(ctx context.Context) error {
 	if _, err := node.Destroy(); err != nil {
 		return err
@@ -202,15 +204,15 @@ func (c *Cluster) create(ctx context.Context) error {
 		return err
 	}
 	c.settings = kube.Settings{Network: network, Tools: c.tools, Images: c.digests, StandIns: c.standIns}
-	setup, err := c.settings.Digest()
+	digest, err := c.settings.Digest()
 	if err != nil {
 		return err
 	}
-	c.report.Say("starting the node (API server %s, subnet %s, which no route of this machine uses)", c.settings.APIServer(), network.Host.Masked())
+	c.report.Logf("starting the node (API server %s, unused subnet %s)", c.settings.APIServer(), network.Host.Masked())
 	if err := c.installStandIns(); err != nil {
 		return err
 	}
-	n, err := node.Create(ctx, c.checkout.Root, setup, network, c.checkout.Log)
+	n, err := node.Create(ctx, c.checkout.Root, digest, network, c.checkout.Log)
 	if err != nil {
 		return err
 	}
@@ -223,8 +225,8 @@ func (c *Cluster) create(ctx context.Context) error {
 	if err := c.loadImages(ctx, n); err != nil {
 		return err
 	}
-	c.report.Say("waiting for the API server and the node")
-	if err := n.WaitFor(ctx, "the API server", time.Minute, c.answers); err != nil {
+	c.report.Logf("waiting for the API server and the node to become ready")
+	if err := n.WaitFor(ctx, "the API server", time.Minute, c.checkAPIServer); err != nil {
 		return err
 	}
 	if err := startAll(n, c.settings.ClientPrograms()); err != nil {
@@ -236,7 +238,7 @@ func (c *Cluster) create(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return n.Complete()
+	return n.MarkComplete()
 }
 
 func startAll(n *node.Node, programs []node.Program) error {
@@ -248,7 +250,7 @@ func startAll(n *node.Node, programs []node.Program) error {
 	return nil
 }
 
-// loadImages waits for a new node's containerd and gives it the images.
+// loadImages waits for the containerd of a new node and imports the images.
 func (c *Cluster) loadImages(ctx context.Context, n *node.Node) error {
 	if err := n.WaitFor(ctx, "containerd", time.Minute, func(ctx context.Context) error {
 		_, err := c.ctr(ctx, nil, "version")
@@ -259,20 +261,20 @@ func (c *Cluster) loadImages(ctx context.Context, n *node.Node) error {
 	return c.importImages(ctx)
 }
 
-// install brings everything that runs as pods up to date.
+// install installs or updates everything that runs as pods, and waits until it is available.
 func (c *Cluster) install(ctx context.Context) error {
 	if err := c.writeEnvironment(); err != nil {
 		return err
 	}
-	// A node that runs already may lack those of a newer version.
+	// A running node may lack new images.
 	if err := c.importImages(ctx); err != nil {
 		return err
 	}
-	c.report.Say("installing Argo Workflows %s, the registry and Modelkiln", c.tools["argo"].Version)
+	c.report.Logf("installing Argo Workflows %s, the registry and Modelkiln", c.tools["argo"].Version)
 	if err := errors.Join(c.applyRegistry(ctx), c.applyArgo(ctx), c.apply(ctx, c.checkout.Source("manifests", "shares"))); err != nil {
 		return err
 	}
-	if err := c.awaitKind(ctx, "clusterworkflowtemplates.argoproj.io"); err != nil {
+	if err := c.waitForKind(ctx, "clusterworkflowtemplates.argoproj.io"); err != nil {
 		return err
 	}
 	if err := c.applyModelkiln(ctx); err != nil {
@@ -283,27 +285,28 @@ func (c *Cluster) install(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.awaitDeployments(ctx, deployments...); err != nil {
+	if err := c.waitForDeployments(ctx, deployments...); err != nil {
 		return err
 	}
 	if c.training {
-		if err := c.awaitDeployments(ctx, trainingDeployments...); err != nil {
+		if err := c.waitForDeployments(ctx, trainingDeployments...); err != nil {
 			return err
 		}
 	}
 	return errors.Join(c.pushBaseImage(ctx), c.pushTrainer(ctx))
 }
 
-// Enter becomes a program in the network and the mounts of the node, or a shell when none is named. It does not return.
+// Enter replaces this process with a program in the network and mount namespaces of the node, by default a shell. It returns
+// only on failure.
 func (c *Cluster) Enter(argv []string) error {
-	if err := checkMachine(); err != nil {
+	if err := checkHost(); err != nil {
 		return err
 	}
 	containerd, err := tool.Find(c.checkout, "containerd")
 	if err != nil {
 		return err
 	}
-	// For ctr, to see the images and containers of the pods.
+	// With these variables, ctr uses the node's containerd and lists the images and containers of pods.
 	environment := map[string]string{
 		"PATH":                 containerd.Dir + ":" + os.Getenv("PATH"),
 		"CONTAINERD_ADDRESS":   kube.ContainerdSocket,
@@ -317,10 +320,10 @@ func (c *Cluster) Enter(argv []string) error {
 	if len(argv) == 0 {
 		argv = []string{"/bin/sh"}
 	}
-	return c.record().Enter(argv)
+	return c.loadState().Enter(argv)
 }
 
-// Build compiles everything that the cluster consists of, and starts nothing.
+// Build compiles all tools of the cluster. It starts nothing.
 func (c *Cluster) Build(ctx context.Context) (err error) {
 	names := tool.Names()
 	if c.training {
@@ -330,7 +333,7 @@ func (c *Cluster) Build(ctx context.Context) (err error) {
 	return err
 }
 
-// Assets compiles what tests against a bare API server need, and gives the folder of it.
+// Assets compiles the programs that tests with a bare API server need and returns the directory that contains them.
 func (c *Cluster) Assets(ctx context.Context) (string, error) {
 	tools, err := c.ensureTools(ctx, tool.AssetTools())
 	if err != nil {

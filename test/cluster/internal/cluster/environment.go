@@ -8,10 +8,10 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/shell"
 )
 
-// commands are the programs that .cluster/bin puts on a person's PATH, and the tool that each is part of.
+// commands maps the programs in .cluster/bin to the tools that contain them.
 var commands = map[string]string{"kubectl": "kubernetes", "argo": "argo", "crane": "crane"}
 
-// writeEnvironment writes .cluster/env and the folder of programs that it puts on the PATH.
+// writeEnvironment writes .cluster/env and .cluster/bin, the directory of programs that it adds to the PATH.
 func (c *Cluster) writeEnvironment() error {
 	bin := c.checkout.Output("bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
@@ -32,12 +32,12 @@ func (c *Cluster) writeEnvironment() error {
 	return os.WriteFile(c.checkout.Output("env"), []byte(environment(c.checkout.Output("kubeconfig"), c.settings.Registry(), bin)), 0o644)
 }
 
-// environment is a shell script that points a person's tools at the cluster.
+// environment returns a shell script that configures kubectl, argo and crane for the cluster.
 func environment(kubeconfig, registry, bin string) string {
 	return fmt.Sprintf("export KUBECONFIG=%s\nexport REGISTRY=%s\nexport PATH=%s:\"$PATH\"\n", shell.Quote(kubeconfig), shell.Quote(registry), shell.Quote(bin))
 }
 
-// removeEnvironment removes what leads to a cluster that is no more. The logs stay.
+// removeEnvironment removes the files in .cluster that are useless without the cluster. It keeps the logs.
 func (c *Cluster) removeEnvironment() error {
 	for _, name := range []string{"kubeconfig", "env", "bin"} {
 		if err := os.RemoveAll(c.checkout.Output(name)); err != nil {

@@ -10,29 +10,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAShellReadsTheEnvironmentAsItIsMeant(t *testing.T) {
+func TestEnvironment(t *testing.T) {
 	tests := map[string]string{
-		"a usual path":               "/src/modelkiln/.cluster",
+		"a plain path":               "/src/modelkiln/.cluster",
 		"a path with a space":        "/home/ann/my models/.cluster",
 		"a path with a quote":        "/home/ann/ann's/.cluster",
 		"a path with a dollar":       "/home/$USER/`id`/.cluster",
 		"a path with a double quote": `/home/"ann"\n/.cluster`,
 	}
-	for name, folder := range tests {
+	for name, dir := range tests {
 		t.Run(name, func(t *testing.T) {
 			env := filepath.Join(t.TempDir(), "env")
-			require.NoError(t, os.WriteFile(env, []byte(environment(folder+"/kubeconfig", "10.213.0.2:5000", folder+"/bin")), 0o644))
+			require.NoError(t, os.WriteFile(env, []byte(environment(dir+"/kubeconfig", "10.213.0.2:5000", dir+"/bin")), 0o644))
 
 			shell := exec.CommandContext(t.Context(), "/bin/sh", "-c", `. "$0"; printf '%s\n%s\n%s' "$KUBECONFIG" "$REGISTRY" "$PATH"`, env)
 			shell.Env = []string{"PATH=/bin:/opt/my tools"}
 			got, err := shell.Output()
 			require.NoError(t, err)
-			assert.Equal(t, folder+"/kubeconfig\n10.213.0.2:5000\n"+folder+"/bin:/bin:/opt/my tools", string(got))
+			assert.Equal(t, dir+"/kubeconfig\n10.213.0.2:5000\n"+dir+"/bin:/bin:/opt/my tools", string(got))
 		})
 	}
 }
 
-func TestTheCommandThatEndsAClusterCanBePasted(t *testing.T) {
-	assert.Equal(t, "make -C /src/modelkiln cluster-down", endCommand("/src/modelkiln"))
-	assert.Equal(t, "make -C '/src/my modelkiln' cluster-down", endCommand("/src/my modelkiln"))
+func TestDownCommand(t *testing.T) {
+	assert.Equal(t, "make -C /src/modelkiln cluster-down", downCommand("/src/modelkiln"))
+	assert.Equal(t, "make -C '/src/my modelkiln' cluster-down", downCommand("/src/my modelkiln"))
 }

@@ -79,7 +79,7 @@ func (c *Cluster) importImages(ctx context.Context) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	c.report.Say("loading %s into the node", names(missing))
+	c.report.Logf("loading %s into the node", names(missing))
 	images := map[name.Tag]v1.Image{}
 	for _, spec := range missing {
 		tag, err := name.NewTag(spec.Name)

@@ -7,13 +7,13 @@ import (
 	"syscall"
 )
 
-// lockPath is one file for the machine: there is one cluster on it, and one run at a time that changes it.
+// lockPath is the same for all checkouts: a machine has one cluster, and only one process may change it at a time.
 const lockPath = "/run/modelkiln-cluster.lock"
 
-// lock keeps other runs away. However the process ends, the kernel lets go of it.
+// lock is a file lock. The kernel releases it when the process exits.
 type lock struct{ file *os.File }
 
-// acquireLock takes the lock at path in the name of a checkout, or says who has it.
+// acquireLock acquires the lock at path for a checkout. If another process holds it, the error names that process.
 func acquireLock(path, checkout string) (*lock, error) {
 	for {
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
@@ -23,14 +23,14 @@ func acquireLock(path, checkout string) (*lock, error) {
 		if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 			holder, _ := os.ReadFile(path)
 			_ = file.Close()
-			return nil, fmt.Errorf("another run brings the cluster up or down (%s); wait until it has ended", strings.TrimSpace(string(holder)))
+			return nil, fmt.Errorf("the cluster is being started or stopped by another run (%s); wait until that run has finished", strings.TrimSpace(string(holder)))
 		}
-		if !isAt(file, path) {
-			// A run that ended removed the file after it was opened here; whoever comes next would not see this lock.
+		if !isSameFile(file, path) {
+			// Another run removed the file after this one had opened it. A lock on it would not exclude other runs.
 			_ = file.Close()
 			continue
 		}
-		// Whoever is turned away reads here whom to wait for.
+		// Other runs read this for their error message.
 		if err := file.Truncate(0); err == nil {
 			_, _ = fmt.Fprintf(file, "process %d, of %s\n", os.Getpid(), checkout)
 		}
@@ -38,8 +38,8 @@ func acquireLock(path, checkout string) (*lock, error) {
 	}
 }
 
-// isAt tells whether an open file is still the one at path.
-func isAt(file *os.File, path string) bool {
+// isSameFile reports whether an open file is still the file at path.
+func isSameFile(file *os.File, path string) bool {
 	opened, err := file.Stat()
 	if err != nil {
 		return false
@@ -48,12 +48,12 @@ func isAt(file *os.File, path string) bool {
 	return err == nil && os.SameFile(opened, there)
 }
 
-// release lets others have the lock.
+// release releases the lock.
 func (l *lock) release() { _ = l.file.Close() }
 
-// remove lets others have the lock and leaves no file behind.
+// remove deletes the lock's file and releases the lock.
 func (l *lock) remove() {
-	// Removed while it is held, it cannot be the lock of another run.
+	// The file is removed while the lock is held, so it cannot be the lock of another run.
 	_ = os.Remove(l.file.Name())
 	l.release()
 }

@@ -9,36 +9,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOneRunAtATime(t *testing.T) {
+func TestAcquireLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	first, err := acquireLock(path, "/src/modelkiln")
 	require.NoError(t, err)
 
 	_, err = acquireLock(path, "/src/other")
-	require.ErrorContains(t, err, "another run brings the cluster up or down (process ")
-	require.ErrorContains(t, err, ", of /src/modelkiln); wait until it has ended")
+	require.ErrorContains(t, err, "the cluster is being started or stopped by another run (process ")
+	require.ErrorContains(t, err, ", of /src/modelkiln); wait until that run has finished")
 
 	first.release()
 	second, err := acquireLock(path, "/src/other")
-	require.NoError(t, err, "what is left of a run that ended is no obstacle")
+	require.NoError(t, err, "the file of a released lock can be locked")
 	second.remove()
 	assert.NoFileExists(t, path)
 }
 
-func TestTheLockThatWasRemovedIsNotTheLock(t *testing.T) {
+func TestIsSameFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	old, err := os.Create(path)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = old.Close() })
-	assert.True(t, isAt(old, path))
+	assert.True(t, isSameFile(old, path))
 
 	require.NoError(t, os.Remove(path))
-	assert.False(t, isAt(old, path), "the file is gone")
+	assert.False(t, isSameFile(old, path), "the file was removed")
 	require.NoError(t, os.WriteFile(path, nil, 0o644))
-	assert.False(t, isAt(old, path), "another took its place")
+	assert.False(t, isSameFile(old, path), "the file was replaced")
 }
 
-func TestALockThatCannotBeMadeIsNamed(t *testing.T) {
-	_, err := acquireLock("/no/such/folder/lock", "/src/modelkiln")
-	require.ErrorContains(t, err, "cannot open the lock /no/such/folder/lock")
+func TestAcquireLockFails(t *testing.T) {
+	_, err := acquireLock("/no/such/directory/lock", "/src/modelkiln")
+	require.ErrorContains(t, err, "cannot open the lock /no/such/directory/lock")
 }

@@ -84,7 +84,7 @@ func (c *Cluster) compile(ctx context.Context, what string, build golang.Build) 
 		return err
 	}
 	var complaints strings.Builder
-	build.Complaints = &complaints
+	build.Stderr = &complaints
 	err := c.report.During("compiling "+what, func() error { return build.Run(ctx) })
 	if err != nil && complaints.Len() > 0 {
 		return fmt.Errorf("%s does not compile:\n%s", what, strings.TrimSpace(complaints.String()))
@@ -94,7 +94,7 @@ func (c *Cluster) compile(ctx context.Context, what string, build golang.Build) 
 
 // applyModelkiln installs Modelkiln from this checkout's manifests, with the images that were built from its programs.
 func (c *Cluster) applyModelkiln(ctx context.Context) error {
-	dir := filepath.Join(node.Home, "modelkiln")
+	dir := filepath.Join(node.DataDir, "modelkiln")
 	// kustomize accepts no absolute path.
 	base, err := filepath.Rel(dir, c.checkout.Source("manifests", "modelkiln"))
 	if err != nil {

@@ -11,35 +11,35 @@ import (
 )
 
 const (
-	// rolloutPatience is the time that a Deployment has for its pods to become available; the images are there already.
-	rolloutPatience = 2 * time.Minute
-	// rolloutGlance is how often a person who waits is told what the pods wait for.
-	rolloutGlance = 10 * time.Second
+	// rolloutTimeout is the time within which a Deployment must become available. Its images are already on the node.
+	rolloutTimeout = 2 * time.Minute
+	// progressInterval is the interval at which the pods' waiting reasons are printed.
+	progressInterval = 10 * time.Second
 )
 
-// deployment names a Deployment.
+// deployment is the namespace and name of a Deployment.
 type deployment struct{ namespace, name string }
 
 func (d deployment) String() string { return d.namespace + "/" + d.name }
 
-// awaitDeployments waits until the pods of the deployments are available in their present version.
-func (c *Cluster) awaitDeployments(ctx context.Context, deployments ...deployment) error {
+// waitForDeployments waits until the Deployments are rolled out.
+func (c *Cluster) waitForDeployments(ctx context.Context, deployments ...deployment) error {
 	for _, d := range deployments {
-		if err := c.awaitDeployment(ctx, d); err != nil {
+		if err := c.waitForDeployment(ctx, d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Cluster) awaitDeployment(ctx context.Context, d deployment) error {
+func (c *Cluster) waitForDeployment(ctx context.Context, d deployment) error {
 	rolledOut := make(chan error, 1)
 	go func() {
-		_, err := c.kubectl(ctx, "rollout", "status", "deployment", d.name, "--namespace", d.namespace, "--timeout", rolloutPatience.String())
+		_, err := c.kubectl(ctx, "rollout", "status", "deployment", d.name, "--namespace", d.namespace, "--timeout", rolloutTimeout.String())
 		rolledOut <- err
 	}()
-	glance := time.NewTicker(rolloutGlance)
-	defer glance.Stop()
+	tick := time.NewTicker(progressInterval)
+	defer tick.Stop()
 	for {
 		select {
 		case err := <-rolledOut:
@@ -47,35 +47,36 @@ func (c *Cluster) awaitDeployment(ctx context.Context, d deployment) error {
 				return errors.Join(err, ctx.Err())
 			}
 			return c.explainRollout(ctx, d, err)
-		case <-glance.C:
-			if pods, err := c.podsOf(ctx, d); err == nil {
-				c.report.Say("waiting for %s: %s", d, describe(pods))
+		case <-tick.C:
+			if pods, err := c.listPods(ctx, d); err == nil {
+				c.report.Logf("waiting for %s: %s", d, describePods(pods))
 			}
 		}
 	}
 }
 
-// explainRollout puts what the pods wait for, and the last that they logged, into the failure of a rollout.
+// explainRollout returns an error about a failed rollout that contains the waiting reasons and the last log lines of its
+// pods.
 func (c *Cluster) explainRollout(ctx context.Context, d deployment, failure error) error {
-	pods, err := c.podsOf(ctx, d)
+	pods, err := c.listPods(ctx, d)
 	if err != nil {
 		return errors.Join(failure, err)
 	}
-	explanation := fmt.Sprintf("%s does not become available: %s", d, describe(pods))
+	explanation := fmt.Sprintf("Deployment %s did not become available: %s", d, describePods(pods))
 	for _, pod := range pods {
 		if pod.ready() {
 			continue
 		}
 		log, err := c.kubectl(ctx, "logs", pod.Metadata.Name, "--namespace", d.namespace, "--all-containers", "--tail", "10")
 		if err == nil && log != "" {
-			explanation += fmt.Sprintf("\nthe last lines of the log of %s:\n%s", pod.Metadata.Name, strings.TrimSpace(log))
+			explanation += fmt.Sprintf("\nlast log lines of pod %s:\n%s", pod.Metadata.Name, strings.TrimSpace(log))
 		}
 	}
 	return errors.New(explanation)
 }
 
-// podsOf are the pods of a deployment, of any version.
-func (c *Cluster) podsOf(ctx context.Context, d deployment) ([]pod, error) {
+// listPods returns the pods of a Deployment, of all its revisions.
+func (c *Cluster) listPods(ctx context.Context, d deployment) ([]pod, error) {
 	out, err := c.kubectl(ctx, "get", "deployment", d.name, "--namespace", d.namespace, "--output", "json")
 	if err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func (c *Cluster) podsOf(ctx context.Context, d deployment) ([]pod, error) {
 	return parsePods(out)
 }
 
-// parseSelector takes the labels that a Deployment finds its pods by, in the form that kubectl wants them.
+// parseSelector returns the label selector of a Deployment in the format of kubectl's flag --selector.
 func parseSelector(deployment string) (string, error) {
 	var parsed struct {
 		Spec struct {
@@ -101,7 +102,7 @@ func parseSelector(deployment string) (string, error) {
 		} `json:"spec"`
 	}
 	if err := json.Unmarshal([]byte(deployment), &parsed); err != nil {
-		return "", fmt.Errorf("cannot read a Deployment as kubectl prints it: %w", err)
+		return "", fmt.Errorf("cannot parse the Deployment that kubectl printed: %w", err)
 	}
 	var labels []string
 	for key, value := range parsed.Spec.Selector.MatchLabels {
@@ -111,7 +112,7 @@ func parseSelector(deployment string) (string, error) {
 	return strings.Join(labels, ","), nil
 }
 
-// pod is what tells how far a pod has got.
+// pod contains the fields of a Pod that explain why it is not ready.
 type pod struct {
 	Metadata struct {
 		Name string `json:"name"`
@@ -146,7 +147,7 @@ func parsePods(list string) ([]pod, error) {
 		Items []pod `json:"items"`
 	}
 	if err := json.Unmarshal([]byte(list), &parsed); err != nil {
-		return nil, fmt.Errorf("cannot read pods as kubectl prints them: %w", err)
+		return nil, fmt.Errorf("cannot parse the pods that kubectl printed: %w", err)
 	}
 	return parsed.Items, nil
 }
@@ -160,40 +161,40 @@ func (p pod) ready() bool {
 	return false
 }
 
-// trouble says what a pod waits for.
-func (p pod) trouble() string {
+// waitingReason returns the reason why a pod is not ready.
+func (p pod) waitingReason() string {
 	for _, c := range p.Status.ContainerStatuses {
 		if waiting := c.State.Waiting; waiting != nil {
 			return strings.TrimSuffix(waiting.Reason+": "+waiting.Message, ": ")
 		}
-		if ended := c.State.Terminated; ended != nil {
-			return fmt.Sprintf("container %s ended with exit code %d", c.Name, ended.ExitCode)
+		if terminated := c.State.Terminated; terminated != nil {
+			return fmt.Sprintf("container %s terminated with exit code %d", c.Name, terminated.ExitCode)
 		}
 	}
 	for _, condition := range p.Status.Conditions {
 		if condition.Type == "PodScheduled" && condition.Status == "False" {
-			return "no node takes it: " + condition.Message
+			return "not scheduled: " + condition.Message
 		}
 	}
 	if p.Status.Phase == "Running" {
-		return "it runs but does not report that it is ready"
+		return "running but not ready"
 	}
-	return "it is " + strings.ToLower(p.Status.Phase)
+	return strings.ToLower(p.Status.Phase)
 }
 
-// describe tells in one line what the pods that are not ready wait for.
-func describe(pods []pod) string {
+// describePods returns one line that explains why pods are not ready.
+func describePods(pods []pod) string {
 	var waiting []string
 	for _, p := range pods {
 		if !p.ready() {
-			waiting = append(waiting, fmt.Sprintf("pod %s: %s", p.Metadata.Name, p.trouble()))
+			waiting = append(waiting, fmt.Sprintf("pod %s: %s", p.Metadata.Name, p.waitingReason()))
 		}
 	}
 	switch {
 	case len(pods) == 0:
-		return "it has no pods yet; the events of its ReplicaSet say why"
+		return "it has no pods yet; see the events of its ReplicaSet"
 	case len(waiting) == 0:
-		return "its pods are ready, and one of an earlier version still ends"
+		return "its pods are ready; a pod of an earlier revision is still terminating"
 	}
 	return strings.Join(waiting, "; ")
 }

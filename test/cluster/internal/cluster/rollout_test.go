@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestDescribe(t *testing.T) {
+func TestDescribePods(t *testing.T) {
 	tests := map[string]struct {
 		pods string
 		want string
@@ -23,51 +23,51 @@ func TestDescribe(t *testing.T) {
 				"containerStatuses": [{"name": "manager", "state": {"waiting": {"reason": "ContainerCreating"}}}]}}]}`,
 			want: "pod a: ContainerCreating",
 		},
-		"a program that has just ended": {
+		"a terminated container": {
 			pods: `{"items": [{"metadata": {"name": "a"}, "status": {"phase": "Running",
 				"containerStatuses": [{"name": "manager", "state": {"terminated": {"exitCode": 3}}}]}}]}`,
-			want: "pod a: container manager ended with exit code 3",
+			want: "pod a: container manager terminated with exit code 3",
 		},
-		"a pod that no node takes": {
+		"an unschedulable pod": {
 			pods: `{"items": [{"metadata": {"name": "a"}, "status": {"phase": "Pending",
 				"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]}}]}`,
-			want: "pod a: no node takes it: 0/1 nodes are available",
+			want: "pod a: not scheduled: 0/1 nodes are available",
 		},
-		"a program that is not ready yet": {
+		"a running container that is not ready": {
 			pods: `{"items": [{"metadata": {"name": "a"}, "status": {"phase": "Running",
 				"containerStatuses": [{"name": "manager", "state": {"running": {}}}]}}]}`,
-			want: "pod a: it runs but does not report that it is ready",
+			want: "pod a: running but not ready",
 		},
-		"only the pods that are not ready are named": {
+		"a ready pod is not listed": {
 			pods: `{"items": [{"metadata": {"name": "old"}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}},
 				{"metadata": {"name": "new"}, "status": {"phase": "Pending"}}]}`,
-			want: "pod new: it is pending",
+			want: "pod new: pending",
 		},
-		"all pods are ready, so that an old one is still ending": {
+		"all pods are ready": {
 			pods: `{"items": [{"metadata": {"name": "a"}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}]}`,
-			want: "its pods are ready, and one of an earlier version still ends",
+			want: "its pods are ready; a pod of an earlier revision is still terminating",
 		},
 		"no pods yet": {
 			pods: `{"items": []}`,
-			want: "it has no pods yet; the events of its ReplicaSet say why",
+			want: "it has no pods yet; see the events of its ReplicaSet",
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			pods, err := parsePods(tt.pods)
 			require.NoError(t, err)
-			assert.Equal(t, tt.want, describe(pods))
+			assert.Equal(t, tt.want, describePods(pods))
 		})
 	}
 }
 
-func TestTheSelectorIsInKubectlsForm(t *testing.T) {
+func TestParseSelector(t *testing.T) {
 	got, err := parseSelector(`{"spec": {"selector": {"matchLabels": {"b": "2", "a": "1"}}}}`)
 	require.NoError(t, err)
 	assert.Equal(t, "a=1,b=2", got)
 }
 
-func TestWhatKubectlDoesNotPrintIsAnError(t *testing.T) {
+func TestParseInvalidJSON(t *testing.T) {
 	_, err := parsePods("no JSON")
 	require.Error(t, err)
 	_, err = parseSelector("no JSON")

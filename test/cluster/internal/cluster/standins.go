@@ -13,13 +13,13 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
 )
 
-// standIns are the programs that stand in for file servers, and where the node has them.
+// standIns are the programs that stand in for file servers, and their paths in the node.
 var standIns = []struct{ program, path string }{
-	{"nfs-stand-in", filepath.Join(node.MountHelpers, "mount.nfs")},
+	{"nfs-stand-in", filepath.Join(node.MountHelperDir, "mount.nfs")},
 	{"efs-stand-in", kube.EFSStandIn},
 }
 
-// prepareStandIns compiles them, and gives a digest of them.
+// prepareStandIns compiles the stand-ins and computes their digest.
 func (c *Cluster) prepareStandIns(ctx context.Context) error {
 	build := golang.Build{Dir: c.checkout.Source(), Output: c.programs()}
 	for _, each := range standIns {
@@ -30,7 +30,7 @@ func (c *Cluster) prepareStandIns(ctx context.Context) error {
 	}
 	sum := sha256.New()
 	for _, each := range standIns {
-		if err := copyTo(sum, filepath.Join(c.programs(), each.program)); err != nil {
+		if err := copyFile(sum, filepath.Join(c.programs(), each.program)); err != nil {
 			return err
 		}
 	}
@@ -38,15 +38,16 @@ func (c *Cluster) prepareStandIns(ctx context.Context) error {
 	return nil
 }
 
-// installStandIns puts them where the node finds them, which is not made yet, and makes the folders that they serve.
+// installStandIns installs the stand-ins and creates the directories that they export. It must run before the node is
+// created.
 func (c *Cluster) installStandIns() error {
 	for _, each := range standIns {
 		if err := installProgram(filepath.Join(c.programs(), each.program), each.path); err != nil {
 			return err
 		}
 	}
-	for _, folder := range []string{node.NFSFolder, node.EFSFolder} {
-		if err := os.MkdirAll(folder, 0o755); err != nil {
+	for _, dir := range []string{node.NFSDir, node.EFSDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
@@ -61,19 +62,20 @@ func installProgram(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := copyTo(installed, from); err != nil {
+	if err := copyFile(installed, from); err != nil {
 		_ = installed.Close()
 		return err
 	}
 	return installed.Close()
 }
 
-func copyTo(to io.Writer, file string) error {
-	from, err := os.Open(file)
+// copyFile copies the content of the file at path to w.
+func copyFile(w io.Writer, path string) error {
+	from, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = from.Close() }()
-	_, err = io.Copy(to, from)
+	_, err = io.Copy(w, from)
 	return err
 }

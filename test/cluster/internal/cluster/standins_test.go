@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAStandInIsInstalledOverAnEarlierOne(t *testing.T) {
+func TestInstallProgramReplacesTheFile(t *testing.T) {
 	from, to := filepath.Join(t.TempDir(), "nfs-stand-in"), filepath.Join(t.TempDir(), "sbin", "mount.nfs")
 	for _, content := range []string{"a longer program", "a program"} {
 		require.NoError(t, os.WriteFile(from, []byte(content), 0o755))
@@ -19,11 +19,11 @@ func TestAStandInIsInstalledOverAnEarlierOne(t *testing.T) {
 		assert.Equal(t, content, string(got))
 		info, err := os.Stat(to)
 		require.NoError(t, err)
-		assert.NotZero(t, info.Mode()&0o111, "it can be run")
+		assert.NotZero(t, info.Mode()&0o111, "it is executable")
 	}
 }
 
-func TestEveryStandInIsAProgramOfThisModule(t *testing.T) {
+func TestStandInsAreProgramsOfThisModule(t *testing.T) {
 	for _, each := range standIns {
 		assert.FileExists(t, filepath.Join("..", "..", each.program, "main.go"))
 	}

@@ -1,4 +1,4 @@
-// Package debian sees to it that the machine has the programs that the cluster takes from Debian.
+// Package debian installs the Debian packages that the cluster needs.
 package debian
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/progress"
 )
 
-// needed are files of the machine, and the package that has each.
+// needed maps the files that the cluster needs to the packages that contain them.
 var needed = map[string]string{
 	"/usr/sbin/runc":                     "runc",
 	"/usr/lib/cni/ptp":                   "containernetworking-plugins",
@@ -28,7 +28,7 @@ var needed = map[string]string{
 	"/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
 }
 
-// Ensure installs the packages that are missing, and says so.
+// Ensure installs the packages that are missing.
 func Ensure(ctx context.Context, report *progress.Reporter) error {
 	packages := missing()
 	if len(packages) == 0 {
@@ -36,23 +36,24 @@ func Ensure(ctx context.Context, report *progress.Reporter) error {
 	}
 	list := strings.Join(packages, " ")
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return fmt.Errorf("this machine lacks programs of the Debian packages %s and has no apt-get; install them by your own means", list)
+		return fmt.Errorf("programs of the Debian packages %s are missing and apt-get was not found; install them manually", list)
 	}
-	report.Say("installing Debian packages: %s", list)
+	report.Logf("installing Debian packages: %s", list)
 	if indexes, _ := filepath.Glob("/var/lib/apt/lists/*_Packages*"); len(indexes) == 0 {
 		if err := apt(ctx, "update"); err != nil {
-			return fmt.Errorf("apt-get cannot fetch the lists of packages: %w", err)
+			return fmt.Errorf("cannot update the package lists with apt-get: %w", err)
 		}
 	}
 	if err := apt(ctx, append([]string{"install", "--yes", "--no-install-recommends"}, packages...)...); err != nil {
-		return fmt.Errorf("apt-get cannot install %s; run `apt-get update` and try again: %w", list, err)
+		return fmt.Errorf("cannot install %s with apt-get; run `apt-get update` and try again: %w", list, err)
 	}
 	if still := missing(); len(still) > 0 {
-		return fmt.Errorf("the packages %s are installed but not where Debian puts them; this cluster needs Debian or a close relative", strings.Join(still, " "))
+		return fmt.Errorf("the packages %s are installed, but their files are not at Debian's paths; the cluster requires Debian or a derivative", strings.Join(still, " "))
 	}
 	return nil
 }
 
+// missing returns the packages of the files that do not exist.
 func missing() []string {
 	var packages []string
 	for path, name := range needed {

@@ -1,4 +1,4 @@
-// Package golang calls the Go command, always with the same settings, so that what it makes depends on the source alone.
+// Package golang runs the go command, always with the same settings, so that the programs depend on the source only.
 package golang
 
 import (
@@ -15,26 +15,26 @@ import (
 	"syscall"
 )
 
-// oldestMinor is the minor version of the oldest Go 1 that compiles the cluster and Modelkiln.
+// oldestMinor is the minor version of the oldest Go release that compiles the cluster and Modelkiln.
 const oldestMinor = 26
 
-// Build is a call of `go build` that makes static programs.
+// Build is an invocation of `go build` that builds static programs.
 type Build struct {
-	// Dir is a folder of the module.
+	// Dir is a directory of the module.
 	Dir string
-	// Packages are the main packages, as the Go command takes them.
+	// Packages are the main packages, as arguments of the go command.
 	Packages []string
-	// Output is the folder for the programs.
+	// Output is the directory for the programs.
 	Output string
 	// Variables are string variables that the linker sets, each as path.name=value.
 	Variables []string
-	// Complaints receives what the Go command has to say.
-	Complaints io.Writer
+	// Stderr receives the error output of the go command.
+	Stderr io.Writer
 }
 
-// Run compiles the programs. One that is there and up to date is left as it is.
+// Run compiles the programs. It does not replace a program that is up to date.
 func (b Build) Run(ctx context.Context) error {
-	_, err := Run(ctx, b.Dir, b.Complaints, b.args()...)
+	_, err := Run(ctx, b.Dir, b.Stderr, b.args()...)
 	return err
 }
 
@@ -47,32 +47,32 @@ func (b Build) args() []string {
 	return append(args, b.Packages...)
 }
 
-// Run calls the Go command in dir and gives what it wrote. What it complained of goes to complaints.
-func Run(ctx context.Context, dir string, complaints io.Writer, args ...string) (string, error) {
+// Run runs the go command in dir and returns its output. Its error output goes to stderr.
+func Run(ctx context.Context, dir string, stderr io.Writer, args ...string) (string, error) {
 	var out strings.Builder
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH, "GOWORK=off", "GOFLAGS=")
-	cmd.Stdout, cmd.Stderr = &out, complaints
-	// Interrupting the Go command lets it remove its own work folder.
+	cmd.Stdout, cmd.Stderr = &out, stderr
+	// On SIGINT, unlike on SIGKILL, the go command removes its work directory.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	err := cmd.Run()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		return "", fmt.Errorf("the go command is missing; install Go 1.%d or newer and put it on the PATH", oldestMinor)
+		return "", fmt.Errorf("the go command was not found; install Go 1.%d or newer and add it to the PATH", oldestMinor)
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	}
 	return out.String(), err
 }
 
-// CheckVersion says what is wrong with the Go command that works in dir, before it does so in words that do not help. Dir
-// matters because Go may fetch the version that a module asks for.
+// CheckVersion returns an error if the go command does not work in dir or is too old. Its own errors would not name the
+// cause. The result depends on dir because the go command may download the toolchain that a module requires.
 func CheckVersion(ctx context.Context, dir string) error {
-	var complaints strings.Builder
-	version, err := Run(ctx, dir, &complaints, "env", "GOVERSION")
-	if err != nil && complaints.Len() > 0 {
-		return fmt.Errorf("the go command on the PATH does not work, and Modelkiln needs Go 1.%d or newer: %s", oldestMinor, strings.TrimSpace(complaints.String()))
+	var stderr strings.Builder
+	version, err := Run(ctx, dir, &stderr, "env", "GOVERSION")
+	if err != nil && stderr.Len() > 0 {
+		return fmt.Errorf("the go command on the PATH failed; Modelkiln requires Go 1.%d or newer: %s", oldestMinor, strings.TrimSpace(stderr.String()))
 	}
 	if err != nil {
 		return err
@@ -80,8 +80,8 @@ func CheckVersion(ctx context.Context, dir string) error {
 	return checkVersion(strings.TrimSpace(version))
 }
 
-// checkVersion judges a version as the Go command gives it, such as go1.26.1 or go1.27rc1. A development version, which
-// has no number, is taken for a new one.
+// checkVersion checks the output of `go env GOVERSION`, such as go1.26.1 or go1.27rc1. It accepts a development version,
+// which has no number.
 func checkVersion(version string) error {
 	number, isRelease := strings.CutPrefix(version, "go1.")
 	if !isRelease {
@@ -92,7 +92,7 @@ func checkVersion(version string) error {
 		number = number[:end]
 	}
 	if minor, err := strconv.Atoi(number); err == nil && minor < oldestMinor {
-		return fmt.Errorf("the go command on the PATH is %s, and Modelkiln needs Go 1.%d or newer; get it from https://go.dev/dl", version, oldestMinor)
+		return fmt.Errorf("the go command on the PATH is %s, but Modelkiln requires Go 1.%d or newer; get it from https://go.dev/dl", version, oldestMinor)
 	}
 	return nil
 }

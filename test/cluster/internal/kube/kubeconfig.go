@@ -25,16 +25,16 @@ contexts:
 current-context: modelkiln
 `
 
-// kubeconfig writes a file by which the holder of a new certificate reaches the API server.
-func (a *authority) kubeconfig(path, server string, who identity) error {
-	cert, key, err := a.issue(who)
+// writeKubeconfig issues a client certificate for id and writes a kubeconfig file that contains it.
+func (a *authority) writeKubeconfig(path, server string, id identity) error {
+	cert, key, err := a.issue(id)
 	if err != nil {
-		return fmt.Errorf("cannot issue the certificate of %s: %w", who.user, err)
+		return fmt.Errorf("cannot issue the certificate of %s: %w", id.user, err)
 	}
 	encode := base64.StdEncoding.EncodeToString
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	content := fmt.Sprintf(kubeconfig, server, encode(a.pem), who.user, encode(cert), encode(key))
+	content := fmt.Sprintf(kubeconfig, server, encode(a.pem), id.user, encode(cert), encode(key))
 	return os.WriteFile(path, []byte(content), 0o600)
 }

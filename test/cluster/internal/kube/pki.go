@@ -15,10 +15,11 @@ import (
 	"time"
 )
 
-// The cluster lives for days at the most; a year outlasts it without ever being a cause for doubt.
+// validity is the lifetime of the certificates. The cluster runs for days at most.
 const validity = 365 * 24 * time.Hour
 
-// authority signs the cluster's certificates. Its key is in memory only: every certificate is made at the start.
+// authority is the cluster's certificate authority. Its key is kept in memory only, because all certificates are issued
+// when the cluster is created.
 type authority struct {
 	dir  string
 	cert *x509.Certificate
@@ -26,16 +27,17 @@ type authority struct {
 	pem  []byte
 }
 
-// identity is what a certificate says about its holder.
+// identity is the subject of a certificate.
 type identity struct {
 	user   string
 	groups []string
-	// names and addresses are those that a server is reached by; a client has none.
+	// names and addresses are the subject alternative names of a server. A client has none.
 	names     []string
 	addresses []string
 }
 
-// newAuthority makes a certificate authority and the key pair of service accounts, in dir.
+// newAuthority creates a certificate authority. It writes the CA certificate and the key pair for service account tokens
+// to dir.
 func newAuthority(dir string) (*authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -61,15 +63,15 @@ func newAuthority(dir string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &authority{dir: dir, cert: cert, key: key, pem: pemOf("CERTIFICATE", der)}
+	a := &authority{dir: dir, cert: cert, key: key, pem: encodePEM("CERTIFICATE", der)}
 	if err := os.WriteFile(filepath.Join(dir, "ca.crt"), a.pem, 0o644); err != nil {
 		return nil, err
 	}
-	return a, a.serviceAccountKeys()
+	return a, a.writeServiceAccountKeys()
 }
 
-// issue makes the certificate of an identity, and its key.
-func (a *authority) issue(who identity) (cert, key []byte, err error) {
+// issue creates a key and a certificate for id, both PEM-encoded.
+func (a *authority) issue(id identity) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -80,14 +82,14 @@ func (a *authority) issue(who identity) (cert, key []byte, err error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: who.user, Organization: who.groups},
+		Subject:      pkix.Name{CommonName: id.user, Organization: id.groups},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(validity),
 		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		DNSNames:     who.names,
+		DNSNames:     id.names,
 	}
-	for _, address := range who.addresses {
+	for _, address := range id.addresses {
 		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	}
@@ -99,12 +101,12 @@ func (a *authority) issue(who identity) (cert, key []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return pemOf("CERTIFICATE", der), pemOf("PRIVATE KEY", privateDER), nil
+	return encodePEM("CERTIFICATE", der), encodePEM("PRIVATE KEY", privateDER), nil
 }
 
-// write issues a certificate into files called name.
-func (a *authority) write(name string, who identity) error {
-	cert, key, err := a.issue(who)
+// writeKeyPair issues a certificate and writes it and its key to name.crt and name.key.
+func (a *authority) writeKeyPair(name string, id identity) error {
+	cert, key, err := a.issue(id)
 	if err != nil {
 		return fmt.Errorf("cannot issue the certificate of %s: %w", name, err)
 	}
@@ -114,8 +116,8 @@ func (a *authority) write(name string, who identity) error {
 	return os.WriteFile(filepath.Join(a.dir, name+".key"), key, 0o600)
 }
 
-// serviceAccountKeys makes the pair that signs and checks the tokens of service accounts.
-func (a *authority) serviceAccountKeys() error {
+// writeServiceAccountKeys creates the key pair that signs and verifies service account tokens.
+func (a *authority) writeServiceAccountKeys() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -128,12 +130,12 @@ func (a *authority) serviceAccountKeys() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(a.dir, "service-accounts.key"), pemOf("PRIVATE KEY", private), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(a.dir, "service-accounts.key"), encodePEM("PRIVATE KEY", private), 0o600); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(a.dir, "service-accounts.pub"), pemOf("PUBLIC KEY", public), 0o644)
+	return os.WriteFile(filepath.Join(a.dir, "service-accounts.pub"), encodePEM("PUBLIC KEY", public), 0o644)
 }
 
-func pemOf(kind string, der []byte) []byte {
+func encodePEM(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }

@@ -6,28 +6,28 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/node"
 )
 
-// systemPath is where the node's programs find Debian's: runc, iptables, mount and the like.
+// systemPath is the PATH on which the node's programs find runc, iptables, mount and other programs of the machine.
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// BasePrograms are the node's programs that are started at once. None waits for the one before it: each tries again until
-// what it needs is there.
+// BasePrograms returns the node's programs that are started first. They can be started concurrently, because each retries
+// until the others are available.
 func (s Settings) BasePrograms() []node.Program {
 	kubernetes, etcd, containerd := s.Tools["kubernetes"], s.Tools["etcd"], s.Tools["containerd"]
 	etcdURL, etcdPeerURL := "http://127.0.0.1:2379", "http://127.0.0.1:2380"
 	return []node.Program{
 		{Name: "containerd", Path: containerd.Dir + ":" + systemPath, Argv: []string{
 			containerd.Program("containerd"),
-			"--config=" + filepath.Join(node.Home, "containerd.toml"),
+			"--config=" + filepath.Join(node.DataDir, "containerd.toml"),
 		}},
 		{Name: "etcd", Path: systemPath, Argv: []string{
 			etcd.Program("etcd"),
-			"--data-dir=" + filepath.Join(node.Home, "etcd"),
+			"--data-dir=" + filepath.Join(node.DataDir, "etcd"),
 			"--listen-client-urls=" + etcdURL,
 			"--advertise-client-urls=" + etcdURL,
 			"--listen-peer-urls=" + etcdPeerURL,
 			"--initial-advertise-peer-urls=" + etcdPeerURL,
 			"--initial-cluster=default=" + etcdPeerURL,
-			// What the cluster holds is not worth waiting for the disk: it goes with the cluster.
+			// The data need not survive a crash: it is deleted with the cluster.
 			"--unsafe-no-fsync",
 		}},
 		{Name: "kube-apiserver", Path: systemPath, Argv: []string{
@@ -39,55 +39,55 @@ func (s Settings) BasePrograms() []node.Program {
 			"--allow-privileged",
 			"--authorization-mode=Node,RBAC",
 			"--enable-admission-plugins=NodeRestriction",
-			"--client-ca-file=" + pki("ca.crt"),
-			"--tls-cert-file=" + pki("apiserver.crt"),
-			"--tls-private-key-file=" + pki("apiserver.key"),
+			"--client-ca-file=" + pkiPath("ca.crt"),
+			"--tls-cert-file=" + pkiPath("apiserver.crt"),
+			"--tls-private-key-file=" + pkiPath("apiserver.key"),
 			"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-			"--service-account-key-file=" + pki("service-accounts.pub"),
-			"--service-account-signing-key-file=" + pki("service-accounts.key"),
-			"--kubelet-certificate-authority=" + pki("ca.crt"),
-			"--kubelet-client-certificate=" + pki("apiserver-kubelet-client.crt"),
-			"--kubelet-client-key=" + pki("apiserver-kubelet-client.key"),
-			// By its name the node is not found: there is no DNS.
+			"--service-account-key-file=" + pkiPath("service-accounts.pub"),
+			"--service-account-signing-key-file=" + pkiPath("service-accounts.key"),
+			"--kubelet-certificate-authority=" + pkiPath("ca.crt"),
+			"--kubelet-client-certificate=" + pkiPath("apiserver-kubelet-client.crt"),
+			"--kubelet-client-key=" + pkiPath("apiserver-kubelet-client.key"),
+			// Without DNS, the node's name cannot be resolved.
 			"--kubelet-preferred-address-types=InternalIP",
 		}},
 	}
 }
 
-// ClientPrograms are the node's programs that end when what they need is not there yet: the API server with their rights,
-// and for kubelet containerd. They are started when both answer.
+// ClientPrograms returns the node's programs that exit if the API server with their RBAC rules is not available yet, or,
+// for kubelet, containerd. They are started when both respond.
 func (s Settings) ClientPrograms() []node.Program {
 	kubernetes := s.Tools["kubernetes"]
 	return []node.Program{
 		{Name: "kubelet", Path: systemPath, Argv: []string{
 			kubernetes.Program("kubelet"),
-			"--config=" + filepath.Join(node.Home, "kubelet.yaml"),
-			"--kubeconfig=" + pki("kubelet.kubeconfig"),
+			"--config=" + filepath.Join(node.DataDir, "kubelet.yaml"),
+			"--kubeconfig=" + pkiPath("kubelet.kubeconfig"),
 			"--hostname-override=" + node.Name,
 			"--node-ip=" + s.nodeAddress(),
 		}},
-		// It has no rights, and waits for kubelet to see it.
+		// The CSI driver does not use the API server. It waits until kubelet discovers its socket.
 		{Name: "efs-stand-in", Path: systemPath, Argv: []string{EFSStandIn}},
 		{Name: "kube-controller-manager", Path: systemPath, Argv: []string{
 			kubernetes.Program("kube-controller-manager"),
-			"--kubeconfig=" + pki("kube-controller-manager.kubeconfig"),
-			"--authentication-kubeconfig=" + pki("kube-controller-manager.kubeconfig"),
-			"--authorization-kubeconfig=" + pki("kube-controller-manager.kubeconfig"),
-			"--service-account-private-key-file=" + pki("service-accounts.key"),
-			"--root-ca-file=" + pki("ca.crt"),
+			"--kubeconfig=" + pkiPath("kube-controller-manager.kubeconfig"),
+			"--authentication-kubeconfig=" + pkiPath("kube-controller-manager.kubeconfig"),
+			"--authorization-kubeconfig=" + pkiPath("kube-controller-manager.kubeconfig"),
+			"--service-account-private-key-file=" + pkiPath("service-accounts.key"),
+			"--root-ca-file=" + pkiPath("ca.crt"),
 			"--use-service-account-credentials",
 			"--leader-elect=false",
 		}},
 		{Name: "kube-scheduler", Path: systemPath, Argv: []string{
 			kubernetes.Program("kube-scheduler"),
-			"--kubeconfig=" + pki("kube-scheduler.kubeconfig"),
-			"--authentication-kubeconfig=" + pki("kube-scheduler.kubeconfig"),
-			"--authorization-kubeconfig=" + pki("kube-scheduler.kubeconfig"),
+			"--kubeconfig=" + pkiPath("kube-scheduler.kubeconfig"),
+			"--authentication-kubeconfig=" + pkiPath("kube-scheduler.kubeconfig"),
+			"--authorization-kubeconfig=" + pkiPath("kube-scheduler.kubeconfig"),
 			"--leader-elect=false",
 		}},
 		{Name: "kube-proxy", Path: systemPath, Argv: []string{
 			kubernetes.Program("kube-proxy"),
-			"--config=" + filepath.Join(node.Home, "kube-proxy.yaml"),
+			"--config=" + filepath.Join(node.DataDir, "kube-proxy.yaml"),
 		}},
 	}
 }

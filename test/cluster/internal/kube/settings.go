@@ -1,4 +1,5 @@
-// Package kube knows how the programs of Kubernetes are called and configured for a cluster of one node.
+// Package kube contains the command lines, configuration files and certificates of the Kubernetes components of a one-node
+// cluster.
 package kube
 
 import (
@@ -15,22 +16,22 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/tool"
 )
 
-// CNIPrograms is where Debian's package containernetworking-plugins puts them.
+// CNIPrograms is the directory of the CNI plugins in Debian's package containernetworking-plugins.
 const CNIPrograms = "/usr/lib/cni"
 
-// ContainerdSocket is where the node's containerd is reached, also from outside of the node.
-const ContainerdSocket = node.Home + "/containerd.sock"
+// ContainerdSocket is the socket of the node's containerd. It can be used from outside the node too.
+const ContainerdSocket = node.DataDir + "/containerd.sock"
 
-// EFSStandIn is where the node has the program that stands in for the CSI driver of AWS EFS.
-const EFSStandIn = node.Home + "/efs-stand-in"
+// EFSStandIn is the path of the program that stands in for the CSI driver of AWS EFS.
+const EFSStandIn = node.DataDir + "/efs-stand-in"
 
 const registryPort = 5000
 
 //go:embed config
 var templates embed.FS
 
-// configFiles are the programs' configuration files: a template, and the path under node.Home that it is written to.
-func configFiles(registry string) map[string]string {
+// templatePaths maps the templates of the configuration files to the paths under node.DataDir that they are rendered to.
+func templatePaths(registry string) map[string]string {
 	return map[string]string{
 		"kubelet.yaml":    "kubelet.yaml",
 		"kube-proxy.yaml": "kube-proxy.yaml",
@@ -40,22 +41,22 @@ func configFiles(registry string) map[string]string {
 	}
 }
 
-// Settings are all that the programs of one cluster are started with.
+// Settings are the inputs of the programs of one cluster.
 type Settings struct {
 	Network node.Network
 	Tools   map[string]tool.Tool
-	// Images are the digests of the images that the node is given when it starts, by name.
+	// Images maps the names of the images that are imported into a new node to their digests.
 	Images map[string]string
-	// StandIns is a digest of the programs that stand in for file servers.
+	// StandIns is the digest of the programs that stand in for file servers.
 	StandIns string
 }
 
-// APIServer is the address of the API, from the machine and from the node.
+// APIServer returns the URL of the API server, for the machine and the node.
 func (s Settings) APIServer() string {
 	return fmt.Sprintf("https://%s:6443", s.nodeAddress())
 }
 
-// Registry is the address of the registry, the same from the machine, the node and pods.
+// Registry returns the address of the registry, which is the same for the machine, the node and pods.
 func (s Settings) Registry() string {
 	return fmt.Sprintf("%s:%d", s.nodeAddress(), registryPort)
 }
@@ -64,15 +65,15 @@ func (s Settings) nodeAddress() string {
 	return s.Network.Node.Addr().String()
 }
 
-func pki(name string) string {
-	return filepath.Join(node.Home, "pki", name)
+func pkiPath(name string) string {
+	return filepath.Join(node.DataDir, "pki", name)
 }
 
-// files renders the configuration files, by path.
-func (s Settings) files() (map[string][]byte, error) {
+// configFiles renders the configuration files and returns them by path.
+func (s Settings) configFiles() (map[string][]byte, error) {
 	values := map[string]string{
-		"Home":             node.Home,
-		"PKI":              pki(""),
+		"DataDir":          node.DataDir,
+		"PKI":              pkiPath(""),
 		"CgroupRoot":       node.CgroupRoot,
 		"ContainerdSocket": ContainerdSocket,
 		"CNIPrograms":      CNIPrograms,
@@ -82,7 +83,7 @@ func (s Settings) files() (map[string][]byte, error) {
 		"Registry":         s.Registry(),
 	}
 	rendered := map[string][]byte{}
-	for name, path := range configFiles(s.Registry()) {
+	for name, path := range templatePaths(s.Registry()) {
 		parsed, err := template.New(name).Option("missingkey=error").ParseFS(templates, "config/"+name)
 		if err != nil {
 			return nil, err
@@ -91,15 +92,15 @@ func (s Settings) files() (map[string][]byte, error) {
 		if err := parsed.Execute(&out, values); err != nil {
 			return nil, err
 		}
-		rendered[filepath.Join(node.Home, path)] = out.Bytes()
+		rendered[filepath.Join(node.DataDir, path)] = out.Bytes()
 	}
 	return rendered, nil
 }
 
-// Write puts the configuration files and new certificates where the programs look for them, and the administrator's
-// kubeconfig at the given path.
+// Write writes the configuration files and newly issued certificates of the programs, and the administrator's kubeconfig to
+// the path admin.
 func (s Settings) Write(admin string) error {
-	files, err := s.files()
+	files, err := s.configFiles()
 	if err != nil {
 		return err
 	}
@@ -111,14 +112,14 @@ func (s Settings) Write(admin string) error {
 			return err
 		}
 	}
-	return s.certify(admin)
+	return s.writeCertificates(admin)
 }
 
-// certify makes the certificates, the keys and the kubeconfigs that carry them.
-func (s Settings) certify(admin string) error {
-	ca, err := newAuthority(pki(""))
+// writeCertificates issues the certificates and writes them, their keys, and the kubeconfig files that contain them.
+func (s Settings) writeCertificates(admin string) error {
+	ca, err := newAuthority(pkiPath(""))
 	if err != nil {
-		return fmt.Errorf("cannot make the cluster's certificate authority: %w", err)
+		return fmt.Errorf("cannot create the cluster's certificate authority: %w", err)
 	}
 	files := map[string]identity{
 		"apiserver": {
@@ -129,29 +130,30 @@ func (s Settings) certify(admin string) error {
 		"apiserver-kubelet-client": {user: "kube-apiserver-kubelet-client", groups: []string{"system:masters"}},
 		"kubelet-server":           {user: node.Name, names: []string{node.Name}, addresses: []string{s.nodeAddress()}},
 	}
-	for name, who := range files {
-		if err := ca.write(name, who); err != nil {
+	for name, id := range files {
+		if err := ca.writeKeyPair(name, id); err != nil {
 			return err
 		}
 	}
 	kubeconfigs := map[string]identity{
 		admin: {user: "admin", groups: []string{"system:masters"}},
-		pki("kube-controller-manager.kubeconfig"): {user: "system:kube-controller-manager"},
-		pki("kube-scheduler.kubeconfig"):          {user: "system:kube-scheduler"},
-		pki("kube-proxy.kubeconfig"):              {user: "system:kube-proxy"},
-		pki("kubelet.kubeconfig"):                 {user: "system:node:" + node.Name, groups: []string{"system:nodes"}},
+		pkiPath("kube-controller-manager.kubeconfig"): {user: "system:kube-controller-manager"},
+		pkiPath("kube-scheduler.kubeconfig"):          {user: "system:kube-scheduler"},
+		pkiPath("kube-proxy.kubeconfig"):              {user: "system:kube-proxy"},
+		pkiPath("kubelet.kubeconfig"):                 {user: "system:node:" + node.Name, groups: []string{"system:nodes"}},
 	}
-	for path, who := range kubeconfigs {
-		if err := ca.kubeconfig(path, s.APIServer(), who); err != nil {
+	for path, id := range kubeconfigs {
+		if err := ca.writeKubeconfig(path, s.APIServer(), id); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Digest is a digest of the programs, their settings and the node's images. Two clusters of the same digest are alike, but for their certificates.
+// Digest returns a digest of the programs, their settings and the node's images. Clusters with the same digest differ only
+// in their certificates.
 func (s Settings) Digest() (string, error) {
-	files, err := s.files()
+	files, err := s.configFiles()
 	if err != nil {
 		return "", err
 	}

@@ -31,43 +31,43 @@ func settings() Settings {
 
 func render(t *testing.T) map[string][]byte {
 	t.Helper()
-	files, err := settings().files()
+	files, err := settings().configFiles()
 	require.NoError(t, err)
 	return files
 }
 
-func TestEveryTemplateIsWrittenSomewhere(t *testing.T) {
+func TestTemplatePaths(t *testing.T) {
 	templates, err := fs.ReadDir(templates, "config")
 	require.NoError(t, err)
-	files := configFiles("registry")
+	files := templatePaths("registry")
 	for _, template := range templates {
 		assert.Contains(t, files, template.Name())
 	}
 	assert.Len(t, files, len(templates))
 }
 
-func TestAddresses(t *testing.T) {
+func TestSettingsAddresses(t *testing.T) {
 	assert.Equal(t, "https://10.213.0.2:6443", settings().APIServer())
 	assert.Equal(t, "10.213.0.2:5000", settings().Registry())
 }
 
-func TestContainerdConfiguration(t *testing.T) {
+func TestConfigFilesContainerd(t *testing.T) {
 	got := string(render(t)["/var/lib/modelkiln-cluster/containerd.toml"])
 	assert.Contains(t, got, "root = '/var/lib/modelkiln-cluster/containerd'")
 	assert.Contains(t, got, "address = '"+ContainerdSocket+"'")
 	assert.Contains(t, got, "sandbox = '"+image.Pause+"'")
 	assert.Contains(t, got, "config_path = '/var/lib/modelkiln-cluster/registries'")
-	assert.Contains(t, got, "path = '/var/lib/modelkiln-cluster/containerd-opt'", "or /opt/containerd stays behind on the machine")
-	assert.Contains(t, got, "restrict_oom_score_adj = true", "machines that withhold CAP_SYS_RESOURCE run no pod without it")
+	assert.Contains(t, got, "path = '/var/lib/modelkiln-cluster/containerd-opt'", "otherwise /opt/containerd remains on the machine")
+	assert.Contains(t, got, "restrict_oom_score_adj = true", "otherwise pods do not start without CAP_SYS_RESOURCE")
 }
 
-func TestContainerdSpeaksPlainHTTPToTheRegistryOnly(t *testing.T) {
+func TestConfigFilesRegistryOverPlainHTTP(t *testing.T) {
 	want := "[host.'http://10.213.0.2:5000']\n  capabilities = ['pull', 'resolve', 'push']\n"
 	got := render(t)["/var/lib/modelkiln-cluster/registries/10.213.0.2:5000/hosts.toml"]
 	assert.Equal(t, want, string(got))
 }
 
-func TestKubeletConfiguration(t *testing.T) {
+func TestConfigFilesKubelet(t *testing.T) {
 	var got map[string]any
 	require.NoError(t, yaml.UnmarshalStrict(render(t)["/var/lib/modelkiln-cluster/kubelet.yaml"], &got))
 	want := map[string]any{
@@ -86,16 +86,16 @@ func TestKubeletConfiguration(t *testing.T) {
 	}
 }
 
-func TestTheOtherConfigurationsAreWellFormed(t *testing.T) {
+func TestConfigFilesAreWellFormed(t *testing.T) {
 	files := render(t)
 	for _, name := range []string{"kube-proxy.yaml", "cni-config/10-modelkiln.conflist"} {
 		var got map[string]any
-		require.NoError(t, yaml.UnmarshalStrict(files[filepath.Join(node.Home, name)], &got), name)
+		require.NoError(t, yaml.UnmarshalStrict(files[filepath.Join(node.DataDir, name)], &got), name)
 		assert.NotEmpty(t, got, name)
 	}
 }
 
-func TestTheDigestTellsClustersApart(t *testing.T) {
+func TestSettingsDigest(t *testing.T) {
 	digest := func(s Settings) string {
 		t.Helper()
 		digest, err := s.Digest()
@@ -103,7 +103,7 @@ func TestTheDigestTellsClustersApart(t *testing.T) {
 		return digest
 	}
 	want := digest(settings())
-	assert.Equal(t, want, digest(settings()), "the same settings, the same digest")
+	assert.Equal(t, want, digest(settings()), "the same settings")
 
 	upgraded := settings()
 	upgraded.Tools["etcd"] = tool.Tool{Dir: "/tools/etcd-newer"}
@@ -118,7 +118,7 @@ func TestTheDigestTellsClustersApart(t *testing.T) {
 	assert.NotEqual(t, want, digest(rebuilt), "another image")
 }
 
-func TestCertificates(t *testing.T) {
+func TestIssue(t *testing.T) {
 	dir := t.TempDir()
 	ca, err := newAuthority(dir)
 	require.NoError(t, err)
@@ -126,32 +126,32 @@ func TestCertificates(t *testing.T) {
 	require.True(t, roots.AppendCertsFromPEM(ca.pem))
 
 	tests := map[string]struct {
-		who    identity
+		id     identity
 		verify x509.VerifyOptions
 	}{
-		"a server is known by its address": {
-			who:    identity{user: "kube-apiserver", names: []string{"kubernetes.default.svc"}, addresses: []string{"10.213.0.2"}},
+		"a server certificate is valid for its address": {
+			id:     identity{user: "kube-apiserver", names: []string{"kubernetes.default.svc"}, addresses: []string{"10.213.0.2"}},
 			verify: x509.VerifyOptions{DNSName: "10.213.0.2", KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}},
 		},
-		"a server is known by its name": {
-			who:    identity{user: "kube-apiserver", names: []string{"kubernetes.default.svc"}, addresses: []string{"10.213.0.2"}},
+		"a server certificate is valid for its name": {
+			id:     identity{user: "kube-apiserver", names: []string{"kubernetes.default.svc"}, addresses: []string{"10.213.0.2"}},
 			verify: x509.VerifyOptions{DNSName: "kubernetes.default.svc", KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}},
 		},
-		"a client is known by its user and groups": {
-			who:    identity{user: "system:node:kind-control-plane", groups: []string{"system:nodes"}},
+		"a client certificate names its user and groups": {
+			id:     identity{user: "system:node:kind-control-plane", groups: []string{"system:nodes"}},
 			verify: x509.VerifyOptions{KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			content, _, err := ca.issue(tt.who)
+			content, _, err := ca.issue(tt.id)
 			require.NoError(t, err)
 			block, _ := pem.Decode(content)
 			require.NotNil(t, block)
 			cert, err := x509.ParseCertificate(block.Bytes)
 			require.NoError(t, err)
-			assert.Equal(t, tt.who.user, cert.Subject.CommonName)
-			assert.Equal(t, tt.who.groups, cert.Subject.Organization)
+			assert.Equal(t, tt.id.user, cert.Subject.CommonName)
+			assert.Equal(t, tt.id.groups, cert.Subject.Organization)
 			tt.verify.Roots = roots
 			_, err = cert.Verify(tt.verify)
 			require.NoError(t, err)
@@ -159,16 +159,16 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-func TestTheKubeconfigIsForItsOwnerOnly(t *testing.T) {
+func TestWriteKubeconfig(t *testing.T) {
 	dir := t.TempDir()
 	ca, err := newAuthority(dir)
 	require.NoError(t, err)
 	path := filepath.Join(dir, "out", "kubeconfig")
-	require.NoError(t, ca.kubeconfig(path, "https://10.213.0.2:6443", identity{user: "admin"}))
+	require.NoError(t, ca.writeKubeconfig(path, "https://10.213.0.2:6443", identity{user: "admin"}))
 
 	info, err := os.Stat(path)
 	require.NoError(t, err)
-	assert.Equal(t, fs.FileMode(0o600), info.Mode())
+	assert.Equal(t, fs.FileMode(0o600), info.Mode(), "only its owner may read the client key")
 
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)

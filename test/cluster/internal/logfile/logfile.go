@@ -1,4 +1,4 @@
-// Package logfile keeps the logs of programs, and quotes them to whoever has to know why a program ended.
+// Package logfile creates the log files of programs and reads their last lines for error messages.
 package logfile
 
 import (
@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Create begins a log. That of the run before, which may say why its program ended, is kept under the name with .1 after it.
+// Create creates a log file. It renames the previous run's log, which may contain the reason why its program exited, to
+// path.1.
 func Create(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -20,7 +21,7 @@ func Create(path string) (*os.File, error) {
 	return os.Create(path)
 }
 
-// Tail is the last lines of a file.
+// Tail returns the last lines of a file. If the file cannot be read, it returns the error's text.
 func Tail(path string, lines int) string {
 	content, err := os.ReadFile(path)
 	if err != nil {

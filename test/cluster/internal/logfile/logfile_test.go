@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheLogOfTheRunBeforeIsKept(t *testing.T) {
+func TestCreateKeepsThePreviousLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log", "kubelet.log")
 	for _, text := range []string{"first", "second", "third"} {
 		log, err := Create(path)
@@ -32,9 +32,9 @@ func TestTail(t *testing.T) {
 		lines int
 		want  string
 	}{
-		"the last":                      {lines: 1, want: "3"},
-		"the last two":                  {lines: 2, want: "2\n3"},
-		"all of it, when it is shorter": {lines: 10, want: "1\n2\n3"},
+		"the last line":      {lines: 1, want: "3"},
+		"the last two lines": {lines: 2, want: "2\n3"},
+		"a file with fewer":  {lines: 10, want: "1\n2\n3"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -13,27 +13,24 @@ import (
 	"time"
 )
 
-// CgroupRoot is the control group, of the same path in each hierarchy, that everything of the cluster runs in: the
-// node's own programs in one leaf of it, and what kubelet starts in another. Whatever is in it is the cluster's,
-// and nothing else is, which is how a cluster can be ended without touching another process of the machine.
+// CgroupRoot is the path, the same in every cgroup hierarchy, of the control group that contains all processes of the
+// cluster: the node's own programs in one leaf and the processes that kubelet starts in others. Because it contains every
+// process of the cluster and no other, the cluster can be stopped without touching other processes of the machine.
 const CgroupRoot = "/modelkiln-cluster"
 
-// programsLeaf is the group of the node's own programs. Under cgroup v2 only leaves may hold processes.
+// programsLeaf is the control group of the node's own programs. Under cgroup v2 only leaf groups may contain processes.
 const programsLeaf = "programs"
 
 const cgroupMounts = "/sys/fs/cgroup"
 
-// cgroupsV2 tells whether the machine has the unified hierarchy only.
+// cgroupsV2 reports whether the machine has only the unified hierarchy.
 func cgroupsV2() bool {
 	_, err := os.Stat(filepath.Join(cgroupMounts, "cgroup.controllers"))
 	return err == nil
 }
 
-// CgroupsV1 tells whether kubelet has to be told to accept the machine's old hierarchies.
-func CgroupsV1() bool { return !cgroupsV2() }
-
-// hierarchies are the mount points of the machine's cgroup hierarchies. They are used as they are.
-func hierarchies() ([]string, error) {
+// cgroupHierarchies returns the mount points of the machine's cgroup hierarchies.
+func cgroupHierarchies() ([]string, error) {
 	if cgroupsV2() {
 		return []string{cgroupMounts}, nil
 	}
@@ -43,41 +40,41 @@ func hierarchies() ([]string, error) {
 	}
 	found := cgroupMountPoints(string(mounts))
 	if len(found) == 0 {
-		return nil, errors.New("no control groups are mounted under /sys/fs/cgroup, which kubelet needs; mount them first")
+		return nil, errors.New("no cgroup hierarchy is mounted under /sys/fs/cgroup, but kubelet requires one; mount the cgroup file system first")
 	}
 	return found, nil
 }
 
-// cgroupMountPoints are where a listing of mounts, as in /proc/mounts, has hierarchies of control groups.
+// cgroupMountPoints returns the mount points of the cgroup hierarchies in mounts, which has the format of /proc/mounts.
 func cgroupMountPoints(mounts string) []string {
 	var found []string
 	for line := range strings.Lines(mounts) {
-		words := strings.Fields(line)
-		if len(words) > 2 && (words[2] == "cgroup" || words[2] == "cgroup2") {
-			found = append(found, words[1])
+		fields := strings.Fields(line)
+		if len(fields) > 2 && (fields[2] == "cgroup" || fields[2] == "cgroup2") {
+			found = append(found, fields[1])
 		}
 	}
 	return found
 }
 
-// trackingHierarchy is the one of the hierarchies in which the node's own programs are put into the cluster's group. One
-// is enough to find them again; in the others they stay in the group of whoever called, and so under its limits.
+// trackingHierarchy returns the hierarchy in which the node's own programs join the cluster's control group. One hierarchy
+// is enough to find the programs later. In the other hierarchies they stay in the caller's groups and keep its limits.
 func trackingHierarchy(mounts []string) (string, error) {
 	if pids := slices.Index(mounts, filepath.Join(cgroupMounts, "pids")); pids >= 0 {
 		return mounts[pids], nil
 	}
 	for _, mount := range mounts {
-		// A new group of this one has no processors, and takes no process before it is given some.
+		// A new cpuset group has no CPUs and rejects processes until CPUs are assigned to it.
 		if !strings.Contains(filepath.Base(mount), "cpuset") {
 			return mount, nil
 		}
 	}
-	return "", fmt.Errorf("no hierarchy of control groups can hold the cluster's processes: there is only %v; mount pids as well", mounts)
+	return "", fmt.Errorf("no cgroup hierarchy can contain the cluster's processes: only %v is mounted; mount the pids hierarchy", mounts)
 }
 
-// programsGroup is the folder of the control group of the node's own programs.
-func programsGroup() (string, error) {
-	mounts, err := hierarchies()
+// programsCgroup returns the directory of the control group of the node's own programs.
+func programsCgroup() (string, error) {
+	mounts, err := cgroupHierarchies()
 	if err != nil {
 		return "", err
 	}
@@ -85,43 +82,45 @@ func programsGroup() (string, error) {
 	return filepath.Join(tracking, CgroupRoot, programsLeaf), err
 }
 
-// makeCgroups makes the cluster's group in each hierarchy; kubelet insists on finding its root there.
-func makeCgroups() error {
-	mounts, err := hierarchies()
+// createCgroups creates the cluster's control group in every hierarchy, because kubelet requires its root group to exist
+// in all of them.
+func createCgroups() error {
+	mounts, err := cgroupHierarchies()
 	if err != nil {
 		return err
 	}
 	for _, mount := range mounts {
 		if err := os.MkdirAll(filepath.Join(mount, CgroupRoot), 0o755); err != nil {
-			return fmt.Errorf("cannot make a control group in %s: %w", mount, err)
+			return fmt.Errorf("cannot create a control group in %s: %w", mount, err)
 		}
 	}
 	if cgroupsV2() {
-		// A group has the controllers that its parent hands down; what already is handed down stays so.
+		// A control group has the controllers that its parent enables for it. Controllers that are already enabled stay so.
 		control := filepath.Join(cgroupMounts, "cgroup.subtree_control")
 		if err := os.WriteFile(control, []byte("+cpu +cpuset +memory +pids"), 0o644); err != nil {
-			return fmt.Errorf("cannot hand the controllers that kubelet needs down from %s: %w", control, err)
+			return fmt.Errorf("cannot enable the cgroup controllers that kubelet requires in %s: %w", control, err)
 		}
 	}
-	programs, err := programsGroup()
+	programs, err := programsCgroup()
 	if err != nil {
 		return err
 	}
 	return os.MkdirAll(programs, 0o755)
 }
 
-// joinCgroup puts the calling process, and so all that it starts, into the group of the node's own programs.
-func joinCgroup() error {
-	group, err := programsGroup()
+// joinProgramsCgroup moves the calling process, and so every process that it starts, into the control group of the node's
+// own programs.
+func joinProgramsCgroup() error {
+	group, err := programsCgroup()
 	if err != nil {
 		return err
 	}
-	return enterGroup(group)
+	return joinCgroup(group)
 }
 
-// enterGroup puts the calling process into a control group. A folder that is none has no such file, and must not be given
-// one: the process would go untracked.
-func enterGroup(group string) error {
+// joinCgroup moves the calling process into a control group. It does not create cgroup.procs: in a directory that is not a
+// control group, that would leave the process untracked.
+func joinCgroup(group string) error {
 	procs, err := os.OpenFile(filepath.Join(group, "cgroup.procs"), os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -130,9 +129,9 @@ func enterGroup(group string) error {
 	return errors.Join(err, procs.Close())
 }
 
-// groups are all control groups of the cluster, the deepest first.
-func groups() ([]string, error) {
-	mounts, err := hierarchies()
+// cgroups returns all control groups of the cluster, deepest first.
+func cgroups() ([]string, error) {
+	mounts, err := cgroupHierarchies()
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +139,7 @@ func groups() ([]string, error) {
 	for _, mount := range mounts {
 		err := filepath.WalkDir(filepath.Join(mount, CgroupRoot), func(path string, entry fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil // ended while we looked
+				return nil // the group was removed during the walk
 			}
 			if err == nil && entry.IsDir() {
 				found = append(found, path)
@@ -155,9 +154,9 @@ func groups() ([]string, error) {
 	return found, nil
 }
 
-// members are the processes in the cluster's groups.
-func members() ([]int, error) {
-	all, err := groups()
+// cgroupProcesses returns the IDs of the processes in the cluster's control groups.
+func cgroupProcesses() ([]int, error) {
+	all, err := cgroups()
 	if err != nil {
 		return nil, err
 	}
@@ -165,10 +164,10 @@ func members() ([]int, error) {
 	for _, group := range all {
 		content, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 		if err != nil {
-			continue // the group ended while we looked
+			continue // the group was removed in the meantime
 		}
-		for _, word := range strings.Fields(string(content)) {
-			if pid, err := strconv.Atoi(word); err == nil {
+		for _, field := range strings.Fields(string(content)) {
+			if pid, err := strconv.Atoi(field); err == nil {
 				pids[pid] = true
 			}
 		}
@@ -180,30 +179,30 @@ func members() ([]int, error) {
 	return list, nil
 }
 
-// killMembers ends everything in the cluster's groups. Processes that are just starting others are caught by looking
-// again, after a moment: the kernel tells nobody, on control groups v1, when one is empty, and these processes are not
-// our children to wait for.
-func killMembers(patience time.Duration) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		pids, err := members()
+// killProcesses kills every process in the cluster's control groups. It polls, because a process may start another one
+// before it is killed, cgroup v1 does not notify anyone when a group becomes empty, and the processes are not children
+// that this process could wait for.
+func killProcesses(timeout time.Duration) error {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(20 * time.Millisecond) {
+		pids, err := cgroupProcesses()
 		if err != nil || len(pids) == 0 {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("processes %v of the cluster do not end; look at their state with: ps -o pid,stat,wchan,cmd -p %s", pids, join(pids))
+			return fmt.Errorf("processes %v of the cluster did not exit; inspect them with: ps -o pid,stat,wchan,cmd -p %s", pids, join(pids))
 		}
 		for _, pid := range pids {
-			// A process that is gone already is what is wanted.
+			// An error means that the process has already exited.
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 }
 
-// removeCgroups removes the cluster's groups, which have to be empty. One whose last process has just ended is busy for a
-// moment more, of which the kernel tells nobody either.
-func removeCgroups(patience time.Duration) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		all, err := groups()
+// removeCgroups removes the cluster's control groups, which must be empty. It polls, because a group stays busy for a
+// moment after its last process has exited.
+func removeCgroups(timeout time.Duration) error {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(20 * time.Millisecond) {
+		all, err := cgroups()
 		if err != nil || len(all) == 0 {
 			return err
 		}
@@ -211,15 +210,15 @@ func removeCgroups(patience time.Duration) error {
 			err = errors.Join(err, os.Remove(group))
 		}
 		if err != nil && time.Now().After(deadline) {
-			return fmt.Errorf("control groups of the cluster cannot be removed: %w", err)
+			return fmt.Errorf("cannot remove the cluster's control groups: %w", err)
 		}
 	}
 }
 
 func join(pids []int) string {
-	words := make([]string, len(pids))
+	list := make([]string, len(pids))
 	for i, pid := range pids {
-		words[i] = strconv.Itoa(pid)
+		list[i] = strconv.Itoa(pid)
 	}
-	return strings.Join(words, ",")
+	return strings.Join(list, ",")
 }

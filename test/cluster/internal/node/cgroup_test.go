@@ -22,11 +22,11 @@ func TestTrackingHierarchy(t *testing.T) {
 		mounts []string
 		want   string
 	}{
-		"the unified one":               {mounts: []string{"/sys/fs/cgroup"}, want: "/sys/fs/cgroup"},
-		"pids, wherever it is listed":   {mounts: []string{"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/pids"}, want: "/sys/fs/cgroup/pids"},
-		"another one that is mounted":   {mounts: []string{"/sys/fs/cgroup/memory", "/sys/fs/cgroup/systemd"}, want: "/sys/fs/cgroup/memory"},
-		"not that of processors":        {mounts: []string{"/sys/fs/cgroup/cpuset", "/sys/fs/cgroup/memory"}, want: "/sys/fs/cgroup/memory"},
-		"nor what is mounted with them": {mounts: []string{"/sys/fs/cgroup/cpu,cpuset", "/sys/fs/cgroup/freezer"}, want: "/sys/fs/cgroup/freezer"},
+		"the unified hierarchy":               {mounts: []string{"/sys/fs/cgroup"}, want: "/sys/fs/cgroup"},
+		"pids is preferred":                   {mounts: []string{"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/pids"}, want: "/sys/fs/cgroup/pids"},
+		"without pids, any other hierarchy":   {mounts: []string{"/sys/fs/cgroup/memory", "/sys/fs/cgroup/systemd"}, want: "/sys/fs/cgroup/memory"},
+		"cpuset is not used":                  {mounts: []string{"/sys/fs/cgroup/cpuset", "/sys/fs/cgroup/memory"}, want: "/sys/fs/cgroup/memory"},
+		"a hierarchy with cpuset is not used": {mounts: []string{"/sys/fs/cgroup/cpu,cpuset", "/sys/fs/cgroup/freezer"}, want: "/sys/fs/cgroup/freezer"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -37,13 +37,13 @@ func TestTrackingHierarchy(t *testing.T) {
 	}
 }
 
-func TestAMachineWhereNothingCanBeTrackedIsRefused(t *testing.T) {
+func TestTrackingHierarchyWithCPUSetOnly(t *testing.T) {
 	_, err := trackingHierarchy([]string{"/sys/fs/cgroup/cpuset"})
-	require.ErrorContains(t, err, "there is only [/sys/fs/cgroup/cpuset]; mount pids as well")
+	require.ErrorContains(t, err, "only [/sys/fs/cgroup/cpuset] is mounted; mount the pids hierarchy")
 }
 
-func TestAFolderThatIsNoControlGroupIsNotEntered(t *testing.T) {
-	folder := t.TempDir()
-	require.ErrorIs(t, enterGroup(folder), fs.ErrNotExist)
-	assert.NoFileExists(t, folder+"/cgroup.procs")
+func TestJoinCgroupOutsideOfACgroup(t *testing.T) {
+	dir := t.TempDir()
+	require.ErrorIs(t, joinCgroup(dir), fs.ErrNotExist)
+	assert.NoFileExists(t, dir+"/cgroup.procs")
 }

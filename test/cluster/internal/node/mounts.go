@@ -9,30 +9,31 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/shell"
 )
 
-// refuseMounts keeps from deleting what somebody mounted among the cluster's data. The cluster's own mounts are the
-// node's, and went with it.
-func refuseMounts() error {
+// checkNoMounts returns an error if something is mounted below the cluster's data directory: removing the directory would
+// delete the contents of that file system. The cluster's own mounts are gone with the node's mount namespace.
+func checkNoMounts() error {
 	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return err
 	}
-	if mounts := mountsIn(string(mountinfo), Home); len(mounts) > 0 {
-		return fmt.Errorf("something is mounted there that would be deleted as well; unmount it and try again: %s", unmountCommand(mounts))
+	if mounts := mountsUnder(string(mountinfo), DataDir); len(mounts) > 0 {
+		return fmt.Errorf("a file system is mounted there and its contents would be deleted; unmount it and try again: %s", unmountCommand(mounts))
 	}
 	return nil
 }
 
-// unmountCommand is what to type to unmount mount points, which may have spaces in them.
+// unmountCommand returns the shell command that unmounts the mount points, quoted where they contain spaces.
 func unmountCommand(points []string) string {
-	words := []string{"umount"}
+	args := []string{"umount"}
 	for _, point := range points {
-		words = append(words, shell.Quote(point))
+		args = append(args, shell.Quote(point))
 	}
-	return strings.Join(words, " ")
+	return strings.Join(args, " ")
 }
 
-// mountsIn are the mount points at and below a folder, the deepest first, as listed by /proc/self/mountinfo.
-func mountsIn(mountinfo, folder string) []string {
+// mountsUnder returns the mount points at and below dir, deepest first. The content of mountinfo has the format of
+// /proc/self/mountinfo.
+func mountsUnder(mountinfo, dir string) []string {
 	var found []string
 	for line := range strings.Lines(mountinfo) {
 		fields := strings.Fields(line)
@@ -40,7 +41,7 @@ func mountsIn(mountinfo, folder string) []string {
 			continue
 		}
 		point := unescapeMount.Replace(fields[4])
-		if point == folder || strings.HasPrefix(point, folder+"/") {
+		if point == dir || strings.HasPrefix(point, dir+"/") {
 			found = append(found, point)
 		}
 	}
@@ -49,5 +50,5 @@ func mountsIn(mountinfo, folder string) []string {
 	return found
 }
 
-// unescapeMount undoes how the kernel writes the characters that separate fields and lines.
+// unescapeMount reverses the kernel's escaping of the characters that separate fields and lines.
 var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)

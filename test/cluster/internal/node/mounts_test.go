@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestMountsIn(t *testing.T) {
+func TestMountsUnder(t *testing.T) {
 	const mountinfo = `22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 31 22 0:30 / /var/lib/modelkiln-cluster-other rw - tmpfs tmpfs rw
 32 22 0:31 / /var/lib/modelkiln-cluster/registry rw - tmpfs tmpfs rw
@@ -14,23 +14,23 @@ func TestMountsIn(t *testing.T) {
 34 22 0:33 / /var/lib rw - tmpfs tmpfs rw
 `
 	tests := map[string]struct {
-		folder string
-		want   []string
+		dir  string
+		want []string
 	}{
-		"below it, the deepest first": {
-			folder: "/var/lib/modelkiln-cluster",
-			want:   []string{"/var/lib/modelkiln-cluster/registry/my models", "/var/lib/modelkiln-cluster/registry"},
+		"mounts below the directory, deepest first": {
+			dir:  "/var/lib/modelkiln-cluster",
+			want: []string{"/var/lib/modelkiln-cluster/registry/my models", "/var/lib/modelkiln-cluster/registry"},
 		},
-		"the folder itself":             {folder: "/var/lib/modelkiln-cluster-other", want: []string{"/var/lib/modelkiln-cluster-other"}},
-		"a longer name is not below it": {folder: "/var/lib/modelkiln", want: nil},
+		"the directory itself":                   {dir: "/var/lib/modelkiln-cluster-other", want: []string{"/var/lib/modelkiln-cluster-other"}},
+		"a path with the same prefix is ignored": {dir: "/var/lib/modelkiln", want: nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, tt.want, mountsIn(mountinfo, tt.folder))
+			assert.Equal(t, tt.want, mountsUnder(mountinfo, tt.dir))
 		})
 	}
 }
 
-func TestTheCommandThatUnmountsCanBePasted(t *testing.T) {
+func TestUnmountCommand(t *testing.T) {
 	assert.Equal(t, "umount '/srv/my models' /srv/registry", unmountCommand([]string{"/srv/my models", "/srv/registry"}))
 }

@@ -22,20 +22,20 @@ unreachable 10.213.7.0/24 metric 1024
 		netip.MustParsePrefix("10.213.7.0/24"),
 		netip.MustParsePrefix("10.8.0.1/32"),
 	}
-	assert.Equal(t, want, routes(listing), "without the default route, and the interface of a dead cluster")
+	assert.Equal(t, want, routes(listing), "without the default route and the interface of a stopped cluster")
 }
 
-func TestFirstFree(t *testing.T) {
+func TestFirstFreeNetwork(t *testing.T) {
 	tests := map[string]struct {
 		taken []string
 		want  string // the machine's end
 	}{
-		"nothing is taken":                      {want: "10.213.0.1/24"},
-		"other networks do not matter":          {taken: []string{"192.168.0.0/16", "10.212.0.0/16"}, want: "10.213.0.1/24"},
-		"the first is taken":                    {taken: []string{"10.213.0.0/24"}, want: "10.213.1.1/24"},
-		"one address of the first is taken":     {taken: []string{"10.213.0.77/32"}, want: "10.213.1.1/24"},
-		"a network covers the first four":       {taken: []string{"10.213.0.0/22"}, want: "10.213.4.1/24"},
-		"what is taken further on is no reason": {taken: []string{"10.213.9.0/24"}, want: "10.213.0.1/24"},
+		"no network is in use":                   {want: "10.213.0.1/24"},
+		"networks outside the range are ignored": {taken: []string{"192.168.0.0/16", "10.212.0.0/16"}, want: "10.213.0.1/24"},
+		"the first network is in use":            {taken: []string{"10.213.0.0/24"}, want: "10.213.1.1/24"},
+		"one address of the first is in use":     {taken: []string{"10.213.0.77/32"}, want: "10.213.1.1/24"},
+		"a route covers the first four":          {taken: []string{"10.213.0.0/22"}, want: "10.213.4.1/24"},
+		"a later network is in use":              {taken: []string{"10.213.9.0/24"}, want: "10.213.0.1/24"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -43,15 +43,15 @@ func TestFirstFree(t *testing.T) {
 			for _, prefix := range tt.taken {
 				taken = append(taken, netip.MustParsePrefix(prefix))
 			}
-			got, err := firstFree(taken)
+			got, err := firstFreeNetwork(taken)
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, got.Host.String())
-			assert.Equal(t, got.Host.Addr().Next(), got.Node.Addr(), "the node is the machine's neighbour")
+			assert.Equal(t, got.Host.Addr().Next(), got.Node.Addr(), "the node has the address after the machine's")
 		})
 	}
 }
 
-func TestNoFreeNetworkIsAnError(t *testing.T) {
-	_, err := firstFree([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
-	require.ErrorContains(t, err, "the machine routes all of 10.213.0.0/16")
+func TestFirstFreeNetworkWithAllInUse(t *testing.T) {
+	_, err := firstFreeNetwork([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
+	require.ErrorContains(t, err, "the machine has routes for all of 10.213.0.0/16")
 }

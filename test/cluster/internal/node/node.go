@@ -1,5 +1,5 @@
-// Package node keeps the processes of the one-node cluster apart from the rest of the machine: in a control group by
-// which they are found and ended, and in namespaces that the kernel removes with them.
+// Package node isolates the processes of the one-node cluster from the rest of the machine: in a control group with which
+// they are found and killed, and in namespaces that the kernel removes with their last process.
 package node
 
 import (
@@ -19,44 +19,44 @@ import (
 // Name is the node's name, as in KubeDL's examples.
 const Name = "kind-control-plane"
 
-// Node is a node that is being brought up, or runs.
+// Node is a node that is starting or running.
 type Node struct {
 	state *State
-	// logs gives the path of a program's log.
+	// logs returns the path of a program's log.
 	logs func(name string) string
-	// ended receives a program's way of ending, as long as this process lives to see it.
-	ended map[string]chan error
+	// exited receives, for each program, the result of waiting for it.
+	exited map[string]chan error
 }
 
-// Program is one of the programs that the node is made of.
+// Program is one of the node's own programs.
 type Program struct {
 	Name string
 	Argv []string
-	// Path is the PATH that the program finds others on.
+	// Path is the program's PATH.
 	Path string
 }
 
-// Create makes the node's groups and namespaces. There must be nothing left of an earlier one.
-func Create(ctx context.Context, checkout, setup string, network Network, logs func(string) string) (*Node, error) {
+// Create creates the node's control groups and namespaces. Nothing of an earlier node may remain.
+func Create(ctx context.Context, checkout, settingsDigest string, network Network, logs func(string) string) (*Node, error) {
 	n := &Node{
-		state: &State{Checkout: checkout, Setup: setup, Network: network, Processes: map[string]Process{}},
-		logs:  logs,
-		ended: map[string]chan error{},
+		state:  &State{Checkout: checkout, SettingsDigest: settingsDigest, Network: network, Processes: map[string]Process{}},
+		logs:   logs,
+		exited: map[string]chan error{},
 	}
-	for folder := range privateFolders {
-		if _, err := os.Stat(folder); errors.Is(err, os.ErrNotExist) {
-			n.state.MadeFolders = append(n.state.MadeFolders, folder)
+	for dir := range privateDirs {
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			n.state.CreatedDirs = append(n.state.CreatedDirs, dir)
 		}
 	}
 	if err := n.state.save(); err != nil {
 		return nil, err
 	}
-	for folder, private := range privateFolders {
-		if err := errors.Join(os.MkdirAll(folder, 0o755), os.MkdirAll(private, 0o755)); err != nil {
+	for dir, private := range privateDirs {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.MkdirAll(private, 0o755)); err != nil {
 			return nil, err
 		}
 	}
-	if err := makeCgroups(); err != nil {
+	if err := createCgroups(); err != nil {
 		return nil, err
 	}
 	if err := n.hold(ctx); err != nil {
@@ -65,7 +65,7 @@ func Create(ctx context.Context, checkout, setup string, network Network, logs f
 	return n, connect(network, n.state.Processes[holderName].PID)
 }
 
-// hold starts the process that keeps the namespaces.
+// hold starts the process that holds the namespaces.
 func (n *Node) hold(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -83,7 +83,7 @@ func (n *Node) hold(ctx context.Context) error {
 	})
 }
 
-// Start starts a program in the node. It runs on when this process ends, and writes to its log.
+// Start starts a program in the node. The program writes to its log and keeps running after this process exits.
 func (n *Node) Start(program Program) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -104,35 +104,36 @@ func (n *Node) spawn(name string, argv []string, path string) error {
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + path, "HOME=/root"}
 	cmd.Stdout, cmd.Stderr = log, log
-	// A session of its own keeps the terminal's signals, and its end, away from the program.
+	// In its own session, the program does not receive the terminal's signals or its hangup.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot start %s: %w", name, err)
 	}
-	process, err := observe(cmd.Process.Pid)
+	process, err := findProcess(cmd.Process.Pid)
 	if err != nil {
-		return fmt.Errorf("%s ended at once; see %s", name, n.logs(name))
+		return fmt.Errorf("%s exited immediately; see %s", name, n.logs(name))
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	n.ended[name] = ended
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	n.exited[name] = exited
 	n.state.Processes[name] = process
 	return n.state.save()
 }
 
-// WaitFor waits until ready gives no error. It gives up when the time is over, and at once when a program of the node ends.
-func (n *Node) WaitFor(ctx context.Context, what string, patience time.Duration, ready func(context.Context) error) error {
-	deadline := time.Now().Add(patience)
+// WaitFor polls ready until it returns no error. It fails after the timeout, or immediately when a program of the node
+// exits.
+func (n *Node) WaitFor(ctx context.Context, what string, timeout time.Duration, ready func(context.Context) error) error {
+	deadline := time.Now().Add(timeout)
 	for {
 		err := ready(ctx)
 		if err == nil {
 			return nil
 		}
-		if ended := n.firstEnded(); ended != nil {
-			return ended
+		if exited := n.firstExited(); exited != nil {
+			return exited
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s did not come up within %s (%w); the logs are in %s", what, patience, err, filepath.Dir(n.logs("")))
+			return fmt.Errorf("%s did not become ready within %s (%w); see the logs in %s", what, timeout, err, filepath.Dir(n.logs("")))
 		}
 		select {
 		case <-ctx.Done():
@@ -142,70 +143,73 @@ func (n *Node) WaitFor(ctx context.Context, what string, patience time.Duration,
 	}
 }
 
-func (n *Node) firstEnded() error {
-	for name, ended := range n.ended {
+// firstExited returns an error about a program that has exited, or nil if all are running.
+func (n *Node) firstExited() error {
+	for name, exited := range n.exited {
 		select {
-		case err := <-ended:
+		case err := <-exited:
 			if err == nil {
-				err = errors.New("without a failure")
+				err = errors.New("exit status 0")
 			}
-			return fmt.Errorf("%s ended (%w); its log %s ends with:\n%s", name, err, n.logs(name), logfile.Tail(n.logs(name), 5))
+			return fmt.Errorf("%s exited (%w); the last lines of its log %s are:\n%s", name, err, n.logs(name), logfile.Tail(n.logs(name), 5))
 		default:
 		}
 	}
 	return nil
 }
 
-// Complete records that all programs of the node run.
-func (n *Node) Complete() error {
-	if ended := n.firstEnded(); ended != nil {
-		return ended
+// MarkComplete records that all programs of the node are running.
+func (n *Node) MarkComplete() error {
+	if exited := n.firstExited(); exited != nil {
+		return exited
 	}
 	n.state.Complete = true
 	return n.state.save()
 }
 
-// Destroy ends what there is of a cluster, running or not, and removes what it left. It tells whether there was anything.
+// Destroy kills the processes of a cluster, if there are any, and removes everything that the cluster created except its
+// logs. It reports whether it found anything.
 func Destroy() (found bool, err error) {
-	const patience = 20 * time.Second
-	if found, err = remains(); err != nil || !found {
+	const timeout = 20 * time.Second
+	if found, err = exists(); err != nil || !found {
 		return false, err
 	}
-	// The record may be lost or damaged; the control group is what decides.
+	// The record may be lost or damaged. The control group is authoritative.
 	state, _ := LoadState()
-	if err := killMembers(patience); err != nil {
+	if err := killProcesses(timeout); err != nil {
 		return true, err
 	}
-	if err := removeCgroups(patience); err != nil {
+	if err := removeCgroups(timeout); err != nil {
 		return true, err
 	}
 	if err := disconnect(); err != nil {
 		return true, err
 	}
-	for _, folder := range state.foldersToRemove() {
-		// A folder that something else has come to use is not empty, and stays.
-		_ = os.Remove(folder)
+	for _, dir := range state.dirsToRemove() {
+		// If something else uses the directory by now, it is not empty and stays.
+		_ = os.Remove(dir)
 	}
-	if err := removeHome(); err != nil {
-		return true, fmt.Errorf("cannot remove %s, where the cluster kept its data: %w", Home, err)
+	if err := removeDataDir(); err != nil {
+		return true, fmt.Errorf("cannot remove the cluster's data directory %s: %w", DataDir, err)
 	}
 	return true, nil
 }
 
-// removeHome removes the cluster's data, the record of it last, so that a run that is killed meanwhile is finished by the next.
-func removeHome() error {
-	entries, err := os.ReadDir(Home)
+// removeDataDir removes the cluster's data. It removes the record last, so that the next run can complete the removal if
+// this one is killed.
+func removeDataDir() error {
+	entries, err := os.ReadDir(DataDir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := refuseMounts(); err != nil {
+	if err := checkNoMounts(); err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		path := filepath.Join(Home, entry.Name())
+		path := filepath.Join(DataDir, entry.Name())
 		if path == statePath {
 			continue
 		}
@@ -213,19 +217,19 @@ func removeHome() error {
 			return err
 		}
 	}
-	return os.RemoveAll(Home)
+	return os.RemoveAll(DataDir)
 }
 
-// remains tells whether there is anything of a cluster, running or not.
-func remains() (bool, error) {
-	all, err := groups()
+// exists reports whether any part of a cluster exists, running or not.
+func exists() (bool, error) {
+	all, err := cgroups()
 	if err != nil {
 		return false, err
 	}
 	if len(all) > 0 {
 		return true, nil
 	}
-	if _, err := os.Stat(Home); err == nil {
+	if _, err := os.Stat(DataDir); err == nil {
 		return true, nil
 	}
 	return connected(), nil

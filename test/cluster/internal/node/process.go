@@ -7,14 +7,14 @@ import (
 	"syscall"
 )
 
-// Process is a process that was started here. Its start time tells it from a later one that was given the same number.
+// Process identifies a process of the node. The start time distinguishes it from a later process with the same ID.
 type Process struct {
-	PID     int    `json:"pid"`
-	Started string `json:"started"`
+	PID       int    `json:"pid"`
+	StartTime string `json:"started"`
 }
 
-// observe gives the identity of a running process.
-func observe(pid int) (Process, error) {
+// findProcess returns the identity of a running process.
+func findProcess(pid int) (Process, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return Process{}, err
@@ -26,21 +26,21 @@ func observe(pid int) (Process, error) {
 	if state == "Z" {
 		return Process{}, syscall.ESRCH
 	}
-	return Process{PID: pid, Started: started}, nil
+	return Process{PID: pid, StartTime: started}, nil
 }
 
-// parseStat takes the state and the start time from a line of /proc/PID/stat. The second field, the program's name, may
-// hold spaces and brackets, so that fields are counted from the last closing bracket.
+// parseStat returns the state and the start time from the content of /proc/PID/stat. The second field, the program's name,
+// may contain spaces and parentheses, so fields are counted from the last closing parenthesis.
 func parseStat(line string) (state, started string, err error) {
 	fields := strings.Fields(line[strings.LastIndex(line, ")")+1:])
 	if len(fields) < 20 {
-		return "", "", fmt.Errorf("%q is not a line of /proc/PID/stat", line)
+		return "", "", fmt.Errorf("%q does not have the format of /proc/PID/stat", line)
 	}
 	return fields[0], fields[19], nil
 }
 
-// Alive tells whether this very process still runs.
+// Alive reports whether the process is still running.
 func (p Process) Alive() bool {
-	now, err := observe(p.PID)
+	now, err := findProcess(p.PID)
 	return err == nil && now == p
 }

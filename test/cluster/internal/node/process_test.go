@@ -14,7 +14,7 @@ func TestParseStat(t *testing.T) {
 		wantState   string
 		wantStarted string
 	}{
-		"a usual name":                     {line: "123 (kubelet) S" + rest, wantState: "S", wantStarted: "238581"},
+		"a plain name":                     {line: "123 (kubelet) S" + rest, wantState: "S", wantStarted: "238581"},
 		"a name with a space":              {line: "123 (tmux: server) R" + rest, wantState: "R", wantStarted: "238581"},
 		"a name that looks like the field": {line: "123 (a) Z 1 (b) D" + rest, wantState: "D", wantStarted: "238581"},
 		"a zombie":                         {line: "123 (sh) Z" + rest, wantState: "Z", wantStarted: "238581"},
@@ -29,11 +29,11 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoStatLineIsAnError(t *testing.T) {
-	for name, line := range map[string]string{"empty": "", "without a name": "1 2 3", "cut off": "123 (kubelet) S 1 123"} {
+func TestParseStatErrors(t *testing.T) {
+	for name, line := range map[string]string{"empty": "", "without a name": "1 2 3", "truncated": "123 (kubelet) S 1 123"} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := parseStat(line)
-			require.ErrorContains(t, err, "is not a line of /proc/PID/stat")
+			require.ErrorContains(t, err, "does not have the format of /proc/PID/stat")
 		})
 	}
 }

@@ -11,29 +11,29 @@ import (
 	"slices"
 )
 
-// Home holds everything that a running cluster keeps on disk. It is one place for all checkouts, because there is one
-// cluster a machine, and because whoever comes next has to find what a killed run left.
-const Home = "/var/lib/modelkiln-cluster"
+// DataDir contains everything that a running cluster stores on disk. All checkouts share it, because a machine has one
+// cluster, and because the next run must find what a killed run left behind.
+const DataDir = "/var/lib/modelkiln-cluster"
 
-// State is what is on record about the cluster. It is written before what it speaks of is done, so that it never knows less.
+// State is the record of the cluster. It is saved before the changes that it describes, so that it never misses one.
 type State struct {
 	// Checkout is the clone that the cluster belongs to.
 	Checkout string `json:"checkout"`
-	// Setup is a digest of the programs and settings that the cluster was started with.
-	Setup string `json:"setup"`
-	// Network holds the cluster's addresses.
+	// SettingsDigest is a digest of the programs and settings that the cluster was started with.
+	SettingsDigest string `json:"setup"`
+	// Network contains the cluster's addresses.
 	Network Network `json:"network"`
-	// MadeFolders are folders of the machine that were made for the cluster's mounts, and are to be removed with it.
-	MadeFolders []string `json:"madeFolders"`
+	// CreatedDirs are directories of the machine that were created as mount points and are removed with the cluster.
+	CreatedDirs []string `json:"createdDirectories"`
 	// Processes are the node's programs by name.
 	Processes map[string]Process `json:"processes"`
-	// Complete is set once all programs ran. What runs is otherwise left of an attempt that was broken off.
+	// Complete is set once all programs run. Without it, the processes are those of an interrupted run.
 	Complete bool `json:"complete"`
 }
 
-var statePath = filepath.Join(Home, "state.json")
+var statePath = filepath.Join(DataDir, "state.json")
 
-// LoadState reads the record, or gives nothing when there is no cluster.
+// LoadState reads the record. It returns nil if there is no cluster.
 func LoadState() (*State, error) {
 	content, err := os.ReadFile(statePath)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,10 +49,10 @@ func parseState(content []byte) (*State, error) {
 	state := &State{}
 	err := json.Unmarshal(content, state)
 	if err == nil && state.Checkout == "" {
-		err = errors.New("it names no checkout")
+		err = errors.New("the checkout is missing")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the record of the cluster, %s, cannot be read: %w", statePath, err)
+		return nil, fmt.Errorf("cannot read the cluster's record %s: %w", statePath, err)
 	}
 	return state, nil
 }
@@ -62,32 +62,32 @@ func (s *State) save() error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(Home, 0o755); err != nil {
+	if err := os.MkdirAll(DataDir, 0o755); err != nil {
 		return err
 	}
-	// A run that is killed while it writes must not leave half a record.
+	// A run that is killed while it writes must not leave a truncated record.
 	if err := os.WriteFile(statePath+".new", content, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(statePath+".new", statePath)
 }
 
-// foldersToRemove are the machine's folders that go with the cluster, once they are empty.
-func (s *State) foldersToRemove() []string {
+// dirsToRemove returns the machine's directories to remove with the cluster if they are empty.
+func (s *State) dirsToRemove() []string {
 	if s == nil {
-		// Which of them were made is forgotten with the record, and the machine does without an empty one.
-		return slices.Sorted(maps.Keys(privateFolders))
+		// Without the record it is unknown which of them were created, and the machine does not need empty ones.
+		return slices.Sorted(maps.Keys(privateDirs))
 	}
-	return s.MadeFolders
+	return s.CreatedDirs
 }
 
-// Alive tells whether the cluster came up once and every program of it still runs.
+// Alive reports whether the cluster started completely and all its programs are still running.
 func (s *State) Alive() bool {
-	return s != nil && s.Complete && len(s.Dead()) == 0
+	return s != nil && s.Complete && len(s.Exited()) == 0
 }
 
-// Dead are the names of programs that ended.
-func (s *State) Dead() []string {
+// Exited returns the names of the programs that have exited.
+func (s *State) Exited() []string {
 	var names []string
 	for name, process := range s.Processes {
 		if !process.Alive() {

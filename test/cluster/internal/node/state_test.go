@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestARecordIsReadAsItWasWritten(t *testing.T) {
+func TestParseState(t *testing.T) {
 	want := &State{
-		Checkout:    "/src/modelkiln",
-		Setup:       "0123456789abcdef",
-		Network:     Network{Host: netip.MustParsePrefix("10.213.0.1/24"), Node: netip.MustParsePrefix("10.213.0.2/24")},
-		MadeFolders: []string{"/var/lib/kubelet"},
-		Processes:   map[string]Process{"kubelet": {PID: 42, Started: "238581"}},
-		Complete:    true,
+		Checkout:       "/src/modelkiln",
+		SettingsDigest: "0123456789abcdef",
+		Network:        Network{Host: netip.MustParsePrefix("10.213.0.1/24"), Node: netip.MustParsePrefix("10.213.0.2/24")},
+		CreatedDirs:    []string{"/var/lib/kubelet"},
+		Processes:      map[string]Process{"kubelet": {PID: 42, StartTime: "238581"}},
+		Complete:       true,
 	}
 	content, err := json.Marshal(want)
 	require.NoError(t, err)
@@ -26,61 +26,61 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-func TestADamagedRecordIsAnError(t *testing.T) {
+func TestParseStateErrors(t *testing.T) {
 	tests := map[string]string{
-		"empty, as after a power cut": "",
-		"cut off":                     `{"checkout": "/src/mod`,
-		"an address that is none":     `{"network": {"host": "10.213.0"}}`,
-		"JSON, but not of a cluster":  `{}`,
-		"JSON of nothing":             `null`,
+		"empty, as after a power failure": "",
+		"truncated":                       `{"checkout": "/src/mod`,
+		"an invalid address":              `{"network": {"host": "10.213.0"}}`,
+		"JSON without a checkout":         `{}`,
+		"JSON null":                       `null`,
 	}
 	for name, content := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, err := parseState([]byte(content))
-			require.ErrorContains(t, err, "the record of the cluster, /var/lib/modelkiln-cluster/state.json, cannot be read")
+			require.ErrorContains(t, err, "cannot read the cluster's record /var/lib/modelkiln-cluster/state.json")
 		})
 	}
 }
 
-func TestFoldersToRemove(t *testing.T) {
+func TestDirsToRemove(t *testing.T) {
 	tests := map[string]struct {
 		state *State
 		want  []string
 	}{
-		"those that were made":                 {state: &State{MadeFolders: []string{"/var/lib/cni"}}, want: []string{"/var/lib/cni"}},
-		"none, when all were there before":     {state: &State{}},
-		"any, when the record of them is lost": {want: []string{"/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"}},
+		"the created directories":           {state: &State{CreatedDirs: []string{"/var/lib/cni"}}, want: []string{"/var/lib/cni"}},
+		"none if all of them existed":       {state: &State{}},
+		"all of them if the record is lost": {want: []string{"/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, tt.want, tt.state.foldersToRemove())
+			assert.Equal(t, tt.want, tt.state.dirsToRemove())
 		})
 	}
 }
 
-func TestAClusterIsAliveWhenItCameUpAndAllOfItRuns(t *testing.T) {
-	self, err := observe(os.Getpid())
+func TestStateAlive(t *testing.T) {
+	self, err := findProcess(os.Getpid())
 	require.NoError(t, err)
-	other := Process{PID: self.PID, Started: self.Started + "0"}
+	other := Process{PID: self.PID, StartTime: self.StartTime + "0"}
 
 	tests := map[string]struct {
-		state    *State
-		want     bool
-		wantDead []string
+		state      *State
+		want       bool
+		wantExited []string
 	}{
-		"no cluster at all": {state: nil},
-		"all programs run":  {state: &State{Complete: true, Processes: map[string]Process{"kubelet": self}}, want: true},
-		"it never came up":  {state: &State{Processes: map[string]Process{"kubelet": self}}},
-		"two programs ended, and one of the numbers is another process's now": {
-			state:    &State{Complete: true, Processes: map[string]Process{"kubelet": self, "etcd": other, "containerd": {PID: 1 << 30, Started: "1"}}},
-			wantDead: []string{"containerd", "etcd"},
+		"no cluster":               {state: nil},
+		"all programs are running": {state: &State{Complete: true, Processes: map[string]Process{"kubelet": self}}, want: true},
+		"it did not start":         {state: &State{Processes: map[string]Process{"kubelet": self}}},
+		"two programs exited and one of the process IDs was reused": {
+			state:      &State{Complete: true, Processes: map[string]Process{"kubelet": self, "etcd": other, "containerd": {PID: 1 << 30, StartTime: "1"}}},
+			wantExited: []string{"containerd", "etcd"},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tt.want, tt.state.Alive())
 			if tt.state != nil {
-				assert.Equal(t, tt.wantDead, tt.state.Dead())
+				assert.Equal(t, tt.wantExited, tt.state.Exited())
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-// Package progress tells the person at the terminal what the cluster is doing, with the seconds since it began.
+// Package progress prints progress messages with the seconds since the start of the program.
 package progress
 
 import (
@@ -7,28 +7,29 @@ import (
 	"time"
 )
 
-// Reporter writes one line for each step.
+// Reporter prints progress messages.
 type Reporter struct {
 	out   io.Writer
-	began time.Time
+	start time.Time
 }
 
-// New starts the clock of a reporter that writes to out.
+// New returns a Reporter that writes to out. The seconds count from now.
 func New(out io.Writer) *Reporter {
-	return &Reporter{out: out, began: time.Now()}
+	return &Reporter{out: out, start: time.Now()}
 }
 
-// Say writes one line.
-func (r *Reporter) Say(format string, args ...any) {
-	_, _ = fmt.Fprintf(r.out, "[%4.0fs] %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
+// Logf prints a message on a line.
+func (r *Reporter) Logf(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.out, "[%4.0fs] %s\n", time.Since(r.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// During runs work and says every half minute that it still goes on, so that a long compile does not look like a hang.
+// During runs work and prints every 30 seconds that it is still running, so that a long compilation does not look like a
+// hang.
 func (r *Reporter) During(what string, work func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- work() }()
 
-	began := time.Now()
+	start := time.Now()
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
 	for {
@@ -36,7 +37,7 @@ func (r *Reporter) During(what string, work func() error) error {
 		case err := <-done:
 			return err
 		case <-tick.C:
-			r.Say("still %s (%s so far)", what, time.Since(began).Round(time.Second))
+			r.Logf("still %s (%s so far)", what, time.Since(start).Round(time.Second))
 		}
 	}
 }

@@ -9,16 +9,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestALineTellsTheSecondsSinceTheBeginning(t *testing.T) {
+func TestReporterLogf(t *testing.T) {
 	var out strings.Builder
-	New(&out).Say("loading %d images", 3)
+	New(&out).Logf("loading %d images", 3)
 	assert.Equal(t, "[   0s] loading 3 images\n", out.String())
 }
 
-func TestWhatIsDoneInBetweenMayFail(t *testing.T) {
+func TestReporterDuringReturnsTheError(t *testing.T) {
 	var out strings.Builder
 	want := errors.New("broken")
 	got := New(&out).During("compiling", func() error { return want })
 	require.ErrorIs(t, got, want)
-	assert.Empty(t, out.String(), "what is quick is not worth a line")
+	assert.Empty(t, out.String(), "short work prints nothing")
 }

@@ -1,6 +1,6 @@
-// Package shares stands in for file servers that this machine does not have: an NFS server, of which not even the
-// kernel's client is there, and AWS EFS. What a server would export is a folder of the cluster's own data, bind-mounted.
-// Everything up to that is real: kubelet calls mount(8), which calls the program for NFS, and speaks CSI with the driver.
+// Package shares contains stand-ins for file servers that the test cluster does not have: an NFS server, for which the
+// kernel may even lack the client, and AWS EFS. They bind-mount a directory of the cluster's data instead of a server's
+// export. Everything else is real: kubelet runs mount(8), which runs the mount helper, and calls the driver over CSI.
 package shares
 
 import (
@@ -12,18 +12,18 @@ import (
 	"syscall"
 )
 
-// Bind mounts a folder at a mount point.
-type Bind func(folder, target string, readOnly bool) error
+// Bind bind-mounts a directory at target.
+type Bind func(dir, target string, readOnly bool) error
 
-// BindMount is the real Bind.
-func BindMount(folder, target string, readOnly bool) error {
-	if err := syscall.Mount(folder, target, "", syscall.MS_BIND, ""); err != nil {
+// BindMount implements Bind with mount(2).
+func BindMount(dir, target string, readOnly bool) error {
+	if err := syscall.Mount(dir, target, "", syscall.MS_BIND, ""); err != nil {
 		return err
 	}
 	if !readOnly {
 		return nil
 	}
-	// The kernel takes no further option with the first call.
+	// The kernel ignores other options in the first call.
 	if err := syscall.Mount("", target, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		_ = syscall.Unmount(target, 0)
 		return err
@@ -31,18 +31,18 @@ func BindMount(folder, target string, readOnly bool) error {
 	return nil
 }
 
-// folderOf is the folder below root that stands in for one of a server's.
-func folderOf(root, server, name string) (string, error) {
+// exportedDir returns the directory below root that stands in for the directory name of a server.
+func exportedDir(root, server, name string) (string, error) {
 	if server == "" || server == "." || server == ".." || strings.Contains(server, "/") || slices.Contains(strings.Split(name, "/"), "..") {
-		return "", fmt.Errorf("%s:%s is no server and folder", server, name)
+		return "", fmt.Errorf("%s:%s is not a valid server and directory", server, name)
 	}
-	folder := filepath.Join(root, server, name)
-	info, err := os.Stat(folder)
+	dir := filepath.Join(root, server, name)
+	info, err := os.Stat(dir)
 	if err != nil {
 		return "", err
 	}
 	if !info.IsDir() {
-		return "", fmt.Errorf("%s is no folder", folder)
+		return "", fmt.Errorf("%s is not a directory", dir)
 	}
-	return folder, nil
+	return dir, nil
 }

@@ -22,26 +22,26 @@ import (
 // EFSDriverName is the name of the CSI driver that EFSDriver stands in for.
 const EFSDriverName = "efs.csi.aws.com"
 
-// EFSDriver is a CSI driver's part on a node. The folder FILESYSTEM/PATH below Root stands in for a file system's. It is
-// as strict as the real one about access modes and attributes, so that what that would refuse is refused here.
+// EFSDriver is the node plugin of a CSI driver. For a path of a file system, it mounts the directory FILESYSTEM/PATH below
+// Root. It validates access modes and attributes as strictly as the real driver and rejects the same requests.
 type EFSDriver struct {
 	csi.UnimplementedIdentityServer
 	csi.UnimplementedNodeServer
 	registration.UnimplementedRegistrationServer
 
-	// Root holds a folder for each file system.
+	// Root is the directory that contains a directory for each file system.
 	Root string
 	// NodeID is the node's name.
 	NodeID string
-	// Endpoint is the socket that kubelet calls the driver at.
+	// Endpoint is the path of the driver's CSI socket.
 	Endpoint string
-	// Bind mounts a folder.
+	// Bind mounts a directory.
 	Bind Bind
 	// Unmount unmounts a mount point.
 	Unmount func(target string) error
 }
 
-// NewEFSDriver is a driver that really mounts.
+// NewEFSDriver returns a driver that mounts and unmounts with system calls.
 func NewEFSDriver(root, nodeID, endpoint string) *EFSDriver {
 	return &EFSDriver{
 		Root: root, NodeID: nodeID, Endpoint: endpoint, Bind: BindMount,
@@ -49,8 +49,8 @@ func NewEFSDriver(root, nodeID, endpoint string) *EFSDriver {
 	}
 }
 
-// Serve answers kubelet, at the driver's own socket and at the one by which kubelet gets to know it, until the context
-// ends.
+// Serve serves CSI at the driver's endpoint and kubelet's plugin registration at registrationSocket until the context is
+// done.
 func (d *EFSDriver) Serve(ctx context.Context, registrationSocket string) error {
 	server := grpc.NewServer()
 	csi.RegisterIdentityServer(server, d)
@@ -58,7 +58,7 @@ func (d *EFSDriver) Serve(ctx context.Context, registrationSocket string) error 
 	registrar := grpc.NewServer()
 	registration.RegisterRegistrationServer(registrar, d)
 
-	// kubelet looks at the second as soon as it is there, and calls the first then.
+	// The endpoint comes first: kubelet calls it as soon as it discovers the registration socket.
 	endpoint, err := listen(ctx, d.Endpoint)
 	if err != nil {
 		return err
@@ -67,20 +67,20 @@ func (d *EFSDriver) Serve(ctx context.Context, registrationSocket string) error 
 	if err != nil {
 		return errors.Join(err, endpoint.Close())
 	}
-	ended := make(chan error, 2)
-	go func() { ended <- server.Serve(endpoint) }()
-	go func() { ended <- registrar.Serve(register) }()
+	served := make(chan error, 2)
+	go func() { served <- server.Serve(endpoint) }()
+	go func() { served <- registrar.Serve(register) }()
 	defer server.Stop()
 	defer registrar.Stop()
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-ended:
+	case err := <-served:
 		return err
 	}
 }
 
-// listen listens at a socket, in the place of one that a killed driver has left.
+// listen listens on a Unix socket. It removes a socket that a killed driver left behind.
 func listen(ctx context.Context, socket string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		return nil, err
@@ -91,42 +91,42 @@ func listen(ctx context.Context, socket string) (net.Listener, error) {
 	return (&net.ListenConfig{}).Listen(ctx, "unix", socket)
 }
 
-// GetInfo tells kubelet what has registered.
+// GetInfo implements kubelet's plugin registration.
 func (d *EFSDriver) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
 	return &registration.PluginInfo{
 		Type: registration.CSIPlugin, Name: EFSDriverName, Endpoint: d.Endpoint, SupportedVersions: []string{"1.0.0"},
 	}, nil
 }
 
-// NotifyRegistrationStatus is what kubelet made of it.
+// NotifyRegistrationStatus implements kubelet's plugin registration. It logs a failed registration.
 func (d *EFSDriver) NotifyRegistrationStatus(_ context.Context, result *registration.RegistrationStatus) (*registration.RegistrationStatusResponse, error) {
 	if !result.GetPluginRegistered() {
-		fmt.Fprintln(os.Stderr, "kubelet does not take the driver:", result.GetError())
+		fmt.Fprintln(os.Stderr, "kubelet rejected the driver:", result.GetError())
 	}
 	return &registration.RegistrationStatusResponse{}, nil
 }
 
-// GetPluginInfo says who this is.
+// GetPluginInfo returns the driver's name.
 func (d *EFSDriver) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest) (*csi.GetPluginInfoResponse, error) {
 	return &csi.GetPluginInfoResponse{Name: EFSDriverName, VendorVersion: "stand-in"}, nil
 }
 
-// GetPluginCapabilities says that there is no more than what each driver has.
+// GetPluginCapabilities reports no optional capabilities.
 func (d *EFSDriver) GetPluginCapabilities(context.Context, *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
 	return &csi.GetPluginCapabilitiesResponse{}, nil
 }
 
-// Probe says that the driver is there.
+// Probe reports that the driver is ready.
 func (d *EFSDriver) Probe(context.Context, *csi.ProbeRequest) (*csi.ProbeResponse, error) {
 	return &csi.ProbeResponse{}, nil
 }
 
-// NodeGetInfo says which node this is.
+// NodeGetInfo returns the node's name.
 func (d *EFSDriver) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
 	return &csi.NodeGetInfoResponse{NodeId: d.NodeID}, nil
 }
 
-// NodeGetCapabilities says that volumes are mounted in one step.
+// NodeGetCapabilities reports no optional capabilities, so volumes are published without being staged first.
 func (d *EFSDriver) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
 	return &csi.NodeGetCapabilitiesResponse{}, nil
 }
@@ -148,7 +148,7 @@ func (d *EFSDriver) NodePublishVolume(_ context.Context, request *csi.NodePublis
 	if len(parts) > 1 && parts[1] != "" {
 		subPath = parts[1]
 	}
-	folder, err := folderOf(d.Root, parts[0], subPath)
+	dir, err := exportedDir(d.Root, parts[0], subPath)
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "could not mount %q: %v", request.GetVolumeId(), err)
 	}
@@ -156,13 +156,14 @@ func (d *EFSDriver) NodePublishVolume(_ context.Context, request *csi.NodePublis
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	if err := d.Bind(folder, target, readOnly || request.GetReadonly()); err != nil {
+	if err := d.Bind(dir, target, readOnly || request.GetReadonly()); err != nil {
 		return nil, status.Errorf(codes.Internal, "could not mount %q: %v", request.GetVolumeId(), errors.Join(err, os.Remove(target)))
 	}
 	return &csi.NodePublishVolumeResponse{}, nil
 }
 
-// checkCapability refuses what the real driver does, and tells whether the mount options say read-only.
+// checkCapability rejects the volume capabilities that the real driver rejects. It reports whether the mount options
+// contain ro.
 func checkCapability(capability *csi.VolumeCapability) (readOnly bool, err error) {
 	mode := capability.GetAccessMode().GetMode()
 	if mode != csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER && mode != csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER {
@@ -174,21 +175,21 @@ func checkCapability(capability *csi.VolumeCapability) (readOnly bool, err error
 	return slices.Contains(capability.GetMount().GetMountFlags(), "ro"), nil
 }
 
-// checkAttributes refuses attributes that the real driver does, and gives the folder that they name.
-func checkAttributes(attributes map[string]string) (folder string, err error) {
+// checkAttributes rejects the volume attributes that the real driver rejects. It returns the path among them.
+func checkAttributes(attributes map[string]string) (path string, err error) {
 	for name, value := range attributes {
 		switch strings.ToLower(name) {
 		case "path":
-			folder = value
+			path = value
 		case "encryptintransit", "crossaccount", "mounttargetip", "storage.kubernetes.io/csiprovisioneridentity":
 		default:
 			return "", status.Errorf(codes.InvalidArgument, "Volume context property %s not supported.", name)
 		}
 	}
-	return folder, nil
+	return path, nil
 }
 
-// NodeUnpublishVolume unmounts what was mounted for a pod. That it is not there is fine.
+// NodeUnpublishVolume unmounts a pod's volume. It succeeds if the volume is not mounted.
 func (d *EFSDriver) NodeUnpublishVolume(_ context.Context, request *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
 	target := request.GetTargetPath()
 	err := d.Unmount(target)

@@ -19,8 +19,8 @@ import (
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 )
 
-// publish is a request as kubelet makes it for the operator's PersistentVolumes, but for what change changes.
-func publish(target string, change func(*csi.NodePublishVolumeRequest)) *csi.NodePublishVolumeRequest {
+// publishRequest returns the request that kubelet sends for the operator's PersistentVolumes, modified by change.
+func publishRequest(target string, change func(*csi.NodePublishVolumeRequest)) *csi.NodePublishVolumeRequest {
 	request := &csi.NodePublishVolumeRequest{
 		VolumeId:   "fs-12345678:/models",
 		TargetPath: target,
@@ -33,18 +33,18 @@ func publish(target string, change func(*csi.NodePublishVolumeRequest)) *csi.Nod
 	return request
 }
 
-func TestAVolumeIsMountedAsTheRealDriverWould(t *testing.T) {
+func TestNodePublishVolume(t *testing.T) {
 	root := t.TempDir()
 	models := filepath.Join(root, "fs-12345678", "models")
 	require.NoError(t, os.MkdirAll(models, 0o755))
 	tests := map[string]struct {
 		change       func(*csi.NodePublishVolumeRequest)
-		want         string // the folder that is mounted
+		want         string // the directory that is mounted
 		wantWritable bool
 		wantErr      string
 	}{
-		"a folder": {change: func(*csi.NodePublishVolumeRequest) {}, want: models},
-		"a file system": {
+		"a directory": {change: func(*csi.NodePublishVolumeRequest) {}, want: models},
+		"the root of a file system": {
 			change: func(r *csi.NodePublishVolumeRequest) { r.VolumeId = "fs-12345678" },
 			want:   filepath.Dir(models),
 		},
@@ -52,37 +52,37 @@ func TestAVolumeIsMountedAsTheRealDriverWould(t *testing.T) {
 			change: func(r *csi.NodePublishVolumeRequest) { r.VolumeId = "fs-12345678::fsap-1" },
 			want:   filepath.Dir(models),
 		},
-		"a folder that an attribute names": {
+		"the path attribute": {
 			change: func(r *csi.NodePublishVolumeRequest) {
 				r.VolumeId, r.VolumeContext = "fs-12345678", map[string]string{"path": "/models", "encryptInTransit": "true"}
 			},
 			want: models,
 		},
-		"for writing, where nothing says otherwise": {
+		"writable without the mount option ro": {
 			change: func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability.GetMount().MountFlags = nil },
 			want:   models, wantWritable: true,
 		},
-		"not for many readers": {
+		"an unsupported access mode": {
 			change: func(r *csi.NodePublishVolumeRequest) {
 				r.VolumeCapability.AccessMode.Mode = csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
 			},
 			wantErr: "invalid access mode: MULTI_NODE_READER_ONLY",
 		},
-		"not as a device": {
+		"a block volume": {
 			change: func(r *csi.NodePublishVolumeRequest) {
 				r.VolumeCapability.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
 			},
 			wantErr: "access type must be mount",
 		},
-		"not with an attribute that is unknown": {
+		"an unknown attribute": {
 			change:  func(r *csi.NodePublishVolumeRequest) { r.VolumeContext = map[string]string{"tls": "true"} },
 			wantErr: "Volume context property tls not supported",
 		},
-		"not what is no file system": {
+		"an invalid volume ID": {
 			change:  func(r *csi.NodePublishVolumeRequest) { r.VolumeId = "models" },
 			wantErr: "is not of the form",
 		},
-		"not a file system that is not there": {
+		"a file system that does not exist": {
 			change:  func(r *csi.NodePublishVolumeRequest) { r.VolumeId = "fs-87654321" },
 			wantErr: "no such file or directory",
 		},
@@ -92,7 +92,7 @@ func TestAVolumeIsMountedAsTheRealDriverWould(t *testing.T) {
 			var got []mounted
 			driver := &EFSDriver{Root: root, Bind: record(&got)}
 			target := filepath.Join(t.TempDir(), "volume", "mount")
-			_, err := driver.NodePublishVolume(t.Context(), publish(target, tt.change))
+			_, err := driver.NodePublishVolume(t.Context(), publishRequest(target, tt.change))
 			if tt.wantErr != "" {
 				require.ErrorContains(t, err, tt.wantErr)
 				assert.Empty(t, got)
@@ -105,16 +105,16 @@ func TestAVolumeIsMountedAsTheRealDriverWould(t *testing.T) {
 	}
 }
 
-func TestAVolumeIsUnmounted(t *testing.T) {
+func TestNodeUnpublishVolume(t *testing.T) {
 	for name, tt := range map[string]struct {
 		unmount error
 		want    codes.Code
 	}{
-		"when it is mounted":     {nil, codes.OK},
-		"when it no longer is":   {syscall.EINVAL, codes.OK},
-		"not when it is in use":  {syscall.EBUSY, codes.Internal},
-		"when it is not there":   {syscall.ENOENT, codes.OK},
-		"not when that may fail": {errors.New("denied"), codes.Internal},
+		"a mounted volume":             {nil, codes.OK},
+		"a volume that is unmounted":   {syscall.EINVAL, codes.OK},
+		"a volume that is in use":      {syscall.EBUSY, codes.Internal},
+		"a target that does not exist": {syscall.ENOENT, codes.OK},
+		"any other error":              {errors.New("denied"), codes.Internal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := filepath.Join(t.TempDir(), "mount")
@@ -129,18 +129,18 @@ func TestAVolumeIsUnmounted(t *testing.T) {
 	}
 }
 
-// kubelet finds a socket, asks whose it is, and then speaks CSI at the endpoint that it is told.
-func TestKubeletGetsToKnowTheDriver(t *testing.T) {
+// kubelet discovers the registration socket, requests the driver's name and endpoint there, and calls CSI at that endpoint.
+func TestServe(t *testing.T) {
 	const deadline, tick = 10 * time.Second, 10 * time.Millisecond
-	folder := t.TempDir()
-	socket := filepath.Join(folder, "registry", "efs.sock")
-	driver := NewEFSDriver(folder, "kind-control-plane", filepath.Join(folder, "plugins", "csi.sock"))
-	// What a killed driver leaves.
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "registry", "efs.sock")
+	driver := NewEFSDriver(dir, "kind-control-plane", filepath.Join(dir, "plugins", "csi.sock"))
+	// A killed driver leaves its socket behind.
 	require.NoError(t, os.MkdirAll(filepath.Dir(socket), 0o755))
 	require.NoError(t, os.WriteFile(socket, nil, 0o600))
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- driver.Serve(ctx, socket) }()
+	served := make(chan error, 1)
+	go func() { served <- driver.Serve(ctx, socket) }()
 
 	registrar := registration.NewRegistrationClient(dial(t, socket))
 	var info *registration.PluginInfo
@@ -162,7 +162,7 @@ func TestKubeletGetsToKnowTheDriver(t *testing.T) {
 	assert.Equal(t, "efs.csi.aws.com", plugin.GetName())
 
 	stop()
-	require.NoError(t, <-ended)
+	require.NoError(t, <-served)
 }
 
 func dial(t *testing.T, socket string) *grpc.ClientConn {

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// MountNFS does what mount(8) asks its helper mount.nfs for, with the arguments of a helper: SERVER:/PATH TARGET, then
-// options. The folder SERVER/PATH below root is mounted. It complains in the words of the real one, which are those that
-// people find in events.
+// MountNFS implements the mount helper mount.nfs. Its arguments are those that mount(8) passes to a helper: SERVER:/PATH,
+// the mount point, and options. It mounts the directory SERVER/PATH below root. Its errors are those of the real
+// mount.nfs, which users see in events.
 func MountNFS(args []string, root string, bind Bind) error {
 	if len(args) < 2 {
 		return errors.New("mount.nfs: no mount point provided")
@@ -20,20 +20,20 @@ func MountNFS(args []string, root string, bind Bind) error {
 	if !found {
 		return fmt.Errorf("mount.nfs: remote share not in 'host:dir' format")
 	}
-	folder, err := folderOf(root, strings.Trim(server, "[]"), name)
+	dir, err := exportedDir(root, strings.Trim(server, "[]"), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("mount.nfs: mounting %s failed, reason given by server: No such file or directory", share)
 	}
 	if err != nil {
 		return fmt.Errorf("mount.nfs: %w", err)
 	}
-	if err := bind(folder, target, isReadOnly(args[2:])); err != nil {
+	if err := bind(dir, target, isReadOnly(args[2:])); err != nil {
 		return fmt.Errorf("mount.nfs: %w", err)
 	}
 	return nil
 }
 
-// isReadOnly tells whether a helper's options say so.
+// isReadOnly reports whether the options contain ro.
 func isReadOnly(options []string) bool {
 	for i, option := range options {
 		if option == "-o" && i+1 < len(options) && slices.Contains(strings.Split(options[i+1], ","), "ro") {

@@ -10,16 +10,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mounted is what a stand-in mounts, instead of mounting it.
+// mounted is a recorded call of Bind.
 type mounted struct {
-	folder, target string
-	readOnly       bool
+	dir, target string
+	readOnly    bool
 }
 
-// record gives a Bind that only writes down what it is called with.
-func record(into *[]mounted) Bind {
-	return func(folder, target string, readOnly bool) error {
-		*into = append(*into, mounted{folder, target, readOnly})
+// record returns a Bind that only records its calls.
+func record(calls *[]mounted) Bind {
+	return func(dir, target string, readOnly bool) error {
+		*calls = append(*calls, mounted{dir, target, readOnly})
 		return nil
 	}
 }
@@ -35,19 +35,19 @@ func TestMountNFS(t *testing.T) {
 		want    mounted
 		wantErr string
 	}{
-		"a folder":            {args: []string{"nas.example.com:/exports/my models", "/mnt", "-o", "rw"}, want: mounted{models, "/mnt", false}},
-		"a folder, read-only": {args: []string{"nas.example.com:/exports/my models", "/mnt", "-o", "hard,ro"}, want: mounted{models, "/mnt", true}},
-		"a server's root":     {args: []string{"nas.example.com:/", "/mnt"}, want: mounted{filepath.Join(root, "nas.example.com"), "/mnt", false}},
-		"an address":          {args: []string{"[fd00::7]:/a", "/mnt"}, want: mounted{filepath.Join(root, "fd00::7", "a"), "/mnt", false}},
-		"a folder that is not there": {
+		"a directory":            {args: []string{"nas.example.com:/exports/my models", "/mnt", "-o", "rw"}, want: mounted{models, "/mnt", false}},
+		"a directory, read-only": {args: []string{"nas.example.com:/exports/my models", "/mnt", "-o", "hard,ro"}, want: mounted{models, "/mnt", true}},
+		"a server's root":        {args: []string{"nas.example.com:/", "/mnt"}, want: mounted{filepath.Join(root, "nas.example.com"), "/mnt", false}},
+		"an IPv6 address":        {args: []string{"[fd00::7]:/a", "/mnt"}, want: mounted{filepath.Join(root, "fd00::7", "a"), "/mnt", false}},
+		"a directory that does not exist": {
 			args:    []string{"nas.example.com:/exports/other", "/mnt"},
 			wantErr: "mount.nfs: mounting nas.example.com:/exports/other failed, reason given by server: No such file or directory",
 		},
-		"a file":                {args: []string{"nas.example.com:/exports/my models/file", "/mnt"}, wantErr: "is no folder"},
-		"a folder that goes up": {args: []string{"nas.example.com:/../../etc", "/mnt"}, wantErr: "is no server and folder"},
-		"a server that goes up": {args: []string{"..:/etc", "/mnt"}, wantErr: "is no server and folder"},
-		"no folder":             {args: []string{"nas.example.com", "/mnt"}, wantErr: "not in 'host:dir' format"},
-		"no mount point":        {args: []string{"nas.example.com:/"}, wantErr: "no mount point provided"},
+		"a file":              {args: []string{"nas.example.com:/exports/my models/file", "/mnt"}, wantErr: "is not a directory"},
+		"a directory with ..": {args: []string{"nas.example.com:/../../etc", "/mnt"}, wantErr: "is not a valid server and directory"},
+		"a server with ..":    {args: []string{"..:/etc", "/mnt"}, wantErr: "is not a valid server and directory"},
+		"no directory":        {args: []string{"nas.example.com", "/mnt"}, wantErr: "not in 'host:dir' format"},
+		"no mount point":      {args: []string{"nas.example.com:/"}, wantErr: "no mount point provided"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestMountNFS(t *testing.T) {
 	}
 }
 
-func TestMountNFSSaysThatItCouldNotMount(t *testing.T) {
+func TestMountNFSFails(t *testing.T) {
 	root := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(root, "nas"), 0o755))
 	failing := func(string, string, bool) error { return errors.New("no such device") }

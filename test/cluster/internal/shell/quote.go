@@ -1,4 +1,4 @@
-// Package shell writes text so that a shell reads it as it is meant.
+// Package shell quotes text for POSIX shells.
 package shell
 
 import (
@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// plainWord matches what the shell takes as one word without quotes.
+// plainWord matches text that is a single word for the shell without quotes.
 var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
 
-// Quote makes one word of the shell of any text.
+// Quote returns text as a single word of the shell, in quotes if it needs them.
 func Quote(text string) string {
 	if plainWord.MatchString(text) {
 		return text

@@ -10,14 +10,14 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/golang"
 )
 
-// argoPrograms are the packages of Argo's module that the cluster runs.
+// argoPrograms are the main packages of Argo's module that the cluster runs.
 var argoPrograms = []string{"./cmd/argo", "./cmd/argoexec", "./cmd/workflow-controller"}
 
-// buildArgo compiles Argo in a copy of its module, with Argo's own pins. It cannot be compiled from the module cache:
-// a module's zip file holds no symbolic links and no built front end, and both are needed.
-// The manifests come along, because they are applied in the version that runs.
+// buildArgo compiles Argo in a copy of its module, with the dependencies of Argo's own go.mod. It cannot be compiled in the
+// module cache: it requires a symbolic link and the built web interface, and a module's zip file contains neither. It also
+// copies the manifests, because the cluster applies those of the version that it runs.
 func buildArgo(b builder) error {
-	module, err := b.moduleFolder()
+	module, err := b.moduleDir()
 	if err != nil {
 		return err
 	}
@@ -26,12 +26,12 @@ func buildArgo(b builder) error {
 		return fmt.Errorf("cannot copy the source of argo: %w", err)
 	}
 
-	// Upstream, signal_linux.go is a symbolic link to signal_darwin.go.
+	// In Argo's repository, signal_linux.go is a symbolic link to signal_darwin.go.
 	signals := filepath.Join(src, "workflow", "executor", "osspecific")
 	if err := os.Symlink("signal_darwin.go", filepath.Join(signals, "signal_linux.go")); err != nil {
 		return err
 	}
-	// The server embeds its web pages. Its API and the command line work without; the page itself is then blank.
+	// The server embeds the web interface. Its API and the argo command work without it; the web interface stays blank.
 	pages := filepath.Join(src, "ui", "dist", "app")
 	if err := os.MkdirAll(pages, 0o755); err != nil {
 		return err
@@ -46,10 +46,10 @@ func buildArgo(b builder) error {
 	return os.Rename(filepath.Join(src, "manifests"), filepath.Join(b.bin(), "manifests"))
 }
 
-// moduleFolder is where the module cache holds the tool's module, fetched and checked against go.sum.
-func (b builder) moduleFolder() (string, error) {
+// moduleDir downloads the tool's module, verifies it against go.sum, and returns its directory in the module cache.
+func (b builder) moduleDir() (string, error) {
 	var out string
-	err := b.logged(func(log io.Writer) (err error) {
+	err := b.withLog(func(log io.Writer) (err error) {
 		out, err = golang.Run(b.ctx, b.tool.source, log, "mod", "download", "-json", b.tool.module)
 		return err
 	})
@@ -58,7 +58,7 @@ func (b builder) moduleFolder() (string, error) {
 	}
 	var download struct{ Dir string }
 	if err := json.Unmarshal([]byte(out), &download); err != nil {
-		return "", fmt.Errorf("cannot read what go mod download said about %s: %w", b.tool.module, err)
+		return "", fmt.Errorf("cannot parse the output of go mod download for %s: %w", b.tool.module, err)
 	}
 	return download.Dir, nil
 }

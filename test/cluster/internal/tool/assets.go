@@ -9,23 +9,23 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
 )
 
-// assetTools are the tools that tests against a bare API server need, and assetPrograms their programs.
+// assetTools are the tools that tests with a bare API server need, and assetPrograms maps their programs to the tools.
 var (
 	assetTools    = []string{"etcd", "kubernetes"}
 	assetPrograms = map[string]string{"etcd": "etcd", "kube-apiserver": "kubernetes", "kubectl": "kubernetes"}
 )
 
-// AssetTools are the tools to ensure before Assets.
+// AssetTools returns the names of the tools that Assets requires.
 func AssetTools() []string { return assetTools }
 
-// Assets makes a folder as envtest's KUBEBUILDER_ASSETS wants it, of links into the compiled tools.
-func Assets(from checkout.Checkout, tools map[string]Tool) (string, error) {
+// Assets creates a directory for envtest's KUBEBUILDER_ASSETS with links to the compiled programs and returns its path.
+func Assets(co checkout.Checkout, tools map[string]Tool) (string, error) {
 	var dirs string
 	for _, name := range assetTools {
 		dirs += tools[name].Dir
 	}
 	digest := sha256.Sum256([]byte(dirs))
-	return linkFolder(filepath.Join(from.Cache, "assets", fmt.Sprintf("%x", digest[:5])), func(dir string) error {
+	return createDir(filepath.Join(co.Cache, "assets", fmt.Sprintf("%x", digest[:5])), func(dir string) error {
 		for program, tool := range assetPrograms {
 			if err := os.Symlink(tools[tool].Program(program), filepath.Join(dir, program)); err != nil {
 				return err
@@ -35,8 +35,8 @@ func Assets(from checkout.Checkout, tools map[string]Tool) (string, error) {
 	})
 }
 
-// linkFolder fills a folder and gives it its name only then.
-func linkFolder(path string, fill func(dir string) error) (string, error) {
+// createDir creates a directory atomically: it fills a temporary directory and renames it to path.
+func createDir(path string, fill func(dir string) error) (string, error) {
 	if exists(path) {
 		return path, nil
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
 )
 
-func TestAssetsAreLinksToTheCompiledPrograms(t *testing.T) {
-	here := checkout.Checkout{Cache: t.TempDir()}
+func TestAssets(t *testing.T) {
+	co := checkout.Checkout{Cache: t.TempDir()}
 	tools := map[string]Tool{"kubernetes": {Dir: "/tools/kubernetes"}, "etcd": {Dir: "/tools/etcd"}}
-	folder, err := Assets(here, tools)
+	dir, err := Assets(co, tools)
 	require.NoError(t, err)
 
 	want := map[string]string{
@@ -24,25 +24,25 @@ func TestAssetsAreLinksToTheCompiledPrograms(t *testing.T) {
 		"kubectl":        "/tools/kubernetes/kubectl",
 	}
 	for name, program := range want {
-		got, err := os.Readlink(filepath.Join(folder, name))
+		got, err := os.Readlink(filepath.Join(dir, name))
 		require.NoError(t, err)
 		assert.Equal(t, program, got)
 	}
 
-	again, err := Assets(here, tools)
+	again, err := Assets(co, tools)
 	require.NoError(t, err)
-	assert.Equal(t, folder, again)
+	assert.Equal(t, dir, again)
 
 	tools["etcd"] = Tool{Dir: "/tools/etcd-newer"}
-	newer, err := Assets(here, tools)
+	newer, err := Assets(co, tools)
 	require.NoError(t, err)
-	assert.NotEqual(t, folder, newer, "another version is another folder, so that a test that runs keeps its own")
+	assert.NotEqual(t, dir, newer, "another version has another directory, so that running tests keep theirs")
 }
 
-func TestAFolderThatWasNotFilledDoesNotAppear(t *testing.T) {
+func TestCreateDirIsAtomic(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "assets")
 	want := errors.New("broken")
-	_, err := linkFolder(path, func(string) error { return want })
+	_, err := createDir(path, func(string) error { return want })
 	require.ErrorIs(t, err, want)
 	assert.NoFileExists(t, path)
 }

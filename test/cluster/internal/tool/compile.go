@@ -1,4 +1,4 @@
-// Package tool compiles the programs that the cluster is made of from pinned Go modules, once for each version.
+// Package tool compiles the programs of the cluster from pinned Go modules, once for each version.
 package tool
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/progress"
 )
 
-// Ensure gives the named tools, compiled. What is in the cache already is not compiled again.
-func Ensure(ctx context.Context, from checkout.Checkout, report *progress.Reporter, names ...string) (map[string]Tool, error) {
+// Ensure compiles the named tools that are not in the cache and returns all of them by name.
+func Ensure(ctx context.Context, co checkout.Checkout, report *progress.Reporter, names ...string) (map[string]Tool, error) {
 	tools := make(map[string]Tool, len(names))
 	for _, name := range names {
-		t, err := Find(from, name)
+		t, err := Find(co, name)
 		if err != nil {
 			return nil, err
 		}
-		if err := ensure(ctx, from, report, t); err != nil {
+		if err := ensure(ctx, co, report, t); err != nil {
 			return nil, err
 		}
 		tools[name] = t
@@ -31,24 +31,24 @@ func Ensure(ctx context.Context, from checkout.Checkout, report *progress.Report
 	return tools, nil
 }
 
-func ensure(ctx context.Context, from checkout.Checkout, report *progress.Reporter, t Tool) error {
+func ensure(ctx context.Context, co checkout.Checkout, report *progress.Reporter, t Tool) error {
 	if exists(t.Dir) {
 		return nil
 	}
 	parent := filepath.Dir(t.Dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return fmt.Errorf("cannot keep compiled programs in %s: %w", parent, err)
+		return fmt.Errorf("cannot create the directory %s for compiled programs: %w", parent, err)
 	}
 	unlock, err := lock(filepath.Join(parent, "."+t.name+".lock"))
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if exists(t.Dir) { // another checkout compiled it while this one waited
+	if exists(t.Dir) { // another checkout compiled it while this one waited for the lock
 		return nil
 	}
 
-	// Under the lock, a leftover can only be that of a compile that was killed.
+	// While the lock is held, other work directories can only be leftovers of killed compilations.
 	leftovers, _ := filepath.Glob(filepath.Join(parent, "."+t.name+"-build-*"))
 	for _, leftover := range leftovers {
 		_ = os.RemoveAll(leftover)
@@ -59,17 +59,17 @@ func ensure(ctx context.Context, from checkout.Checkout, report *progress.Report
 	}
 	defer func() { _ = os.RemoveAll(work) }()
 
-	if err := os.MkdirAll(from.Output("log"), 0o755); err != nil {
+	if err := os.MkdirAll(co.Output("log"), 0o755); err != nil {
 		return err
 	}
-	report.Say("compiling %s %s (the first time only; %s on two cores)", t.name, t.Version, t.effort)
+	report.Logf("compiling %s %s (once; takes %s on two cores)", t.name, t.Version, t.compileTime)
 	return report.During("compiling "+t.name, func() error {
-		b := builder{ctx: ctx, tool: t, work: work, log: from.Log("compile-" + t.name)}
+		b := builder{ctx: ctx, tool: t, work: work, log: co.Log("compile-" + t.name)}
 		return b.run()
 	})
 }
 
-// builder compiles one tool in a folder of its own, so that only a finished tool appears under the tool's name.
+// builder compiles one tool in a work directory, so that an incomplete tool never appears in the cache.
 type builder struct {
 	ctx  context.Context
 	tool Tool
@@ -99,7 +99,7 @@ func (b builder) run() error {
 	return os.Rename(b.bin(), b.tool.Dir)
 }
 
-// bin is the folder that becomes the tool's when everything in it is done.
+// bin returns the directory that is renamed to the tool's directory once it is complete.
 func (b builder) bin() string {
 	return filepath.Join(b.work, "bin")
 }
@@ -110,14 +110,14 @@ func (b builder) goBuild(dir string, packages ...string) error {
 	if b.tool.versionFlags != nil {
 		build.Variables = b.tool.versionFlags(b.tool.Version)
 	}
-	return b.logged(func(log io.Writer) error {
-		build.Complaints = log
+	return b.withLog(func(log io.Writer) error {
+		build.Stderr = log
 		return build.Run(b.ctx)
 	})
 }
 
-// logged runs a step whose complaints go to the log; the end of the log is in the error.
-func (b builder) logged(step func(log io.Writer) error) error {
+// withLog runs a step with the log file as its error output. The step's error contains the last lines of the log.
+func (b builder) withLog(step func(log io.Writer) error) error {
 	log, err := os.OpenFile(b.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -127,12 +127,12 @@ func (b builder) logged(step func(log io.Writer) error) error {
 		if b.ctx.Err() != nil {
 			return b.ctx.Err()
 		}
-		return fmt.Errorf("%s %s does not compile (%w); see %s, which ends with:\n%s", b.tool.name, b.tool.Version, err, b.log, logfile.Tail(b.log, 10))
+		return fmt.Errorf("cannot compile %s %s (%w); the last lines of its log %s are:\n%s", b.tool.name, b.tool.Version, err, b.log, logfile.Tail(b.log, 10))
 	}
 	return nil
 }
 
-// lock waits until no other process compiles the same tool. The kernel lets go of the lock however this process ends.
+// lock waits until no other process compiles the same tool. The kernel releases the lock when this process exits.
 func lock(path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

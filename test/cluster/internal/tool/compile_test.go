@@ -13,15 +13,15 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/progress"
 )
 
-// newCheckout makes a clone with the pin of one tool that compiles in no time.
+// newCheckout creates a clone with the pin of one tool that compiles quickly.
 func newCheckout(t *testing.T, program string) (checkout.Checkout, definition) {
 	t.Helper()
-	here := checkout.Checkout{Root: t.TempDir(), Cache: t.TempDir()}
-	source := here.Source("tools", "a")
+	co := checkout.Checkout{Root: t.TempDir(), Cache: t.TempDir()}
+	source := co.Source("tools", "a")
 	require.NoError(t, os.MkdirAll(source, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(source, "go.mod"), []byte("module example.com/tools/a\n\ngo 1.26\n"), 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(source, "main.go"), []byte(program), 0o644))
-	return here, definition{
+	return co, definition{
 		name:   "a",
 		module: "example.com/a",
 		links:  map[string]string{"other-name": "a"},
@@ -29,11 +29,11 @@ func newCheckout(t *testing.T, program string) (checkout.Checkout, definition) {
 	}
 }
 
-func TestAToolIsCompiledOnce(t *testing.T) {
-	here, def := newCheckout(t, "package main\n\nfunc main() {}\n")
-	tool := Tool{definition: def, Version: "v1.2.3", Dir: filepath.Join(here.Cache, "tools", "a-v1.2.3"), source: here.Source("tools", "a")}
+func TestEnsureCompilesOnce(t *testing.T) {
+	co, def := newCheckout(t, "package main\n\nfunc main() {}\n")
+	tool := Tool{definition: def, Version: "v1.2.3", Dir: filepath.Join(co.Cache, "tools", "a-v1.2.3"), source: co.Source("tools", "a")}
 	report := progress.New(io.Discard)
-	require.NoError(t, ensure(t.Context(), here, report, tool))
+	require.NoError(t, ensure(t.Context(), co, report, tool))
 
 	first, err := os.Stat(tool.Program("a"))
 	require.NoError(t, err)
@@ -41,32 +41,32 @@ func TestAToolIsCompiledOnce(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "a", link)
 
-	require.NoError(t, ensure(t.Context(), here, report, tool))
+	require.NoError(t, ensure(t.Context(), co, report, tool))
 	second, err := os.Stat(tool.Program("a"))
 	require.NoError(t, err)
 	assert.True(t, os.SameFile(first, second))
 
-	left, err := filepath.Glob(filepath.Join(here.Cache, "tools", ".a-build-*"))
+	left, err := filepath.Glob(filepath.Join(co.Cache, "tools", ".a-build-*"))
 	require.NoError(t, err)
-	assert.Empty(t, left, "the folder that it was compiled in")
+	assert.Empty(t, left, "the work directory is removed")
 }
 
-func TestAToolThatDoesNotCompileLeavesNothingAndSaysWhy(t *testing.T) {
-	here, def := newCheckout(t, "package main\n\nfunc main() { undefined() }\n")
-	tool := Tool{definition: def, Version: "v1.2.3", Dir: filepath.Join(here.Cache, "tools", "a-v1.2.3"), source: here.Source("tools", "a")}
+func TestEnsureFails(t *testing.T) {
+	co, def := newCheckout(t, "package main\n\nfunc main() { undefined() }\n")
+	tool := Tool{definition: def, Version: "v1.2.3", Dir: filepath.Join(co.Cache, "tools", "a-v1.2.3"), source: co.Source("tools", "a")}
 
-	err := ensure(t.Context(), here, progress.New(io.Discard), tool)
-	require.ErrorContains(t, err, "a v1.2.3 does not compile")
-	require.ErrorContains(t, err, here.Log("compile-a"))
+	err := ensure(t.Context(), co, progress.New(io.Discard), tool)
+	require.ErrorContains(t, err, "cannot compile a v1.2.3")
+	require.ErrorContains(t, err, co.Log("compile-a"))
 	require.ErrorContains(t, err, "undefined: undefined")
 	assert.NoDirExists(t, tool.Dir)
 }
 
-func TestWhatAKilledCompileLeftIsRemoved(t *testing.T) {
-	here, def := newCheckout(t, "package main\n\nfunc main() {}\n")
-	leftover := filepath.Join(here.Cache, "tools", ".a-build-123", "bin")
+func TestEnsureRemovesLeftovers(t *testing.T) {
+	co, def := newCheckout(t, "package main\n\nfunc main() {}\n")
+	leftover := filepath.Join(co.Cache, "tools", ".a-build-123", "bin")
 	require.NoError(t, os.MkdirAll(leftover, 0o755))
-	tool := Tool{definition: def, Version: "v1.2.3", Dir: filepath.Join(here.Cache, "tools", "a-v1.2.3"), source: here.Source("tools", "a")}
-	require.NoError(t, ensure(t.Context(), here, progress.New(io.Discard), tool))
+	tool := Tool{definition: def, Version: "v1.2.3", Dir: filepath.Join(co.Cache, "tools", "a-v1.2.3"), source: co.Source("tools", "a")}
+	require.NoError(t, ensure(t.Context(), co, progress.New(io.Discard), tool))
 	assert.NoDirExists(t, leftover)
 }

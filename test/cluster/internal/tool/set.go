@@ -11,24 +11,24 @@ import (
 	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
 )
 
-// definition says what is built from one module under test/cluster/tools, whose go.mod pins the version.
+// definition describes the programs that are built from one module under test/cluster/tools, whose go.mod pins the version.
 type definition struct {
-	// name is the folder under test/cluster/tools.
+	// name is the name of the directory under test/cluster/tools.
 	name string
 	// module is the Go module whose version is the tool's.
 	module string
-	// versionFlags gives the linker flags that put the version into the programs; without them they report v0.0.0,
-	// which misleads everything that asks.
+	// versionFlags returns the linker variables that set the programs' version. Without them, the programs report v0.0.0,
+	// which misleads users and other programs.
 	versionFlags func(version string) []string
-	// links are further names for a program: a link's name, and the program it leads to.
+	// links maps symbolic links to the programs that they point to.
 	links map[string]string
-	// build replaces the usual `go build tool`.
+	// build replaces the default, `go build tool`.
 	build func(builder) error
-	// effort tells how long a first compile takes on two cores.
-	effort string
+	// compileTime is the approximate time of the first compilation on two cores.
+	compileTime string
 }
 
-// definitions are of what every cluster consists of.
+// definitions are the tools of every cluster.
 var definitions = []definition{
 	{
 		name:   "kubernetes",
@@ -48,13 +48,13 @@ var definitions = []definition{
 			"kubelet":                 "kubernetes",
 			"kube-proxy":              "kubernetes",
 		},
-		effort: "about 6 minutes",
+		compileTime: "about 6 minutes",
 	},
 	{
-		name:   "etcd",
-		module: "go.etcd.io/etcd/server/v3",
-		links:  map[string]string{"etcd": "server"},
-		effort: "half a minute",
+		name:        "etcd",
+		module:      "go.etcd.io/etcd/server/v3",
+		links:       map[string]string{"etcd": "server"},
+		compileTime: "half a minute",
 	},
 	{
 		name:   "containerd",
@@ -62,7 +62,7 @@ var definitions = []definition{
 		versionFlags: func(version string) []string {
 			return []string{"github.com/containerd/containerd/v2/version.Version=" + version}
 		},
-		effort: "about a minute",
+		compileTime: "about a minute",
 	},
 	{
 		name:   "registry",
@@ -70,7 +70,7 @@ var definitions = []definition{
 		versionFlags: func(version string) []string {
 			return []string{"github.com/distribution/distribution/v3/version.version=" + version}
 		},
-		effort: "about a minute",
+		compileTime: "about a minute",
 	},
 	{
 		name:   "crane",
@@ -78,7 +78,7 @@ var definitions = []definition{
 		versionFlags: func(version string) []string {
 			return []string{"github.com/google/go-containerregistry/cmd/crane/cmd.Version=" + version}
 		},
-		effort: "seconds",
+		compileTime: "seconds",
 	},
 	{
 		name:   "kaniko",
@@ -86,7 +86,7 @@ var definitions = []definition{
 		versionFlags: func(version string) []string {
 			return []string{"github.com/chainguard-dev/kaniko/pkg/version.version=" + version}
 		},
-		effort: "about a minute",
+		compileTime: "about a minute",
 	},
 	{
 		name:   "argo",
@@ -94,19 +94,19 @@ var definitions = []definition{
 		versionFlags: func(version string) []string {
 			return []string{"github.com/argoproj/argo-workflows/v3.version=" + version}
 		},
-		build:  buildArgo,
-		effort: "about 5 minutes",
+		build:       buildArgo,
+		compileTime: "about 5 minutes",
 	},
 }
 
-// trainingDefinitions are of what a cluster consists of that trains by more than Jobs.
+// trainingDefinitions are the tools of a cluster with training controllers.
 var trainingDefinitions = []definition{
 	{
-		name:   "training-operator",
-		module: "github.com/kubeflow/training-operator",
-		links:  map[string]string{"training-operator": "training-operator.v1"},
-		build:  withManifests("manifests"),
-		effort: "about 2 minutes",
+		name:        "training-operator",
+		module:      "github.com/kubeflow/training-operator",
+		links:       map[string]string{"training-operator": "training-operator.v1"},
+		build:       withManifests("manifests"),
+		compileTime: "about 2 minutes",
 	},
 	{
 		name:   "jobset",
@@ -114,22 +114,22 @@ var trainingDefinitions = []definition{
 		versionFlags: func(version string) []string {
 			return []string{"sigs.k8s.io/jobset/pkg/version.GitVersion=" + version}
 		},
-		build:  withManifests("config"),
-		effort: "about a minute",
+		build:       withManifests("config"),
+		compileTime: "about a minute",
 	},
 	{
-		name:   "trainer",
-		module: "github.com/kubeflow/trainer/v2",
-		links:  map[string]string{"trainer": "trainer-controller-manager"},
-		build:  withManifests("manifests"),
-		effort: "about a minute",
+		name:        "trainer",
+		module:      "github.com/kubeflow/trainer/v2",
+		links:       map[string]string{"trainer": "trainer-controller-manager"},
+		build:       withManifests("manifests"),
+		compileTime: "about a minute",
 	},
 }
 
-// Names of what every cluster consists of, in the order in which it is compiled.
+// Names returns the names of the tools of every cluster, in the order in which they are compiled.
 func Names() []string { return namesOf(definitions) }
 
-// TrainingNames are those of the controllers of training. A cluster does without them unless it is asked for them.
+// TrainingNames returns the names of the training controllers, which a cluster has only on request.
 func TrainingNames() []string { return namesOf(trainingDefinitions) }
 
 func namesOf(definitions []definition) []string {
@@ -140,38 +140,39 @@ func namesOf(definitions []definition) []string {
 	return names
 }
 
-// Tool is one module's programs, compiled or not yet.
+// Tool is the programs of one module. They may not be compiled yet.
 type Tool struct {
 	definition
 
 	// Version is the pinned version of the module.
 	Version string
-	// Dir holds the compiled programs. Its name says the version and the content of the pin, so that a folder that is there is right.
+	// Dir is the directory of the compiled programs. Its name contains the version and a digest of the pin, so an existing
+	// directory is always up to date.
 	Dir string
 
 	source string
 }
 
-// Name is that of the folder that pins the tool.
+// Name returns the name of the directory that pins the tool.
 func (t Tool) Name() string { return t.name }
 
-// Program is the path of one of the tool's programs.
+// Program returns the path of one of the tool's programs.
 func (t Tool) Program(name string) string {
 	return filepath.Join(t.Dir, name)
 }
 
-// Find reads the pin of the named tool.
-func Find(from checkout.Checkout, name string) (Tool, error) {
+// Find returns the named tool, with the version that its go.mod pins.
+func Find(co checkout.Checkout, name string) (Tool, error) {
 	for _, def := range slices.Concat(definitions, trainingDefinitions) {
 		if def.name == name {
-			return newTool(from, def)
+			return newTool(co, def)
 		}
 	}
-	return Tool{}, fmt.Errorf("there is no tool called %s", name)
+	return Tool{}, fmt.Errorf("unknown tool %s", name)
 }
 
-func newTool(from checkout.Checkout, def definition) (Tool, error) {
-	source := from.Source("tools", def.name)
+func newTool(co checkout.Checkout, def definition) (Tool, error) {
+	source := co.Source("tools", def.name)
 	version, content, err := readPin(source, def.module)
 	if err != nil {
 		return Tool{}, err
@@ -184,13 +185,13 @@ func newTool(from checkout.Checkout, def definition) (Tool, error) {
 	return Tool{
 		definition: def,
 		Version:    version,
-		Dir:        filepath.Join(from.Cache, "tools", key),
+		Dir:        filepath.Join(co.Cache, "tools", key),
 		source:     source,
 	}, nil
 }
 
-// readPin gives the version of module in the go.mod of dir, and everything that decides what it compiles to: the names
-// and contents of the folder's files.
+// readPin returns the version of module in the go.mod of dir, and the names and contents of the directory's files, which
+// together determine what is compiled.
 func readPin(dir, module string) (version string, content []byte, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -212,18 +213,18 @@ func readPin(dir, module string) (version string, content []byte, err error) {
 	return version, content, nil
 }
 
-// requiredVersion is the version at which a go.mod requires module, or nothing.
+// requiredVersion returns the version of module that a go.mod requires, or an empty string.
 func requiredVersion(goMod, module string) string {
 	for line := range strings.Lines(goMod) {
-		words := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
-		if len(words) >= 2 && words[0] == module && strings.HasPrefix(words[1], "v") {
-			return words[1]
+		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
+		if len(fields) >= 2 && fields[0] == module && strings.HasPrefix(fields[1], "v") {
+			return fields[1]
 		}
 	}
 	return ""
 }
 
-// majorMinor splits v1.35.4 into 1 and 35.
+// majorMinor returns the major and minor version of a version, such as 1 and 35 of v1.35.4.
 func majorMinor(version string) (major, minor string) {
 	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	return parts[0], parts[1]

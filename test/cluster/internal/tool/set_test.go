@@ -18,12 +18,12 @@ func TestRequiredVersion(t *testing.T) {
 		goMod string
 		want  string
 	}{
-		"in a block":                        {goMod: "require (\n\texample.com/a v1.2.3\n)\n", want: "v1.2.3"},
-		"in a block, by other modules":      {goMod: "require (\n\texample.com/a v1.2.3 // indirect\n)\n", want: "v1.2.3"},
-		"on a line of its own":              {goMod: "require example.com/a v1.2.3\n", want: "v1.2.3"},
-		"a longer name is another module":   {goMod: "require example.com/a/v2 v2.0.0\n"},
-		"a tool line requires no version":   {goMod: "tool example.com/a\n"},
-		"a replacement requires no version": {goMod: "replace example.com/a => example.com/b v1.0.0\n"},
+		"a block":                           {goMod: "require (\n\texample.com/a v1.2.3\n)\n", want: "v1.2.3"},
+		"an indirect requirement":           {goMod: "require (\n\texample.com/a v1.2.3 // indirect\n)\n", want: "v1.2.3"},
+		"a single line":                     {goMod: "require example.com/a v1.2.3\n", want: "v1.2.3"},
+		"another module of the same prefix": {goMod: "require example.com/a/v2 v2.0.0\n"},
+		"a tool directive":                  {goMod: "tool example.com/a\n"},
+		"a replace directive":               {goMod: "replace example.com/a => example.com/b v1.0.0\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -38,30 +38,31 @@ func TestMajorMinor(t *testing.T) {
 	assert.Equal(t, "35", minor)
 }
 
-func TestEveryToolIsPinned(t *testing.T) {
-	here, err := checkout.Find(".")
+func TestFind(t *testing.T) {
+	co, err := checkout.Find(".")
 	require.NoError(t, err)
 	for _, name := range slices.Concat(Names(), TrainingNames()) {
-		got, err := Find(here, name)
+		got, err := Find(co, name)
 		require.NoError(t, err)
 		assert.Regexp(t, `^v\d+\.\d+\.\d+$`, got.Version, name)
-		assert.Equal(t, filepath.Join(here.Cache, "tools"), filepath.Dir(got.Dir), name)
+		assert.Equal(t, filepath.Join(co.Cache, "tools"), filepath.Dir(got.Dir), name)
 		assert.Regexp(t, "^"+name+"-"+regexp.QuoteMeta(got.Version)+"-[0-9a-f]{10}$", filepath.Base(got.Dir))
 	}
 }
 
-func TestAnUnknownToolIsAnError(t *testing.T) {
+func TestFindUnknownTool(t *testing.T) {
 	_, err := Find(checkout.Checkout{}, "docker")
-	require.ErrorContains(t, err, "there is no tool called docker")
+	require.ErrorContains(t, err, "unknown tool docker")
 }
 
-// Kubernetes publishes its parts under v0 with the same minor and patch version, and its module asks for no version of them.
-func TestThePartsOfKubernetesAreOfOneVersion(t *testing.T) {
-	here, err := checkout.Find(".")
+// Kubernetes publishes its staging modules as v0 with its own minor and patch version, and its module does not require
+// these versions.
+func TestKubernetesStagingModulesHaveTheVersionOfKubernetes(t *testing.T) {
+	co, err := checkout.Find(".")
 	require.NoError(t, err)
-	kubernetes, err := Find(here, "kubernetes")
+	kubernetes, err := Find(co, "kubernetes")
 	require.NoError(t, err)
-	goMod, err := os.ReadFile(here.Source("tools", "kubernetes", "go.mod"))
+	goMod, err := os.ReadFile(co.Source("tools", "kubernetes", "go.mod"))
 	require.NoError(t, err)
 
 	want := regexp.MustCompile(`^v1`).ReplaceAllString(kubernetes.Version, "v0")
@@ -72,38 +73,38 @@ func TestThePartsOfKubernetesAreOfOneVersion(t *testing.T) {
 	}
 }
 
-// What this program pushes, and what people look at it with, are the same library.
-func TestCraneIsOfTheVersionThatImagesAreMadeWith(t *testing.T) {
-	here, err := checkout.Find(".")
+// crane, with which users inspect images, and this module, which pushes them, use the same library.
+func TestCraneHasTheVersionOfGoContainerregistry(t *testing.T) {
+	co, err := checkout.Find(".")
 	require.NoError(t, err)
-	goMod, err := os.ReadFile(here.Source("go.mod"))
+	goMod, err := os.ReadFile(co.Source("go.mod"))
 	require.NoError(t, err)
-	crane, err := Find(here, "crane")
+	crane, err := Find(co, "crane")
 	require.NoError(t, err)
 	assert.Equal(t, requiredVersion(string(goMod), "github.com/google/go-containerregistry"), crane.Version)
 }
 
-func TestAChangedPinIsAnotherFolder(t *testing.T) {
+func TestNewToolDirDependsOnThePin(t *testing.T) {
 	root, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
 	source := filepath.Join(root, "test", "cluster", "tools", "a")
 	require.NoError(t, os.MkdirAll(source, 0o755))
-	here := checkout.Checkout{Root: root, Cache: "/cache"}
+	co := checkout.Checkout{Root: root, Cache: "/cache"}
 	dir := func(goSum string, flags ...string) string {
 		t.Helper()
 		require.NoError(t, os.WriteFile(filepath.Join(source, "go.mod"), []byte("require example.com/a v1.2.3\n"), 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(source, "go.sum"), []byte(goSum), 0o644))
-		got, err := newTool(here, definition{name: "a", module: "example.com/a", versionFlags: func(string) []string { return flags }})
+		got, err := newTool(co, definition{name: "a", module: "example.com/a", versionFlags: func(string) []string { return flags }})
 		require.NoError(t, err)
 		return got.Dir
 	}
 	want := dir("one")
-	assert.Equal(t, want, dir("one"), "the same pin is found again")
-	assert.NotEqual(t, want, dir("two"), "another sum")
+	assert.Equal(t, want, dir("one"), "the same pin")
+	assert.NotEqual(t, want, dir("two"), "another go.sum")
 	assert.NotEqual(t, want, dir("one", "a.version=v1.2.3"), "other linker flags")
 }
 
-func TestAPinThatWasLostIsNamed(t *testing.T) {
+func TestNewToolWithoutThePin(t *testing.T) {
 	root := t.TempDir()
 	source := filepath.Join(root, "test", "cluster", "tools", "a")
 	require.NoError(t, os.MkdirAll(source, 0o755))

@@ -1,5 +1,5 @@
-// Command kubernetes is the five Kubernetes programs of the test cluster in one file. Which one runs is decided by the
-// name it is called by: linking them together compiles the shared nine tenths once, and saves 340 MB.
+// Command kubernetes contains five Kubernetes programs of the test cluster in one binary, like busybox. The name with which
+// it is called selects the program. Nine tenths of the code is shared: one binary links it once and saves 340 MB.
 package main
 
 import (
@@ -21,8 +21,8 @@ import (
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-// programs builds the command for a program's name. A command is built only when it is asked for, because building one
-// registers flags and metrics that two of them would claim at once.
+// programs maps program names to constructors. Only the selected command is constructed, because each constructor registers
+// flags and metrics that conflict with those of the others.
 var programs = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
@@ -35,7 +35,7 @@ func main() {
 	name := filepath.Base(os.Args[0])
 	program, known := programs[name]
 	if !known {
-		fmt.Fprintf(os.Stderr, "%s is not a Kubernetes program: call this file by the name of one, such as kubelet.\n", name)
+		fmt.Fprintf(os.Stderr, "unknown program %s: call this binary under the name of a Kubernetes program, such as kubelet\n", name)
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(program()))

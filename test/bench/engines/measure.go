@@ -15,34 +15,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// occasion is when an image is made.
-type occasion string
+// scenario is the state of the model and the registry before a build.
+type scenario string
 
 const (
-	first      occasion = "first"
-	oneChanged occasion = "one-changed"
-	unchanged  occasion = "unchanged"
+	first      scenario = "first"
+	oneChanged scenario = "one-changed"
+	unchanged  scenario = "unchanged"
 )
 
-var occasions = []occasion{first, oneChanged, unchanged}
+var scenarios = []scenario{first, oneChanged, unchanged}
 
-// measurement is what it cost to make one image.
+// measurement is the cost of building one image.
 type measurement struct {
-	maker string
-	when  occasion
-	wall  time.Duration
-	// cpu is that of the maker, and not of the registry, which shares the cores.
+	builder  string
+	scenario scenario
+	wall     time.Duration
+	// cpu is the CPU time of the builder, without that of the registry.
 	cpu time.Duration
-	// memory is the largest resident set of any of its processes, in bytes.
+	// memory is the peak resident set of its largest process, in bytes.
 	memory int64
-	// read and written are the bytes of its system calls, sockets included, and
-	// sent those that left for the registry.
+	// read and written are the bytes of its system calls, including sockets, and
+	// sent the bytes that were sent to the registry.
 	read, written, sent int64
 }
 
-// meter runs commands one after the other and adds up what they cost. What was
-// written before is on the disk by then: Kaniko waits for the disk between its
-// layers, and would wait for that.
+// meter runs commands one after the other and returns their total cost. It syncs
+// the file systems first: Kaniko waits for the disk between its layers, and would
+// also wait for earlier writes.
 func meter(ctx context.Context, registry string, commands []*command) (measurement, error) {
 	var total measurement
 	unix.Sync()
@@ -60,64 +60,64 @@ func meter(ctx context.Context, registry string, commands []*command) (measureme
 	return total, err
 }
 
-// command is a program with its arguments.
+// command is a program with its arguments and working directory.
 type command struct {
 	args []string
 	dir  string
 }
 
 func (c *command) runMeasured(ctx context.Context, total *measurement) error {
-	before, err := ownInput()
+	before, err := ioCounts()
 	if err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
 	cmd.Dir = c.dir
-	began := time.Now()
+	start := time.Now()
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", c.args[0], err)
 	}
-	ended := make(chan struct{})
+	exited := make(chan struct{})
 	largest := make(chan int64)
-	go func() { largest <- largestSet(cmd.Process.Pid, ended) }()
+	go func() { largest <- maxPeakRSS(cmd.Process.Pid, exited) }()
 	err = cmd.Wait()
-	total.wall += time.Since(began)
-	close(ended)
+	total.wall += time.Since(start)
+	close(exited)
 	total.memory = max(total.memory, <-largest)
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(c.args, " "), err, out.String())
 	}
 	total.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	after, err := ownInput()
+	after, err := ioCounts()
 	total.read += after[0] - before[0]
 	total.written += after[1] - before[1]
 	return err
 }
 
-// sampleEvery is how often a process is asked for the most memory that it had.
-const sampleEvery = 10 * time.Millisecond
+// sampleInterval is the interval at which the peak memory of processes is read.
+const sampleInterval = 10 * time.Millisecond
 
-// largestSet is the largest resident set of a process or one that it has
-// started, in bytes. What the system counts for a process that has ended begins
-// with the memory of the one that has started it.
-func largestSet(pid int, ended <-chan struct{}) (largest int64) {
-	next := time.NewTicker(sampleEvery)
+// maxPeakRSS returns the largest peak resident set, in bytes, of a process and
+// its descendants. It samples, because the kernel's count for a process that has
+// exited includes the memory of the process that forked it.
+func maxPeakRSS(pid int, exited <-chan struct{}) (largest int64) {
+	next := time.NewTicker(sampleInterval)
 	defer next.Stop()
 	for {
 		for _, process := range append(descendants(pid), pid) {
-			largest = max(largest, highWater(process))
+			largest = max(largest, peakRSS(process))
 		}
 		select {
-		case <-ended:
+		case <-exited:
 			return largest
 		case <-next.C:
 		}
 	}
 }
 
-// descendants are the processes that a process has started, and theirs.
+// descendants returns the IDs of a process's children and their descendants.
 func descendants(pid int) (all []int) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
@@ -126,10 +126,10 @@ func descendants(pid int) (all []int) {
 	for _, thread := range threads {
 		raw, err := os.ReadFile(thread)
 		if err != nil {
-			continue // It has ended since.
+			continue // The thread has exited.
 		}
-		for word := range strings.FieldsSeq(string(raw)) {
-			if child, err := strconv.Atoi(word); err == nil {
+		for field := range strings.FieldsSeq(string(raw)) {
+			if child, err := strconv.Atoi(field); err == nil {
 				all = append(append(all, child), descendants(child)...)
 			}
 		}
@@ -137,8 +137,8 @@ func descendants(pid int) (all []int) {
 	return all
 }
 
-// highWater is the largest resident set that a process had, or 0 if it is gone.
-func highWater(pid int) int64 {
+// peakRSS returns the peak resident set of a process, or 0 if it has exited.
+func peakRSS(pid int) int64 {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
@@ -151,9 +151,9 @@ func highWater(pid int) int64 {
 	return kibibytes << 10
 }
 
-// ownInput is what this process, and those that it has waited for, have read and
-// written (proc(5)).
-func ownInput() (counts [2]int64, err error) {
+// ioCounts returns the bytes that this process and the children that it has
+// waited for have read and written (proc(5)).
+func ioCounts() (counts [2]int64, err error) {
 	raw, err := os.ReadFile("/proc/self/io")
 	if err != nil {
 		return counts, fmt.Errorf("count bytes: %w", err)
@@ -171,8 +171,8 @@ func ownInput() (counts [2]int64, err error) {
 	return counts, nil
 }
 
-// sentBytes is how many bytes have left through the interface that leads to the
-// registry.
+// sentBytes returns the transmitted bytes of the network interface that routes
+// to the registry.
 func sentBytes(registry string) (int64, error) {
 	connection, err := net.Dial("udp", registry)
 	if err != nil {
@@ -195,7 +195,7 @@ func sentBytes(registry string) (int64, error) {
 			}
 			raw, err := os.ReadFile(filepath.Join("/sys/class/net", i.Name, "statistics/tx_bytes"))
 			if err != nil {
-				return 0, fmt.Errorf("count what is sent: %w", err)
+				return 0, fmt.Errorf("count sent bytes: %w", err)
 			}
 			return strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 64)
 		}

@@ -9,11 +9,12 @@ import (
 	"slices"
 )
 
-// maker makes images.
-type maker struct {
-	// key names it in files, and name is for people.
+// builder is a tool that builds images.
+type builder struct {
+	// key is the value of the flag --only, and name the label in the table.
 	key, name string
-	// commands make an image of the model. The image before it may be of use.
+	// commands returns the commands that build an image of the model. They may
+	// reuse the layers of the previous image.
 	commands func(image, previous string) ([]*command, error)
 }
 
@@ -27,8 +28,8 @@ const (
 	keyCrane  = "crane"
 )
 
-// prepare compiles what is measured, and the registry.
-func prepare(ctx context.Context, s settings) (*registry, []maker, error) {
+// prepare compiles the builders and the registry.
+func prepare(ctx context.Context, s settings) (*registry, []builder, error) {
 	bin := filepath.Join(s.dir, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return nil, nil, fmt.Errorf("prepare: %w", err)
@@ -54,34 +55,35 @@ func prepare(ctx context.Context, s settings) (*registry, []maker, error) {
 	}
 	b := bench{registry: server, files: s.files, step: step, oras: oras, crane: crane, model: filepath.Join(s.dir, "model"), kiln: filepath.Join(s.dir, "kiln")}
 	b.root = filepath.Join(s.dir, "root")
-	if err := b.makeRoot(executor); err != nil {
+	if err := b.createRoot(executor); err != nil {
 		return nil, nil, err
 	}
-	return server, []maker{
+	return server, []builder{
 		{keyKubeDL, "Kaniko as KubeDL runs it", b.kubeDL},
 		{keyCache, "Kaniko with its cache", b.cached},
 		{keyKaniko, "Modelkiln, engine Kaniko", b.kaniko},
 		{keyStream, "Modelkiln, engine Stream", b.stream("Content")},
-		{keyTimes, "Stream, times trusted", b.stream("ModTime")},
+		{keyTimes, "Stream with ModTime", b.stream("ModTime")},
 		{keyOras, "oras push (no image)", b.orasPush},
 		{keyCrane, "crane append", b.craneAppend},
 	}, nil
 }
 
-// bench knows where everything is.
+// bench contains the paths of the programs and directories.
 type bench struct {
 	registry *registry
 	files    int
-	// What is run, and where.
+	// step, oras and crane are programs, model and kiln directories.
 	step, oras, crane, model, kiln string
-	// root is the root folder of Kaniko's processes, which unpack images there.
+	// root is the root directory of Kaniko's processes, which unpack images
+	// there.
 	root string
 }
 
-// makeRoot makes a root folder like that of Kaniko's image.
-func (b bench) makeRoot(executor string) error {
-	for _, folder := range []string{"kaniko", "source", "kiln", "proc", "dev", "context/build", "push-secret"} {
-		if err := os.MkdirAll(filepath.Join(b.root, folder), 0o755); err != nil {
+// createRoot creates a root directory like that of Kaniko's image.
+func (b bench) createRoot(executor string) error {
+	for _, dir := range []string{"kaniko", "source", "kiln", "proc", "dev", "context/build", "push-secret"} {
+		if err := os.MkdirAll(filepath.Join(b.root, dir), 0o755); err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
 	}
@@ -99,7 +101,7 @@ func (b bench) makeRoot(executor string) error {
 	if err := os.WriteFile(filepath.Join(b.root, "context/dockerfile"), []byte(dockerfile), 0o644); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	// A layer a file, as its cache wants it.
+	// For Kaniko's cache: one layer for each file.
 	byFile := "FROM " + b.registry.base() + "\n"
 	for _, name := range b.names() {
 		byFile += "COPY build/" + name + " /kubedl-model/\n"
@@ -107,35 +109,35 @@ func (b bench) makeRoot(executor string) error {
 	return os.WriteFile(filepath.Join(b.root, "context/dockerfile-by-file"), []byte(byFile), 0o644)
 }
 
-// clearRoot clears Kaniko's root folder of what the build before has unpacked
-// there, which a new container would not hold.
-func (b bench) clearRoot() error {
-	for folder, kept := range map[string][]string{
+// cleanRoot removes what the previous build unpacked in Kaniko's root directory,
+// because a new container would not contain it.
+func (b bench) cleanRoot() error {
+	for dir, kept := range map[string][]string{
 		b.root:                          {"kaniko", "context", "source", "kiln", "proc", "dev", "push-secret"},
 		filepath.Join(b.root, "kaniko"): {"executor"},
 	} {
-		entries, err := os.ReadDir(folder)
+		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return fmt.Errorf("clear the root folder: %w", err)
+			return fmt.Errorf("clean the root directory: %w", err)
 		}
 		for _, e := range entries {
 			if slices.Contains(kept, e.Name()) {
 				continue
 			}
-			if err := os.RemoveAll(filepath.Join(folder, e.Name())); err != nil {
-				return fmt.Errorf("clear the root folder: %w", err)
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return fmt.Errorf("clean the root directory: %w", err)
 			}
 		}
 	}
 	if err := os.Mkdir(filepath.Join(b.root, "tmp"), 0o755); err != nil {
-		return fmt.Errorf("clear the root folder: %w", err)
+		return fmt.Errorf("clean the root directory: %w", err)
 	}
 	return nil
 }
 
-// inRoot is a command in Kaniko's root folder, in mount and process namespaces
-// of its own, with the model where it looks for it.
-func (b bench) inRoot(args ...string) *command {
+// chroot returns a command that runs in Kaniko's root directory and in new mount
+// and PID namespaces, with the model mounted.
+func (b bench) chroot(args ...string) *command {
 	const script = `set -e
 root=$1 model=$2 kiln=$3; shift 3
 mount --bind -o ro "$model" "$root/source"
@@ -149,24 +151,25 @@ exec chroot "$root" "$@"`
 }
 
 func (b bench) kubeDL(image, _ string) ([]*command, error) {
-	return []*command{b.inRoot("/kaniko/executor", "--context=dir:///context", "--dockerfile=/context/dockerfile", "--destination="+image, "--insecure", "--insecure-pull", "--force")}, b.clearRoot()
+	return []*command{b.chroot("/kaniko/executor", "--context=dir:///context", "--dockerfile=/context/dockerfile", "--destination="+image, "--insecure", "--insecure-pull", "--force")}, b.cleanRoot()
 }
 
-// cached is the best that Kaniko's own cache can do: a layer a file, and no more
-// memory than it needs.
+// cached runs Kaniko with the best settings for its cache: one layer for each
+// file, and little memory.
 func (b bench) cached(image, _ string) ([]*command, error) {
-	return []*command{b.inRoot("/kaniko/executor", "--context=dir:///context", "--dockerfile=/context/dockerfile-by-file", "--destination="+image,
+	return []*command{b.chroot("/kaniko/executor", "--context=dir:///context", "--dockerfile=/context/dockerfile-by-file", "--destination="+image,
 		"--insecure", "--insecure-pull", "--insecure-registry="+b.registry.host, "--force", "--compressed-caching=false", "--snapshot-mode=redo",
-		"--compression=zstd", "--compression-level=1", "--cache", "--cache-copy-layers", "--cache-repo="+b.registry.host+"/bench/cache")}, b.clearRoot()
+		"--compression=zstd", "--compression-level=1", "--cache", "--cache-copy-layers", "--cache-repo="+b.registry.host+"/bench/cache")}, b.cleanRoot()
 }
 
-// steps are the steps of a build, as the workflow template calls them.
+// steps returns the command lines of the steps of a build, as in the workflow
+// template.
 func (b bench) steps(image, source string, build []string) [][]string {
 	common := []string{"--image=" + image, "--plain-http=" + b.registry.host, "--push-secret-folder=/push-secret", "--registry-ca=/none"}
 	check := append([]string{"mount-check", "--storage-kind=persistentVolumeClaim", "--base-image=" + b.registry.base(), "--source=" + source}, common...)
-	made := slices.Concat(build, []string{"--base-image=" + b.registry.base(), "--model=bench"}, common)
+	build = slices.Concat(build, []string{"--base-image=" + b.registry.base(), "--model=bench"}, common)
 	report := append([]string{"status-report"}, common...)
-	return [][]string{check, made, report}
+	return [][]string{check, build, report}
 }
 
 func (b bench) kaniko(image, _ string) ([]*command, error) {
@@ -174,7 +177,7 @@ func (b bench) kaniko(image, _ string) ([]*command, error) {
 	for i, args := range b.steps(image, "/source", []string{"build"}) {
 		program := "/kiln/modelkiln-step"
 		if i == 0 {
-			// The first step puts the program where the others find it.
+			// The first step copies the program for the others.
 			if err := copyFile(b.step, filepath.Join(b.kiln, "modelkiln-step")); err != nil {
 				return nil, err
 			}
@@ -184,16 +187,16 @@ func (b bench) kaniko(image, _ string) ([]*command, error) {
 				return nil, err
 			}
 		}
-		commands = append(commands, b.inRoot(append([]string{program}, args...)...))
+		commands = append(commands, b.chroot(append([]string{program}, args...)...))
 	}
-	return commands, b.clearRoot()
+	return commands, b.cleanRoot()
 }
 
-// stream is the engine Stream with a change detection.
-func (b bench) stream(changes string) func(image, previous string) ([]*command, error) {
+// stream returns a function for the engine Stream with a change detection.
+func (b bench) stream(changeDetection string) func(image, previous string) ([]*command, error) {
 	return func(image, previous string) ([]*command, error) {
 		var commands []*command
-		build := []string{"stream", "--previous-image=" + previous, "--change-detection=" + changes}
+		build := []string{"stream", "--previous-image=" + previous, "--change-detection=" + changeDetection}
 		for i, args := range b.steps(image, b.model, build) {
 			if i == 0 {
 				args = append(args, "--engine=Stream")
