@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-
-	"github.com/modelkiln/modelkiln/internal/report"
 )
 
 // ManifestFolder and ManifestFile say where an image keeps the manifest of its
@@ -24,7 +22,7 @@ type Manifest struct {
 	Entries []ManifestEntry `json:"entries"`
 	// Layers are the image's layers that hold them, as the builder wrote them.
 	// By them a later build can tell whether the whole image was pushed.
-	Layers []report.BuiltLayer `json:"layers,omitempty"`
+	Layers []BuiltLayer `json:"layers,omitempty"`
 	// Streamed says that each of Layers is the Archive of the entries that it
 	// has, so that its digest is that of the files. The entries need none of
 	// their own then.

@@ -7,8 +7,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/modelkiln/modelkiln/internal/report"
 )
 
 func TestManifestOfAPlan(t *testing.T) {
@@ -73,7 +71,7 @@ func TestAManifestSpreadsAPlanAsTheImageHasIt(t *testing.T) {
 	plan, err := Make([]Found{folder("."), file("a", DefaultSize), file("b", 1), file("c", DefaultSize)})
 	require.NoError(t, err)
 	held := ManifestOf(plan.Within(Limits{Size: 2 * DefaultSize, Layers: 9}), nil)
-	held.Layers = make([]report.BuiltLayer, 2)
+	held.Layers = make([]BuiltLayer, 2)
 
 	got, known := held.Spread(plan)
 

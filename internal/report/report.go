@@ -1,8 +1,8 @@
-// Package report holds what one run of the build workflow says of itself: a
-// small JSON document that every step adds its part to, on the volume the
-// steps share, and that comes back as the workflow's output "report" whether
-// the run succeeded or failed. It is the only channel from the steps to the
-// operator.
+// Package report defines the report of one run of the build workflow: a small
+// JSON document to which every step adds its part. The steps keep it on the
+// volume that they share, and the workflow returns it as its output "report",
+// whether the run succeeded or failed. It is the only channel from the steps to
+// the operator.
 package report
 
 import (
@@ -14,22 +14,22 @@ import (
 	"path/filepath"
 )
 
-// FileName is the report's name on the volume that the steps share.
+// FileName is the name of the report on the volume that the steps share.
 const FileName = "report.json"
 
-// Report is what one run of the build workflow says of itself. A part is
-// absent when its step did not get that far.
+// Report is the report of one run of the build workflow. A part is absent if
+// its step did not get that far.
 type Report struct {
-	// Run says which build this report belongs to, so that a report left by
-	// another run is never taken for this one's.
+	// Run identifies the run, so that the report of another run is never
+	// mistaken for this one's.
 	Run Run `json:"run"`
-	// Source is mount-check's part.
+	// Source is written by mount-check.
 	Source *Source `json:"source,omitempty"`
-	// Build is the build step's part.
+	// Build is written by the build step.
 	Build *Build `json:"build,omitempty"`
-	// Image is status-report's part.
+	// Image is written by status-report.
 	Image *Image `json:"image,omitempty"`
-	// Failure is set by the step that failed; no later step runs then.
+	// Failure is written by the step that failed. No later step runs then.
 	Failure *Failure `json:"failure,omitempty"`
 }
 
@@ -37,65 +37,51 @@ type Report struct {
 type Run struct {
 	// WorkflowUID is the UID of the Workflow that ran the step.
 	WorkflowUID string `json:"workflowUID"`
-	// ModelVersionUID is the UID of the ModelVersion, or empty when a person
+	// ModelVersionUID is the UID of the ModelVersion, or empty if a user
 	// started the build without one.
 	ModelVersionUID string `json:"modelVersionUID,omitempty"`
-	// Image is the image reference that the run was asked to build.
+	// Image is the image reference that the run was to build.
 	Image string `json:"image"`
 }
 
 // Source is what mount-check found at the storage path.
 type Source struct {
-	// Files counts the regular files that belong to the model.
+	// Files is the number of regular files of the model.
 	Files int64 `json:"files"`
 	// Bytes is the sum of the files' sizes.
 	Bytes int64 `json:"bytes"`
-	// Layers counts the image layers that the files are spread over.
+	// Layers is the number of image layers for the files.
 	Layers int `json:"layers"`
-	// Skipped counts sockets, pipes, devices and a top-level lost+found,
-	// which have no content to package.
+	// Skipped is the number of sockets, pipes, devices and a top-level
+	// lost+found, which have no content to package.
 	Skipped int64 `json:"skipped,omitempty"`
-	// AlreadyPushed says that the registry holds this very version with this
-	// very content, so that there is nothing to build.
+	// AlreadyPushed is true if the registry holds this ModelVersion with the
+	// same content, so that there is nothing to build.
 	AlreadyPushed bool `json:"alreadyPushed,omitempty"`
 }
 
-// Build is what the build step did.
+// Build is what the build step pushed.
 type Build struct {
-	// Layers maps the digest of each uncompressed layer ("sha256:…", the
-	// config's diff ID) to what its tar archive was seen to hold.
-	Layers []BuiltLayer `json:"layers,omitempty"`
-	// SentBytes is the sum of the sizes of those layers of the model that were
-	// sent to the registry, and ReusedBytes of those that it had already. Both
-	// are zero where the engine does not say.
+	// SentBytes is the sum of the sizes of the model's layers that were sent to
+	// the registry, and ReusedBytes of those that the registry already had.
+	// Both are zero if the engine does not report them.
 	SentBytes   int64 `json:"sentBytes,omitempty"`
 	ReusedBytes int64 `json:"reusedBytes,omitempty"`
 }
 
-// BuiltLayer is one layer as the builder wrote it, read back from its tar
-// archive before the archive was thrown away.
-type BuiltLayer struct {
-	// DiffID is the digest of the uncompressed tar archive, "sha256:…".
-	DiffID string `json:"diffID"`
-	// Files counts the files of the plan whose entry, with the right size,
-	// the archive holds.
-	Files int64 `json:"files"`
-	// Bytes is the sum of those files' sizes.
-	Bytes int64 `json:"bytes"`
-}
-
 // Image is what the registry holds after the push.
 type Image struct {
-	// Reference is repository and tag.
+	// Reference is the repository and the tag.
 	Reference string `json:"reference"`
-	// Digest is the manifest's digest, "sha256:…", as the registry gives it.
+	// Digest is the digest of the manifest, "sha256:…", as the registry
+	// returned it.
 	Digest string `json:"digest"`
-	// Bytes is the sum of the layers' sizes in the registry (compressed).
+	// Bytes is the sum of the layers' compressed sizes.
 	Bytes int64 `json:"bytes"`
-	// Layers counts the image's layers, the base image's included.
+	// Layers is the number of layers, including those of the base image.
 	Layers int `json:"layers"`
-	// PullSecret is the name of the Secret with whose credentials the registry
-	// was asked; empty when it was asked anonymously.
+	// PullSecret is the name of the Secret whose credentials were used to read
+	// the image from the registry, or empty for anonymous access.
 	PullSecret string `json:"pullSecret,omitempty"`
 }
 
@@ -105,17 +91,16 @@ type Failure struct {
 	Step string `json:"step"`
 	// Reason is one of the reasons in api/v1alpha1.
 	Reason string `json:"reason"`
-	// Message is one sentence in the user's words, without a full stop and
-	// without secrets.
+	// Message is one sentence for users, without a full stop and without
+	// secrets.
 	Message string `json:"message"`
-	// Transient says that the same may go well in another pod, a little
-	// later, with nobody's doing. The workflow template tries again after
-	// such a failure, and after no other.
+	// Transient is true if a retry in another pod may succeed although nobody
+	// fixed anything. The workflow template retries such failures and no others.
 	Transient bool `json:"transient,omitempty"`
 }
 
-// Read reads the report in dir. A report that does not exist yet is an empty
-// one; one that cannot be read or parsed is an error.
+// Read reads the report in dir. It returns an empty report if there is none yet,
+// and an error if the report cannot be read or parsed.
 func Read(dir string) (Report, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, FileName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +112,7 @@ func Read(dir string) (Report, error) {
 	return Parse(string(raw))
 }
 
-// Parse reads a report from the text of a workflow output.
+// Parse parses a report from the value of a workflow output.
 func Parse(text string) (Report, error) {
 	var r Report
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
@@ -136,8 +121,8 @@ func Parse(text string) (Report, error) {
 	return r, nil
 }
 
-// Write puts the report into dir, whole or not at all, readable by every step
-// whatever user it runs as.
+// Write writes the report to dir atomically. Every step can read it, whatever
+// user the step runs as.
 func Write(dir string, r Report) error {
 	raw, err := json.Marshal(r)
 	if err != nil {
