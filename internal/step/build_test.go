@@ -3,6 +3,7 @@ package step
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,32 +23,33 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
-func TestAModelBecomesAnImage(t *testing.T) {
+func TestBuild(t *testing.T) {
 	p := newPod(t)
-	p.hasTheModel(t)
+	p.writeModel(t)
 	require.NoError(t, syscall.Mkfifo(p.at("source/pipe"), 0o600))
 	p.base = p.host + "/base/nonroot:1"
-	p.put(t, configured(t, randomImage(t), v1.Config{User: "nonroot", Env: []string{"PATH=/bin"}}), p.base)
+	p.push(t, configured(t, randomImage(t), v1.Config{User: "nonroot", Env: []string{"PATH=/bin"}}), p.base)
 
 	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	assert.Contains(t, printed, "the claim holds 8 files, 128.0 MiB")
-	assert.Contains(t, printed, "1 things without content are left out")
+	assert.Contains(t, printed, "skipped 1 special file: ")
 	assert.Contains(t, printed, "there is no Secret regcred, so the push is anonymous")
 	program, err := os.Stat(p.at("kiln/modelkiln-step"))
 	require.NoError(t, err)
 	assert.Equal(t, fs.FileMode(0o755), program.Mode().Perm())
 
 	code, printed = p.build(t)
-	require.Equal(t, exitDone, code, printed)
-	assert.Contains(t, printed, "layer 1: copied 1 files, 64.0 MiB")
-	assert.Contains(t, printed, "layer 2: Kaniko has written all of it")
-	assert.Contains(t, printed, "Kaniko has pushed, and its 3 layers hold all 8 files")
+	require.Equal(t, exitOK, code, printed)
+	assert.Contains(t, printed, "layer 1: copied 1 file, 64.0 MiB")
+	assert.Contains(t, printed, "layer 2: Kaniko archived it completely")
+	assert.Contains(t, printed, "; its 3 layers hold all 8 files")
 
 	code, printed = p.statusReport(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 
 	r := p.report(t)
 	assert.Equal(t, report.Run{WorkflowUID: "wf-1", ModelVersionUID: versionUID, Image: p.image()}, r.Run)
@@ -67,12 +69,11 @@ func TestAModelBecomesAnImage(t *testing.T) {
 	assert.Equal(t, `Ann O'Hara "$HOME"`, config.Config.Labels["org.opencontainers.image.authors"])
 	assert.Equal(t, versionUID, config.Config.Labels[v1alpha1.LabelModelVersionUID])
 	assert.Equal(t, p.base, config.Config.Labels["org.opencontainers.image.base.name"])
-	p.assertHoldsTheSource(t, image)
-
+	p.assertHoldsSource(t, image)
 }
 
-// hasTheModel puts a model with odd names, modes and links at the source.
-func (p *pod) hasTheModel(t *testing.T) {
+// writeModel writes a model with unusual names, modes and links.
+func (p *pod) writeModel(t *testing.T) {
 	t.Helper()
 	p.write(t, "source/config.json", "{}")
 	p.write(t, "source/.dockerignore", "*\n")
@@ -97,8 +98,8 @@ func (p *pod) hasTheModel(t *testing.T) {
 	}))
 }
 
-// assertHoldsTheSource compares an image's model with the source.
-func (p *pod) assertHoldsTheSource(t *testing.T, image v1.Image) {
+// assertHoldsSource asserts that the model in an image is the source.
+func (p *pod) assertHoldsSource(t *testing.T, image v1.Image) {
 	t.Helper()
 	content := mutate.Extract(image)
 	defer func() { _ = content.Close() }()
@@ -120,7 +121,7 @@ func (p *pod) assertHoldsTheSource(t *testing.T, image v1.Image) {
 		require.NoError(t, err)
 		modTime := info.ModTime().UnixNano()
 		if p.streams {
-			// A copy of the files is not another model.
+			// Stream does not keep times, so that copies of the files give the same image.
 			modTime = 0
 		}
 		assert.Equal(t, modTime, header.ModTime.UnixNano(), path)
@@ -154,44 +155,72 @@ func assertSameContent(t *testing.T, file string, got io.Reader) {
 	t.Helper()
 	want, err := os.ReadFile(file)
 	require.NoError(t, err)
-	have, err := io.ReadAll(got)
+	content, err := io.ReadAll(got)
 	require.NoError(t, err)
-	assert.True(t, bytes.Equal(want, have), file)
+	assert.True(t, bytes.Equal(want, content), file)
 }
 
-func TestTheSameVersionAgainIsNoWork(t *testing.T) {
-	p := built(t)
+func TestBuildOfPushedVersion(t *testing.T) {
+	p := newBuiltPod(t)
 	want := p.report(t).Image
 	later := time.Now().Add(time.Hour)
 	require.NoError(t, os.Chtimes(p.at("source/w.bin"), later, later))
 
 	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	assert.Contains(t, printed, "the files are the same")
 	r := p.report(t)
 	assert.True(t, r.Source.AlreadyPushed)
-	assert.Nil(t, r.Image, "the report of the run before is gone")
+	assert.Nil(t, r.Image, "the report of the earlier attempt is replaced")
 
-	t.Setenv(fault, faultIsTurnedAway)
+	t.Setenv(fault, faultRejected)
 	code, printed = p.build(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	assert.Contains(t, printed, "nothing to build")
 
 	code, printed = p.statusReport(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	assert.Equal(t, want, p.report(t).Image)
-	assert.Contains(t, printed, "verified, and was in the registry already: ")
+	assert.Contains(t, printed, "verified, already in the registry: ")
 }
 
-func TestStepsThatComeTooEarly(t *testing.T) {
+func TestStepsOutOfOrder(t *testing.T) {
 	p := newPod(t)
 	code, printed := p.run(t, "output")
-	assert.Equal(t, exitDone, code)
+	assert.Equal(t, exitOK, code)
 	assert.Contains(t, printed, "the Workflow's output parameter")
-	assert.NoFileExists(t, p.at("kiln/report.json"), "it leaves nothing")
+	assert.NoFileExists(t, p.at("kiln/report.json"), "output writes no file")
 
 	code, printed = p.build(t)
-	p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, "read what an earlier step left", code, printed)
+	p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, "read the output of an earlier step", code, printed)
 	code, printed = p.statusReport(t)
-	p.assertFailed(t, "status-report", v1alpha1.ReasonBuildFailed, "an earlier step has left nothing to verify", code, printed)
+	p.assertFailed(t, "status-report", v1alpha1.ReasonBuildFailed, "there is nothing to verify", code, printed)
+}
+
+func TestBuildWritesManifest(t *testing.T) {
+	p := newBuiltPod(t)
+	manifest, found, err := modelimage.ReadManifest(p.pull(t))
+	require.NoError(t, err)
+	require.True(t, found)
+	config, err := p.pull(t).ConfigFile()
+	require.NoError(t, err)
+	assert.Equal(t, []layer.BuiltLayer{{DiffID: config.RootFS.DiffIDs[0].String(), Files: 2, Bytes: 9}}, manifest.Layers)
+	raw, err := json.Marshal(manifest.Entries)
+	require.NoError(t, err)
+	assert.JSONEq(t, `[
+		{"path": ".", "type": "dir", "mode": "0755"},
+		{"path": "config.json", "type": "file", "size": 2, "mode": "0644", "sha256": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},
+		{"path": "w.bin", "type": "file", "size": 7, "mode": "0644", "sha256": "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"}
+	]`, string(raw))
+}
+
+func TestBuildRejectsUnsafeUserOfBaseImage(t *testing.T) {
+	p := newPod(t)
+	p.write(t, "source/a", "x")
+	p.base = p.host + "/base/odd:1"
+	p.push(t, configured(t, randomImage(t), v1.Config{User: "a\nRUN id"}), p.base)
+	code, printed := p.mountCheck(t)
+	require.Equal(t, exitOK, code, printed)
+	code, printed = p.build(t)
+	p.assertFailed(t, "build", v1alpha1.ReasonInvalidSpec, "is neither a name nor a number", code, printed)
 }

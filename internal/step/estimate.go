@@ -10,54 +10,54 @@ import (
 )
 
 const (
-	// samples and sampleSize say how much of a file is looked at to tell how
-	// far it can be compressed.
-	samples    = 16
-	sampleSize = 64 << 10
-	// certain is the part of the size so found that the file has at least: a
-	// limit is not to be found too low by a guess.
-	certain = 0.9
+	// sampleCount and sampleSize say how much of a file is compressed to estimate
+	// its compressed size.
+	sampleCount = 16
+	sampleSize  = 64 << 10
+	// safetyFactor is the part of the estimate that is assumed as the minimum, so
+	// that the estimate alone never fails a build.
+	safetyFactor = 0.9
 )
 
-// leastUpload is what at least has to be uploaded of a file, in bytes. It is
-// nothing for a file that cannot be read, which others say better.
-func leastUpload(ctx context.Context, root *os.Root, e layer.Entry) int64 {
+// minUploadSize estimates the minimum number of bytes to upload of a file. It
+// returns 0 for a file that cannot be read, which other checks report.
+func minUploadSize(ctx context.Context, root *os.Root, e layer.Entry) int64 {
 	file, err := root.Open(e.Path)
 	if err != nil {
 		return 0
 	}
 	defer func() { _ = file.Close() }()
 	var read, compressed int64
-	for i := range int64(samples) {
+	for i := range int64(sampleCount) {
 		if ctx.Err() != nil {
 			return 0
 		}
-		part := io.NewSectionReader(file, e.Size/samples*i, sampleSize)
-		n, size := compress(part)
+		sample := io.NewSectionReader(file, e.Size/sampleCount*i, sampleSize)
+		n, size := compressedSize(sample)
 		read, compressed = read+n, compressed+size
 	}
 	if read == 0 {
 		return 0
 	}
-	return int64(certain * float64(e.Size) * float64(compressed) / float64(read))
+	return int64(safetyFactor * float64(e.Size) * float64(compressed) / float64(read))
 }
 
-// compress returns how much there was to read, and what it is compressed, about
-// as far as Kaniko compresses layers.
-func compress(part io.Reader) (read, compressed int64) {
-	var count counter
+// compressedSize returns how many bytes were read, and their compressed size with
+// about the compression that Kaniko uses for layers.
+func compressedSize(sample io.Reader) (read, compressed int64) {
+	var count byteCounter
 	zip := gzip.NewWriter(&count)
-	read, err := io.Copy(zip, part)
+	read, err := io.Copy(zip, sample)
 	if err != nil || zip.Close() != nil {
 		return 0, 0
 	}
 	return read, int64(count)
 }
 
-// counter counts what is written to it.
-type counter int64
+// byteCounter counts what is written to it.
+type byteCounter int64
 
-func (c *counter) Write(p []byte) (int, error) {
-	*c += counter(len(p))
+func (c *byteCounter) Write(p []byte) (int, error) {
+	*c += byteCounter(len(p))
 	return len(p), nil
 }

@@ -12,23 +12,23 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestPushSecrets(t *testing.T) {
+func TestMountCheckPushSecret(t *testing.T) {
 	const command = "kubectl create secret docker-registry regcred --docker-server=HOST"
 	tests := map[string]struct {
 		content, required string
 		reason, want      string
 	}{
-		"absent, and may be":   {},
-		"absent, and required": {required: "true", reason: v1alpha1.ReasonPushSecretMissing, want: "there is no Secret regcred of type kubernetes.io/dockerconfigjson in this namespace: make it with " + command},
+		"absent and optional": {},
+		"absent and required": {required: "true", reason: v1alpha1.ReasonPushSecretMissing, want: "there is no Secret regcred of type kubernetes.io/dockerconfigjson in this namespace: create it with " + command},
 		"not a Docker configuration": {
 			content: "user:password", reason: v1alpha1.ReasonPushSecretMissing,
-			want: "the content of Secret regcred is not a Docker configuration: make it with " + command,
+			want: "a Docker configuration: create it with " + command,
 		},
-		"only the name of a helper": {
+		"only a credential helper": {
 			content: `{"credsStore": "osxkeychain"}`, required: "true", reason: v1alpha1.ReasonPushSecretMissing,
-			want: `the helper "osxkeychain"`,
+			want: `helper "osxkeychain"`,
 		},
-		"there": {content: `{"auths": {}}`, required: "true"},
+		"present": {content: `{"auths": {}}`, required: "true"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestPushSecrets(t *testing.T) {
 			}
 			code, printed := p.mountCheck(t, "--push-secret-required="+tt.required)
 			if tt.reason == "" {
-				require.Equal(t, exitDone, code, printed)
+				require.Equal(t, exitOK, code, printed)
 				return
 			}
 			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
@@ -47,12 +47,12 @@ func TestPushSecrets(t *testing.T) {
 	}
 }
 
-func TestTheSecretThatTheRegistryWasAskedWithIsReported(t *testing.T) {
+func TestStatusReportPullSecret(t *testing.T) {
 	const auth = `{"auth": "YW5uOnNlY3JldA=="}`
 	for name, tt := range map[string]struct{ entry, want string }{
-		"when it has an entry for the registry": {entry: "HOST", want: "regcred"},
-		"not when it has one for another":       {entry: "registry.example.com"},
-		"not when it has none":                  {},
+		"an entry for the registry":     {entry: "HOST", want: "regcred"},
+		"an entry for another registry": {entry: "registry.example.com"},
+		"no entry":                      {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t)
@@ -63,14 +63,15 @@ func TestTheSecretThatTheRegistryWasAskedWithIsReported(t *testing.T) {
 			}
 			p.write(t, "push-secret/config.json", content)
 			code, printed := p.allSteps(t)
-			require.Equal(t, exitDone, code, printed)
+			require.Equal(t, exitOK, code, printed)
 			assert.Equal(t, tt.want, p.report(t).Image.PullSecret)
 		})
 	}
 }
 
-// pushesMeet is a registry that answers the beginning of a push with a code.
-func pushesMeet(code int, inner http.Handler) http.Handler {
+// rejectPushes returns a registry that responds to the start of an upload with a
+// status code.
+func rejectPushes(code int, inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			w.WriteHeader(code)
@@ -80,11 +81,11 @@ func pushesMeet(code int, inner http.Handler) http.Handler {
 	})
 }
 
-func TestRegistriesThatRefuse(t *testing.T) {
-	answer := func(code int) http.HandlerFunc {
+func TestMountCheckRegistryErrors(t *testing.T) {
+	respond := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 	}
-	tokensAt := func(realm string) http.HandlerFunc {
+	requireTokensOf := func(realm string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`",service="test"`)
 			w.WriteHeader(http.StatusUnauthorized)
@@ -95,60 +96,60 @@ func TestRegistriesThatRefuse(t *testing.T) {
 		args         []string
 		reason, want string
 	}{
-		"nobody gets in": {
-			registry: func(http.Handler) http.Handler { return answer(http.StatusUnauthorized) },
-			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401), which asked anonymously, as there is no push secret",
+		"401 for every request": {
+			registry: func(http.Handler) http.Handler { return respond(http.StatusUnauthorized) },
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401",
 		},
-		"nobody may push": {
-			registry: func(inner http.Handler) http.Handler { return pushesMeet(http.StatusForbidden, inner) },
-			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "forbids what the build needs in models/resnet (403)",
+		"403 for pushes": {
+			registry: func(inner http.Handler) http.Handler { return rejectPushes(http.StatusForbidden, inner) },
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "models/resnet (403",
 		},
-		"a quota is used up": {
-			registry: func(inner http.Handler) http.Handler { return pushesMeet(http.StatusInsufficientStorage, inner) },
-			reason:   v1alpha1.ReasonRegistryFull, want: "does not take that much in models/resnet (507): have its limit or its quota raised",
+		"507 for pushes": {
+			registry: func(inner http.Handler) http.Handler { return rejectPushes(http.StatusInsufficientStorage, inner) },
+			reason:   v1alpha1.ReasonRegistryFull, want: "models/resnet (507)",
 		},
-		"no repository is made by a push": {
-			registry: func(inner http.Handler) http.Handler { return pushesMeet(http.StatusNotFound, inner) },
-			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "has no repository models/resnet that the build may push to",
+		"404 for pushes": {
+			registry: func(inner http.Handler) http.Handler { return rejectPushes(http.StatusNotFound, inner) },
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "has no repository models/resnet, or the build may not push to it",
 		},
-		"no registry at all": {
-			registry: func(http.Handler) http.Handler { return answer(http.StatusTeapot) },
+		"418 for every request": {
+			registry: func(http.Handler) http.Handler { return respond(http.StatusTeapot) },
 			reason:   v1alpha1.ReasonRegistryUnreachable, want: "418",
 		},
-		"a web server that has a page for everything": {
+		"a web server with a page for every path": {
 			registry: func(http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set("Content-Type", "text/html")
 					_, _ = w.Write([]byte("<html>Welcome</html>"))
 				})
 			},
-			reason: v1alpha1.ReasonRegistryUnreachable, want: "answers, but not as a registry: correct the host",
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "correct the host in the image",
 		},
-		"a service that has an object for everything": {
+		"a service with an object for every path": {
 			registry: func(http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"status": "ok"}`)) })
 			},
-			reason: v1alpha1.ReasonRegistryUnreachable, want: "answers, but not as a registry: correct the host",
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "correct the host in the image",
 		},
-		"a web server that has nothing": {
-			registry: func(http.Handler) http.Handler { return answer(http.StatusNotFound) },
-			reason:   v1alpha1.ReasonRegistryUnreachable, want: "answers, but not as a registry: correct the host",
+		"404 for every request": {
+			registry: func(http.Handler) http.Handler { return respond(http.StatusNotFound) },
+			reason:   v1alpha1.ReasonRegistryUnreachable, want: "correct the host in the image",
 		},
-		"a token service that nobody knows": {
-			registry: func(http.Handler) http.Handler { return tokensAt("http://tokens.invalid/token") },
+		"a token service whose name cannot be resolved": {
+			registry: func(http.Handler) http.Handler { return requireTokensOf("http://tokens.invalid/token") },
 			reason:   v1alpha1.ReasonRegistryUnreachable, want: "the host tokens.invalid, to which the registry 127.0.0.1",
 		},
 		"a token service at a private address": {
-			registry: func(http.Handler) http.Handler { return tokensAt("http://10.1.2.3/token") },
-			reason:   v1alpha1.ReasonRegistryUnreachable, want: "give its token service a host name",
+			registry: func(http.Handler) http.Handler { return requireTokensOf("http://10.1.2.3/token") },
+			reason:   v1alpha1.ReasonRegistryUnreachable, want: "token service a host name",
 		},
-		"plain HTTP that is not named": {
+		"plain HTTP that is not configured": {
 			args:   []string{"--plain-http=other:5000"},
-			reason: v1alpha1.ReasonRegistryUnreachable, want: "name the host among the plain-HTTP registries",
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "plain-HTTP registries",
 		},
-		"no image reference": {
+		"an invalid image reference": {
 			args:   []string{"--image=a b"},
-			reason: v1alpha1.ReasonInvalidSpec, want: "is not an image reference",
+			reason: v1alpha1.ReasonInvalidSpec, want: "image reference",
 		},
 	}
 	for name, tt := range tests {
@@ -156,19 +157,19 @@ func TestRegistriesThatRefuse(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/a", "x")
 			if tt.registry != nil {
-				p.registry.set(tt.registry(p.registry.handler()))
+				p.registry.set(tt.registry(p.registry.get()))
 			}
 			code, printed := p.mountCheck(t, tt.args...)
 			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
 			if tt.reason != v1alpha1.ReasonInvalidSpec {
-				assert.Equal(t, int64(1), p.report(t).Source.Files, "what was found out is reported all the same")
+				assert.Equal(t, int64(1), p.report(t).Source.Files, "the report has the size of the source")
 			}
 		})
 	}
 }
 
-// A proxy in front of a registry that takes no request above 2 MiB.
-func TestAFileThatTheRegistryCannotTakeIsKnownBeforeItIsCopied(t *testing.T) {
+// A proxy in front of the registry rejects requests above 2 MiB.
+func TestMountCheckUploadLimit(t *testing.T) {
 	const limit = 2 << 20
 	noise := make([]byte, 2*limit)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
@@ -176,14 +177,14 @@ func TestAFileThatTheRegistryCannotTakeIsKnownBeforeItIsCopied(t *testing.T) {
 		content []byte
 		want    string
 	}{
-		"a file that cannot be compressed":       {noise, "takes no upload as large as the file weights.bin will be, 3.6 MiB or more: have its limit"},
-		"a file that is small when it is packed": {make([]byte, 2*limit), ""},
-		"a file below the limit":                 {noise[:limit/4*3], ""},
+		"a file that cannot be compressed": {noise, "refuses uploads as large as that of the file weights.bin, which is at least 3.6 MiB: have its limit"},
+		"a file that compresses well":      {make([]byte, 2*limit), ""},
+		"a file below the limit":           {noise[:limit/4*3], ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t)
-			registry := p.registry.handler()
+			registry := p.registry.get()
 			p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.ContentLength > limit {
 					w.WriteHeader(http.StatusRequestEntityTooLarge)
@@ -194,7 +195,7 @@ func TestAFileThatTheRegistryCannotTakeIsKnownBeforeItIsCopied(t *testing.T) {
 			p.write(t, "source/weights.bin", string(tt.content))
 			code, printed := p.mountCheck(t)
 			if tt.want == "" {
-				require.Equal(t, exitDone, code, printed)
+				require.Equal(t, exitOK, code, printed)
 				return
 			}
 			p.assertFailed(t, "mount-check", v1alpha1.ReasonRegistryFull, tt.want, code, printed)

@@ -1,4 +1,4 @@
-package step
+package console
 
 import (
 	"fmt"
@@ -7,83 +7,80 @@ import (
 	"time"
 )
 
-// progressEvery is how often progress is written. Argo reads it every three
-// seconds.
-const progressEvery = time.Second
+const (
+	// fileInterval is how often the progress file is written. Argo reads it
+	// every three seconds.
+	fileInterval = time.Second
+	// logInterval is how often progress is logged.
+	logInterval = 10 * time.Second
+)
 
-// progressVariable is how Argo says to a container where to leave progress.
-const progressVariable = "ARGO_PROGRESS_FILE"
+// ProgressFileVariable is the environment variable in which Argo names the file
+// that a container writes its progress to.
+const ProgressFileVariable = "ARGO_PROGRESS_FILE"
 
-// linesEvery is how often the log says how far a build is.
-const linesEvery = 10 * time.Second
-
-// progress tells how much of a build is done: Argo, as lines of the form N/M in a
-// file that it names, and people, in the log. It counts bytes of the model.
-type progress struct {
+// Progress reports how much of a build is done, in bytes of the model: to Argo,
+// as N/M in a file, and to users, in the log. It is for one goroutine at a time.
+type Progress struct {
 	file        string
-	out         io.Writer
+	log         io.Writer
 	done, total int64
-	began       time.Time
-	// written and said are when Argo and people were told last.
-	written, said time.Time
+	start       time.Time
+	// lastWrite and lastLog are when the file and the log were last written.
+	lastWrite, lastLog time.Time
 }
 
-// newProgress is the progress of something that begins now. Without a file, Argo
-// is not told.
-func newProgress(file string, total int64, out io.Writer) *progress {
+// NewProgress returns a Progress that starts now. Without a file, it is only
+// logged.
+func NewProgress(file string, total int64, log io.Writer) *Progress {
 	now := time.Now()
-	return &progress{file: file, out: out, total: total, began: now, said: now}
+	return &Progress{file: file, log: log, total: total, start: now, lastLog: now}
 }
 
-// add counts what was done, or, where it was lost, is not done any more.
-func (p *progress) add(bytes int64) {
+// Add adds bytes to what is done. The number is negative if an upload lost some.
+func (p *Progress) Add(bytes int64) {
 	p.done += bytes
 	now := time.Now()
-	if now.Sub(p.written) >= progressEvery {
-		p.written = now
-		p.tell()
+	if now.Sub(p.lastWrite) >= fileInterval {
+		p.lastWrite = now
+		p.Flush()
 	}
-	if now.Sub(p.said) >= linesEvery {
-		p.said = now
-		p.say(now)
+	if now.Sub(p.lastLog) >= logInterval {
+		p.lastLog = now
+		p.logAt(now)
 	}
 }
 
-// Write counts what was copied.
-func (p *progress) Write(copied []byte) (int, error) {
-	p.add(int64(len(copied)))
+// Write adds the length of what was copied.
+func (p *Progress) Write(copied []byte) (int, error) {
+	p.Add(int64(len(copied)))
 	return len(copied), nil
 }
 
-// say prints how far it is.
-func (p *progress) say(now time.Time) {
-	done := min(p.done, p.total)
-	if done == 0 {
-		return
-	}
-	perSecond := float64(done) / now.Sub(p.began).Seconds()
-	left := time.Duration(float64(p.total-done) / perSecond * float64(time.Second))
-	say(p.out, "%s of %s, %s/s, about %s left", size(done), size(p.total), size(int64(perSecond)), left.Round(time.Second))
+// Complete marks everything as done.
+func (p *Progress) Complete() {
+	p.done = p.total
+	p.Flush()
 }
 
-// tell writes what was counted. That nobody sees how far a build is does not
-// end it.
-func (p *progress) tell() {
+// Done returns the number of bytes that are done.
+func (p *Progress) Done() int64 { return p.done }
+
+// Flush writes the progress file. A file that cannot be written does not fail
+// the build.
+func (p *Progress) Flush() {
 	if p.file == "" || p.total == 0 || p.done > p.total {
 		return
 	}
 	_ = os.WriteFile(p.file, fmt.Appendf(nil, "%d/%d\n", p.done, p.total), 0o644)
 }
 
-// copied is what was told last, in bytes; 0 if nothing was.
-func copied(file string) int64 {
-	var done int64
-	told, err := os.ReadFile(file)
-	if err != nil {
-		return 0
+func (p *Progress) logAt(now time.Time) {
+	done := min(p.done, p.total)
+	if done == 0 {
+		return
 	}
-	if _, err := fmt.Sscanf(string(told), "%d/", &done); err != nil {
-		return 0
-	}
-	return done
+	perSecond := float64(done) / now.Sub(p.start).Seconds()
+	left := time.Duration(float64(p.total-done) / perSecond * float64(time.Second))
+	Logf(p.log, "%s of %s, %s/s, about %s left", Size(done), Size(p.total), Size(int64(perSecond)), left.Round(time.Second))
 }

@@ -1,7 +1,6 @@
-package step
+package console
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,69 +12,65 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestProgressIsToldAsArgoReadsIt(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "progress")
-	p := newProgress(file, 40, io.Discard)
-	p.done = 10
-	_, err := p.Write(make([]byte, 10))
+func content(t *testing.T, file string) string {
+	t.Helper()
+	raw, err := os.ReadFile(file)
 	require.NoError(t, err)
-	assert.Equal(t, "20/40\n", text(t, file))
-
-	_, err = p.Write(make([]byte, 10))
-	require.NoError(t, err)
-	assert.Equal(t, "20/40\n", text(t, file), "not more often than once a second")
-	p.written = p.written.Add(-time.Second)
-	_, err = p.Write(make([]byte, 10))
-	require.NoError(t, err)
-	assert.Equal(t, "40/40\n", text(t, file))
+	return string(raw)
 }
 
-func TestProgressThatCannotBeToldEndsNothing(t *testing.T) {
-	folder := t.TempDir()
+func TestProgress(t *testing.T) {
+	t.Run("writes N/M at most once a second", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "progress")
+		p := NewProgress(file, 40, io.Discard)
+		p.done = 10
+		_, err := p.Write(make([]byte, 10))
+		require.NoError(t, err)
+		assert.Equal(t, "20/40\n", content(t, file))
+
+		_, err = p.Write(make([]byte, 10))
+		require.NoError(t, err)
+		assert.Equal(t, "20/40\n", content(t, file))
+		p.lastWrite = p.lastWrite.Add(-time.Second)
+		_, err = p.Write(make([]byte, 10))
+		require.NoError(t, err)
+		assert.Equal(t, "40/40\n", content(t, file))
+		assert.Equal(t, int64(40), p.Done())
+	})
+	t.Run("logs the rate and the time left", func(t *testing.T) {
+		var log strings.Builder
+		p := NewProgress("", 4<<20, &log)
+		p.start, p.lastLog = p.start.Add(-20*time.Second), p.lastLog.Add(-20*time.Second)
+		p.Add(1 << 20)
+		assert.Equal(t, "1.0 MiB of 4.0 MiB, 51.2 KiB/s, about 1m0s left\n", log.String())
+	})
+	t.Run("writes everything as done when complete", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "progress")
+		p := NewProgress(file, 40, io.Discard)
+		p.Complete()
+		assert.Equal(t, "40/40\n", content(t, file))
+	})
+
+	dir := t.TempDir()
 	tests := map[string]struct {
 		file        string
 		done, total int64
 	}{
-		"there is nobody to tell":     {total: 40},
-		"the file cannot be written":  {file: folder, total: 40},
-		"there is nothing to package": {file: filepath.Join(folder, "a")},
-		"a file has grown":            {file: filepath.Join(folder, "b"), done: 39, total: 40},
+		"Argo names no file":         {total: 40},
+		"the file cannot be written": {file: dir, total: 40},
+		"the model is empty":         {file: filepath.Join(dir, "a")},
+		"a file has grown":           {file: filepath.Join(dir, "b"), done: 39, total: 40},
 	}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p := newProgress(tt.file, tt.total, io.Discard)
+		t.Run("fails nothing when "+name, func(t *testing.T) {
+			p := NewProgress(tt.file, tt.total, io.Discard)
 			p.done = tt.done
 			n, err := p.Write(make([]byte, 10))
 			require.NoError(t, err)
 			assert.Equal(t, 10, n)
 		})
 	}
-	left, err := os.ReadDir(folder)
+	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Empty(t, left)
-}
-
-func TestHowFarATransferIsIsSaidInLines(t *testing.T) {
-	var out strings.Builder
-	file := filepath.Join(t.TempDir(), "progress")
-	p := newProgress(file, 4<<20, &out)
-	p.began = p.began.Add(-20 * time.Second)
-	p.said = p.said.Add(-20 * time.Second)
-	far := newTransfer(2, p)
-
-	far.at(0, 1<<20)
-	far.at(1, 1<<20)
-	far.at(0, 0)
-
-	assert.Equal(t, "1.0 MiB of 4.0 MiB, 51.2 KiB/s, about 1m0s left\n", out.String())
-	assert.Equal(t, int64(1<<20), p.done, "what was lost is not counted")
-	far.end()
-	assert.Equal(t, fmt.Sprintf("%d/%d\n", 4<<20, 4<<20), text(t, file))
-}
-
-func text(t *testing.T, file string) string {
-	t.Helper()
-	raw, err := os.ReadFile(file)
-	require.NoError(t, err)
-	return string(raw)
 }

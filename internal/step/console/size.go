@@ -1,13 +1,9 @@
-package step
+package console
 
-import (
-	"fmt"
+import "fmt"
 
-	"github.com/modelkiln/modelkiln/internal/layer"
-)
-
-// size writes a number of bytes for people: 1.2 GiB.
-func size(bytes int64) string {
+// Size formats a number of bytes for users, as in 1.2 GiB.
+func Size(bytes int64) string {
 	const unit = 1024
 	if bytes < unit {
 		return fmt.Sprintf("%d B", bytes)
@@ -19,20 +15,10 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, prefixes[0])
 }
 
-// filesOf counts a layer's files.
-func filesOf(entries []layer.Entry) (files int64) {
-	for _, e := range entries {
-		if e.Type == layer.File {
-			files++
-		}
+// Count formats a number of things, as in 1 file and 2 files.
+func Count[N int | int64](n N, singular string) string {
+	if n == 1 {
+		return "1 " + singular
 	}
-	return files
-}
-
-// bytesOf is the sum of the sizes of a layer's files.
-func bytesOf(entries []layer.Entry) (bytes int64) {
-	for _, e := range entries {
-		bytes += e.Size
-	}
-	return bytes
+	return fmt.Sprintf("%d %ss", n, singular)
 }

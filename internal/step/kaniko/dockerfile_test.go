@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
 var pinned = "registry.example.com:5000/base/busybox@sha256:" + strings.Repeat("0a", 32)
@@ -31,14 +33,14 @@ ENV KUBEDL_MODEL_PATH=/kubedl-model
 `,
 		},
 		"no base image": {
-			d: dockerfile(func(d *Dockerfile) { d.Base, d.Layers = Scratch, 1 }),
+			d: dockerfile(func(d *Dockerfile) { d.Base, d.Layers = handoff.Scratch, 1 }),
 			want: `FROM scratch
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--layer=0"]
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--manifest"]
 ENV KUBEDL_MODEL_PATH=/kubedl-model
 `,
 		},
-		"a base image with a user, who is kept": {
+		"a base image with a user": {
 			d: dockerfile(func(d *Dockerfile) { d.User, d.Layers = "nonroot:65532", 1 }),
 			want: "FROM " + pinned + `
 USER ""
@@ -58,7 +60,7 @@ ENV KUBEDL_MODEL_PATH=/kubedl-model
 	}
 }
 
-func TestWhatCouldBreakOutOfTheDockerfileIsRefused(t *testing.T) {
+func TestDockerfileTextRejectsUnsafeParts(t *testing.T) {
 	tests := map[string]func(d *Dockerfile){
 		"a base by tag":                  func(d *Dockerfile) { d.Base = "busybox:1.37" },
 		"a base with a line break":       func(d *Dockerfile) { d.Base = pinned + "\nRUN id" },
@@ -66,7 +68,7 @@ func TestWhatCouldBreakOutOfTheDockerfileIsRefused(t *testing.T) {
 		"a base with a variable":         func(d *Dockerfile) { d.Base = "$BASE@sha256:" + strings.Repeat("0a", 32) },
 		"a base with a platform":         func(d *Dockerfile) { d.Base = "--platform=linux/arm64 " + pinned },
 		"a short form of a base":         func(d *Dockerfile) { d.Base = "busybox@sha256:" + strings.Repeat("0a", 32) },
-		"no base at all":                 func(d *Dockerfile) { d.Base = "" },
+		"no base":                        func(d *Dockerfile) { d.Base = "" },
 		"a user with a line break":       func(d *Dockerfile) { d.User = "a\nRUN id" },
 		"a user with a variable":         func(d *Dockerfile) { d.User = "$USER" },
 		"a user with an escape":          func(d *Dockerfile) { d.User = `a\` },
@@ -95,8 +97,8 @@ func FuzzDockerfileText(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// Whatever was let in, there are these lines and no others, and
-		// nothing that a parser of Dockerfiles would expand or continue.
+		// Whatever is accepted gives these lines and no others, and nothing that a
+		// parser of Dockerfiles would expand or continue.
 		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 		instructions := make([]string, 0, len(lines))
 		for _, line := range lines {
@@ -112,7 +114,7 @@ func FuzzDockerfileText(f *testing.F) {
 		assert.Len(t, strings.Fields(lines[0]), 2)
 		for _, line := range lines {
 			if strings.HasPrefix(line, "RUN ") {
-				assert.Equal(t, 4*2, strings.Count(line, `"`), "four words: %s", line)
+				assert.Equal(t, 4*2, strings.Count(line, `"`), "four arguments: %s", line)
 			}
 		}
 	})

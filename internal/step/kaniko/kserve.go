@@ -1,4 +1,4 @@
-package step
+package kaniko
 
 import (
 	"errors"
@@ -8,22 +8,24 @@ import (
 	"os"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/step/console"
 )
 
-// kserveFolder is where KServe looks for a model in an image.
-const kserveFolder = "models"
+// kserveDir is where KServe expects the model in an image.
+const kserveDir = "models"
 
-// linkForKServe makes a link to the model where KServe looks for it. KServe
-// reads it from another container, below the root folder of a process, so that the
-// link is relative. What a base image has there stays: that may be what it runs.
-func linkForKServe(image *os.Root, plan layer.Plan, out io.Writer) error {
-	_, err := image.Lstat(kserveFolder)
+// linkForKServe creates a link to the model where KServe expects it. KServe reads
+// it from another container, beneath the root directory of a process, so the link
+// is relative. Files that the base image has there are kept, since its program may
+// need them.
+func linkForKServe(image *os.Root, modTime int64, log io.Writer) error {
+	_, err := image.Lstat(kserveDir)
 	if err == nil {
-		say(out, "the base image has something at /%s, which stays: KServe finds that, and not the model", kserveFolder)
+		console.Logf(log, "the base image already has /%s, which is kept; KServe will serve that instead of the model", kserveDir)
 		return nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look at the base image: %w", err)
+		return fmt.Errorf("inspect the base image: %w", err)
 	}
-	return makeLink(image, kserveFolder, layer.Entry{Link: modelFolder, ModTime: newestIn(plan)})
+	return createLink(image, kserveDir, layer.Entry{Link: layer.ModelDir, ModTime: modTime})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOutputPassesLinesOnWithoutColoursAndSecrets(t *testing.T) {
+func TestOutputRemovesColoursAndSecrets(t *testing.T) {
 	var to bytes.Buffer
 	o := NewOutput(&to, []string{"pa$$word"})
 	for _, part := range []string{"\x1b[36mINF", "O\x1b[0m[0000] Retrie", "ving\r\nwith pa$$word at https://ann:x@host/\n", "at \"https://host/a?signature=b%2Fc\": EOF\n", "the rest"} {
@@ -22,7 +22,7 @@ func TestOutputPassesLinesOnWithoutColoursAndSecrets(t *testing.T) {
 	assert.Equal(t, "INFO[0000] Retrieving\nwith *** at https://***@host/\nat \"https://host/a?***\": EOF\nthe rest\n", to.String())
 }
 
-func TestASecretThatBeginsWithAnotherIsHiddenWhole(t *testing.T) {
+func TestOutputRedactsSecretWithSecretPrefix(t *testing.T) {
 	for _, secrets := range [][]string{{"token", "token-and-more"}, {"token-and-more", "token"}} {
 		var to bytes.Buffer
 		o := NewOutput(&to, secrets)
@@ -32,7 +32,7 @@ func TestASecretThatBeginsWithAnotherIsHiddenWhole(t *testing.T) {
 	}
 }
 
-func TestALineWithoutEndIsNotHeldBack(t *testing.T) {
+func TestOutputWritesLongLine(t *testing.T) {
 	var to bytes.Buffer
 	o := NewOutput(&to, nil)
 	_, err := o.Write(bytes.Repeat([]byte("x"), maxLine+1))
@@ -44,14 +44,14 @@ type closed struct{}
 
 func (closed) Write([]byte) (int, error) { return 0, errors.New("closed") }
 
-func TestABrokenLogDoesNotEndTheBuild(t *testing.T) {
+func TestOutputIgnoresLogErrors(t *testing.T) {
 	o := NewOutput(closed{}, nil)
 	_, err := fmt.Fprintln(o, "error building image: x")
 	require.NoError(t, err)
-	assert.Equal(t, "error building image: x", o.LastWords())
+	assert.Equal(t, "error building image: x", o.ErrorMessage())
 }
 
-func TestLastWords(t *testing.T) {
+func TestErrorMessage(t *testing.T) {
 	usage := strings.Join([]string{
 		"Usage:", "  executor [flags]", "  executor [command]", "", "Available Commands:", "  version     Print the version number", "",
 		"Flags:", "      --build-arg multi-arg type   This flag allows", "  -v, --verbosity string            Log level", "",
@@ -67,7 +67,7 @@ func TestLastWords(t *testing.T) {
 			printed: "Error: error resolving dockerfile path: please provide a valid path\n" + usage,
 			want:    "error resolving dockerfile path: please provide a valid path",
 		},
-		"an error behind the usage text": {
+		"an error after the usage text": {
 			printed: "Error: unknown flag: --x\n" + usage + "unknown flag: --x\n",
 			want:    "unknown flag: --x",
 		},
@@ -75,7 +75,7 @@ func TestLastWords(t *testing.T) {
 			printed: "\x1b[31mERRO\x1b[0m[0007] Couldn't eval\nINFO[0008] Cleaning\n",
 			want:    "Couldn't eval",
 		},
-		"no error at all": {printed: "INFO[0008] Cleaning\n\n", want: "INFO[0008] Cleaning"},
+		"no error": {printed: "INFO[0008] Cleaning\n\n", want: "INFO[0008] Cleaning"},
 		"a panic": {
 			printed: "panic: runtime error: index out of range\n\ngoroutine 1 [running]:\nmain.main()\n",
 			want:    "panic: runtime error: index out of range",
@@ -91,7 +91,7 @@ func TestLastWords(t *testing.T) {
 			_, err := o.Write([]byte(tt.printed))
 			require.NoError(t, err)
 			o.Flush()
-			assert.Equal(t, tt.want, o.LastWords())
+			assert.Equal(t, tt.want, o.ErrorMessage())
 		})
 	}
 }

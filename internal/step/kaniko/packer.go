@@ -1,145 +1,121 @@
-package step
+package kaniko
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
-	"github.com/modelkiln/modelkiln/internal/step/kaniko"
+	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
-// packer puts a model into the image that Kaniko makes, one layer whenever
-// Kaniko runs the command for it. While Kaniko is busy with a layer, which takes
-// one core, the packer copies the next one and reads back the one before.
+// packer puts a model into the image that Kaniko builds: one layer for each
+// command that Kaniko runs. While Kaniko archives a layer, which takes one core,
+// the packer copies the next one and reads back the one before.
 type packer struct {
-	out          io.Writer
-	shared       string
-	kanikoFolder string
-	work         job
-	// source is the model's folder, and image the root of the image.
+	Input
+	// source is the model's directory, and image the root of the image.
 	source, image *os.Root
 
 	listener net.Listener
 	cancel   context.CancelFunc
-	ended    chan struct{}
+	stopped  chan struct{}
 
-	// What follows belongs to the goroutine that serves, and to meanwhile.
+	// The fields below belong to the goroutine that serves, and to background.
 
-	// meanwhile is the work that is done while Kaniko does its own.
-	meanwhile *errgroup.Group
-	// placed is how many layers are in the image.
+	// background is the work that is done while Kaniko does its own.
+	background *errgroup.Group
+	// placed is the number of layers that are in the image.
 	placed int
-	// done says that the list of the model's files is there too.
-	done bool
-	// failure is why a command could not be done.
-	failure  error
-	progress *progress
-	// digests holds the SHA-256 of the files that were copied, by path.
+	// finished is true once the model's manifest is in the image too.
+	finished bool
+	// err is why a command failed.
+	err error
+	// digests are the SHA-256 of the files that were copied, by path.
 	digests map[string]string
-	// seen are the archives that were read back, or are being.
+	// seen are the archives of Kaniko that were assigned to a layer.
 	seen []string
-	// built is what was read back of Kaniko's layers.
-	built []report.BuiltLayer
+	// layers are the layers of Kaniko that were read back.
+	layers []layer.BuiltLayer
+	// manifestSHA256 is the digest of the model's manifest.
+	manifestSHA256 string
 }
 
-// startPacker begins to copy, and to serve the commands that Kaniko will run.
-func (b *build) startPacker(ctx context.Context, out io.Writer, work job) (*packer, error) {
-	image, err := os.OpenRoot(b.imageRoot)
+// startPacker starts copying, and serving the commands that Kaniko runs.
+func startPacker(ctx context.Context, in Input) (*packer, error) {
+	image, err := os.OpenRoot(in.ImageRoot)
 	if err != nil {
 		return nil, fmt.Errorf("open the image: %w", err)
 	}
-	from, err := work.Storage.Open()
+	from, err := in.Storage.Open()
 	if err != nil {
 		return nil, errors.Join(err, image.Close())
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", filepath.Join(b.shared, packSocket))
+	listener, err := listen(ctx, in.Shared)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listen for the commands that Kaniko runs: %w", err), from.Close(), image.Close())
+		return nil, errors.Join(err, from.Close(), image.Close())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	p := &packer{
-		out: out, shared: b.shared, kanikoFolder: b.kanikoFolder, work: work, source: from, image: image,
-		listener: listener, cancel: cancel, ended: make(chan struct{}),
-		progress: newProgress(b.progressFile, work.Plan.Bytes, out), digests: map[string]string{},
+		Input: in, source: from, image: image,
+		listener: listener, cancel: cancel, stopped: make(chan struct{}), digests: map[string]string{},
 	}
-	p.proceed(ctx, nil)
+	p.startBackground(ctx, nil)
 	go func() {
-		defer close(p.ended)
-		p.serve(ctx)
+		defer close(p.stopped)
+		serve(ctx, listener, p.handle)
 	}()
 	return p, nil
 }
 
-// stop ends the packer when Kaniko has ended, and returns why it could not do
-// what Kaniko asked for.
+// stop stops the packer after Kaniko has ended, and returns why a command of
+// Kaniko failed.
 func (p *packer) stop() error {
 	p.cancel()
 	err := p.listener.Close()
-	<-p.ended
-	_ = p.meanwhile.Wait() // It was stopped, or has failed after the last command.
-	return errors.Join(p.failure, err, p.source.Close(), p.image.Close())
+	<-p.stopped
+	_ = p.background.Wait() // Its error matters only to a command that waits for it.
+	return errors.Join(p.err, err, p.source.Close(), p.image.Close())
 }
 
-// serve does one command after the other: Kaniko runs one at a time.
-func (p *packer) serve(ctx context.Context) {
-	for {
-		connection, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		p.answer(ctx, connection)
-	}
-}
-
-func (p *packer) answer(ctx context.Context, connection net.Conn) {
-	defer func() { _ = connection.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
-	request, err := bufio.NewReader(connection).ReadString('\n')
-	if err != nil {
-		return
-	}
-	err = p.do(ctx, strings.TrimSuffix(request, "\n"))
+// handle carries out the request of a command that Kaniko runs, and records why
+// it failed.
+func (p *packer) handle(ctx context.Context, request string) error {
+	err := p.pack(ctx, request)
 	if ctx.Err() != nil {
-		return
+		return ctx.Err()
 	}
 	if errors.Is(err, syscall.ENOSPC) {
-		err = failure.New(v1alpha1.ReasonBuildFailed, "the build ran out of disk space, of which it needs twice the model's size: give it more ephemeral storage").Because(err)
+		err = failure.New(v1alpha1.ReasonBuildFailed, "the build ran out of disk space; it needs twice the size of the model: increase its limit of ephemeral storage").WithCause(err)
 	}
 	if err != nil {
-		p.failure = err
-		return
+		p.err = err
 	}
-	_, _ = io.WriteString(connection, packed)
+	return err
 }
 
-// do does what a command of Kaniko's is for.
-func (p *packer) do(ctx context.Context, request string) error {
+func (p *packer) pack(ctx context.Context, request string) error {
 	next := manifestRequest
-	if p.placed < len(p.work.Plan.Layers) {
+	if p.placed < len(p.Model.Layers) {
 		next = strconv.Itoa(p.placed)
 	}
-	if request != next || p.done {
-		return fmt.Errorf("the command for %q was run, where %q is next", request, next)
+	if request != next || p.finished {
+		return fmt.Errorf("the command for %q ran when %q was next", request, next)
 	}
-	if err := p.meanwhile.Wait(); err != nil {
+	if err := p.background.Wait(); err != nil {
 		return err
 	}
-	// Kaniko runs a command when it has written the layer before.
+	// Kaniko runs a command after it has written the layer before.
 	archives, err := p.newArchives()
 	if err != nil {
 		return err
@@ -147,41 +123,42 @@ func (p *packer) do(ctx context.Context, request string) error {
 	if request == manifestRequest {
 		return p.finish(ctx, archives)
 	}
-	if err := placeLayer(p.source, p.image, p.work.Plan, p.placed); err != nil {
+	if err := placeLayer(p.source, p.image, p.Model, p.placed); err != nil {
 		return err
 	}
 	p.placed++
-	p.proceed(ctx, archives)
+	p.startBackground(ctx, archives)
 	return nil
 }
 
-// proceed copies the layer that is next, and reads back the one before the last
-// that was placed, whose archives these are.
-func (p *packer) proceed(ctx context.Context, archives []string) {
-	p.meanwhile, ctx = errgroup.WithContext(ctx)
-	if next := p.placed; next < len(p.work.Plan.Layers) {
-		p.meanwhile.Go(func() error { return p.stage(ctx, next) })
+// startBackground copies the next layer, and reads back the last but one of
+// those that were placed, whose archives are given.
+func (p *packer) startBackground(ctx context.Context, archives []string) {
+	p.background, ctx = errgroup.WithContext(ctx)
+	if next := p.placed; next < len(p.Model.Layers) {
+		p.background.Go(func() error { return p.stage(ctx, next) })
 	}
-	if written := p.placed - 2; written >= 0 {
-		p.meanwhile.Go(func() error { return p.readBack(ctx, written, archives) })
+	if archived := p.placed - 2; archived >= 0 {
+		p.background.Go(func() error { return p.readBack(ctx, archived, archives) })
 	}
 }
 
 func (p *packer) stage(ctx context.Context, number int) error {
-	entries := p.work.Plan.Layers[number]
-	s := staging{from: p.source, image: p.image, layer: number, digests: p.digests, progress: p.progress}
+	entries := p.Model.Layers[number]
+	s := stager{source: p.source, image: p.image, layer: number, digests: p.digests, progress: p.Progress}
 	if err := s.copy(ctx, entries); err != nil {
 		return err
 	}
-	p.progress.tell()
-	say(p.out, "layer %d: copied %d files, %s", number, filesOf(entries), size(bytesOf(entries)))
+	p.Progress.Flush()
+	files, bytes := layer.Count(entries)
+	console.Logf(p.Log, "layer %d: copied %s, %s", number, console.Count(files, "file"), console.Size(bytes))
 	return nil
 }
 
-// newArchives returns the archives that Kaniko has written since it was asked
-// last. Whichever Kaniko it is, they stay until it pushes.
+// newArchives returns the archives that Kaniko has written since the last call.
+// Both forks of Kaniko keep them until the push.
 func (p *packer) newArchives() ([]string, error) {
-	archives, err := kaniko.FindArchives(p.kanikoFolder)
+	archives, err := FindArchives(p.KanikoDir)
 	if err != nil {
 		return nil, err
 	}
@@ -190,37 +167,36 @@ func (p *packer) newArchives() ([]string, error) {
 	return archives, nil
 }
 
-// readBack checks what Kaniko has written for a layer of the plan against the
-// plan.
+// readBack checks the archives of a layer against the plan.
 func (p *packer) readBack(ctx context.Context, number int, archives []string) error {
-	layers, err := kaniko.ReadLayers(ctx, archives, p.work.Plan.Layers[number])
+	layers, err := ReadLayers(ctx, archives, p.Model.Layers[number])
 	if err != nil {
 		return err
 	}
-	p.built = append(p.built, layers...)
-	say(p.out, "layer %d: Kaniko has written all of it", number)
+	p.layers = append(p.layers, layers...)
+	console.Logf(p.Log, "layer %d: Kaniko archived it completely", number)
 	return nil
 }
 
-// finish checks the last layer and the source, and writes the list of the
-// model's files into the image.
+// finish checks the last layer and the source, and puts the model's manifest
+// into the image.
 func (p *packer) finish(ctx context.Context, archives []string) error {
-	plan := p.work.Plan
-	if err := p.readBack(ctx, len(plan.Layers)-1, archives); err != nil {
+	if err := p.readBack(ctx, len(p.Model.Layers)-1, archives); err != nil {
 		return err
 	}
-	if err := checkUnchanged(ctx, p.work); err != nil {
+	if err := source.CheckUnchanged(ctx, p.Storage, p.Model); err != nil {
 		return err
 	}
-	manifest := layer.ManifestOf(plan, p.digests)
-	manifest.Layers = p.built
-	digest, err := writeManifest(p.image, manifest, plan)
+	manifest := layer.ManifestOf(p.Model, p.digests)
+	manifest.Layers = p.layers
+	modTime := newestModTime(p.Model)
+	digest, err := placeManifest(p.image, manifest, modTime)
 	if err != nil {
 		return err
 	}
-	if err := linkForKServe(p.image, plan, p.out); err != nil {
+	if err := linkForKServe(p.image, modTime, p.Log); err != nil {
 		return err
 	}
-	p.done = true
-	return writeExpected(p.shared, expected{ManifestSHA256: digest, Layers: p.built})
+	p.manifestSHA256, p.finished = digest, true
+	return nil
 }

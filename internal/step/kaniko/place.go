@@ -1,4 +1,4 @@
-package step
+package kaniko
 
 import (
 	"errors"
@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,133 +15,165 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
-// defaultImageRoot is where Kaniko makes the image's file system: its own.
-const defaultImageRoot = "/"
-
-// modelFolder is the model's folder, in the image's root.
-var modelFolder = strings.TrimPrefix(v1alpha1.ModelPath, "/")
-
-// placeLayer puts a layer into the image, whose files were copied before.
+// placeLayer puts a layer, whose files were staged, into the image.
 func placeLayer(from, image *os.Root, plan layer.Plan, number int) error {
 	if number == 0 {
-		if err := makeModelFolder(image); err != nil {
+		if err := createModelDir(image); err != nil {
 			return err
 		}
 	}
 	for index, e := range plan.Layers[number] {
-		if err := placeEntry(from, image, staged(number, index), e); err != nil {
+		if err := placeEntry(from, image, stagedFile(number, index), e); err != nil {
 			return err
 		}
 	}
-	// Putting something into a folder changes its time, which would make
-	// another folder of it. The inner ones come first.
+	// Adding an entry changes the modification time of its directory, which would
+	// then be archived once more. Inner directories come first.
 	for _, e := range slices.Backward(plan.Layers[0]) {
 		if e.Type != layer.Folder {
 			continue
 		}
-		if err := normalise(image, path.Join(modelFolder, e.Path), e); err != nil {
+		if err := setMetadata(image, path.Join(layer.ModelDir, e.Path), e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func placeEntry(from, image *os.Root, copied string, e layer.Entry) error {
-	at := path.Join(modelFolder, e.Path)
+func placeEntry(from, image *os.Root, staged string, e layer.Entry) error {
+	name := path.Join(layer.ModelDir, e.Path)
 	switch {
 	case e.Type == layer.File:
-		if err := image.Rename(copied, at); err != nil {
+		if err := image.Rename(staged, name); err != nil {
 			return fmt.Errorf("move a file to its place in the image: %w", err)
 		}
 	case e.Type == layer.Symlink:
 		if err := source.CheckLink(from, e); err != nil {
 			return err
 		}
-		return makeLink(image, at, e)
+		return createLink(image, name, e)
 	case e.Path != layer.TopFolder:
-		if err := image.Mkdir(at, e.Mode.Perm()); err != nil {
-			return fmt.Errorf("make a folder in the image: %w", err)
+		if err := image.Mkdir(name, e.Mode.Perm()); err != nil {
+			return fmt.Errorf("create a directory in the image: %w", err)
 		}
 	}
 	return nil
 }
 
-// makeModelFolder makes the folder in the image that holds the model. Whatever
-// the base image has there, if anything, would be taken for a part of it.
-func makeModelFolder(image *os.Root) error {
-	err := image.Mkdir(modelFolder, layer.ModeExecutable.Perm())
-	if errors.Is(err, fs.ErrExist) {
-		return mayBeTaken(image, modelFolder)
+// createModelDir creates the model's directory in the image. Files that the base
+// image has there would become a part of the model, so they are refused.
+func createModelDir(image *os.Root) error {
+	err := image.Mkdir(layer.ModelDir, layer.ModeExecutable.Perm())
+	if !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	return err
-}
-
-// mayBeTaken says whether what a base image has at the model's place is an
-// empty folder.
-func mayBeTaken(image *os.Root, folder string) error {
-	used := failure.New(v1alpha1.ReasonInvalidSpec, "the base image has something at %s already: choose a base image without", v1alpha1.ModelPath)
-	info, err := image.Lstat(folder)
+	isEmpty, err := isEmptyDir(image, layer.ModelDir)
 	if err != nil {
-		return fmt.Errorf("look at the base image: %w", err)
+		return fmt.Errorf("inspect the base image: %w", err)
 	}
-	if !info.IsDir() {
-		return used
-	}
-	dir, err := image.Open(folder)
-	if err != nil {
-		return fmt.Errorf("look at the base image: %w", err)
-	}
-	defer func() { _ = dir.Close() }()
-	if _, err := dir.ReadDir(1); !errors.Is(err, io.EOF) {
-		return used
+	if !isEmpty {
+		return failure.New(v1alpha1.ReasonInvalidSpec, "the base image already has files at %s: choose a base image without", v1alpha1.ModelPath)
 	}
 	return nil
 }
 
-// makeLink makes a symbolic link in the image, with its owner and its time.
-func makeLink(image *os.Root, at string, e layer.Entry) error {
-	if err := image.Symlink(e.Link, at); err != nil {
-		return fmt.Errorf("make a link in the image: %w", err)
+// isEmptyDir reports whether name is an empty directory.
+func isEmptyDir(image *os.Root, name string) (bool, error) {
+	info, err := image.Lstat(name)
+	if err != nil || !info.IsDir() {
+		return false, err
 	}
-	folder, err := image.Open(path.Dir(at))
+	dir, err := image.Open(name)
 	if err != nil {
-		return fmt.Errorf("set a link's time in the image: %w", err)
+		return false, err
 	}
-	defer func() { _ = folder.Close() }()
-	changed := unix.NsecToTimespec(e.ModTime)
-	err = unix.UtimesNanoAt(int(folder.Fd()), path.Base(at), []unix.Timespec{changed, changed}, unix.AT_SYMLINK_NOFOLLOW)
-	if err != nil {
-		return fmt.Errorf("set a link's time in the image: %w", err)
+	defer func() { _ = dir.Close() }()
+	if _, err := dir.ReadDir(1); !errors.Is(err, io.EOF) {
+		return false, err
 	}
-	return own(image, at)
+	return true, nil
 }
 
-// normalise gives something in the image its owner, mode and time, whatever
-// the process's umask or a set-group-ID folder made of them.
-func normalise(image *os.Root, at string, e layer.Entry) error {
-	if err := own(image, at); err != nil {
+// placeManifest writes the model's manifest into the image, and returns the
+// SHA-256 of what it wrote.
+func placeManifest(image *os.Root, manifest layer.Manifest, modTime int64) (string, error) {
+	// A base image that was built from a model has a manifest of its own.
+	if err := image.RemoveAll(layer.ManifestFolder); err != nil {
+		return "", fmt.Errorf("remove the base image's manifest: %w", err)
+	}
+	if err := image.Mkdir(layer.ManifestFolder, layer.ModeExecutable.Perm()); err != nil {
+		return "", fmt.Errorf("create a directory for the manifest: %w", err)
+	}
+	file, err := image.OpenFile(layer.ManifestFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, layer.ModeReadable.Perm())
+	if err != nil {
+		return "", fmt.Errorf("create the manifest: %w", err)
+	}
+	digest, err := modelimage.WriteManifest(file, manifest)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return "", err
+	}
+	if err := setMetadata(image, layer.ManifestFile, layer.Entry{Mode: layer.ModeReadable, ModTime: modTime}); err != nil {
+		return "", err
+	}
+	err = setMetadata(image, layer.ManifestFolder, layer.Entry{Mode: layer.ModeExecutable, ModTime: modTime})
+	return digest, err
+}
+
+// newestModTime returns the newest modification time in a model. What is added
+// to the image beside the model has this time, so that it does not depend on when
+// the image was built.
+func newestModTime(plan layer.Plan) (newest int64) {
+	for _, e := range plan.Entries() {
+		newest = max(newest, e.ModTime)
+	}
+	return newest
+}
+
+// createLink creates a symbolic link in the image, with its owner and time.
+func createLink(image *os.Root, name string, e layer.Entry) error {
+	if err := image.Symlink(e.Link, name); err != nil {
+		return fmt.Errorf("create a link in the image: %w", err)
+	}
+	dir, err := image.Open(path.Dir(name))
+	if err != nil {
+		return fmt.Errorf("set the time of a link in the image: %w", err)
+	}
+	defer func() { _ = dir.Close() }()
+	modTime := unix.NsecToTimespec(e.ModTime)
+	err = unix.UtimesNanoAt(int(dir.Fd()), path.Base(name), []unix.Timespec{modTime, modTime}, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return fmt.Errorf("set the time of a link in the image: %w", err)
+	}
+	return chownRoot(image, name)
+}
+
+// setMetadata sets the owner, mode and time of a file or directory in the image,
+// regardless of the process's umask and of set-group-ID directories.
+func setMetadata(image *os.Root, name string, e layer.Entry) error {
+	if err := chownRoot(image, name); err != nil {
 		return err
 	}
-	if err := image.Chmod(at, e.Mode.Perm()); err != nil {
+	if err := image.Chmod(name, e.Mode.Perm()); err != nil {
 		return fmt.Errorf("set a mode in the image: %w", err)
 	}
-	changed := time.Unix(0, e.ModTime)
-	if err := image.Chtimes(at, changed, changed); err != nil {
+	modTime := time.Unix(0, e.ModTime)
+	if err := image.Chtimes(name, modTime, modTime); err != nil {
 		return fmt.Errorf("set a time in the image: %w", err)
 	}
 	return nil
 }
 
-// own gives something in the image to 0:0. In a pod this runs as root; without
-// root, as in a test, things stay with whoever made them.
-func own(image *os.Root, at string) error {
+// chownRoot sets the owner in the image to 0:0. In a pod this process is root;
+// without root, as in a test, it does nothing.
+func chownRoot(image *os.Root, name string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	if err := image.Lchown(at, 0, 0); err != nil {
+	if err := image.Lchown(name, 0, 0); err != nil {
 		return fmt.Errorf("set an owner in the image: %w", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package step
+package kaniko
 
 import (
 	"context"
@@ -13,54 +13,54 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
-// stagingFolder is where files are copied to before it is their layer's turn, in
-// the image's root: from there to the model's folder is a rename. Kaniko is told
-// to ignore it.
-const stagingFolder = ".modelkiln-staging"
+// stagingDir is the directory, in the image's root, that files are copied to
+// before their layer is placed: from there to the model's directory is a rename.
+// Kaniko ignores it.
+const stagingDir = ".modelkiln-staging"
 
-// staged is where a file of the plan is copied to, by its layer and its place in
-// there.
-func staged(layer, number int) string {
-	return path.Join(stagedLayer(layer), strconv.Itoa(number))
+// stagedFile returns where an entry of a layer is copied to.
+func stagedFile(layer, entry int) string {
+	return path.Join(stagedLayer(layer), strconv.Itoa(entry))
 }
 
-func stagedLayer(number int) string { return path.Join(stagingFolder, strconv.Itoa(number)) }
+func stagedLayer(number int) string { return path.Join(stagingDir, strconv.Itoa(number)) }
 
-// staging copies the files of a layer.
-type staging struct {
-	from, image *os.Root
-	layer       int
-	// digests holds the SHA-256 of the files that were copied, by path.
+// stager copies the files of a layer to the staging directory.
+type stager struct {
+	source, image *os.Root
+	layer         int
+	// digests receives the SHA-256 of the files, by path.
 	digests map[string]string
 	// progress counts the bytes that were copied.
 	progress io.Writer
 }
 
-// copy copies a layer's files, as they are going to be in the image.
-func (s staging) copy(ctx context.Context, entries []layer.Entry) error {
+// copy copies the files of a layer, with the metadata that they have in the
+// image.
+func (s stager) copy(ctx context.Context, entries []layer.Entry) error {
 	if err := s.image.MkdirAll(stagedLayer(s.layer), 0o700); err != nil {
-		return fmt.Errorf("make a folder to copy to: %w", err)
+		return fmt.Errorf("create the staging directory: %w", err)
 	}
 	for number, e := range entries {
 		if e.Type != layer.File {
 			continue
 		}
-		if err := s.file(ctx, staged(s.layer, number), e); err != nil {
+		if err := s.copyFile(ctx, stagedFile(s.layer, number), e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s staging) file(ctx context.Context, to string, e layer.Entry) error {
+func (s stager) copyFile(ctx context.Context, to string, e layer.Entry) error {
 	file, err := s.image.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, e.Mode.Perm())
 	if err != nil {
-		return fmt.Errorf("make a file in the image: %w", err)
+		return fmt.Errorf("create a file in the image: %w", err)
 	}
-	digest, err := source.Read(ctx, s.from, e, io.MultiWriter(file, s.progress))
+	digest, err := source.Read(ctx, s.source, e, io.MultiWriter(file, s.progress))
 	if err = errors.Join(err, file.Close()); err != nil {
 		return err
 	}
 	s.digests[e.Path] = digest
-	return normalise(s.image, to, e)
+	return setMetadata(s.image, to, e)
 }

@@ -1,44 +1,44 @@
-// Package lineage is what an image's labels say of where it comes from.
-package lineage
+package modelimage
 
 import (
-	"strings"
-	"unicode"
-
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
-// maxLabelLength is the largest number of characters of a label's value.
+// maxLabelLength is the maximum number of characters of a label's value.
 const maxLabelLength = 1024
 
-// labelCreatedBy is the label with who made the model.
+// labelCreatedBy is the label with the creator of the model.
 const labelCreatedBy = "model.kubedl.io/created-by"
 
-// Lineage is what the image's labels say of where it comes from. Empty fields
-// have no label.
+// Lineage is the origin of an image. Empty fields have no label.
 type Lineage struct {
 	// Model and ModelVersion are the names of the objects.
 	Model, ModelVersion string
-	// ModelVersionUID is what a later build knows its own image by.
+	// ModelVersionUID identifies the image's ModelVersion to later builds.
 	ModelVersionUID string
 	// Tag is the image's tag.
 	Tag string
-	// CreatedBy is who made the model: free text.
+	// CreatedBy is the creator of the model, as free text.
 	CreatedBy string
-	// Base is the base image as it was asked for, and BaseDigest the digest
-	// that it had.
-	Base, BaseDigest string
+	// Base is the base image.
+	Base handoff.BaseImage
 }
 
-// Labels returns the labels. The time of the build is left out: an image is not
-// another one for having been built later.
+// Labels returns the image's labels. They do not contain the time of the build,
+// so that the same files give the same image.
 func (l Lineage) Labels() map[string]string {
+	base := l.Base
+	if base.IsScratch() {
+		base = handoff.BaseImage{}
+	}
 	pairs := []struct{ key, value string }{
 		{"org.opencontainers.image.title", l.Model},
 		{"org.opencontainers.image.version", l.Tag},
 		{"org.opencontainers.image.authors", l.CreatedBy},
-		{"org.opencontainers.image.base.name", l.Base},
-		{"org.opencontainers.image.base.digest", l.BaseDigest},
+		{"org.opencontainers.image.base.name", base.Name},
+		{"org.opencontainers.image.base.digest", base.Digest},
 		{v1alpha1.LabelModelName, l.Model},
 		{v1alpha1.LabelModelVersion, l.ModelVersion},
 		{v1alpha1.LabelModelVersionUID, l.ModelVersionUID},
@@ -46,24 +46,9 @@ func (l Lineage) Labels() map[string]string {
 	}
 	labels := map[string]string{}
 	for _, pair := range pairs {
-		if value := labelValue(pair.value); value != "" {
+		if value := text.OneLine(pair.value, maxLabelLength); value != "" {
 			labels[pair.key] = value
 		}
 	}
 	return labels
-}
-
-// labelValue keeps what can be printed of a text.
-func labelValue(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "\uFFFD"))
-	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); len(runes) > maxLabelLength {
-		return string(runes[:maxLabelLength])
-	}
-	return text
 }

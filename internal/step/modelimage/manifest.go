@@ -1,4 +1,6 @@
-package step
+// Package modelimage knows what makes an image a model's image: the manifest of
+// the model's files, which is its last layer, and the labels with its lineage.
+package modelimage
 
 import (
 	"archive/tar"
@@ -8,39 +10,48 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
-	"github.com/modelkiln/modelkiln/internal/step/kaniko"
 )
 
-// maxManifest is the largest number of bytes that are read of a list of files
-// that comes from a registry.
-const maxManifest = 256 << 20
+// maxManifestSize is the maximum number of bytes to read of a manifest from a
+// registry.
+const maxManifestSize = 256 << 20
 
-// readManifest reads the list of the model's files from an image.
-func readManifest(image v1.Image) (manifest layer.Manifest, found bool, err error) {
-	found, err = findManifest(image, func(list io.Reader) error {
-		if err := json.NewDecoder(list).Decode(&manifest); err != nil {
-			return fmt.Errorf("read the list of files: %w", err)
+// WriteManifest writes the manifest as images hold it, and returns the SHA-256
+// of what it wrote in hexadecimal.
+func WriteManifest(w io.Writer, manifest layer.Manifest) (digest string, err error) {
+	sum := sha256.New()
+	encoder := json.NewEncoder(io.MultiWriter(w, sum))
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(manifest); err != nil {
+		return "", fmt.Errorf("write the manifest of the model: %w", err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// ReadManifest reads the manifest of the model from an image.
+func ReadManifest(image v1.Image) (manifest layer.Manifest, found bool, err error) {
+	found, err = findManifest(image, func(content io.Reader) error {
+		if err := json.NewDecoder(content).Decode(&manifest); err != nil {
+			return fmt.Errorf("read the manifest of the model: %w", err)
 		}
 		return nil
 	})
 	return manifest, found, err
 }
 
-// manifestDigest returns the SHA-256 of the list of the model's files in an
-// image, in hexadecimal. It takes no more memory for a longer list.
-func manifestDigest(image v1.Image) (digest string, found bool, err error) {
-	found, err = findManifest(image, func(list io.Reader) error {
+// ManifestDigest returns the SHA-256 of the manifest of the model in an image,
+// in hexadecimal. Its memory use does not depend on the size of the manifest.
+func ManifestDigest(image v1.Image) (digest string, found bool, err error) {
+	found, err = findManifest(image, func(content io.Reader) error {
 		sum := sha256.New()
-		if _, err := io.Copy(sum, list); err != nil {
-			return fmt.Errorf("read the list of files: %w", err)
+		if _, err := io.Copy(sum, content); err != nil {
+			return fmt.Errorf("read the manifest of the model: %w", err)
 		}
 		digest = hex.EncodeToString(sum.Sum(nil))
 		return nil
@@ -48,10 +59,10 @@ func manifestDigest(image v1.Image) (digest string, found bool, err error) {
 	return digest, found, err
 }
 
-// findManifest finds the list of the model's files in an image's last layer,
-// which holds nothing else, and has it read. That the layer removes something
-// of the model is a *failure.Error.
-func findManifest(image v1.Image, read func(list io.Reader) error) (found bool, err error) {
+// findManifest calls read with the manifest in an image's last layer, which holds
+// nothing else. It returns a *failure.Error if that layer removes a part of the
+// model.
+func findManifest(image v1.Image, read func(content io.Reader) error) (found bool, err error) {
 	layers, err := image.Layers()
 	if err != nil || len(layers) == 0 {
 		return false, err
@@ -61,7 +72,7 @@ func findManifest(image v1.Image, read func(list io.Reader) error) (found bool, 
 		return false, err
 	}
 	defer func() { _ = content.Close() }()
-	entries := tar.NewReader(io.LimitReader(content, maxManifest))
+	entries := tar.NewReader(io.LimitReader(content, maxManifestSize))
 	for {
 		header, err := entries.Next()
 		if errors.Is(err, io.EOF) {
@@ -70,8 +81,8 @@ func findManifest(image v1.Image, read func(list io.Reader) error) (found bool, 
 		if err != nil {
 			return false, fmt.Errorf("read the last layer: %w", err)
 		}
-		if kaniko.RemovesModel(header.Name) {
-			return false, brokenImage("the image's last layer removes a part of the model: %q", header.Name)
+		if layer.RemovesModel(header.Name) {
+			return false, failure.BrokenImage("the image's last layer removes a part of the model: %q", header.Name)
 		}
 		if path.Clean(header.Name) != layer.ManifestFile {
 			continue
@@ -81,50 +92,4 @@ func findManifest(image v1.Image, read func(list io.Reader) error) (found bool, 
 		}
 		found = true
 	}
-}
-
-// ofContent returns an error that came up while reading an image's content as
-// a failure.
-func ofContent(repository *registry.Repository, err error) error {
-	var f *failure.Error
-	if errors.As(err, &f) {
-		return f
-	}
-	return ofRegistry(repository.Explain(err))
-}
-
-// writeManifest writes the list of the model's files into the image, and
-// returns the SHA-256 of what it wrote.
-func writeManifest(image *os.Root, manifest layer.Manifest, plan layer.Plan) (string, error) {
-	newest := newestIn(plan)
-	// A base image that was made of a model has a list of its own.
-	if err := image.RemoveAll(layer.ManifestFolder); err != nil {
-		return "", fmt.Errorf("remove the base image's list of files: %w", err)
-	}
-	if err := image.Mkdir(layer.ManifestFolder, layer.ModeExecutable.Perm()); err != nil {
-		return "", fmt.Errorf("make a folder for the list of files: %w", err)
-	}
-	file, err := image.OpenFile(layer.ManifestFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, layer.ModeReadable.Perm())
-	if err != nil {
-		return "", fmt.Errorf("write the list of files: %w", err)
-	}
-	defer func() { _ = file.Close() }()
-	digest := sha256.New()
-	if err := encodeJSON(io.MultiWriter(file, digest), manifest); err != nil {
-		return "", fmt.Errorf("write the list of files: %w", err)
-	}
-	if err := normalise(image, layer.ManifestFile, layer.Entry{Mode: layer.ModeReadable, ModTime: newest}); err != nil {
-		return "", err
-	}
-	err = normalise(image, layer.ManifestFolder, layer.Entry{Mode: layer.ModeExecutable, ModTime: newest})
-	return hex.EncodeToString(digest.Sum(nil)), err
-}
-
-// newestIn is when the newest thing in a model was changed. What is put beside
-// the model has this time, so that it does not depend on when it was built.
-func newestIn(plan layer.Plan) (newest int64) {
-	for _, e := range plan.Entries() {
-		newest = max(newest, e.ModTime)
-	}
-	return newest
 }

@@ -1,134 +1,105 @@
-package step
+package stream
 
 import (
 	"context"
-	"io"
 	"slices"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
-	"github.com/modelkiln/modelkiln/internal/step/stream"
 )
 
-// earlier is an image that may have many of the files.
-type earlier struct {
-	// files are those that it holds.
+// previousImage is an image that may hold many of the files.
+type previousImage struct {
+	// files are the files of its model.
 	files layer.Held
-	// layers are its layers in the registry, by what they are unpacked, and
-	// byStat are those of them that say what their files' times were, by that.
-	layers, byStat map[string]heldLayer
+	// byDiffID are its layers. byStatDigest are those that record the
+	// modification times of their files.
+	byDiffID, byStatDigest map[string]previousLayer
 }
 
-// heldLayer is a layer of an earlier image, and its digest as it is unpacked.
-type heldLayer struct {
+// previousLayer is a layer of a previous image.
+type previousLayer struct {
 	v1.Descriptor
-	unpacked v1.Hash
+	diffID v1.Hash
 }
 
-// earlier is the image that was named as the one before. That it cannot be had
-// makes the build slower and not wrong.
-func (s *streaming) earlier(ctx context.Context, work order, out io.Writer) earlier {
-	if s.previousImage == "" {
-		return earlier{}
+// findPrevious returns the previous image. Without it, the build is slower but
+// not wrong, so that an image that cannot be read is logged and ignored.
+func findPrevious(ctx context.Context, in Input) previousImage {
+	if in.PreviousImage == "" {
+		return previousImage{}
 	}
-	before, err := s.readPrevious(ctx, work)
+	previous, err := readPrevious(ctx, in)
 	if err != nil {
-		say(out, "the files of %s are not known, so that all are sent: %v", s.previousImage, err)
-		return earlier{}
+		console.Logf(in.Log, "sending all files, because the previous image %s cannot be read: %v", in.PreviousImage, err)
+		return previousImage{}
 	}
-	return before
+	return previous
 }
 
-func (s *streaming) readPrevious(ctx context.Context, work order) (earlier, error) {
-	ref, err := work.config.Reference(s.previousImage)
+func readPrevious(ctx context.Context, in Input) (previousImage, error) {
+	ref, err := in.Registry.Reference(in.PreviousImage)
 	if err != nil {
-		return earlier{}, err
+		return previousImage{}, err
 	}
-	repository, err := work.config.Open(ctx, ref.Context(), registry.Pull)
+	image, _, err := modelimage.Pull(ctx, in.Registry, ref)
 	if err != nil {
-		return earlier{}, err
+		return previousImage{}, err
 	}
-	descriptor, err := repository.Get(ctx, ref)
+	manifest, _, err := modelimage.ReadManifest(image)
 	if err != nil {
-		return earlier{}, err
+		return previousImage{}, err
 	}
-	image, err := repository.Image(descriptor)
-	if err != nil {
-		return earlier{}, err
-	}
-	held, _, err := readManifest(image)
-	if err != nil {
-		return earlier{}, err
-	}
-	before := earlier{files: held.Held()}
-	before.layers, before.byStat, err = layersOf(image)
-	return before, err
-}
-
-// layersOf are an image's layers, as earlier has them.
-func layersOf(image v1.Image) (byContent, byStat map[string]heldLayer, err error) {
 	config, err := image.ConfigFile()
 	if err != nil {
-		return nil, nil, err
+		return previousImage{}, err
 	}
-	manifest, err := image.Manifest()
+	imageManifest, err := image.Manifest()
 	if err != nil {
-		return nil, nil, err
+		return previousImage{}, err
 	}
-	byContent, byStat = map[string]heldLayer{}, map[string]heldLayer{}
-	for i, unpacked := range config.RootFS.DiffIDs {
-		if i >= len(manifest.Layers) {
-			break
-		}
-		held := heldLayer{manifest.Layers[i], unpacked}
-		byContent[unpacked.String()] = held
-		if stat := held.Annotations[stream.AnnotationStat]; stat != "" {
-			byStat[stat] = held
+	previous := previousImage{files: manifest.Held(), byDiffID: map[string]previousLayer{}, byStatDigest: map[string]previousLayer{}}
+	diffIDs, layers := config.RootFS.DiffIDs, imageManifest.Layers
+	for i := range min(len(diffIDs), len(layers)) {
+		l := previousLayer{layers[i], diffIDs[i]}
+		previous.byDiffID[l.diffID.String()] = l
+		if digest := l.Annotations[annotationStatDigest]; digest != "" {
+			previous.byStatDigest[digest] = l
 		}
 	}
-	return byContent, byStat, nil
+	return previous, nil
 }
 
-// keepsTimes says whether any layer of a plan has the times that its files had in
-// the earlier image. Where none has, the files are copies with times of their own.
-func (e earlier) keepsTimes(plan layer.Plan) bool {
+// hasModTimesOf reports whether the image records the modification times of the
+// files of any layer of a plan. If it does not, the files are copies with times of
+// their own.
+func (p previousImage) hasModTimesOf(plan layer.Plan) bool {
 	return slices.ContainsFunc(plan.Layers, func(entries []layer.Entry) bool {
-		_, known := e.byStat[layer.StatDigest(entries)]
-		return known && filesOf(entries) > 0
+		_, known := p.byStatDigest[layer.StatDigest(entries)]
+		files, _ := layer.Count(entries)
+		return known && files > 0
 	})
 }
 
-// held is the layer of the earlier image that an archive would be again, if it
-// has one. Where times are kept and trusted, they say so, and no archive is read.
-func (s *sending) held(ctx context.Context, archive source.Archive, stat string, entries []layer.Entry) (heldLayer, bool, error) {
-	if s.timesKept {
-		held, known := s.earlier.byStat[stat]
-		return held, known, nil
+// findInPrevious returns the layer of the previous image that has the content of
+// an archive, if there is one. It reads the archive unless modification times
+// show it.
+func (s *sender) findInPrevious(ctx context.Context, archive source.Archive, statDigest string, entries []layer.Entry) (previousLayer, bool, error) {
+	if s.useModTimes {
+		l, known := s.previous.byStatDigest[statDigest]
+		return l, known, nil
 	}
-	if len(s.earlier.files) == 0 || !s.earlier.files.Has(entries) {
-		return heldLayer{}, false, nil
+	if len(s.previous.files) == 0 || !s.previous.files.Has(entries) {
+		return previousLayer{}, false, nil
 	}
-	unpacked, err := diffID(ctx, archive, io.Discard)
+	diffID, err := diffIDOf(ctx, archive)
 	if err != nil {
-		return heldLayer{}, false, err
+		return previousLayer{}, false, err
 	}
-	held, known := s.earlier.layers[unpacked]
-	return held, known, nil
-}
-
-// isThere says whether the registry has a layer of the earlier image where this
-// one goes, or has put it there now.
-func (s *sending) isThere(ctx context.Context, held v1.Descriptor) (bool, error) {
-	length, err := s.repository.BlobSize(ctx, held.Digest)
-	if registry.IsNotFound(err) {
-		return slices.ContainsFunc(s.from, func(from name.Repository) bool { return s.uploader.Mount(ctx, held.Digest, from) }), nil
-	}
-	if err != nil {
-		return false, ofRegistry(err)
-	}
-	return length == held.Size, nil
+	l, known := s.previous.byDiffID[diffID]
+	return l, known, nil
 }

@@ -1,188 +1,53 @@
-package step
+package stream
 
 import (
 	"context"
-	"flag"
-	"io"
 	"os"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
-	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/source"
-	"github.com/modelkiln/modelkiln/internal/step/stream"
 )
 
-// layersAtATime is how many layers are sent at the same time. Two are enough to
-// keep a disk and a wire busy; the third is for when one waits.
-const layersAtATime = 3
+// maxConcurrentLayers is how many layers are sent at the same time. Two keep a
+// disk and a network busy; the third is for when one of them waits.
+const maxConcurrentLayers = 3
 
-// streaming is the second step without Kaniko: it sends every layer from where
-// its files lie, in one pass, and writes nothing to a disk.
-type streaming struct {
-	*places
-	imageFlags
-	previousImage string
-	compression   string
-	// changes says how a changed file is noticed.
-	changes      string
-	progressFile string
-}
-
-func defineStream(flags *flag.FlagSet, at *places) action {
-	s := &streaming{places: at}
-	s.defineImage(flags)
-	flags.StringVar(&s.previousImage, "previous-image", "", "an image that may have many of the files already; empty is none")
-	flags.StringVar(&s.compression, "compression", string(v1alpha1.NoCompression), string(v1alpha1.NoCompression)+" or "+string(v1alpha1.Zstd))
-	flags.StringVar(&s.changes, "change-detection", string(v1alpha1.ChangesInContent), string(v1alpha1.ChangesInContent)+" or "+string(v1alpha1.ChangesInModTime))
-	flags.StringVar(&s.progressFile, "progress-file", os.Getenv(progressVariable), "the `file` by which Argo is told how far the build is; empty is none")
-	return s.run
-}
-
-func (s *streaming) run(ctx context.Context, out io.Writer) error {
-	work, nothing, err := s.order(s.shared)
-	if err != nil {
-		return err
-	}
-	if nothing {
-		say(out, nothingToBuild)
-		return nil
-	}
-	root, err := work.Storage.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = root.Close() }()
-	repository, err := work.config.Open(ctx, work.tag.Repository, registry.Push)
-	if err != nil {
-		return ofRegistry(err)
-	}
-	var from []name.Repository
-	if ref, err := work.config.Reference(s.previousImage); err == nil && ref.Context() != work.tag.Repository {
-		from = append(from, ref.Context())
-	}
-	uploader, err := work.config.NewUploader(ctx, repository, from...)
-	if err != nil {
-		return ofRegistry(err)
-	}
-	sending := &sending{
-		root: root, plan: work.Plan, repository: repository, uploader: uploader,
-		earlier: s.earlier(ctx, work, out), from: from, zstd: s.compression == string(v1alpha1.Zstd), out: out,
-		trustTimes: s.changes == string(v1alpha1.ChangesInModTime),
-		progress:   newTransfer(len(work.Plan.Layers), newProgress(s.progressFile, work.Plan.Bytes, out)),
-	}
-	say(out, "sending %d layers to %s", len(work.Plan.Layers), work.tag.Repository)
-	layers, err := sending.run(ctx)
-	if err != nil {
-		return err
-	}
-	if err := checkUnchanged(ctx, work.job); err != nil {
-		return err
-	}
-	if err := s.tag(ctx, repository, work, layers); err != nil {
-		return err
-	}
-	say(out, "pushed %s: %s sent, %s was there already", work.tag, size(sending.sent), size(sending.reused))
-	return addToReport(s.shared, func(r *report.Report) {
-		r.Build = &report.Build{Layers: builtOf(layers), SentBytes: sending.sent, ReusedBytes: sending.reused}
-	})
-}
-
-// tag gives the layers a list of the files, a config and, last, the tag: nobody
-// sees half an image.
-func (s *streaming) tag(ctx context.Context, repository *registry.Repository, work order, layers []stream.Layer) error {
-	manifest := layer.ManifestOf(work.Plan, nil)
-	manifest.Layers, manifest.Streamed = builtOf(layers), true
-	list, digest, err := stream.ManifestLayer(manifest)
-	if err != nil {
-		return err
-	}
-	if err := writeExpected(s.shared, expected{ManifestSHA256: digest, Layers: manifest.Layers}); err != nil {
-		return err
-	}
-	base, err := baseOf(ctx, work)
-	if err != nil {
-		return err
-	}
-	image, err := stream.Image(base, layers, list, s.lineage(work).Labels())
-	if err != nil {
-		return ofRegistry(repository.Explain(err))
-	}
-	if err := repository.Write(ctx, work.tag, image); err != nil {
-		return ofRegistry(err)
-	}
-	return nil
-}
-
-// baseOf is the base image, or nil for scratch.
-func baseOf(ctx context.Context, work order) (v1.Image, error) {
-	if work.Base.Host == "" {
-		return nil, nil
-	}
-	ref, err := work.config.Reference(work.Base.Reference)
-	if err != nil {
-		return nil, err
-	}
-	repository, err := work.config.Open(ctx, ref.Context(), registry.Pull)
-	if err != nil {
-		return nil, ofRegistry(err)
-	}
-	descriptor, err := repository.Get(ctx, ref)
-	if err != nil {
-		return nil, ofRegistry(err)
-	}
-	image, err := repository.Image(descriptor)
-	if err != nil {
-		return nil, ofRegistry(repository.Explain(err))
-	}
-	return image, nil
-}
-
-func builtOf(layers []stream.Layer) []report.BuiltLayer {
-	built := make([]report.BuiltLayer, 0, len(layers))
-	for _, l := range layers {
-		built = append(built, report.BuiltLayer{DiffID: l.Unpacked.String(), Files: l.Files, Bytes: l.Bytes})
-	}
-	return built
-}
-
-// sending sends the layers of a plan.
-type sending struct {
+// sender sends the layers of a plan.
+type sender struct {
+	Input
 	root       *os.Root
-	plan       layer.Plan
 	repository *registry.Repository
 	uploader   *registry.Uploader
-	earlier    earlier
-	// from are other repositories that may have the layers.
-	from []name.Repository
-	// zstd says that what is sent is compressed.
-	zstd bool
-	// trustTimes says that files with the time that they had in the earlier image
-	// are not read.
-	trustTimes bool
-	// timesKept says that there are such files.
-	timesKept bool
-	out       io.Writer
-	progress  *transfer
-	// sent and reused count the bytes of layers once they are there.
-	sent, reused int64
+	// mountable are other repositories that may have the layers.
+	mountable []name.Repository
+	previous  previousImage
+	// useModTimes is true if modification times are trusted, and the previous
+	// image has those of some files.
+	useModTimes bool
+	transfer    *transfer
+	// sentBytes and reusedBytes count the layers that are in the registry.
+	sentBytes, reusedBytes int64
 }
 
-func (s *sending) run(ctx context.Context) ([]stream.Layer, error) {
-	s.timesKept = s.trustTimes && s.earlier.keepsTimes(s.plan)
-	layers := make([]stream.Layer, len(s.plan.Layers))
-	there := make([]bool, len(layers))
+// sendAll sends the layers that the registry does not have, and returns all.
+func (s *sender) sendAll(ctx context.Context) ([]Layer, error) {
+	s.useModTimes = s.TrustModTimes && s.previous.hasModTimesOf(s.Model)
+	layers := make([]Layer, len(s.Model.Layers))
+	reused := make([]bool, len(layers))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(layersAtATime)
+	group.SetLimit(maxConcurrentLayers)
 	for number := range layers {
 		group.Go(func() (err error) {
-			layers[number], there[number], err = s.layer(ctx, number)
+			layers[number], reused[number], err = s.sendLayer(ctx, number)
 			return err
 		})
 	}
@@ -190,61 +55,82 @@ func (s *sending) run(ctx context.Context) ([]stream.Layer, error) {
 		return nil, err
 	}
 	for number, l := range layers {
-		if there[number] {
-			s.reused += l.Length
+		if reused[number] {
+			s.reusedBytes += l.Size
 		} else {
-			s.sent += l.Length
+			s.sentBytes += l.Size
 		}
 	}
-	s.progress.end()
+	s.transfer.complete()
 	return layers, nil
 }
 
-// layer sends one layer, unless the registry has it already. To know that, all
-// of it has to be read, so that it is asked only where it is likely, or where
-// the times of the files are trusted.
-func (s *sending) layer(ctx context.Context, number int) (sent stream.Layer, there bool, err error) {
-	entries := s.plan.Layers[number]
-	archive, err := archiveOf(s.root, s.plan, number)
+// sendLayer sends one layer unless the registry has it. To find that out, the
+// whole layer has to be read, so it is tried only if the previous image lists the
+// same files, or if modification times are trusted.
+func (s *sender) sendLayer(ctx context.Context, number int) (l Layer, reused bool, err error) {
+	entries := s.Model.Layers[number]
+	archive, err := newArchive(s.root, s.Model, number)
 	if err != nil {
-		return stream.Layer{}, false, err
+		return Layer{}, false, err
 	}
-	sent = stream.Layer{Files: filesOf(entries), Bytes: bytesOf(entries)}
-	if s.trustTimes {
-		sent.Stat = layer.StatDigest(entries)
+	l.Files, l.Bytes = layer.Count(entries)
+	if s.TrustModTimes {
+		l.StatDigest = layer.StatDigest(entries)
 	}
-	held, found, err := s.held(ctx, archive, sent.Stat, entries)
+	candidate, found, err := s.findInPrevious(ctx, archive, l.StatDigest, entries)
 	if err != nil {
-		return stream.Layer{}, false, err
+		return Layer{}, false, err
 	}
 	if found {
-		if there, err = s.isThere(ctx, held.Descriptor); err != nil || there {
-			sent.Hash, sent.Length, sent.Type, sent.Unpacked = held.Digest, held.Size, held.MediaType, held.unpacked
-			s.progress.at(number, archive.Size())
-			return sent, there, err
+		if reused, err = s.existsOrMounts(ctx, candidate.Descriptor); err != nil || reused {
+			l.Digest, l.DiffID, l.Size, l.MediaType = candidate.Digest, candidate.diffID, candidate.Size, candidate.MediaType
+			s.transfer.set(number, archive.Size())
+			return l, reused, err
 		}
 	}
-	if err := s.send(ctx, number, archive, &sent); err != nil {
-		return stream.Layer{}, false, ofRegistry(err)
+	if err := s.upload(ctx, number, archive, &l); err != nil {
+		return Layer{}, false, failure.OfRegistry(err)
 	}
-	say(s.out, "layer %d: sent %d files, %s", number, sent.Files, size(sent.Bytes))
-	return sent, false, nil
+	console.Logf(s.Log, "layer %d: sent %s, %s", number, console.Count(l.Files, "file"), console.Size(l.Bytes))
+	return l, false, nil
 }
 
-// send sends a layer, compressed or not.
-func (s *sending) send(ctx context.Context, number int, archive source.Archive, sent *stream.Layer) (err error) {
-	far := func(bytes int64) { s.progress.at(number, bytes) }
-	if !s.zstd {
-		sent.Length, sent.Type = archive.Size(), types.OCIUncompressedLayer
-		sent.Hash, err = s.uploader.Upload(ctx, archive, far)
-		sent.Unpacked = sent.Hash
+// upload uploads a layer, compressed or not.
+func (s *sender) upload(ctx context.Context, number int, archive source.Archive, l *Layer) (err error) {
+	onProgress := func(bytes int64) { s.transfer.set(number, bytes) }
+	if !s.Zstd {
+		l.Size, l.MediaType = archive.Size(), types.OCIUncompressedLayer
+		l.Digest, err = s.uploader.Upload(ctx, archive, onProgress)
+		l.DiffID = l.Digest
 		return err
 	}
-	blob := &compressed{archive: archive, read: far}
-	sent.Type = types.OCILayerZStd
-	if sent.Hash, err = s.uploader.Upload(ctx, blob, func(bytes int64) { sent.Length = bytes }); err != nil {
+	blob := &zstdBlob{archive: archive, onRead: onProgress}
+	l.MediaType = types.OCILayerZStd
+	if l.Digest, err = s.uploader.Upload(ctx, blob, func(bytes int64) { l.Size = bytes }); err != nil {
 		return err
 	}
-	sent.Unpacked, err = v1.NewHash(blob.diffID)
+	l.DiffID, err = v1.NewHash(blob.diffID)
 	return err
+}
+
+// existsOrMounts reports whether the registry has a blob in the target
+// repository, or mounted it from another repository now.
+func (s *sender) existsOrMounts(ctx context.Context, blob v1.Descriptor) (bool, error) {
+	size, err := s.repository.BlobSize(ctx, blob.Digest)
+	if registry.IsNotFound(err) {
+		return slices.ContainsFunc(s.mountable, func(from name.Repository) bool { return s.uploader.Mount(ctx, blob.Digest, from) }), nil
+	}
+	if err != nil {
+		return false, failure.OfRegistry(err)
+	}
+	return size == blob.Size, nil
+}
+
+func builtLayers(layers []Layer) []layer.BuiltLayer {
+	built := make([]layer.BuiltLayer, 0, len(layers))
+	for _, l := range layers {
+		built = append(built, layer.BuiltLayer{DiffID: l.DiffID.String(), Files: l.Files, Bytes: l.Bytes})
+	}
+	return built
 }

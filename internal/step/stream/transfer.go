@@ -1,32 +1,36 @@
-package step
+package stream
 
-import "sync"
+import (
+	"sync"
 
-// transfer counts how far several layers are that are sent at the same time. It
-// counts bytes of archives, which are a little longer than the files in them.
+	"github.com/modelkiln/modelkiln/internal/step/console"
+)
+
+// transfer adds up the progress of layers that are sent at the same time. It
+// counts bytes of archives, which are slightly longer than the files in them.
 type transfer struct {
 	mu sync.Mutex
-	// layers is how far each layer is, in bytes.
-	layers   []int64
-	progress *progress
+	// bytes is how much of each layer was sent.
+	bytes    []int64
+	progress *console.Progress
 }
 
-func newTransfer(layers int, progress *progress) *transfer {
-	return &transfer{layers: make([]int64, layers), progress: progress}
+func newTransfer(layers int, progress *console.Progress) *transfer {
+	return &transfer{bytes: make([]int64, layers), progress: progress}
 }
 
-// at says how far a layer is.
-func (t *transfer) at(number int, bytes int64) {
+// set sets how many bytes of a layer were sent. An upload that is resumed may
+// have lost some.
+func (t *transfer) set(number int, bytes int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.progress.add(bytes - t.layers[number])
-	t.layers[number] = bytes
+	t.progress.Add(bytes - t.bytes[number])
+	t.bytes[number] = bytes
 }
 
-// end says that all of it is there.
-func (t *transfer) end() {
+// complete marks all layers as sent.
+func (t *transfer) complete() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.progress.done = t.progress.total
-	t.progress.tell()
+	t.progress.Complete()
 }

@@ -1,0 +1,36 @@
+package step
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/stream"
+)
+
+// streamBuild is the build step with the engine Stream.
+type streamBuild struct {
+	*paths
+	imageFlags
+	previousImage   string
+	changeDetection string
+}
+
+func defineStream(flags *flag.FlagSet, p *paths) action {
+	s := &streamBuild{paths: p}
+	s.defineImage(flags, string(v1alpha1.NoCompression), fmt.Sprintf("%s or %s", v1alpha1.NoCompression, v1alpha1.Zstd))
+	flags.StringVar(&s.previousImage, "previous-image", "", "an image by digest that may hold many of the files; empty is none")
+	flags.StringVar(&s.changeDetection, "change-detection", string(v1alpha1.ChangesInContent), fmt.Sprintf("%s or %s", v1alpha1.ChangesInContent, v1alpha1.ChangesInModTime))
+	return s.run
+}
+
+func (s *streamBuild) run(ctx context.Context, log io.Writer) error {
+	return s.runEngine(ctx, s.shared, log, func(ctx context.Context, in handoff.BuildInput) (handoff.BuildResult, error) {
+		return stream.Build(ctx, stream.Input{
+			BuildInput: in, PreviousImage: s.previousImage, TrustModTimes: s.changeDetection == string(v1alpha1.ChangesInModTime),
+		})
+	})
+}
