@@ -8,7 +8,7 @@ import (
 	"os"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/engine"
 	"github.com/modelkiln/modelkiln/internal/step/kaniko"
 )
 
@@ -40,13 +40,13 @@ func defineBuild(flags *flag.FlagSet, p *paths) action {
 }
 
 func (b *build) run(ctx context.Context, log io.Writer) error {
-	return b.runEngine(ctx, b.shared, log, func(ctx context.Context, in handoff.BuildInput) (handoff.BuildResult, error) {
+	return b.runEngine(ctx, b.shared, log, func(ctx context.Context, in engine.Input) (engine.Result, error) {
 		credentialsDir, err := b.credentialsDir()
 		if err != nil {
-			return handoff.BuildResult{}, err
+			return engine.Result{}, err
 		}
 		return kaniko.Build(ctx, kaniko.Input{
-			BuildInput: in, Shared: b.shared, CredentialsDir: credentialsDir,
+			Input: in, Shared: b.shared, CredentialsDir: credentialsDir,
 			Executor: b.executor, KanikoDir: b.kanikoDir, ImageRoot: b.imageRoot, DiskLimit: b.diskLimit,
 		})
 	})

@@ -55,7 +55,7 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	flags.StringVar(&m.baseImage, "base-image", "", "the base image, or scratch")
 	flags.Func("push-secret-required", "`true` if the push secret must exist", boolean(&m.pushSecretRequired))
 	flags.StringVar(&m.engine, "engine", string(v1alpha1.Kaniko), fmt.Sprintf("%s or %s", v1alpha1.Kaniko, v1alpha1.Stream))
-	flags.Func("layer-size", "the minimum `size` of a file with a layer of its own, and the maximum of a layer of smaller files, as in 64Mi", m.parseLayerSize)
+	flags.Func("layer-size", "the `size` from which a file gets its own layer, and the maximum size of a layer of smaller files, as in 64Mi", m.parseLayerSize)
 	flags.IntVar(&m.limits.Layers, "max-layers", layer.DefaultLayers, "the maximum `number` of layers for the model")
 	flags.StringVar(&m.workflowUID, "workflow-uid", "", "the UID of the Workflow")
 	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion, if there is one")

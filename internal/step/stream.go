@@ -7,7 +7,7 @@ import (
 	"io"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/engine"
 	"github.com/modelkiln/modelkiln/internal/step/stream"
 )
 
@@ -28,9 +28,9 @@ func defineStream(flags *flag.FlagSet, p *paths) action {
 }
 
 func (s *streamBuild) run(ctx context.Context, log io.Writer) error {
-	return s.runEngine(ctx, s.shared, log, func(ctx context.Context, in handoff.BuildInput) (handoff.BuildResult, error) {
+	return s.runEngine(ctx, s.shared, log, func(ctx context.Context, in engine.Input) (engine.Result, error) {
 		return stream.Build(ctx, stream.Input{
-			BuildInput: in, PreviousImage: s.previousImage, TrustModTimes: s.changeDetection == string(v1alpha1.ChangesInModTime),
+			Input: in, PreviousImage: s.previousImage, TrustModTimes: s.changeDetection == string(v1alpha1.ChangesInModTime),
 		})
 	})
 }

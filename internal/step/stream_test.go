@@ -132,8 +132,8 @@ func TestMountCheckRejectsChangedFilesOfStreamedImage(t *testing.T) {
 		change func(t *testing.T, p *pod)
 		want   string
 	}{
-		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `since: "config.json", or another of the 2 files in its layer, was changed`},
-		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `since: "x" `},
+		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `since ("config.json", or another of the 2 files in its layer, was changed`},
+		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `since ("x" `},
 	}
 	for name, tt := range changes {
 		t.Run(name, func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestMountCheckNamesChangedLargeFile(t *testing.T) {
 	p.write(t, "source/weights-1.bin", "other weights")
 	require.NoError(t, os.Truncate(p.at("source/weights-1.bin"), layer.DefaultSize+1))
 	code, printed = p.mountCheck(t)
-	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `since: "weights-1.bin" was changed`, code, printed)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `since ("weights-1.bin" was changed`, code, printed)
 }
 
 func TestStreamOfChangingSource(t *testing.T) {

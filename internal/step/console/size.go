@@ -15,7 +15,7 @@ func Size(bytes int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, prefixes[0])
 }
 
-// Count formats a number of things, as in 1 file and 2 files.
+// Count formats a number with its noun, as in 1 file and 2 files.
 func Count[N int | int64](n N, singular string) string {
 	if n == 1 {
 		return "1 " + singular

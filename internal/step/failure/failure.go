@@ -49,8 +49,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Of returns the failure that err wraps. Any other error, such as a full disk
-// or a missing file of the step's own, becomes a failure of the build.
+// Of returns the failure that err wraps. Any other error, such as a full disk,
+// becomes a failure with the reason BuildFailed.
 func Of(err error) *Error {
 	var failure *Error
 	if errors.As(err, &failure) {

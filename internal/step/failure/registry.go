@@ -8,8 +8,8 @@ import (
 )
 
 // OfRegistry returns an error of a registry as a failure, and any other error
-// unchanged. Callers for whom a missing tag or blob is a failure of its own
-// check for registry.IsNotFound first.
+// unchanged. Callers that expect a missing tag or blob check for
+// registry.IsNotFound first.
 func OfRegistry(err error) error {
 	var e *registry.Error
 	if !errors.As(err, &e) {

@@ -8,8 +8,8 @@ func Verification(format string, args ...any) *Error {
 	return New(v1alpha1.ReasonVerificationFailed, format, args...)
 }
 
-// BrokenImage returns a Verification failure that a retry would meet again: a
-// build never overwrites a tag, not even one that an earlier attempt pushed.
+// BrokenImage returns a Verification failure that a retry cannot resolve: a build
+// never overwrites a tag, not even one that an earlier attempt pushed.
 func BrokenImage(format string, args ...any) *Error {
 	return Verification(format+": delete the tag in the registry, then build again", args...)
 }

@@ -27,7 +27,7 @@ func TestDir(t *testing.T) {
 	})
 	t.Run("returns the expectation that was written", func(t *testing.T) {
 		dir := Dir(t.TempDir())
-		want := BuildResult{ManifestSHA256: "aa", Layers: []layer.BuiltLayer{{DiffID: "sha256:1", Files: 1, Bytes: 2}}}.Expectation()
+		want := Expectation{ManifestSHA256: "aa", Layers: []layer.BuiltLayer{{DiffID: "sha256:1", Files: 1, Bytes: 2}}}
 		require.NoError(t, dir.WriteExpectation(want))
 		got, err := dir.ReadExpectation()
 		require.NoError(t, err)

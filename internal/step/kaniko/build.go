@@ -9,6 +9,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/step/engine"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
@@ -22,7 +23,7 @@ var ErrNearDiskLimit = errors.New("the build is near its limit of ephemeral stor
 
 // Input is what Build builds an image from.
 type Input struct {
-	handoff.BuildInput
+	engine.Input
 	// Shared is the directory that all steps share.
 	Shared handoff.Dir
 	// CredentialsDir is the directory with the config.json for registries, or an
@@ -38,16 +39,16 @@ type Input struct {
 }
 
 // Build builds and pushes an image with Kaniko, and returns what it pushed.
-func Build(ctx context.Context, in Input) (handoff.BuildResult, error) {
+func Build(ctx context.Context, in Input) (engine.Result, error) {
 	if err := writeContext(in); err != nil {
-		return handoff.BuildResult{}, err
+		return engine.Result{}, err
 	}
 	result, err := packAndPush(ctx, in)
 	if err != nil {
 		if ctx.Err() != nil && nearDiskLimit(in) {
-			return handoff.BuildResult{}, ErrNearDiskLimit
+			return engine.Result{}, ErrNearDiskLimit
 		}
-		return handoff.BuildResult{}, err
+		return engine.Result{}, err
 	}
 	console.Logf(in.Log, "Kaniko pushed %s; its %s hold all %s", in.Target, console.Count(len(result.Layers), "layer"), console.Count(in.Model.Files, "file"))
 	return result, nil
@@ -60,23 +61,23 @@ func nearDiskLimit(in Input) bool {
 }
 
 // packAndPush runs Kaniko, and serves the commands that it runs.
-func packAndPush(ctx context.Context, in Input) (handoff.BuildResult, error) {
+func packAndPush(ctx context.Context, in Input) (engine.Result, error) {
 	p, err := startPacker(ctx, in)
 	if err != nil {
-		return handoff.BuildResult{}, err
+		return engine.Result{}, err
 	}
 	err = runExecutor(ctx, in)
 	// The packer knows the reason; Kaniko knows only that a command failed.
 	if packErr := p.stop(); packErr != nil {
-		return handoff.BuildResult{}, packErr
+		return engine.Result{}, packErr
 	}
 	if err != nil {
-		return handoff.BuildResult{}, err
+		return engine.Result{}, err
 	}
 	if !p.finished {
-		return handoff.BuildResult{}, failure.Verification("the image builder ended without adding all files of the model")
+		return engine.Result{}, failure.Verification("the image builder ended without adding all files of the model")
 	}
-	return handoff.BuildResult{ManifestSHA256: p.manifestSHA256, Layers: p.layers}, nil
+	return engine.Result{ManifestSHA256: p.manifestSHA256, Layers: p.layers}, nil
 }
 
 // writeContext writes the build context, which holds the Dockerfile only.

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/modelkiln/modelkiln/internal/step/console"
-	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/engine"
 )
 
 func TestNearDiskLimit(t *testing.T) {
@@ -24,7 +24,7 @@ func TestNearDiskLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			progress := console.NewProgress("", 100, io.Discard)
 			progress.Add(tt.copied)
-			assert.Equal(t, tt.want, nearDiskLimit(Input{BuildInput: handoff.BuildInput{Progress: progress}, DiskLimit: tt.limit}))
+			assert.Equal(t, tt.want, nearDiskLimit(Input{Input: engine.Input{Progress: progress}, DiskLimit: tt.limit}))
 		})
 	}
 }

@@ -1,6 +1,5 @@
-// Package kaniko is the engine Kaniko. It knows how Kaniko is told what to build
-// and how it is run, what its error messages mean, and where it writes the layers
-// that it pushes.
+// Package kaniko is the engine Kaniko. It knows how Kaniko is configured and run,
+// what its error messages mean, and where it writes the layers that it pushes.
 //
 // Kaniko's executor builds from a Dockerfile whose RUN instructions start
 // "modelkiln-step pack". That command asks the process that started Kaniko, over a

@@ -101,7 +101,7 @@ func isEmptyDir(image *os.Root, name string) (bool, error) {
 // placeManifest writes the model's manifest into the image, and returns the
 // SHA-256 of what it wrote.
 func placeManifest(image *os.Root, manifest layer.Manifest, modTime int64) (string, error) {
-	// A base image that was built from a model has a manifest of its own.
+	// A base image that was built from a model already has a manifest.
 	if err := image.RemoveAll(layer.ManifestFolder); err != nil {
 		return "", fmt.Errorf("remove the base image's manifest: %w", err)
 	}

@@ -60,7 +60,7 @@ func classify(message string, err error) error {
 		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder cannot be started: %v", err).WithCause(err)
 	}
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
-		return failure.New(v1alpha1.ReasonOutOfMemory, "the image builder was killed, probably because it exceeded its memory limit: increase the limit in spec.build.resources").WithCause(err)
+		return failure.New(v1alpha1.ReasonOutOfMemory, "the image builder was killed, probably because it exceeded its memory limit").WithCause(err)
 	}
 	if message == "" {
 		message = fmt.Sprintf("it printed nothing and exited with code %d", exit.ExitCode())

@@ -1,5 +1,6 @@
-// Package modelimage knows what makes an image a model's image: the manifest of
-// the model's files, which is its last layer, and the labels with its lineage.
+// Package modelimage reads and writes what distinguishes a model's image from
+// others: the manifest of the model's files, which is its last layer, and the
+// labels with its lineage.
 package modelimage
 
 import (

@@ -17,7 +17,7 @@ import (
 const copyBufferSize = 256 << 10
 
 // opaqueWhiteout hides whatever the base image holds in the model's directory,
-// such as a model of its own.
+// such as another model.
 var opaqueWhiteout = layer.Entry{Path: layer.Whiteout + layer.Whiteout + ".opq", Type: layer.File, Mode: layer.ModeReadable}
 
 // newArchive returns a layer of a plan as Stream sends it.

@@ -12,15 +12,15 @@ import (
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/step/engine"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
-	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
 // Input is what Build builds an image from.
 type Input struct {
-	handoff.BuildInput
+	engine.Input
 	// PreviousImage is an image by digest that may hold many of the files; empty
 	// is none.
 	PreviousImage string
@@ -30,20 +30,20 @@ type Input struct {
 }
 
 // Build builds and pushes an image, and returns what it pushed.
-func Build(ctx context.Context, in Input) (handoff.BuildResult, error) {
+func Build(ctx context.Context, in Input) (engine.Result, error) {
 	root, err := in.Storage.Open()
 	if err != nil {
-		return handoff.BuildResult{}, err
+		return engine.Result{}, err
 	}
 	defer func() { _ = root.Close() }()
 	repository, err := in.Registry.Open(ctx, in.Target.Repository, registry.Push)
 	if err != nil {
-		return handoff.BuildResult{}, failure.OfRegistry(err)
+		return engine.Result{}, failure.OfRegistry(err)
 	}
 	mountable := in.mountable()
 	uploader, err := in.Registry.NewUploader(ctx, repository, mountable...)
 	if err != nil {
-		return handoff.BuildResult{}, failure.OfRegistry(err)
+		return engine.Result{}, failure.OfRegistry(err)
 	}
 	s := &sender{
 		Input: in, root: root, repository: repository, uploader: uploader, mountable: mountable,
@@ -52,15 +52,15 @@ func Build(ctx context.Context, in Input) (handoff.BuildResult, error) {
 	console.Logf(in.Log, "sending %s to %s", console.Count(len(in.Model.Layers), "layer"), in.Target.Repository)
 	layers, err := s.sendAll(ctx)
 	if err != nil {
-		return handoff.BuildResult{}, err
+		return engine.Result{}, err
 	}
 	if err := source.CheckUnchanged(ctx, in.Storage, in.Model); err != nil {
-		return handoff.BuildResult{}, err
+		return engine.Result{}, err
 	}
-	result := handoff.BuildResult{Layers: builtLayers(layers), SentBytes: s.sentBytes, ReusedBytes: s.reusedBytes}
+	result := engine.Result{Layers: builtLayers(layers), SentBytes: s.sentBytes, ReusedBytes: s.reusedBytes}
 	result.ManifestSHA256, err = pushImage(ctx, in, repository, layers)
 	if err != nil {
-		return handoff.BuildResult{}, err
+		return engine.Result{}, err
 	}
 	console.Logf(in.Log, "pushed %s: %s sent, %s already in the registry", in.Target, console.Size(s.sentBytes), console.Size(s.reusedBytes))
 	return result, nil

@@ -75,8 +75,8 @@ func readPrevious(ctx context.Context, in Input) (previousImage, error) {
 }
 
 // hasModTimesOf reports whether the image records the modification times of the
-// files of any layer of a plan. If it does not, the files are copies with times of
-// their own.
+// files of any layer of a plan. If it does not, the files are copies with new
+// times.
 func (p previousImage) hasModTimesOf(plan layer.Plan) bool {
 	return slices.ContainsFunc(plan.Layers, func(entries []layer.Entry) bool {
 		_, known := p.byStatDigest[layer.StatDigest(entries)]

@@ -1,4 +1,7 @@
-package handoff
+// Package engine defines what the engines, in the packages kaniko and stream, have in
+// common: each is a function Build(ctx, Input) (engine.Result, error), whose Input
+// embeds engine.Input.
+package engine
 
 import (
 	"io"
@@ -8,12 +11,12 @@ import (
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
-// BuildInput is what every engine builds an image from. The inputs of
-// kaniko.Build and stream.Build embed it.
-type BuildInput struct {
-	Plan
+// Input is what every engine builds an image from.
+type Input struct {
+	handoff.Plan
 	// Registry says how to access registries.
 	Registry registry.Config
 	// Target is the tag to push to.
@@ -29,8 +32,8 @@ type BuildInput struct {
 	Progress *console.Progress
 }
 
-// BuildResult is what an engine pushed.
-type BuildResult struct {
+// Result is what an engine pushed.
+type Result struct {
 	// ManifestSHA256 is the digest of the model's manifest in the image.
 	ManifestSHA256 string
 	// Layers are the layers that hold the model's files.
@@ -41,6 +44,6 @@ type BuildResult struct {
 }
 
 // Expectation returns what the registry must hold after the push.
-func (r BuildResult) Expectation() Expectation {
-	return Expectation{ManifestSHA256: r.ManifestSHA256, Layers: r.Layers}
+func (r Result) Expectation() handoff.Expectation {
+	return handoff.Expectation{ManifestSHA256: r.ManifestSHA256, Layers: r.Layers}
 }
