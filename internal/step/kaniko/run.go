@@ -48,7 +48,7 @@ var (
 	untrusted    = regexp.MustCompile(`x509: |tls: failed to verify`)
 	unauthorized = regexp.MustCompile(`UNAUTHORIZED|DENIED|\b401 Unauthorized|\b403 Forbidden|status code 40[13]\b`)
 	unreachable  = regexp.MustCompile(`no such host|tls: |HTTP response to HTTPS client`)
-	// transient errors may not occur in a retry.
+	// transient matches errors after which a retry may succeed.
 	transient = regexp.MustCompile(`connection refused|connection reset|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|broken pipe|closed network connection|\bEOF\b|TOOMANYREQUESTS|status code (429|50[0234])\b`)
 	diskFull  = regexp.MustCompile(`no space left on device`)
 )
