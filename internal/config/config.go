@@ -21,10 +21,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/efs"
-	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/nfs"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/translate"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
@@ -245,10 +243,10 @@ func (c Config) validateHostPaths() error {
 func (c Config) validateShares() error {
 	var problems []error
 	for _, entry := range c.AllowedNFS {
-		problems = append(problems, nfs.CheckEntry(entry))
+		problems = append(problems, sourcepolicy.CheckNFSEntry(entry))
 	}
 	for _, entry := range c.AllowedEFS {
-		problems = append(problems, efs.CheckEntry(entry))
+		problems = append(problems, sourcepolicy.CheckEFSEntry(entry))
 	}
 	if slices.Contains(c.AllowedEFSAttributes, "") {
 		problems = append(problems, errors.New("allowedEFSAttributes holds an empty name"))
@@ -294,7 +292,7 @@ func (c Config) validateBounds() error {
 	if c.SucceededHistory < 0 || c.FailedHistory < 0 {
 		problems = append(problems, errors.New("succeededHistory and failedHistory must not be below zero"))
 	}
-	if c.LayerSize.Value() != 0 && c.LayerSize.Value() < layer.LeastSize {
+	if c.LayerSize.Value() != 0 && c.LayerSize.Value() < layer.MinSize {
 		problems = append(problems, fmt.Errorf("layerSize %s is too small: write 1Mi or more", c.LayerSize.String()))
 	}
 	if c.MaxLayers < 0 || c.MaxLayers >= layer.MaxImageLayers {
@@ -343,9 +341,9 @@ func (c Config) Options() translate.Options {
 		ProgressInterval:         metav1.Duration{Duration: progressInterval},
 		Requests:                 c.Requests,
 		Limits:                   c.Limits,
-		HostPaths:                hostpath.Rules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
-		NFS:                      nfs.Rules{Allowed: c.AllowedNFS},
-		EFS:                      efs.Rules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes, Writable: c.WritableEFS},
+		HostPaths:                sourcepolicy.HostPathRules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
+		NFS:                      sourcepolicy.NFSRules{Allowed: c.AllowedNFS},
+		EFS:                      sourcepolicy.EFSRules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes, Writable: c.WritableEFS},
 	}
 }
 

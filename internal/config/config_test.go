@@ -22,9 +22,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/efs"
-	"github.com/modelkiln/modelkiln/internal/hostpath"
-	"github.com/modelkiln/modelkiln/internal/nfs"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/translate"
 )
 
@@ -111,8 +109,8 @@ func TestWhatIsWrongIsRefusedInWords(t *testing.T) {
 		"a denied path with two slashes":            {"deniedHostPaths: [/models//private]", "write it as /models/private"},
 		"an allowed path that goes up":              {"allowedHostPaths: [/models/../data]", "write it as /data"},
 		"a relative allowed path":                   {"allowedHostPaths: [./models]", `host path "./models" is not an absolute, clean path: write it as /models`},
-		"an NFS server with a slash":                {"allowedNFS: [nas/models]", `"nas/models" is not an NFS server or a folder of one: write it as nas.example.com or nas.example.com:/exports/models`},
-		"an Elastic File System with a star":        {`allowedEFS: ["fs-*"]`, `"fs-*" is not an AWS Elastic File System, a folder or an access point of one: write it as fs-12345678, fs-12345678:/models or fs-12345678::fsap-12345678`},
+		"an NFS server with a slash":                {"allowedNFS: [nas/models]", `"nas/models" is not an NFS server or a directory of one: write it as nas.example.com or nas.example.com:/exports/models`},
+		"an Elastic File System with a star":        {`allowedEFS: ["fs-*"]`, `"fs-*" is not an AWS Elastic File System, or a directory or access point of one: write it as fs-12345678, fs-12345678:/models or fs-12345678::fsap-12345678`},
 		"an attribute without a name":               {`allowedEFSAttributes: [""]`, "allowedEFSAttributes holds an empty name"},
 		"no base image":                             {`baseImage: ""`, "baseImage and workflowTemplate must not be empty"},
 		"no workflow template":                      {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
@@ -161,14 +159,14 @@ func TestHosts(t *testing.T) {
 func TestHostPathRulesReachTheBuilds(t *testing.T) {
 	got, err := load(t, "allowedHostPaths: [/models]\ndeniedHostPaths: [/models/private]")
 	require.NoError(t, err)
-	assert.Equal(t, hostpath.Rules{Allowed: []string{"/models"}, Denied: []string{"/models/private"}}, got.Options().HostPaths)
+	assert.Equal(t, sourcepolicy.HostPathRules{Allowed: []string{"/models"}, Denied: []string{"/models/private"}}, got.Options().HostPaths)
 }
 
 func TestTheRulesForSharesReachTheBuilds(t *testing.T) {
 	got, err := load(t, "allowedNFS: [\"nas.example.com:/models\"]\nallowedEFS: [fs-12345678]\nallowedEFSAttributes: [crossaccount]\nwritableEFS: true")
 	require.NoError(t, err)
-	assert.Equal(t, nfs.Rules{Allowed: []string{"nas.example.com:/models"}}, got.Options().NFS)
-	assert.Equal(t, efs.Rules{Allowed: []string{"fs-12345678"}, Attributes: []string{"crossaccount"}, Writable: true}, got.Options().EFS)
+	assert.Equal(t, sourcepolicy.NFSRules{Allowed: []string{"nas.example.com:/models"}}, got.Options().NFS)
+	assert.Equal(t, sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}, Attributes: []string{"crossaccount"}, Writable: true}, got.Options().EFS)
 }
 
 func TestRegistriesAreSpokenToAsTheyAreConfigured(t *testing.T) {

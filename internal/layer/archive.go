@@ -11,31 +11,32 @@ import (
 )
 
 const (
-	// blockSize is what everything in a tar archive is a multiple of.
+	// blockSize is the unit of a tar archive: everything in it is padded to a
+	// multiple of this.
 	blockSize = 512
-	// trailerSize is how long the end of a tar archive is: two empty blocks.
+	// trailerSize is the length of the end of a tar archive: two empty blocks.
 	trailerSize = 2 * blockSize
 )
 
-// Archive is one layer of a plan as an uncompressed tar archive that was laid
-// out and not written: any part of it can be made at any time, from the plan and
-// the files, so that an upload that was cut goes on where it was.
+// Archive is one layer of a plan as an uncompressed tar archive whose layout is
+// known but which is not written anywhere: any part of it can be generated at any
+// time from the plan and the files, so that an interrupted upload can resume.
 //
-// The same entries give the same bytes on whatever machine: names are in order,
-// owners are 0:0, modes are the plan's, and times are the beginning of 1970,
-// since copying files does not make another model of them.
+// The same entries give the same bytes on every machine: names are sorted, owners
+// are 0:0, modes are the plan's, and times are the start of 1970, because copying
+// files does not change the model.
 type Archive struct {
-	folder  string
+	dir     string
 	entries []Entry
-	// ends are where each entry ends, in bytes from the archive's beginning.
+	// ends holds the offset at which each entry ends, in bytes.
 	ends []int64
 }
 
-// NewArchive lays out an archive that has the entries, in their order, in a
-// folder, which is named without a slash at its beginning. The error is about an
-// entry that no archive can hold.
-func NewArchive(folder string, entries []Entry) (Archive, error) {
-	a := Archive{folder: folder, entries: entries, ends: make([]int64, 0, len(entries))}
+// NewArchive computes the layout of an archive that has the entries, in their
+// order, in a directory, whose name has no leading slash. The error is about an
+// entry that a tar archive cannot hold.
+func NewArchive(dir string, entries []Entry) (Archive, error) {
+	a := Archive{dir: dir, entries: entries, ends: make([]int64, 0, len(entries))}
 	end := int64(0)
 	for _, e := range entries {
 		header, err := a.header(e)
@@ -48,7 +49,7 @@ func NewArchive(folder string, entries []Entry) (Archive, error) {
 	return a, nil
 }
 
-// Size is the archive's length in bytes.
+// Size returns the archive's length in bytes.
 func (a Archive) Size() int64 {
 	if len(a.ends) == 0 {
 		return trailerSize
@@ -58,39 +59,40 @@ func (a Archive) Size() int64 {
 
 // Piece is a part of an archive.
 type Piece struct {
-	// Entry is what the piece is of; nil for the archive's end.
+	// Entry is the entry that the piece belongs to; nil for the archive's trailer.
 	Entry *Entry
-	// Bytes is the piece itself, or nil when it is the content of Entry from
-	// Offset on.
+	// Bytes is the content of the piece, or nil if that is the content of Entry
+	// from Offset on.
 	Bytes  []byte
 	Offset int64
 }
 
-// Pieces are what an archive consists of from an offset on, in order.
+// Pieces returns an iterator over the pieces of the archive from an offset on, in
+// order.
 func (a Archive) Pieces(offset int64) iter.Seq[Piece] {
 	return func(yield func(Piece) bool) {
 		first := sort.Search(len(a.ends), func(i int) bool { return a.ends[i] > offset })
-		begin := int64(0)
+		start := int64(0)
 		if first > 0 {
-			begin = a.ends[first-1]
+			start = a.ends[first-1]
 		}
 		for i := first; i < len(a.entries); i++ {
-			if !a.entry(i, max(0, offset-begin), yield) {
+			if !a.yieldEntry(i, max(0, offset-start), yield) {
 				return
 			}
-			begin = a.ends[i]
+			start = a.ends[i]
 		}
-		if skip := max(0, offset-begin); skip < trailerSize {
+		if skip := max(0, offset-start); skip < trailerSize {
 			yield(Piece{Bytes: make([]byte, trailerSize-skip)})
 		}
 	}
 }
 
-// entry yields the pieces of one entry, without so many bytes at its beginning,
-// and says whether more are wanted.
-func (a Archive) entry(i int, skip int64, yield func(Piece) bool) bool {
+// yieldEntry yields the pieces of one entry, without its first skip bytes, and
+// reports whether to continue.
+func (a Archive) yieldEntry(i int, skip int64, yield func(Piece) bool) bool {
 	e := &a.entries[i]
-	// That it can be made was found out before.
+	// NewArchive has checked that this cannot fail.
 	header, _ := a.header(*e)
 	if length := int64(len(header)); skip < length {
 		if !yield(Piece{Entry: e, Bytes: header[skip:]}) {
@@ -114,11 +116,11 @@ func (a Archive) entry(i int, skip int64, yield func(Piece) bool) bool {
 	return true
 }
 
-// header is what stands before an entry's content.
+// header returns the bytes that precede an entry's content.
 func (a Archive) header(e Entry) ([]byte, error) {
-	h := tar.Header{Name: path.Join(a.folder, e.Path), Mode: int64(e.Mode.Perm()), ModTime: time.Unix(0, 0)}
+	h := tar.Header{Name: path.Join(a.dir, e.Path), Mode: int64(e.Mode.Perm()), ModTime: time.Unix(0, 0)}
 	switch e.Type {
-	case Folder:
+	case Dir:
 		h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
 	case Symlink:
 		h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, e.Link, 0o777
@@ -130,5 +132,5 @@ func (a Archive) header(e Entry) ([]byte, error) {
 	return header.Bytes(), err
 }
 
-// padding is how many bytes fill up the last block of a content.
+// padding returns how many bytes fill the last block of a content.
 func padding(size int64) int64 { return (blockSize - size%blockSize) % blockSize }

@@ -12,21 +12,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// odd are entries with everything that an archive has to bear.
-var odd = []Entry{
-	{Path: TopFolder, Type: Folder, Mode: ModeExecutable, ModTime: 1},
+// testEntries cover everything that an archive has to represent.
+var testEntries = []Entry{
+	{Path: RootDir, Type: Dir, Mode: ModeExecutable, ModTime: 1},
 	{Path: "empty", Type: File, Mode: ModeReadable},
-	{Path: "folder", Type: Folder, Mode: ModeExecutable},
-	{Path: "folder/" + strings.Repeat("ä", 120) + "\n", Type: File, Mode: ModeReadable, Size: 700},
-	{Path: "folder/link", Type: Symlink, Link: "../one"},
+	{Path: "dir", Type: Dir, Mode: ModeExecutable},
+	{Path: "dir/" + strings.Repeat("ä", 120) + "\n", Type: File, Mode: ModeReadable, Size: 700},
+	{Path: "dir/link", Type: Symlink, Link: "../one"},
 	{Path: "one", Type: File, Mode: ModeExecutable, Size: 512, ModTime: 99},
 }
 
-// contentOf is what a file of this size holds in these tests.
+// contentOf returns the content of a file of the given size in these tests.
 func contentOf(size int64) []byte { return bytes.Repeat([]byte("weights "), int(size/8)+1)[:size] }
 
-// written is an archive from an offset on.
-func written(a Archive, offset int64) []byte {
+// render returns an archive from an offset on.
+func render(a Archive, offset int64) []byte {
 	var all []byte
 	for piece := range a.Pieces(offset) {
 		if piece.Bytes != nil {
@@ -38,19 +38,19 @@ func written(a Archive, offset int64) []byte {
 	return all
 }
 
-func TestAnArchiveHoldsItsEntries(t *testing.T) {
-	archive, err := NewArchive("kubedl-model", odd)
+func TestArchiveContent(t *testing.T) {
+	archive, err := NewArchive("kubedl-model", testEntries)
 	require.NoError(t, err)
 
-	whole := written(archive, 0)
+	full := render(archive, 0)
 
-	assert.Equal(t, archive.Size(), int64(len(whole)))
-	entries := tar.NewReader(bytes.NewReader(whole))
-	for _, want := range odd {
+	assert.Equal(t, archive.Size(), int64(len(full)))
+	entries := tar.NewReader(bytes.NewReader(full))
+	for _, want := range testEntries {
 		header, err := entries.Next()
 		require.NoError(t, err)
-		assert.Equal(t, strings.TrimSuffix("kubedl-model/"+strings.TrimPrefix(want.Path, TopFolder), "/"), strings.TrimSuffix(header.Name, "/"))
-		assert.True(t, header.ModTime.Equal(time.Unix(0, 0)), "a copy of the files is not another model")
+		assert.Equal(t, strings.TrimSuffix("kubedl-model/"+strings.TrimPrefix(want.Path, RootDir), "/"), strings.TrimSuffix(header.Name, "/"))
+		assert.True(t, header.ModTime.Equal(time.Unix(0, 0)), "a copy of the files is the same model")
 		assert.Zero(t, header.Uid+header.Gid)
 		assert.Equal(t, want.Link, header.Linkname)
 		if want.Type != Symlink {
@@ -64,18 +64,18 @@ func TestAnArchiveHoldsItsEntries(t *testing.T) {
 	assert.ErrorIs(t, err, io.EOF)
 }
 
-func TestAnArchiveGoesOnFromAnyByte(t *testing.T) {
-	archive, err := NewArchive("kubedl-model", odd)
+func TestArchivePiecesFromAnyOffset(t *testing.T) {
+	archive, err := NewArchive("kubedl-model", testEntries)
 	require.NoError(t, err)
-	whole := written(archive, 0)
+	full := render(archive, 0)
 	for offset := range archive.Size() + 2 {
-		want := whole[min(offset, archive.Size()):]
-		require.True(t, bytes.Equal(want, written(archive, offset)), "from byte %d on", offset)
+		want := full[min(offset, archive.Size()):]
+		require.True(t, bytes.Equal(want, render(archive, offset)), "from byte %d", offset)
 	}
 }
 
-func TestPiecesEndWhenNoMoreAreWanted(t *testing.T) {
-	archive, err := NewArchive("kubedl-model", odd)
+func TestArchivePiecesStopEarly(t *testing.T) {
+	archive, err := NewArchive("kubedl-model", testEntries)
 	require.NoError(t, err)
 	total := 0
 	for range archive.Pieces(0) {
@@ -92,14 +92,14 @@ func TestPiecesEndWhenNoMoreAreWanted(t *testing.T) {
 	}
 }
 
-func TestAnArchiveOfNothingIsItsEnd(t *testing.T) {
+func TestArchiveWithoutEntries(t *testing.T) {
 	archive, err := NewArchive("kubedl-model", nil)
 	require.NoError(t, err)
-	assert.Equal(t, make([]byte, 1024), written(archive, 0))
+	assert.Equal(t, make([]byte, 1024), render(archive, 0))
 	assert.Equal(t, int64(1024), archive.Size())
 }
 
-func TestAFileOfMoreThanEightGibibytesHasAPlaceInAnArchive(t *testing.T) {
+func TestArchiveWithAFileOverEightGibibytes(t *testing.T) {
 	const large = 9 << 30
 	archive, err := NewArchive("kubedl-model", []Entry{{Path: "w", Type: File, Mode: ModeReadable, Size: large}})
 	require.NoError(t, err)
@@ -115,7 +115,7 @@ func TestAFileOfMoreThanEightGibibytesHasAPlaceInAnArchive(t *testing.T) {
 	}
 }
 
-func TestANameThatNoArchiveCanHoldIsRefused(t *testing.T) {
+func TestNewArchiveRejectsNames(t *testing.T) {
 	_, err := NewArchive("kubedl-model", []Entry{{Path: "a\x00b", Type: File}})
 	require.ErrorContains(t, err, `lay out "a\x00b"`)
 }

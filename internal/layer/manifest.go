@@ -6,30 +6,29 @@ import (
 	"slices"
 )
 
-// ManifestFolder and ManifestFile say where an image keeps the manifest of its
+// ManifestDir and ManifestFile are where an image stores the manifest of its
 // model, relative to the image's root.
 const (
-	ManifestFolder = ".modelkiln"
-	ManifestFile   = ".modelkiln/manifest.json"
+	ManifestDir  = ".modelkiln"
+	ManifestFile = ".modelkiln/manifest.json"
 )
 
-// Manifest lists what an image holds of a model. It is written into the image,
-// so that a later build of the same version can tell whether its source is
-// still the same without pulling the model. It has no times: a file that was
-// only touched is the same.
+// Manifest lists what an image contains of a model. It is written into the image,
+// so that a later build of the same ModelVersion can determine whether its source
+// has changed without pulling the model. It has no times: a file that was only
+// touched has not changed.
 type Manifest struct {
-	// Entries are in the order of their paths.
+	// Entries are in path order.
 	Entries []ManifestEntry `json:"entries"`
-	// Layers are the image's layers that hold them, as the builder wrote them.
-	// By them a later build can tell whether the whole image was pushed.
+	// Layers are the image's layers that contain them, as the builder wrote them.
+	// By them a later build can determine whether the whole image was pushed.
 	Layers []BuiltLayer `json:"layers,omitempty"`
-	// Streamed says that each of Layers is the Archive of the entries that it
-	// has, so that its digest is that of the files. The entries need none of
-	// their own then.
+	// Streamed is true if each of Layers is the Archive of its entries, so that its
+	// digest identifies the files. The entries need no digests then.
 	Streamed bool `json:"streamed,omitempty"`
 }
 
-// ManifestEntry is one file, folder or link of a model.
+// ManifestEntry is one file, directory or symbolic link of a model.
 type ManifestEntry struct {
 	Path string `json:"path"`
 	Type Type   `json:"type"`
@@ -38,16 +37,16 @@ type ManifestEntry struct {
 	Mode Mode  `json:"mode,omitempty"`
 	// SHA256 is the digest of a file's content, in hexadecimal.
 	SHA256 string `json:"sha256,omitempty"`
-	// Link is a symbolic link's target.
+	// Link is the target of a symbolic link.
 	Link string `json:"link,omitempty"`
-	// Layer is which of a streamed manifest's layers holds it, from 0 on. How a
-	// model is spread over layers may be configured, and is none of its content.
+	// Layer is the index of the layer of a streamed manifest that contains the
+	// entry. How a model is partitioned is configurable and not part of its content.
 	Layer int `json:"layer,omitempty"`
 }
 
-// ManifestOf returns the manifest of a plan, with the digests of its files by
-// path. Files that digests does not know have none.
-func ManifestOf(plan Plan, digests map[string]string) Manifest {
+// NewManifest returns the manifest of a plan, with the digests of its files by
+// path. Files without a digest in the map get none.
+func NewManifest(plan Plan, digests map[string]string) Manifest {
 	m := Manifest{}
 	for number, entries := range plan.Layers {
 		for _, e := range entries {
@@ -60,13 +59,13 @@ func ManifestOf(plan Plan, digests map[string]string) Manifest {
 	return m
 }
 
-// Spread returns a plan spread over layers as the manifest has them, or false
-// when the manifest does not say where all of it is.
-func (m Manifest) Spread(plan Plan) (Plan, bool) {
-	held, layers := m.Held(), make([][]Entry, len(m.Layers))
+// Repartition returns a plan with the manifest's partitioning into layers, or
+// false if the manifest does not assign all of its entries to layers.
+func (m Manifest) Repartition(plan Plan) (Plan, bool) {
+	index, layers := m.Index(), make([][]Entry, len(m.Layers))
 	for _, e := range plan.Entries() {
-		at, there := held[e.Path]
-		if !there || at.Layer < 0 || at.Layer >= len(layers) || e.Type != File && at.Layer != 0 {
+		at, exists := index[e.Path]
+		if !exists || at.Layer < 0 || at.Layer >= len(layers) || e.Type != File && at.Layer != 0 {
 			return Plan{}, false
 		}
 		layers[at.Layer] = append(layers[at.Layer], e)
@@ -75,17 +74,17 @@ func (m Manifest) Spread(plan Plan) (Plan, bool) {
 	return plan, true
 }
 
-// Difference says in words how the source differs from what an image holds,
-// or "" when it does not. Digests are compared where both manifests have them,
-// so that a manifest without digests finds the differences that need none.
+// Difference describes how the source differs from what an image contains, or
+// returns "" if it does not. Digests are compared only if both manifests have
+// them, so that a manifest without digests still finds all other differences.
 func Difference(image, source Manifest) string {
-	before := image.Held()
+	before := image.Index()
 	var differences []string
 	for _, now := range source.Entries {
-		was, there := before[now.Path]
+		was, exists := before[now.Path]
 		delete(before, now.Path)
-		if !there {
-			differences = append(differences, fmt.Sprintf("%q is new", now.Path))
+		if !exists {
+			differences = append(differences, fmt.Sprintf("%q was added", now.Path))
 			continue
 		}
 		if was.SHA256 == "" || now.SHA256 == "" {
@@ -93,11 +92,11 @@ func Difference(image, source Manifest) string {
 		}
 		was.Layer, now.Layer = 0, 0
 		if was != now {
-			differences = append(differences, fmt.Sprintf("%q is another", now.Path))
+			differences = append(differences, fmt.Sprintf("%q was changed", now.Path))
 		}
 	}
-	for gone := range before {
-		differences = append(differences, fmt.Sprintf("%q is gone", gone))
+	for removed := range before {
+		differences = append(differences, fmt.Sprintf("%q was removed", removed))
 	}
 	if len(differences) == 0 {
 		return ""
@@ -109,21 +108,21 @@ func Difference(image, source Manifest) string {
 	return differences[0]
 }
 
-// Held is what an image holds of a model, by path.
-type Held map[string]ManifestEntry
+// Index holds the entries of a manifest by path.
+type Index map[string]ManifestEntry
 
-// Has says whether all of these entries are held, as far as can be told without
-// reading files.
-func (h Held) Has(entries []Entry) bool {
+// Has reports whether the index contains all of these entries, as far as can be
+// determined without reading files.
+func (i Index) Has(entries []Entry) bool {
 	return !slices.ContainsFunc(entries, func(e Entry) bool {
-		was, there := h[e.Path]
-		return !there || was.Type != e.Type || was.Size != e.Size || was.Mode != e.Mode || was.Link != e.Link
+		was, exists := i[e.Path]
+		return !exists || was.Type != e.Type || was.Size != e.Size || was.Mode != e.Mode || was.Link != e.Link
 	})
 }
 
-// Held is what the manifest lists.
-func (m Manifest) Held() Held {
-	entries := make(Held, len(m.Entries))
+// Index returns the manifest's entries by path.
+func (m Manifest) Index() Index {
+	entries := make(Index, len(m.Entries))
 	for _, e := range m.Entries {
 		entries[e.Path] = e
 	}

@@ -1,30 +1,3 @@
-// Package layer plans which files of a model go into which layer of its image.
-//
-// The rule for what is packaged:
-//   - Regular files and folders are, empty folders and hidden names too. A file
-//     with several names is packaged once for each.
-//   - A relative symbolic link that leads to something packaged stays a link:
-//     the images are loaded with cp -r, which keeps links. A link that is
-//     absolute, leads out of the model, leads nowhere or leads in a circle is
-//     refused, since it would mean something else in a container.
-//   - Sockets, pipes and devices have no content, and a lost+found at the top
-//     belongs to the disk: they are left out, and counted.
-//   - A name that is not valid UTF-8 is refused, since neither the archive nor
-//     the manifest can carry it unchanged; so is one that begins with ".wh.",
-//     by which a layer says that a file of a layer below is gone.
-//   - Folders get the mode 0755, files 0644, or 0755 when anyone may execute
-//     them; everything belongs to 0:0; times are the source's. So anyone may
-//     read the model, and the same files give the same entries wherever they
-//     were copied from.
-//
-// The rule for where it goes: each file of at least the layer size has a layer
-// of its own, so that layers are pushed and pulled in parallel and a new version
-// moves only the files that changed. Smaller ones share layers of at most that
-// size with their neighbours in the order of paths; folders and links are in the
-// first. When that makes more layers than there may be, the layer size is
-// doubled until it does not.
-//
-// Everything here is a pure function: the listing is made elsewhere.
 package layer
 
 import (
@@ -41,123 +14,122 @@ import (
 )
 
 const (
-	// LeastSize is the smallest layer size that can be asked for, in bytes.
-	LeastSize = 1 << 20
-	// DefaultSize is the layer size in bytes where nothing else is asked for.
+	// MinSize is the smallest layer size that can be configured, in bytes.
+	MinSize = 1 << 20
+	// DefaultSize is the default layer size in bytes.
 	DefaultSize = 64 << 20
-	// DefaultLayers is the largest number of layers that a model is spread over
-	// where nothing else is asked for.
+	// DefaultLayers is the default maximum number of layers for a model.
 	DefaultLayers = 100
-	// MaxImageLayers is where registries and runtimes stop: the layers of a
-	// whole image, with the base image's and the manifest's.
+	// MaxImageLayers is the number of layers that registries and runtimes support
+	// in an image, including the layers of the base image and of the manifest.
 	MaxImageLayers = 127
-	// TopFolder is the path of the model's own folder in a listing or a plan.
-	TopFolder = "."
-	// Whiteout is the prefix by which a layer says that a file of a layer below
-	// is gone.
-	Whiteout = ".wh."
+	// RootDir is the path of the model's root directory in a listing or a plan.
+	RootDir = "."
+	// WhiteoutPrefix is the prefix by which a layer marks a file of a lower layer as
+	// deleted.
+	WhiteoutPrefix = ".wh."
 
 	lostAndFound  = "lost+found"
 	anyMayExecute = 0o111
 )
 
-// ErrEmpty says that a listing holds no regular file.
+// ErrEmpty is returned for a listing that contains no regular file.
 var ErrEmpty = errors.New("no file to package")
 
-// UnsafeError says that something in a listing cannot be packaged faithfully.
+// UnsafeError is returned for a listing that contains something that cannot be
+// packaged faithfully.
 type UnsafeError struct {
-	// Path is where, relative to the model's folder.
+	// Path is relative to the model's root directory.
 	Path string
-	// Problem is what is wrong with it, as the end of a sentence that begins
-	// with the path.
+	// Problem is the predicate of a sentence whose subject is the path.
 	Problem string
 }
 
 func (e *UnsafeError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.Problem) }
 
-// Found is one thing in a listing of the model's folder.
-type Found struct {
-	// Path is relative to the model's folder, with slashes; TopFolder for the
-	// folder itself.
+// SourceEntry is one entry in a listing of the model's directory.
+type SourceEntry struct {
+	// Path is relative to the model's root directory, with slashes; RootDir for
+	// that directory itself.
 	Path string
-	// Mode is the mode as the filesystem has it, with its type bits.
+	// Mode is the mode as the filesystem has it, including the type bits.
 	Mode fs.FileMode
-	// Size is a regular file's size in bytes.
+	// Size is the size of a regular file in bytes.
 	Size int64
 	// ModTime is when the content was last changed.
 	ModTime time.Time
-	// Link is a symbolic link's target as it is written.
+	// Link is the target of a symbolic link, as written.
 	Link string
 }
 
-// Type is what an entry of a plan is.
+// Type is the type of an entry of a plan.
 type Type string
 
 // Types of entries.
 const (
 	File    Type = "file"
-	Folder  Type = "dir"
+	Dir     Type = "dir"
 	Symlink Type = "symlink"
 )
 
-// Entry is one thing to package.
+// Entry is one file, directory or symbolic link to package.
 type Entry struct {
-	// Path is relative to the model's folder, with slashes; TopFolder for the
-	// folder itself.
+	// Path is relative to the model's root directory, with slashes; RootDir for
+	// that directory itself.
 	Path string `json:"path"`
 	Type Type   `json:"type"`
 	// Size is a file's size in bytes.
 	Size int64 `json:"size,omitempty"`
-	// Mode is the mode to give it; links have none.
+	// Mode is the mode in the image; links have none.
 	Mode Mode `json:"mode,omitempty"`
 	// ModTime is when the content was last changed, in nanoseconds since 1970.
 	ModTime int64 `json:"modTime"`
-	// Link is a symbolic link's target as it is written.
+	// Link is the target of a symbolic link, as written.
 	Link string `json:"link,omitempty"`
 }
 
-// Limits say how a model is spread over layers.
+// Limits are the limits for partitioning a model into layers.
 type Limits struct {
 	// Size is the layer size in bytes, at least 1.
 	Size int64
-	// Layers is the largest number of layers, at least 1.
+	// Layers is the maximum number of layers, at least 1.
 	Layers int
 }
 
-// Plan says which entries go into which layer.
+// Plan assigns entries to layers.
 type Plan struct {
-	// Layers holds the entries of each layer in the order of their paths. The
-	// first layer holds every folder and link.
+	// Layers holds the entries of each layer in path order. The first layer holds
+	// all directories and links.
 	Layers [][]Entry `json:"layers"`
 	// Files counts the regular files.
 	Files int64 `json:"files"`
 	// Bytes is the sum of their sizes.
 	Bytes int64 `json:"bytes"`
-	// Skipped counts what is left out.
+	// Skipped counts what is not packaged.
 	Skipped int64 `json:"skipped,omitempty"`
 }
 
-// LeftOut says whether something is not packaged at all. What is below a
-// folder that is left out need not be listed.
-func LeftOut(at string, mode fs.FileMode) bool {
+// IsSkipped reports whether something is not packaged at all. The content of a
+// skipped directory need not be listed.
+func IsSkipped(at string, mode fs.FileMode) bool {
 	if at == lostAndFound && mode.IsDir() {
 		return true
 	}
 	return !mode.IsRegular() && !mode.IsDir() && mode.Type() != fs.ModeSymlink
 }
 
-// Make plans the layers for a listing, in any order, of everything in the
-// model's folder, the folder itself included, within the default limits. The
-// error is an *UnsafeError, or ErrEmpty.
-func Make(listing []Found) (Plan, error) {
-	entries, skipped, err := entriesOf(listing)
+// NewPlan plans the layers for a listing, in any order, of everything in the
+// model's directory including that directory itself, within the default limits.
+// The error is an *UnsafeError or ErrEmpty.
+func NewPlan(listing []SourceEntry) (Plan, error) {
+	entries, skipped, err := newEntries(listing)
 	if err != nil {
 		return Plan{}, err
 	}
 	if err := checkLinks(entries); err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Skipped: skipped, Layers: spread(entries, Limits{Size: DefaultSize, Layers: DefaultLayers})}
+	plan := Plan{Skipped: skipped, Layers: partition(entries, Limits{Size: DefaultSize, Layers: DefaultLayers})}
 	for _, e := range entries {
 		if e.Type == File {
 			plan.Files++
@@ -170,31 +142,32 @@ func Make(listing []Found) (Plan, error) {
 	return plan, nil
 }
 
-// Budget returns how many layers a base image leaves for a model, of which it
-// has that many itself. With less than 1, there is no room.
-func Budget(base int) int {
-	const manifest = 1
-	return MaxImageLayers - base - manifest
+// Budget returns how many layers are left for the model on a base image with the
+// given number of layers. A result below 1 means that there is no room.
+func Budget(baseLayers int) int {
+	const manifestLayers = 1
+	return MaxImageLayers - baseLayers - manifestLayers
 }
 
-// Within returns the plan spread over layers within other limits.
-func (p Plan) Within(limits Limits) Plan {
-	p.Layers = spread(p.Entries(), limits)
+// WithLimits returns the plan partitioned within other limits.
+func (p Plan) WithLimits(limits Limits) Plan {
+	p.Layers = partition(p.Entries(), limits)
 	return p
 }
 
-// spread distributes entries, in the order of paths, over layers.
-func spread(entries []Entry, limits Limits) [][]Entry {
+// partition distributes entries, which are in path order, over layers.
+func partition(entries []Entry, limits Limits) [][]Entry {
 	for size := max(limits.Size, 1); ; size *= 2 {
-		// Sizes may say anything: a sparse file of 8 EiB takes no room.
-		if layers := layersOf(entries, size); len(layers) <= limits.Layers || size > math.MaxInt64/2 {
+		// Sizes can be arbitrarily large: a sparse file of 8 EiB uses no space.
+		if layers := partitionBySize(entries, size); len(layers) <= limits.Layers || size > math.MaxInt64/2 {
 			return layers
 		}
 	}
 }
 
-// layersOf distributes entries, in the order of paths, over layers of a size.
-func layersOf(entries []Entry, size int64) [][]Entry {
+// partitionBySize distributes entries, which are in path order, over layers of the
+// given size.
+func partitionBySize(entries []Entry, size int64) [][]Entry {
 	shared, large := [][]Entry{{}}, [][]Entry{}
 	for _, e := range entries {
 		if e.Type != File {
@@ -214,82 +187,83 @@ func layersOf(entries []Entry, size int64) [][]Entry {
 			shared[last], filled = append(shared[last], e), filled+e.Size
 		}
 	}
-	slices.SortFunc(shared[0], byPath)
+	slices.SortFunc(shared[0], comparePaths)
 	return append(shared, large...)
 }
 
-// Entries returns the entries of all layers in the order of their paths.
+// Entries returns the entries of all layers in path order.
 func (p Plan) Entries() []Entry {
 	entries := slices.Concat(p.Layers...)
-	slices.SortFunc(entries, byPath)
+	slices.SortFunc(entries, comparePaths)
 	return entries
 }
 
-// Change returns the path of something that differs between two plans, times
-// included, or "". A folder whose time alone differs is named last, since what
-// was put into it says more.
-func Change(before, after Plan) string {
-	folder := ""
+// ChangedPath returns the path of an entry that differs between two plans,
+// modification times included, or "". A directory of which only the time differs
+// is returned only if nothing else does, because the entry that was added to it is
+// more informative.
+func ChangedPath(before, after Plan) string {
+	dir := ""
 	for was, now := before.Entries(), after.Entries(); len(was)+len(now) > 0; was, now = was[1:], now[1:] {
 		switch {
 		case len(now) == 0 || len(was) > 0 && was[0].Path < now[0].Path:
 			return was[0].Path
 		case len(was) == 0 || now[0].Path < was[0].Path:
 			return now[0].Path
-		case was[0].Type != Folder && was[0] != now[0]:
+		case was[0].Type != Dir && was[0] != now[0]:
 			return was[0].Path
 		case was[0] != now[0]:
-			folder = cmp.Or(folder, was[0].Path)
+			dir = cmp.Or(dir, was[0].Path)
 		}
 	}
-	return folder
+	return dir
 }
 
-func byPath(a, b Entry) int { return cmp.Compare(a.Path, b.Path) }
+func comparePaths(a, b Entry) int { return cmp.Compare(a.Path, b.Path) }
 
-// entriesOf returns what is packaged of a listing, in the order of paths, and
-// the number of things that are left out.
-func entriesOf(listing []Found) (entries []Entry, skipped int64, err error) {
-	for _, found := range listing {
-		if LeftOut(found.Path, found.Mode) {
+// newEntries returns the entries for a listing, in path order, and how many of its
+// entries are skipped.
+func newEntries(listing []SourceEntry) (entries []Entry, skipped int64, err error) {
+	for _, source := range listing {
+		if IsSkipped(source.Path, source.Mode) {
 			skipped++
 			continue
 		}
-		if strings.HasPrefix(found.Path, lostAndFound+"/") {
+		if strings.HasPrefix(source.Path, lostAndFound+"/") {
 			continue
 		}
-		if err := checkName(found); err != nil {
+		if err := checkName(source); err != nil {
 			return nil, 0, err
 		}
-		entries = append(entries, entryOf(found))
+		entries = append(entries, newEntry(source))
 	}
-	slices.SortFunc(entries, byPath)
+	slices.SortFunc(entries, comparePaths)
 	return entries, skipped, nil
 }
 
-// checkName refuses names that an image cannot carry.
-func checkName(found Found) error {
-	if !utf8.ValidString(found.Path) || !utf8.ValidString(found.Link) {
-		return &UnsafeError{Path: found.Path, Problem: "has a name or a target that is not valid UTF-8: rename it"}
+// checkName returns an *UnsafeError for a name that an image cannot carry.
+func checkName(source SourceEntry) error {
+	if !utf8.ValidString(source.Path) || !utf8.ValidString(source.Link) {
+		return &UnsafeError{Path: source.Path, Problem: "has a name or a link target that is not valid UTF-8: rename it"}
 	}
-	if strings.HasPrefix(path.Base(found.Path), Whiteout) {
-		return &UnsafeError{Path: found.Path, Problem: "has a name that means a deleted file in an image: rename it"}
+	if strings.HasPrefix(path.Base(source.Path), WhiteoutPrefix) {
+		return &UnsafeError{Path: source.Path, Problem: "has a name that marks a deleted file in an image: rename it"}
 	}
 	return nil
 }
 
-func entryOf(found Found) Entry {
-	e := Entry{Path: found.Path, ModTime: found.ModTime.UnixNano()}
+func newEntry(source SourceEntry) Entry {
+	e := Entry{Path: source.Path, ModTime: source.ModTime.UnixNano()}
 	switch {
-	case found.Mode.IsDir():
-		e.Type, e.Mode = Folder, ModeExecutable
-	case found.Mode.IsRegular():
-		e.Type, e.Mode, e.Size = File, ModeReadable, found.Size
-		if found.Mode.Perm()&anyMayExecute != 0 {
+	case source.Mode.IsDir():
+		e.Type, e.Mode = Dir, ModeExecutable
+	case source.Mode.IsRegular():
+		e.Type, e.Mode, e.Size = File, ModeReadable, source.Size
+		if source.Mode.Perm()&anyMayExecute != 0 {
 			e.Mode = ModeExecutable
 		}
 	default:
-		e.Type, e.Link = Symlink, found.Link
+		e.Type, e.Link = Symlink, source.Link
 	}
 	return e
 }

@@ -6,19 +6,21 @@ import (
 	"encoding/json"
 )
 
-// StatDigest is a digest of what a filesystem says of a layer's entries: their
-// paths, sizes, modes and targets, and when files were last written. Entries
-// with the same one have the same content as far as can be told without reading
-// it. It is not proof: a file can be written and its time set back.
+// StatDigest returns a digest of what the filesystem reports about a layer's
+// entries: paths, sizes, modes, link targets and modification times of files.
+// Entries with the same digest have the same content as far as can be determined
+// without reading it. This is no proof: a file can be rewritten and its time
+// restored.
 func StatDigest(entries []Entry) string {
 	digest := sha256.New()
 	encoder := json.NewEncoder(digest)
 	for _, e := range entries {
 		if e.Type != File {
-			// A folder's time changes with what is put into it, and is not packaged.
+			// A directory's time changes whenever an entry is added to it, and is not
+			// packaged.
 			e.ModTime = 0
 		}
-		// Neither the entry nor the digest can fail to be written.
+		// Neither encoding an entry nor writing to a digest can fail.
 		_ = encoder.Encode(e)
 	}
 	return "sha256:" + hex.EncodeToString(digest.Sum(nil))

@@ -8,7 +8,7 @@ import (
 
 func TestStatDigest(t *testing.T) {
 	before := []Entry{
-		{Path: ".", Type: Folder, Mode: ModeExecutable, ModTime: 1},
+		{Path: ".", Type: Dir, Mode: ModeExecutable, ModTime: 1},
 		{Path: "a", Type: File, Mode: ModeReadable, Size: 1, ModTime: 2},
 		{Path: "b", Type: Symlink, Link: "a", ModTime: 3},
 	}
@@ -16,15 +16,15 @@ func TestStatDigest(t *testing.T) {
 		change func(entries []Entry) []Entry
 		same   bool
 	}{
-		"nothing":                            {same: true, change: func(e []Entry) []Entry { return e }},
-		"a folder that something was put in": {same: true, change: func(e []Entry) []Entry { e[0].ModTime++; return e }},
-		"a link that was made again":         {same: true, change: func(e []Entry) []Entry { e[2].ModTime++; return e }},
-		"a file that was written":            {change: func(e []Entry) []Entry { e[1].ModTime++; return e }},
-		"a file of another size":             {change: func(e []Entry) []Entry { e[1].Size++; return e }},
-		"a file of another mode":             {change: func(e []Entry) []Entry { e[1].Mode = ModeExecutable; return e }},
-		"a file of another name":             {change: func(e []Entry) []Entry { e[1].Path = "c"; return e }},
-		"another target":                     {change: func(e []Entry) []Entry { e[2].Link = "."; return e }},
-		"one file less":                      {change: func(e []Entry) []Entry { return e[:2] }},
+		"nothing":                {same: true, change: func(e []Entry) []Entry { return e }},
+		"a touched directory":    {same: true, change: func(e []Entry) []Entry { e[0].ModTime++; return e }},
+		"a touched link":         {same: true, change: func(e []Entry) []Entry { e[2].ModTime++; return e }},
+		"a touched file":         {change: func(e []Entry) []Entry { e[1].ModTime++; return e }},
+		"a file of another size": {change: func(e []Entry) []Entry { e[1].Size++; return e }},
+		"a file of another mode": {change: func(e []Entry) []Entry { e[1].Mode = ModeExecutable; return e }},
+		"a file of another name": {change: func(e []Entry) []Entry { e[1].Path = "c"; return e }},
+		"another link target":    {change: func(e []Entry) []Entry { e[2].Link = "."; return e }},
+		"a removed file":         {change: func(e []Entry) []Entry { return e[:2] }},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ var ModelDir = strings.TrimPrefix(v1alpha1.ModelPath, "/")
 // that removes the model, or a part of it, from the layers below.
 func RemovesModel(entryName string) bool {
 	name := CleanName(entryName)
-	removed, isWhiteout := strings.CutPrefix(path.Base(name), Whiteout)
+	removed, isWhiteout := strings.CutPrefix(path.Base(name), WhiteoutPrefix)
 	if !isWhiteout {
 		return false
 	}

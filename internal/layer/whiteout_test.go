@@ -25,7 +25,7 @@ func TestRemovesModel(t *testing.T) {
 }
 
 func TestCount(t *testing.T) {
-	files, bytes := Count([]Entry{{Type: Folder}, {Type: File, Size: 2}, {Type: Symlink}, {Type: File, Size: 3}})
+	files, bytes := Count([]Entry{{Type: Dir}, {Type: File, Size: 2}, {Type: Symlink}, {Type: File, Size: 3}})
 	assert.Equal(t, int64(2), files)
 	assert.Equal(t, int64(5), bytes)
 }

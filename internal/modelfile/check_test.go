@@ -18,12 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const advice = ". Finish copying the model, or remove what does not belong to it"
+const advice = ". Finish copying the model, or remove the files that do not belong to it"
 
-// folder is a model's files by path.
-type folder map[string]string
+// model holds a model's files by path.
+type model map[string]string
 
-func (f folder) fs() fstest.MapFS {
+func (f model) fs() fstest.MapFS {
 	files := fstest.MapFS{}
 	for at, content := range f {
 		files[at] = &fstest.MapFile{Data: []byte(content)}
@@ -31,7 +31,7 @@ func (f folder) fs() fstest.MapFS {
 	return files
 }
 
-func (f folder) list() []File {
+func (f model) list() []File {
 	var files []File
 	for at, content := range f {
 		files = append(files, File{Path: at, Size: int64(len(content))})
@@ -39,13 +39,14 @@ func (f folder) list() []File {
 	return files
 }
 
-func check(t *testing.T, f folder) string {
+func check(t *testing.T, f model) string {
 	t.Helper()
 	got, err := Check(t.Context(), f.fs(), f.list())
 	require.NoError(t, err)
 	return strings.TrimSuffix(got, advice)
 }
 
+// index returns an index that lists the given shards.
 func index(shards ...string) string {
 	weights := make([]string, 0, len(shards))
 	for i, shard := range shards {
@@ -54,225 +55,225 @@ func index(shards ...string) string {
 	return `{"metadata": {"total_size": 1}, "weight_map": {` + strings.Join(weights, ", ") + `}}`
 }
 
-func TestWhatIsComplete(t *testing.T) {
-	whole := string(safetensors(64))
-	tests := map[string]folder{
-		"nothing":                  {},
-		"files of no known format": {"config.json": "{}", "empty.txt": "", "vocab.bin": "", "README.md": "x"},
-		"safetensors":              {"model.safetensors": whole},
+func TestCheckComplete(t *testing.T) {
+	complete := string(safetensors(64))
+	tests := map[string]model{
+		"no files":                 {},
+		"files of unknown formats": {"config.json": "{}", "empty.txt": "", "vocab.bin": "", "README.md": "x"},
+		"safetensors":              {"model.safetensors": complete},
 		"safetensors without data": {"model.safetensors": string(safetensorsOf("{}", 0))},
 		"safetensors with a padded header": {
 			"model.safetensors": string(safetensorsOf(`{"w":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}     `, 1)),
 		},
-		"safetensors with what is not known": {"model.safetensors": string(safetensorsOf(`{"w":{"at":[0,1]}}`, 5))},
-		"GGUF":                               {"model.gguf": string(ggufModel(binary.LittleEndian))},
-		"GGUF of a big-endian machine":       {"model.gguf": string(ggufModel(binary.BigEndian))},
-		"GGUF of a later version":            {"model.GGUF": "GGUF\x04\x00\x00\x00"},
-		"GGUF without tensors":               {"vocab.gguf": newGGUF(binary.LittleEndian, 0, 0).String()},
-		"GGUF with a type that is not known": {
+		"safetensors of an unknown structure": {"model.safetensors": string(safetensorsOf(`{"w":{"at":[0,1]}}`, 5))},
+		"GGUF":                                {"model.gguf": string(ggufModel(binary.LittleEndian))},
+		"big-endian GGUF":                     {"model.gguf": string(ggufModel(binary.BigEndian))},
+		"GGUF of an unknown version":          {"model.GGUF": "GGUF\x04\x00\x00\x00"},
+		"GGUF without tensors":                {"vocab.gguf": newGGUF(binary.LittleEndian, 0, 0).String()},
+		"GGUF with an unknown type": {
 			"model.gguf": newGGUF(binary.LittleEndian, 1, 0).string("w").uint32(1).uint64(1<<40).uint32(97).uint64(0).zeros(32, 1).String(),
 		},
-		"GGUF with rows of half a block": {
+		"GGUF with incomplete blocks": {
 			"model.gguf": newGGUF(binary.LittleEndian, 1, 0).string("w").uint32(1).uint64(33).uint32(2).uint64(0).zeros(32, 0).String(),
 		},
-		"GGUF in all its parts": {
+		"split GGUF": {
 			"m-00001-of-00002.gguf": string(ggufModel(binary.LittleEndian)), "m-00002-of-00002.gguf": string(ggufModel(binary.LittleEndian)),
 		},
-		"GGUF of a part that cannot be": {"m-00003-of-00002.gguf": string(ggufModel(binary.LittleEndian))},
-		"ONNX":                          {"model.onnx": string(onnx(inside(100)))},
-		"ONNX with data beside it": {
-			"a/model.onnx":        string(onnx(outside("location", "data/weights", "offset", "4", "length", "6"), outside("location", "all"))),
+		"GGUF with an impossible part number": {"m-00003-of-00002.gguf": string(ggufModel(binary.LittleEndian))},
+		"ONNX":                                {"model.onnx": string(onnx(internal(100)))},
+		"ONNX with external data": {
+			"a/model.onnx":        string(onnx(external("location", "data/weights", "offset", "4", "length", "6"), external("location", "all"))),
 			"a/data/weights":      "0123456789",
 			"a/all":               "x",
 			"unrelated/data.onnx": string(onnx()),
 		},
-		"ONNX with data that is in it after all": {"model.onnx": string(onnx(message{}.bytes(13, message{}.bytes(1, []byte("location")).bytes(2, []byte("gone")))))},
-		"ONNX with data that is elsewhere":       {"a/model.onnx": string(onnx(outside("location", "../../x"), outside("location", "/x"), outside("location", `a\b`)))},
-		"something encrypted for ONNX":           {"model.onnx": "onnx, but not as others know it"},
+		"ONNX with external_data but without its location flag": {"model.onnx": string(onnx(message{}.bytes(13, message{}.bytes(1, []byte("location")).bytes(2, []byte("gone")))))},
+		"ONNX with data outside the model":                      {"a/model.onnx": string(onnx(external("location", "../../x"), external("location", "/x"), external("location", `a\b`)))},
+		"an encrypted ONNX file":                                {"model.onnx": "onnx, but not as others know it"},
 		"an index and its files": {
 			"a/model.safetensors.index.json": index("1.safetensors", "b/2.safetensors", "1.safetensors"),
-			"a/1.safetensors":                whole, "a/b/2.safetensors": whole,
+			"a/1.safetensors":                complete, "a/b/2.safetensors": complete,
 		},
 		"an index of a format that was not downloaded": {
-			"pytorch_model.bin.index.json": index("pytorch_model-1.bin", "pytorch_model-2.bin"), "model.safetensors": whole,
+			"pytorch_model.bin.index.json": index("pytorch_model-1.bin", "pytorch_model-2.bin"), "model.safetensors": complete,
 		},
-		"an index whose weights are below it in another format": {
+		"an index with weights of another format below it": {
 			"model.safetensors.index.json": index("1.safetensors"), "original/consolidated.00.pth": "x",
 		},
-		"an index that names what is elsewhere": {"model.safetensors.index.json": index("../1.safetensors", "/2.safetensors", "")},
-		"an index of another kind":              {"model.safetensors.index.json": `{"weight_map": ["a"]}`, "docs.index.json": `{"weight_map": {"a": "b"}}`, "a.bin.index.json": "[]"},
-		"what tools keep for themselves": {
+		"an index that lists files outside the model": {"model.safetensors.index.json": index("../1.safetensors", "/2.safetensors", "")},
+		"an index of another structure":               {"model.safetensors.index.json": `{"weight_map": ["a"]}`, "docs.index.json": `{"weight_map": {"a": "b"}}`, "a.bin.index.json": "[]"},
+		"files of tools": {
 			".no_exist/0a1b/model.safetensors": "", ".cache/a/model.safetensors.index.json": "", "a/._model.safetensors": "\x00\x05\x16\x07",
 		},
-		"small weights that are no pointers": {"w.pt": "version https://example.com", "w.bin": "version 1"},
+		"small weights": {"w.pt": "version https://example.com", "w.bin": "version 1"},
 	}
 	for name, f := range tests {
 		t.Run(name, func(t *testing.T) { assert.Empty(t, check(t, f)) })
 	}
 }
 
-func TestWhatIsMissingOrDamaged(t *testing.T) {
-	whole := string(safetensors(64))
+func TestCheckProblems(t *testing.T) {
+	complete := string(safetensors(64))
 	pointer := "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 	tests := map[string]struct {
-		folder folder
-		want   string
+		model model
+		want  string
 	}{
 		"an empty file": {
-			folder: folder{"a/model.safetensors": "", "config.json": ""},
-			want:   "a/model.safetensors is empty",
+			model: model{"a/model.safetensors": "", "config.json": ""},
+			want:  "a/model.safetensors is empty",
 		},
 		"empty files of other formats": {
-			folder: folder{"a.PTH": "", "b.onnx": "", "pytorch_model.bin": "", "other.bin": ""},
-			want:   "a.PTH is empty; b.onnx is empty; pytorch_model.bin is empty",
+			model: model{"a.PTH": "", "b.onnx": "", "pytorch_model.bin": "", "other.bin": ""},
+			want:  "a.PTH is empty; b.onnx is empty; pytorch_model.bin is empty",
 		},
 		"a file that Git LFS has not fetched": {
-			folder: folder{"model.safetensors": pointer, "w.bin": pointer},
-			want:   "model.safetensors is a pointer of Git LFS and not the file itself, which git lfs pull fetches; w.bin is a pointer of Git LFS and not the file itself, which git lfs pull fetches",
+			model: model{"model.safetensors": pointer, "w.bin": pointer},
+			want:  "model.safetensors is a Git LFS pointer and not the file itself (fetch it with git lfs pull); w.bin is a Git LFS pointer and not the file itself (fetch it with git lfs pull)",
 		},
-		"a file that an index names": {
-			folder: folder{"model.safetensors.index.json": index("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"), "model-00001-of-00002.safetensors": whole},
-			want:   "model-00002-of-00002.safetensors is named in model.safetensors.index.json and not there",
+		"a file that an index lists": {
+			model: model{"model.safetensors.index.json": index("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"), "model-00001-of-00002.safetensors": complete},
+			want:  "model-00002-of-00002.safetensors is listed in model.safetensors.index.json but missing",
 		},
-		"two files that an index in a folder names": {
-			folder: folder{"a/m.safetensors.index.fp16.json": index("1.safetensors", "b/3.safetensors", "2.safetensors"), "a/1.safetensors": whole},
-			want:   "a/2.safetensors and a/b/3.safetensors are named in a/m.safetensors.index.fp16.json and not there",
+		"two files that an index in a directory lists": {
+			model: model{"a/m.safetensors.index.fp16.json": index("1.safetensors", "b/3.safetensors", "2.safetensors"), "a/1.safetensors": complete},
+			want:  "a/2.safetensors and a/b/3.safetensors are listed in a/m.safetensors.index.fp16.json but missing",
 		},
-		"all files that an index names": {
-			folder: folder{"unet/m.bin.index.json": index("1.bin", "2.bin", "3.bin"), "vae/model.safetensors": whole},
-			want:   "unet/1.bin and 2 other files are named in unet/m.bin.index.json and not there",
+		"all files that an index lists": {
+			model: model{"unet/m.bin.index.json": index("1.bin", "2.bin", "3.bin"), "vae/model.safetensors": complete},
+			want:  "unet/1.bin and 2 other files are listed in unet/m.bin.index.json but missing",
 		},
-		"an empty file that an index names": {
-			folder: folder{"m.bin.index.json": index("1.bin"), "1.bin": ""},
-			want:   "1.bin is named in m.bin.index.json and empty",
+		"an empty file that an index lists": {
+			model: model{"m.bin.index.json": index("1.bin"), "1.bin": ""},
+			want:  "1.bin is listed in m.bin.index.json but empty",
 		},
-		"an index that is cut short": {
-			folder: folder{"m.bin.index.json": index("1.bin")[:20], "n.bin.index.json": "", "1.bin": "x"},
-			want:   "m.bin.index.json is cut short or damaged: it is not JSON; n.bin.index.json is cut short or damaged: it is not JSON",
+		"a truncated index": {
+			model: model{"m.bin.index.json": index("1.bin")[:20], "n.bin.index.json": "", "1.bin": "x"},
+			want:  "m.bin.index.json is truncated or corrupted: it is not JSON; n.bin.index.json is truncated or corrupted: it is not JSON",
 		},
 		"safetensors of three bytes": {
-			folder: folder{"w.safetensors": "abc"},
-			want:   "w.safetensors is cut short: it ends within the first eight bytes",
+			model: model{"w.safetensors": "abc"},
+			want:  "w.safetensors is truncated: it has fewer than eight bytes",
 		},
-		"safetensors without all of its header": {
-			folder: folder{"w.safetensors": whole[:40]},
-			want:   fmt.Sprintf("w.safetensors is cut short: it holds 40 bytes, and its header speaks of %d", len(whole)-64),
+		"safetensors with a truncated header": {
+			model: model{"w.safetensors": complete[:40]},
+			want:  fmt.Sprintf("w.safetensors is truncated: it has 40 bytes, but its header describes %d", len(complete)-64),
 		},
-		"safetensors without all of its data": {
-			folder: folder{"w.safetensors": whole[:len(whole)-1]},
-			want:   fmt.Sprintf("w.safetensors is cut short: it holds %d bytes, and its header speaks of %d", len(whole)-1, len(whole)),
+		"safetensors with truncated data": {
+			model: model{"w.safetensors": complete[:len(complete)-1]},
+			want:  fmt.Sprintf("w.safetensors is truncated: it has %d bytes, but its header describes %d", len(complete)-1, len(complete)),
 		},
-		"safetensors with more than their data": {
-			folder: folder{"w.safetensors": whole + "x"},
-			want:   fmt.Sprintf("w.safetensors is damaged: it holds %d bytes, and its header speaks of %d only", len(whole)+1, len(whole)),
+		"safetensors with trailing data": {
+			model: model{"w.safetensors": complete + "x"},
+			want:  fmt.Sprintf("w.safetensors is corrupted: it has %d bytes, but its header describes only %d", len(complete)+1, len(complete)),
 		},
 		"safetensors of zeros": {
-			folder: folder{"w.safetensors": strings.Repeat("\x00", 4096)},
-			want:   "w.safetensors is damaged: its header cannot be 0 bytes long",
+			model: model{"w.safetensors": strings.Repeat("\x00", 4096)},
+			want:  "w.safetensors is corrupted: its header cannot be 0 bytes long",
 		},
 		"safetensors that are a web page": {
-			folder: folder{"w.safetensors": "<!DOCTYPE html><html></html>"},
-			want:   "w.safetensors is damaged: its header cannot be 5789751444030890300 bytes long",
+			model: model{"w.safetensors": "<!DOCTYPE html><html></html>"},
+			want:  "w.safetensors is corrupted: its header cannot be 5789751444030890300 bytes long",
 		},
-		"safetensors whose header breaks off": {
-			folder: folder{"w.safetensors": string(safetensorsOf(`{"w":{"data_offsets":[0,1]}`, 1))},
-			want:   "w.safetensors is damaged: its header is not JSON",
+		"safetensors with an incomplete header": {
+			model: model{"w.safetensors": string(safetensorsOf(`{"w":{"data_offsets":[0,1]}`, 1))},
+			want:  "w.safetensors is corrupted: its header is not JSON",
 		},
-		"safetensors that speak of more than there can be": {
-			folder: folder{"w.safetensors": string(safetensorsOf(`{"w":{"data_offsets":[0,9223372036854775807]}}`, 1))},
-			want:   "w.safetensors is damaged: its header speaks of 9223372036854775807 bytes",
+		"safetensors with an impossible size": {
+			model: model{"w.safetensors": string(safetensorsOf(`{"w":{"data_offsets":[0,9223372036854775807]}}`, 1))},
+			want:  "w.safetensors is corrupted: its header describes 9223372036854775807 bytes",
 		},
-		"GGUF without all of its data": {
-			folder: folder{"m.gguf": string(ggufModel(binary.LittleEndian)[:700])},
-			want:   "m.gguf is cut short: it holds 700 bytes, and its header speaks of 716",
+		"GGUF with truncated data": {
+			model: model{"m.gguf": string(ggufModel(binary.LittleEndian)[:700])},
+			want:  "m.gguf is truncated: it has 700 bytes, but its header describes 716",
 		},
-		"GGUF of a big-endian machine without its last byte": {
-			folder: folder{"m.gguf": string(ggufModel(binary.BigEndian)[:715])},
-			want:   "m.gguf is cut short: it holds 715 bytes, and its header speaks of 716",
+		"big-endian GGUF without its last byte": {
+			model: model{"m.gguf": string(ggufModel(binary.BigEndian)[:715])},
+			want:  "m.gguf is truncated: it has 715 bytes, but its header describes 716",
 		},
-		"GGUF without all of its metadata": {
-			folder: folder{"m.gguf": string(ggufModel(binary.LittleEndian)[:100])},
-			want:   "m.gguf is cut short: it ends where more must follow",
+		"GGUF with truncated metadata": {
+			model: model{"m.gguf": string(ggufModel(binary.LittleEndian)[:100])},
+			want:  "m.gguf is truncated: it ends in the middle of a value",
 		},
-		"GGUF whose data begins after its end": {
-			folder: folder{"m.gguf": newGGUF(binary.LittleEndian, 1, 0).string("w").uint32(1).uint64(1).uint32(97).uint64(4096).zeros(32, 1).String()},
-			want:   "m.gguf is cut short: it holds 65 bytes, and its header speaks of 4160",
+		"GGUF with data after its end": {
+			model: model{"m.gguf": newGGUF(binary.LittleEndian, 1, 0).string("w").uint32(1).uint64(1).uint32(97).uint64(4096).zeros(32, 1).String()},
+			want:  "m.gguf is truncated: it has 65 bytes, but its header describes 4160",
 		},
 		"GGUF of zeros": {
-			folder: folder{"m.gguf": strings.Repeat("\x00", 64)},
-			want:   "m.gguf is damaged: it does not begin with GGUF",
+			model: model{"m.gguf": strings.Repeat("\x00", 64)},
+			want:  "m.gguf is corrupted: it does not start with GGUF",
 		},
-		"parts of GGUF that are not there": {
-			folder: folder{"m-00002-of-00003.gguf": string(ggufModel(binary.LittleEndian)), "m-00003-of-00003.gguf": string(ggufModel(binary.LittleEndian))},
-			want:   "m-00001-of-00003.gguf is not there, and m-00002-of-00003.gguf is one of 3 parts",
+		"missing parts of a split GGUF model": {
+			model: model{"m-00002-of-00003.gguf": string(ggufModel(binary.LittleEndian)), "m-00003-of-00003.gguf": string(ggufModel(binary.LittleEndian))},
+			want:  "m-00001-of-00003.gguf is missing, while m-00002-of-00003.gguf is one of 3 parts",
 		},
-		"ONNX without all of its graph": {
-			folder: folder{"m.onnx": string(onnx(inside(1000))[:500])},
-			want:   fmt.Sprintf("m.onnx is cut short: it holds 500 bytes, and its header speaks of %d", len(onnx(inside(1000)))-4),
+		"ONNX with a truncated graph": {
+			model: model{"m.onnx": string(onnx(internal(1000))[:500])},
+			want:  fmt.Sprintf("m.onnx is truncated: it has 500 bytes, but its header describes %d", len(onnx(internal(1000)))-4),
 		},
-		"ONNX that ends within a number": {
-			folder: folder{"m.onnx": "\x08\x80"},
-			want:   "m.onnx is cut short: it ends where more must follow",
+		"ONNX that ends in a varint": {
+			model: model{"m.onnx": "\x08\x80"},
+			want:  "m.onnx is truncated: it ends in the middle of a value",
 		},
 		"ONNX of zeros": {
-			folder: folder{"m.onnx": strings.Repeat("\x00", 64)},
-			want:   "m.onnx is damaged: it begins with zeros",
+			model: model{"m.onnx": strings.Repeat("\x00", 64)},
+			want:  "m.onnx is corrupted: it starts with zeros",
 		},
 		"ONNX with a hole of zeros": {
-			folder: folder{"m.onnx": "\x08\x07" + strings.Repeat("\x00", 64)},
-			want:   "m.onnx is damaged: what it holds is not in the form of an ONNX model",
+			model: model{"m.onnx": "\x08\x07" + strings.Repeat("\x00", 64)},
+			want:  "m.onnx is corrupted: its content is not a valid ONNX model",
 		},
 		"ONNX with a tensor that is longer than its graph": {
-			folder: folder{"m.onnx": string(message{}.varint(1, 8).bytes(modelGraph, []byte{graphInitializer<<3 | wireLength, 100}).varint(5, 1))},
-			want:   "m.onnx is damaged: what it holds is not in the form of an ONNX model",
+			model: model{"m.onnx": string(message{}.varint(1, 8).bytes(modelGraph, []byte{graphInitializer<<3 | wireLen, 100}).varint(5, 1))},
+			want:  "m.onnx is corrupted: its content is not a valid ONNX model",
 		},
-		"data of ONNX that is not there": {
-			folder: folder{"a/m.onnx": string(onnx(inside(3), outside("location", "m.data", "length", "4"), outside("location", "m.data", "offset", "4")))},
-			want:   "a/m.data is named in a/m.onnx and not there",
+		"missing external data of ONNX": {
+			model: model{"a/m.onnx": string(onnx(internal(3), external("location", "m.data", "length", "4"), external("location", "m.data", "offset", "4")))},
+			want:  "a/m.data is listed in a/m.onnx but missing",
 		},
-		"data of ONNX that is cut short": {
-			folder: folder{"m.onnx": string(onnx(outside("location", "m.data", "offset", "8", "length", "4"), outside("location", "m.data", "length", "8"))), "m.data": "0123456789"},
-			want:   "m.data is cut short: it holds 10 bytes, and m.onnx speaks of 12",
+		"truncated external data of ONNX": {
+			model: model{"m.onnx": string(onnx(external("location", "m.data", "offset", "8", "length", "4"), external("location", "m.data", "length", "8"))), "m.data": "0123456789"},
+			want:  "m.data is truncated: it has 10 bytes, but m.onnx refers to 12",
 		},
-		"more than anyone wants to read": {
-			folder: folder{"1.pt": "", "2.pt": "", "3.pt": "", "4.pt": "", "5.pt": ""},
-			want:   "1.pt is empty; 2.pt is empty; 3.pt is empty; and 2 more like this",
+		"many problems": {
+			model: model{"1.pt": "", "2.pt": "", "3.pt": "", "4.pt": "", "5.pt": ""},
+			want:  "1.pt is empty; 2.pt is empty; 3.pt is empty; and 2 more like this",
 		},
-		"odd names": {
-			folder: folder{"a\nb.pt": "", "c d; e.pt": "", "é.pt": ""},
-			want:   `"a\nb.pt" is empty; "c d; e.pt" is empty; é.pt is empty`,
+		"names that need quotes": {
+			model: model{"a\nb.pt": "", "c d; e.pt": "", "é.pt": ""},
+			want:  `"a\nb.pt" is empty; "c d; e.pt" is empty; é.pt is empty`,
 		},
 		"a long name": {
-			folder: folder{strings.Repeat("a/", 200) + "m.pt": ""},
-			want:   "…" + strings.Repeat("a/", 38) + "m.pt is empty",
+			model: model{strings.Repeat("a/", 200) + "m.pt": ""},
+			want:  "…" + strings.Repeat("a/", 38) + "m.pt is empty",
 		},
 	}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, check(t, tt.folder)) })
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, check(t, tt.model)) })
 	}
 }
 
-func TestTheSentenceSaysWhatToDo(t *testing.T) {
-	f := folder{"a.pt": ""}
+func TestCheckMessageHasAdvice(t *testing.T) {
+	f := model{"a.pt": ""}
 	got, err := Check(t.Context(), f.fs(), f.list())
 	require.NoError(t, err)
 	assert.Equal(t, "a.pt is empty"+advice, got)
 }
 
-func TestEveryFileThatIsCutShortIsFound(t *testing.T) {
+func TestCheckFindsEveryTruncation(t *testing.T) {
 	files := map[string][]byte{
 		"m.safetensors": safetensors(64),
 		"m.gguf":        ggufModel(binary.LittleEndian),
-		"m.onnx":        onnx(inside(10)),
+		"m.onnx":        onnx(internal(10)),
 	}
-	for at, whole := range files {
-		// At the end of one of its fields a message may end.
+	for at, complete := range files {
+		// A message may end after any of its fields.
 		mayEnd := []int{}
 		if at == "m.onnx" {
-			mayEnd = []int{2, 11, len(whole) - 4}
+			mayEnd = []int{2, 11, len(complete) - 4}
 		}
-		for size := range whole {
-			got := check(t, folder{at: string(whole[:size])})
+		for size := range complete {
+			got := check(t, model{at: string(complete[:size])})
 			if slices.Contains(mayEnd, size) {
 				assert.Empty(t, got, "%s of %d bytes", at, size)
 			} else {
@@ -282,9 +283,9 @@ func TestEveryFileThatIsCutShortIsFound(t *testing.T) {
 	}
 }
 
-func TestTheSizesOfTypesAreThoseOfGgml(t *testing.T) {
+func TestGgmlBlocks(t *testing.T) {
 	const superBlock = 256
-	// As GGML_QUANT_SIZES writes them.
+	// As in GGML_QUANT_SIZES.
 	want := map[uint32]uint64{
 		2: 2 + 16, 3: 2 + 2 + 16, 6: 2 + 4 + 16, 7: 2 + 2 + 4 + 16, 8: 2 + 32, 39: 1 + 16, 20: 2 + 16,
 		10: 2 + 2 + superBlock/16 + superBlock/4,
@@ -314,51 +315,51 @@ func TestTheSizesOfTypesAreThoseOfGgml(t *testing.T) {
 	}
 }
 
-func TestTheWeightsAreNotRead(t *testing.T) {
-	whole := onnx(inside(10<<20), inside(1))
-	file := &counter{ReaderAt: bytes.NewReader(whole)}
-	_, err := readONNX(newReader(t.Context(), file, int64(len(whole))))
+func TestReadONNXSkipsWeights(t *testing.T) {
+	complete := onnx(internal(10<<20), internal(1))
+	file := &countingReader{ReaderAt: bytes.NewReader(complete)}
+	_, err := readONNX(newReader(t.Context(), file, int64(len(complete))))
 	require.NoError(t, err)
 	assert.LessOrEqual(t, file.bytes, 8*bufferSize)
 }
 
-// counter counts the bytes that are read of a file.
-type counter struct {
+// countingReader counts the bytes that are read.
+type countingReader struct {
 	io.ReaderAt
 	bytes int
 }
 
-func (c *counter) ReadAt(into []byte, at int64) (int, error) {
+func (c *countingReader) ReadAt(into []byte, at int64) (int, error) {
 	n, err := c.ReaderAt.ReadAt(into, at)
 	c.bytes += n
 	return n, err
 }
 
-// broken is a folder whose files cannot be read.
-type broken struct {
+// failingFS is a file system whose files cannot be read.
+type failingFS struct {
 	fs.FS
 	openError, readError error
 }
 
-func (b broken) Open(name string) (fs.File, error) {
+func (b failingFS) Open(name string) (fs.File, error) {
 	if b.openError != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: b.openError}
 	}
 	file, err := b.FS.Open(name)
-	return brokenFile{File: file, err: b.readError}, err
+	return failingFile{File: file, err: b.readError}, err
 }
 
-type brokenFile struct {
+type failingFile struct {
 	fs.File
 	err error
 }
 
-func (b brokenFile) ReadAt([]byte, int64) (int, error) { return 0, b.err }
+func (b failingFile) ReadAt([]byte, int64) (int, error) { return 0, b.err }
 
-func TestThatAFileCannotBeReadIsNotThatItIsDamaged(t *testing.T) {
+func TestCheckReturnsReadErrors(t *testing.T) {
 	for _, at := range []string{"m.safetensors", "m.gguf", "m.onnx", "m.bin.index.json", "w.pt"} {
-		f := folder{at: strings.Repeat("x", 100)}
-		for _, b := range []broken{{openError: syscall.EIO}, {readError: syscall.EIO}} {
+		f := model{at: strings.Repeat("x", 100)}
+		for _, b := range []failingFS{{openError: syscall.EIO}, {readError: syscall.EIO}} {
 			b.FS = f.fs()
 			got, err := Check(t.Context(), b, f.list())
 			require.ErrorIs(t, err, syscall.EIO, at)
@@ -370,41 +371,41 @@ func TestThatAFileCannotBeReadIsNotThatItIsDamaged(t *testing.T) {
 	}
 }
 
-func TestThatANamedFileCannotBeLookedForIsAnError(t *testing.T) {
-	f := folder{"m.bin.index.json": index("gone.bin")}
-	_, err := Check(t.Context(), blind{f.fs()}, f.list())
+func TestCheckReturnsStatErrors(t *testing.T) {
+	f := model{"m.bin.index.json": index("gone.bin")}
+	_, err := Check(t.Context(), statFailingFS{f.fs()}, f.list())
 	require.ErrorIs(t, err, fs.ErrPermission)
 }
 
-// blind is a folder in which nothing can be looked for.
-type blind struct{ fstest.MapFS }
+// statFailingFS is a file system in which Stat fails.
+type statFailingFS struct{ fstest.MapFS }
 
-func (blind) Stat(name string) (fs.FileInfo, error) {
+func (statFailingFS) Stat(name string) (fs.FileInfo, error) {
 	return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrPermission}
 }
 
-func TestAFileThatIsThereAndNotListedIsThere(t *testing.T) {
-	f := folder{"m.bin.index.json": index("linked/1.bin"), "linked/1.bin": "x"}
+func TestCheckFindsUnlistedFiles(t *testing.T) {
+	f := model{"m.bin.index.json": index("linked/1.bin"), "linked/1.bin": "x"}
 	got, err := Check(t.Context(), f.fs(), []File{{Path: "m.bin.index.json", Size: int64(len(f["m.bin.index.json"]))}})
 	require.NoError(t, err)
 	assert.Empty(t, got)
 }
 
-func TestCheckEndsWithItsContext(t *testing.T) {
+func TestCheckEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Check(ctx, folder{}.fs(), []File{{Path: "a"}})
+	_, err := Check(ctx, model{}.fs(), []File{{Path: "a"}})
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-func TestAFileOfEndlessValuesIsNotUnderstood(t *testing.T) {
+func TestReaderLimitsValues(t *testing.T) {
 	r := newReader(t.Context(), bytes.NewReader(make([]byte, 100)), 100)
 	r.values = maxValues
 	_, err := r.bytes(1)
-	require.ErrorIs(t, err, errNotUnderstood)
+	require.ErrorIs(t, err, errUnsupported)
 }
 
-// fuzz gives a format hostile files, whole and cut short, under a name.
+// fuzz checks hostile files with the given name, complete and truncated.
 func fuzz(f *testing.F, name string, seeds ...[]byte) {
 	f.Helper()
 	for _, seed := range seeds {
@@ -413,10 +414,10 @@ func fuzz(f *testing.F, name string, seeds ...[]byte) {
 	}
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, content []byte) {
-		files := folder{name: string(content)}
+		files := model{name: string(content)}
 		got, err := Check(t.Context(), files.fs(), files.list())
 		if err != nil {
-			// A name that is found in a file may be none that can be looked for.
+			// A file may refer to a name that the file system rejects.
 			var pathError *fs.PathError
 			require.ErrorAs(t, err, &pathError)
 		}
@@ -434,7 +435,7 @@ func FuzzGGUF(f *testing.F) {
 }
 
 func FuzzONNX(f *testing.F) {
-	fuzz(f, "m.onnx", onnx(inside(10)), onnx(outside("location", "m.data", "offset", "8", "length", "-4"), outside("location", "a/../../b")))
+	fuzz(f, "m.onnx", onnx(internal(10)), onnx(external("location", "m.data", "offset", "8", "length", "-4"), external("location", "a/../../b")))
 }
 
 func FuzzIndex(f *testing.F) {

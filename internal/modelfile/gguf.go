@@ -13,36 +13,35 @@ import (
 const (
 	ggufMagic        = "GGUF"
 	ggufAlignmentKey = "general.alignment"
-	// ggufAlignment is the alignment of the data when the metadata has none.
+	// ggufAlignment is the default alignment of the data.
 	ggufAlignment = 32
-	// maxGGUFDimensions is twice what the specification has; it says that
-	// there may be more some day.
+	// maxGGUFDimensions is twice the specification's limit, which may be raised in
+	// the future.
 	maxGGUFDimensions = 8
-	// maxGGUFDepth is how deep arrays may lie in arrays. ggml reads none that
-	// do.
+	// maxGGUFDepth is how deep arrays may be nested. ggml supports no nested arrays.
 	maxGGUFDepth = 4
 )
 
-// Types of metadata: gguf_metadata_value_type.
+// Types of metadata values: gguf_metadata_value_type.
 const (
 	ggufUint32 = 4
 	ggufString = 8
 	ggufArray  = 9
 )
 
-// ggufValueSizes are the sizes in bytes of metadata of each type that has one.
+// ggufValueSizes maps the types of fixed size to their sizes in bytes.
 var ggufValueSizes = map[uint32]uint64{
 	0: 1, 1: 1, 2: 2, 3: 2, ggufUint32: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8,
 }
 
-// block is how many bytes so many weights of a type take.
+// block is the unit in which weights of a type are stored.
 type block struct{ weights, bytes uint64 }
 
-// ggmlBlocks are the types of tensors that the specification names (ggml_type),
-// with the sizes of their blocks from GGML_QUANT_SIZES in
+// ggmlBlocks maps the types of tensors that the specification lists (ggml_type) to
+// the sizes of their blocks, from GGML_QUANT_SIZES in
 // https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/constants.py.
-// Q8_1 is not among them, since ggml itself has another size for it, nor are
-// later numbers, which forks of ggml use for types of their own.
+// Q8_1 is left out, because ggml itself has another size for it, and so are higher
+// numbers, which forks of ggml use for other types.
 var ggmlBlocks = map[uint32]block{
 	0:  {1, 4},     // F32
 	1:  {1, 2},     // F16
@@ -79,46 +78,46 @@ var ggmlBlocks = map[uint32]block{
 
 // checkGGUF compares a file's size with the end of its last tensor.
 func checkGGUF(r *reader) error {
-	tensors, err := readGGUFStart(r)
+	counts, err := readGGUFHeader(r)
 	if err != nil {
 		return err
 	}
-	alignment, err := readGGUFMetadata(r, tensors.metadata)
+	alignment, err := readGGUFMetadata(r, counts.metadata)
 	if err != nil {
 		return err
 	}
 	var end uint64
-	for range tensors.count {
+	for range counts.tensors {
 		tensorEnd, err := readGGUFTensor(r)
 		if err != nil {
 			return err
 		}
 		end = max(end, tensorEnd)
 	}
-	if tensors.count == 0 {
+	if counts.tensors == 0 {
 		return nil
 	}
-	start := uint64(r.at)
+	start := uint64(r.offset)
 	start += (alignment - start%alignment) % alignment
 	if end > maxSize {
-		return errNotUnderstood
+		return errUnsupported
 	}
 	if want := int64(start + end); r.size < want {
-		return cutShort(r.size, want)
+		return truncated(r.size, want)
 	}
 	return nil
 }
 
-// ggufCounts is what a header says about what follows it.
-type ggufCounts struct{ count, metadata uint64 }
+// ggufCounts are the numbers of tensors and metadata entries in a header.
+type ggufCounts struct{ tensors, metadata uint64 }
 
-func readGGUFStart(r *reader) (ggufCounts, error) {
+func readGGUFHeader(r *reader) (ggufCounts, error) {
 	magic, err := r.bytes(len(ggufMagic))
 	if err != nil {
 		return ggufCounts{}, err
 	}
 	if string(magic) != ggufMagic {
-		return ggufCounts{}, damaged("is damaged: it does not begin with %s", ggufMagic)
+		return ggufCounts{}, defectf("is corrupted: it does not start with %s", ggufMagic)
 	}
 	version, err := r.uint32()
 	if err != nil {
@@ -129,14 +128,14 @@ func readGGUFStart(r *reader) (ggufCounts, error) {
 	case bits.ReverseBytes32(version) == 3:
 		r.order = binary.BigEndian
 	default:
-		return ggufCounts{}, errNotUnderstood
+		return ggufCounts{}, errUnsupported
 	}
-	count, err := r.uint64()
+	tensors, err := r.uint64()
 	if err != nil {
 		return ggufCounts{}, err
 	}
 	metadata, err := r.uint64()
-	return ggufCounts{count: count, metadata: metadata}, err
+	return ggufCounts{tensors: tensors, metadata: metadata}, err
 }
 
 // readGGUFMetadata skips the metadata and returns the alignment of the data.
@@ -158,7 +157,7 @@ func readGGUFMetadata(r *reader, count uint64) (uint64, error) {
 			continue
 		}
 		if kind != ggufUint32 {
-			return 0, errNotUnderstood
+			return 0, errUnsupported
 		}
 		value, err := r.uint32()
 		if err != nil {
@@ -167,12 +166,12 @@ func readGGUFMetadata(r *reader, count uint64) (uint64, error) {
 		alignment = uint64(value)
 	}
 	if alignment == 0 {
-		return 0, errNotUnderstood
+		return 0, errUnsupported
 	}
 	return alignment, nil
 }
 
-// readGGUFKey says whether the next key is that of the alignment.
+// readGGUFKey reports whether the next key is that of the alignment.
 func readGGUFKey(r *reader) (bool, error) {
 	length, err := r.uint64()
 	if err != nil {
@@ -195,7 +194,7 @@ func skipGGUFValue(r *reader, kind uint32, depth int) error {
 	case ggufArray:
 		return skipGGUFArray(r, depth)
 	default:
-		return errNotUnderstood
+		return errUnsupported
 	}
 }
 
@@ -209,7 +208,7 @@ func skipGGUFString(r *reader) error {
 
 func skipGGUFArray(r *reader, depth int) error {
 	if depth == maxGGUFDepth {
-		return errNotUnderstood
+		return errUnsupported
 	}
 	kind, err := r.uint32()
 	if err != nil {
@@ -220,11 +219,11 @@ func skipGGUFArray(r *reader, depth int) error {
 		return err
 	}
 	if size, ok := ggufValueSizes[kind]; ok {
-		over, all := bits.Mul64(size, length)
-		if over > 0 {
-			return errEnds
+		overflow, total := bits.Mul64(size, length)
+		if overflow > 0 {
+			return errTruncated
 		}
-		return r.skip(all)
+		return r.skip(total)
 	}
 	for range length {
 		if err := skipGGUFValue(r, kind, depth+1); err != nil {
@@ -234,8 +233,8 @@ func skipGGUFArray(r *reader, depth int) error {
 	return nil
 }
 
-// readGGUFTensor returns where a tensor's data ends, counted from the beginning
-// of all data. Of a type that is not known, it is where the data begins.
+// readGGUFTensor returns where a tensor's data ends, relative to the start of all
+// data. For an unknown type, it returns where the tensor's data starts.
 func readGGUFTensor(r *reader) (uint64, error) {
 	if err := skipGGUFString(r); err != nil {
 		return 0, err
@@ -245,7 +244,7 @@ func readGGUFTensor(r *reader) (uint64, error) {
 		return 0, err
 	}
 	if dimensions > maxGGUFDimensions {
-		return 0, errNotUnderstood
+		return 0, errUnsupported
 	}
 	var shape [maxGGUFDimensions]uint64
 	for i := range dimensions {
@@ -265,18 +264,18 @@ func readGGUFTensor(r *reader) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	end, over := bits.Add64(offset, size, 0)
-	if over > 0 {
-		return 0, errNotUnderstood
+	end, overflow := bits.Add64(offset, size, 0)
+	if overflow > 0 {
+		return 0, errUnsupported
 	}
 	return end, nil
 }
 
-// ggmlSize returns how many bytes a tensor's data takes at least. Blocks do not
-// span rows, as ggml_row_size in
-// https://github.com/ggml-org/ggml/blob/master/src/ggml.c has it.
+// ggmlSize returns the minimum size of a tensor's data in bytes. Blocks do not span
+// rows: see ggml_row_size in
+// https://github.com/ggml-org/ggml/blob/master/src/ggml.c.
 func ggmlSize(kind uint32, shape []uint64) (uint64, error) {
-	of, known := ggmlBlocks[kind]
+	b, known := ggmlBlocks[kind]
 	if !known {
 		return 0, nil
 	}
@@ -284,15 +283,15 @@ func ggmlSize(kind uint32, shape []uint64) (uint64, error) {
 	if len(shape) > 0 {
 		row = shape[0]
 	}
-	if row%of.weights != 0 {
-		return 0, errNotUnderstood
+	if row%b.weights != 0 {
+		return 0, errUnsupported
 	}
-	over, size := bits.Mul64(row/of.weights, of.bytes)
-	for i := 1; i < len(shape) && over == 0; i++ {
-		over, size = bits.Mul64(size, shape[i])
+	overflow, size := bits.Mul64(row/b.weights, b.bytes)
+	for i := 1; i < len(shape) && overflow == 0; i++ {
+		overflow, size = bits.Mul64(size, shape[i])
 	}
-	if over > 0 {
-		return 0, errNotUnderstood
+	if overflow > 0 {
+		return 0, errUnsupported
 	}
 	return size, nil
 }

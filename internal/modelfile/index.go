@@ -12,118 +12,119 @@ import (
 	"strings"
 )
 
-// indexName is how Hugging Face's libraries name the index of a model that is
-// spread over several files, with a variant such as fp16 in it or not
+// indexName matches the names that Hugging Face's libraries give to the index of a
+// sharded model, with or without a variant such as fp16
 // (https://huggingface.co/docs/transformers/main/en/big_models and
 // huggingface_hub/serialization).
 var indexName = regexp.MustCompile(`\.(safetensors|bin|h5|msgpack)\.index(\.[^./]+)?\.json$`)
 
 func isIndex(name string) bool { return indexName.MatchString(name) }
 
-// lookAtIndex looks for the files that an index names.
-func (c *checker) lookAtIndex(file File, r *reader) error {
+// checkIndex checks that the files that an index lists exist.
+func (c *checker) checkIndex(file File, r *reader) error {
 	shards, err := readIndex(file, r)
 	if err != nil {
 		return err
 	}
-	var absent, empty []string
+	var missing, empty []string
 	for _, shard := range shards {
-		size, there, err := c.find(shard)
+		size, exists, err := c.stat(shard)
 		switch {
 		case err != nil:
 			return err
-		case !there:
-			absent = append(absent, shard)
-		case size == 0 && !holdsWeights(shard):
+		case !exists:
+			missing = append(missing, shard)
+		case size == 0 && !hasWeights(shard):
 			empty = append(empty, shard)
 		}
 	}
 	if len(empty) > 0 {
-		c.problems.add("%s %s named in %s and empty", shownList(empty), are(empty), shown(file.Path))
+		c.problems.add("%s listed in %s but empty", displayNames(empty), displayName(file.Path))
 	}
-	if len(absent) == len(shards) && c.otherWeights(path.Dir(file.Path)) {
+	if len(missing) == len(shards) && c.hasWeightsBelow(path.Dir(file.Path)) {
 		return nil
 	}
-	if len(absent) > 0 {
-		c.problems.add("%s %s named in %s and not there", shownList(absent), are(absent), shown(file.Path))
+	if len(missing) > 0 {
+		c.problems.add("%s listed in %s but missing", displayNames(missing), displayName(file.Path))
 	}
 	return nil
 }
 
-// readIndex returns, in order, the files that an index names: the values of its
-// weight_map, relative to the folder that it is in.
+// readIndex returns the files that an index lists, in order: the values of its
+// weight_map, relative to the index's directory.
 func readIndex(file File, r *reader) ([]string, error) {
 	if r.size > maxJSON {
-		return nil, errNotUnderstood
+		return nil, errUnsupported
 	}
 	if err := checkPointer(r); err != nil {
 		return nil, err
 	}
 	shards := map[string]bool{}
 	decoder := json.NewDecoder(io.NewSectionReader(r.file, 0, r.size))
-	err := members(decoder, func(name string) error {
+	err := forEachMember(decoder, func(name string) error {
 		if name != "weight_map" {
 			var other json.RawMessage
 			return decoder.Decode(&other)
 		}
-		return members(decoder, func(string) error {
+		return forEachMember(decoder, func(string) error {
 			var shard string
 			if err := decoder.Decode(&shard); err != nil {
 				return err
 			}
-			if at := beside(file, shard); at != "" {
-				shards[at] = true
+			if resolved := resolveReference(file, shard); resolved != "" {
+				shards[resolved] = true
 			}
-			if len(shards) > maxNamed {
-				return errNotUnderstood
+			if len(shards) > maxReferences {
+				return errUnsupported
 			}
 			return nil
 		})
 	})
 	if err != nil {
-		return nil, notJSON(err, "is cut short or damaged: it is not JSON")
+		return nil, jsonError(err, "is truncated or corrupted: it is not JSON")
 	}
 	return slices.Sorted(maps.Keys(shards)), nil
 }
 
-// otherWeights says whether a folder holds weights, whichever. People download
-// a model in one of several formats, and the indexes of the others with it: an
-// index none of whose files is there means nothing then.
-func (c *checker) otherWeights(folder string) bool {
+// hasWeightsBelow reports whether a directory contains weights of any format. Users
+// download a model in one of several formats, together with the indexes of the
+// others: an index of which all files are missing means nothing then.
+func (c *checker) hasWeightsBelow(dir string) bool {
 	for _, file := range c.files {
-		below := folder == "." || strings.HasPrefix(file.Path, folder+"/")
-		if below && file.Size > 0 && !hidden(file.Path) && holdsWeights(file.Path) {
+		below := dir == "." || strings.HasPrefix(file.Path, dir+"/")
+		if below && file.Size > 0 && !isHidden(file.Path) && hasWeights(file.Path) {
 			return true
 		}
 	}
 	return false
 }
 
-// splitName is how the parts of a GGUF model are named: their number and how
-// many there are, of five digits
+// splitName matches the names of the parts of a split GGUF model: the part's number
+// and the number of parts, with five digits each
 // (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#gguf-naming-convention).
 var splitName = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})\.gguf$`)
 
-// lookAtSplit looks for the other parts of a GGUF model, which has no index.
-func (c *checker) lookAtSplit(name string) {
+// checkSplit checks that the other parts of a split GGUF model exist: it has no
+// index.
+func (c *checker) checkSplit(name string) {
 	parts := splitName.FindStringSubmatch(name)
-	if parts == nil || c.seenSplits[parts[1]+"/"+parts[3]] {
+	if parts == nil || c.checkedSplits[parts[1]+"/"+parts[3]] {
 		return
 	}
-	c.seenSplits[parts[1]+"/"+parts[3]] = true
+	c.checkedSplits[parts[1]+"/"+parts[3]] = true
 	number, _ := strconv.Atoi(parts[2])
 	count, _ := strconv.Atoi(parts[3])
 	if number < 1 || number > count {
 		return
 	}
-	var absent []string
+	var missing []string
 	for i := range count {
 		part := fmt.Sprintf("%s-%05d-of-%05d.gguf", parts[1], i+1, count)
-		if _, there := c.sizes[part]; !there {
-			absent = append(absent, part)
+		if _, exists := c.sizes[part]; !exists {
+			missing = append(missing, part)
 		}
 	}
-	if len(absent) > 0 {
-		c.problems.add("%s %s not there, and %s is one of %d parts", shownList(absent), are(absent), shown(name), count)
+	if len(missing) > 0 {
+		c.problems.add("%s missing, while %s is one of %d parts", displayNames(missing), displayName(name), count)
 	}
 }

@@ -8,25 +8,25 @@ import (
 	"strconv"
 )
 
-// The format is protocol buffers' (https://protobuf.dev/programming-guides/encoding/)
+// The format is protocol buffers (https://protobuf.dev/programming-guides/encoding/)
 // with the messages of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
-// A message is fields one after the other; each begins with a tag, which holds
-// its number and how it is encoded.
+// A message is a sequence of fields; each starts with a tag, which contains its
+// number and its wire type.
 const (
 	wireVarint = 0
-	wireEight  = 1
-	wireLength = 2
-	wireStart  = 3
-	wireEnd    = 4
-	wireFour   = 5
+	wireI64    = 1
+	wireLen    = 2
+	wireSGroup = 3
+	wireEGroup = 4
+	wireI32    = 5
 
-	// maxVarint is the longest number, in bytes.
+	// maxVarint is the maximum length of a varint in bytes.
 	maxVarint = binary.MaxVarintLen64
-	// maxString is the longest text that is read.
+	// maxString is the maximum length of a string that is read.
 	maxString = 4096
 )
 
-// Numbers of the fields that are read, and of the one value that matters.
+// Numbers of the fields that are read, and the enum value EXTERNAL.
 const (
 	modelGraph         = 7
 	graphInitializer   = 5
@@ -37,105 +37,105 @@ const (
 	entryValue         = 2
 )
 
-// modelFields are the fields of a ModelProto and how they are encoded. What
-// does not begin with one of them is not an ONNX model, whatever its name.
+// modelFields maps the fields of a ModelProto to their wire types. A file that does
+// not start with one of them is not an ONNX model, regardless of its name.
 var modelFields = map[uint64]uint64{
-	1: wireVarint, 2: wireLength, 3: wireLength, 4: wireLength, 5: wireVarint, 6: wireLength,
-	modelGraph: wireLength, 8: wireLength, 14: wireLength, 20: wireLength, 25: wireLength, 26: wireLength,
+	1: wireVarint, 2: wireLen, 3: wireLen, 4: wireLen, 5: wireVarint, 6: wireLen,
+	modelGraph: wireLen, 8: wireLen, 14: wireLen, 20: wireLen, 25: wireLen, 26: wireLen,
 }
 
-var errONNX = damage("is damaged: what it holds is not in the form of an ONNX model")
+var errONNX = defect("is corrupted: its content is not a valid ONNX model")
 
-// lookAtONNX walks a model's fields, and looks for the files of data that its
-// tensors name. A location is "relative to the directory where the ONNX
-// protobuf model was stored".
-func (c *checker) lookAtONNX(file File, r *reader) error {
+// checkONNX reads a model's fields and checks the data files to which its tensors
+// refer. A location is "relative to the directory where the ONNX protobuf model was
+// stored".
+func (c *checker) checkONNX(file File, r *reader) error {
 	locations, err := readONNX(r)
 	if err != nil {
 		return err
 	}
-	var absent []string
+	var missing []string
 	for _, location := range slices.Sorted(maps.Keys(locations)) {
-		name := beside(file, location)
+		name := resolveReference(file, location)
 		if name == "" {
 			continue
 		}
-		size, there, err := c.find(name)
+		size, exists, err := c.stat(name)
 		switch want := locations[location]; {
 		case err != nil:
 			return err
-		case !there:
-			absent = append(absent, name)
+		case !exists:
+			missing = append(missing, name)
 		case size < want:
-			c.problems.add("%s is cut short: it holds %d bytes, and %s speaks of %d", shown(name), size, shown(file.Path), want)
+			c.problems.add("%s is truncated: it has %d bytes, but %s refers to %d", displayName(name), size, displayName(file.Path), want)
 		}
 	}
-	if len(absent) > 0 {
-		c.problems.add("%s %s named in %s and not there", shownList(absent), are(absent), shown(file.Path))
+	if len(missing) > 0 {
+		c.problems.add("%s listed in %s but missing", displayNames(missing), displayName(file.Path))
 	}
 	return nil
 }
 
-// readONNX returns how many bytes a model needs of each file that its tensors
-// name.
+// readONNX returns how many bytes a model needs of each file to which its tensors
+// refer.
 func readONNX(r *reader) (map[string]int64, error) {
-	if err := startsAsONNX(r); err != nil {
+	if err := checkONNXStart(r); err != nil {
 		return nil, err
 	}
 	locations := map[string]int64{}
-	err := r.message(r.size, func(f field) error {
-		if f.number != modelGraph || f.wire != wireLength {
+	err := r.forEachField(r.size, func(f field) error {
+		if f.number != modelGraph || f.wire != wireLen {
 			return nil
 		}
-		return r.message(f.end, func(f field) error {
-			if f.number != graphInitializer || f.wire != wireLength {
+		return r.forEachField(f.end, func(f field) error {
+			if f.number != graphInitializer || f.wire != wireLen {
 				return nil
 			}
-			return r.tensor(f.end, locations)
+			return r.readTensor(f.end, locations)
 		})
 	})
 	return locations, err
 }
 
-// startsAsONNX says whether a file begins as a model does. It may be something
-// else, encrypted for one; but one that begins with zeros is a file whose space
-// was taken before its content came.
-func startsAsONNX(r *reader) error {
-	if r.left() >= 8 {
+// checkONNXStart checks that a file starts like a model. If it does not, it may be
+// something else, such as an encrypted model; but a file that starts with zeros was
+// allocated and not written yet.
+func checkONNXStart(r *reader) error {
+	if r.remaining() >= 8 {
 		start, err := r.uint64()
 		if err != nil {
 			return err
 		}
 		if start == 0 {
-			return damage("is damaged: it begins with zeros")
+			return defect("is corrupted: it starts with zeros")
 		}
 		r.seek(0)
 	}
-	tag, err := r.varint()
+	tag, err := r.readVarint()
 	if errors.Is(err, errONNX) {
-		return errNotUnderstood
+		return errUnsupported
 	}
 	if err != nil {
 		return err
 	}
 	if wire, known := modelFields[tag>>3]; !known || wire != tag&7 {
-		return errNotUnderstood
+		return errUnsupported
 	}
 	r.seek(0)
 	return nil
 }
 
-// tensor adds what a tensor needs of a file, if its data_location is EXTERNAL.
-// The keys of its external_data are location, offset and length.
-func (r *reader) tensor(end int64, locations map[string]int64) error {
+// readTensor adds how many bytes a tensor needs of a file, if its data_location is
+// EXTERNAL. The keys of its external_data are location, offset and length.
+func (r *reader) readTensor(end int64, locations map[string]int64) error {
 	var isExternal bool
 	external := map[string]string{}
-	err := r.message(end, func(f field) error {
+	err := r.forEachField(end, func(f field) error {
 		switch {
 		case f.number == tensorDataLocation && f.wire == wireVarint:
 			isExternal = f.value == locationExternal
-		case f.number == tensorExternalData && f.wire == wireLength:
-			return r.entry(f.end, external)
+		case f.number == tensorExternalData && f.wire == wireLen:
+			return r.readEntry(f.end, external)
 		}
 		return nil
 	})
@@ -143,15 +143,16 @@ func (r *reader) tensor(end int64, locations map[string]int64) error {
 	if err != nil || !isExternal || location == "" {
 		return err
 	}
-	if len(locations) == maxNamed {
-		return errNotUnderstood
+	if len(locations) == maxReferences {
+		return errUnsupported
 	}
-	locations[location] = max(locations[location], number(external["offset"])+number(external["length"]))
+	locations[location] = max(locations[location], parseNumber(external["offset"])+parseNumber(external["length"]))
 	return nil
 }
 
-// number reads a number that does no harm in a sum; what is none is 0.
-func number(text string) int64 {
+// parseNumber returns a number that cannot overflow in a sum, or 0 if the text is no
+// such number.
+func parseNumber(text string) int64 {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > maxSize/2 {
 		return 0
@@ -159,16 +160,16 @@ func number(text string) int64 {
 	return n
 }
 
-// entry reads a key and a value.
-func (r *reader) entry(end int64, into map[string]string) error {
+// readEntry reads a key and a value.
+func (r *reader) readEntry(end int64, into map[string]string) error {
 	var key, value string
-	err := r.message(end, func(f field) error {
-		if f.wire != wireLength {
+	err := r.forEachField(end, func(f field) error {
+		if f.wire != wireLen {
 			return nil
 		}
-		length := f.end - r.at
+		length := f.end - r.offset
 		if length > maxString {
-			return errNotUnderstood
+			return errUnsupported
 		}
 		text, err := r.bytes(int(length))
 		switch f.number {
@@ -185,19 +186,19 @@ func (r *reader) entry(end int64, into map[string]string) error {
 	return err
 }
 
-// field is one field of a message: its number, its encoding, and what it holds
-// if that is a number.
+// field is one field of a message: its number, its wire type, and its value if it
+// is a varint.
 type field struct {
 	number, wire, value uint64
-	// end is where its content ends.
+	// end is the offset at which its content ends.
 	end int64
 }
 
-// message calls visit at the content of each field of a message that ends at
-// end, and goes on after it.
-func (r *reader) message(end int64, visit func(f field) error) error {
-	for r.at < end {
-		f, err := r.field(end)
+// forEachField calls visit at the content of each field of a message that ends at
+// end, and continues after that content.
+func (r *reader) forEachField(end int64, visit func(f field) error) error {
+	for r.offset < end {
+		f, err := r.readField(end)
 		if err != nil {
 			return err
 		}
@@ -209,9 +210,9 @@ func (r *reader) message(end int64, visit func(f field) error) error {
 	return nil
 }
 
-// field reads up to a field's content, or after it if that is a number.
-func (r *reader) field(end int64) (field, error) {
-	tag, err := r.varint()
+// readField reads up to a field's content, or past it if it is a varint.
+func (r *reader) readField(end int64) (field, error) {
+	tag, err := r.readVarint()
 	if err != nil {
 		return field{}, err
 	}
@@ -219,44 +220,44 @@ func (r *reader) field(end int64) (field, error) {
 	if f.number == 0 {
 		return f, errONNX
 	}
-	length, err := r.length(&f)
+	length, err := r.readLength(&f)
 	if err != nil {
 		return f, err
 	}
 	if length > maxSize {
 		return f, errONNX
 	}
-	f.end = r.at + int64(length)
+	f.end = r.offset + int64(length)
 	switch {
 	case f.end <= end:
 		return f, nil
 	case end == r.size:
-		return f, cutShort(r.size, f.end)
+		return f, truncated(r.size, f.end)
 	default:
 		return f, errONNX
 	}
 }
 
-// length returns how many bytes of a field are left to read.
-func (r *reader) length(f *field) (length uint64, err error) {
+// readLength returns how many bytes of a field are left to read.
+func (r *reader) readLength(f *field) (length uint64, err error) {
 	switch f.wire {
 	case wireVarint:
-		f.value, err = r.varint()
+		f.value, err = r.readVarint()
 		return 0, err
-	case wireEight:
+	case wireI64:
 		return 8, nil
-	case wireLength:
-		return r.varint()
-	case wireFour:
+	case wireLen:
+		return r.readVarint()
+	case wireI32:
 		return 4, nil
-	case wireStart, wireEnd:
-		return 0, errNotUnderstood
+	case wireSGroup, wireEGroup:
+		return 0, errUnsupported
 	default:
 		return 0, errONNX
 	}
 }
 
-func (r *reader) varint() (uint64, error) {
+func (r *reader) readVarint() (uint64, error) {
 	var value uint64
 	for i := range maxVarint {
 		next, err := r.bytes(1)

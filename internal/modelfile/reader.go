@@ -8,24 +8,23 @@ import (
 )
 
 const (
-	// bufferSize is how much is read at a time. Most of what follows a value
-	// is skipped.
+	// bufferSize is the size of a read. Most of what follows a value is skipped.
 	bufferSize = 16 << 10
-	// maxValues is how many values of a file are looked at. The largest
-	// vocabularies have less than a million of words; a file with more than
-	// this is not understood, so that none keeps a build busy.
+	// maxValues is how many values of a file are read. The largest vocabularies have
+	// less than a million words; a file with more values than this is not supported,
+	// so that no file can keep a build busy.
 	maxValues = 16 << 20
-	// contextEvery is after how many values the context is looked at.
-	contextEvery = 1 << 16
+	// contextInterval is the number of values between two checks of the context.
+	contextInterval = 1 << 16
 )
 
-// reader reads a file's values one after the other and skips what lies between
+// reader reads the values of a file one after the other, and skips what is between
 // them without reading it.
 type reader struct {
 	ctx    context.Context
 	file   io.ReaderAt
 	size   int64
-	at     int64
+	offset int64
 	order  binary.ByteOrder
 	values int
 	buffer *bufio.Reader
@@ -39,56 +38,56 @@ func newReader(ctx context.Context, file io.ReaderAt, size int64) *reader {
 	}
 }
 
-// again returns a reader at the file's beginning.
-func (r *reader) again() *reader { return newReader(r.ctx, r.file, r.size) }
+// restart returns a new reader at the start of the file.
+func (r *reader) restart() *reader { return newReader(r.ctx, r.file, r.size) }
 
-// left is how many bytes are left to read.
-func (r *reader) left() int64 { return r.size - r.at }
+// remaining returns how many bytes are left to read.
+func (r *reader) remaining() int64 { return r.size - r.offset }
 
-// seek goes to a place of the file, which must be within it.
-func (r *reader) seek(to int64) {
-	if ahead := to - r.at; ahead >= 0 && ahead <= int64(r.buffer.Buffered()) {
-		// What is in the buffer can be discarded.
+// seek sets the offset, which must be within the file.
+func (r *reader) seek(offset int64) {
+	if ahead := offset - r.offset; ahead >= 0 && ahead <= int64(r.buffer.Buffered()) {
+		// Discarding buffered bytes cannot fail.
 		_, _ = r.buffer.Discard(int(ahead))
 	} else {
-		r.buffer.Reset(io.NewSectionReader(r.file, to, r.size-to))
+		r.buffer.Reset(io.NewSectionReader(r.file, offset, r.size-offset))
 	}
-	r.at = to
+	r.offset = offset
 }
 
 // skip skips n bytes.
 func (r *reader) skip(n uint64) error {
-	if n > uint64(r.left()) {
-		return errEnds
+	if n > uint64(r.remaining()) {
+		return errTruncated
 	}
-	r.seek(r.at + int64(n))
+	r.seek(r.offset + int64(n))
 	return nil
 }
 
-// bytes reads a few bytes. Those of up to eight are valid until the next read.
+// bytes reads n bytes. Up to eight bytes are valid only until the next read.
 func (r *reader) bytes(n int) ([]byte, error) {
 	if r.values++; r.values > maxValues {
-		return nil, errNotUnderstood
+		return nil, errUnsupported
 	}
-	if r.values%contextEvery == 0 && r.ctx.Err() != nil {
+	if r.values%contextInterval == 0 && r.ctx.Err() != nil {
 		return nil, r.ctx.Err()
 	}
-	if int64(n) > r.left() {
-		return nil, errEnds
+	if int64(n) > r.remaining() {
+		return nil, errTruncated
 	}
-	into := r.word[:]
-	if n > len(into) {
-		into = make([]byte, n)
+	p := r.word[:]
+	if n > len(p) {
+		p = make([]byte, n)
 	}
-	if _, err := io.ReadFull(r.buffer, into[:n]); err != nil {
+	if _, err := io.ReadFull(r.buffer, p[:n]); err != nil {
 		if err == io.EOF {
-			// The file is shorter than it was when it was listed.
+			// The file has become shorter since it was listed.
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, err
 	}
-	r.at += int64(n)
-	return into[:n], nil
+	r.offset += int64(n)
+	return p[:n], nil
 }
 
 func (r *reader) uint32() (uint32, error) {

@@ -9,39 +9,38 @@ import (
 	"io"
 )
 
-// chunk is the body of a request.
+// chunk is the body of one request of an upload.
 type chunk struct {
-	from   io.Reader
-	digest hash.Hash
-	sent   func(int64)
-	at     int64
-	// begin is where it begins.
-	begin int64
-	// err is why the blob could not be read, and ended says that it was, to its
-	// end or the chunk's.
+	from     io.Reader
+	digest   hash.Hash
+	progress func(int64)
+	// start is the chunk's offset in the blob, and offset is that of the next byte.
+	start, offset int64
+	// err is the error of reading the blob, if any, and eof is true once the reader
+	// has returned io.EOF.
 	err    error
-	ended  bool
+	eof    bool
 	closed chan struct{}
 }
 
 func (c *chunk) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	c.digest.Write(p[:n])
-	c.at += int64(n)
-	c.sent(c.at)
+	c.offset += int64(n)
+	c.progress(c.offset)
 	switch {
 	case errors.Is(err, io.EOF):
-		c.ended = true
+		c.eof = true
 	case err != nil:
 		c.err = err
 	}
 	return n, err
 }
 
-// isWhole says that all of the chunk was read: as much as it was to be, or where
-// that was not known, up to its end.
-func (c *chunk) isWhole(length int64, known bool) bool {
-	return c.at-c.begin == length || !known && c.ended
+// isComplete reports whether all of the chunk was read: its length, or if the
+// blob's size is unknown, up to the blob's end.
+func (c *chunk) isComplete(length int64, sizeKnown bool) bool {
+	return c.offset-c.start == length || !sizeKnown && c.eof
 }
 
 func (c *chunk) Close() error {
@@ -54,15 +53,16 @@ func (c *chunk) Close() error {
 	}
 }
 
-// errCutShort says that the registry has answered before it had all of a request.
-var errCutShort = errors.New("the registry did not take all of a request")
+// errPartialRead is returned if the registry responds before it has read all of a
+// request.
+var errPartialRead = errors.New("the registry did not read all of a request")
 
-// readError says that the blob could not be read.
+// readError is an error of reading the blob.
 type readError struct{ error }
 
 func (e readError) Unwrap() error { return e.error }
 
-// clone copies the state of a SHA-256.
+// clone returns a copy of the state of a SHA-256.
 func clone(digest hash.Hash) (hash.Hash, error) {
 	state, err := digest.(encoding.BinaryMarshaler).MarshalBinary()
 	if err != nil {

@@ -5,56 +5,54 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// Credentials are what a push secret holds: the content of a Docker
-// configuration file. The zero value is none.
+// Credentials are the content of a push secret, which is a Docker configuration
+// file. The zero value holds none.
 //
-// They are looked up as Docker does it, and the image builder with it, so that
-// what works here works there: by repository, by registry host, or by an
-// address of an older form that names that host.
+// They are matched with the kubelet's rules, so that a secret that works as an
+// image pull secret works here: see keyring.
 type Credentials struct {
-	account string
+	source  string
 	config  dockerConfig
+	keyring keyring
 }
 
 type dockerConfig struct {
 	Auths       map[string]authn.AuthConfig `json:"auths"`
-	CredsStore  string                      `json:"credsStore"`
-	CredHelpers map[string]string           `json:"credHelpers"`
+	CredsStore  string                      `json:"credsStore,omitempty"`
+	CredHelpers map[string]string           `json:"credHelpers,omitempty"`
 }
 
 var _ authn.Keychain = Credentials{}
 
-// ReadCredentials reads a Docker configuration file. A file that does not
-// exist is an error of fs.ErrNotExist. account is how messages call the
-// credentials, as in "Secret regcred"; the content is never part of an error.
-func ReadCredentials(file, account string) (Credentials, error) {
+// ReadCredentials reads a Docker configuration file. If the file does not exist,
+// the error is fs.ErrNotExist. source names the credentials in messages, as in
+// "Secret regcred"; the file's content is never part of an error.
+func ReadCredentials(file, source string) (Credentials, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
-		return Credentials{}, fmt.Errorf("read the credentials of %s: %w", account, err)
+		return Credentials{}, fmt.Errorf("read the credentials of %s: %w", source, err)
 	}
-	c := Credentials{account: account}
+	c := Credentials{source: source}
 	if err := json.Unmarshal(raw, &c.config); err != nil {
-		return Credentials{}, fmt.Errorf("the content of %s is not a Docker configuration", account)
+		return Credentials{}, fmt.Errorf("%s does not contain a Docker configuration", source)
 	}
 	if c.config.CredsStore != "" {
-		return Credentials{}, fmt.Errorf("%s holds no credentials, only the name of the helper %q that kept them on the machine where it was made", account, c.config.CredsStore)
+		return Credentials{}, fmt.Errorf("%s contains no credentials, only the name of the credential helper %q of the machine where it was created", source, c.config.CredsStore)
 	}
+	c.keyring = newKeyring(c.config.Auths)
 	return c, nil
 }
 
-// ReadCredentialsIfAny is ReadCredentials, except that a file that does not
-// exist means no credentials.
-func ReadCredentialsIfAny(file, account string) (Credentials, error) {
-	c, err := ReadCredentials(file, account)
+// ReadOptionalCredentials is like ReadCredentials, but returns no credentials for
+// a file that does not exist.
+func ReadOptionalCredentials(file, source string) (Credentials, error) {
+	c, err := ReadCredentials(file, source)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Credentials{}, nil
 	}
@@ -63,34 +61,49 @@ func ReadCredentialsIfAny(file, account string) (Credentials, error) {
 
 // Resolve returns the credentials for a repository or registry.
 func (c Credentials) Resolve(target authn.Resource) (authn.Authenticator, error) {
-	config, found := c.find(target)
+	config, found := c.keyring.lookup(target)
 	if !found {
 		if helper, named := c.config.CredHelpers[target.RegistryStr()]; named {
-			return nil, fmt.Errorf("%s names the helper %q for %s, and holds no credentials: put a user and a password in", c.account, helper, target.RegistryStr())
+			return nil, fmt.Errorf("%s names the credential helper %q for %s and contains no credentials: add a username and a password", c.source, helper, target.RegistryStr())
 		}
 		return authn.Anonymous, nil
 	}
 	return authn.FromConfig(config), nil
 }
 
-// Has says whether there are credentials for a repository or registry.
+// Has reports whether there are credentials for a repository or registry.
 func (c Credentials) Has(target authn.Resource) bool {
-	_, found := c.find(target)
+	_, found := c.keyring.lookup(target)
 	return found
 }
 
-// Account says in words by which credentials a repository is spoken to.
+// Account returns a description of the credentials that are used for a repository,
+// for messages.
 func (c Credentials) Account(target authn.Resource) string {
-	if c.account == "" {
-		return "anonymously, as there is no push secret"
+	if c.source == "" {
+		return "none (there is no push secret)"
 	}
 	if !c.Has(target) {
-		return fmt.Sprintf("anonymously, as %s has no entry for %s", c.account, target.RegistryStr())
+		return fmt.Sprintf("none (%s has no entry for %s)", c.source, target.RegistryStr())
 	}
-	return "with " + c.account
+	return c.source
 }
 
-// Secrets returns every string that must not be seen in a log.
+// DockerConfig returns a Docker configuration file for programs that match
+// credentials with Docker's rules, which know neither globs nor path prefixes. It
+// contains the credentials of each repository under the repository's full name,
+// where such programs look first.
+func (c Credentials) DockerConfig(repositories ...name.Repository) ([]byte, error) {
+	config := dockerConfig{Auths: map[string]authn.AuthConfig{}}
+	for _, repository := range repositories {
+		if auth, found := c.keyring.lookup(repository); found {
+			config.Auths[repository.Name()] = auth
+		}
+	}
+	return json.Marshal(config)
+}
+
+// Secrets returns every string that must not appear in a log.
 func (c Credentials) Secrets() []string {
 	var secrets []string
 	for _, a := range c.config.Auths {
@@ -101,38 +114,4 @@ func (c Credentials) Secrets() []string {
 		}
 	}
 	return secrets
-}
-
-func (c Credentials) find(target authn.Resource) (authn.AuthConfig, bool) {
-	for _, address := range []string{target.String(), target.RegistryStr()} {
-		if address == name.DefaultRegistry {
-			address = authn.DefaultAuthKey
-		}
-		if config := c.at(address); config != (authn.AuthConfig{}) {
-			return config, true
-		}
-	}
-	return authn.AuthConfig{}, false
-}
-
-func (c Credentials) at(address string) authn.AuthConfig {
-	if config, exact := c.config.Auths[address]; exact {
-		return config
-	}
-	for _, key := range slices.Sorted(maps.Keys(c.config.Auths)) {
-		if hostOf(key) == address {
-			return c.config.Auths[key]
-		}
-	}
-	return authn.AuthConfig{}
-}
-
-// hostOf returns the host of an address as older Docker configurations have
-// it: https://registry.example.com/v1/.
-func hostOf(address string) string {
-	if _, rest, isURL := strings.Cut(address, "://"); isURL {
-		address = rest
-	}
-	host, _, _ := strings.Cut(address, "/")
-	return host
 }

@@ -17,185 +17,189 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// Kind is what is wrong between us and a registry.
+// Kind classifies errors of registries.
 type Kind int
 
 // Kinds of errors.
 const (
-	// Unreachable: no usable answer came.
+	// Unreachable means that there was no usable response.
 	Unreachable Kind = iota
-	// Unauthorized: the registry refuses the credentials, or wants some.
+	// Unauthorized means that the registry rejected the credentials or requires
+	// some.
 	Unauthorized
-	// NotFound: the registry does not have what was asked for.
+	// NotFound means that the registry does not have the requested content.
 	NotFound
-	// Untrusted: the registry's certificate is not one to trust.
+	// Untrusted means that the registry's certificate cannot be verified.
 	Untrusted
-	// Full: the registry takes no more, or nothing of that size.
-	Full
+	// QuotaExceeded means that the registry accepts no more content, or none of that
+	// size.
+	QuotaExceeded
 )
 
 // Error is an error of a registry.
 type Error struct {
 	Kind Kind
-	// Sentence is for people and names the registry.
-	Sentence string
-	// Transient says that the registry may answer a little later.
+	// Message is for users and names the registry.
+	Message string
+	// Transient reports whether the same request may succeed a little later.
 	Transient bool
-	// Cause is what the library said.
+	// Cause is the library's error.
 	Cause error
 }
 
-func (e *Error) Error() string { return e.Sentence }
+func (e *Error) Error() string { return e.Message }
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// IsNotFound says whether the registry does not have what was asked for.
+// IsNotFound reports whether the registry does not have the requested content.
 func IsNotFound(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Kind == NotFound
 }
 
-// explain turns an error of the library into one that a person understands.
+// explain returns an error of the library as one that users understand.
 func (r *Repository) explain(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	err = unsigned{err}
-	var answer *transport.Error
-	if errors.As(err, &answer) {
-		return r.explainAnswer(answer, err)
+	err = redactedError{err}
+	var resp *transport.Error
+	if errors.As(err, &resp) {
+		return r.explainStatus(resp, err)
 	}
-	if words := badCertificate(err); words != "" {
-		return &Error{Kind: Untrusted, Sentence: r.whoFailed(err) + " " + words, Cause: err}
+	if problem := certificateProblem(err); problem != "" {
+		return &Error{Kind: Untrusted, Message: r.failedPeer(err) + " " + problem, Cause: err}
 	}
-	words, transient := r.silence(err)
-	return &Error{Kind: Unreachable, Sentence: r.whoFailed(err) + " " + words, Transient: transient, Cause: err}
+	problem, transient := r.connectionProblem(err)
+	return &Error{Kind: Unreachable, Message: r.failedPeer(err) + " " + problem, Transient: transient, Cause: err}
 }
 
-// query matches what comes after an address.
+// query matches the query of a URL.
 var query = regexp.MustCompile(`(://[^\s"?]+\?)[^\s"]+`)
 
-// HideQueries takes the queries out of the addresses in a text: a storage that
-// a registry sends others on to takes a signature there for a right.
-func HideQueries(text string) string { return query.ReplaceAllString(text, "${1}***") }
+// RedactQueries removes the queries from the URLs in a text: a registry may
+// redirect to a storage that accepts a signature in the query as a credential.
+func RedactQueries(text string) string { return query.ReplaceAllString(text, "${1}***") }
 
-// unsigned is an error whose text holds no signatures.
-type unsigned struct{ error }
+// redactedError is an error whose text contains no URL queries.
+type redactedError struct{ error }
 
-func (e unsigned) Error() string { return HideQueries(e.error.Error()) }
+func (e redactedError) Error() string { return RedactQueries(e.error.Error()) }
 
-func (e unsigned) Unwrap() error { return e.error }
+func (e redactedError) Unwrap() error { return e.error }
 
-// explainLogin is explain for what came up before anything was asked for. Who
-// does not know the address at which registries begin is none.
+// explainLogin is explain for an error of the first request. A server that does
+// not know the base URL of the registry API is not a registry.
 func (r *Repository) explainLogin(err error) error {
 	err = r.explain(err)
 	if !IsNotFound(err) {
 		return err
 	}
 	if host := failedHost(err); host != "" && host != r.name.RegistryStr() {
-		return &Error{Kind: Unreachable, Sentence: r.whoFailed(err) + " has nothing there (404): have the registry's token service looked at", Cause: err}
+		return &Error{Kind: Unreachable, Message: r.failedPeer(err) + " responded with 404 Not Found: check the registry's token service", Cause: err}
 	}
-	return r.noRegistry(err)
+	return r.notARegistry(err)
 }
 
-// noRegistry says that something else than a registry answered.
-func (r *Repository) noRegistry(cause error) *Error {
-	return &Error{Kind: Unreachable, Sentence: fmt.Sprintf("%s answers, but not as a registry: correct the host in the image's name", r.name.RegistryStr()), Cause: cause}
+// notARegistry returns the error for a server that is not a registry.
+func (r *Repository) notARegistry(cause error) *Error {
+	return &Error{Kind: Unreachable, Message: fmt.Sprintf("%s responded, but is not an image registry: correct the host in the image reference", r.name.RegistryStr()), Cause: cause}
 }
 
-// whoFailed begins a sentence with the host that a request failed at, which may
-// be another one than the registry's: that of its token service, or of its
-// storage.
-func (r *Repository) whoFailed(err error) string {
+// failedPeer returns the host that a request failed at, as the subject of a
+// sentence. It may be another host than the registry's: that of its token service
+// or of its storage.
+func (r *Repository) failedPeer(err error) string {
 	host := r.name.RegistryStr()
 	if failed := failedHost(err); failed != "" && failed != host {
-		return fmt.Sprintf("the host %s, to which the registry %s sends the build,", failed, host)
+		return fmt.Sprintf("the host %s, to which the registry %s redirects the build,", failed, host)
 	}
 	return "the registry " + host
 }
 
 // failedHost returns the host of the request that failed, or "".
 func failedHost(err error) string {
-	var answer *transport.Error
-	if errors.As(err, &answer) && answer.Request != nil {
-		return answer.Request.URL.Host
+	var resp *transport.Error
+	if errors.As(err, &resp) && resp.Request != nil {
+		return resp.Request.URL.Host
 	}
 	var request *url.Error
 	if errors.As(err, &request) {
-		if at, err := url.Parse(request.URL); err == nil {
-			return at.Host
+		if parsed, err := url.Parse(request.URL); err == nil {
+			return parsed.Host
 		}
 	}
 	return ""
 }
 
-// explainAnswer explains a status code.
-func (r *Repository) explainAnswer(answer *transport.Error, err error) error {
-	who, repository := r.whoFailed(err), r.name.RepositoryStr()
+// explainStatus returns the error for a status code.
+func (r *Repository) explainStatus(resp *transport.Error, err error) error {
+	peer, repository := r.failedPeer(err), r.name.RepositoryStr()
 	e := &Error{Cause: err}
-	switch code := answer.StatusCode; code {
+	switch code := resp.StatusCode; code {
 	case http.StatusUnauthorized:
 		e.Kind = Unauthorized
-		e.Sentence = fmt.Sprintf("%s does not let the build in to %s (401), which asked %s", who, repository, r.account)
+		e.Message = fmt.Sprintf("%s denied access to %s (401 Unauthorized); credentials: %s", peer, repository, r.account)
 	case http.StatusForbidden:
 		e.Kind = Unauthorized
-		e.Sentence = fmt.Sprintf("%s forbids what the build needs in %s (403), which asked %s", who, repository, r.account)
+		e.Message = fmt.Sprintf("%s denied the permissions that the build needs in %s (403 Forbidden); credentials: %s", peer, repository, r.account)
 	case http.StatusNotFound:
 		e.Kind = NotFound
-		e.Sentence = fmt.Sprintf("%s does not have that in %s (404)", who, repository)
+		e.Message = fmt.Sprintf("%s does not have the requested content in %s (404 Not Found)", peer, repository)
 	case http.StatusTooManyRequests:
 		e.Transient = true
-		e.Sentence = who + " turns the build away, because it got too many requests (429): wait, or use an account with a higher limit"
+		e.Message = peer + " is rate limiting requests (429): wait, or use an account with a higher limit"
 	case http.StatusRequestEntityTooLarge, http.StatusInsufficientStorage:
-		e.Kind = Full
-		e.Sentence = fmt.Sprintf("%s does not take that much in %s (%d): have its limit or its quota raised", who, repository, code)
+		e.Kind = QuotaExceeded
+		e.Message = fmt.Sprintf("%s rejected the upload to %s (%d): raise the registry's request size limit or storage quota", peer, repository, code)
 	default:
 		e.Transient = slices.Contains(retryStatusCodes, code)
-		e.Sentence = fmt.Sprintf("%s answers with the error %d %s", who, code, http.StatusText(code))
+		e.Message = fmt.Sprintf("%s responded with the error %d %s", peer, code, http.StatusText(code))
 	}
 	return e
 }
 
-// refusedRealm begins what the library says of a token service at a private
-// address: a registry that was broken into could send the credentials there.
-const refusedRealm = "invalid realm in www-authenticate"
+// invalidRealm is the start of the library's error for a token service at a
+// private address, to which a compromised registry could have the credentials
+// sent.
+const invalidRealm = "invalid realm in www-authenticate"
 
-// silence says why no usable answer came, as the end of a sentence, and whether
-// one may come a little later.
-func (r *Repository) silence(err error) (words string, transient bool) {
+// connectionProblem returns why there was no usable response, as the predicate of a
+// sentence, and whether there may be one a little later.
+func (r *Repository) connectionProblem(err error) (problem string, transient bool) {
 	var dns *net.DNSError
 	var network net.Error
 	switch {
-	case !r.plain && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return "speaks plain HTTP and not HTTPS: if that is meant, name the host among the plain-HTTP registries of the operator's configuration", false
+	case !r.insecure && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return "uses plain HTTP instead of HTTPS: if this is intended, add the host to the plain-HTTP registries in the operator's configuration", false
 	case errors.As(err, &dns):
-		return "is not known by that name in the cluster's DNS: correct the host in the image's name, or have the name added to the DNS", dns.IsTemporary || dns.IsTimeout
+		return "cannot be resolved in the cluster's DNS: correct the host in the image reference, or add the name to the DNS", dns.IsTemporary || dns.IsTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "refuses the connection: correct the host and port, or start it", true
-	case errors.Is(err, errCircle):
-		return "sends the build in a circle, from one address to the next: correct the host in the image's name, or mend the registry", false
+		return "refused the connection: correct the host and port, or start the registry", true
+	case errors.Is(err, errRedirectLoop):
+		return "redirects in a loop: correct the host in the image reference, or fix the registry", false
 	case errors.Is(err, errPlainHTTP):
-		return "cannot be reached by HTTPS, and plain HTTP is only used for hosts that the operator's configuration names", false
+		return "cannot be reached over HTTPS, and plain HTTP is used only for hosts that the operator's configuration lists", false
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout():
-		return "does not answer in time: see whether it works, and whether a firewall is in the way", true
-	case strings.Contains(err.Error(), refusedRealm):
-		return fmt.Sprintf("sends the build for a token to an address that is not safe to go to: give its token service a host name and, unless the registry itself is spoken to in plain HTTP, HTTPS (%v)", err), false
+		return "did not respond in time: check that it is running and that no firewall blocks it", true
+	case strings.Contains(err.Error(), invalidRealm):
+		return fmt.Sprintf("directs the build to a token service at an unsafe address: give the token service a host name and, unless the registry itself is accessed over plain HTTP, HTTPS (%v)", err), false
 	default:
-		return "cannot be talked to: " + err.Error(), true
+		return "cannot be used, connection failed: " + err.Error(), true
 	}
 }
 
-// badCertificate says what is wrong with a certificate, or "".
-func badCertificate(err error) string {
+// certificateProblem returns what is wrong with a certificate, as the predicate of a
+// sentence, or "".
+func certificateProblem(err error) string {
 	var authority x509.UnknownAuthorityError
 	var hostname x509.HostnameError
 	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &authority):
-		return "shows a certificate of an unknown authority: put the authority's certificate into the operator's configuration"
+		return "presented a certificate from an unknown authority: add the authority's certificate to the operator's configuration"
 	case errors.As(err, &hostname) || errors.As(err, &certificate):
-		return "shows a certificate that is not valid for it: " + err.Error()
+		return "presented a certificate that is not valid for it: " + err.Error()
 	default:
 		return ""
 	}

@@ -12,16 +12,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// errPlainHTTP says that a request was about to be sent without encryption to
-// a host for which that is not allowed.
+// errPlainHTTP is returned for a request over plain HTTP to a host for which that
+// is not configured.
 var errPlainHTTP = errors.New("plain HTTP is not allowed")
 
-// encrypted is a transport that sends nothing in plain HTTP. The library that
-// it is for would do so by itself for addresses that look like a private
-// network, and when a registry says so.
-type encrypted struct{ inner http.RoundTripper }
+// httpsOnly is a transport that sends nothing over plain HTTP. go-containerregistry
+// would do so for addresses that look like a private network, and when a registry
+// redirects there.
+type httpsOnly struct{ inner http.RoundTripper }
 
-func (t encrypted) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t httpsOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" {
 		return nil, fmt.Errorf("%w for %s", errPlainHTTP, req.URL.Host)
 	}
@@ -48,11 +48,11 @@ func newTransport(caFile string) (*http.Transport, error) {
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
-		// A container without any authorities of its own still has the bundle.
+		// A container without system authorities still has the bundle.
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(bundle) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", caFile)
+		return nil, fmt.Errorf("%s contains no certificate in PEM form", caFile)
 	}
 	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	return transport, nil

@@ -16,34 +16,38 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// upload is one upload.
+// uploadsPath is where upload sessions start, below the repository.
+const uploadsPath = "/blobs/uploads/"
+
+// upload is the upload of one blob.
 type upload struct {
 	*Uploader
-	blob Blob
-	sent func(int64)
-	// location is where to go on; empty is nowhere yet.
+	blob     Blob
+	progress func(int64)
+	// location is the URL for the session's next request; empty if there is no
+	// session.
 	location string
-	// lost says that the last request failed, so that the registry has to be
-	// asked how much of it has arrived.
-	lost bool
-	// at is how many bytes the registry is known to have, digest is of them, and
-	// content is what comes next of the blob; nil when nothing reads it.
-	at      int64
+	// outOfSync is true after a failed request, when the session's offset must be
+	// queried.
+	outOfSync bool
+	// offset is how many bytes the registry is known to have, digest is of those
+	// bytes, and content reads the blob from there; nil if the blob is not open.
+	offset  int64
 	digest  hash.Hash
 	content io.ReadCloser
-	// whole says that all of it was sent.
-	whole bool
-	// chunk is how much is sent in the next request at most, and length is how
-	// much was to be sent in the last one.
-	chunk, length int64
+	// done is true when the whole blob was sent.
+	done bool
+	// chunkSize is the maximum length of the next request, and length is that of the
+	// last one.
+	chunkSize, length int64
 }
 
-// goOn sends what is left, until something goes wrong.
-func (u *upload) goOn(ctx context.Context) (v1.Hash, error) {
-	if err := u.find(ctx); err != nil {
+// resume sends what is left, until an error occurs.
+func (u *upload) resume(ctx context.Context) (v1.Hash, error) {
+	if err := u.resumeOrStart(ctx); err != nil {
 		return v1.Hash{}, err
 	}
-	for !u.whole {
+	for !u.done {
 		if err := u.send(ctx); err != nil {
 			return v1.Hash{}, err
 		}
@@ -52,57 +56,57 @@ func (u *upload) goOn(ctx context.Context) (v1.Hash, error) {
 	return digest, u.commit(ctx, digest)
 }
 
-// find begins the upload, or finds out where it is to go on.
-func (u *upload) find(ctx context.Context) error {
+// resumeOrStart queries the offset of the session after a failure, or starts a
+// session.
+func (u *upload) resumeOrStart(ctx context.Context) error {
 	if u.location == "" {
-		return u.begin(ctx)
+		return u.start(ctx)
 	}
-	if !u.lost {
+	if !u.outOfSync {
 		return nil
 	}
-	answer, err := u.do(ctx, http.MethodGet, u.location, nil, 0, http.StatusNoContent)
-	if refused(err) {
-		// The registry does not know the upload any more.
-		return u.begin(ctx)
+	resp, err := u.do(ctx, http.MethodGet, u.location, nil, 0, http.StatusNoContent)
+	if isRejected(err) {
+		// The registry has lost the session.
+		return u.start(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	arrived := arrivedOf(answer)
-	if size := u.blob.Size(); arrived < u.at || size >= 0 && arrived > size {
-		return u.begin(ctx)
+	offset := parseRange(resp)
+	if size := u.blob.Size(); offset < u.offset || size >= 0 && offset > size {
+		return u.start(ctx)
 	}
-	if err := u.readAgain(ctx, arrived); err != nil {
+	if err := u.reread(ctx, offset); err != nil {
 		return err
 	}
-	u.lost = false
-	return u.follow(answer)
+	u.outOfSync = false
+	return u.setLocation(resp)
 }
 
-// begin begins an upload from nothing.
-func (u *upload) begin(ctx context.Context) error {
-	u.stopReading()
-	u.location, u.lost, u.whole, u.at, u.digest = "", false, false, 0, sha256.New()
-	u.sent(0)
-	at := u.repository.address("/blobs/uploads/")
-	answer, err := u.do(ctx, http.MethodPost, at, nil, 0, http.StatusAccepted)
+// start starts a new session.
+func (u *upload) start(ctx context.Context) error {
+	u.closeContent()
+	u.location, u.outOfSync, u.done, u.offset, u.digest = "", false, false, 0, sha256.New()
+	u.progress(0)
+	resp, err := u.do(ctx, http.MethodPost, u.repository.url(uploadsPath), nil, 0, http.StatusAccepted)
 	if err != nil {
 		return err
 	}
-	if least, err := strconv.ParseInt(answer.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil {
-		u.chunk = max(u.chunk, least)
+	if minLength, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil {
+		u.chunkSize = max(u.chunkSize, minLength)
 	}
-	return u.follow(answer)
+	return u.setLocation(resp)
 }
 
-// send sends the next bytes.
+// send sends the next chunk.
 func (u *upload) send(ctx context.Context) error {
-	size, length := u.blob.Size(), u.chunk
+	size, length := u.blob.Size(), u.chunkSize
 	if size >= 0 {
-		length = min(length, size-u.at)
+		length = min(length, size-u.offset)
 	}
 	if length == 0 {
-		u.whole = true
+		u.done = true
 		return nil
 	}
 	digest, err := clone(u.digest)
@@ -110,92 +114,92 @@ func (u *upload) send(ctx context.Context) error {
 		return err
 	}
 	if u.content == nil {
-		u.content = u.blob.Open(ctx, u.at)
+		u.content = u.blob.Open(ctx, u.offset)
 	}
-	body := &chunk{from: io.LimitReader(u.content, length), digest: digest, sent: u.sent, begin: u.at, at: u.at, closed: make(chan struct{})}
-	u.lost, u.length = true, length
-	announced := length
+	body := &chunk{from: io.LimitReader(u.content, length), digest: digest, progress: u.progress, start: u.offset, offset: u.offset, closed: make(chan struct{})}
+	u.outOfSync, u.length = true, length
+	contentLength := length
 	if size < 0 {
-		announced = -1
+		contentLength = -1
 	}
-	answer, err := u.do(ctx, http.MethodPatch, u.location, body, announced, http.StatusAccepted)
-	// The transport may go on reading after it has returned.
+	resp, err := u.do(ctx, http.MethodPatch, u.location, body, contentLength, http.StatusAccepted)
+	// The transport may read the body even after it has returned.
 	<-body.closed
-	if err == nil && !body.isWhole(length, size >= 0) {
-		err = errCutShort
+	if err == nil && !body.isComplete(length, size >= 0) {
+		err = errPartialRead
 	}
 	if err != nil {
-		// Not all of the chunk need have been read.
-		u.stopReading()
+		// The position in the content is unknown.
+		u.closeContent()
 	}
 	switch {
 	case body.err != nil:
 		return readError{body.err}
 	case err != nil:
-		u.chunk = u.smaller(err)
+		u.chunkSize = u.nextChunkSize(err)
 		return err
 	}
-	u.lost = false
-	u.whole = body.at < u.at+length
-	u.at, u.digest = body.at, digest
-	return u.follow(answer)
+	u.outOfSync = false
+	u.done = body.offset < u.offset+length
+	u.offset, u.digest = body.offset, digest
+	return u.setLocation(resp)
 }
 
-// smaller is how long the next chunk is after the last one has failed. One that
-// is too large is halved; so is one that was cut, since there are registries
-// which forget what they have of it.
-func (u *upload) smaller(err error) int64 {
-	var busy busyError
+// nextChunkSize returns the chunk size after a failed request. It is halved if the
+// request was too large, and also if it was interrupted, because some registries
+// discard what they have of an interrupted request.
+func (u *upload) nextChunkSize(err error) int64 {
+	var busy retryAfterError
 	if errors.As(err, &busy) {
-		return u.chunk
+		return u.chunkSize
 	}
-	return max(min(u.chunk, u.length)/2, min(smallestChunk, u.chunk))
+	return max(min(u.chunkSize, u.length)/2, min(minChunkSize, u.chunkSize))
 }
 
-// commit gives what was sent its name.
+// commit ends the session with the digest of what was sent.
 func (u *upload) commit(ctx context.Context, digest v1.Hash) error {
-	at, err := url.Parse(u.location)
+	location, err := url.Parse(u.location)
 	if err != nil {
 		return err
 	}
-	query := at.Query()
+	query := location.Query()
 	query.Set("digest", digest.String())
-	at.RawQuery = query.Encode()
-	_, err = u.do(ctx, http.MethodPut, at.String(), nil, 0, http.StatusCreated)
+	location.RawQuery = query.Encode()
+	_, err = u.do(ctx, http.MethodPut, location.String(), nil, 0, http.StatusCreated)
 	if err == nil {
 		return nil
 	}
-	if size, unknown := u.repository.BlobSize(ctx, digest); unknown == nil && size == u.at {
-		// The answer was lost, and nothing else.
+	if size, statErr := u.repository.Stat(ctx, digest); statErr == nil && size == u.offset {
+		// Only the response was lost.
 		return nil
 	}
-	u.lost = true
+	u.outOfSync = true
 	return err
 }
 
-// readAgain brings the digest to where the registry is.
-func (u *upload) readAgain(ctx context.Context, arrived int64) error {
-	u.stopReading()
-	u.content = u.blob.Open(ctx, u.at)
-	if _, err := io.CopyN(u.digest, u.content, arrived-u.at); err != nil {
+// reread advances the digest to the registry's offset.
+func (u *upload) reread(ctx context.Context, offset int64) error {
+	u.closeContent()
+	u.content = u.blob.Open(ctx, u.offset)
+	if _, err := io.CopyN(u.digest, u.content, offset-u.offset); err != nil {
 		return readError{err}
 	}
-	u.at = arrived
-	u.sent(arrived)
+	u.offset = offset
+	u.progress(offset)
 	return nil
 }
 
-// stopReading has the blob opened anew when more of it is needed.
-func (u *upload) stopReading() {
+// closeContent closes the blob, which is reopened when more of it is needed.
+func (u *upload) closeContent() {
 	if u.content != nil {
 		_ = u.content.Close()
 		u.content = nil
 	}
 }
 
-// follow takes the address at which the registry wants to go on.
-func (u *upload) follow(answer *http.Response) error {
-	next, err := answer.Location()
+// setLocation sets the URL for the next request from a response.
+func (u *upload) setLocation(resp *http.Response) error {
+	next, err := resp.Location()
 	if errors.Is(err, http.ErrNoLocation) && u.location != "" {
 		return nil
 	}
@@ -206,13 +210,13 @@ func (u *upload) follow(answer *http.Response) error {
 	return nil
 }
 
-// do sends a request, which is answered by this status or with an error. A length
-// below zero is not known.
-func (u *upload) do(ctx context.Context, method, at string, body io.ReadCloser, length int64, status int) (*http.Response, error) {
+// do sends a request and returns the response, or an error if its status is not the
+// given one. A negative length is unknown.
+func (u *upload) do(ctx context.Context, method, location string, body io.ReadCloser, length int64, status int) (*http.Response, error) {
 	if body == nil {
 		body = http.NoBody
 	}
-	req, err := http.NewRequestWithContext(ctx, method, at, body)
+	req, err := http.NewRequestWithContext(ctx, method, location, body)
 	if err != nil {
 		_ = body.Close()
 		return nil, err
@@ -222,18 +226,18 @@ func (u *upload) do(ctx context.Context, method, at string, body io.ReadCloser, 
 		req.Header.Set("Content-Type", "application/octet-stream")
 	}
 	if length > 0 {
-		req.Header.Set("Content-Range", fmt.Sprintf("%d-%d", u.at, u.at+length-1))
+		req.Header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.offset+length-1))
 	}
-	answer, err := u.client.Do(req)
+	resp, err := u.client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = answer.Body.Close() }()
-	if err := transport.CheckError(answer, status); err != nil {
-		if answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusServiceUnavailable {
-			return nil, busyError{error: err, retryAfter: retryAfter(answer)}
+	defer func() { _ = resp.Body.Close() }()
+	if err := transport.CheckError(resp, status); err != nil {
+		if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
+			return nil, retryAfterError{error: err, retryAfter: parseRetryAfter(resp)}
 		}
 		return nil, err
 	}
-	return answer, nil
+	return resp, nil
 }

@@ -22,15 +22,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// uploadRegistry is a fake: the part of a registry that takes blobs, as the
-// distribution specification has it, with faults.
+// uploadRegistry is a fake of the part of a registry that accepts blobs, according
+// to the distribution specification, with faults.
 type uploadRegistry struct {
-	mu      sync.Mutex
-	uploads map[string]*bytes.Buffer
-	blobs   map[string][]byte
-	// elsewhere are the blobs of the repository models/earlier.
-	elsewhere map[string][]byte
-	// fault may answer a request in the registry's place; it says whether it
+	mu       sync.Mutex
+	sessions map[string]*bytes.Buffer
+	blobs    map[string][]byte
+	// mountable are the blobs of the repository models/previous.
+	mountable map[string][]byte
+	// fault may handle a request instead of the registry; it reports whether it
 	// did.
 	fault    func(w http.ResponseWriter, r *http.Request) bool
 	requests []string
@@ -54,8 +54,8 @@ func (u *uploadRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (u *uploadRegistry) serveBlob(w http.ResponseWriter, digest string) {
-	blob, there := u.blobs[digest]
-	if !there {
+	blob, exists := u.blobs[digest]
+	if !exists {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
@@ -64,32 +64,32 @@ func (u *uploadRegistry) serveBlob(w http.ResponseWriter, digest string) {
 
 func (u *uploadRegistry) serveUpload(w http.ResponseWriter, r *http.Request, id string) {
 	mount := r.URL.Query().Get("mount")
-	if _, there := u.elsewhere[mount]; there && r.URL.Query().Get("from") == "models/earlier" {
-		u.blobs[mount] = u.elsewhere[mount]
+	if _, exists := u.mountable[mount]; exists && r.URL.Query().Get("from") == "models/previous" {
+		u.blobs[mount] = u.mountable[mount]
 		w.WriteHeader(http.StatusCreated)
 		return
 	}
 	if r.Method == http.MethodDelete {
-		delete(u.uploads, id)
+		delete(u.sessions, id)
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	if r.Method == http.MethodPost {
-		id = fmt.Sprint(len(u.uploads) + 1)
-		u.uploads[id] = &bytes.Buffer{}
-		u.answer(w, id, http.StatusAccepted)
+		id = fmt.Sprint(len(u.sessions) + 1)
+		u.sessions[id] = &bytes.Buffer{}
+		u.respond(w, id, http.StatusAccepted)
 		return
 	}
-	upload, there := u.uploads[id]
-	if !there {
+	upload, exists := u.sessions[id]
+	if !exists {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
 	switch r.Method {
 	case http.MethodGet:
-		u.answer(w, id, http.StatusNoContent)
+		u.respond(w, id, http.StatusNoContent)
 	case http.MethodPatch:
-		u.take(w, r, id, upload)
+		u.append(w, r, id, upload)
 	case http.MethodPut:
 		if digest := r.URL.Query().Get("digest"); digest != digestOf(upload.Bytes()) {
 			w.WriteHeader(http.StatusBadRequest)
@@ -100,7 +100,7 @@ func (u *uploadRegistry) serveUpload(w http.ResponseWriter, r *http.Request, id 
 	}
 }
 
-func (u *uploadRegistry) take(w http.ResponseWriter, r *http.Request, id string, upload *bytes.Buffer) {
+func (u *uploadRegistry) append(w http.ResponseWriter, r *http.Request, id string, upload *bytes.Buffer) {
 	if from, _, ranged := strings.Cut(r.Header.Get("Content-Range"), "-"); ranged && from != fmt.Sprint(upload.Len()) {
 		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 		return
@@ -108,12 +108,12 @@ func (u *uploadRegistry) take(w http.ResponseWriter, r *http.Request, id string,
 	if _, err := io.Copy(upload, r.Body); err != nil {
 		return
 	}
-	u.answer(w, id, http.StatusAccepted)
+	u.respond(w, id, http.StatusAccepted)
 }
 
-func (u *uploadRegistry) answer(w http.ResponseWriter, id string, status int) {
+func (u *uploadRegistry) respond(w http.ResponseWriter, id string, status int) {
 	w.Header().Set("Location", "/v2/models/resnet/blobs/uploads/"+id+"?state=x")
-	w.Header().Set("Range", fmt.Sprintf("0-%d", max(0, u.uploads[id].Len()-1)))
+	w.Header().Set("Range", fmt.Sprintf("0-%d", max(0, u.sessions[id].Len()-1)))
 	w.WriteHeader(status)
 }
 
@@ -122,7 +122,7 @@ func digestOf(content []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// memoryBlob is a blob that is held in memory.
+// memoryBlob is a blob in memory.
 type memoryBlob []byte
 
 func (b memoryBlob) Size() int64 { return int64(len(b)) }
@@ -131,10 +131,11 @@ func (b memoryBlob) Open(_ context.Context, offset int64) io.ReadCloser {
 	return io.NopCloser(bytes.NewReader(b[offset:]))
 }
 
-// uploading starts a fake registry, and an uploader that does not wait.
-func uploading(t *testing.T, registry *uploadRegistry) (up *Uploader, waited *[]time.Duration) {
+// newTestUploader starts a fake registry and returns an uploader for it that does
+// not wait.
+func newTestUploader(t *testing.T, registry *uploadRegistry) (up *Uploader, waited *[]time.Duration) {
 	t.Helper()
-	registry.uploads, registry.blobs = map[string]*bytes.Buffer{}, map[string][]byte{}
+	registry.sessions, registry.blobs = map[string]*bytes.Buffer{}, map[string][]byte{}
 	server := httptest.NewServer(registry)
 	t.Cleanup(server.Close)
 	host := strings.TrimPrefix(server.URL, "http://")
@@ -146,8 +147,8 @@ func uploading(t *testing.T, registry *uploadRegistry) (up *Uploader, waited *[]
 	up, err = config.NewUploader(t.Context(), opened)
 	require.NoError(t, err)
 	waited = &[]time.Duration{}
-	up.Wait = func(ctx context.Context, long time.Duration) error {
-		*waited = append(*waited, long)
+	up.Wait = func(ctx context.Context, delay time.Duration) error {
+		*waited = append(*waited, delay)
 		return ctx.Err()
 	}
 	return up, waited
@@ -167,24 +168,24 @@ func status(code int) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) { w.WriteHeader(code) }
 }
 
-// cut ends the connection.
-func cut(http.ResponseWriter) { panic(http.ErrAbortHandler) }
+// disconnect closes the connection.
+func disconnect(http.ResponseWriter) { panic(http.ErrAbortHandler) }
 
-// times has something happen to the first requests of a kind, after so many
-// bytes of their bodies.
-func times(count int, method string, after int64, happens func(http.ResponseWriter)) func(w http.ResponseWriter, r *http.Request) bool {
+// times returns a fault for the first requests with a method, after the given number
+// of bytes of their bodies. A negative count means every request.
+func times(count int, method string, after int64, inject func(http.ResponseWriter)) func(w http.ResponseWriter, r *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != method || count == 0 {
 			return false
 		}
 		count--
 		_, _ = io.CopyN(io.Discard, r.Body, after)
-		happens(w)
+		inject(w)
 		return true
 	}
 }
 
-func TestAnUploadEndsWellWhateverHappensOnTheWay(t *testing.T) {
+func TestUploaderUploadRecovers(t *testing.T) {
 	limited := func(limit int64) func(w http.ResponseWriter, r *http.Request) bool {
 		return func(w http.ResponseWriter, r *http.Request) bool {
 			if r.ContentLength <= limit {
@@ -196,11 +197,11 @@ func TestAnUploadEndsWellWhateverHappensOnTheWay(t *testing.T) {
 	}
 	forgetful := func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
 		return times(1, http.MethodPatch, 3*mebibyte, func(w http.ResponseWriter) {
-			clear(u.uploads)
-			cut(w)
+			clear(u.sessions)
+			disconnect(w)
 		})
 	}
-	lostAnswer := func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+	lostResponse := func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
 		lost := false
 		return func(_ http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodPut || lost {
@@ -208,7 +209,7 @@ func TestAnUploadEndsWellWhateverHappensOnTheWay(t *testing.T) {
 			}
 			lost = true
 			u.blobs[r.URL.Query().Get("digest")] = content(10 * mebibyte)
-			clear(u.uploads)
+			clear(u.sessions)
 			panic(http.ErrAbortHandler)
 		}
 	}
@@ -216,36 +217,36 @@ func TestAnUploadEndsWellWhateverHappensOnTheWay(t *testing.T) {
 		return func(*uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool { return fault }
 	}
 	tests := map[string]struct {
-		fault  func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool
-		chunk  int64
-		waited int
-		// patches are how many requests carry content.
+		fault     func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool
+		chunkSize int64
+		waited    int
+		// patches is the number of requests with content.
 		patches int
 	}{
-		"nothing happens":                       {fault: always(nil), patches: 1},
-		"it is sent in chunks":                  {fault: always(nil), chunk: 4 * mebibyte, patches: 3},
-		"the connection is cut":                 {fault: always(times(1, http.MethodPatch, 5*mebibyte, cut)), waited: 1, patches: 3},
-		"the registry has an error":             {fault: always(times(2, http.MethodPatch, 0, status(http.StatusInternalServerError))), waited: 2, patches: 6},
-		"the registry is busy":                  {fault: always(times(3, http.MethodPatch, 0, status(http.StatusTooManyRequests))), waited: 3, patches: 4},
-		"the registry takes no upload at first": {fault: always(times(2, http.MethodPost, 0, status(http.StatusServiceUnavailable))), waited: 2, patches: 1},
-		"the login runs out":                    {fault: always(times(1, http.MethodPatch, 0, status(http.StatusUnauthorized))), waited: 1, patches: 3},
-		"a proxy sets a limit":                  {fault: always(limited(2 * mebibyte)), patches: 3 + 8},
-		"the registry forgets the upload":       {fault: forgetful, waited: 1, patches: 3},
-		"the end of the upload is cut":          {fault: always(times(1, http.MethodPut, 0, cut)), waited: 1, patches: 1},
-		"the answer to the end is lost":         {fault: lostAnswer, patches: 1},
-		"the registry answers before it has all": {fault: always(times(1, http.MethodPatch, 0, func(w http.ResponseWriter) {
+		"no fault":                     {fault: always(nil), patches: 1},
+		"several chunks":               {fault: always(nil), chunkSize: 4 * mebibyte, patches: 3},
+		"a lost connection":            {fault: always(times(1, http.MethodPatch, 5*mebibyte, disconnect)), waited: 1, patches: 3},
+		"an internal server error":     {fault: always(times(2, http.MethodPatch, 0, status(http.StatusInternalServerError))), waited: 2, patches: 6},
+		"a rate limit":                 {fault: always(times(3, http.MethodPatch, 0, status(http.StatusTooManyRequests))), waited: 3, patches: 4},
+		"no session at first":          {fault: always(times(2, http.MethodPost, 0, status(http.StatusServiceUnavailable))), waited: 2, patches: 1},
+		"an expired login":             {fault: always(times(1, http.MethodPatch, 0, status(http.StatusUnauthorized))), waited: 1, patches: 3},
+		"a request size limit":         {fault: always(limited(2 * mebibyte)), patches: 3 + 8},
+		"a lost session":               {fault: forgetful, waited: 1, patches: 3},
+		"a lost connection at the end": {fault: always(times(1, http.MethodPut, 0, disconnect)), waited: 1, patches: 1},
+		"a lost response at the end":   {fault: lostResponse, patches: 1},
+		"a response before the whole request is read": {fault: always(times(1, http.MethodPatch, 0, func(w http.ResponseWriter) {
 			w.Header().Set("Location", "/v2/models/resnet/blobs/uploads/1")
 			w.WriteHeader(http.StatusAccepted)
 		})), waited: 1, patches: 3},
-		"how far it is cannot be asked at first": {fault: always(both(times(1, http.MethodPatch, 0, cut), times(1, http.MethodGet, 0, status(http.StatusBadGateway)))), waited: 2, patches: 3},
+		"an unknown offset at first": {fault: always(both(times(1, http.MethodPatch, 0, disconnect), times(1, http.MethodGet, 0, status(http.StatusBadGateway)))), waited: 2, patches: 3},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			registry := &uploadRegistry{}
-			up, waited := uploading(t, registry)
+			up, waited := newTestUploader(t, registry)
 			registry.fault = tt.fault(registry)
-			if tt.chunk > 0 {
-				up.Chunk = tt.chunk
+			if tt.chunkSize > 0 {
+				up.ChunkSize = tt.chunkSize
 			}
 			want := content(10 * mebibyte)
 			var sent int64
@@ -268,54 +269,54 @@ func TestAnUploadEndsWellWhateverHappensOnTheWay(t *testing.T) {
 	}
 }
 
-// both tries two faults.
+// both combines two faults.
 func both(one, other func(w http.ResponseWriter, r *http.Request) bool) func(w http.ResponseWriter, r *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool { return one(w, r) || other(w, r) }
 }
 
-func TestAnUploadThatCannotEndWellSaysWhy(t *testing.T) {
+func TestUploaderUploadErrors(t *testing.T) {
 	forever := func(code int) func(w http.ResponseWriter, r *http.Request) bool {
 		return times(-1, http.MethodPatch, 0, status(code))
 	}
 	tests := map[string]struct {
-		fault  func(w http.ResponseWriter, r *http.Request) bool
-		kind   Kind
-		says   string
-		waited int
+		fault   func(w http.ResponseWriter, r *http.Request) bool
+		kind    Kind
+		message string
+		waited  int
 	}{
-		"the registry forbids it":         {fault: forever(http.StatusForbidden), kind: Unauthorized, says: "403"},
-		"the registry is full":            {fault: forever(http.StatusInsufficientStorage), kind: Full, says: "507"},
-		"no request is small enough":      {fault: forever(http.StatusRequestEntityTooLarge), kind: Full, says: "413"},
-		"the registry does not recover":   {fault: forever(http.StatusBadGateway), kind: Unreachable, says: "502", waited: 8},
-		"the connection is cut each time": {fault: times(-1, http.MethodPatch, 0, cut), kind: Unreachable, says: "cannot be talked to", waited: 8},
-		"no upload may begin":             {fault: times(-1, http.MethodPost, 0, status(http.StatusUnauthorized)), kind: Unauthorized, says: "401"},
+		"missing permission":               {fault: forever(http.StatusForbidden), kind: Unauthorized, message: "403"},
+		"storage quota":                    {fault: forever(http.StatusInsufficientStorage), kind: QuotaExceeded, message: "507"},
+		"a limit below the smallest chunk": {fault: forever(http.StatusRequestEntityTooLarge), kind: QuotaExceeded, message: "413"},
+		"a permanent server error":         {fault: forever(http.StatusBadGateway), kind: Unreachable, message: "502", waited: 8},
+		"a connection that is always lost": {fault: times(-1, http.MethodPatch, 0, disconnect), kind: Unreachable, message: "connection failed: ", waited: 8},
+		"no session":                       {fault: times(-1, http.MethodPost, 0, status(http.StatusUnauthorized)), kind: Unauthorized, message: "401"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			up, waited := uploading(t, &uploadRegistry{fault: tt.fault})
+			up, waited := newTestUploader(t, &uploadRegistry{fault: tt.fault})
 
 			_, err := up.Upload(t.Context(), content(10*mebibyte), func(int64) {})
 
 			var e *Error
 			require.ErrorAs(t, err, &e)
 			assert.Equal(t, tt.kind, e.Kind)
-			assert.Contains(t, e.Sentence, tt.says)
+			assert.Contains(t, e.Message, tt.message)
 			assert.Len(t, *waited, tt.waited)
 		})
 	}
 }
 
-func TestAnUploadWaitsLongerAndLongerAndAsLongAsItIsAskedTo(t *testing.T) {
-	asks := func(after string) func(w http.ResponseWriter, r *http.Request) bool {
+func TestUploaderUploadBackoff(t *testing.T) {
+	throttled := func(after string) func(w http.ResponseWriter, r *http.Request) bool {
 		return times(-1, http.MethodPatch, 0, func(w http.ResponseWriter) {
 			w.Header().Set("Retry-After", after)
 			w.WriteHeader(http.StatusTooManyRequests)
 		})
 	}
-	backOff := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 30 * time.Second, 30 * time.Second}
-	each := func(long time.Duration) (all []time.Duration) {
-		for range maxSetbacks {
-			all = append(all, long)
+	doubling := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 30 * time.Second, 30 * time.Second}
+	constant := func(delay time.Duration) (all []time.Duration) {
+		for range maxFailures {
+			all = append(all, delay)
 		}
 		return all
 	}
@@ -323,15 +324,15 @@ func TestAnUploadWaitsLongerAndLongerAndAsLongAsItIsAskedTo(t *testing.T) {
 		after string
 		want  []time.Duration
 	}{
-		"of itself":                             {"", backOff},
-		"so many seconds":                       {"7", each(7 * time.Second)},
-		"no longer than is reasonable":          {"86400", each(5 * time.Minute)},
-		"as if nothing was said, if it is over": {"Mon, 02 Jan 2006 15:04:05 GMT", backOff},
-		"as if nothing was said, if it is odd":  {"a while", backOff},
+		"no Retry-After":        {"", doubling},
+		"seconds":               {"7", constant(7 * time.Second)},
+		"more than the maximum": {"86400", constant(5 * time.Minute)},
+		"a date in the past":    {"Mon, 02 Jan 2006 15:04:05 GMT", doubling},
+		"an invalid value":      {"a while", doubling},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			up, waited := uploading(t, &uploadRegistry{fault: asks(tt.after)})
+			up, waited := newTestUploader(t, &uploadRegistry{fault: throttled(tt.after)})
 			_, err := up.Upload(t.Context(), content(10), func(int64) {})
 			var e *Error
 			require.ErrorAs(t, err, &e)
@@ -341,16 +342,16 @@ func TestAnUploadWaitsLongerAndLongerAndAsLongAsItIsAskedTo(t *testing.T) {
 	}
 }
 
-func TestAnUploadThatIsCutAgainAndAgainEndsAsLongAsItGetsFurther(t *testing.T) {
+func TestUploaderUploadResumesWhileThereIsProgress(t *testing.T) {
 	registry := &uploadRegistry{}
-	up, waited := uploading(t, registry)
-	const each = 256 << 10
+	up, waited := newTestUploader(t, registry)
+	const perRequest = 256 << 10
 	registry.fault = func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.Method != http.MethodPatch || r.ContentLength <= each {
+		if r.Method != http.MethodPatch || r.ContentLength <= perRequest {
 			return false
 		}
-		for _, upload := range registry.uploads {
-			_, _ = io.CopyN(upload, r.Body, each)
+		for _, upload := range registry.sessions {
+			_, _ = io.CopyN(upload, r.Body, perRequest)
 		}
 		panic(http.ErrAbortHandler)
 	}
@@ -360,44 +361,44 @@ func TestAnUploadThatIsCutAgainAndAgainEndsAsLongAsItGetsFurther(t *testing.T) {
 
 	require.NoError(t, err)
 	assert.Equal(t, digestOf(want), digest.String())
-	assert.Greater(t, len(*waited), maxSetbacks)
+	assert.Greater(t, len(*waited), maxFailures)
 }
 
-// brokenBlob cannot be read from some byte on.
+// brokenBlob is a blob with a read error at an offset.
 type brokenBlob struct {
 	memoryBlob
-	from int64
-	err  error
+	offset int64
+	err    error
 }
 
 func (b brokenBlob) Open(_ context.Context, offset int64) io.ReadCloser {
-	return io.NopCloser(io.MultiReader(bytes.NewReader(b.memoryBlob[offset:b.from]), iotest.ErrReader(b.err)))
+	return io.NopCloser(io.MultiReader(bytes.NewReader(b.memoryBlob[offset:b.offset]), iotest.ErrReader(b.err)))
 }
 
-// endlessBlob does not say how long it is.
-type endlessBlob struct{ memoryBlob }
+// unsizedBlob is a blob of unknown size.
+type unsizedBlob struct{ memoryBlob }
 
-func (endlessBlob) Size() int64 { return -1 }
+func (unsizedBlob) Size() int64 { return -1 }
 
-func TestABlobOfUnknownLengthIsUploadedToItsEnd(t *testing.T) {
+func TestUploaderUploadOfUnknownSize(t *testing.T) {
 	for name, tt := range map[string]struct {
 		size  int
 		fault func(w http.ResponseWriter, r *http.Request) bool
 	}{
-		"in several chunks":                {size: 10 * mebibyte},
-		"in chunks that it fills":          {size: 8 * mebibyte},
-		"of nothing":                       {},
-		"though the connection is cut":     {size: 10 * mebibyte, fault: times(2, http.MethodPatch, mebibyte, cut)},
-		"though the end of it is cut":      {size: 10 * mebibyte, fault: times(1, http.MethodPut, 0, cut)},
-		"though the registry has an error": {size: 10 * mebibyte, fault: times(1, http.MethodPatch, 0, status(http.StatusBadGateway))},
+		"several chunks":               {size: 10 * mebibyte},
+		"a multiple of the chunk size": {size: 8 * mebibyte},
+		"empty":                        {},
+		"a lost connection":            {size: 10 * mebibyte, fault: times(2, http.MethodPatch, mebibyte, disconnect)},
+		"a lost connection at the end": {size: 10 * mebibyte, fault: times(1, http.MethodPut, 0, disconnect)},
+		"a server error":               {size: 10 * mebibyte, fault: times(1, http.MethodPatch, 0, status(http.StatusBadGateway))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := &uploadRegistry{fault: tt.fault}
-			up, _ := uploading(t, registry)
-			up.Chunk = 4 * mebibyte
+			up, _ := newTestUploader(t, registry)
+			up.ChunkSize = 4 * mebibyte
 			want := content(tt.size)
 
-			digest, err := up.Upload(t.Context(), endlessBlob{want}, func(int64) {})
+			digest, err := up.Upload(t.Context(), unsizedBlob{want}, func(int64) {})
 
 			require.NoError(t, err)
 			assert.Equal(t, digestOf(want), digest.String())
@@ -406,9 +407,9 @@ func TestABlobOfUnknownLengthIsUploadedToItsEnd(t *testing.T) {
 	}
 }
 
-func TestABlobThatCannotBeReadEndsItsUploadAtOnce(t *testing.T) {
+func TestUploaderUploadReturnsReadErrors(t *testing.T) {
 	registry := &uploadRegistry{}
-	up, waited := uploading(t, registry)
+	up, waited := newTestUploader(t, registry)
 	want := errors.New("the file changed")
 
 	_, err := up.Upload(t.Context(), brokenBlob{content(4 * mebibyte), 3 * mebibyte, want}, func(int64) {})
@@ -418,25 +419,25 @@ func TestABlobThatCannotBeReadEndsItsUploadAtOnce(t *testing.T) {
 	assert.Empty(t, registry.blobs)
 }
 
-func TestABlobIsMountedFromAnotherRepositoryOfTheSameRegistry(t *testing.T) {
+func TestUploaderMount(t *testing.T) {
 	blob := content(100)
 	digest, err := v1.NewHash(digestOf(blob))
 	require.NoError(t, err)
 	tests := map[string]struct {
-		from string
-		held bool
-		want bool
+		from   string
+		exists bool
+		want   bool
 	}{
-		"which has it":          {from: "HOST/models/earlier", held: true, want: true},
-		"which does not":        {from: "HOST/models/earlier"},
-		"not from another host": {from: "registry.example.com/models/earlier", held: true},
+		"a repository with the blob":       {from: "HOST/models/previous", exists: true, want: true},
+		"a repository without the blob":    {from: "HOST/models/previous"},
+		"a repository of another registry": {from: "registry.example.com/models/previous", exists: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			registry := &uploadRegistry{elsewhere: map[string][]byte{}}
-			up, _ := uploading(t, registry)
-			if tt.held {
-				registry.elsewhere[digest.String()] = blob
+			registry := &uploadRegistry{mountable: map[string][]byte{}}
+			up, _ := newTestUploader(t, registry)
+			if tt.exists {
+				registry.mountable[digest.String()] = blob
 			}
 			from, err := nameOf(strings.Replace(tt.from, "HOST", up.repository.name.RegistryStr(), 1))
 			require.NoError(t, err)
@@ -444,7 +445,7 @@ func TestABlobIsMountedFromAnotherRepositoryOfTheSameRegistry(t *testing.T) {
 			assert.Equal(t, tt.want, up.Mount(t.Context(), digest, from))
 
 			assert.Equal(t, tt.want, registry.blobs[digest.String()] != nil)
-			assert.Empty(t, registry.uploads, "no upload is left")
+			assert.Empty(t, registry.sessions, "no session is left")
 		})
 	}
 }
@@ -453,9 +454,9 @@ func nameOf(repository string) (name.Repository, error) {
 	return name.NewRepository(repository, name.Insecure)
 }
 
-func TestAnUploadEndsWithItsContext(t *testing.T) {
+func TestUploaderUploadEndsWithContext(t *testing.T) {
 	registry := &uploadRegistry{}
-	up, waited := uploading(t, registry)
+	up, waited := newTestUploader(t, registry)
 	ctx, cancel := context.WithCancel(t.Context())
 	registry.fault = times(1, http.MethodPatch, mebibyte, func(http.ResponseWriter) { cancel() })
 
@@ -466,7 +467,7 @@ func TestAnUploadEndsWithItsContext(t *testing.T) {
 }
 
 func BenchmarkUpload(b *testing.B) {
-	registry := &uploadRegistry{uploads: map[string]*bytes.Buffer{}, blobs: map[string][]byte{}}
+	registry := &uploadRegistry{sessions: map[string]*bytes.Buffer{}, blobs: map[string][]byte{}}
 	server := httptest.NewServer(registry)
 	b.Cleanup(server.Close)
 	host := strings.TrimPrefix(server.URL, "http://")

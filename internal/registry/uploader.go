@@ -14,64 +14,65 @@ import (
 )
 
 const (
-	// largestChunk is how much of a blob is sent in one request. A proxy may set
-	// a limit to that (nginx: 1 MiB unless told otherwise), or to the time.
-	largestChunk = 512 << 20
-	// smallestChunk is how far a chunk shrinks in search of such a limit. Some
-	// registries want 5 MiB, and say so.
-	smallestChunk = 1 << 20
-	// maxSetbacks is how often in a row an upload may fail without getting any
-	// further, before it is given up.
-	maxSetbacks = 8
-	// firstWait and longestWait are how long is waited after one setback, and
-	// after many. Each wait is twice the one before.
-	firstWait   = 500 * time.Millisecond
-	longestWait = 30 * time.Second
-	// commitWithin is how long a registry may take to answer: at the end of an
-	// upload some read all of it once more.
-	commitWithin = 15 * time.Minute
-	// writeBuffer is how much is handed to the system at a time, in bytes.
-	writeBuffer = 256 << 10
+	// maxChunkSize is the maximum number of bytes that are sent in one request. A
+	// proxy may limit the size of a request (nginx: 1 MiB by default) or its
+	// duration.
+	maxChunkSize = 512 << 20
+	// minChunkSize is the smallest chunk size to which the uploader goes down in
+	// search of such a limit. Some registries require 5 MiB, and say so.
+	minChunkSize = 1 << 20
+	// maxFailures is how many times in a row an upload may fail without progress.
+	maxFailures = 8
+	// initialBackoff and maxBackoff are the delays after one failure and after many.
+	// Each delay is twice the previous one.
+	initialBackoff = 500 * time.Millisecond
+	maxBackoff     = 30 * time.Second
+	// commitTimeout is how long a registry may take to respond: some read the whole
+	// blob again at the end of an upload.
+	commitTimeout = 15 * time.Minute
+	// writeBufferSize is the size of a write to the connection, in bytes.
+	writeBufferSize = 256 << 10
 )
 
-// Blob is what can be uploaded: readable more than once, and from anywhere.
+// Blob is content that can be uploaded. It can be read more than once, from any
+// offset.
 type Blob interface {
-	// Size is its length in bytes; below zero when that is not known before its
-	// end.
+	// Size returns the length in bytes, or a negative number if the length is not
+	// known before the end is read.
 	Size() int64
-	// Open reads it from an offset on.
+	// Open returns a reader from an offset on.
 	Open(ctx context.Context, offset int64) io.ReadCloser
 }
 
-// Uploader uploads blobs to a repository, in one pass over each: its digest is
-// not known before it is sent. A connection that is cut, a registry that is
-// restarted or busy, and a limit to the size of a request cost what was sent
-// last and not the whole blob.
+// Uploader uploads blobs to a repository. It reads each blob once, and the digest is
+// not known before the blob is sent. After a lost connection, a restart of the
+// registry, a rate limit or a request size limit, the last request is repeated and
+// not the whole blob.
 type Uploader struct {
 	repository *Repository
 	client     *http.Client
-	// Chunk is how much is sent in one request at most, in bytes.
-	Chunk int64
+	// ChunkSize is the maximum number of bytes that are sent in one request.
+	ChunkSize int64
 	// Wait waits between two attempts, or until the context ends.
-	Wait func(ctx context.Context, time time.Duration) error
+	Wait func(ctx context.Context, delay time.Duration) error
 }
 
-// NewUploader logs in once more, for uploads: the requests of Repository are
-// repeated after a failure from their beginning. Blobs may be mounted from the
-// other repositories, where they are of the same registry.
+// NewUploader logs in a second time, for uploads: the client of Repository would
+// repeat a failed request from its start. Blobs can be mounted from the other
+// repositories if they are in the same registry.
 func (c Config) NewUploader(ctx context.Context, repository *Repository, others ...name.Repository) (*Uploader, error) {
 	base, err := newTransport(c.CAFile)
 	if err != nil {
 		return nil, err
 	}
-	base.WriteBufferSize = writeBuffer
-	var inner http.RoundTripper = bounded(ctx, base, commitWithin)
-	if !repository.plain {
-		inner = encrypted{inner: inner}
+	base.WriteBufferSize = writeBufferSize
+	var inner http.RoundTripper = newTimeoutTransport(ctx, base, commitTimeout)
+	if !repository.insecure {
+		inner = httpsOnly{inner: inner}
 	}
 	auth, err := c.Credentials.Resolve(repository.name)
 	if err != nil {
-		return nil, &Error{Kind: Unauthorized, Sentence: err.Error(), Cause: err}
+		return nil, &Error{Kind: Unauthorized, Message: err.Error(), Cause: err}
 	}
 	scopes := []string{repository.name.Scope(string(Push))}
 	for _, other := range others {
@@ -79,15 +80,15 @@ func (c Config) NewUploader(ctx context.Context, repository *Repository, others 
 			scopes = append(scopes, other.Scope(string(Pull)))
 		}
 	}
-	login, err := transport.NewWithContext(ctx, repository.name.Registry, auth, inner, scopes)
+	authenticated, err := transport.NewWithContext(ctx, repository.name.Registry, auth, inner, scopes)
 	if err != nil {
 		return nil, repository.explainLogin(err)
 	}
-	return &Uploader{repository: repository, client: &http.Client{Transport: login}, Chunk: largestChunk, Wait: wait}, nil
+	return &Uploader{repository: repository, client: &http.Client{Transport: authenticated}, ChunkSize: maxChunkSize, Wait: wait}, nil
 }
 
-func wait(ctx context.Context, long time.Duration) error {
-	timer := time.NewTimer(long)
+func wait(ctx context.Context, delay time.Duration) error {
+	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -97,17 +98,16 @@ func wait(ctx context.Context, long time.Duration) error {
 	}
 }
 
-// Upload uploads a blob, and returns the digest of what was sent. sent is told
-// how far the upload is, in bytes, which can be less than before. An error of
-// reading the blob is returned as it is, and any other one is an *Error unless
-// the context ended.
-func (u *Uploader) Upload(ctx context.Context, blob Blob, sent func(bytes int64)) (v1.Hash, error) {
-	up := &upload{Uploader: u, blob: blob, sent: sent, chunk: u.Chunk}
-	defer up.stopReading()
-	setbacks := 0
+// Upload uploads a blob and returns the digest of what was sent. It calls progress
+// with the offset in bytes, which can go back. An error of reading the blob is
+// returned unchanged, and every other error is an *Error unless the context ended.
+func (u *Uploader) Upload(ctx context.Context, blob Blob, progress func(offset int64)) (v1.Hash, error) {
+	up := &upload{Uploader: u, blob: blob, progress: progress, chunkSize: u.ChunkSize}
+	defer up.closeContent()
+	failures := 0
 	for {
-		before := up.at
-		digest, err := up.goOn(ctx)
+		before := up.offset
+		digest, err := up.resume(ctx)
 		if err == nil {
 			return digest, nil
 		}
@@ -118,55 +118,54 @@ func (u *Uploader) Upload(ctx context.Context, blob Blob, sent func(bytes int64)
 		if ctx.Err() != nil {
 			return v1.Hash{}, ctx.Err()
 		}
-		if !up.canGoOn(err) {
+		if !up.canResume(err) {
 			return v1.Hash{}, u.repository.explain(err)
 		}
 		if isTooLarge(err) {
 			// The next request is half as long.
 			continue
 		}
-		if up.at > before {
-			setbacks = 0
+		if up.offset > before {
+			failures = 0
 		}
-		if setbacks++; setbacks > maxSetbacks {
+		if failures++; failures > maxFailures {
 			return v1.Hash{}, u.repository.explain(err)
 		}
-		if err := u.Wait(ctx, pause(err, setbacks)); err != nil {
+		if err := u.Wait(ctx, backoff(err, failures)); err != nil {
 			return v1.Hash{}, err
 		}
 	}
 }
 
-// Mount has the registry take a blob from another repository of its own, if it
-// has the blob there and offers that, and says whether it did. What comes up
-// beside that is for the upload to find.
+// Mount asks the registry to mount a blob from another repository of the same
+// registry, and reports whether it did. Problems are left for the upload to find.
 func (u *Uploader) Mount(ctx context.Context, digest v1.Hash, from name.Repository) bool {
 	if from.RegistryStr() != u.repository.name.RegistryStr() {
 		return false
 	}
 	query := url.Values{"mount": {digest.String()}, "from": {from.RepositoryStr()}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.repository.address("/blobs/uploads/")+"?"+query.Encode(), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.repository.url(uploadsPath)+"?"+query.Encode(), http.NoBody)
 	if err != nil {
 		return false
 	}
-	answer, err := u.client.Do(req)
+	resp, err := u.client.Do(req)
 	if err != nil {
 		return false
 	}
-	defer func() { _ = answer.Body.Close() }()
-	if upload, err := answer.Location(); err == nil && answer.StatusCode == http.StatusAccepted {
-		// It has begun an upload instead.
-		u.repository.cancelUpload(ctx, u.client, upload.String())
+	defer func() { _ = resp.Body.Close() }()
+	if session, err := resp.Location(); err == nil && resp.StatusCode == http.StatusAccepted {
+		// The registry has started an upload session instead.
+		u.repository.cancelSession(ctx, u.client, session.String())
 	}
-	return answer.StatusCode == http.StatusCreated
+	return resp.StatusCode == http.StatusCreated
 }
 
-// pause is how long to wait after so many setbacks in a row, or as long as the
+// backoff returns the delay after a number of failures in a row, or what the
 // registry asks for.
-func pause(err error, setbacks int) time.Duration {
-	var busy busyError
+func backoff(err error, failures int) time.Duration {
+	var busy retryAfterError
 	if errors.As(err, &busy) && busy.retryAfter > 0 {
-		return min(busy.retryAfter, 10*longestWait)
+		return min(busy.retryAfter, 10*maxBackoff)
 	}
-	return min(firstWait<<(setbacks-1), longestWait)
+	return min(initialBackoff<<(failures-1), maxBackoff)
 }

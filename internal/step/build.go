@@ -5,21 +5,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/step/engine"
 	"github.com/modelkiln/modelkiln/internal/step/kaniko"
 )
 
-const (
-	// diskLimitVariable is the environment variable in which the template passes
-	// the limit of ephemeral storage.
-	diskLimitVariable = "MODELKILN_DISK_LIMIT"
-	// emptyCredentialsDir is the directory, shared by the steps, that Kaniko gets
-	// as that of the credentials if there are none.
-	emptyCredentialsDir = "no-credentials"
-)
+// diskLimitVariable is the environment variable in which the template passes the
+// limit of ephemeral storage.
+const diskLimitVariable = "MODELKILN_DISK_LIMIT"
 
 // build is the build step with the engine Kaniko.
 type build struct {
@@ -41,26 +35,8 @@ func defineBuild(flags *flag.FlagSet, p *paths) action {
 
 func (b *build) run(ctx context.Context, log io.Writer) error {
 	return b.runEngine(ctx, b.shared, log, func(ctx context.Context, in engine.Input) (engine.Result, error) {
-		credentialsDir, err := b.credentialsDir()
-		if err != nil {
-			return engine.Result{}, err
-		}
 		return kaniko.Build(ctx, kaniko.Input{
-			Input: in, Shared: b.shared, CredentialsDir: credentialsDir,
-			Executor: b.executor, KanikoDir: b.kanikoDir, ImageRoot: b.imageRoot, DiskLimit: b.diskLimit,
+			Input: in, Shared: b.shared, Executor: b.executor, KanikoDir: b.kanikoDir, ImageRoot: b.imageRoot, DiskLimit: b.diskLimit,
 		})
 	})
-}
-
-// credentialsDir returns the directory in which Kaniko looks for credentials:
-// that of the push secret, or an empty one.
-func (b *build) credentialsDir() (string, error) {
-	if _, err := os.Stat(b.credentialsFile()); err == nil {
-		return b.pushSecretDir, nil
-	}
-	empty := b.shared.Path(emptyCredentialsDir)
-	if err := os.MkdirAll(empty, 0o755); err != nil {
-		return "", fmt.Errorf("create a directory without credentials: %w", err)
-	}
-	return empty, nil
 }

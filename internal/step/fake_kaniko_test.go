@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -134,7 +135,7 @@ func (e *executor) from(base string) error {
 	if err != nil {
 		return err
 	}
-	e.image, err = remote.Image(ref)
+	e.image, err = remote.Image(ref, remote.WithAuthFromKeychain(authn.DefaultKeychain))
 	if err != nil {
 		return err
 	}
@@ -326,7 +327,7 @@ func (e *executor) push() error {
 	if err != nil {
 		return err
 	}
-	if err := remote.Write(tag, image); err != nil {
+	if err := remote.Write(tag, image, remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return err
 	}
 	// The Kaniko of osscontainertools does so.

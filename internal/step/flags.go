@@ -44,7 +44,7 @@ func (f *registryFlags) account() string {
 
 // config reads the credentials, if there are any.
 func (f *registryFlags) config() (registry.Config, error) {
-	credentials, err := registry.ReadCredentialsIfAny(f.credentialsFile(), f.account())
+	credentials, err := registry.ReadOptionalCredentials(f.credentialsFile(), f.account())
 	if err != nil {
 		return registry.Config{}, invalidSecret(f.pushSecret, err)
 	}

@@ -11,11 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/hostpath"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/nfs"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
@@ -30,8 +29,8 @@ type mountCheck struct {
 	registryFlags
 	storageKind, storagePath, subPath string
 	nfsServer, nfsPath                string
-	hostPaths                         hostpath.Rules
-	nfs                               nfs.Rules
+	hostPaths                         sourcepolicy.HostPathRules
+	nfs                               sourcepolicy.NFSRules
 	baseImage                         string
 	pushSecretRequired                bool
 	engine                            string
@@ -76,7 +75,7 @@ func (m *mountCheck) run(ctx context.Context, log io.Writer) error {
 
 func (m *mountCheck) parseLayerSize(value string) error {
 	quantity, err := resource.ParseQuantity(value)
-	if err != nil || quantity.Value() < layer.LeastSize {
+	if err != nil || quantity.Value() < layer.MinSize {
 		return errors.New("must be a size of at least 1Mi, as in 64Mi")
 	}
 	m.limits.Size = quantity.Value()
@@ -209,7 +208,7 @@ func (m *mountCheck) planModel(ctx context.Context, root *os.Root, storage sourc
 	if err != nil {
 		return layer.Plan{}, err
 	}
-	model, err := layer.Make(listing)
+	model, err := layer.NewPlan(listing)
 	if errors.Is(err, layer.ErrEmpty) {
 		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceEmpty, "%s contains no files: put the model there, or name the directory that holds it", storage.Name)
 	}
@@ -238,7 +237,7 @@ func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config regi
 	}
 	limits := m.limits
 	limits.Layers = max(1, min(limits.Layers, layer.Budget(base.Layers)))
-	plan.Base, plan.Model = base, plan.Model.Within(limits)
+	plan.Base, plan.Model = base, plan.Model.WithLimits(limits)
 	console.Logf(log, "the base image is %s with %s; the model has %d", base.Reference, console.Count(base.Layers, "layer"), len(plan.Model.Layers))
 	return plan, nil
 }

@@ -98,11 +98,11 @@ func TestMountCheckRegistryErrors(t *testing.T) {
 	}{
 		"401 for every request": {
 			registry: func(http.Handler) http.Handler { return respond(http.StatusUnauthorized) },
-			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401",
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401 Unauthorized); credentials: none (there is no push secret)",
 		},
 		"403 for pushes": {
 			registry: func(inner http.Handler) http.Handler { return rejectPushes(http.StatusForbidden, inner) },
-			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "models/resnet (403",
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "denied the permissions that the build needs in models/resnet (403 Forbidden)",
 		},
 		"507 for pushes": {
 			registry: func(inner http.Handler) http.Handler { return rejectPushes(http.StatusInsufficientStorage, inner) },
@@ -123,17 +123,17 @@ func TestMountCheckRegistryErrors(t *testing.T) {
 					_, _ = w.Write([]byte("<html>Welcome</html>"))
 				})
 			},
-			reason: v1alpha1.ReasonRegistryUnreachable, want: "correct the host in the image",
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "is not an image registry: correct the host",
 		},
 		"a service with an object for every path": {
 			registry: func(http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"status": "ok"}`)) })
 			},
-			reason: v1alpha1.ReasonRegistryUnreachable, want: "correct the host in the image",
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "is not an image registry: correct the host",
 		},
 		"404 for every request": {
 			registry: func(http.Handler) http.Handler { return respond(http.StatusNotFound) },
-			reason:   v1alpha1.ReasonRegistryUnreachable, want: "correct the host in the image",
+			reason:   v1alpha1.ReasonRegistryUnreachable, want: "is not an image registry: correct the host",
 		},
 		"a token service whose name cannot be resolved": {
 			registry: func(http.Handler) http.Handler { return requireTokensOf("http://tokens.invalid/token") },
@@ -145,7 +145,7 @@ func TestMountCheckRegistryErrors(t *testing.T) {
 		},
 		"plain HTTP that is not configured": {
 			args:   []string{"--plain-http=other:5000"},
-			reason: v1alpha1.ReasonRegistryUnreachable, want: "plain-HTTP registries",
+			reason: v1alpha1.ReasonRegistryUnreachable, want: "add the host to the plain-HTTP registries",
 		},
 		"an invalid image reference": {
 			args:   []string{"--image=a b"},

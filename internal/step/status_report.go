@@ -101,7 +101,7 @@ func (s *statusReport) pullSecret(config registry.Config, tag name.Tag) string {
 
 // getImage fetches the image at a tag.
 func getImage(ctx context.Context, repository *registry.Repository, tag name.Tag) (v1.Image, v1.Hash, error) {
-	descriptor, err := repository.Get(ctx, tag)
+	descriptor, err := repository.Fetch(ctx, tag)
 	if registry.IsNotFound(err) {
 		return nil, v1.Hash{}, failure.Verification("the registry has nothing at %s after the push: build again", tag).WithCause(err)
 	}
@@ -208,7 +208,7 @@ func verifyBlobs(ctx context.Context, repository *registry.Repository, blobs []v
 			continue
 		}
 		group.Go(func() error {
-			size, err := repository.BlobSize(ctx, blob.Digest)
+			size, err := repository.Stat(ctx, blob.Digest)
 			if registry.IsNotFound(err) {
 				return failure.BrokenImage("the registry lacks the layer %s of the image", blob.Digest).WithCause(err)
 			}

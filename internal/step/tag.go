@@ -47,7 +47,7 @@ func (c tagCheck) run(ctx context.Context) (handoff.Expectation, error) {
 	if err != nil {
 		return handoff.Expectation{}, failure.OfRegistry(err)
 	}
-	descriptor, err := repository.Get(ctx, c.tag)
+	descriptor, err := repository.Fetch(ctx, c.tag)
 	if registry.IsNotFound(err) {
 		console.Logf(c.log, "the tag %s is free", c.tag.TagStr())
 		return handoff.Expectation{}, c.checkPush(ctx, repository)
@@ -110,7 +110,7 @@ func (c tagCheck) checkSize(ctx context.Context, repository *registry.Repository
 	}
 	if err := repository.CheckSize(ctx, size); err != nil {
 		var e *registry.Error
-		if errors.As(err, &e) && e.Kind == registry.Full {
+		if errors.As(err, &e) && e.Kind == registry.QuotaExceeded {
 			return failure.New(v1alpha1.ReasonRegistryFull, "the registry %s refuses uploads as large as that of the file %s, which is at least %s: have its limit or quota increased", c.tag.RegistryStr(), largest.Path, console.Size(size)).WithCause(err)
 		}
 		return failure.OfRegistry(err)
@@ -146,7 +146,7 @@ func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bo
 // compare returns a failure if the source differs from what the image holds. It
 // reads the files only if their names, sizes and modes are the same.
 func (c tagCheck) compare(ctx context.Context, manifest layer.Manifest) error {
-	difference := layer.Difference(manifest, layer.ManifestOf(c.model, nil))
+	difference := layer.Difference(manifest, layer.NewManifest(c.model, nil))
 	if difference == "" {
 		var err error
 		if difference, err = c.compareContent(ctx, manifest); err != nil {
@@ -178,5 +178,5 @@ func (c tagCheck) compareContent(ctx context.Context, manifest layer.Manifest) (
 		}
 		digests[e.Path] = digest
 	}
-	return layer.Difference(manifest, layer.ManifestOf(c.model, digests)), nil
+	return layer.Difference(manifest, layer.NewManifest(c.model, digests)), nil
 }

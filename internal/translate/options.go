@@ -7,9 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/efs"
-	"github.com/modelkiln/modelkiln/internal/hostpath"
-	"github.com/modelkiln/modelkiln/internal/nfs"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 )
 
 // History is how many ended Workflows are kept.
@@ -68,9 +66,9 @@ type Options struct {
 	// TrainingKinds are the kinds of workloads that versions may wait for.
 	TrainingKinds []schema.GroupVersionKind
 	// HostPaths says which folders of a node may be packaged.
-	HostPaths hostpath.Rules
+	HostPaths sourcepolicy.HostPathRules
 	// NFS says which folders of NFS servers may be packaged.
-	NFS nfs.Rules
+	NFS sourcepolicy.NFSRules
 	// EFS says which AWS Elastic File Systems may be packaged.
-	EFS efs.Rules
+	EFS sourcepolicy.EFSRules
 }

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/efs"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/translate"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
@@ -47,7 +47,7 @@ func TestAVersionBringsItsVolume(t *testing.T) {
 func TestAnElasticFileSystemIsWrittenToOnlyWhereThatIsAllowed(t *testing.T) {
 	opts := options
 	for writable, want := range map[bool][]string{false: {"ro"}, true: nil} {
-		opts.EFS = efs.Rules{Allowed: []string{"fs-12345678"}, Writable: writable}
+		opts.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}, Writable: writable}
 		volume := volumeOf(t, builders.MakeModelVersion("resnet", "team-a").AWSEfs("fs-12345678").Obj(), opts)
 		assert.Equal(t, want, volume.Persistent.Spec.MountOptions)
 	}
@@ -55,7 +55,7 @@ func TestAnElasticFileSystemIsWrittenToOnlyWhereThatIsAllowed(t *testing.T) {
 
 func TestNoTwoVersionsShareAVolume(t *testing.T) {
 	opts := options
-	opts.EFS = efs.Rules{Allowed: []string{"fs-12345678"}}
+	opts.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}}
 	long := strings.Repeat("a", 253)
 	seen := map[string]bool{}
 	for _, mv := range []*builders.ModelVersionWrapper{
@@ -81,7 +81,7 @@ func TestNoTwoVersionsShareAVolume(t *testing.T) {
 // What is there already is taken, is in the way, or is deleted.
 func TestAPersistentVolumeThatIsThere(t *testing.T) {
 	opts := options
-	opts.EFS = efs.Rules{Allowed: []string{"fs-12345678"}}
+	opts.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}}
 	mv := builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678").Obj()
 	const claim, another types.UID = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", "11111111-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
 	for name, tc := range map[string]struct {

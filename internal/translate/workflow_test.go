@@ -14,9 +14,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/efs"
-	"github.com/modelkiln/modelkiln/internal/hostpath"
-	"github.com/modelkiln/modelkiln/internal/nfs"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/translate"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
@@ -65,9 +63,9 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 	braces := builders.MakeModelVersion("mv-3", "default").Claim("models", "resnet/{{workflow.uid}}")
 	opts := config.Default().Options()
 	narrow := opts
-	narrow.HostPaths = hostpath.Rules{Allowed: []string{"/models"}, Denied: []string{"/models/private"}}
-	narrow.NFS = nfs.Rules{Allowed: []string{"nas.example.com:/models"}}
-	narrow.EFS = efs.Rules{Allowed: []string{"fs-12345678"}}
+	narrow.HostPaths = sourcepolicy.HostPathRules{Allowed: []string{"/models"}, Denied: []string{"/models/private"}}
+	narrow.NFS = sourcepolicy.NFSRules{Allowed: []string{"nas.example.com:/models"}}
+	narrow.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}}
 
 	type testCase struct {
 		mv          *builders.ModelVersionWrapper
@@ -114,7 +112,7 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 		},
 		"an NFS server that is not among the allowed ones": {
 			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/private"), narrow,
-			v1alpha1.ReasonSourceForbidden, "(allowedNFS): put the model into nas.example.com:/models, or have the platform team allow it. Create a new ModelVersion for files in another place",
+			v1alpha1.ReasonSourceForbidden, "(allowedNFS): move the model to nas.example.com:/models, or ask the platform team to allow it. Create a new ModelVersion for files in another place",
 		},
 		"a folder of NFS that Argo would expand": {
 			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/{{workflow.uid}}"), opts,
@@ -126,15 +124,15 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 		},
 		"EFS where nothing of it is allowed": {
 			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678"), opts,
-			v1alpha1.ReasonSourceForbidden, "(allowedEFS is empty): copy the model to another kind of storage, or have the platform team allow it. Create a new ModelVersion for files in another place",
+			v1alpha1.ReasonSourceForbidden, "(allowedEFS is empty): copy the model to another kind of storage, or ask the platform team to allow it. Create a new ModelVersion for files in another place",
 		},
 		"EFS that is not among what is allowed": {
 			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-87654321"), narrow,
-			v1alpha1.ReasonSourceForbidden, "put the model into fs-12345678",
+			v1alpha1.ReasonSourceForbidden, "move the model to fs-12345678",
 		},
 		"EFS with an attribute that names another server": {
 			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678").AWSEfsAttribute("mounttargetip", "10.0.0.7"), narrow,
-			v1alpha1.ReasonSourceForbidden, `the volume attribute "mounttargetip" is not among those`,
+			v1alpha1.ReasonSourceForbidden, `does not allow the volume attribute "mounttargetip"`,
 		},
 		"a claim without a name": {
 			builders.MakeModelVersion("mv-3", "default").Claim("", "resnet"), opts,
@@ -142,11 +140,11 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 		},
 		"a system folder": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/etc/kubernetes", "node-1"), opts,
-			v1alpha1.ReasonSourceForbidden, "/etc/kubernetes is never packaged",
+			v1alpha1.ReasonSourceForbidden, "/etc/kubernetes cannot be packaged",
 		},
 		"the root of the node": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/", "node-1"), opts,
-			v1alpha1.ReasonSourceForbidden, "/ is never packaged",
+			v1alpha1.ReasonSourceForbidden, "/ cannot be packaged",
 		},
 		"a path that is not clean": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/models/../etc", "node-1"), opts,
@@ -154,7 +152,7 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 		},
 		"a folder that is not among the allowed ones": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1"), narrow,
-			v1alpha1.ReasonSourceForbidden, "put the model below /models",
+			v1alpha1.ReasonSourceForbidden, "move the model below /models",
 		},
 		"a folder that is denied among the allowed ones": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/models/private/1", "node-1"), narrow,

@@ -22,7 +22,7 @@ import (
 func TestWhatPassesByItselfIsTriedAgain(t *testing.T) {
 	const failed, erroneous = "Failed", "Error"
 	const (
-		passes = `{"failure":{"step":"build","reason":"RegistryUnreachable","message":"the registry answers with the error 503","transient":true}}`
+		passes = `{"failure":{"step":"build","reason":"RegistryUnreachable","message":"the registry responded with the error 503","transient":true}}`
 		stays  = `{"failure":{"step":"build","reason":"RegistryUnauthorized","message":"the registry refused the image builder"}}`
 		quotes = `{"failure":{"step":"build","reason":"SourceUnsafe","message":"the link \"transient\":true leads out of {{=true}} it"}}`
 	)

@@ -40,12 +40,12 @@ func BenchmarkNextStep(b *testing.B) {
 
 // BenchmarkPlan is the planning of a model of ten thousand files.
 func BenchmarkPlan(b *testing.B) {
-	var listing []layer.Found
+	var listing []layer.SourceEntry
 	for i := range 10_000 {
-		listing = append(listing, layer.Found{Path: fmt.Sprintf("shard-%05d.bin", i), Size: int64(i) << 14, Mode: 0o644})
+		listing = append(listing, layer.SourceEntry{Path: fmt.Sprintf("shard-%05d.bin", i), Size: int64(i) << 14, Mode: 0o644})
 	}
 	for b.Loop() {
-		_, err := layer.Make(listing)
+		_, err := layer.NewPlan(listing)
 		require.NoError(b, err)
 	}
 }
@@ -72,7 +72,7 @@ func BenchmarkPack(b *testing.B) {
 	root, to := folderWithFile(b), filepath.Join(b.TempDir(), "copy")
 	info, err := root.Stat("weights.bin")
 	require.NoError(b, err)
-	plan, err := layer.Make([]layer.Found{{Path: "weights.bin", Size: info.Size(), Mode: fs.FileMode(0o644), ModTime: info.ModTime()}})
+	plan, err := layer.NewPlan([]layer.SourceEntry{{Path: "weights.bin", Size: info.Size(), Mode: fs.FileMode(0o644), ModTime: info.ModTime()}})
 	require.NoError(b, err)
 	entry := plan.Entries()[len(plan.Entries())-1]
 	b.SetBytes(fileSize)

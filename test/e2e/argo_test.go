@@ -63,7 +63,7 @@ func TestAVersionThatWasBuiltStaysWhatItIs(t *testing.T) {
 	left = reportOf(t, changed)
 	require.NotNil(t, left.Failure)
 	assert.Equal(t, v1alpha1.ReasonSourceChanged, left.Failure.Reason)
-	assert.Contains(t, left.Failure.Message, `"config.json" is another`)
+	assert.Contains(t, left.Failure.Message, `"config.json" was changed`)
 
 	assert.Equal(t, mv.Status.Digest, digestOf(t, mv.Status.Image))
 	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)

@@ -54,8 +54,8 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 		"a system folder": {
 			version:    func(_ *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(publicFolder, nodeName) },
 			reason:     v1alpha1.ReasonSourceForbidden,
-			says:       publicFolder + " is never packaged",
-			next:       "put the model into a folder of its own",
+			says:       publicFolder + " cannot be packaged",
+			next:       "move the model to its own directory",
 			noWorkflow: true,
 		},
 		"a symbolic link on the node to a system folder": {
@@ -96,13 +96,13 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
 				*v = *builders.MakeModelVersion(v.Obj().Name, ns).NFS("elsewhere.example.com", "/exports")
 			},
-			reason: v1alpha1.ReasonSourceForbidden, says: "elsewhere.example.com:/exports is not among", next: "have the platform team allow it", noWorkflow: true,
+			reason: v1alpha1.ReasonSourceForbidden, says: "elsewhere.example.com:/exports is not an NFS server or directory", next: "ask the platform team to allow it", noWorkflow: true,
 		},
 		"an Elastic File System that is not allowed": {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
 				*v = *builders.MakeModelVersion(v.Obj().Name, ns).AWSEfs("fs-0123456789")
 			},
-			reason: v1alpha1.ReasonSourceForbidden, says: "fs-0123456789 is not among", next: "have the platform team allow it", noWorkflow: true,
+			reason: v1alpha1.ReasonSourceForbidden, says: "fs-0123456789 is not an AWS EFS file system", next: "ask the platform team to allow it", noWorkflow: true,
 		},
 	}
 	names := map[string]string{}
@@ -132,7 +132,7 @@ func assertRefusal(t *testing.T, mv *v1alpha1.ModelVersion, reason, says string)
 	assert.Equal(t, reason, ready.Reason)
 	assert.Contains(t, ready.Message, says)
 	assert.Equal(t, ready.Message, mv.Status.Message)
-	assert.Regexp(t, `kubectl |reate a new ModelVersion|put the model into|use localStorage`, ready.Message, "what to do next")
+	assert.Regexp(t, `kubectl |reate a new ModelVersion|move the model|put the model into|use localStorage`, ready.Message, "what to do next")
 	stalled := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionStalled)
 	assert.True(t, stalled != nil && stalled.Status == metav1.ConditionTrue, "Stalled tells Flux and Argo CD that this is an end")
 	assert.Empty(t, mv.Status.Digest)

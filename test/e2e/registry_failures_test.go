@@ -145,7 +145,7 @@ func TestARegistryOfAPrivateAuthorityIsPushedToOnceThatIsNamed(t *testing.T) {
 
 	mv, took := live.failed(t, makeVersion("private", ns, dir).ImageRepo(registry.host+"/e2e/"+ns).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonRegistryUntrusted, registry.host+" shows a certificate of an unknown authority")
+	assertRefusal(t, mv, v1alpha1.ReasonRegistryUntrusted, registry.host+" presented a certificate from an unknown authority")
 	assert.Contains(t, mv.Status.Message, "operator's configuration")
 	logSeen(t, mv, took)
 

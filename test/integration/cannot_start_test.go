@@ -28,7 +28,7 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonSourceForbidden)
 		assert.Equal(t, stalled, states(mv))
-		assert.Contains(t, mv.Status.Message, "/etc/kubernetes is never packaged, because it is inside /etc")
+		assert.Contains(t, mv.Status.Message, "/etc/kubernetes cannot be packaged because it is inside /etc")
 		assert.Empty(t, s.argo.workflows())
 	})
 
@@ -39,7 +39,7 @@ func TestAVersionThatCannotStartSaysWhy(t *testing.T) {
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonSourceForbidden)
 		assert.Equal(t, stalled, states(mv))
-		assert.Contains(t, mv.Status.Message, "fs-12345678 may not be packaged, because nothing of AWS EFS is allowed on this cluster (allowedEFS is empty)")
+		assert.Contains(t, mv.Status.Message, "fs-12345678 cannot be packaged because this cluster allows no AWS EFS volume (allowedEFS is empty)")
 		assert.Empty(t, s.argo.workflows())
 		assert.Empty(t, mv.Finalizers)
 	})

@@ -16,9 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/modelkiln/modelkiln/internal/efs"
-	"github.com/modelkiln/modelkiln/internal/hostpath"
-	"github.com/modelkiln/modelkiln/internal/nfs"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 )
 
 const (
@@ -76,9 +74,9 @@ func entries(list ...string) string { return strings.Join(list, "\n") + "\n" }
 // Every answer of the policy is the one that the operator's configuration with
 // the same entries gives.
 func TestThePolicyMeansWhatTheOperatorsConfigurationMeans(t *testing.T) {
-	folders := hostpath.Rules{Allowed: []string{"/models", "/data/team"}, Denied: []string{"/models/private"}}
-	servers := nfs.Rules{Allowed: []string{"nas.example.com", "Other.example.com:/exports/models", "root.example.com:/", "fd00::1:/x"}}
-	systems := efs.Rules{
+	folders := sourcepolicy.HostPathRules{Allowed: []string{"/models", "/data/team"}, Denied: []string{"/models/private"}}
+	servers := sourcepolicy.NFSRules{Allowed: []string{"nas.example.com", "Other.example.com:/exports/models", "root.example.com:/", "fd00::1:/x"}}
+	systems := sourcepolicy.EFSRules{
 		Allowed:    []string{"fs-1", "fs-2:/models", "fs-3::fsap-1", "fs-4:/models:fsap-1", "fs-5:/"},
 		Attributes: []string{"CrossAccount"},
 	}

@@ -48,16 +48,16 @@ func TestOf(t *testing.T) {
 
 func TestOfRegistry(t *testing.T) {
 	tests := map[registry.Kind]string{
-		registry.Unreachable:  v1alpha1.ReasonRegistryUnreachable,
-		registry.NotFound:     v1alpha1.ReasonRegistryUnreachable,
-		registry.Unauthorized: v1alpha1.ReasonRegistryUnauthorized,
-		registry.Untrusted:    v1alpha1.ReasonRegistryUntrusted,
-		registry.Full:         v1alpha1.ReasonRegistryFull,
+		registry.Unreachable:   v1alpha1.ReasonRegistryUnreachable,
+		registry.NotFound:      v1alpha1.ReasonRegistryUnreachable,
+		registry.Unauthorized:  v1alpha1.ReasonRegistryUnauthorized,
+		registry.Untrusted:     v1alpha1.ReasonRegistryUntrusted,
+		registry.QuotaExceeded: v1alpha1.ReasonRegistryFull,
 	}
 	for kind, want := range tests {
 		t.Run(want, func(t *testing.T) {
 			cause := errors.New("status 500")
-			got := Of(OfRegistry(fmt.Errorf("push: %w", &registry.Error{Kind: kind, Sentence: "the registry h failed", Transient: true, Cause: cause})))
+			got := Of(OfRegistry(fmt.Errorf("push: %w", &registry.Error{Kind: kind, Message: "the registry h failed", Transient: true, Cause: cause})))
 			assert.Equal(t, &Error{Reason: want, Message: "the registry h failed", Transient: true, Cause: cause}, got)
 		})
 	}

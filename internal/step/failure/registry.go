@@ -21,11 +21,11 @@ func OfRegistry(err error) error {
 		reason = v1alpha1.ReasonRegistryUnauthorized
 	case registry.Untrusted:
 		reason = v1alpha1.ReasonRegistryUntrusted
-	case registry.Full:
+	case registry.QuotaExceeded:
 		reason = v1alpha1.ReasonRegistryFull
 	case registry.Unreachable, registry.NotFound:
 	}
-	f := New(reason, "%s", e.Sentence).WithCause(e.Cause)
+	f := New(reason, "%s", e.Message).WithCause(e.Cause)
 	f.Transient = e.Transient
 	return f
 }

@@ -26,9 +26,6 @@ type Input struct {
 	engine.Input
 	// Shared is the directory that all steps share.
 	Shared handoff.Dir
-	// CredentialsDir is the directory with the config.json for registries, or an
-	// empty one.
-	CredentialsDir string
 	// Executor is Kaniko's program, and KanikoDir the directory in which it keeps
 	// its files.
 	Executor, KanikoDir string
@@ -101,12 +98,17 @@ func writeContext(in Input) error {
 }
 
 func runExecutor(ctx context.Context, in Input) error {
+	credentials, err := writeCredentials(in)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(credentials) }()
 	invocation := Invocation{
 		Context: in.Shared.Path(contextDir), Destination: in.Target.Name(), Labels: in.Labels,
 		IgnoredDir: filepath.Join(in.ImageRoot, stagingDir), Zstd: in.Zstd,
 	}
 	for _, host := range registryHosts(in) {
-		if in.Registry.Plain(host) {
+		if in.Registry.Insecure(host) {
 			invocation.PlainHTTP = append(invocation.PlainHTTP, host)
 			continue
 		}
@@ -117,7 +119,7 @@ func runExecutor(ctx context.Context, in Input) error {
 	}
 	console.Logf(in.Log, "building %s with Kaniko", in.Target)
 	output := NewOutput(in.Log, in.Registry.Credentials.Secrets())
-	return Run(ctx, in.Executor, invocation.Arguments(), Environment(in.CredentialsDir), output)
+	return Run(ctx, in.Executor, invocation.Arguments(), Environment(credentials), output)
 }
 
 // registryHosts returns the registries that a build accesses.

@@ -173,7 +173,7 @@ func (v *verifier) verify(header *tar.Header) (entry layer.Entry, isNew bool, er
 // matches reports whether an archive's entry is the planned one.
 func matches(header *tar.Header, planned layer.Entry) bool {
 	switch planned.Type {
-	case layer.Folder:
+	case layer.Dir:
 		return header.Typeflag == tar.TypeDir
 	case layer.Symlink:
 		return header.Typeflag == tar.TypeSymlink && header.Linkname == planned.Link

@@ -23,7 +23,7 @@ import (
 
 func planned(t *testing.T) []layer.Entry {
 	t.Helper()
-	plan, err := layer.Make([]layer.Found{
+	plan, err := layer.NewPlan([]layer.SourceEntry{
 		{Path: ".", Mode: fs.ModeDir, ModTime: time.Unix(1, 0)},
 		{Path: "a", Size: 3},
 		{Path: "dir", Mode: fs.ModeDir},

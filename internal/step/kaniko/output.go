@@ -85,7 +85,7 @@ func (o *Output) line(line string) {
 		line = strings.ReplaceAll(line, secret, redacted)
 	}
 	line = userInfo.ReplaceAllString(line, "://"+redacted+"@")
-	line = registry.HideQueries(line)
+	line = registry.RedactQueries(line)
 	_, _ = fmt.Fprintln(o.log, line)
 	o.lines = append(o.lines, line)
 	if excess := len(o.lines) - keptLines; excess > 0 {

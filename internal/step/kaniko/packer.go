@@ -187,7 +187,7 @@ func (p *packer) finish(ctx context.Context, archives []string) error {
 	if err := source.CheckUnchanged(ctx, p.Storage, p.Model); err != nil {
 		return err
 	}
-	manifest := layer.ManifestOf(p.Model, p.digests)
+	manifest := layer.NewManifest(p.Model, p.digests)
 	manifest.Layers = p.layers
 	modTime := newestModTime(p.Model)
 	digest, err := placeManifest(p.image, manifest, modTime)

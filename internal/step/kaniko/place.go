@@ -34,7 +34,7 @@ func placeLayer(from, image *os.Root, plan layer.Plan, number int) error {
 	// Adding an entry changes the modification time of its directory, which would
 	// then be archived once more. Inner directories come first.
 	for _, e := range slices.Backward(plan.Layers[0]) {
-		if e.Type != layer.Folder {
+		if e.Type != layer.Dir {
 			continue
 		}
 		if err := setMetadata(image, path.Join(layer.ModelDir, e.Path), e); err != nil {
@@ -56,7 +56,7 @@ func placeEntry(from, image *os.Root, staged string, e layer.Entry) error {
 			return err
 		}
 		return createLink(image, name, e)
-	case e.Path != layer.TopFolder:
+	case e.Path != layer.RootDir:
 		if err := image.Mkdir(name, e.Mode.Perm()); err != nil {
 			return fmt.Errorf("create a directory in the image: %w", err)
 		}
@@ -102,10 +102,10 @@ func isEmptyDir(image *os.Root, name string) (bool, error) {
 // SHA-256 of what it wrote.
 func placeManifest(image *os.Root, manifest layer.Manifest, modTime int64) (string, error) {
 	// A base image that was built from a model already has a manifest.
-	if err := image.RemoveAll(layer.ManifestFolder); err != nil {
+	if err := image.RemoveAll(layer.ManifestDir); err != nil {
 		return "", fmt.Errorf("remove the base image's manifest: %w", err)
 	}
-	if err := image.Mkdir(layer.ManifestFolder, layer.ModeExecutable.Perm()); err != nil {
+	if err := image.Mkdir(layer.ManifestDir, layer.ModeExecutable.Perm()); err != nil {
 		return "", fmt.Errorf("create a directory for the manifest: %w", err)
 	}
 	file, err := image.OpenFile(layer.ManifestFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, layer.ModeReadable.Perm())
@@ -119,7 +119,7 @@ func placeManifest(image *os.Root, manifest layer.Manifest, modTime int64) (stri
 	if err := setMetadata(image, layer.ManifestFile, layer.Entry{Mode: layer.ModeReadable, ModTime: modTime}); err != nil {
 		return "", err
 	}
-	err = setMetadata(image, layer.ManifestFolder, layer.Entry{Mode: layer.ModeExecutable, ModTime: modTime})
+	err = setMetadata(image, layer.ManifestDir, layer.Entry{Mode: layer.ModeExecutable, ModTime: modTime})
 	return digest, err
 }
 

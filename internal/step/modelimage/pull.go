@@ -28,7 +28,7 @@ func Pull(ctx context.Context, config registry.Config, ref name.Reference) (v1.I
 	if err != nil {
 		return nil, nil, err
 	}
-	descriptor, err := repository.Get(ctx, ref)
+	descriptor, err := repository.Fetch(ctx, ref)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -88,7 +88,7 @@ func ofRead(err error) error {
 	case errors.As(err, &pathError):
 		return cannotRead(pathError.Path, pathError.Err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return Changing(layer.TopFolder)
+		return Changing(layer.RootDir)
 	}
 	return err
 }

@@ -29,7 +29,7 @@ func plan(t *testing.T, dir string) layer.Plan {
 	t.Helper()
 	found, err := List(t.Context(), open(t, dir))
 	require.NoError(t, err)
-	plan, err := layer.Make(found)
+	plan, err := layer.NewPlan(found)
 	require.NoError(t, err)
 	return plan
 }

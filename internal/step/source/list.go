@@ -34,13 +34,13 @@ var errTooMany = failure.New(v1alpha1.ReasonSourceUnsafe, "the model's directory
 // List returns everything in a directory that is packaged or skipped, and the
 // directory itself. It opens every file, so that an unreadable one is found
 // before anything is built. The error is a *failure.Error.
-func List(ctx context.Context, root *os.Root) ([]layer.Found, error) {
-	info, err := root.Stat(layer.TopFolder)
+func List(ctx context.Context, root *os.Root) ([]layer.SourceEntry, error) {
+	info, err := root.Stat(layer.RootDir)
 	if err != nil {
-		return nil, cannotRead(layer.TopFolder, err)
+		return nil, cannotRead(layer.RootDir, err)
 	}
-	l := lister{root: root, left: maxEntries, entries: []layer.Found{entryOf(layer.TopFolder, info)}}
-	if err := l.list(ctx, layer.TopFolder); err != nil {
+	l := lister{root: root, left: maxEntries, entries: []layer.SourceEntry{entryOf(layer.RootDir, info)}}
+	if err := l.list(ctx, layer.RootDir); err != nil {
 		return nil, err
 	}
 	return l.entries, nil
@@ -50,7 +50,7 @@ type lister struct {
 	root *os.Root
 	// left is how many more entries there may be.
 	left    int
-	entries []layer.Found
+	entries []layer.SourceEntry
 }
 
 func (l *lister) list(ctx context.Context, dir string) error {
@@ -68,7 +68,7 @@ func (l *lister) list(ctx context.Context, dir string) error {
 			return cannotRead(name, err)
 		}
 		l.entries = append(l.entries, entry)
-		if !entry.Mode.IsDir() || layer.LeftOut(name, entry.Mode) {
+		if !entry.Mode.IsDir() || layer.IsSkipped(name, entry.Mode) {
 			continue
 		}
 		if err := l.list(ctx, name); err != nil {
@@ -100,10 +100,10 @@ func (l *lister) readDir(name string) ([]fs.DirEntry, error) {
 	}
 }
 
-func (l *lister) inspect(name string, child fs.DirEntry) (layer.Found, error) {
+func (l *lister) inspect(name string, child fs.DirEntry) (layer.SourceEntry, error) {
 	info, err := child.Info()
 	if err != nil {
-		return layer.Found{}, err
+		return layer.SourceEntry{}, err
 	}
 	entry := entryOf(name, info)
 	switch {
@@ -123,8 +123,8 @@ func (l *lister) tryOpen(name string) error {
 	return file.Close()
 }
 
-func entryOf(name string, info fs.FileInfo) layer.Found {
-	return layer.Found{Path: name, Mode: info.Mode(), Size: info.Size(), ModTime: info.ModTime()}
+func entryOf(name string, info fs.FileInfo) layer.SourceEntry {
+	return layer.SourceEntry{Path: name, Mode: info.Mode(), Size: info.Size(), ModTime: info.ModTime()}
 }
 
 // cannotRead returns the failure of a file or directory that cannot be read.

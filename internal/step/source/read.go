@@ -77,7 +77,7 @@ func checkPlanned(file *os.File, planned layer.Entry) error {
 // changed during the build.
 func Changing(path string) error {
 	what := strconv.Quote(path)
-	if path == layer.TopFolder {
+	if path == layer.RootDir {
 		what = "the model's directory"
 	}
 	return failure.New(v1alpha1.ReasonSourceChanging, "%s changed while it was packaged: wait until nothing writes to it, then retry", what)

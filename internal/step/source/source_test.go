@@ -142,7 +142,7 @@ func planOf(t *testing.T, dir string) map[string]layer.Entry {
 	t.Helper()
 	found, err := List(t.Context(), open(t, dir))
 	require.NoError(t, err)
-	plan, err := layer.Make(found)
+	plan, err := layer.NewPlan(found)
 	require.NoError(t, err)
 	entries := map[string]layer.Entry{}
 	for _, e := range plan.Entries() {
@@ -273,11 +273,11 @@ func TestListTooManyEntries(t *testing.T) {
 	}
 	const entries = 4
 	l := lister{root: open(t, dir), left: entries}
-	require.NoError(t, l.list(t.Context(), layer.TopFolder))
+	require.NoError(t, l.list(t.Context(), layer.RootDir))
 	assert.Len(t, l.entries, entries)
 
 	l = lister{root: open(t, dir), left: entries - 1}
-	err := l.list(t.Context(), layer.TopFolder)
+	err := l.list(t.Context(), layer.RootDir)
 	assertReason(t, v1alpha1.ReasonSourceUnsafe, err)
 	require.ErrorContains(t, err, "holds more than 200000 files and directories")
 }

@@ -101,9 +101,9 @@ func (s Storage) verifyIdentity(volume *os.Root) error {
 }
 
 func identify(dir *os.Root) (Identity, error) {
-	info, err := dir.Stat(layer.TopFolder)
+	info, err := dir.Stat(layer.RootDir)
 	if err != nil {
-		return Identity{}, cannotRead(layer.TopFolder, err)
+		return Identity{}, cannotRead(layer.RootDir, err)
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

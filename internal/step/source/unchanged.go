@@ -22,11 +22,11 @@ func CheckUnchanged(ctx context.Context, storage Storage, plan layer.Plan) error
 	if err != nil {
 		return err
 	}
-	current, err := layer.Make(listing)
+	current, err := layer.NewPlan(listing)
 	if err != nil {
 		return failure.New(v1alpha1.ReasonSourceChanging, "the model's directory changed while it was packaged, and can no longer be packaged: %v", err)
 	}
-	if changed := layer.Change(plan, current); changed != "" {
+	if changed := layer.ChangedPath(plan, current); changed != "" {
 		return Changing(changed)
 	}
 	return nil

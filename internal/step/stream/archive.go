@@ -18,13 +18,13 @@ const copyBufferSize = 256 << 10
 
 // opaqueWhiteout hides whatever the base image holds in the model's directory,
 // such as another model.
-var opaqueWhiteout = layer.Entry{Path: layer.Whiteout + layer.Whiteout + ".opq", Type: layer.File, Mode: layer.ModeReadable}
+var opaqueWhiteout = layer.Entry{Path: layer.WhiteoutPrefix + layer.WhiteoutPrefix + ".opq", Type: layer.File, Mode: layer.ModeReadable}
 
 // newArchive returns a layer of a plan as Stream sends it.
 func newArchive(root *os.Root, plan layer.Plan, number int) (source.Archive, error) {
 	entries := plan.Layers[number]
 	if number == 0 {
-		top := slices.IndexFunc(entries, func(e layer.Entry) bool { return e.Path == layer.TopFolder })
+		top := slices.IndexFunc(entries, func(e layer.Entry) bool { return e.Path == layer.RootDir })
 		entries = slices.Concat([]layer.Entry{entries[top], opaqueWhiteout}, entries[:top], entries[top+1:])
 	}
 	layout, err := layer.NewArchive(layer.ModelDir, entries)
@@ -53,7 +53,7 @@ type readerOnly struct{ io.Reader }
 // the model's directory, or returns "". The manifest is that of the image.
 func ChangedLayer(ctx context.Context, root *os.Root, plan layer.Plan, manifest layer.Manifest) (string, error) {
 	// The image may have been built with other limits for its layers.
-	plan, known := manifest.Spread(plan)
+	plan, known := manifest.Repartition(plan)
 	if !known {
 		return "the image's manifest does not assign every file to a layer", nil
 	}

@@ -79,7 +79,7 @@ func (in Input) mountable() []name.Repository {
 // tag, so that no one sees an incomplete image. It returns the SHA-256 of the
 // model's manifest.
 func pushImage(ctx context.Context, in Input, repository *registry.Repository, layers []Layer) (string, error) {
-	manifest := layer.ManifestOf(in.Model, nil)
+	manifest := layer.NewManifest(in.Model, nil)
 	manifest.Layers, manifest.Streamed = builtLayers(layers), true
 	manifestLayer, digest, err := newManifestLayer(manifest)
 	if err != nil {
@@ -93,7 +93,7 @@ func pushImage(ctx context.Context, in Input, repository *registry.Repository, l
 	if err != nil {
 		return "", failure.OfRegistry(repository.Explain(err))
 	}
-	if err := repository.Write(ctx, in.Target, image); err != nil {
+	if err := repository.Push(ctx, in.Target, image); err != nil {
 		return "", failure.OfRegistry(err)
 	}
 	return digest, nil

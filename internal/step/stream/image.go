@@ -72,8 +72,8 @@ func newManifestLayer(manifest layer.Manifest) (v1.Layer, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	archive, err := layer.NewArchive(layer.ManifestFolder, []layer.Entry{
-		{Path: layer.TopFolder, Type: layer.Folder, Mode: layer.ModeExecutable},
+	archive, err := layer.NewArchive(layer.ManifestDir, []layer.Entry{
+		{Path: layer.RootDir, Type: layer.Dir, Mode: layer.ModeExecutable},
 		{Path: path.Base(layer.ManifestFile), Type: layer.File, Mode: layer.ModeReadable, Size: int64(file.Len())},
 	})
 	if err != nil {

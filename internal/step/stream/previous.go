@@ -15,7 +15,7 @@ import (
 // previousImage is an image that may hold many of the files.
 type previousImage struct {
 	// files are the files of its model.
-	files layer.Held
+	files layer.Index
 	// byDiffID are its layers. byStatDigest are those that record the
 	// modification times of their files.
 	byDiffID, byStatDigest map[string]previousLayer
@@ -62,7 +62,7 @@ func readPrevious(ctx context.Context, in Input) (previousImage, error) {
 	if err != nil {
 		return previousImage{}, err
 	}
-	previous := previousImage{files: manifest.Held(), byDiffID: map[string]previousLayer{}, byStatDigest: map[string]previousLayer{}}
+	previous := previousImage{files: manifest.Index(), byDiffID: map[string]previousLayer{}, byStatDigest: map[string]previousLayer{}}
 	diffIDs, layers := config.RootFS.DiffIDs, imageManifest.Layers
 	for i := range min(len(diffIDs), len(layers)) {
 		l := previousLayer{layers[i], diffIDs[i]}

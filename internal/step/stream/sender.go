@@ -117,7 +117,7 @@ func (s *sender) upload(ctx context.Context, number int, archive source.Archive,
 // existsOrMounts reports whether the registry has a blob in the target
 // repository, or mounted it from another repository now.
 func (s *sender) existsOrMounts(ctx context.Context, blob v1.Descriptor) (bool, error) {
-	size, err := s.repository.BlobSize(ctx, blob.Digest)
+	size, err := s.repository.Stat(ctx, blob.Digest)
 	if registry.IsNotFound(err) {
 		return slices.ContainsFunc(s.mountable, func(from name.Repository) bool { return s.uploader.Mount(ctx, blob.Digest, from) }), nil
 	}

@@ -25,7 +25,7 @@ func newTestArchive(t *testing.T) source.Archive {
 	t.Cleanup(func() { assert.NoError(t, root.Close()) })
 	listing, err := source.List(t.Context(), root)
 	require.NoError(t, err)
-	plan, err := layer.Make(listing)
+	plan, err := layer.NewPlan(listing)
 	require.NoError(t, err)
 	archive, err := newArchive(root, plan, 0)
 	require.NoError(t, err)

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// safetensors makes a file of one tensor with so many bytes of data.
+// safetensors returns a file of one tensor with the given number of bytes of data.
 func safetensors(data int) []byte {
 	header, err := json.Marshal(map[string]any{
 		"__metadata__": map[string]string{"format": "pt"},
@@ -24,7 +24,7 @@ func safetensorsOf(header string, data int) []byte {
 	return append(append(file, header...), make([]byte, data)...)
 }
 
-// gguf writes a GGUF file value by value.
+// gguf is a GGUF file that is written value by value.
 type gguf struct {
 	bytes.Buffer
 	order binary.AppendByteOrder
@@ -50,20 +50,20 @@ func (g *gguf) string(text string) *gguf {
 	return g
 }
 
-// zeros writes data up to a multiple of the alignment, and then so many bytes.
+// zeros writes zeros up to a multiple of the alignment, and then count more.
 func (g *gguf) zeros(alignment, count int) *gguf {
 	g.Write(make([]byte, (alignment-g.Len()%alignment)%alignment+count))
 	return g
 }
 
-// newGGUF writes a header of version 3.
+// newGGUF returns a file with a header of version 3.
 func newGGUF(order binary.AppendByteOrder, tensors, metadata uint64) *gguf {
 	g := &gguf{order: order}
 	g.WriteString("GGUF")
 	return g.uint32(3).uint64(tensors, metadata)
 }
 
-// ggufModel is a model of two tensors, of 512 weights in Q4_K (288 bytes) and
+// ggufModel returns a model of two tensors, of 512 weights in Q4_K (288 bytes) and
 // of 3 in F32 (12 bytes), with metadata of every kind.
 func ggufModel(order binary.AppendByteOrder) []byte {
 	const alignment = 64
@@ -78,7 +78,7 @@ func ggufModel(order binary.AppendByteOrder) []byte {
 	return g.zeros(alignment, 320+12).Bytes()
 }
 
-// message is a message of protocol buffers.
+// message is an encoded protocol buffers message.
 type message []byte
 
 func (m message) varint(number int, value uint64) message {
@@ -87,11 +87,11 @@ func (m message) varint(number int, value uint64) message {
 }
 
 func (m message) bytes(number int, content []byte) message {
-	m = binary.AppendUvarint(m, uint64(number)<<3|wireLength)
+	m = binary.AppendUvarint(m, uint64(number)<<3|wireLen)
 	return append(binary.AppendUvarint(m, uint64(len(content))), content...)
 }
 
-// onnx is a model of these initializers.
+// onnx returns a model with these initializers.
 func onnx(tensors ...message) []byte {
 	graph := message{}.bytes(1, []byte("a node")).bytes(2, []byte("graph"))
 	for _, t := range tensors {
@@ -100,12 +100,14 @@ func onnx(tensors ...message) []byte {
 	return message{}.varint(1, 8).bytes(2, []byte("pytorch")).bytes(modelGraph, graph).bytes(8, message{}.varint(2, 17))
 }
 
-// inside is a tensor whose data is in the model.
-func inside(data int) message { return message{}.varint(1, uint64(data)).bytes(9, make([]byte, data)) }
+// internal returns a tensor whose data is in the model.
+func internal(data int) message {
+	return message{}.varint(1, uint64(data)).bytes(9, make([]byte, data))
+}
 
-// outside is a tensor whose data is in another file. What it says about that is
-// pairs of keys and values.
-func outside(pairs ...string) message {
+// external returns a tensor whose data is in another file, with the given keys and
+// values.
+func external(pairs ...string) message {
 	t := message{}.bytes(8, []byte("weight"))
 	for pair := range slices.Chunk(pairs, 2) {
 		t = t.bytes(tensorExternalData, message{}.bytes(entryKey, []byte(pair[0])).bytes(entryValue, []byte(pair[1])))

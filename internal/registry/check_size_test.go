@@ -10,21 +10,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestARegistryThatLimitsUploadsSaysSoBeforeAnythingIsSent(t *testing.T) {
+func TestRepositoryCheckSize(t *testing.T) {
 	const limit = 1000
 	tests := map[string]struct {
 		code  int
 		bytes int64
 		want  string
 	}{
-		"less than a proxy's limit":         {code: http.StatusRequestEntityTooLarge, bytes: limit},
-		"more than a proxy's limit":         {code: http.StatusRequestEntityTooLarge, bytes: limit + 1, want: "does not take that much in models/resnet (413)"},
-		"more than there is room for":       {code: http.StatusInsufficientStorage, bytes: limit + 1, want: "does not take that much in models/resnet (507)"},
-		"it does not know what is expected": {code: http.StatusExpectationFailed, bytes: limit + 1},
+		"below a proxy's limit":          {code: http.StatusRequestEntityTooLarge, bytes: limit},
+		"above a proxy's limit":          {code: http.StatusRequestEntityTooLarge, bytes: limit + 1, want: "rejected the upload to models/resnet (413)"},
+		"above the storage quota":        {code: http.StatusInsufficientStorage, bytes: limit + 1, want: "rejected the upload to models/resnet (507)"},
+		"expectations are not supported": {code: http.StatusExpectationFailed, bytes: limit + 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			var sent, uploads atomic.Int64
+			var sent, sessions atomic.Int64
 			registry := newRegistry()
 			host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch {
@@ -33,11 +33,11 @@ func TestARegistryThatLimitsUploadsSaysSoBeforeAnythingIsSent(t *testing.T) {
 				case r.Method == http.MethodPatch:
 					n, err := io.Copy(io.Discard, r.Body)
 					sent.Add(n)
-					assert.Error(t, err, "the upload is broken off")
+					assert.Error(t, err, "the upload is aborted")
 				case r.Method == http.MethodDelete:
-					uploads.Add(-1)
+					sessions.Add(-1)
 				case r.Method == http.MethodPost:
-					uploads.Add(1)
+					sessions.Add(1)
 					registry.ServeHTTP(w, r)
 				default:
 					registry.ServeHTTP(w, r)
@@ -50,15 +50,15 @@ func TestARegistryThatLimitsUploadsSaysSoBeforeAnythingIsSent(t *testing.T) {
 			if tt.want == "" {
 				require.NoError(t, err)
 			} else {
-				assertKind(t, Full, err, tt.want)
+				assertKind(t, QuotaExceeded, err, tt.want)
 			}
 			assert.Zero(t, sent.Load())
-			assert.Zero(t, uploads.Load(), "the upload is taken back")
+			assert.Zero(t, sessions.Load(), "the upload session is canceled")
 		})
 	}
 }
 
-func TestAQuestionAboutASizeThatCannotBeAskedSaysWhy(t *testing.T) {
+func TestRepositoryCheckSizeWithoutPermission(t *testing.T) {
 	host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			w.WriteHeader(http.StatusForbidden)
@@ -69,5 +69,5 @@ func TestAQuestionAboutASizeThatCannotBeAskedSaysWhy(t *testing.T) {
 	repository, _, err := open(t, Config{PlainHTTP: []string{host}}, host+"/models/resnet:v1", Push)
 	require.NoError(t, err)
 
-	assertKind(t, Unauthorized, repository.CheckSize(t.Context(), 1), "forbids what the build needs in models/resnet (403)")
+	assertKind(t, Unauthorized, repository.CheckSize(t.Context(), 1), "denied the permissions that the build needs in models/resnet (403 Forbidden)")
 }

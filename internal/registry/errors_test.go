@@ -1,0 +1,60 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestErrorTransient(t *testing.T) {
+	tests := map[int]bool{
+		http.StatusTooManyRequests:       true,
+		http.StatusInternalServerError:   true,
+		http.StatusBadGateway:            true,
+		http.StatusServiceUnavailable:    true,
+		http.StatusGatewayTimeout:        true,
+		http.StatusUnauthorized:          false,
+		http.StatusForbidden:             false,
+		http.StatusRequestEntityTooLarge: false,
+		http.StatusInsufficientStorage:   false,
+		http.StatusNotImplemented:        false,
+	}
+	for code, want := range tests {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			repository, err := name.NewRepository("registry.example.com/models/resnet")
+			require.NoError(t, err)
+			assert.Equal(t, want, isTransient((&Repository{name: repository}).explain(&transport.Error{StatusCode: code})))
+		})
+	}
+}
+
+func TestErrorRedactsQueries(t *testing.T) {
+	repository, err := name.NewRepository("registry.example.com/models/resnet")
+	require.NoError(t, err)
+	cut := &url.Error{Op: "Get", URL: "https://storage.example.com/blob?signature=secret", Err: io.ErrUnexpectedEOF}
+
+	err = (&Repository{name: repository}).explain(fmt.Errorf("fetch: %w", cut))
+	assertKind(t, Unreachable, err, "https://storage.example.com/blob?***")
+	assert.NotContains(t, err.Error()+errors.Unwrap(err).Error(), "secret")
+}
+
+func isTransient(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Transient
+}
+
+func assertKind(t *testing.T, want Kind, err error, message string) {
+	t.Helper()
+	var got *Error
+	require.ErrorAs(t, err, &got)
+	assert.Equal(t, want, got.Kind, got.Message)
+	assert.Contains(t, got.Message, message)
+}
