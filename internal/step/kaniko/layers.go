@@ -24,12 +24,12 @@ import (
 // that os.CreateTemp gives for an empty pattern.
 var archiveName = regexp.MustCompile(`\A[0-9]+\z`)
 
-// FindArchives returns the uncompressed archives of the layers that Kaniko has
+// findArchives returns the uncompressed archives of the layers that Kaniko has
 // built so far, in the directory in which Kaniko keeps its files. They are
 // complete whenever Kaniko runs a command. They have to be read before the push,
 // after which the Kaniko of osscontainertools removes them; that of
 // chainguard-dev keeps them.
-func FindArchives(kanikoDir string) ([]string, error) {
+func findArchives(kanikoDir string) ([]string, error) {
 	var archives []string
 	for dir, isArchive := range map[string]func(name string) bool{
 		// osscontainertools: the directory holds nothing else.
@@ -53,11 +53,11 @@ func FindArchives(kanikoDir string) ([]string, error) {
 	return archives, nil
 }
 
-// ReadLayers reads the archives of layers, and returns those that hold planned
+// readLayers reads the archives of layers, and returns those that hold planned
 // entries. The error has the reason VerificationFailed if a planned entry is in
 // none of them, or has another size, type or target, or if they remove a part of
 // the model: Kaniko silently leaves out what it takes for a mount.
-func ReadLayers(ctx context.Context, archives []string, planned []layer.Entry) ([]layer.BuiltLayer, error) {
+func readLayers(ctx context.Context, archives []string, planned []layer.Entry) ([]layer.BuiltLayer, error) {
 	v := verifier{planned: byName(planned), missing: byName(planned)}
 	var layers []layer.BuiltLayer
 	for _, archive := range archives {
