@@ -39,12 +39,9 @@ func defineStatusReport(flags *flag.FlagSet, p *paths) action {
 }
 
 func (s *statusReport) run(ctx context.Context, log io.Writer) error {
-	r, err := s.shared.ReadReport()
+	r, err := s.readReport()
 	if err != nil {
 		return err
-	}
-	if r.Source == nil || (r.Build == nil && !r.Source.AlreadyPushed) {
-		return errors.New("there is nothing to verify: an earlier step did not complete")
 	}
 	config, err := s.config()
 	if err != nil {
@@ -80,6 +77,15 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	console.Logf(log, "the layers hold all %s, %s", console.Count(r.Source.Files, "file"), console.Size(r.Source.Bytes))
 	console.Logf(log, "%s: %s@%s", outcome(r), tag, digest)
 	return s.shared.UpdateReport(func(r *report.Report) { r.Image = verified })
+}
+
+// readReport returns the report of the earlier steps.
+func (s *statusReport) readReport() (report.Report, error) {
+	r, err := s.shared.ReadReport()
+	if err == nil && (r.Source == nil || (r.Build == nil && !r.Source.AlreadyPushed)) {
+		err = errors.New("there is nothing to verify: an earlier step did not complete")
+	}
+	return r, err
 }
 
 // outcome returns the outcome of a build for the last line of the log.

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Invocation is one call of Kaniko's executor.
-type Invocation struct {
+// invocation is one call of Kaniko's executor.
+type invocation struct {
 	// Context is the directory with the Dockerfile, an absolute path.
 	Context string
 	// Destination is the image to push: registry, repository and tag.
@@ -35,8 +35,8 @@ type Invocation struct {
 // dockerfileName is the name of the Dockerfile in the context.
 const dockerfileName = "Dockerfile"
 
-// Arguments returns the arguments of the executor. No shell interprets them.
-func (i Invocation) Arguments() []string {
+// arguments returns the arguments of the executor. No shell interprets them.
+func (i invocation) arguments() []string {
 	args := []string{
 		"--context=dir://" + i.Context,
 		"--dockerfile=" + filepath.Join(i.Context, dockerfileName),
@@ -80,10 +80,10 @@ func (i Invocation) Arguments() []string {
 // would read other credentials than those of the push secret.
 var credentialVariables = []string{"DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"}
 
-// Environment returns the environment for the executor: that of this process, with
+// environmentWith returns the environment for the executor: that of this process, with
 // the credentials in credentialsDir, which holds a config.json or nothing, and in
 // no other place.
-func Environment(credentialsDir string) []string {
+func environmentWith(credentialsDir string) []string {
 	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		return slices.Contains(credentialVariables, name)

@@ -79,11 +79,11 @@ func packAndPush(ctx context.Context, in Input) (engine.Result, error) {
 
 // writeContext writes the build context, which holds the Dockerfile only.
 func writeContext(in Input) error {
-	text, err := Dockerfile{
+	text, err := dockerfile{
 		Base: in.Base.Reference, User: in.Base.User,
 		Program: in.Shared.Program(), Arguments: []string{"--shared=" + string(in.Shared)},
 		Layers: len(in.Model.Layers),
-	}.Text()
+	}.text()
 	if err != nil {
 		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be built: %v", err)
 	}
@@ -103,23 +103,23 @@ func runExecutor(ctx context.Context, in Input) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(credentials) }()
-	invocation := Invocation{
+	inv := invocation{
 		Context: in.Shared.Path(contextDir), Destination: in.Target.Name(), Labels: in.Labels,
 		IgnoredDir: filepath.Join(in.ImageRoot, stagingDir), Zstd: in.Zstd,
 	}
 	for _, host := range registryHosts(in) {
 		if in.Registry.Insecure(host) {
-			invocation.PlainHTTP = append(invocation.PlainHTTP, host)
+			inv.PlainHTTP = append(inv.PlainHTTP, host)
 			continue
 		}
-		invocation.HTTPS = append(invocation.HTTPS, host)
+		inv.HTTPS = append(inv.HTTPS, host)
 	}
 	if _, err := os.Stat(in.Registry.CAFile); err == nil {
-		invocation.CAFile = in.Registry.CAFile
+		inv.CAFile = in.Registry.CAFile
 	}
 	console.Logf(in.Log, "building %s with Kaniko", in.Target)
-	output := NewOutput(in.Log, in.Registry.Credentials.Secrets())
-	return Run(ctx, in.Executor, invocation.Arguments(), Environment(credentials), output)
+	output := newOutput(in.Log, in.Registry.Credentials.Secrets())
+	return execute(ctx, in.Executor, inv.arguments(), environmentWith(credentials), output)
 }
 
 // registryHosts returns the registries that a build accesses.

@@ -20,9 +20,9 @@ const PackCommand = "pack"
 // base image has.
 const resetUser = `USER ""`
 
-// Dockerfile is the Dockerfile of an image. Of what users control, its text
+// dockerfile is the Dockerfile of an image. Of what users control, its text
 // contains only the base image and that image's user, and both are checked.
-type Dockerfile struct {
+type dockerfile struct {
 	// Base is the base image by digest, or handoff.Scratch.
 	Base string
 	// User is the user of the base image's config; empty is root.
@@ -42,13 +42,13 @@ var (
 	safeArgument = regexp.MustCompile(`\A[A-Za-z0-9_./=-]+\z`)
 )
 
-// Text returns the text of the Dockerfile, or an error for a part that is not
+// text returns the text of the Dockerfile, or an error for a part that is not
 // safe.
 //
 // The program copies the files, because COPY expands wildcards and variables in
 // names, applies a .dockerignore of the model, and keeps the modes and owners of
 // the source.
-func (d Dockerfile) Text() (string, error) {
+func (d dockerfile) text() (string, error) {
 	if err := d.check(); err != nil {
 		return "", err
 	}
@@ -67,7 +67,7 @@ func (d Dockerfile) Text() (string, error) {
 	return strings.Join(lines, "\n") + "\n", nil
 }
 
-func (d Dockerfile) check() error {
+func (d dockerfile) check() error {
 	if d.Base != handoff.Scratch {
 		digest, err := name.NewDigest(d.Base)
 		if err != nil || digest.Name() != d.Base {
@@ -87,7 +87,7 @@ func (d Dockerfile) check() error {
 
 // run returns an instruction that starts the program without a shell, which not
 // every base image has.
-func (d Dockerfile) run(argument string) string {
+func (d dockerfile) run(argument string) string {
 	// The arguments are checked, so that encoding cannot fail.
 	command, _ := json.Marshal(append(append([]string{d.Program, PackCommand}, d.Arguments...), argument))
 	return "RUN " + string(command)

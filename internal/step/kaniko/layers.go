@@ -24,12 +24,12 @@ import (
 // that os.CreateTemp gives for an empty pattern.
 var archiveName = regexp.MustCompile(`\A[0-9]+\z`)
 
-// FindArchives returns the uncompressed archives of the layers that Kaniko has
+// findArchives returns the uncompressed archives of the layers that Kaniko has
 // built so far, in the directory in which Kaniko keeps its files. They are
 // complete whenever Kaniko runs a command. They have to be read before the push,
 // after which the Kaniko of osscontainertools removes them; that of
 // chainguard-dev keeps them.
-func FindArchives(kanikoDir string) ([]string, error) {
+func findArchives(kanikoDir string) ([]string, error) {
 	var archives []string
 	for dir, isArchive := range map[string]func(name string) bool{
 		// osscontainertools: the directory holds nothing else.
@@ -53,20 +53,20 @@ func FindArchives(kanikoDir string) ([]string, error) {
 	return archives, nil
 }
 
-// ReadLayers reads the archives of layers, and returns those that hold planned
+// readLayers reads the archives of layers, and returns those that hold planned
 // entries. The error has the reason VerificationFailed if a planned entry is in
 // none of them, or has another size, type or target, or if they remove a part of
 // the model: Kaniko silently leaves out what it takes for a mount.
-func ReadLayers(ctx context.Context, archives []string, planned []layer.Entry) ([]layer.BuiltLayer, error) {
+func readLayers(ctx context.Context, archives []string, planned []layer.Entry) ([]layer.BuiltLayer, error) {
 	v := verifier{planned: byName(planned), missing: byName(planned)}
 	var layers []layer.BuiltLayer
 	for _, archive := range archives {
-		l, entries, err := v.readArchive(ctx, archive)
+		content, err := v.readArchive(ctx, archive)
 		if err != nil {
 			return nil, err
 		}
-		if entries > 0 {
-			layers = append(layers, l)
+		if content.entries > 0 {
+			layers = append(layers, content.BuiltLayer)
 		}
 	}
 	for _, e := range planned {
@@ -102,53 +102,63 @@ type verifier struct {
 	planned, missing map[string]layer.Entry
 }
 
-// readArchive reads one archive, for its digest and its entries. found is the
-// number of planned entries in it.
-func (v *verifier) readArchive(ctx context.Context, file string) (l layer.BuiltLayer, found int, err error) {
+// archiveContent is what an archive holds of a plan.
+type archiveContent struct {
+	layer.BuiltLayer
+	// entries is the number of planned entries.
+	entries int
+}
+
+// readArchive reads one archive once, for its digest and its entries.
+func (v *verifier) readArchive(ctx context.Context, file string) (archiveContent, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return l, 0, fmt.Errorf("read back a layer: %w", err)
+		return archiveContent{}, fmt.Errorf("read back a layer: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 
 	const bufferSize = 1 << 20
 	digest := sha256.New()
-	content := io.TeeReader(bufio.NewReaderSize(f, bufferSize), digest)
-	entries := tar.NewReader(content)
+	reader := io.TeeReader(bufio.NewReaderSize(f, bufferSize), digest)
+	content, err := v.readEntries(ctx, tar.NewReader(reader))
+	if err != nil {
+		return archiveContent{}, err
+	}
+	// The digest includes what follows the end of the archive.
+	if _, err := io.Copy(io.Discard, reader); err != nil {
+		return archiveContent{}, fmt.Errorf("read back a layer: %w", err)
+	}
+	content.DiffID = "sha256:" + hex.EncodeToString(digest.Sum(nil))
+	return content, nil
+}
+
+// readEntries counts the planned entries of an archive. A file that is no archive,
+// such as another file of Kaniko with a number for a name, has none.
+func (v *verifier) readEntries(ctx context.Context, archive *tar.Reader) (content archiveContent, err error) {
 	for read := 0; ; read++ {
-		header, err := entries.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil && read == 0 {
-			// Another file with a number for a name.
-			return l, 0, nil
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) || (err != nil && read == 0) {
+			return content, nil
 		}
 		if err != nil {
-			return l, 0, failure.Verification("a layer that the image builder wrote is damaged").WithCause(err)
+			return content, failure.Verification("a layer that the image builder wrote is damaged").WithCause(err)
 		}
 		if err := ctx.Err(); err != nil {
-			return l, 0, err
+			return content, err
 		}
 		entry, isNew, err := v.verify(header)
 		if err != nil {
-			return l, 0, err
+			return content, err
 		}
 		if !isNew {
 			continue
 		}
-		found++
+		content.entries++
 		if entry.Type == layer.File {
-			l.Files++
-			l.Bytes += entry.Size
+			content.Files++
+			content.Bytes += entry.Size
 		}
 	}
-	// The digest includes what follows the end of the archive.
-	if _, err := io.Copy(io.Discard, content); err != nil {
-		return l, 0, fmt.Errorf("read back a layer: %w", err)
-	}
-	l.DiffID = "sha256:" + hex.EncodeToString(digest.Sum(nil))
-	return l, found, nil
 }
 
 // verify checks one entry of an archive. isNew is true for a planned entry that

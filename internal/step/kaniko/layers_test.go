@@ -77,9 +77,9 @@ func diffID(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum2
 // read finds and reads the archives in Kaniko's directory.
 func read(ctx context.Context, t *testing.T, home string) ([]layer.BuiltLayer, error) {
 	t.Helper()
-	archives, err := FindArchives(home)
+	archives, err := findArchives(home)
 	require.NoError(t, err)
-	return ReadLayers(ctx, archives, planned(t))
+	return readLayers(ctx, archives, planned(t))
 }
 
 func TestReadLayersOfEveryFork(t *testing.T) {

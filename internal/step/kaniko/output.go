@@ -36,26 +36,26 @@ var (
 // redacted replaces secrets.
 const redacted = "***"
 
-// Output copies what Kaniko prints to a log, line by line, without colours and
+// output copies what Kaniko prints to a log, line by line, without colours and
 // secrets, and keeps the last lines. It is for one writer at a time.
-type Output struct {
+type output struct {
 	log     io.Writer
 	secrets []string
 	partial []byte
 	lines   []string
 }
 
-// NewOutput returns an Output that writes to log and redacts the secrets.
-func NewOutput(log io.Writer, secrets []string) *Output {
+// newOutput returns an output that writes to log and redacts the secrets.
+func newOutput(log io.Writer, secrets []string) *output {
 	// If a secret is the prefix of another one, the end of the longer one would
 	// remain.
 	longestFirst := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	return &Output{log: log, secrets: longestFirst}
+	return &output{log: log, secrets: longestFirst}
 }
 
 // Write implements io.Writer. It never fails, since a log that cannot be written
 // must not fail a build.
-func (o *Output) Write(p []byte) (int, error) {
+func (o *output) Write(p []byte) (int, error) {
 	o.partial = append(o.partial, p...)
 	for {
 		end := bytes.IndexByte(o.partial, '\n')
@@ -66,20 +66,20 @@ func (o *Output) Write(p []byte) (int, error) {
 		o.partial = o.partial[end+1:]
 	}
 	if len(o.partial) > maxLine {
-		o.Flush()
+		o.flush()
 	}
 	return len(p), nil
 }
 
-// Flush writes the last line, even if it is incomplete.
-func (o *Output) Flush() {
+// flush writes the last line, even if it is incomplete.
+func (o *output) flush() {
 	if len(o.partial) > 0 {
 		o.line(string(o.partial))
 		o.partial = nil
 	}
 }
 
-func (o *Output) line(line string) {
+func (o *output) line(line string) {
 	line = strings.TrimRight(colour.ReplaceAllString(line, ""), "\r")
 	for _, secret := range o.secrets {
 		line = strings.ReplaceAll(line, secret, redacted)
@@ -93,9 +93,9 @@ func (o *Output) line(line string) {
 	}
 }
 
-// ErrorMessage returns the last error message that Kaniko printed, or the last
+// errorMessage returns the last error message that Kaniko printed, or the last
 // line that is not part of its usage text, or "".
-func (o *Output) ErrorMessage() string {
+func (o *output) errorMessage() string {
 	lines := withoutUsage(o.lines)
 	for _, line := range slices.Backward(lines) {
 		if errorLine.MatchString(line) {

@@ -13,19 +13,19 @@ import (
 
 func TestOutputRemovesColoursAndSecrets(t *testing.T) {
 	var to bytes.Buffer
-	o := NewOutput(&to, []string{"pa$$word"})
+	o := newOutput(&to, []string{"pa$$word"})
 	for _, part := range []string{"\x1b[36mINF", "O\x1b[0m[0000] Retrie", "ving\r\nwith pa$$word at https://ann:x@host/\n", "at \"https://host/a?signature=b%2Fc\": EOF\n", "the rest"} {
 		_, err := o.Write([]byte(part))
 		require.NoError(t, err)
 	}
-	o.Flush()
+	o.flush()
 	assert.Equal(t, "INFO[0000] Retrieving\nwith *** at https://***@host/\nat \"https://host/a?***\": EOF\nthe rest\n", to.String())
 }
 
 func TestOutputRedactsSecretWithSecretPrefix(t *testing.T) {
 	for _, secrets := range [][]string{{"token", "token-and-more"}, {"token-and-more", "token"}} {
 		var to bytes.Buffer
-		o := NewOutput(&to, secrets)
+		o := newOutput(&to, secrets)
 		_, err := fmt.Fprintln(o, "token, and token-and-more")
 		require.NoError(t, err)
 		assert.Equal(t, "***, and ***\n", to.String(), secrets)
@@ -34,7 +34,7 @@ func TestOutputRedactsSecretWithSecretPrefix(t *testing.T) {
 
 func TestOutputWritesLongLine(t *testing.T) {
 	var to bytes.Buffer
-	o := NewOutput(&to, nil)
+	o := newOutput(&to, nil)
 	_, err := o.Write(bytes.Repeat([]byte("x"), maxLine+1))
 	require.NoError(t, err)
 	assert.Equal(t, maxLine+2, to.Len())
@@ -45,10 +45,10 @@ type closed struct{}
 func (closed) Write([]byte) (int, error) { return 0, errors.New("closed") }
 
 func TestOutputIgnoresLogErrors(t *testing.T) {
-	o := NewOutput(closed{}, nil)
+	o := newOutput(closed{}, nil)
 	_, err := fmt.Fprintln(o, "error building image: x")
 	require.NoError(t, err)
-	assert.Equal(t, "error building image: x", o.ErrorMessage())
+	assert.Equal(t, "error building image: x", o.errorMessage())
 }
 
 func TestErrorMessage(t *testing.T) {
@@ -87,11 +87,11 @@ func TestErrorMessage(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			o := NewOutput(&bytes.Buffer{}, nil)
+			o := newOutput(&bytes.Buffer{}, nil)
 			_, err := o.Write([]byte(tt.printed))
 			require.NoError(t, err)
-			o.Flush()
-			assert.Equal(t, tt.want, o.ErrorMessage())
+			o.flush()
+			assert.Equal(t, tt.want, o.errorMessage())
 		})
 	}
 }

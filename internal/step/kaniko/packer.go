@@ -158,7 +158,7 @@ func (p *packer) stage(ctx context.Context, number int) error {
 // newArchives returns the archives that Kaniko has written since the last call.
 // Both forks of Kaniko keep them until the push.
 func (p *packer) newArchives() ([]string, error) {
-	archives, err := FindArchives(p.KanikoDir)
+	archives, err := findArchives(p.KanikoDir)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func (p *packer) newArchives() ([]string, error) {
 
 // readBack checks the archives of a layer against the plan.
 func (p *packer) readBack(ctx context.Context, number int, archives []string) error {
-	layers, err := ReadLayers(ctx, archives, p.Model.Layers[number])
+	layers, err := readLayers(ctx, archives, p.Model.Layers[number])
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (in Input) mountable() []name.Repository {
 // pushImage pushes the manifest of the model, the image's config and, last, the
 // tag, so that no one sees an incomplete image. It returns the SHA-256 of the
 // model's manifest.
-func pushImage(ctx context.Context, in Input, repository *registry.Repository, layers []Layer) (string, error) {
+func pushImage(ctx context.Context, in Input, repository *registry.Repository, layers []pushedLayer) (string, error) {
 	manifest := layer.NewManifest(in.Model, nil)
 	manifest.Layers, manifest.Streamed = builtLayers(layers), true
 	manifestLayer, digest, err := newManifestLayer(manifest)

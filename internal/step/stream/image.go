@@ -22,8 +22,8 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
-// Layer is a layer that is in the registry.
-type Layer struct {
+// pushedLayer is a layer that is in the registry.
+type pushedLayer struct {
 	// Digest is its digest in the registry, and DiffID that of its uncompressed
 	// archive. They are equal if it is not compressed.
 	Digest, DiffID v1.Hash
@@ -43,7 +43,7 @@ type Layer struct {
 // with its StatDigest. The layer's digest does not depend on it.
 const annotationStatDigest = "model.kubedl.io/stat"
 
-func (l Layer) annotations() map[string]string {
+func (l pushedLayer) annotations() map[string]string {
 	if l.StatDigest == "" {
 		return nil
 	}
@@ -54,8 +54,8 @@ func (l Layer) annotations() map[string]string {
 // the registry only.
 var errContentNotLocal = errors.New("the content of the layer is in the registry only")
 
-// remoteLayer is a Layer as a v1.Layer.
-type remoteLayer struct{ layer Layer }
+// remoteLayer is a pushedLayer as a v1.Layer.
+type remoteLayer struct{ layer pushedLayer }
 
 func (r remoteLayer) Digest() (v1.Hash, error)             { return r.layer.Digest, nil }
 func (r remoteLayer) DiffID() (v1.Hash, error)             { return r.layer.DiffID, nil }
@@ -91,7 +91,7 @@ func newManifestLayer(manifest layer.Manifest) (v1.Layer, string, error) {
 
 // assemble returns the image of a base image, which is nil for none, the layers
 // of a model and, last, its manifest.
-func assemble(base v1.Image, model []Layer, manifest v1.Layer, labels map[string]string) (v1.Image, error) {
+func assemble(base v1.Image, model []pushedLayer, manifest v1.Layer, labels map[string]string) (v1.Image, error) {
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	config := &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH}
 	var addenda []mutate.Addendum

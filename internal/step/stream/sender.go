@@ -39,9 +39,9 @@ type sender struct {
 }
 
 // sendAll sends the layers that the registry does not have, and returns all.
-func (s *sender) sendAll(ctx context.Context) ([]Layer, error) {
+func (s *sender) sendAll(ctx context.Context) ([]pushedLayer, error) {
 	s.useModTimes = s.TrustModTimes && s.previous.hasModTimesOf(s.Model)
-	layers := make([]Layer, len(s.Model.Layers))
+	layers := make([]pushedLayer, len(s.Model.Layers))
 	reused := make([]bool, len(layers))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxConcurrentLayers)
@@ -68,11 +68,11 @@ func (s *sender) sendAll(ctx context.Context) ([]Layer, error) {
 // sendLayer sends one layer unless the registry has it. To find that out, the
 // whole layer has to be read, so it is tried only if the previous image lists the
 // same files, or if modification times are trusted.
-func (s *sender) sendLayer(ctx context.Context, number int) (l Layer, reused bool, err error) {
+func (s *sender) sendLayer(ctx context.Context, number int) (l pushedLayer, reused bool, err error) {
 	entries := s.Model.Layers[number]
 	archive, err := newArchive(s.root, s.Model, number)
 	if err != nil {
-		return Layer{}, false, err
+		return pushedLayer{}, false, err
 	}
 	l.Files, l.Bytes = layer.Count(entries)
 	if s.TrustModTimes {
@@ -80,7 +80,7 @@ func (s *sender) sendLayer(ctx context.Context, number int) (l Layer, reused boo
 	}
 	candidate, found, err := s.findInPrevious(ctx, archive, l.StatDigest, entries)
 	if err != nil {
-		return Layer{}, false, err
+		return pushedLayer{}, false, err
 	}
 	if found {
 		if reused, err = s.existsOrMounts(ctx, candidate.Descriptor); err != nil || reused {
@@ -90,14 +90,14 @@ func (s *sender) sendLayer(ctx context.Context, number int) (l Layer, reused boo
 		}
 	}
 	if err := s.upload(ctx, number, archive, &l); err != nil {
-		return Layer{}, false, failure.OfRegistry(err)
+		return pushedLayer{}, false, failure.OfRegistry(err)
 	}
 	console.Logf(s.Log, "layer %d: sent %s, %s", number, console.Count(l.Files, "file"), console.Size(l.Bytes))
 	return l, false, nil
 }
 
 // upload uploads a layer, compressed or not.
-func (s *sender) upload(ctx context.Context, number int, archive source.Archive, l *Layer) (err error) {
+func (s *sender) upload(ctx context.Context, number int, archive source.Archive, l *pushedLayer) (err error) {
 	onProgress := func(bytes int64) { s.transfer.set(number, bytes) }
 	if !s.Zstd {
 		l.Size, l.MediaType = archive.Size(), types.OCIUncompressedLayer
@@ -127,7 +127,7 @@ func (s *sender) existsOrMounts(ctx context.Context, blob v1.Descriptor) (bool, 
 	return size == blob.Size, nil
 }
 
-func builtLayers(layers []Layer) []layer.BuiltLayer {
+func builtLayers(layers []pushedLayer) []layer.BuiltLayer {
 	built := make([]layer.BuiltLayer, 0, len(layers))
 	for _, l := range layers {
 		built = append(built, layer.BuiltLayer{DiffID: l.DiffID.String(), Files: l.Files, Bytes: l.Bytes})

@@ -16,10 +16,10 @@ import (
 // gracePeriod is how long Kaniko has to end after SIGTERM.
 const gracePeriod = 5 * time.Second
 
-// Run runs the executor and writes what it prints to output. When the context is
+// execute runs the executor and writes what it prints to output. When the context is
 // canceled, Kaniko receives SIGTERM. Unless the context was canceled, the error is
 // a *failure.Error with Kaniko's own error message, if it printed one.
-func Run(ctx context.Context, executor string, arguments, environment []string, output *Output) error {
+func execute(ctx context.Context, executor string, arguments, environment []string, output *output) error {
 	command := exec.CommandContext(ctx, executor, arguments...)
 	command.Env = environment
 	command.Dir = "/"
@@ -28,14 +28,14 @@ func Run(ctx context.Context, executor string, arguments, environment []string, 
 	command.WaitDelay = gracePeriod
 
 	err := command.Run()
-	output.Flush()
+	output.flush()
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("the build was canceled: %w", err)
 	}
-	return classify(output.ErrorMessage(), err)
+	return classify(output.errorMessage(), err)
 }
 
 // Patterns of the errors of registries and networks, as the registry library that

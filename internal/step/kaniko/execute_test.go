@@ -50,11 +50,11 @@ func executor(behaviour string) int {
 }
 
 func run(ctx context.Context, behaviour string, to *bytes.Buffer, arguments ...string) error {
-	environment := append(Environment("/push-secret"), role+"="+behaviour)
-	return Run(ctx, os.Args[0], arguments, environment, NewOutput(to, nil))
+	environment := append(environmentWith("/push-secret"), role+"="+behaviour)
+	return execute(ctx, os.Args[0], arguments, environment, newOutput(to, nil))
 }
 
-func TestRun(t *testing.T) {
+func TestExecute(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", "/elsewhere")
 	t.Setenv("DOCKER_AUTH_CONFIG", "{}")
 	var printed bytes.Buffer
@@ -62,7 +62,7 @@ func TestRun(t *testing.T) {
 	assert.Equal(t, "[\"--label=a=$(id) \\\"b\\\" 'c'\\nd\" \"--x\"]\n/push-secret \n", printed.String())
 }
 
-func TestRunErrors(t *testing.T) {
+func TestExecuteErrors(t *testing.T) {
 	tests := map[string]struct {
 		printed, reason, message string
 		transient                bool
@@ -138,8 +138,8 @@ func TestRunErrors(t *testing.T) {
 	}
 }
 
-func TestRunWithoutExecutor(t *testing.T) {
-	err := Run(t.Context(), "/nowhere/executor", nil, nil, NewOutput(&bytes.Buffer{}, nil))
+func TestExecuteWithoutExecutor(t *testing.T) {
+	err := execute(t.Context(), "/nowhere/executor", nil, nil, newOutput(&bytes.Buffer{}, nil))
 	require.Error(t, err)
 	assert.Contains(t, failure.Of(err).Message, "the image builder cannot be started")
 }
@@ -155,22 +155,22 @@ func (c *canceling) Write(p []byte) (int, error) {
 	return c.Buffer.Write(p)
 }
 
-func TestRunCanceled(t *testing.T) {
+func TestExecuteCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	printed := &canceling{cancel: cancel}
 	environment := append(os.Environ(), role+"=waits")
-	err := Run(ctx, os.Args[0], nil, environment, NewOutput(printed, nil))
+	err := execute(ctx, os.Args[0], nil, environment, newOutput(printed, nil))
 	require.ErrorContains(t, err, "the build was canceled")
 	assert.Equal(t, "waiting\ngot terminated\n", printed.String())
 }
 
 func TestArguments(t *testing.T) {
-	got := Invocation{
+	got := invocation{
 		Context: "/kiln/context", Destination: "h:5000/models/resnet:v1",
 		PlainHTTP: []string{"h:5000"}, HTTPS: []string{"index.docker.io"}, CAFile: "/registry-ca/ca.crt",
 		IgnoredDir: "/staging",
 		Labels:     map[string]string{"d": "e", "a": "b c"},
-	}.Arguments()
+	}.arguments()
 	assert.Equal(t, strings.Fields(`
 		--context=dir:///kiln/context
 		--dockerfile=/kiln/context/Dockerfile
@@ -188,8 +188,8 @@ func TestArguments(t *testing.T) {
 		--registry-certificate=index.docker.io=/registry-ca/ca.crt
 	`), got[:len(got)-2])
 	assert.Equal(t, []string{"--label=a=b c", "--label=d=e"}, got[len(got)-2:])
-	assert.Subset(t, Invocation{Zstd: true}.Arguments(), []string{"--compression=zstd", "--compression-level=1"})
+	assert.Subset(t, invocation{Zstd: true}.arguments(), []string{"--compression=zstd", "--compression-level=1"})
 
-	without := Invocation{Context: "/kiln/context", HTTPS: []string{"index.docker.io"}}.Arguments()
+	without := invocation{Context: "/kiln/context", HTTPS: []string{"index.docker.io"}}.arguments()
 	assert.Equal(t, "--log-format=color", without[len(without)-1])
 }
