@@ -16,8 +16,9 @@ import (
 // (https://kubernetes.io/docs/concepts/containers/images/#config-json, and
 // pkg/credentialprovider/keyring.go in its source):
 //
-//   - The longest entry that matches is used, so that one for a path has
-//     precedence over one for its host.
+//   - Of the entries that match, the one with the longest path is used, so that one
+//     for a path has precedence over one for its host. An entry with the host itself
+//     has precedence over a glob.
 //   - Each label of the host may be a glob, which does not match dots. The port must
 //     be equal, and the path must be a prefix of the repository's.
 //   - A URL matches like its host and path, and the paths /v1/ and /v2/ like no path.
