@@ -107,9 +107,9 @@ func TestMountCheckBaseImageWithManyLayers(t *testing.T) {
 		t.Run(fmt.Sprint(base), func(t *testing.T) {
 			p := newPod(t)
 			for i := range 200 {
-				at := fmt.Sprintf("source/weights-%03d.bin", i)
-				p.write(t, at, "")
-				require.NoError(t, os.Truncate(p.at(at), layer.DefaultSize))
+				path := fmt.Sprintf("source/weights-%03d.bin", i)
+				p.write(t, path, "")
+				require.NoError(t, os.Truncate(p.path(path), layer.DefaultSize))
 			}
 			p.base = p.host + "/base/many:1"
 			image, err := random.Image(10, int64(base))
@@ -121,7 +121,7 @@ func TestMountCheckBaseImageWithManyLayers(t *testing.T) {
 				return
 			}
 			require.Equal(t, exitOK, code, printed)
-			plan, err := handoff.Dir(p.at("kiln")).ReadPlan()
+			plan, err := handoff.Dir(p.path("kiln")).ReadPlan()
 			require.NoError(t, err)
 			assert.Len(t, plan.Model.Layers, want)
 			assert.Len(t, plan.Model.Entries(), 201)

@@ -29,7 +29,7 @@ import (
 func TestBuild(t *testing.T) {
 	p := newPod(t)
 	p.writeModel(t)
-	require.NoError(t, syscall.Mkfifo(p.at("source/pipe"), 0o600))
+	require.NoError(t, syscall.Mkfifo(p.path("source/pipe"), 0o600))
 	p.base = p.host + "/base/nonroot:1"
 	p.push(t, configured(t, randomImage(t), v1.Config{User: "nonroot", Env: []string{"PATH=/bin"}}), p.base)
 
@@ -38,7 +38,7 @@ func TestBuild(t *testing.T) {
 	assert.Contains(t, printed, "the claim holds 8 files, 128.0 MiB")
 	assert.Contains(t, printed, "skipped 1 special file: ")
 	assert.Contains(t, printed, "there is no Secret regcred, so the push is anonymous")
-	program, err := os.Stat(p.at("kiln/modelkiln-step"))
+	program, err := os.Stat(p.path("kiln/modelkiln-step"))
 	require.NoError(t, err)
 	assert.Equal(t, fs.FileMode(0o755), program.Mode().Perm())
 
@@ -81,20 +81,20 @@ func (p *pod) writeModel(t *testing.T) {
 	p.write(t, "source/a b/"+strings.Repeat("ä", 100)+"\n", "long")
 	p.write(t, "source/run.sh", "#!/bin/sh\n")
 	p.write(t, "source/Dockerfile", "FROM evil\n")
-	require.NoError(t, os.Chmod(p.at("source/run.sh"), 0o700))
-	require.NoError(t, os.Mkdir(p.at("source/empty"), 0o700))
-	require.NoError(t, os.Symlink("../config.json", p.at("source/a b/link")))
+	require.NoError(t, os.Chmod(p.path("source/run.sh"), 0o700))
+	require.NoError(t, os.Mkdir(p.path("source/empty"), 0o700))
+	require.NoError(t, os.Symlink("../config.json", p.path("source/a b/link")))
 	for i := range 2 {
-		at := fmt.Sprintf("source/weights-%d.bin", i)
-		p.write(t, at, fmt.Sprintf("weights %d", i))
-		require.NoError(t, os.Truncate(p.at(at), layer.DefaultSize+int64(i)))
+		path := fmt.Sprintf("source/weights-%d.bin", i)
+		p.write(t, path, fmt.Sprintf("weights %d", i))
+		require.NoError(t, os.Truncate(p.path(path), layer.DefaultSize+int64(i)))
 	}
 	long := time.Date(2020, 2, 3, 4, 5, 6, 789, time.UTC)
-	require.NoError(t, filepath.WalkDir(p.at("source"), func(at string, d fs.DirEntry, err error) error {
+	require.NoError(t, filepath.WalkDir(p.path("source"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.Type() == fs.ModeSymlink {
 			return err
 		}
-		return os.Chtimes(at, long, long)
+		return os.Chtimes(path, long, long)
 	}))
 }
 
@@ -116,7 +116,7 @@ func (p *pod) assertHoldsSource(t *testing.T, image v1.Image) {
 			continue
 		}
 		seen[path] = true
-		from := filepath.Join(p.at("source"), path)
+		from := filepath.Join(p.path("source"), path)
 		info, err := os.Lstat(from)
 		require.NoError(t, err)
 		modTime := info.ModTime().UnixNano()
@@ -143,9 +143,9 @@ func (p *pod) assertHoldsSource(t *testing.T, image v1.Image) {
 			assert.Equal(t, target, header.Linkname)
 		}
 	}
-	require.NoError(t, filepath.WalkDir(p.at("source"), func(at string, d fs.DirEntry, err error) error {
+	require.NoError(t, filepath.WalkDir(p.path("source"), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type() != fs.ModeNamedPipe {
-			assert.True(t, seen[strings.TrimPrefix(at, p.at("source"))], at)
+			assert.True(t, seen[strings.TrimPrefix(path, p.path("source"))], path)
 		}
 		return err
 	}))
@@ -164,7 +164,7 @@ func TestBuildOfPushedVersion(t *testing.T) {
 	p := newBuiltPod(t)
 	want := p.report(t).Image
 	later := time.Now().Add(time.Hour)
-	require.NoError(t, os.Chtimes(p.at("source/w.bin"), later, later))
+	require.NoError(t, os.Chtimes(p.path("source/w.bin"), later, later))
 
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitOK, code, printed)
@@ -189,7 +189,7 @@ func TestStepsOutOfOrder(t *testing.T) {
 	code, printed := p.run(t, "output")
 	assert.Equal(t, exitOK, code)
 	assert.Contains(t, printed, "the Workflow's output parameter")
-	assert.NoFileExists(t, p.at("kiln/report.json"), "output writes no file")
+	assert.NoFileExists(t, p.path("kiln/report.json"), "output writes no file")
 
 	code, printed = p.build(t)
 	p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, "read the output of an earlier step", code, printed)

@@ -14,22 +14,22 @@ import (
 
 func TestMainUsage(t *testing.T) {
 	tests := map[string]struct {
-		args []string
-		want int
-		says string
+		args   []string
+		want   int
+		output string
 	}{
-		"no command":         {want: exitUsage, says: "usage: modelkiln-step COMMAND"},
-		"an unknown command": {args: []string{"bake"}, want: exitUsage, says: `unknown command "bake"`},
-		"an unknown flag":    {args: []string{"pack", "--x"}, want: exitUsage, says: "flag provided but not defined"},
-		"an argument":        {args: []string{"output", "x"}, want: exitUsage, says: `accepts flags only, not the argument "x"`},
-		"an invalid value":   {args: []string{"mount-check", "--push-secret-required=perhaps"}, want: exitUsage, says: "perhaps"},
-		"help":               {args: []string{"build", "-h"}, want: exitOK, says: "-created-by"},
+		"no command":         {want: exitUsage, output: "usage: modelkiln-step COMMAND"},
+		"an unknown command": {args: []string{"bake"}, want: exitUsage, output: `unknown command "bake"`},
+		"an unknown flag":    {args: []string{"pack", "--x"}, want: exitUsage, output: "flag provided but not defined"},
+		"an argument":        {args: []string{"output", "x"}, want: exitUsage, output: `accepts flags only, not the argument "x"`},
+		"an invalid value":   {args: []string{"mount-check", "--push-secret-required=perhaps"}, want: exitUsage, output: "perhaps"},
+		"help":               {args: []string{"build", "-h"}, want: exitOK, output: "-created-by"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			assert.Equal(t, tt.want, Main(t.Context(), tt.args, &out, &out))
-			assert.Contains(t, out.String(), tt.says)
+			assert.Contains(t, out.String(), tt.output)
 		})
 	}
 }
@@ -42,7 +42,7 @@ func TestMainTerminated(t *testing.T) {
 	var out bytes.Buffer
 	args := append(p.command("mount-check"), p.registryArgs()...)
 	args = append(args, p.storage...)
-	code := Main(ctx, append(args, "--source="+p.at("source"), "--program="+os.Args[0]), &out, &out)
+	code := Main(ctx, append(args, "--source="+p.path("source"), "--program="+os.Args[0]), &out, &out)
 	p.assertFailed(t, "mount-check", v1alpha1.ReasonPodLost, "the pod was terminated", code, out.String())
 	assert.True(t, p.report(t).Failure.Transient, "another pod may succeed")
 }

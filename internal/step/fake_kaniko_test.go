@@ -160,13 +160,13 @@ func (e *executor) unpack() error {
 		if err != nil {
 			return err
 		}
-		at := filepath.Join(e.imageRoot, header.Name)
+		path := filepath.Join(e.imageRoot, header.Name)
 		if header.Typeflag == tar.TypeDir {
-			err = os.MkdirAll(at, 0o755)
+			err = os.MkdirAll(path, 0o755)
 		} else {
 			var content []byte
 			if content, err = io.ReadAll(entries); err == nil {
-				err = errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, content, 0o644))
+				err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, content, 0o644))
 			}
 		}
 		if err != nil {
@@ -222,11 +222,11 @@ func (e *executor) start(command []string) error {
 
 func (e *executor) names() (map[string]bool, error) {
 	names := map[string]bool{}
-	err := filepath.WalkDir(e.imageRoot, func(at string, _ fs.DirEntry, err error) error {
-		if at == e.flags("ignore-path")[0] {
+	err := filepath.WalkDir(e.imageRoot, func(path string, _ fs.DirEntry, err error) error {
+		if path == e.flags("ignore-path")[0] {
 			return fs.SkipDir
 		}
-		names[at] = true
+		names[path] = true
 		return err
 	})
 	return names, err
@@ -248,22 +248,22 @@ func (e *executor) snapshot(before map[string]bool) error {
 		return err
 	}
 	add := map[string]bool{}
-	for at := range after {
-		if before[at] || (hasFault(faultDropsFile) && strings.HasSuffix(at, ".bin")) {
+	for path := range after {
+		if before[path] || (hasFault(faultDropsFile) && strings.HasSuffix(path, ".bin")) {
 			continue
 		}
-		for ; at != e.imageRoot; at = filepath.Dir(at) {
-			add[at] = true
+		for ; path != e.imageRoot; path = filepath.Dir(path) {
+			add[path] = true
 		}
 	}
 	archive := tar.NewWriter(file)
 	names := []string{}
-	for at := range add {
-		names = append(names, at)
+	for path := range add {
+		names = append(names, path)
 	}
 	slices.Sort(names)
-	for _, at := range names {
-		if err := e.archive(archive, at); err != nil {
+	for _, path := range names {
+		if err := e.archive(archive, path); err != nil {
 			return err
 		}
 	}
@@ -271,25 +271,25 @@ func (e *executor) snapshot(before map[string]bool) error {
 	return archive.Close()
 }
 
-func (e *executor) archive(archive *tar.Writer, at string) error {
-	info, err := os.Lstat(at)
+func (e *executor) archive(archive *tar.Writer, path string) error {
+	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
-	target, _ := os.Readlink(at)
+	target, _ := os.Readlink(path)
 	header, err := tar.FileInfoHeader(info, target)
 	if err != nil {
 		return err
 	}
 	header.Format = tar.FormatPAX
-	header.Name = strings.TrimPrefix(at, e.imageRoot+"/")
+	header.Name = strings.TrimPrefix(path, e.imageRoot+"/")
 	if info.IsDir() {
 		header.Name += "/"
 	}
 	if err := archive.WriteHeader(header); err != nil || !info.Mode().IsRegular() {
 		return err
 	}
-	file, err := os.Open(at)
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}

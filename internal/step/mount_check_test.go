@@ -19,7 +19,7 @@ func TestMountCheckRejectsSource(t *testing.T) {
 		reason, want string
 	}{
 		"a missing directory": {
-			source: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source"))) },
+			source: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.path("source"))) },
 			reason: v1alpha1.ReasonSourceMissing, want: "the claim does not exist",
 		},
 		"a missing sub-path": {
@@ -27,7 +27,7 @@ func TestMountCheckRejectsSource(t *testing.T) {
 			reason:  v1alpha1.ReasonSourceMissing, want: "the sub-path a/b of the claim does not exist",
 		},
 		"a sub-path that leads out": {
-			source:  func(t *testing.T, p *pod) { require.NoError(t, os.Symlink("/etc", p.at("source/a"))) },
+			source:  func(t *testing.T, p *pod) { require.NoError(t, os.Symlink("/etc", p.path("source/a"))) },
 			storage: []string{"--storage-kind=persistentVolumeClaim", "--sub-path=a"},
 			reason:  v1alpha1.ReasonSourceUnsafe, want: "leads out of the storage",
 		},
@@ -37,13 +37,13 @@ func TestMountCheckRejectsSource(t *testing.T) {
 			reason:  v1alpha1.ReasonSourceNotDirectory, want: "is not a directory",
 		},
 		"a directory without files": {
-			source: func(t *testing.T, p *pod) { require.NoError(t, os.Mkdir(p.at("source/a"), 0o755)) },
+			source: func(t *testing.T, p *pod) { require.NoError(t, os.Mkdir(p.path("source/a"), 0o755)) },
 			reason: v1alpha1.ReasonSourceEmpty, want: "the claim contains no files",
 		},
 		"a link that leads out": {
 			source: func(t *testing.T, p *pod) {
 				p.write(t, "source/a", "x")
-				require.NoError(t, os.Symlink("/etc/passwd", p.at("source/b")))
+				require.NoError(t, os.Symlink("/etc/passwd", p.path("source/b")))
 			},
 			reason: v1alpha1.ReasonSourceUnsafe, want: `"b" is a symbolic link to "/etc/passwd"`,
 		},
@@ -91,7 +91,7 @@ func TestMountCheckRejectsSource(t *testing.T) {
 		},
 		"a path that is a link": {
 			source: func(t *testing.T, p *pod) {
-				p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /bar %s ro - ext4 /dev/sda1 ro\n", p.at("source")))
+				p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /bar %s ro - ext4 /dev/sda1 ro\n", p.path("source")))
 			},
 			storage: []string{"--storage-kind=localStorage", "--storage-path=/foo", "--mountinfo=MOUNTINFO"},
 			reason:  v1alpha1.ReasonSourceForbidden, want: "to /bar on the node",
@@ -106,7 +106,7 @@ func TestMountCheckRejectsSource(t *testing.T) {
 			if tt.storage != nil {
 				p.storage = nil
 				for _, arg := range tt.storage {
-					p.storage = append(p.storage, strings.ReplaceAll(arg, "MOUNTINFO", p.at("mountinfo")))
+					p.storage = append(p.storage, strings.ReplaceAll(arg, "MOUNTINFO", p.path("mountinfo")))
 				}
 			}
 			code, printed := p.mountCheck(t)
@@ -118,8 +118,8 @@ func TestMountCheckRejectsSource(t *testing.T) {
 func TestMountCheckLocalStorage(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/a", "x")
-	p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /foo %s ro - ext4 /dev/sda1 ro\n", p.at("source")))
-	p.storage = []string{"--storage-kind=localStorage", "--storage-path=/foo", "--mountinfo=" + p.at("mountinfo"), "--denied-paths=", "--allowed-paths="}
+	p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /foo %s ro - ext4 /dev/sda1 ro\n", p.path("source")))
+	p.storage = []string{"--storage-kind=localStorage", "--storage-path=/foo", "--mountinfo=" + p.path("mountinfo"), "--denied-paths=", "--allowed-paths="}
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitOK, code, printed)
 	assert.Contains(t, printed, "the path /foo on the node is mounted")

@@ -35,24 +35,24 @@ func TestBuildOfChangedFile(t *testing.T) {
 func TestBuildOfReplacedSource(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, p *pod){
 		"a copy of the directory": func(t *testing.T, p *pod) {
-			require.NoError(t, os.Rename(p.at("source"), p.at("before")))
-			require.NoError(t, os.CopyFS(p.at("source"), os.DirFS(p.at("before"))))
+			require.NoError(t, os.Rename(p.path("source"), p.path("before")))
+			require.NoError(t, os.CopyFS(p.path("source"), os.DirFS(p.path("before"))))
 		},
 		"a link to another directory": func(t *testing.T, p *pod) {
-			require.NoError(t, os.Rename(p.at("source"), p.at("before")))
+			require.NoError(t, os.Rename(p.path("source"), p.path("before")))
 			p.write(t, "secrets/a", "y")
-			require.NoError(t, os.Symlink(p.at("secrets"), p.at("source")))
+			require.NoError(t, os.Symlink(p.path("secrets"), p.path("source")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/a", "x")
 			past := time.Unix(1, 0)
-			require.NoError(t, os.Chtimes(p.at("source/a"), past, past))
+			require.NoError(t, os.Chtimes(p.path("source/a"), past, past))
 			code, printed := p.mountCheck(t)
 			require.Equal(t, exitOK, code, printed)
 			change(t, p)
-			require.NoError(t, os.Chtimes(p.at("source/a"), past, past))
+			require.NoError(t, os.Chtimes(p.path("source/a"), past, past))
 			code, printed = p.build(t)
 			p.assertFailed(t, "build", v1alpha1.ReasonSourceForbidden, "the claim is not the directory that mount-check checked", code, printed)
 		})
@@ -78,8 +78,8 @@ func TestBuildOfSourceThatChangesAfterCopying(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/a", "x")
 			p.write(t, "source/sub/a", "x")
-			require.NoError(t, os.Symlink("sub", p.at("source/link")))
-			t.Setenv(changeScript, "cd "+p.at("source")+"; "+tt.change)
+			require.NoError(t, os.Symlink("sub", p.path("source/link")))
+			t.Setenv(changeScript, "cd "+p.path("source")+"; "+tt.change)
 			code, printed := p.mountCheck(t)
 			require.Equal(t, exitOK, code, printed)
 			code, printed = p.build(t)
@@ -227,7 +227,7 @@ func TestBuildOfFileThatChangesBeforeItsLayer(t *testing.T) {
 func TestBuildTerminatedWhileCopying(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/a", "x")
-	require.NoError(t, os.Truncate(p.at("source/a"), 1<<40))
+	require.NoError(t, os.Truncate(p.path("source/a"), 1<<40))
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitOK, code, printed)
 	ctx, cancel := context.WithCancel(t.Context())

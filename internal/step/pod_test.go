@@ -87,16 +87,16 @@ func newPod(t *testing.T) *pod {
 	}
 	p.write(t, "termination-log", "")
 	t.Setenv(program, "kaniko")
-	t.Setenv(kanikoDir, p.at("kaniko"))
+	t.Setenv(kanikoDir, p.path("kaniko"))
 	return p
 }
 
-func (p *pod) at(name string) string { return filepath.Join(p.dir, name) }
+func (p *pod) path(name string) string { return filepath.Join(p.dir, name) }
 
 func (p *pod) write(t *testing.T, name, content string) {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(p.at(name)), 0o755))
-	require.NoError(t, os.WriteFile(p.at(name), []byte(content), 0o600))
+	require.NoError(t, os.MkdirAll(filepath.Dir(p.path(name)), 0o755))
+	require.NoError(t, os.WriteFile(p.path(name), []byte(content), 0o600))
 }
 
 func (p *pod) image() string { return p.host + "/" + p.repo + ":" + p.tag }
@@ -109,13 +109,13 @@ func (p *pod) run(t *testing.T, command string, args ...string) (code int, print
 }
 
 func (p *pod) command(name string) []string {
-	return []string{name, "--shared=" + p.at("kiln"), "--termination-log=" + p.at("termination-log")}
+	return []string{name, "--shared=" + p.path("kiln"), "--termination-log=" + p.path("termination-log")}
 }
 
 func (p *pod) registryArgs() []string {
 	return []string{
 		"--image=" + p.image(), "--plain-http=" + p.host, "--push-secret=" + p.secret,
-		"--push-secret-folder=" + p.at("push-secret"), "--registry-ca=" + p.at("ca.crt"),
+		"--push-secret-folder=" + p.path("push-secret"), "--registry-ca=" + p.path("ca.crt"),
 	}
 }
 
@@ -123,7 +123,7 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	all := append(p.registryArgs(), p.storage...)
 	all = append(all, "--base-image="+p.base, "--push-secret-required=false", "--workflow-uid=wf-1",
-		"--model-version-uid="+p.uid, "--source="+p.at("source"), "--program="+os.Args[0])
+		"--model-version-uid="+p.uid, "--source="+p.path("source"), "--program="+os.Args[0])
 	return p.run(t, "mount-check", append(all, args...)...)
 }
 
@@ -141,7 +141,7 @@ func (p *pod) imageArgs() []string {
 }
 
 func (p *pod) buildArgs() []string {
-	return append(p.imageArgs(), "--executor="+os.Args[0], "--kaniko-folder="+p.at("kaniko"), "--image-root="+p.at("image"))
+	return append(p.imageArgs(), "--executor="+os.Args[0], "--kaniko-folder="+p.path("kaniko"), "--image-root="+p.path("image"))
 }
 
 func (p *pod) statusReport(t *testing.T) (int, string) {
@@ -178,14 +178,14 @@ func newBuiltPod(t *testing.T) *pod {
 func (p *pod) recreate(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"kaniko", "image"} {
-		require.NoError(t, os.RemoveAll(p.at(name)))
-		require.NoError(t, os.Mkdir(p.at(name), 0o755))
+		require.NoError(t, os.RemoveAll(p.path(name)))
+		require.NoError(t, os.Mkdir(p.path(name), 0o755))
 	}
 }
 
 func (p *pod) report(t *testing.T) report.Report {
 	t.Helper()
-	r, err := report.Read(p.at("kiln"))
+	r, err := report.Read(p.path("kiln"))
 	require.NoError(t, err)
 	return r
 }
@@ -193,7 +193,7 @@ func (p *pod) report(t *testing.T) report.Report {
 // expectedLayers returns the layers that status-report expects in the image.
 func (p *pod) expectedLayers(t *testing.T) []layer.BuiltLayer {
 	t.Helper()
-	expectation, err := handoff.Dir(p.at("kiln")).ReadExpectation()
+	expectation, err := handoff.Dir(p.path("kiln")).ReadExpectation()
 	require.NoError(t, err)
 	return expectation.Layers
 }
@@ -211,7 +211,7 @@ func (p *pod) assertFailed(t *testing.T, step, reason, message string, code int,
 	assert.LessOrEqual(t, len([]rune(failed.Message)), 500)
 	assert.NotContains(t, failed.Message, "\n")
 	assert.Contains(t, printed, "FAILED "+reason+": "+failed.Message)
-	terminationMessage, err := os.ReadFile(p.at("termination-log"))
+	terminationMessage, err := os.ReadFile(p.path("termination-log"))
 	require.NoError(t, err)
 	assert.Equal(t, reason+": "+failed.Message, string(terminationMessage))
 }

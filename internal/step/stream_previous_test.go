@@ -93,15 +93,15 @@ func TestStreamChangeDetection(t *testing.T) {
 			p.write(t, "source/w.bin", "weights")
 			code, printed := p.allSteps(t)
 			require.Equal(t, exitOK, code, printed)
-			before, err := os.Stat(p.at("source/w.bin"))
+			before, err := os.Stat(p.path("source/w.bin"))
 			require.NoError(t, err)
 			p.write(t, "source/w.bin", "others!")
-			require.NoError(t, os.Truncate(p.at("source/w.bin"), before.Size()))
+			require.NoError(t, os.Truncate(p.path("source/w.bin"), before.Size()))
 			written := before.ModTime()
 			if !tt.restoreTime {
 				written = written.Add(time.Second)
 			}
-			require.NoError(t, os.Chtimes(p.at("source/w.bin"), written, written))
+			require.NoError(t, os.Chtimes(p.path("source/w.bin"), written, written))
 			p.previous, p.tag, p.uid = p.image(), "v2", "another"
 
 			code, printed = p.allSteps(t)
@@ -139,7 +139,7 @@ func TestStreamModTimesOfCopies(t *testing.T) {
 			require.Equal(t, exitOK, code, printed)
 			for _, file := range tt.touched {
 				now := time.Now().Add(time.Minute)
-				require.NoError(t, os.Chtimes(p.at(file), now, now))
+				require.NoError(t, os.Chtimes(p.path(file), now, now))
 			}
 			p.previous, p.tag, p.uid = p.image(), "v2", "another"
 
@@ -191,7 +191,7 @@ func TestStreamMountsLayers(t *testing.T) {
 func (p *pod) writeSized(t *testing.T, name, prefix string, bytes int64) {
 	t.Helper()
 	p.write(t, name, prefix)
-	require.NoError(t, os.Truncate(p.at(name), bytes))
+	require.NoError(t, os.Truncate(p.path(name), bytes))
 }
 
 func TestStreamWithUnreadablePreviousImage(t *testing.T) {

@@ -103,7 +103,7 @@ func TestStreamIsReproducible(t *testing.T) {
 		for _, name := range names {
 			p.write(t, name, "content of "+name)
 			at := time.Now().Add(-time.Duration(i) * time.Hour)
-			require.NoError(t, os.Chtimes(p.at(name), at, at))
+			require.NoError(t, os.Chtimes(p.path(name), at, at))
 		}
 		code, printed := p.allSteps(t)
 		require.Equal(t, exitOK, code, printed)
@@ -116,7 +116,7 @@ func TestStreamOfPushedVersion(t *testing.T) {
 	p := newStreamedPod(t)
 	want := p.report(t).Image
 	later := time.Now().Add(time.Hour)
-	require.NoError(t, os.Chtimes(p.at("source/w.bin"), later, later))
+	require.NoError(t, os.Chtimes(p.path("source/w.bin"), later, later))
 
 	code, printed := p.allSteps(t)
 
@@ -151,7 +151,7 @@ func TestMountCheckNamesChangedLargeFile(t *testing.T) {
 	code, printed := p.allSteps(t)
 	require.Equal(t, exitOK, code, printed)
 	p.write(t, "source/weights-1.bin", "other weights")
-	require.NoError(t, os.Truncate(p.at("source/weights-1.bin"), layer.DefaultSize+1))
+	require.NoError(t, os.Truncate(p.path("source/weights-1.bin"), layer.DefaultSize+1))
 	code, printed = p.mountCheck(t)
 	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `since ("weights-1.bin" was changed`, code, printed)
 }
@@ -159,12 +159,12 @@ func TestMountCheckNamesChangedLargeFile(t *testing.T) {
 func TestStreamOfChangingSource(t *testing.T) {
 	changes := map[string]func(t *testing.T, p *pod){
 		"it grows":        func(t *testing.T, p *pod) { p.writeSized(t, "source/w.bin", "weights", 20<<20) },
-		"it shrinks":      func(t *testing.T, p *pod) { require.NoError(t, os.Truncate(p.at("source/w.bin"), 5<<20)) },
-		"it is removed":   func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source/w.bin"))) },
+		"it shrinks":      func(t *testing.T, p *pod) { require.NoError(t, os.Truncate(p.path("source/w.bin"), 5<<20)) },
+		"it is removed":   func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.path("source/w.bin"))) },
 		"a file is added": func(t *testing.T, p *pod) { p.write(t, "source/late", "") },
 		"a link leads elsewhere": func(t *testing.T, p *pod) {
-			require.NoError(t, os.Remove(p.at("source/link")))
-			require.NoError(t, os.Symlink("config.json", p.at("source/link")))
+			require.NoError(t, os.Remove(p.path("source/link")))
+			require.NoError(t, os.Symlink("config.json", p.path("source/link")))
 		},
 	}
 	for name, change := range changes {
@@ -172,7 +172,7 @@ func TestStreamOfChangingSource(t *testing.T) {
 			p := newStreamingPod(t)
 			p.writeSized(t, "source/w.bin", "weights", 10<<20)
 			p.write(t, "source/config.json", "{}")
-			require.NoError(t, os.Symlink("w.bin", p.at("source/link")))
+			require.NoError(t, os.Symlink("w.bin", p.path("source/link")))
 			code, printed := p.mountCheck(t)
 			require.Equal(t, exitOK, code, printed)
 			inner := p.registry.get()

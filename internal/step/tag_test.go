@@ -22,8 +22,8 @@ func TestMountCheckRejectsChangedFiles(t *testing.T) {
 	}{
 		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `since ("w.bin" `},
 		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `since ("x" `},
-		"one file less":                  {change: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source/w.bin"))) }, want: `since ("w.bin" `},
-		"another mode":                   {change: func(t *testing.T, p *pod) { require.NoError(t, os.Chmod(p.at("source/w.bin"), 0o700)) }, want: `since ("w.bin" `},
+		"one file less":                  {change: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.path("source/w.bin"))) }, want: `since ("w.bin" `},
+		"another mode":                   {change: func(t *testing.T, p *pod) { require.NoError(t, os.Chmod(p.path("source/w.bin"), 0o700)) }, want: `since ("w.bin" `},
 	}
 	for name, tt := range changes {
 		t.Run(name, func(t *testing.T) {
