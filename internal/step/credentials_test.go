@@ -39,7 +39,7 @@ func TestBuildUsesPushSecretWithKubeletRules(t *testing.T) {
 
 			require.Equal(t, exitOK, code, printed)
 			assert.Equal(t, "regcred", p.report(t).Image.PullSecret)
-			assert.NoDirExists(t, p.at("kiln/docker-config"), "the credentials are removed after the build")
+			assert.NoDirExists(t, p.path("kiln/docker-config"), "the credentials are removed after the build")
 		})
 	}
 }
