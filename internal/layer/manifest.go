@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-
-	"github.com/modelkiln/modelkiln/internal/report"
 )
 
 // ManifestDir and ManifestFile are where an image stores the manifest of its
@@ -24,7 +22,7 @@ type Manifest struct {
 	Entries []ManifestEntry `json:"entries"`
 	// Layers are the image's layers that contain them, as the builder wrote them.
 	// By them a later build can determine whether the whole image was pushed.
-	Layers []report.BuiltLayer `json:"layers,omitempty"`
+	Layers []BuiltLayer `json:"layers,omitempty"`
 	// Streamed is true if each of Layers is the Archive of its entries, so that its
 	// digest identifies the files. The entries need no digests then.
 	Streamed bool `json:"streamed,omitempty"`

@@ -7,8 +7,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/modelkiln/modelkiln/internal/report"
 )
 
 func TestNewManifest(t *testing.T) {
@@ -73,7 +71,7 @@ func TestManifestRepartition(t *testing.T) {
 	plan, err := NewPlan([]SourceEntry{dir("."), file("a", DefaultSize), file("b", 1), file("c", DefaultSize)})
 	require.NoError(t, err)
 	manifest := NewManifest(plan.WithLimits(Limits{Size: 2 * DefaultSize, Layers: 9}), nil)
-	manifest.Layers = make([]report.BuiltLayer, 2)
+	manifest.Layers = make([]BuiltLayer, 2)
 
 	got, known := manifest.Repartition(plan)
 

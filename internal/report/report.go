@@ -1,10 +1,8 @@
-// Package report defines the report of one run of the build workflow: a small JSON
-// document on the volume that the steps share, to which every step adds its part,
-// and which becomes the workflow's output "report" whether the run succeeded or
-// failed. It is the only channel from the steps to the operator.
-//
-// The JSON field names are a contract between the operator and the steps, which may
-// be of different releases: unknown fields are ignored.
+// Package report defines the report of one run of the build workflow: a small
+// JSON document to which every step adds its part. The steps keep it on the
+// volume that they share, and the workflow returns it as its output "report",
+// whether the run succeeded or failed. It is the only channel from the steps to
+// the operator.
 package report
 
 import (
@@ -16,22 +14,22 @@ import (
 	"path/filepath"
 )
 
-// FileName is the report's file name on the volume that the steps share.
+// FileName is the name of the report on the volume that the steps share.
 const FileName = "report.json"
 
-// Report is the report of one run of the build workflow. A part is absent if its
-// step did not get that far.
+// Report is the report of one run of the build workflow. A part is absent if
+// its step did not get that far.
 type Report struct {
-	// Run identifies the run that the report belongs to, so that a report left by
-	// another run is never mistaken for this one's.
+	// Run identifies the run, so that the report of another run is never
+	// mistaken for this one's.
 	Run Run `json:"run"`
-	// Source is mount-check's part.
+	// Source is written by mount-check.
 	Source *Source `json:"source,omitempty"`
-	// Build is the build step's part.
+	// Build is written by the build step.
 	Build *Build `json:"build,omitempty"`
-	// Image is status-report's part.
+	// Image is written by status-report.
 	Image *Image `json:"image,omitempty"`
-	// Failure is set by the step that failed; later steps do not run.
+	// Failure is written by the step that failed. No later step runs then.
 	Failure *Failure `json:"failure,omitempty"`
 }
 
@@ -39,82 +37,70 @@ type Report struct {
 type Run struct {
 	// WorkflowUID is the UID of the Workflow that ran the step.
 	WorkflowUID string `json:"workflowUID"`
-	// ModelVersionUID is the UID of the ModelVersion, or empty if a user started the
-	// build without one.
+	// ModelVersionUID is the UID of the ModelVersion, or empty if a user
+	// started the build without one.
 	ModelVersionUID string `json:"modelVersionUID,omitempty"`
-	// Image is the image reference to build.
+	// Image is the image reference that the run was to build.
 	Image string `json:"image"`
 }
 
 // Source is what mount-check found at the storage path.
 type Source struct {
-	// Files counts the regular files that belong to the model.
+	// Files is the number of regular files of the model.
 	Files int64 `json:"files"`
 	// Bytes is the sum of the files' sizes.
 	Bytes int64 `json:"bytes"`
-	// Layers counts the image layers for the files.
+	// Layers is the number of image layers for the files.
 	Layers int `json:"layers"`
-	// Skipped counts sockets, pipes, devices and a top-level lost+found, which have
-	// no content to package.
+	// Skipped is the number of sockets, pipes, devices and a top-level
+	// lost+found, which have no content to package.
 	Skipped int64 `json:"skipped,omitempty"`
-	// AlreadyPushed is true if the registry already has this ModelVersion with the
+	// AlreadyPushed is true if the registry holds this ModelVersion with the
 	// same content, so that there is nothing to build.
 	AlreadyPushed bool `json:"alreadyPushed,omitempty"`
 }
 
-// Build is the build step's result.
+// Build is what the build step pushed.
 type Build struct {
-	// Layers maps the digest of each uncompressed layer ("sha256:…", the
-	// config's diff ID) to what its tar archive was seen to hold.
-	Layers []BuiltLayer `json:"layers,omitempty"`
-	// SentBytes is the size of the model's layers that were sent to the registry, and
-	// ReusedBytes of those that it already had. Both are zero if the engine does not
-	// report them.
+	// SentBytes is the sum of the sizes of the model's layers that were sent to
+	// the registry, and ReusedBytes of those that the registry already had.
+	// Both are zero if the engine does not report them.
 	SentBytes   int64 `json:"sentBytes,omitempty"`
 	ReusedBytes int64 `json:"reusedBytes,omitempty"`
 }
 
-// BuiltLayer is one layer as the builder wrote it, read back from its tar
-// archive before the archive was thrown away.
-type BuiltLayer struct {
-	// DiffID is the digest of the uncompressed tar archive, "sha256:…".
-	DiffID string `json:"diffID"`
-	// Files counts the files of the plan whose entry, with the right size,
-	// the archive holds.
-	Files int64 `json:"files"`
-	// Bytes is the sum of those files' sizes.
-	Bytes int64 `json:"bytes"`
-}
-
-// Image is the image in the registry after the push.
+// Image is what the registry holds after the push.
 type Image struct {
-	// Reference is repository and tag.
+	// Reference is the repository and the tag.
 	Reference string `json:"reference"`
-	// Digest is the manifest's digest, "sha256:…", as reported by the registry.
+	// Digest is the digest of the manifest, "sha256:…", as the registry
+	// returned it.
 	Digest string `json:"digest"`
-	// Bytes is the sum of the layers' sizes in the registry (compressed).
+	// Bytes is the sum of the layers' compressed sizes.
 	Bytes int64 `json:"bytes"`
-	// Layers counts the image's layers, including those of the base image.
+	// Layers is the number of layers, including those of the base image.
 	Layers int `json:"layers"`
-	// PullSecret is the name of the Secret whose credentials were used to verify the
-	// image; empty if no credentials were used.
+	// PullSecret is the name of the Secret whose credentials were used to read
+	// the image from the registry, or empty for anonymous access.
 	PullSecret string `json:"pullSecret,omitempty"`
 }
 
-// Failure is the reason why a step failed.
+// Failure is why a step failed.
 type Failure struct {
 	// Step is the name of the step: mount-check, build or status-report.
 	Step string `json:"step"`
 	// Reason is one of the reasons in api/v1alpha1.
 	Reason string `json:"reason"`
-	// Message is one sentence for users, without a full stop and without secrets.
+	// Message is one sentence for users, without a full stop and without
+	// secrets.
 	Message string `json:"message"`
-	// Transient is true if the same step may succeed a little later in another pod
-	// without any change. The workflow template retries only after such a failure.
+	// Transient is true if a retry in another pod may succeed although nobody
+	// fixed anything. The workflow template retries such failures and no others.
 	Transient bool `json:"transient,omitempty"`
 }
 
-// Read reads the report in dir. It returns an empty report if there is none yet.
+// Read reads the report in dir. It returns an empty report if there is none yet,
+// and an error if the report cannot be read or parsed.
 func Read(dir string) (Report, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, FileName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -126,7 +112,7 @@ func Read(dir string) (Report, error) {
 	return Parse(string(raw))
 }
 
-// Parse parses a report from the text of a workflow output.
+// Parse parses a report from the value of a workflow output.
 func Parse(text string) (Report, error) {
 	var r Report
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
@@ -135,8 +121,8 @@ func Parse(text string) (Report, error) {
 	return r, nil
 }
 
-// Write writes the report into dir, atomically and readable by every step regardless
-// of its user.
+// Write writes the report to dir atomically. Every step can read it, whatever
+// user the step runs as.
 func Write(dir string, r Report) error {
 	raw, err := json.Marshal(r)
 	if err != nil {

@@ -8,84 +8,60 @@ import (
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
-	"github.com/modelkiln/modelkiln/internal/step/kaniko"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
-// baseImage is the image that the model is put on.
-type baseImage struct {
-	// Name is the reference as it was asked for, or kaniko.Scratch.
-	Name string `json:"name"`
-	// Host is the registry that it comes from; empty for kaniko.Scratch.
-	Host string `json:"host,omitempty"`
-	// Reference is the reference by digest of the variant for this node, or
-	// kaniko.Scratch.
-	Reference string `json:"reference"`
-	// Digest is the digest of that variant, "sha256:…".
-	Digest string `json:"digest,omitempty"`
-	// User is the user of the image's config; empty is root.
-	User string `json:"user,omitempty"`
-	// Layers is the number of its layers.
-	Layers int `json:"layers"`
-}
-
-// findBase asks for the base image once and pins it by digest, so that what is
-// checked here is what is built on, and a base image that is not there is
-// found before the model is copied.
-func findBase(ctx context.Context, config registry.Config, image string) (baseImage, error) {
-	if image == kaniko.Scratch {
-		return baseImage{Name: image, Reference: image}, nil
+// findBase finds the base image and pins it by digest, so that the build uses the
+// image that is checked here. An image that does not exist fails before the model
+// is copied.
+func findBase(ctx context.Context, config registry.Config, image string) (handoff.BaseImage, error) {
+	if image == handoff.Scratch {
+		return handoff.BaseImage{Name: image, Reference: image}, nil
 	}
 	ref, err := config.Reference(image)
 	if err != nil {
-		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image in spec.build.baseImage cannot be used: %v", err)
+		return handoff.BaseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image in spec.build.baseImage is not valid: %v", err)
 	}
-	repository, err := config.Open(ctx, ref.Context(), registry.Pull)
+	variant, repository, err := modelimage.Pull(ctx, config, ref)
 	if err != nil {
-		return baseImage{}, ofRegistry(err)
-	}
-	descriptor, err := repository.Fetch(ctx, ref)
-	if registry.IsNotFound(err) {
-		return baseImage{}, failure.New(v1alpha1.ReasonBuildFailed, "the base image %s does not exist in its registry: correct it in spec.build.baseImage", image).Because(err)
-	}
-	if err != nil {
-		return baseImage{}, ofRegistry(err)
-	}
-	variant, err := repository.Image(descriptor)
-	if err != nil {
-		return baseImage{}, noVariant(image, err)
+		return handoff.BaseImage{}, baseNotFound(image, err)
 	}
 	digest, err := variant.Digest()
 	if err != nil {
-		return baseImage{}, ofRegistry(repository.Explain(err))
+		return handoff.BaseImage{}, failure.OfContent(repository, err)
 	}
 	imageConfig, err := variant.ConfigFile()
 	if err != nil {
-		return baseImage{}, ofRegistry(repository.Explain(err))
+		return handoff.BaseImage{}, failure.OfContent(repository, err)
 	}
 	if len(imageConfig.Config.OnBuild) > 0 {
-		// They would run as root, next to the model and the credentials.
-		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image %s has ONBUILD instructions, which are never run: name one without in spec.build.baseImage", image)
+		// They would run as root, with access to the model and the credentials.
+		return handoff.BaseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image %s has ONBUILD instructions, which are not supported: choose a base image without them in spec.build.baseImage", image)
 	}
 	manifest, err := variant.Manifest()
 	if err != nil {
-		return baseImage{}, ofRegistry(repository.Explain(err))
+		return handoff.BaseImage{}, failure.OfContent(repository, err)
 	}
 	layers := len(manifest.Layers)
 	if layer.Budget(layers) < 1 {
-		return baseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image %s has %d layers and leaves none of an image's %d for the model: name one with fewer in spec.build.baseImage", image, layers, layer.MaxImageLayers)
+		return handoff.BaseImage{}, failure.New(v1alpha1.ReasonInvalidSpec, "the base image %s has %d layers, and an image can have %d, so that none are left for the model: choose a base image with fewer layers in spec.build.baseImage", image, layers, layer.MaxImageLayers)
 	}
-	return baseImage{
+	return handoff.BaseImage{
 		Name: image, Host: ref.Context().RegistryStr(),
 		Reference: ref.Context().Digest(digest.String()).Name(), Digest: digest.String(),
 		User: imageConfig.Config.User, Layers: layers,
 	}, nil
 }
 
-// noVariant says why an image's variant for this node was not fetched.
-func noVariant(image string, err error) error {
-	var e *registry.Error
-	if errors.As(err, &e) {
-		return ofRegistry(err)
+// baseNotFound returns the failure of a base image that could not be pulled.
+func baseNotFound(image string, err error) error {
+	if registry.IsNotFound(err) {
+		return failure.New(v1alpha1.ReasonBuildFailed, "the base image %s does not exist in its registry: correct it in spec.build.baseImage", image).WithCause(err)
 	}
-	return failure.New(v1alpha1.ReasonBuildFailed, "the base image %s has no variant for this node: name one that has in spec.build.baseImage (%v)", image, err)
+	var noVariant *modelimage.NoVariantError
+	if errors.As(err, &noVariant) {
+		return failure.New(v1alpha1.ReasonBuildFailed, "the base image %s has no variant for this node: choose one that has in spec.build.baseImage (%v)", image, noVariant.Err)
+	}
+	return failure.OfRegistry(err)
 }

@@ -19,20 +19,21 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
-func TestBaseImages(t *testing.T) {
+func TestMountCheckBaseImage(t *testing.T) {
 	tests := map[string]struct {
 		base         string
 		config       *v1.Config
 		reason, want string
 	}{
-		"not a reference":      {base: "a b", reason: v1alpha1.ReasonInvalidSpec, want: "the base image in spec.build.baseImage cannot be used"},
-		"none at all":          {base: "", reason: v1alpha1.ReasonInvalidSpec, want: "the base image in spec.build.baseImage cannot be used"},
-		"not there":            {base: "HOST/base/none:1", reason: v1alpha1.ReasonBuildFailed, want: "does not exist in its registry: correct it in spec.build.baseImage"},
-		"one that runs things": {base: "HOST/base/on:1", config: &v1.Config{OnBuild: []string{"RUN id"}}, reason: v1alpha1.ReasonInvalidSpec, want: "has ONBUILD instructions"},
+		"an invalid reference": {base: "a b", reason: v1alpha1.ReasonInvalidSpec, want: "the base image in spec.build.baseImage is not valid"},
+		"an empty reference":   {base: "", reason: v1alpha1.ReasonInvalidSpec, want: "the base image in spec.build.baseImage is not valid"},
+		"a missing image":      {base: "HOST/base/none:1", reason: v1alpha1.ReasonBuildFailed, want: "does not exist in its registry: correct it in spec.build.baseImage"},
+		"ONBUILD instructions": {base: "HOST/base/on:1", config: &v1.Config{OnBuild: []string{"RUN id"}}, reason: v1alpha1.ReasonInvalidSpec, want: "has ONBUILD instructions"},
 		"scratch":              {base: "scratch"},
-		"an ordinary one":      {base: "HOST/base/ok:1", config: &v1.Config{}},
+		"an image":             {base: "HOST/base/ok:1", config: &v1.Config{}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -40,11 +41,11 @@ func TestBaseImages(t *testing.T) {
 			p.write(t, "source/a", "x")
 			p.base = strings.ReplaceAll(tt.base, "HOST", p.host)
 			if tt.config != nil {
-				p.put(t, configured(t, randomImage(t), *tt.config), p.base)
+				p.push(t, configured(t, randomImage(t), *tt.config), p.base)
 			}
 			code, printed := p.mountCheck(t)
 			if tt.reason == "" {
-				require.Equal(t, exitDone, code, printed)
+				require.Equal(t, exitOK, code, printed)
 				return
 			}
 			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
@@ -52,7 +53,7 @@ func TestBaseImages(t *testing.T) {
 	}
 }
 
-func TestABaseImageOfSeveralVariants(t *testing.T) {
+func TestMountCheckBaseImageIndex(t *testing.T) {
 	variant := func(image v1.Image, architecture string) mutate.IndexAddendum {
 		return mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}}}
 	}
@@ -61,34 +62,34 @@ func TestABaseImageOfSeveralVariants(t *testing.T) {
 	p.base = p.host + "/base/multi:1"
 	ref, err := name.ParseReference(p.base, name.Insecure)
 	require.NoError(t, err)
-	mine, others := randomImage(t), randomImage(t)
+	ours, other := randomImage(t), randomImage(t)
 
-	index := mutate.AppendManifests(empty.Index, variant(others, "mips64"))
+	index := mutate.AppendManifests(empty.Index, variant(other, "mips64"))
 	require.NoError(t, remote.WriteIndex(ref, index))
 	code, printed := p.mountCheck(t)
 	p.assertFailed(t, "mount-check", v1alpha1.ReasonBuildFailed, "has no variant for this node", code, printed)
 
-	require.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(index, variant(mine, runtime.GOARCH))))
+	require.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(index, variant(ours, runtime.GOARCH))))
 	code, printed = p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
-	digest, err := mine.Digest()
+	require.Equal(t, exitOK, code, printed)
+	digest, err := ours.Digest()
 	require.NoError(t, err)
 	assert.Contains(t, printed, "the base image is "+p.host+"/base/multi@"+digest.String())
 }
 
-func TestABaseImageWhoseVariantCannotBeFetchedHasOne(t *testing.T) {
+func TestMountCheckBaseImageRegistryError(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/a", "x")
 	p.base = p.host + "/base/multi:1"
 	ref, err := name.ParseReference(p.base, name.Insecure)
 	require.NoError(t, err)
-	mine := randomImage(t)
+	ours := randomImage(t)
 	require.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
-		Add: mine, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}},
+		Add: ours, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}},
 	})))
-	digest, err := mine.Digest()
+	digest, err := ours.Digest()
 	require.NoError(t, err)
-	inner := p.registry.handler()
+	inner := p.registry.get()
 	p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, digest.String()) {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -97,33 +98,33 @@ func TestABaseImageWhoseVariantCannotBeFetchedHasOne(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	}))
 	code, printed := p.mountCheck(t)
-	p.assertFailed(t, "mount-check", v1alpha1.ReasonRegistryUnreachable, "responded with the error 503", code, printed)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonRegistryUnreachable, "the error 503", code, printed)
 }
 
-func TestABaseImageOfManyLayersLeavesTheModelFewer(t *testing.T) {
+func TestMountCheckBaseImageWithManyLayers(t *testing.T) {
 	tests := map[int]int{26: 100, 27: 50, 125: 1, 126: 0}
 	for base, want := range tests {
 		t.Run(fmt.Sprint(base), func(t *testing.T) {
 			p := newPod(t)
 			for i := range 200 {
-				at := fmt.Sprintf("source/weights-%03d.bin", i)
-				p.write(t, at, "")
-				require.NoError(t, os.Truncate(p.at(at), layer.DefaultSize))
+				path := fmt.Sprintf("source/weights-%03d.bin", i)
+				p.write(t, path, "")
+				require.NoError(t, os.Truncate(p.path(path), layer.DefaultSize))
 			}
 			p.base = p.host + "/base/many:1"
 			image, err := random.Image(10, int64(base))
 			require.NoError(t, err)
-			p.put(t, image, p.base)
+			p.push(t, image, p.base)
 			code, printed := p.mountCheck(t)
 			if want == 0 {
-				p.assertFailed(t, "mount-check", v1alpha1.ReasonInvalidSpec, "has 126 layers and leaves none of an image's 127 for the model", code, printed)
+				p.assertFailed(t, "mount-check", v1alpha1.ReasonInvalidSpec, "has 126 layers, and an image can have 127, so that none are left for the model", code, printed)
 				return
 			}
-			require.Equal(t, exitDone, code, printed)
-			work, err := readJob(p.at("kiln"))
+			require.Equal(t, exitOK, code, printed)
+			plan, err := handoff.Dir(p.path("kiln")).ReadPlan()
 			require.NoError(t, err)
-			assert.Len(t, work.Plan.Layers, want)
-			assert.Len(t, work.Plan.Entries(), 201)
+			assert.Len(t, plan.Model.Layers, want)
+			assert.Len(t, plan.Model.Entries(), 201)
 			assert.Equal(t, want, p.report(t).Source.Layers)
 		})
 	}

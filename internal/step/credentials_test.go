@@ -12,7 +12,7 @@ import (
 
 // Kaniko matches the entries of a Docker configuration with Docker's rules. All
 // steps must use the same credentials, whatever the push secret looks like.
-func TestBuildUsesThePushSecretWithKubeletRules(t *testing.T) {
+func TestBuildUsesPushSecretWithKubeletRules(t *testing.T) {
 	for name, key := range map[string]string{
 		"host":             "HOST",
 		"URL":              "http://HOST/v1/",
@@ -23,7 +23,7 @@ func TestBuildUsesThePushSecretWithKubeletRules(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/a", "x")
-			inner := p.registry.handler()
+			inner := p.registry.get()
 			p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if user, password, _ := r.BasicAuth(); user != "ann" || password != "secret" {
 					w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
@@ -37,9 +37,9 @@ func TestBuildUsesThePushSecretWithKubeletRules(t *testing.T) {
 
 			code, printed := p.allSteps(t)
 
-			require.Equal(t, exitDone, code, printed)
+			require.Equal(t, exitOK, code, printed)
 			assert.Equal(t, "regcred", p.report(t).Image.PullSecret)
-			assert.NoDirExists(t, p.at("kiln/"+dockerDir), "the credentials are removed after the build")
+			assert.NoDirExists(t, p.path("kiln/docker-config"), "the credentials are removed after the build")
 		})
 	}
 }

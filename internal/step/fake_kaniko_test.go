@@ -26,47 +26,51 @@ import (
 	modellayer "github.com/modelkiln/modelkiln/internal/layer"
 )
 
-// What the test program is when it is started with these variables: the
-// executor, with a fault, or the program under test.
+// Environment variables that make the test program another one.
 const (
-	pretend      = "PRETEND_TO_BE"
-	kanikoFolder = "KANIKO_DIR"
-	fault        = "KANIKO_FAULT"
-	// meanwhile is a shell command that somebody else runs when all files are
-	// packed.
-	meanwhile = "MEANWHILE"
+	// program is kaniko or modelkiln-step.
+	program = "TEST_PROGRAM"
+	// kanikoDir is the directory in which Kaniko keeps its files.
+	kanikoDir = "TEST_KANIKO_DIR"
+	// fault is a fault of Kaniko.
+	fault = "TEST_KANIKO_FAULT"
+	// changeScript is a shell script that changes the source after all files were
+	// copied.
+	changeScript = "TEST_CHANGE_SCRIPT"
 )
 
-// Faults that the executor may have.
+// Faults of Kaniko.
 const (
-	faultLosesAFile     = "loses a file"
-	faultPushesNothing  = "pushes nothing"
-	faultPushesHalf     = "pushes half"
-	faultForgetsTheList = "forgets the list of files"
-	faultChangesTheList = "changes the list of files"
-	faultForgetsTheEnv  = "forgets the environment"
-	faultIsTurnedAway   = "is turned away"
-	faultForgetsLabels  = "forgets the labels"
-	faultAsksTwice      = "asks twice"
+	faultRejected          = "is rejected by the registry"
+	faultPushesNothing     = "pushes nothing"
+	faultDropsFile         = "drops a file"
+	faultDropsFirstLayer   = "drops the first layer"
+	faultDropsManifest     = "drops the layer with the manifest"
+	faultTruncatesManifest = "truncates the manifest"
+	faultDropsEnvironment  = "drops the environment"
+	faultDropsLabels       = "drops the labels"
+	faultPacksTwice        = "runs a command twice"
 )
+
+func hasFault(name string) bool { return os.Getenv(fault) == name }
 
 func TestMain(m *testing.M) {
-	switch os.Getenv(pretend) {
+	switch os.Getenv(program) {
 	case "kaniko":
 		os.Exit(fakeKaniko(os.Args[1:]))
 	case "modelkiln-step":
-		ctx := context.Background() //nolint:forbidigo // here it is a program, and this its first context
+		ctx := context.Background() //nolint:forbidigo // the test program is modelkiln-step here
 		os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
 	default:
 		os.Exit(m.Run())
 	}
 }
 
-// fakeKaniko does what Kaniko does with the Dockerfiles that this package
-// writes, except that the image's root is not its own: it runs the commands,
-// archives what is new after each, and pushes the layers.
+// fakeKaniko does what Kaniko does with the Dockerfiles of the package kaniko,
+// except that the image's root is not its own root: it runs the commands, archives
+// the new files after each, and pushes the layers.
 func fakeKaniko(args []string) int {
-	if os.Getenv(fault) == faultIsTurnedAway {
+	if hasFault(faultRejected) {
 		fmt.Fprintln(os.Stdout, "error pushing image: PUT https://h/v2/: unexpected status code 403 Forbidden")
 		return 1
 	}
@@ -143,7 +147,7 @@ func (e *executor) from(base string) error {
 	return nil
 }
 
-// unpack unpacks the folders and files of the base image.
+// unpack unpacks the directories and files of the base image.
 func (e *executor) unpack() error {
 	content := mutate.Extract(e.image)
 	defer func() { _ = content.Close() }()
@@ -156,13 +160,13 @@ func (e *executor) unpack() error {
 		if err != nil {
 			return err
 		}
-		at := filepath.Join(e.imageRoot, header.Name)
+		path := filepath.Join(e.imageRoot, header.Name)
 		if header.Typeflag == tar.TypeDir {
-			err = os.MkdirAll(at, 0o755)
+			err = os.MkdirAll(path, 0o755)
 		} else {
 			var content []byte
 			if content, err = io.ReadAll(entries); err == nil {
-				err = errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, content, 0o644))
+				err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, content, 0o644))
 			}
 		}
 		if err != nil {
@@ -172,8 +176,8 @@ func (e *executor) unpack() error {
 }
 
 func (e *executor) runCommand(rest string) error {
-	var words []string
-	if err := json.Unmarshal([]byte(rest), &words); err != nil {
+	var command []string
+	if err := json.Unmarshal([]byte(rest), &command); err != nil {
 		return err
 	}
 	if e.imageRoot == "" {
@@ -185,8 +189,8 @@ func (e *executor) runCommand(rest string) error {
 	if e.user != "" {
 		return fmt.Errorf("would run as %s", e.user)
 	}
-	if slices.Contains(words, "--manifest") {
-		if err := exec.Command("sh", "-ec", os.Getenv(meanwhile)).Run(); err != nil {
+	if slices.Contains(command, "--manifest") {
+		if err := exec.Command("sh", "-ec", os.Getenv(changeScript)).Run(); err != nil {
 			return err
 		}
 	}
@@ -194,23 +198,23 @@ func (e *executor) runCommand(rest string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.start(words); err != nil {
+	if err := e.start(command); err != nil {
 		return err
 	}
-	if os.Getenv(fault) == faultAsksTwice {
-		return e.start(words)
+	if hasFault(faultPacksTwice) {
+		return e.start(command)
 	}
 	return e.snapshot(before)
 }
 
-func (e *executor) start(words []string) error {
-	command := exec.Command(words[0], words[1:]...)
-	command.Env = append(os.Environ(), pretend+"=modelkiln-step")
-	command.Stdout, command.Stderr = os.Stdout, os.Stderr
-	if err := command.Run(); err != nil {
+func (e *executor) start(command []string) error {
+	process := exec.Command(command[0], command[1:]...)
+	process.Env = append(os.Environ(), program+"=modelkiln-step")
+	process.Stdout, process.Stderr = os.Stdout, os.Stderr
+	if err := process.Run(); err != nil {
 		return fmt.Errorf("failed to execute command: waiting for process to exit: %w", err)
 	}
-	if os.Getenv(fault) == faultChangesTheList && slices.Contains(words, "--manifest") {
+	if hasFault(faultTruncatesManifest) && slices.Contains(command, "--manifest") {
 		return os.Truncate(filepath.Join(e.imageRoot, modellayer.ManifestFile), 1)
 	}
 	return nil
@@ -218,23 +222,23 @@ func (e *executor) start(words []string) error {
 
 func (e *executor) names() (map[string]bool, error) {
 	names := map[string]bool{}
-	err := filepath.WalkDir(e.imageRoot, func(at string, _ fs.DirEntry, err error) error {
-		if at == e.flags("ignore-path")[0] {
+	err := filepath.WalkDir(e.imageRoot, func(path string, _ fs.DirEntry, err error) error {
+		if path == e.flags("ignore-path")[0] {
 			return fs.SkipDir
 		}
-		names[at] = true
+		names[path] = true
 		return err
 	})
 	return names, err
 }
 
-// snapshot archives what is new, with the folders it is in.
+// snapshot archives the new files and their parent directories.
 func (e *executor) snapshot(before map[string]bool) error {
-	folder := filepath.Join(os.Getenv(kanikoFolder), "layers")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	dir := filepath.Join(os.Getenv(kanikoDir), "layers")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(folder, "")
+	file, err := os.CreateTemp(dir, "")
 	if err != nil {
 		return err
 	}
@@ -244,22 +248,22 @@ func (e *executor) snapshot(before map[string]bool) error {
 		return err
 	}
 	add := map[string]bool{}
-	for at := range after {
-		if before[at] || (os.Getenv(fault) == faultLosesAFile && strings.HasSuffix(at, ".bin")) {
+	for path := range after {
+		if before[path] || (hasFault(faultDropsFile) && strings.HasSuffix(path, ".bin")) {
 			continue
 		}
-		for ; at != e.imageRoot; at = filepath.Dir(at) {
-			add[at] = true
+		for ; path != e.imageRoot; path = filepath.Dir(path) {
+			add[path] = true
 		}
 	}
 	archive := tar.NewWriter(file)
 	names := []string{}
-	for at := range add {
-		names = append(names, at)
+	for path := range add {
+		names = append(names, path)
 	}
 	slices.Sort(names)
-	for _, at := range names {
-		if err := e.archive(archive, at); err != nil {
+	for _, path := range names {
+		if err := e.archive(archive, path); err != nil {
 			return err
 		}
 	}
@@ -267,25 +271,25 @@ func (e *executor) snapshot(before map[string]bool) error {
 	return archive.Close()
 }
 
-func (e *executor) archive(archive *tar.Writer, at string) error {
-	info, err := os.Lstat(at)
+func (e *executor) archive(archive *tar.Writer, path string) error {
+	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
-	target, _ := os.Readlink(at)
+	target, _ := os.Readlink(path)
 	header, err := tar.FileInfoHeader(info, target)
 	if err != nil {
 		return err
 	}
 	header.Format = tar.FormatPAX
-	header.Name = strings.TrimPrefix(at, e.imageRoot+"/")
+	header.Name = strings.TrimPrefix(path, e.imageRoot+"/")
 	if info.IsDir() {
 		header.Name += "/"
 	}
 	if err := archive.WriteHeader(header); err != nil || !info.Mode().IsRegular() {
 		return err
 	}
-	file, err := os.Open(at)
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -295,13 +299,13 @@ func (e *executor) archive(archive *tar.Writer, at string) error {
 }
 
 func (e *executor) push() error {
-	if os.Getenv(fault) == faultPushesNothing {
+	if hasFault(faultPushesNothing) {
 		return nil
 	}
-	if os.Getenv(fault) == faultPushesHalf {
+	if hasFault(faultDropsFirstLayer) {
 		e.layers = e.layers[1:]
 	}
-	if os.Getenv(fault) == faultForgetsTheList {
+	if hasFault(faultDropsManifest) {
 		e.layers = e.layers[:len(e.layers)-1]
 	}
 	var layers []v1.Layer
@@ -326,11 +330,11 @@ func (e *executor) push() error {
 	if err := remote.Write(tag, image, remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return err
 	}
-	// As the Kaniko of osscontainertools does.
-	return os.RemoveAll(filepath.Join(os.Getenv(kanikoFolder), "layers"))
+	// The Kaniko of osscontainertools does so.
+	return os.RemoveAll(filepath.Join(os.Getenv(kanikoDir), "layers"))
 }
 
-// configure sets what the flags and instructions say in an image's config.
+// configure applies the flags and instructions to an image's config.
 func (e *executor) configure(image v1.Image) (v1.Image, error) {
 	config, err := image.ConfigFile()
 	if err != nil {
@@ -338,13 +342,13 @@ func (e *executor) configure(image v1.Image) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.Config.User = e.user
-	if os.Getenv(fault) != faultForgetsTheEnv {
+	if !hasFault(faultDropsEnvironment) {
 		config.Config.Env = append(config.Config.Env, e.env...)
 	}
 	config.Config.Labels = map[string]string{}
 	for _, label := range e.flags("label") {
 		key, value, _ := strings.Cut(label, "=")
-		if os.Getenv(fault) != faultForgetsLabels {
+		if !hasFault(faultDropsLabels) {
 			config.Config.Labels[key] = value
 		}
 	}

@@ -1,12 +1,83 @@
 package step
 
 import (
+	"flag"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/step/console"
 )
 
-// list reads a flag's value, whose items are separated by commas; an empty
-// value is an empty list.
+// registryFlags are the flags of the steps that access registries.
+type registryFlags struct {
+	image          string
+	plainHTTP      []string
+	pushSecret     string
+	pushSecretDir  string
+	registryCAFile string
+}
+
+func (f *registryFlags) defineRegistry(flags *flag.FlagSet) {
+	flags.StringVar(&f.image, "image", "", "the image to push, as repository and tag")
+	flags.Func("plain-http", "comma-separated registry `hosts` that are accessed over plain HTTP", list(&f.plainHTTP))
+	flags.StringVar(&f.pushSecret, "push-secret", "", "the `name` of the Secret with the push credentials, for messages")
+	flags.StringVar(&f.pushSecretDir, "push-secret-folder", "/push-secret", "the `directory` with the push secret's config.json, if there is one")
+	flags.StringVar(&f.registryCAFile, "registry-ca", "/registry-ca/ca.crt", "the `file` with private certificate authorities, if there is one")
+}
+
+// credentialsFile returns the path of the push secret's content, if there is one.
+func (f *registryFlags) credentialsFile() string {
+	return filepath.Join(f.pushSecretDir, "config.json")
+}
+
+// account returns what messages call the credentials.
+func (f *registryFlags) account() string {
+	if f.pushSecret == "" {
+		return "the push secret"
+	}
+	return "Secret " + f.pushSecret
+}
+
+// config reads the credentials, if there are any.
+func (f *registryFlags) config() (registry.Config, error) {
+	credentials, err := registry.ReadOptionalCredentials(f.credentialsFile(), f.account())
+	if err != nil {
+		return registry.Config{}, invalidSecret(f.pushSecret, err)
+	}
+	return registry.Config{
+		PlainHTTP:   f.plainHTTP,
+		CAFile:      f.registryCAFile,
+		Credentials: credentials,
+	}, nil
+}
+
+// imageFlags are the flags of the steps that build an image.
+type imageFlags struct {
+	registryFlags
+	baseImage                            string
+	model, modelVersion, modelVersionUID string
+	createdBy                            string
+	compression                          string
+	progressFile                         string
+}
+
+func (f *imageFlags) defineImage(flags *flag.FlagSet, defaultCompression, compressionUsage string) {
+	f.defineRegistry(flags)
+	flags.StringVar(&f.baseImage, "base-image", "", "the base image, or scratch")
+	flags.StringVar(&f.model, "model", "", "the name of the Model")
+	flags.StringVar(&f.modelVersion, "model-version", "", "the name of the ModelVersion")
+	flags.StringVar(&f.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion")
+	flags.StringVar(&f.createdBy, "created-by", "", "the creator of the model, URL query-escaped")
+	flags.StringVar(&f.compression, "compression", defaultCompression, compressionUsage)
+	flags.StringVar(&f.progressFile, "progress-file", os.Getenv(console.ProgressFileVariable), "the `file` from which Argo reads the progress; empty is none")
+}
+
+// list returns the parser of a flag whose value is a comma-separated list, which
+// may be empty.
 func list(into *[]string) func(string) error {
 	return func(value string) error {
 		*into = nil
@@ -19,7 +90,8 @@ func list(into *[]string) func(string) error {
 	}
 }
 
-// boolean reads a flag's value; an empty value is false.
+// boolean returns the parser of a flag whose value is true or false. An empty
+// value is false.
 func boolean(into *bool) func(string) error {
 	return func(value string) error {
 		if value == "" {
@@ -30,4 +102,22 @@ func boolean(into *bool) func(string) error {
 		*into = parsed
 		return err
 	}
+}
+
+// unescape decodes URL query-escaped text. Text that is not validly escaped,
+// which a user may have written, is returned unchanged.
+func unescape(text string) string {
+	if decoded, err := url.QueryUnescape(text); err == nil {
+		return decoded
+	}
+	return text
+}
+
+// int64Variable returns the number in an environment variable, or 0.
+func int64Variable(name string) int64 {
+	n, err := strconv.ParseInt(os.Getenv(name), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }

@@ -6,9 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -17,21 +15,17 @@ import (
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
+	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/step/source"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// Kinds of storage, as the workflow's parameter names them.
-const (
-	kindLocal = "localStorage"
-	kindNFS   = "nfs"
-	kindClaim = "persistentVolumeClaim"
-)
-
-// mountCheck is the first step: it finds out everything that can stop a build
-// before anything is copied, and plans the rest.
+// mountCheck is the first step. It finds everything that can fail a build before
+// anything is copied, and plans the rest.
 type mountCheck struct {
-	*places
+	*paths
 	registryFlags
 	storageKind, storagePath, subPath string
 	nfsServer, nfsPath                string
@@ -45,69 +39,63 @@ type mountCheck struct {
 	mount, mountinfo, program         string
 }
 
-func defineMountCheck(flags *flag.FlagSet, at *places) action {
-	m := &mountCheck{places: at, limits: layer.Limits{Size: layer.DefaultSize}}
+func defineMountCheck(flags *flag.FlagSet, p *paths) action {
+	m := &mountCheck{paths: p, limits: layer.Limits{Size: layer.DefaultSize}}
 	m.defineRegistry(flags)
-	flags.StringVar(&m.storageKind, "storage-kind", "", kindLocal+", "+kindNFS+" or "+kindClaim)
-	flags.StringVar(&m.storagePath, "storage-path", "", "for localStorage, the `folder` on the node")
-	flags.StringVar(&m.subPath, "sub-path", "", "the `folder` within the volume; empty is all of it")
+	flags.StringVar(&m.storageKind, "storage-kind", "", fmt.Sprintf("%s, %s or %s", contract.StorageLocal, contract.StorageNFS, contract.StorageClaim))
+	flags.StringVar(&m.storagePath, "storage-path", "", "for localStorage, the `directory` on the node")
+	flags.StringVar(&m.subPath, "sub-path", "", "the `directory` within the volume; empty is the whole volume")
 	flags.StringVar(&m.nfsServer, "nfs-server", "", "for nfs, the `server`")
-	flags.StringVar(&m.nfsPath, "nfs-path", "", "for nfs, the `folder` that the server exports")
-	flags.Func("denied-paths", "further `folders` of the node that are never packaged, separated by commas", list(&m.hostPaths.Denied))
-	flags.Func("allowed-paths", "the only `folders` of the node that are packaged, separated by commas; empty is every one that is not denied", list(&m.hostPaths.Allowed))
-	flags.Func("bind-mounted-paths", "`folders` of the node that are bind mounts of folders elsewhere, separated by commas", list(&m.hostPaths.BindMounted))
-	flags.Func("allowed-nfs", "the only `servers` and folders of NFS servers that are packaged, separated by commas; empty is every one", list(&m.nfs.Allowed))
-	flags.StringVar(&m.baseImage, "base-image", "", "the image to put the model on, or scratch")
-	flags.Func("push-secret-required", "`true` when the push secret must exist", boolean(&m.pushSecretRequired))
-	flags.StringVar(&m.engine, "engine", string(v1alpha1.Kaniko), string(v1alpha1.Kaniko)+" or "+string(v1alpha1.Stream))
-	flags.Func("layer-size", "the `size` from which a file has a layer of its own, and that smaller ones are put together to, as in 64Mi", m.layerSize)
-	flags.IntVar(&m.limits.Layers, "max-layers", layer.DefaultLayers, "the largest `number` of layers for the model")
+	flags.StringVar(&m.nfsPath, "nfs-path", "", "for nfs, the exported `directory` of the server")
+	flags.Func("denied-paths", "comma-separated `directories` of the node that are never packaged, in addition to those of the system", list(&m.hostPaths.Denied))
+	flags.Func("allowed-paths", "comma-separated `directories` of the node, the only ones that are packaged; empty is every one that is not denied", list(&m.hostPaths.Allowed))
+	flags.Func("bind-mounted-paths", "comma-separated `directories` of the node that are bind mounts of other directories", list(&m.hostPaths.BindMounted))
+	flags.Func("allowed-nfs", "comma-separated NFS `servers` and server:/directory pairs, the only ones that are packaged; empty is every one", list(&m.nfs.Allowed))
+	flags.StringVar(&m.baseImage, "base-image", "", "the base image, or scratch")
+	flags.Func("push-secret-required", "`true` if the push secret must exist", boolean(&m.pushSecretRequired))
+	flags.StringVar(&m.engine, "engine", string(v1alpha1.Kaniko), fmt.Sprintf("%s or %s", v1alpha1.Kaniko, v1alpha1.Stream))
+	flags.Func("layer-size", "the `size` from which a file gets its own layer, and the maximum size of a layer of smaller files, as in 64Mi", m.parseLayerSize)
+	flags.IntVar(&m.limits.Layers, "max-layers", layer.DefaultLayers, "the maximum `number` of layers for the model")
 	flags.StringVar(&m.workflowUID, "workflow-uid", "", "the UID of the Workflow")
 	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion, if there is one")
-	flags.StringVar(&m.mount, "source", "/source", "the `folder` where the storage is mounted")
-	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` with this process's mounts")
-	flags.StringVar(&m.program, "program", "", "the `file` to run in the builder's container; empty is this program")
+	flags.StringVar(&m.mount, "source", "/source", "the `directory` where the storage is mounted")
+	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` with the mounts of this process")
+	flags.StringVar(&m.program, "program", "", "the `file` to install for Kaniko's container; empty is this program")
 	return m.run
 }
 
-func (m *mountCheck) run(ctx context.Context, out io.Writer) error {
-	err := m.check(ctx, out)
+func (m *mountCheck) run(ctx context.Context, log io.Writer) error {
+	err := m.check(ctx, log)
 	var unreadable *failure.Error
 	if m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable {
-		return failure.New(unreadable.Reason, "%s; the engine Stream is not root: let everyone read it, or build with the engine Kaniko", unreadable.Sentence).Because(unreadable.Cause)
+		return failure.New(unreadable.Reason, "%s; the engine Stream does not run as root: make the files readable for everyone, or use the engine Kaniko", unreadable.Message).WithCause(unreadable.Cause)
 	}
 	return err
 }
 
-// layerSize reads the size of layers.
-func (m *mountCheck) layerSize(value string) error {
+func (m *mountCheck) parseLayerSize(value string) error {
 	quantity, err := resource.ParseQuantity(value)
 	if err != nil || quantity.Value() < layer.MinSize {
-		return errors.New("write a size of 1Mi or more, as in 64Mi")
+		return errors.New("must be a size of at least 1Mi, as in 64Mi")
 	}
 	m.limits.Size = quantity.Value()
 	return nil
 }
 
-// streams says that the image is made without Kaniko, and without root.
+// streams reports whether the image is built without Kaniko and without root.
 func (m *mountCheck) streams() bool { return m.engine == string(v1alpha1.Stream) }
 
-func (m *mountCheck) check(ctx context.Context, out io.Writer) error {
-	// What another run has left, as a failure that was retried, is not ours.
-	err := report.Write(m.shared, report.Report{Run: report.Run{
-		WorkflowUID: m.workflowUID, ModelVersionUID: m.modelVersionUID, Image: m.image,
-	}})
+// check checks what was requested, the model, the tag and the base image, in this
+// order, and leaves the plan for the next steps.
+func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
+	if err := m.prepare(); err != nil {
+		return err
+	}
+	storage, err := m.checkStorage(log)
 	if err != nil {
 		return err
 	}
-	if err := m.installProgram(); err != nil {
-		return err
-	}
-	storage, err := m.checkStorage(out)
-	if err != nil {
-		return err
-	}
-	config, err := m.checkSecret(out)
+	config, err := m.checkSecret(m.pushSecretRequired, log)
 	if err != nil {
 		return err
 	}
@@ -115,78 +103,47 @@ func (m *mountCheck) check(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be pushed: %v", err)
 	}
+
 	root, err := storage.Check()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	plan, err := makePlan(ctx, root, storage, out)
+	model, err := m.planModel(ctx, root, storage, log)
 	if err != nil {
 		return err
 	}
-	found := sourceReport(plan)
-	if err := addToReport(m.shared, func(r *report.Report) { r.Source = found }); err != nil {
-		return err
-	}
-	held, err := tagCheck{
-		config: config, tag: tag, versionUID: m.modelVersionUID, plan: plan, root: root, out: out, anySize: m.streams(),
+
+	existing, err := tagCheck{
+		config: config, tag: tag, versionUID: m.modelVersionUID, model: model, root: root, log: log, skipSize: m.streams(),
 	}.run(ctx)
 	if err != nil {
 		return err
 	}
-	work := job{Storage: storage, Plan: plan}
-	if held.Digest != "" {
-		found.AlreadyPushed, found.Layers = true, len(held.Layers)
-	} else {
-		if err := m.putOnBase(ctx, config, &work, out); err != nil {
+	plan := handoff.Plan{Storage: storage, Model: model}
+	if existing.Digest == "" {
+		if plan, err = m.addBase(ctx, plan, config, log); err != nil {
 			return err
 		}
-		found.Layers = len(work.Plan.Layers)
 	}
-	if err := m.leave(work, held); err != nil {
-		return err
-	}
-	return addToReport(m.shared, func(r *report.Report) { r.Source = found })
+	return m.handOff(plan, existing)
 }
 
-// putOnBase finds the base image, and makes do with the layers that it leaves
-// to the model.
-func (m *mountCheck) putOnBase(ctx context.Context, config registry.Config, work *job, out io.Writer) error {
-	base, err := findBase(ctx, config, m.baseImage)
-	if err != nil {
+// prepare replaces the report of an earlier attempt, and installs this program for
+// the container of Kaniko.
+func (m *mountCheck) prepare() error {
+	err := m.shared.StartReport(report.Run{WorkflowUID: m.workflowUID, ModelVersionUID: m.modelVersionUID, Image: m.image})
+	if err != nil || m.streams() {
 		return err
 	}
-	limits := m.limits
-	limits.Layers = max(1, min(limits.Layers, layer.Budget(base.Layers)))
-	work.Base, work.Plan = base, work.Plan.WithLimits(limits)
-	say(out, "the base image is %s, of %d layers; the model has %d", base.Reference, base.Layers, len(work.Plan.Layers))
-	return nil
-}
-
-// leave leaves for the later steps what they work by.
-func (m *mountCheck) leave(work job, held expected) error {
-	if err := writeExpected(m.shared, held); err != nil {
-		return err
-	}
-	return writeJSON(filepath.Join(m.shared, jobFile), work)
-}
-
-// installProgram puts this program where the builder's container, whose image
-// does not have it, can run it. Stream's has it.
-func (m *mountCheck) installProgram() error {
-	if m.streams() {
-		return nil
-	}
-	from := m.program
-	if from == "" {
-		self, err := os.Executable()
-		if err != nil {
+	program := m.program
+	if program == "" {
+		if program, err = os.Executable(); err != nil {
 			return fmt.Errorf("find this program: %w", err)
 		}
-		from = self
 	}
-	if err := copyProgram(from, filepath.Join(m.shared, programFile)); err != nil {
-		return fmt.Errorf("put this program on the shared volume: %w", err)
+	if err := copyProgram(program, m.shared.Program()); err != nil {
+		return fmt.Errorf("install this program on the shared volume: %w", err)
 	}
 	return nil
 }
@@ -205,89 +162,99 @@ func copyProgram(from, to string) error {
 	return errors.Join(err, installed.Chmod(0o755), installed.Close())
 }
 
-// checkStorage checks that what is mounted is what was asked for.
-func (m *mountCheck) checkStorage(out io.Writer) (source.Storage, error) {
+// checkStorage checks that the mounted storage is the requested one, and that it
+// may be packaged.
+func (m *mountCheck) checkStorage(log io.Writer) (source.Storage, error) {
 	storage := source.Storage{Mount: m.mount, SubPath: m.subPath}
 	switch m.storageKind {
-	case kindClaim:
+	case contract.StorageClaim:
 		storage.Name = "the claim"
 		if m.subPath != "" {
 			storage.Name = fmt.Sprintf("the sub-path %s of the claim", m.subPath)
 		}
 		return storage, nil
-	case kindNFS:
+	case contract.StorageNFS:
 		storage.Name = fmt.Sprintf("the path %s of the NFS server %s", m.nfsPath, m.nfsServer)
 		if err := m.nfs.Check(m.nfsServer, m.nfsPath); err != nil {
 			return storage, failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
 		}
 		return storage, nil
-	case kindLocal:
+	case contract.StorageLocal:
 		storage.Name = fmt.Sprintf("the path %s on the node", m.storagePath)
-		return storage, m.checkHostPath(storage, out)
+		return storage, m.checkHostPath(storage, log)
 	default:
-		return storage, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s, %s or %s", m.storageKind, kindLocal, kindNFS, kindClaim)
+		return storage, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s, %s or %s", m.storageKind, contract.StorageLocal, contract.StorageNFS, contract.StorageClaim)
 	}
 }
 
-// checkHostPath checks that the folder of the node that is mounted is the one
-// that was asked for, and may be packaged.
-func (m *mountCheck) checkHostPath(storage source.Storage, out io.Writer) error {
+// checkHostPath checks that the mounted directory of the node is the requested
+// one, and that it may be packaged.
+func (m *mountCheck) checkHostPath(storage source.Storage, log io.Writer) error {
 	mounts, err := os.ReadFile(m.mountinfo)
 	if err != nil {
-		return fmt.Errorf("read what is mounted: %w", err)
+		return fmt.Errorf("read the mounts: %w", err)
 	}
 	if err := m.hostPaths.CheckMounted(string(mounts), m.mount, m.storagePath); err != nil {
 		return failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
 	}
-	say(out, "%s is what is mounted", storage.Name)
+	console.Logf(log, "%s is mounted", storage.Name)
 	return nil
 }
 
-// checkSecret checks that the push credentials are there if they have to be.
-func (m *mountCheck) checkSecret(out io.Writer) (registry.Config, error) {
-	config, err := m.config()
+// planModel lists the model's directory, assigns the files to layers, and checks
+// that the model is complete. The report has its size even if a later check fails.
+func (m *mountCheck) planModel(ctx context.Context, root *os.Root, storage source.Storage, log io.Writer) (layer.Plan, error) {
+	listing, err := source.List(ctx, root)
 	if err != nil {
-		return config, err
+		return layer.Plan{}, err
 	}
-	_, err = os.Stat(m.credentialsFile())
-	switch {
-	case err == nil:
-		say(out, "the push credentials are those of %s", m.account())
-	case !errors.Is(err, fs.ErrNotExist):
-		return config, fmt.Errorf("find the push credentials: %w", err)
-	case m.pushSecretRequired:
-		return config, failure.New(v1alpha1.ReasonPushSecretMissing, "there is no %s of type kubernetes.io/dockerconfigjson in this namespace: make it with %s", m.account(), secretCommand(m.pushSecret))
-	default:
-		say(out, "there is no %s, so the push is anonymous", m.account())
+	model, err := layer.NewPlan(listing)
+	if errors.Is(err, layer.ErrEmpty) {
+		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceEmpty, "%s contains no files: put the model there, or name the directory that holds it", storage.Name)
 	}
-	return config, nil
+	if err != nil {
+		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceUnsafe, "%s cannot be packaged: %v", storage.Name, err)
+	}
+	console.Logf(log, "%s holds %s, %s", storage.Name, console.Count(model.Files, "file"), console.Size(model.Bytes))
+	if model.Skipped > 0 {
+		console.Logf(log, "skipped %s: sockets, pipes, devices or lost+found", console.Count(model.Skipped, "special file"))
+	}
+	if err := source.CheckComplete(ctx, root, model); err != nil {
+		return layer.Plan{}, err
+	}
+	console.Logf(log, "completeness check passed")
+	return model, m.shared.UpdateReport(func(r *report.Report) {
+		r.Source = &report.Source{Files: model.Files, Bytes: model.Bytes, Layers: len(model.Layers), Skipped: model.Skipped}
+	})
 }
 
-// makePlan lists the model's folder, plans its layers and checks that all of
-// the model is there.
-func makePlan(ctx context.Context, root *os.Root, storage source.Storage, out io.Writer) (layer.Plan, error) {
-	found, err := source.List(ctx, root)
+// addBase adds the base image to a plan, and limits the model's layers to those
+// that the base image leaves.
+func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config registry.Config, log io.Writer) (handoff.Plan, error) {
+	base, err := findBase(ctx, config, m.baseImage)
 	if err != nil {
-		return layer.Plan{}, err
+		return handoff.Plan{}, err
 	}
-	plan, err := layer.NewPlan(found)
-	if errors.Is(err, layer.ErrEmpty) {
-		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceEmpty, "%s holds no file: put the model there, or name the folder where it is", storage.Name)
-	}
-	if err != nil {
-		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceUnsafe, "%s holds something that cannot be packaged: %v", storage.Name, err)
-	}
-	say(out, "%s holds %d files, %s", storage.Name, plan.Files, size(plan.Bytes))
-	if plan.Skipped > 0 {
-		say(out, "%d things without content are left out: sockets, pipes, devices, a lost+found", plan.Skipped)
-	}
-	if err := source.CheckComplete(ctx, root, plan); err != nil {
-		return layer.Plan{}, err
-	}
-	say(out, "no file is known to be missing or cut short")
+	limits := m.limits
+	limits.Layers = max(1, min(limits.Layers, layer.Budget(base.Layers)))
+	plan.Base, plan.Model = base, plan.Model.WithLimits(limits)
+	console.Logf(log, "the base image is %s with %s; the model has %d", base.Reference, console.Count(base.Layers, "layer"), len(plan.Model.Layers))
 	return plan, nil
 }
 
-func sourceReport(plan layer.Plan) *report.Source {
-	return &report.Source{Files: plan.Files, Bytes: plan.Bytes, Layers: len(plan.Layers), Skipped: plan.Skipped}
+// handOff leaves the plan, and what the registry already holds, for the next
+// steps.
+func (m *mountCheck) handOff(plan handoff.Plan, existing handoff.Expectation) error {
+	if err := m.shared.WriteExpectation(existing); err != nil {
+		return err
+	}
+	if err := m.shared.WritePlan(plan); err != nil {
+		return err
+	}
+	return m.shared.UpdateReport(func(r *report.Report) {
+		r.Source.Layers = len(plan.Model.Layers)
+		if existing.Digest != "" {
+			r.Source.AlreadyPushed, r.Source.Layers = true, len(existing.Layers)
+		}
+	})
 }

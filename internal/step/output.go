@@ -4,14 +4,15 @@ import (
 	"context"
 	"flag"
 	"io"
+
+	"github.com/modelkiln/modelkiln/internal/step/console"
 )
 
-// defineOutput is what the container main does. Argo takes the Workflow's outputs
-// from a container of that name; what the steps have to say of them, they say
-// themselves.
-func defineOutput(*flag.FlagSet, *places) action {
-	return func(_ context.Context, out io.Writer) error {
-		say(out, "the report of the steps becomes the Workflow's output parameter of that name when all have ended")
+// defineOutput defines the command of the container main, from which Argo
+// collects the Workflow's outputs. The steps write the report themselves.
+func defineOutput(*flag.FlagSet, *paths) action {
+	return func(_ context.Context, log io.Writer) error {
+		console.Logf(log, "the report becomes the Workflow's output parameter when all steps have ended")
 		return nil
 	}
 }

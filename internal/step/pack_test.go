@@ -22,73 +22,73 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestAFileThatChangesDuringTheBuild(t *testing.T) {
+func TestBuildOfChangedFile(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/a", "x")
 	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	p.write(t, "source/a", "longer")
 	code, printed = p.build(t)
 	p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, `"a" changed while it was packaged`, code, printed)
 }
 
-func TestAFolderThatTakesTheSourcesPlaceBetweenTheSteps(t *testing.T) {
+func TestBuildOfReplacedSource(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, p *pod){
-		"a folder like it": func(t *testing.T, p *pod) {
-			require.NoError(t, os.Rename(p.at("source"), p.at("before")))
-			require.NoError(t, os.CopyFS(p.at("source"), os.DirFS(p.at("before"))))
+		"a copy of the directory": func(t *testing.T, p *pod) {
+			require.NoError(t, os.Rename(p.path("source"), p.path("before")))
+			require.NoError(t, os.CopyFS(p.path("source"), os.DirFS(p.path("before"))))
 		},
-		"a link to another": func(t *testing.T, p *pod) {
-			require.NoError(t, os.Rename(p.at("source"), p.at("before")))
+		"a link to another directory": func(t *testing.T, p *pod) {
+			require.NoError(t, os.Rename(p.path("source"), p.path("before")))
 			p.write(t, "secrets/a", "y")
-			require.NoError(t, os.Symlink(p.at("secrets"), p.at("source")))
+			require.NoError(t, os.Symlink(p.path("secrets"), p.path("source")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/a", "x")
 			past := time.Unix(1, 0)
-			require.NoError(t, os.Chtimes(p.at("source/a"), past, past))
+			require.NoError(t, os.Chtimes(p.path("source/a"), past, past))
 			code, printed := p.mountCheck(t)
-			require.Equal(t, exitDone, code, printed)
+			require.Equal(t, exitOK, code, printed)
 			change(t, p)
-			require.NoError(t, os.Chtimes(p.at("source/a"), past, past))
+			require.NoError(t, os.Chtimes(p.path("source/a"), past, past))
 			code, printed = p.build(t)
-			p.assertFailed(t, "build", v1alpha1.ReasonSourceForbidden, "the claim is another folder than the one that was checked", code, printed)
+			p.assertFailed(t, "build", v1alpha1.ReasonSourceForbidden, "the claim is not the directory that mount-check checked", code, printed)
 		})
 	}
 }
 
-func TestASourceThatChangesAfterItWasPacked(t *testing.T) {
-	tests := map[string]struct{ meanwhile, want string }{
-		"a file is added":               {meanwhile: "echo > b", want: `"b" changed while`},
-		"a file is added further down":  {meanwhile: "echo > sub/b", want: `"sub/b" changed while`},
-		"a file is removed":             {meanwhile: "rm a", want: `"a" changed while`},
-		"a file is touched":             {meanwhile: "touch -d @1 a", want: `"a" changed while`},
-		"a file is written":             {meanwhile: "echo >> a", want: `"a" changed while`},
-		"a link leads elsewhere":        {meanwhile: "ln -sfn a link", want: `"link" changed while`},
-		"a folder takes a file's place": {meanwhile: "rm a; mkdir a", want: `"a" changed while`},
-		"a folder is added":             {meanwhile: "mkdir c", want: `"c" changed while`},
-		"a file comes and goes":         {meanwhile: "echo > b; rm b; touch -d @1 .", want: "the model's folder changed while"},
-		"a link leads out":              {meanwhile: "ln -s /etc/passwd out", want: `"out" is a symbolic link`},
-		"every file is removed":         {meanwhile: "rm a sub/a", want: "no file to package"},
+func TestBuildOfSourceThatChangesAfterCopying(t *testing.T) {
+	tests := map[string]struct{ change, want string }{
+		"a file is added":                {change: "echo > b", want: `"b" changed while`},
+		"a file is added in a directory": {change: "echo > sub/b", want: `"sub/b" changed while`},
+		"a file is removed":              {change: "rm a", want: `"a" changed while`},
+		"a file is touched":              {change: "touch -d @1 a", want: `"a" changed while`},
+		"a file is written":              {change: "echo >> a", want: `"a" changed while`},
+		"a link leads elsewhere":         {change: "ln -sfn a link", want: `"link" changed while`},
+		"a directory replaces a file":    {change: "rm a; mkdir a", want: `"a" changed while`},
+		"a directory is added":           {change: "mkdir c", want: `"c" changed while`},
+		"a file is added and removed":    {change: "echo > b; rm b; touch -d @1 .", want: "the model's directory changed while"},
+		"a link leads out":               {change: "ln -s /etc/passwd out", want: `"out" is a symbolic link`},
+		"every file is removed":          {change: "rm a sub/a", want: "no file to package"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/a", "x")
 			p.write(t, "source/sub/a", "x")
-			require.NoError(t, os.Symlink("sub", p.at("source/link")))
-			t.Setenv(meanwhile, "cd "+p.at("source")+"; "+tt.meanwhile)
+			require.NoError(t, os.Symlink("sub", p.path("source/link")))
+			t.Setenv(changeScript, "cd "+p.path("source")+"; "+tt.change)
 			code, printed := p.mountCheck(t)
-			require.Equal(t, exitDone, code, printed)
+			require.Equal(t, exitOK, code, printed)
 			code, printed = p.build(t)
 			p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, tt.want, code, printed)
 		})
 	}
 }
 
-// imageWith is an image of one layer with these entries.
+// imageWith returns an image of one layer with these entries.
 func imageWith(t *testing.T, headers ...tar.Header) v1.Image {
 	t.Helper()
 	var b bytes.Buffer
@@ -102,28 +102,28 @@ func imageWith(t *testing.T, headers ...tar.Header) v1.Image {
 	return image
 }
 
-func TestABaseImageThatHasAModelAlready(t *testing.T) {
+func TestBuildOnBaseImageWithModelDir(t *testing.T) {
 	tests := map[string]struct {
 		headers []tar.Header
 		want    string
 	}{
-		"an empty folder is taken": {headers: []tar.Header{{Name: "kubedl-model/", Typeflag: tar.TypeDir, Mode: 0o700}}},
-		"a file in the folder":     {headers: []tar.Header{{Name: "kubedl-model/a", Typeflag: tar.TypeReg}}, want: "has something at /kubedl-model already"},
-		"a file":                   {headers: []tar.Header{{Name: "kubedl-model", Typeflag: tar.TypeReg}}, want: "has something at /kubedl-model already"},
+		"an empty directory":      {headers: []tar.Header{{Name: "kubedl-model/", Typeflag: tar.TypeDir, Mode: 0o700}}},
+		"a directory with a file": {headers: []tar.Header{{Name: "kubedl-model/a", Typeflag: tar.TypeReg}}, want: "already has files at /kubedl-model"},
+		"a file":                  {headers: []tar.Header{{Name: "kubedl-model", Typeflag: tar.TypeReg}}, want: "already has files at /kubedl-model"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/a", "x")
 			p.base = p.host + "/base/model:1"
-			p.put(t, imageWith(t, tt.headers...), p.base)
+			p.push(t, imageWith(t, tt.headers...), p.base)
 			code, printed := p.mountCheck(t)
-			require.Equal(t, exitDone, code, printed)
+			require.Equal(t, exitOK, code, printed)
 			code, printed = p.build(t)
 			if tt.want == "" {
-				// What is in a folder that the base image has is new, and the
-				// folder itself is not: Kaniko archives it all the same.
-				require.Equal(t, exitDone, code, printed)
+				// Kaniko archives the directory of the base image too, since it has
+				// new content.
+				require.Equal(t, exitOK, code, printed)
 				return
 			}
 			p.assertFailed(t, "build", v1alpha1.ReasonInvalidSpec, tt.want, code, printed)
@@ -131,16 +131,16 @@ func TestABaseImageThatHasAModelAlready(t *testing.T) {
 	}
 }
 
-func TestKServeFindsTheModel(t *testing.T) {
+func TestBuildLinksForKServe(t *testing.T) {
 	tests := map[string]struct {
 		base []tar.Header
-		// link is where /models of the image leads; empty when it is the base
-		// image's own.
-		link, says string
+		// link is the target of /models in the image; empty if the base image's
+		// is kept.
+		link, log string
 	}{
-		"by a link that takes no byte twice":    {link: "kubedl-model"},
-		"not where the base image has a folder": {base: []tar.Header{{Name: "models/mine", Typeflag: tar.TypeReg}}, says: "the base image has something at /models, which stays"},
-		"not where the base image has a file":   {base: []tar.Header{{Name: "models", Typeflag: tar.TypeReg}}, says: "the base image has something at /models, which stays"},
+		"a base image without /models":        {link: "kubedl-model"},
+		"a base image with a directory there": {base: []tar.Header{{Name: "models/mine", Typeflag: tar.TypeReg}}, log: "the base image already has /models, which is kept"},
+		"a base image with a file there":      {base: []tar.Header{{Name: "models", Typeflag: tar.TypeReg}}, log: "the base image already has /models, which is kept"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -148,29 +148,29 @@ func TestKServeFindsTheModel(t *testing.T) {
 			p.write(t, "source/a", "x")
 			if tt.base != nil {
 				p.base = p.host + "/base/models:1"
-				p.put(t, imageWith(t, tt.base...), p.base)
+				p.push(t, imageWith(t, tt.base...), p.base)
 			}
 			code, printed := p.mountCheck(t)
-			require.Equal(t, exitDone, code, printed)
+			require.Equal(t, exitOK, code, printed)
 			code, printed = p.build(t)
-			require.Equal(t, exitDone, code, printed)
-			assert.Contains(t, printed, tt.says)
+			require.Equal(t, exitOK, code, printed)
+			assert.Contains(t, printed, tt.log)
 			code, printed = p.statusReport(t)
-			require.Equal(t, exitDone, code, printed)
+			require.Equal(t, exitOK, code, printed)
 			entries := entriesOf(t, p.pull(t))
 			if tt.link == "" {
 				assert.NotEqual(t, byte(tar.TypeSymlink), entries["models"].Typeflag)
-				assert.Contains(t, entries, tt.base[0].Name, "the base image's own is kept")
+				assert.Contains(t, entries, tt.base[0].Name, "the base image's files are kept")
 				return
 			}
 			assert.Equal(t, byte(tar.TypeSymlink), entries["models"].Typeflag)
 			assert.Equal(t, tt.link, entries["models"].Linkname)
-			assert.Equal(t, entries[".modelkiln/manifest.json"].ModTime, entries["models"].ModTime, "it does not depend on when it was built")
+			assert.Equal(t, entries[".modelkiln/manifest.json"].ModTime, entries["models"].ModTime, "it does not depend on the time of the build")
 		})
 	}
 }
 
-// entriesOf are the files, folders and links of an image, by name.
+// entriesOf returns the files, directories and links of an image by name.
 func entriesOf(t *testing.T, image v1.Image) map[string]tar.Header {
 	t.Helper()
 	content := mutate.Extract(image)
@@ -186,67 +186,67 @@ func entriesOf(t *testing.T, image v1.Image) map[string]tar.Header {
 	}
 }
 
-func TestWhatKanikoRunsIsForTheBuildStep(t *testing.T) {
+func TestPack(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/a", "x")
 	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 
-	t.Run("the command alone does nothing", func(t *testing.T) {
+	t.Run("fails without the build step", func(t *testing.T) {
 		code, printed := p.run(t, "pack", "--layer=0")
 		assert.Equal(t, exitFailed, code, printed)
-		assert.Contains(t, printed, "ask the build step, which Kaniko runs under: dial unix")
+		assert.Contains(t, printed, "connect to the build step, which has to be running: dial unix")
 		assert.Nil(t, p.report(t).Failure)
 	})
-	t.Run("a builder that never runs it has built nothing", func(t *testing.T) {
-		p.again(t)
+	t.Run("fails the build if Kaniko does not run it", func(t *testing.T) {
+		p.recreate(t)
 		code, printed := p.run(t, "build", append(p.buildArgs(), "--executor=/bin/true")...)
-		p.assertFailed(t, "build", v1alpha1.ReasonVerificationFailed, "the image builder has ended without the model's files", code, printed)
+		p.assertFailed(t, "build", v1alpha1.ReasonVerificationFailed, "the image builder ended without adding all files of the model", code, printed)
 	})
-	t.Run("a builder that runs it twice is out of step", func(t *testing.T) {
-		p.again(t)
-		t.Setenv(fault, faultAsksTwice)
+	t.Run("fails the build if Kaniko runs it twice", func(t *testing.T) {
+		p.recreate(t)
+		t.Setenv(fault, faultPacksTwice)
 		code, printed := p.build(t)
-		p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, `the command for "0" was run, where "manifest" is next`, code, printed)
+		p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, `the command for "0" ran when "manifest" was next`, code, printed)
 	})
 }
 
-// A layer is copied while Kaniko is busy with the one before, and fails the
-// build when Kaniko asks for it.
-func TestAFileThatChangesBeforeItsLayersTurn(t *testing.T) {
+// A layer is copied while Kaniko archives the one before. If that fails, the build
+// fails when Kaniko requests the layer.
+func TestBuildOfFileThatChangesBeforeItsLayer(t *testing.T) {
 	p := newPod(t)
-	p.hasTheModel(t)
+	p.writeModel(t)
 	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	p.write(t, "source/weights-1.bin", "shorter")
 	code, printed = p.build(t)
 	p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, `"weights-1.bin" changed while it was packaged`, code, printed)
-	assert.Contains(t, printed, "layer 1: copied 1 files, 64.0 MiB")
+	assert.Contains(t, printed, "layer 1: copied 1 file, 64.0 MiB")
 }
 
-func TestABuildEndsWithItsContextWhileItCopies(t *testing.T) {
+func TestBuildTerminatedWhileCopying(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/a", "x")
-	require.NoError(t, os.Truncate(p.at("source/a"), 1<<40))
+	require.NoError(t, os.Truncate(p.path("source/a"), 1<<40))
 	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	ctx, cancel := context.WithCancel(t.Context())
-	out := &endsAt{words: "building ", cancel: cancel}
+	out := &cancelingLog{text: "building ", cancel: cancel}
 	code = Main(ctx, append(p.command("build"), p.buildArgs()...), out, out)
-	p.assertFailed(t, "build", v1alpha1.ReasonPodLost, "its pod was told to end", code, out.String())
+	p.assertFailed(t, "build", v1alpha1.ReasonPodLost, "the pod was terminated", code, out.String())
 	assert.True(t, p.report(t).Failure.Transient)
 }
 
-// endsAt is a log that ends the build when certain words are in it.
-type endsAt struct {
+// cancelingLog cancels a context when a text is logged.
+type cancelingLog struct {
 	bytes.Buffer
-	words  string
+	text   string
 	cancel context.CancelFunc
 }
 
-func (e *endsAt) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte(e.words)) {
-		e.cancel()
+func (l *cancelingLog) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(l.text)) {
+		l.cancel()
 	}
-	return e.Buffer.Write(p)
+	return l.Buffer.Write(p)
 }

@@ -21,12 +21,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
 const versionUID = "7d2c1c07-2f0e-4d4f-8d54-3f1a1c1f0a52"
 
-// pod is where the steps of a build run: the folders of its containers, and a
+// pod is where the steps of a build run: the directories of its containers, and a
 // registry.
 type pod struct {
 	dir, host string
@@ -34,48 +36,48 @@ type pod struct {
 	base      string
 	uid       string
 	secret    string
-	// streams says that the image is built without Kaniko, and previous is the
-	// image that may have many of the files.
-	streams                        bool
-	previous, compression, changes string
-	// storage is the storage flags of mount-check.
+	// streams selects the engine Stream instead of Kaniko. The fields below it are
+	// flags of Stream.
+	streams                                bool
+	previous, compression, changeDetection string
+	// storage are the storage flags of mount-check.
 	storage []string
-	// registry is what the registry is served by; it may be changed.
-	registry *switchable
+	// registry is the handler of the registry; a test may replace it.
+	registry *switchHandler
 }
 
-// switchable serves by the handler that it is set to.
-type switchable struct {
-	mu  sync.Mutex
-	now http.Handler
+// switchHandler is a handler that can be replaced.
+type switchHandler struct {
+	mu      sync.Mutex
+	current http.Handler
 }
 
-func (s *switchable) handler() http.Handler {
+func (s *switchHandler) get() http.Handler {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now
+	return s.current
 }
 
-func (s *switchable) set(handler http.Handler) {
+func (s *switchHandler) set(handler http.Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.now = handler
+	s.current = handler
 }
 
-func (s *switchable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.handler().ServeHTTP(w, r)
+func (s *switchHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.get().ServeHTTP(w, r)
 }
 
 func newPod(t *testing.T) *pod {
 	t.Helper()
-	// What T.TempDir makes may be too long for a socket.
+	// The path of T.TempDir may be too long for a socket.
 	dir, err := os.MkdirTemp("", "pod") //nolint:usetesting // see above
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	for _, folder := range []string{"kiln", "source", "push-secret", "kaniko", "image"} {
-		require.NoError(t, os.Mkdir(filepath.Join(dir, folder), 0o755))
+	for _, name := range []string{"kiln", "source", "push-secret", "kaniko", "image"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
-	registry := &switchable{now: memory.New(memory.Logger(log.New(io.Discard, "", 0)))}
+	registry := &switchHandler{current: memory.New(memory.Logger(log.New(io.Discard, "", 0)))}
 	server := httptest.NewServer(registry)
 	t.Cleanup(server.Close)
 	p := &pod{
@@ -84,17 +86,17 @@ func newPod(t *testing.T) *pod {
 		storage: []string{"--storage-kind=persistentVolumeClaim"},
 	}
 	p.write(t, "termination-log", "")
-	t.Setenv(pretend, "kaniko")
-	t.Setenv(kanikoFolder, p.at("kaniko"))
+	t.Setenv(program, "kaniko")
+	t.Setenv(kanikoDir, p.path("kaniko"))
 	return p
 }
 
-func (p *pod) at(name string) string { return filepath.Join(p.dir, name) }
+func (p *pod) path(name string) string { return filepath.Join(p.dir, name) }
 
 func (p *pod) write(t *testing.T, name, content string) {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(p.at(name)), 0o755))
-	require.NoError(t, os.WriteFile(p.at(name), []byte(content), 0o600))
+	require.NoError(t, os.MkdirAll(filepath.Dir(p.path(name)), 0o755))
+	require.NoError(t, os.WriteFile(p.path(name), []byte(content), 0o600))
 }
 
 func (p *pod) image() string { return p.host + "/" + p.repo + ":" + p.tag }
@@ -107,13 +109,13 @@ func (p *pod) run(t *testing.T, command string, args ...string) (code int, print
 }
 
 func (p *pod) command(name string) []string {
-	return []string{name, "--shared=" + p.at("kiln"), "--termination-log=" + p.at("termination-log")}
+	return []string{name, "--shared=" + p.path("kiln"), "--termination-log=" + p.path("termination-log")}
 }
 
 func (p *pod) registryArgs() []string {
 	return []string{
 		"--image=" + p.image(), "--plain-http=" + p.host, "--push-secret=" + p.secret,
-		"--push-secret-folder=" + p.at("push-secret"), "--registry-ca=" + p.at("ca.crt"),
+		"--push-secret-folder=" + p.path("push-secret"), "--registry-ca=" + p.path("ca.crt"),
 	}
 }
 
@@ -121,14 +123,14 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	all := append(p.registryArgs(), p.storage...)
 	all = append(all, "--base-image="+p.base, "--push-secret-required=false", "--workflow-uid=wf-1",
-		"--model-version-uid="+p.uid, "--source="+p.at("source"), "--program="+os.Args[0])
+		"--model-version-uid="+p.uid, "--source="+p.path("source"), "--program="+os.Args[0])
 	return p.run(t, "mount-check", append(all, args...)...)
 }
 
 func (p *pod) build(t *testing.T) (int, string) {
 	t.Helper()
 	if p.streams {
-		return p.run(t, "stream", append(p.imageArgs(), "--previous-image="+p.previous, "--compression="+p.compression, "--change-detection="+p.changes)...)
+		return p.run(t, "stream", append(p.imageArgs(), "--previous-image="+p.previous, "--compression="+p.compression, "--change-detection="+p.changeDetection)...)
 	}
 	return p.run(t, "build", p.buildArgs()...)
 }
@@ -139,7 +141,7 @@ func (p *pod) imageArgs() []string {
 }
 
 func (p *pod) buildArgs() []string {
-	return append(p.imageArgs(), "--executor="+os.Args[0], "--kaniko-folder="+p.at("kaniko"), "--image-root="+p.at("image"))
+	return append(p.imageArgs(), "--executor="+os.Args[0], "--kaniko-folder="+p.path("kaniko"), "--image-root="+p.path("image"))
 }
 
 func (p *pod) statusReport(t *testing.T) (int, string) {
@@ -147,67 +149,75 @@ func (p *pod) statusReport(t *testing.T) (int, string) {
 	return p.run(t, "status-report", append(p.registryArgs(), "--model-version-uid="+p.uid)...)
 }
 
-// allSteps runs the steps one after the other, up to one that fails.
+// allSteps runs the steps until one fails.
 func (p *pod) allSteps(t *testing.T) (code int, printed string) {
 	t.Helper()
 	for _, step := range []func(t *testing.T) (int, string){
 		func(t *testing.T) (int, string) { return p.mountCheck(t) }, p.build, p.statusReport,
 	} {
-		if code, printed = step(t); code != exitDone {
+		if code, printed = step(t); code != exitOK {
 			break
 		}
 	}
 	return code, printed
 }
 
-// built runs all steps for a small model.
-func built(t *testing.T) *pod {
+// newBuiltPod returns a pod whose steps have built a small model.
+func newBuiltPod(t *testing.T) *pod {
 	t.Helper()
 	p := newPod(t)
 	p.write(t, "source/config.json", "{}")
 	p.write(t, "source/w.bin", "weights")
 	code, printed := p.allSteps(t)
-	require.Equal(t, exitDone, code, printed)
-	p.again(t)
+	require.Equal(t, exitOK, code, printed)
+	p.recreate(t)
 	return p
 }
 
-// again makes the containers of the next attempt: everything in them is new.
-func (p *pod) again(t *testing.T) {
+// recreate replaces the files of the pod's containers, as in another attempt.
+func (p *pod) recreate(t *testing.T) {
 	t.Helper()
-	for _, folder := range []string{"kaniko", "image"} {
-		require.NoError(t, os.RemoveAll(p.at(folder)))
-		require.NoError(t, os.Mkdir(p.at(folder), 0o755))
+	for _, name := range []string{"kaniko", "image"} {
+		require.NoError(t, os.RemoveAll(p.path(name)))
+		require.NoError(t, os.Mkdir(p.path(name), 0o755))
 	}
 }
 
 func (p *pod) report(t *testing.T) report.Report {
 	t.Helper()
-	r, err := report.Read(p.at("kiln"))
+	r, err := report.Read(p.path("kiln"))
 	require.NoError(t, err)
 	return r
 }
 
-// assertFailed says that a step failed as it should: in the report, in the
-// termination log and on the log, in the same words.
-func (p *pod) assertFailed(t *testing.T, step, reason, sentence string, code int, printed string) {
+// expectedLayers returns the layers that status-report expects in the image.
+func (p *pod) expectedLayers(t *testing.T) []layer.BuiltLayer {
+	t.Helper()
+	expectation, err := handoff.Dir(p.path("kiln")).ReadExpectation()
+	require.NoError(t, err)
+	return expectation.Layers
+}
+
+// assertFailed asserts that a step failed, with the same message in the report, in
+// the termination message and in the log.
+func (p *pod) assertFailed(t *testing.T, step, reason, message string, code int, printed string) {
 	t.Helper()
 	require.Equal(t, exitFailed, code, printed)
 	failed := p.report(t).Failure
 	require.NotNil(t, failed, printed)
 	assert.Equal(t, step, failed.Step)
 	assert.Equal(t, reason, failed.Reason, failed.Message)
-	assert.Contains(t, failed.Message, sentence)
+	assert.Contains(t, failed.Message, message)
 	assert.LessOrEqual(t, len([]rune(failed.Message)), 500)
 	assert.NotContains(t, failed.Message, "\n")
 	assert.Contains(t, printed, "FAILED "+reason+": "+failed.Message)
-	last, err := os.ReadFile(p.at("termination-log"))
+	terminationMessage, err := os.ReadFile(p.path("termination-log"))
 	require.NoError(t, err)
-	assert.Equal(t, reason+": "+failed.Message, string(last))
+	assert.Equal(t, reason+": "+failed.Message, string(terminationMessage))
 }
 
-// put pushes an image.
-func (p *pod) put(t *testing.T, image v1.Image, reference string) {
+// push pushes an image.
+func (p *pod) push(t *testing.T, image v1.Image, reference string) {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
 	require.NoError(t, err)

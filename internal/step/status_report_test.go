@@ -13,28 +13,28 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// found is how a fault is found.
-type found struct{ step, reason, want string }
+// detection is where and how a fault is detected.
+type detection struct{ step, reason, want string }
 
-// Faults that an image in the registry still has when it is looked at again.
+// Faults that every later attempt detects in the same way.
 var (
-	pushedHalf   = found{step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the layer sha256:"}
-	forgotTheEnv = found{step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "does not set KUBEDL_MODEL_PATH=/kubedl-model: delete the tag"}
+	firstLayerMissing  = detection{step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the layer sha256:"}
+	environmentMissing = detection{step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "does not set KUBEDL_MODEL_PATH=/kubedl-model: delete the tag"}
 )
 
-func TestFaultsOfTheBuilderAreFound(t *testing.T) {
-	tests := map[string]found{
-		faultIsTurnedAway:   {step: "build", reason: v1alpha1.ReasonRegistryUnauthorized, want: "403 Forbidden"},
-		faultLosesAFile:     {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "/kubedl-model/w.bin" out of its layer`},
-		faultPushesNothing:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry has nothing at"},
-		faultPushesHalf:     pushedHalf,
-		faultForgetsTheList: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the list of the model's files: delete the tag"},
-		faultChangesTheList: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lists other files than were packaged: delete the tag"},
-		faultForgetsTheEnv:  forgotTheEnv,
-		faultForgetsLabels:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "belongs to another version"},
+func TestStepsDetectFaultsOfKaniko(t *testing.T) {
+	tests := map[string]detection{
+		faultRejected:          {step: "build", reason: v1alpha1.ReasonRegistryUnauthorized, want: "403 Forbidden"},
+		faultDropsFile:         {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "/kubedl-model/w.bin" out of its layer`},
+		faultPushesNothing:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry has nothing at"},
+		faultDropsFirstLayer:   firstLayerMissing,
+		faultDropsManifest:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the manifest of the model's files: delete the tag"},
+		faultTruncatesManifest: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lists other files than were packaged: delete the tag"},
+		faultDropsEnvironment:  environmentMissing,
+		faultDropsLabels:       {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "belongs to another ModelVersion"},
 	}
 	for name, tt := range tests {
-		t.Run("it "+name, func(t *testing.T) {
+		t.Run("Kaniko "+name, func(t *testing.T) {
 			t.Setenv(fault, name)
 			p := newPod(t)
 			p.write(t, "source/config.json", "{}")
@@ -46,16 +46,16 @@ func TestFaultsOfTheBuilderAreFound(t *testing.T) {
 	}
 }
 
-// What a failed attempt left at the tag is no success of the next one.
-func TestARetryDoesNotMakeABrokenImageGood(t *testing.T) {
-	tests := map[string]found{
-		faultPushesHalf:     pushedHalf,
-		faultForgetsTheList: {step: "mount-check", reason: v1alpha1.ReasonTagTaken, want: "without a list of its files"},
-		faultForgetsTheEnv:  forgotTheEnv,
-		faultForgetsLabels:  {step: "mount-check", reason: v1alpha1.ReasonTagTaken, want: "something else than this version"},
+// The next attempt does not accept what a failed one left at the tag.
+func TestStepsDetectFaultsOfEarlierAttempt(t *testing.T) {
+	tests := map[string]detection{
+		faultDropsFirstLayer:  firstLayerMissing,
+		faultDropsManifest:    {step: "mount-check", reason: v1alpha1.ReasonTagTaken, want: "without a manifest of its files"},
+		faultDropsEnvironment: environmentMissing,
+		faultDropsLabels:      {step: "mount-check", reason: v1alpha1.ReasonTagTaken, want: "something other than this ModelVersion"},
 	}
 	for name, tt := range tests {
-		t.Run("of a builder that "+name, func(t *testing.T) {
+		t.Run("Kaniko "+name, func(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/config.json", "{}")
 			p.write(t, "source/w.bin", "weights")
@@ -65,7 +65,7 @@ func TestARetryDoesNotMakeABrokenImageGood(t *testing.T) {
 
 			t.Setenv(fault, "")
 			for range 2 {
-				p.again(t)
+				p.recreate(t)
 				code, printed = p.allSteps(t)
 				p.assertFailed(t, tt.step, tt.reason, tt.want, code, printed)
 			}
@@ -73,7 +73,7 @@ func TestARetryDoesNotMakeABrokenImageGood(t *testing.T) {
 	}
 }
 
-func TestARetryMayPushWhatWasNotPushed(t *testing.T) {
+func TestStepsAfterFailedPush(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/w.bin", "weights")
 	t.Setenv(fault, faultPushesNothing)
@@ -81,42 +81,42 @@ func TestARetryMayPushWhatWasNotPushed(t *testing.T) {
 	require.Equal(t, exitFailed, code, printed)
 
 	t.Setenv(fault, "")
-	p.again(t)
+	p.recreate(t)
 	code, printed = p.allSteps(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 }
 
-func TestAnotherImageThanTheOneThatWasComparedIsFound(t *testing.T) {
-	p := built(t)
+func TestStatusReportDetectsMovedTag(t *testing.T) {
+	p := newBuiltPod(t)
 	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
-	p.put(t, mutate.Annotations(p.pull(t), map[string]string{"a": "b"}).(v1.Image), p.image())
+	require.Equal(t, exitOK, code, printed)
+	p.push(t, mutate.Annotations(p.pull(t), map[string]string{"a": "b"}).(v1.Image), p.image())
 	code, printed = p.statusReport(t)
-	p.assertFailed(t, "status-report", v1alpha1.ReasonVerificationFailed, "was given to another image", code, printed)
+	p.assertFailed(t, "status-report", v1alpha1.ReasonVerificationFailed, "was moved from sha256:", code, printed)
 }
 
-func TestFaultsOfTheRegistryAreFound(t *testing.T) {
+func TestStatusReportDetectsFaultsOfRegistry(t *testing.T) {
 	tests := map[string]struct {
 		blob         func(w http.ResponseWriter)
 		reason, want string
 	}{
-		"a layer is lost": {
+		"a missing layer": {
 			blob:   func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
 			reason: v1alpha1.ReasonVerificationFailed, want: "the registry lacks the layer sha256:",
 		},
-		"a layer is cut off": {
+		"a truncated layer": {
 			blob:   func(w http.ResponseWriter) { w.Header().Set("Content-Length", "1") },
 			reason: v1alpha1.ReasonVerificationFailed, want: "the registry has 1 bytes of the layer",
 		},
-		"a layer may not be seen": {
+		"a layer without permission": {
 			blob:   func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden) },
-			reason: v1alpha1.ReasonRegistryUnauthorized, want: "(403 Forbidden)",
+			reason: v1alpha1.ReasonRegistryUnauthorized, want: "(403",
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			p := built(t)
-			inner := p.registry.handler()
+			p := newBuiltPod(t)
+			inner := p.registry.get()
 			p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
 					tt.blob(w)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
 func newStreamingPod(t *testing.T) *pod {
@@ -27,25 +27,25 @@ func newStreamingPod(t *testing.T) *pod {
 	return p
 }
 
-func streamed(t *testing.T) *pod {
+func newStreamedPod(t *testing.T) *pod {
 	t.Helper()
 	p := newStreamingPod(t)
 	p.write(t, "source/config.json", "{}")
 	p.write(t, "source/w.bin", "weights")
 	code, printed := p.allSteps(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	return p
 }
 
-func TestAModelBecomesAnImageWithoutKaniko(t *testing.T) {
+func TestStream(t *testing.T) {
 	p := newStreamingPod(t)
-	p.hasTheModel(t)
+	p.writeModel(t)
 	p.base = p.host + "/base/nonroot:1"
-	p.put(t, configured(t, randomImage(t), v1.Config{User: "nonroot", Env: []string{"PATH=/bin"}}), p.base)
+	p.push(t, configured(t, randomImage(t), v1.Config{User: "nonroot", Env: []string{"PATH=/bin"}}), p.base)
 
 	code, printed := p.allSteps(t)
 
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	r := p.report(t)
 	assert.Nil(t, r.Failure)
 	assert.Equal(t, 5, r.Image.Layers)
@@ -61,74 +61,38 @@ func TestAModelBecomesAnImageWithoutKaniko(t *testing.T) {
 	assert.Equal(t, "nonroot", config.Config.User)
 	assert.Equal(t, `Ann O'Hara "$HOME"`, config.Config.Labels["org.opencontainers.image.authors"])
 	assert.Equal(t, versionUID, config.Config.Labels[v1alpha1.LabelModelVersionUID])
-	p.assertHoldsTheSource(t, image)
+	p.assertHoldsSource(t, image)
 }
 
-func TestAModelIsCompressedWhileItIsSent(t *testing.T) {
+func TestStreamZstd(t *testing.T) {
 	p := newStreamingPod(t)
 	p.compression = "Zstd"
-	p.hasTheModel(t)
+	p.writeModel(t)
 
 	code, printed := p.allSteps(t)
 
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	r := p.report(t)
-	assert.Less(t, r.Image.Bytes, r.Source.Bytes/100, "the large files hold next to nothing")
+	assert.Less(t, r.Image.Bytes, r.Source.Bytes/100, "the large files compress well")
 	assert.Less(t, r.Build.SentBytes, r.Image.Bytes)
 	image := p.pull(t)
 	manifest, err := image.Manifest()
 	require.NoError(t, err)
 	assert.Equal(t, types.OCILayerZStd, manifest.Layers[0].MediaType)
-	p.assertHoldsTheSource(t, image)
+	p.assertHoldsSource(t, image)
 
-	// What is compressed already is taken as it is.
+	// Compressed layers are reused even if the next build does not compress.
 	p.previous, p.tag, p.uid, p.compression = p.image(), "v2", "another", "None"
 	code, printed = p.allSteps(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	again := p.report(t)
 	assert.Zero(t, again.Build.SentBytes)
 	assert.Equal(t, r.Build.SentBytes, again.Build.ReusedBytes)
-	p.assertHoldsTheSource(t, p.pull(t))
+	p.assertHoldsSource(t, p.pull(t))
 }
 
-// Whoever reads it ends, too, before it is whole.
-func TestACompressedArchiveCanBeReadFromAnyByte(t *testing.T) {
-	p := newStreamingPod(t)
-	p.sized(t, "source/w.bin", "weights", 3<<20)
-	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
-	work, err := readJob(p.at("kiln"))
-	require.NoError(t, err)
-	root, err := work.Storage.Open()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, root.Close()) })
-	archive, err := archiveOf(root, work.Plan, 0)
-	require.NoError(t, err)
-	want, err := diffID(t.Context(), archive, io.Discard)
-	require.NoError(t, err)
-	blob := &compressed{archive: archive, read: func(int64) {}}
-	read := func(offset int64) []byte {
-		content := blob.Open(t.Context(), offset)
-		all, err := io.ReadAll(content)
-		require.NoError(t, err)
-		require.NoError(t, content.Close())
-		return all
-	}
-
-	whole := read(0)
-
-	assert.Equal(t, want, blob.diffID)
-	for _, offset := range []int64{1, int64(len(whole)) / 2, int64(len(whole))} {
-		assert.Equal(t, whole[offset:], read(offset))
-	}
-	left := blob.Open(t.Context(), 0)
-	_, err = left.Read(make([]byte, 1))
-	require.NoError(t, err)
-	require.NoError(t, left.Close())
-}
-
-// The same files on another machine, at another time, in another order.
-func TestTheSameFilesAreTheSameImage(t *testing.T) {
+// The files were written at another time, in another order.
+func TestStreamIsReproducible(t *testing.T) {
 	var digests []string
 	for i := range 2 {
 		p := newStreamingPod(t)
@@ -139,41 +103,41 @@ func TestTheSameFilesAreTheSameImage(t *testing.T) {
 		for _, name := range names {
 			p.write(t, name, "content of "+name)
 			at := time.Now().Add(-time.Duration(i) * time.Hour)
-			require.NoError(t, os.Chtimes(p.at(name), at, at))
+			require.NoError(t, os.Chtimes(p.path(name), at, at))
 		}
 		code, printed := p.allSteps(t)
-		require.Equal(t, exitDone, code, printed)
+		require.Equal(t, exitOK, code, printed)
 		digests = append(digests, p.report(t).Image.Digest)
 	}
 	assert.Equal(t, digests[0], digests[1])
 }
 
-func TestAStreamedVersionAgainIsNoWork(t *testing.T) {
-	p := streamed(t)
+func TestStreamOfPushedVersion(t *testing.T) {
+	p := newStreamedPod(t)
 	want := p.report(t).Image
 	later := time.Now().Add(time.Hour)
-	require.NoError(t, os.Chtimes(p.at("source/w.bin"), later, later))
+	require.NoError(t, os.Chtimes(p.path("source/w.bin"), later, later))
 
 	code, printed := p.allSteps(t)
 
-	require.Equal(t, exitDone, code, printed)
-	assert.Contains(t, printed, "the registry serves")
+	require.Equal(t, exitOK, code, printed)
+	assert.Contains(t, printed, "the registry returns")
 	r := p.report(t)
 	assert.True(t, r.Source.AlreadyPushed)
 	assert.Equal(t, want, r.Image)
 }
 
-func TestAStreamedVersionWithOtherFilesIsRefused(t *testing.T) {
+func TestMountCheckRejectsChangedFilesOfStreamedImage(t *testing.T) {
 	changes := map[string]struct {
 		change func(t *testing.T, p *pod)
 		want   string
 	}{
-		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `as "config.json", or one of the 1 small files beside it, was changed`},
-		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `as "x" was added`},
+		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `since ("config.json", or another of the 2 files in its layer, was changed`},
+		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `since ("x" `},
 	}
 	for name, tt := range changes {
 		t.Run(name, func(t *testing.T) {
-			p := streamed(t)
+			p := newStreamedPod(t)
 			tt.change(t, p)
 			code, printed := p.mountCheck(t)
 			p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, tt.want, code, printed)
@@ -181,37 +145,37 @@ func TestAStreamedVersionWithOtherFilesIsRefused(t *testing.T) {
 	}
 }
 
-func TestALargeFileThatIsAnotherIsNamed(t *testing.T) {
+func TestMountCheckNamesChangedLargeFile(t *testing.T) {
 	p := newStreamingPod(t)
-	p.hasTheModel(t)
+	p.writeModel(t)
 	code, printed := p.allSteps(t)
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	p.write(t, "source/weights-1.bin", "other weights")
-	require.NoError(t, os.Truncate(p.at("source/weights-1.bin"), layer.DefaultSize+1))
+	require.NoError(t, os.Truncate(p.path("source/weights-1.bin"), layer.DefaultSize+1))
 	code, printed = p.mountCheck(t)
-	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `as "weights-1.bin" was changed`, code, printed)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `since ("weights-1.bin" was changed`, code, printed)
 }
 
-func TestAFileThatChangesWhileItIsSentIsNotTagged(t *testing.T) {
+func TestStreamOfChangingSource(t *testing.T) {
 	changes := map[string]func(t *testing.T, p *pod){
-		"it grows":           func(t *testing.T, p *pod) { p.sized(t, "source/w.bin", "weights", 20<<20) },
-		"it shrinks":         func(t *testing.T, p *pod) { require.NoError(t, os.Truncate(p.at("source/w.bin"), 5<<20)) },
-		"it is gone":         func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source/w.bin"))) },
-		"another file comes": func(t *testing.T, p *pod) { p.write(t, "source/late", "") },
+		"it grows":        func(t *testing.T, p *pod) { p.writeSized(t, "source/w.bin", "weights", 20<<20) },
+		"it shrinks":      func(t *testing.T, p *pod) { require.NoError(t, os.Truncate(p.path("source/w.bin"), 5<<20)) },
+		"it is removed":   func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.path("source/w.bin"))) },
+		"a file is added": func(t *testing.T, p *pod) { p.write(t, "source/late", "") },
 		"a link leads elsewhere": func(t *testing.T, p *pod) {
-			require.NoError(t, os.Remove(p.at("source/link")))
-			require.NoError(t, os.Symlink("config.json", p.at("source/link")))
+			require.NoError(t, os.Remove(p.path("source/link")))
+			require.NoError(t, os.Symlink("config.json", p.path("source/link")))
 		},
 	}
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			p := newStreamingPod(t)
-			p.sized(t, "source/w.bin", "weights", 10<<20)
+			p.writeSized(t, "source/w.bin", "weights", 10<<20)
 			p.write(t, "source/config.json", "{}")
-			require.NoError(t, os.Symlink("w.bin", p.at("source/link")))
+			require.NoError(t, os.Symlink("w.bin", p.path("source/link")))
 			code, printed := p.mountCheck(t)
-			require.Equal(t, exitDone, code, printed)
-			inner := p.registry.handler()
+			require.Equal(t, exitOK, code, printed)
+			inner := p.registry.get()
 			once := sync.OnceFunc(func() { change(t, p) })
 			p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodPost {
@@ -223,20 +187,20 @@ func TestAFileThatChangesWhileItIsSentIsNotTagged(t *testing.T) {
 			code, printed = p.build(t)
 
 			p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, "while", code, printed)
-			answer, err := http.Get("http://" + p.host + "/v2/models/resnet/manifests/v1")
+			resp, err := http.Get("http://" + p.host + "/v2/models/resnet/manifests/v1")
 			require.NoError(t, err)
-			require.NoError(t, answer.Body.Close())
-			assert.Equal(t, http.StatusNotFound, answer.StatusCode)
+			require.NoError(t, resp.Body.Close())
+			assert.Equal(t, http.StatusNotFound, resp.StatusCode)
 		})
 	}
 }
 
-func TestARegistryThatTurnsTheStreamAwayIsSaidInWords(t *testing.T) {
+func TestStreamToFullRegistry(t *testing.T) {
 	p := newStreamingPod(t)
 	p.write(t, "source/a", "x")
 	code, printed := p.mountCheck(t)
-	require.Equal(t, exitDone, code, printed)
-	inner := p.registry.handler()
+	require.Equal(t, exitOK, code, printed)
+	inner := p.registry.get()
 	p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPatch {
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -246,19 +210,19 @@ func TestARegistryThatTurnsTheStreamAwayIsSaidInWords(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	}))
 	code, printed = p.build(t)
-	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "rejected the upload to", code, printed)
+	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "(507)", code, printed)
 }
 
-func TestABaseImageWithAModelOfItsOwnHidesNothing(t *testing.T) {
-	first := streamed(t)
+func TestStreamOnImageOfAnotherModel(t *testing.T) {
+	first := newStreamedPod(t)
 	p := newStreamingPod(t)
 	p.base = p.host + "/base/model:1"
-	p.put(t, first.pull(t), p.base)
+	p.push(t, first.pull(t), p.base)
 	p.write(t, "source/other", "x")
 
 	code, printed := p.allSteps(t)
 
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	image := p.pull(t)
 	layers, err := image.Layers()
 	require.NoError(t, err)
@@ -267,39 +231,39 @@ func TestABaseImageWithAModelOfItsOwnHidesNothing(t *testing.T) {
 	require.NoError(t, err)
 	raw, err := io.ReadAll(content)
 	require.NoError(t, err)
-	assert.Contains(t, string(raw), "kubedl-model/.wh..wh..opq", "what lies below is not there any more")
-	held, found, err := readManifest(image)
+	assert.Contains(t, string(raw), "kubedl-model/.wh..wh..opq", "the base image's model is hidden")
+	manifest, found, err := modelimage.ReadManifest(image)
 	require.NoError(t, err)
 	require.True(t, found)
-	assert.Len(t, held.Entries, 2)
+	assert.Len(t, manifest.Entries, 2)
 }
 
-func TestALayerIsReportedAsItWasPlanned(t *testing.T) {
+func TestStreamExpectsPlannedLayers(t *testing.T) {
 	p := newStreamingPod(t)
-	p.hasTheModel(t)
+	p.writeModel(t)
 	code, printed := p.allSteps(t)
-	require.Equal(t, exitDone, code, printed)
-	built := p.report(t).Build.Layers
+	require.Equal(t, exitOK, code, printed)
+	built := p.expectedLayers(t)
 	for i := range built {
 		built[i].DiffID = ""
 	}
-	assert.Equal(t, []report.BuiltLayer{
+	assert.Equal(t, []layer.BuiltLayer{
 		{Files: 6, Bytes: 2 + 2 + 3 + 4 + 10 + 10},
 		{Files: 1, Bytes: layer.DefaultSize},
 		{Files: 1, Bytes: layer.DefaultSize + 1},
 	}, built)
 }
 
-// Compressed, nine gibibytes of nothing are few.
-func TestAFileOfMoreThanEightGibibytesIsStreamed(t *testing.T) {
+// A file of zeros compresses to a few bytes. tar needs PAX headers above 8 GiB.
+func TestStreamOfFileAboveEightGibibytes(t *testing.T) {
 	const large = 9 << 30
 	p := newStreamingPod(t)
 	p.compression = "Zstd"
-	p.sized(t, "source/weights.bin", "", large)
+	p.writeSized(t, "source/weights.bin", "", large)
 
 	code, printed := p.allSteps(t)
 
-	require.Equal(t, exitDone, code, printed)
+	require.Equal(t, exitOK, code, printed)
 	assert.Equal(t, int64(large), p.report(t).Source.Bytes)
 	layers, err := p.pull(t).Layers()
 	require.NoError(t, err)

@@ -13,108 +13,113 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
+	"github.com/modelkiln/modelkiln/internal/step/stream"
 )
 
-// tagCheck finds out what is at the tag that the image is to have.
+// tagCheck checks what the registry holds at the tag to push.
 type tagCheck struct {
 	config registry.Config
 	tag    name.Tag
-	// versionUID is the UID of the ModelVersion, or empty when no image is
-	// known to be its own.
+	// versionUID is the UID of the ModelVersion, or empty if the build has none,
+	// so that no image can be its own.
 	versionUID string
-	plan       layer.Plan
+	model      layer.Plan
 	root       *os.Root
-	out        io.Writer
-	// anySize says that the upload finds a limit to the size of a request by
-	// itself, and heeds it.
-	anySize bool
+	log        io.Writer
+	// skipSize skips the check of the upload size, for an engine that adapts to
+	// a limit of the registry.
+	skipSize bool
 }
 
-// run returns what the registry holds of this version with this content
-// already. If that has no digest, the tag is free, and the registry lets the
-// build push. An error is a *failure.Error with the reason TagTaken,
-// SourceChanged or one of the registry's.
-func (c tagCheck) run(ctx context.Context) (expected, error) {
-	// One login with the right to push answers all questions: some registries
-	// do not tell others whether a repository exists.
+// run returns what the registry already holds of this ModelVersion with the same
+// content. If that has no digest, the tag is free and the registry accepts pushes.
+// The error is a *failure.Error with the reason TagTaken, SourceChanged or one of
+// the registry's.
+func (c tagCheck) run(ctx context.Context) (handoff.Expectation, error) {
+	// One login with push access is used for all requests, since some registries
+	// do not reveal to others whether a repository exists.
 	repository, err := c.config.Open(ctx, c.tag.Repository, registry.Push)
 	if err != nil {
-		return expected{}, ofRegistry(err)
+		return handoff.Expectation{}, failure.OfRegistry(err)
 	}
 	descriptor, err := repository.Fetch(ctx, c.tag)
 	if registry.IsNotFound(err) {
-		say(c.out, "the tag %s is free", c.tag.TagStr())
-		return expected{}, c.checkPush(ctx, repository)
+		console.Logf(c.log, "the tag %s is free", c.tag.TagStr())
+		return handoff.Expectation{}, c.checkPush(ctx, repository)
 	}
 	if err != nil {
-		return expected{}, ofRegistry(err)
+		return handoff.Expectation{}, failure.OfRegistry(err)
 	}
 	image, ours, err := c.isOurs(descriptor)
 	if err != nil {
-		return expected{}, ofRegistry(repository.Explain(err))
+		return handoff.Expectation{}, failure.OfContent(repository, err)
 	}
 	if !ours {
-		return expected{}, failure.New(v1alpha1.ReasonTagTaken, "the tag %s already holds something else than this version, and nothing is overwritten: choose another imageTag", c.tag)
+		return handoff.Expectation{}, failure.New(v1alpha1.ReasonTagTaken, "the tag %s already holds something other than this ModelVersion, and tags are never overwritten: choose another imageTag", c.tag)
 	}
-	say(c.out, "the tag %s holds this version; comparing its files", c.tag.TagStr())
-	held, found, err := readManifest(image)
+	console.Logf(c.log, "the tag %s holds this ModelVersion; comparing its files", c.tag.TagStr())
+	manifest, found, err := modelimage.ReadManifest(image)
 	if err != nil {
-		return expected{}, ofContent(repository, err)
+		return handoff.Expectation{}, failure.OfContent(repository, err)
 	}
 	if !found {
-		return expected{}, failure.New(v1alpha1.ReasonTagTaken, "the tag %s holds this version without a list of its files, so that it cannot be compared: delete the tag, or choose another imageTag", c.tag)
+		return handoff.Expectation{}, failure.New(v1alpha1.ReasonTagTaken, "the tag %s holds this ModelVersion without a manifest of its files, so it cannot be compared: delete the tag, or choose another imageTag", c.tag)
 	}
-	return expected{Digest: descriptor.Digest.String(), Layers: held.Layers}, c.compare(ctx, held)
+	return handoff.Expectation{Digest: descriptor.Digest.String(), Layers: manifest.Layers}, c.compare(ctx, manifest)
 }
 
 func (c tagCheck) checkPush(ctx context.Context, repository *registry.Repository) error {
 	err := repository.CheckPush(c.tag)
 	if registry.IsNotFound(err) {
-		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry %s has no repository %s that the build may push to: create it, or correct imageRepo", c.tag.RegistryStr(), c.tag.RepositoryStr()).Because(err)
+		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry %s has no repository %s, or the build may not push to it: create the repository, or correct imageRepo", c.tag.RegistryStr(), c.tag.RepositoryStr()).WithCause(err)
 	}
 	if err != nil {
-		return ofRegistry(err)
+		return failure.OfRegistry(err)
 	}
-	say(c.out, "the registry %s lets the build push to %s", c.tag.RegistryStr(), c.tag.RepositoryStr())
-	if c.anySize {
+	console.Logf(c.log, "the registry %s accepts pushes to %s", c.tag.RegistryStr(), c.tag.RepositoryStr())
+	if c.skipSize {
 		return nil
 	}
 	return c.checkSize(ctx, repository)
 }
 
-// smallestLimit is the smallest limit that is asked about, in bytes: that of
-// nginx where nobody has set another (client_max_body_size).
-const smallestLimit = 1 << 20
+// minCheckedSize is the size in bytes below which uploads are not checked: the
+// default limit of nginx (client_max_body_size).
+const minCheckedSize = 1 << 20
 
-// checkSize asks the registry whether it takes the largest file.
+// checkSize checks that the registry accepts an upload as large as the largest
+// file.
 func (c tagCheck) checkSize(ctx context.Context, repository *registry.Repository) error {
 	var largest layer.Entry
-	for _, e := range c.plan.Entries() {
+	for _, e := range c.model.Entries() {
 		if e.Size > largest.Size {
 			largest = e
 		}
 	}
-	if largest.Size < smallestLimit {
+	if largest.Size < minCheckedSize {
 		return nil
 	}
-	least := leastUpload(ctx, c.root, largest)
-	if least < smallestLimit {
+	size := minUploadSize(ctx, c.root, largest)
+	if size < minCheckedSize {
 		return nil
 	}
-	if err := repository.CheckSize(ctx, least); err != nil {
-		var full *registry.Error
-		if errors.As(err, &full) && full.Kind == registry.QuotaExceeded {
-			return failure.New(v1alpha1.ReasonRegistryFull, "the registry %s takes no upload as large as the file %s will be, %s or more: have its limit or its quota raised", c.tag.RegistryStr(), largest.Path, size(least)).Because(err)
+	if err := repository.CheckSize(ctx, size); err != nil {
+		var e *registry.Error
+		if errors.As(err, &e) && e.Kind == registry.QuotaExceeded {
+			return failure.New(v1alpha1.ReasonRegistryFull, "the registry %s refuses uploads as large as that of the file %s, which is at least %s: have its limit or quota increased", c.tag.RegistryStr(), largest.Path, console.Size(size)).WithCause(err)
 		}
-		return ofRegistry(err)
+		return failure.OfRegistry(err)
 	}
-	say(c.out, "the registry sets no limit below %s, which the largest file will take", size(least))
+	console.Logf(c.log, "the registry accepts uploads of %s, the minimum for the largest file", console.Size(size))
 	return nil
 }
 
-// isOurs says whether the tag holds an image of this version.
+// isOurs reports whether the tag holds an image of this ModelVersion.
 func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bool, err error) {
 	if c.versionUID == "" || !descriptor.MediaType.IsImage() {
 		return nil, false, nil
@@ -128,7 +133,7 @@ func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bo
 		return nil, false, err
 	}
 	if !manifest.Config.MediaType.IsConfig() {
-		// Something else than an image, stored in the form of one.
+		// An artifact that is stored in the form of an image.
 		return nil, false, nil
 	}
 	config, err := image.ConfigFile()
@@ -138,32 +143,32 @@ func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bo
 	return image, config.Config.Labels[v1alpha1.LabelModelVersionUID] == c.versionUID, nil
 }
 
-// compare returns a failure when the source is not what the image holds. It
-// reads the files only when their names, sizes and modes are the same.
-func (c tagCheck) compare(ctx context.Context, held layer.Manifest) error {
-	difference := layer.Difference(held, layer.NewManifest(c.plan, nil))
+// compare returns a failure if the source differs from what the image holds. It
+// reads the files only if their names, sizes and modes are the same.
+func (c tagCheck) compare(ctx context.Context, manifest layer.Manifest) error {
+	difference := layer.Difference(manifest, layer.NewManifest(c.model, nil))
 	if difference == "" {
 		var err error
-		if difference, err = c.compareContent(ctx, held); err != nil {
+		if difference, err = c.compareContent(ctx, manifest); err != nil {
 			return err
 		}
 	}
 	if difference != "" {
-		return failure.New(v1alpha1.ReasonSourceChanged, "the registry holds this version already, and its files have changed since, as %s: make a new ModelVersion", difference)
+		return failure.New(v1alpha1.ReasonSourceChanged, "the registry already holds this ModelVersion, and its files have changed since (%s): choose another imageTag", difference)
 	}
-	say(c.out, "the files are the same")
+	console.Logf(c.log, "the files are the same")
 	return nil
 }
 
-// compareContent says in words how the content of the files differs from what an
-// image holds, or "". Kaniko's lists have a digest for each file, and Stream's
-// have one for each layer.
-func (c tagCheck) compareContent(ctx context.Context, held layer.Manifest) (string, error) {
-	if held.Streamed {
-		return changedLayer(ctx, c.root, c.plan, held)
+// compareContent describes how the content of the files differs from that of an
+// image, or returns "". A manifest of Kaniko has a digest for each file, and one of
+// Stream for each layer.
+func (c tagCheck) compareContent(ctx context.Context, manifest layer.Manifest) (string, error) {
+	if manifest.Streamed {
+		return stream.ChangedLayer(ctx, c.root, c.model, manifest)
 	}
 	digests := map[string]string{}
-	for _, e := range c.plan.Entries() {
+	for _, e := range c.model.Entries() {
 		if e.Type != layer.File {
 			continue
 		}
@@ -173,5 +178,5 @@ func (c tagCheck) compareContent(ctx context.Context, held layer.Manifest) (stri
 		}
 		digests[e.Path] = digest
 	}
-	return layer.Difference(held, layer.NewManifest(c.plan, digests)), nil
+	return layer.Difference(manifest, layer.NewManifest(c.model, digests)), nil
 }

@@ -15,19 +15,19 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestTheSameVersionWithOtherFilesIsRefused(t *testing.T) {
+func TestMountCheckRejectsChangedFiles(t *testing.T) {
 	changes := map[string]struct {
 		change func(t *testing.T, p *pod)
 		want   string
 	}{
-		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `as "w.bin" was changed`},
-		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `as "x" was added`},
-		"one file less":                  {change: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.at("source/w.bin"))) }, want: `as "w.bin" was removed`},
-		"another mode":                   {change: func(t *testing.T, p *pod) { require.NoError(t, os.Chmod(p.at("source/w.bin"), 0o700)) }, want: `as "w.bin" was changed`},
+		"other content of the same size": {change: func(t *testing.T, p *pod) { p.write(t, "source/w.bin", "WEIGHTS") }, want: `since ("w.bin" `},
+		"one more file":                  {change: func(t *testing.T, p *pod) { p.write(t, "source/x", "") }, want: `since ("x" `},
+		"one file less":                  {change: func(t *testing.T, p *pod) { require.NoError(t, os.Remove(p.path("source/w.bin"))) }, want: `since ("w.bin" `},
+		"another mode":                   {change: func(t *testing.T, p *pod) { require.NoError(t, os.Chmod(p.path("source/w.bin"), 0o700)) }, want: `since ("w.bin" `},
 	}
 	for name, tt := range changes {
 		t.Run(name, func(t *testing.T) {
-			p := built(t)
+			p := newBuiltPod(t)
 			tt.change(t, p)
 			code, printed := p.mountCheck(t)
 			p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, tt.want, code, printed)
@@ -35,42 +35,42 @@ func TestTheSameVersionWithOtherFilesIsRefused(t *testing.T) {
 	}
 }
 
-func TestATagThatHoldsSomethingElseIsNeverOverwritten(t *testing.T) {
+func TestMountCheckRejectsTakenTag(t *testing.T) {
 	ours := v1.Config{Labels: map[string]string{v1alpha1.LabelModelVersionUID: versionUID}}
 	tests := map[string]struct {
 		uid  string
-		put  func(t *testing.T, p *pod)
+		push func(t *testing.T, p *pod)
 		want string
 	}{
-		"an image of nobody": {
-			uid: versionUID, want: "already holds something else than this version",
-			put: func(t *testing.T, p *pod) { p.put(t, randomImage(t), p.image()) },
+		"an image without a UID": {
+			uid: versionUID, want: "already holds something other than this ModelVersion",
+			push: func(t *testing.T, p *pod) { p.push(t, randomImage(t), p.image()) },
 		},
-		"another version's": {
-			uid: "another", want: "already holds something else than this version",
-			put: func(t *testing.T, p *pod) { p.put(t, configured(t, randomImage(t), ours), p.image()) },
+		"an image of another ModelVersion": {
+			uid: "another", want: "already holds something other than this ModelVersion",
+			push: func(t *testing.T, p *pod) { p.push(t, configured(t, randomImage(t), ours), p.image()) },
 		},
-		"one of a build that a person started": {
-			uid: "", want: "already holds something else than this version",
-			put: func(t *testing.T, p *pod) { p.put(t, randomImage(t), p.image()) },
+		"a build without a ModelVersion": {
+			uid: "", want: "already holds something other than this ModelVersion",
+			push: func(t *testing.T, p *pod) { p.push(t, randomImage(t), p.image()) },
 		},
-		"this version's, without a list of files": {
-			uid: versionUID, want: "without a list of its files",
-			put: func(t *testing.T, p *pod) { p.put(t, configured(t, randomImage(t), ours), p.image()) },
+		"an image of this ModelVersion without a manifest": {
+			uid: versionUID, want: "without a manifest of its files",
+			push: func(t *testing.T, p *pod) { p.push(t, configured(t, randomImage(t), ours), p.image()) },
 		},
-		"this version's, without any layer": {
-			uid: versionUID, want: "without a list of its files",
-			put: func(t *testing.T, p *pod) { p.put(t, configured(t, empty.Image, ours), p.image()) },
+		"an image of this ModelVersion without layers": {
+			uid: versionUID, want: "without a manifest of its files",
+			push: func(t *testing.T, p *pod) { p.push(t, configured(t, empty.Image, ours), p.image()) },
 		},
 		"an artifact": {
-			uid: versionUID, want: "already holds something else than this version",
-			put: func(t *testing.T, p *pod) {
-				p.put(t, mutate.ConfigMediaType(randomImage(t), "application/vnd.cncf.helm.config.v1+json"), p.image())
+			uid: versionUID, want: "already holds something other than this ModelVersion",
+			push: func(t *testing.T, p *pod) {
+				p.push(t, mutate.ConfigMediaType(randomImage(t), "application/vnd.cncf.helm.config.v1+json"), p.image())
 			},
 		},
 		"an index": {
-			uid: versionUID, want: "already holds something else than this version",
-			put: func(t *testing.T, p *pod) {
+			uid: versionUID, want: "already holds something other than this ModelVersion",
+			push: func(t *testing.T, p *pod) {
 				index, err := random.Index(10, 1, 2)
 				require.NoError(t, err)
 				ref, err := name.ParseReference(p.image(), name.Insecure)
@@ -84,7 +84,7 @@ func TestATagThatHoldsSomethingElseIsNeverOverwritten(t *testing.T) {
 			p := newPod(t)
 			p.uid = tt.uid
 			p.write(t, "source/a", "x")
-			tt.put(t, p)
+			tt.push(t, p)
 			code, printed := p.mountCheck(t)
 			p.assertFailed(t, "mount-check", v1alpha1.ReasonTagTaken, tt.want, code, printed)
 		})

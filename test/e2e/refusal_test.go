@@ -211,7 +211,7 @@ func TestABaseImageThatCannotBeBuiltOnIsRefusedAndAnotherIsTaken(t *testing.T) {
 
 	mv, took := live.failed(t, makeVersion("triggered", ns, dir).BaseImage(base).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonInvalidSpec, "the base image "+base+" has ONBUILD instructions, which are never run")
+	assertRefusal(t, mv, v1alpha1.ReasonInvalidSpec, "the base image "+base+" has ONBUILD instructions, which are not supported")
 	assertNotInRegistry(t, mv.Status.Image)
 	logSeen(t, mv, took)
 	command := mv.Status.Message[:strings.LastIndex(mv.Status.Message, ")")]

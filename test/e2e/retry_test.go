@@ -25,7 +25,7 @@ func TestWhatPassesByItselfIsTriedAgainByTheWorkflow(t *testing.T) {
 	}{
 		"a registry that is down":            {answers(http.StatusServiceUnavailable), "503"},
 		"a registry that is asked too often": {answers(http.StatusTooManyRequests), "429"},
-		"a registry that cuts uploads":       {cutsUploads, "the image builder could not talk to the registry"},
+		"a registry that cuts uploads":       {cutsUploads, "the image builder cannot access the registry"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -70,7 +70,7 @@ func TestASubPathThatIsAFileSaysSo(t *testing.T) {
 
 	mv, took := live.failed(t, version)
 
-	assertRefusal(t, mv, v1alpha1.ReasonSourceNotDirectory, "the sub-path runs/7 of the claim is not a folder")
+	assertRefusal(t, mv, v1alpha1.ReasonSourceNotDirectory, "the sub-path runs/7 of the claim is not a directory")
 	logSeen(t, mv, took)
 	mend(t, disk.at("runs/7"))
 	typeCommand(t, mv.Status.Message)
@@ -93,7 +93,7 @@ func TestAFileThatTheBuildMayNotReadIsNamed(t *testing.T) {
 
 	mv, took := live.failed(t, makeVersion("private", ns, dir).WorkflowTemplate(ns).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonSourceUnreadable, `"private/weights.bin" cannot be read by the build: permission denied`)
+	assertRefusal(t, mv, v1alpha1.ReasonSourceUnreadable, `the build cannot read "private/weights.bin": permission denied`)
 	logSeen(t, mv, took)
 	require.NoError(t, os.Chmod(dir.at("private/weights.bin"), 0o644))
 	typeCommand(t, mv.Status.Message)

@@ -148,7 +148,7 @@ func TestAFileThatStreamMayNotReadIsNamedWithBothWaysOut(t *testing.T) {
 
 	mv, took := live.failed(t, makeVersion("private", ns, dir).Engine(v1alpha1.Stream).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonSourceUnreadable, `"private.bin" cannot be read by the build: permission denied; the engine Stream is not root: let everyone read it, or build with the engine Kaniko`)
+	assertRefusal(t, mv, v1alpha1.ReasonSourceUnreadable, `the build cannot read "private.bin": permission denied; the engine Stream does not run as root: make the files readable for everyone, or use the engine Kaniko`)
 	logSeen(t, mv, took)
 	run(t, "kubectl", "patch", "mv", mv.Name, "-n", ns, "--type=merge", "-p", `{"spec":{"build":{"engine":"Kaniko"}}}`)
 	holds(t, live.readyAgain(t, mv), dir)

@@ -217,7 +217,7 @@ func goodReport(wf *wfv1.Workflow) report.Report {
 	return report.Report{
 		Run:    report.Run{WorkflowUID: string(wf.UID), ModelVersionUID: argument(wf, contract.ParamModelVersionUID), Image: image},
 		Source: &report.Source{Files: 3, Bytes: 50 << 20, Layers: 2},
-		Build:  &report.Build{Layers: []report.BuiltLayer{{DiffID: digest, Files: 3, Bytes: 50 << 20}}},
+		Build:  &report.Build{},
 		Image:  &report.Image{Reference: image, Digest: digest, Bytes: 30 << 20, Layers: 3, PullSecret: contract.DefaultPushSecret},
 	}
 }

@@ -8,52 +8,52 @@ import (
 	"strings"
 )
 
-// Invocation is one call of Kaniko's executor.
-type Invocation struct {
-	// Context is the folder with the Dockerfile, an absolute path.
+// invocation is one call of Kaniko's executor.
+type invocation struct {
+	// Context is the directory with the Dockerfile, an absolute path.
 	Context string
 	// Destination is the image to push: registry, repository and tag.
 	Destination string
-	// PlainHTTP lists the hosts of this build that are talked to in plain
-	// HTTP, whether to pull or to push.
+	// PlainHTTP lists the registry hosts of this build that are accessed over
+	// plain HTTP, to pull or to push.
 	PlainHTTP []string
-	// Encrypted lists the hosts of this build that are talked to in HTTPS.
-	Encrypted []string
-	// CAFile is a bundle of authorities to trust for Encrypted; empty is none.
+	// HTTPS lists the registry hosts of this build that are accessed over HTTPS.
+	HTTPS []string
+	// CAFile is a bundle of certificate authorities to trust for HTTPS; empty is
+	// none.
 	CAFile string
-	// Ignored is a folder that is no part of the image, whatever is in there.
-	Ignored string
-	// Zstd has the layers compressed with zstd at its fastest, which leaves
-	// weights about as large as they are, in a fraction of gzip's time. Kaniko
-	// heeds it where the base image is in OCI's format.
+	// IgnoredDir is a directory whose content is not part of the image.
+	IgnoredDir string
+	// Zstd compresses the layers with Zstandard at its fastest level, which hardly
+	// compresses weights, in a fraction of gzip's time. Kaniko ignores it if the
+	// base image is in Docker's format.
 	Zstd bool
 	// Labels are the image's labels.
 	Labels map[string]string
 }
 
-// DockerfileName is the name of the Dockerfile in the context.
-const DockerfileName = "Dockerfile"
+// dockerfileName is the name of the Dockerfile in the context.
+const dockerfileName = "Dockerfile"
 
-// Arguments returns the arguments of the executor. Each is one word to the
-// system, whatever it holds: no shell sees them.
-func (i Invocation) Arguments() []string {
+// arguments returns the arguments of the executor. No shell interprets them.
+func (i invocation) arguments() []string {
 	args := []string{
 		"--context=dir://" + i.Context,
-		"--dockerfile=" + filepath.Join(i.Context, DockerfileName),
+		"--dockerfile=" + filepath.Join(i.Context, dockerfileName),
 		"--destination=" + i.Destination,
-		// Otherwise whole compressed layers are held in memory.
+		// Otherwise Kaniko holds whole compressed layers in memory.
 		"--compressed-caching=false",
-		// Otherwise every file is read once more, to notice changes that
-		// cannot happen here: the size and time of a file tell enough.
+		// Otherwise Kaniko reads every file once more to detect changes that
+		// cannot happen here: comparing sizes and times is enough.
 		"--snapshot-mode=redo",
 		"--cache=false",
-		"--ignore-path=" + i.Ignored,
+		"--ignore-path=" + i.IgnoredDir,
 		"--push-retry=3",
 		"--image-download-retry=3",
-		// The step before has asked, with the same credentials.
+		// mount-check has checked it, with the same credentials.
 		"--skip-push-permission-check",
-		// The guess whether this is a container fails on some nodes. It is
-		// one: this program is started by the workflow's pod and nothing else.
+		// Kaniko's detection of containers fails on some nodes. This program
+		// runs only in the workflow's pod.
 		"--force",
 		"--log-format=color",
 	}
@@ -64,29 +64,29 @@ func (i Invocation) Arguments() []string {
 		args = append(args, "--insecure-registry="+host)
 	}
 	if i.CAFile != "" {
-		for _, host := range i.Encrypted {
+		for _, host := range i.HTTPS {
 			args = append(args, "--registry-certificate="+host+"="+i.CAFile)
 		}
 	}
-	// Kaniko takes everything behind the first "=" for the value, unquoted and
-	// unexpanded. No label goes through the Dockerfile, whose parser would expand
-	// variables.
+	// Kaniko takes everything after the first "=" as the value, without quotes or
+	// variables. In the Dockerfile, the parser would expand variables.
 	for _, key := range slices.Sorted(maps.Keys(i.Labels)) {
 		args = append(args, "--label="+key+"="+i.Labels[key])
 	}
 	return args
 }
 
-// credentialVariables are what Kaniko's registry library would read other
-// credentials from than those of the push secret.
+// credentialVariables are the variables from which Kaniko's registry library
+// would read other credentials than those of the push secret.
 var credentialVariables = []string{"DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"}
 
-// Environment returns the environment for the executor: this process's, with
-// the credentials in one folder only, which holds a config.json or nothing.
-func Environment(credentialsFolder string) []string {
+// environmentWith returns the environment for the executor: that of this process, with
+// the credentials in credentialsDir, which holds a config.json or nothing, and in
+// no other place.
+func environmentWith(credentialsDir string) []string {
 	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		return slices.Contains(credentialVariables, name)
 	})
-	return append(environment, "DOCKER_CONFIG="+credentialsFolder)
+	return append(environment, "DOCKER_CONFIG="+credentialsDir)
 }

@@ -1,9 +1,3 @@
-// Package kaniko is everything that Modelkiln knows about Kaniko: how it is
-// told what to build, how it is run, what its last words mean, and where it
-// makes the layers that it pushes.
-//
-// It was written against the source of chainguard-dev/kaniko v1.25.5 and of
-// osscontainertools/kaniko v1.28, and uses only what both have.
 package kaniko
 
 import (
@@ -15,25 +9,26 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
-// Scratch is the base image that is none.
-const Scratch = "scratch"
+// PackCommand is the command of modelkiln-step that Kaniko runs.
+const PackCommand = "pack"
 
-// noUser takes the base image's user back, so that commands run as the builder
-// does, as root. To name root instead would have Kaniko look it up in files
-// that not every base image has.
-const noUser = `USER ""`
+// resetUser removes the base image's user, so that commands run as root, like
+// Kaniko. For "USER root", Kaniko would look up the user in files that not every
+// base image has.
+const resetUser = `USER ""`
 
-// Dockerfile says how the image is made. Nothing that a person wrote reaches
-// its text but the base image and that image's user, and both are checked.
-type Dockerfile struct {
-	// Base is the base image by digest, or Scratch.
+// dockerfile is the Dockerfile of an image. Of what users control, its text
+// contains only the base image and that image's user, and both are checked.
+type dockerfile struct {
+	// Base is the base image by digest, or handoff.Scratch.
 	Base string
 	// User is the user of the base image's config; empty is root.
 	User string
-	// Program is the path of the program that packs, and Arguments are its
-	// arguments before --layer or --manifest.
+	// Program is the path of modelkiln-step, and Arguments are the arguments of
+	// PackCommand before --layer or --manifest.
 	Program   string
 	Arguments []string
 	// Layers is the number of layers to pack.
@@ -41,25 +36,25 @@ type Dockerfile struct {
 }
 
 var (
-	// safeUser is what users look like: a name or number, and perhaps a group.
+	// safeUser matches a name or number, optionally with a group.
 	safeUser = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?\z`)
-	// safeWord is what may be part of a command.
-	safeWord = regexp.MustCompile(`\A[A-Za-z0-9_./=-]+\z`)
+	// safeArgument matches what may be part of a command.
+	safeArgument = regexp.MustCompile(`\A[A-Za-z0-9_./=-]+\z`)
 )
 
-// Text returns the Dockerfile's text, or an error that says which part of it
-// is not safe.
+// text returns the text of the Dockerfile, or an error for a part that is not
+// safe.
 //
-// Files are copied by the program and not by COPY, because COPY reads
-// wildcards and variables in names, heeds a .dockerignore in the model, and
-// takes modes and owners from the source.
-func (d Dockerfile) Text() (string, error) {
+// The program copies the files, because COPY expands wildcards and variables in
+// names, applies a .dockerignore of the model, and keeps the modes and owners of
+// the source.
+func (d dockerfile) text() (string, error) {
 	if err := d.check(); err != nil {
 		return "", err
 	}
 	lines := []string{"FROM " + d.Base}
 	if d.User != "" {
-		lines = append(lines, noUser)
+		lines = append(lines, resetUser)
 	}
 	for i := range d.Layers {
 		lines = append(lines, d.run(fmt.Sprintf("--layer=%d", i)))
@@ -72,8 +67,8 @@ func (d Dockerfile) Text() (string, error) {
 	return strings.Join(lines, "\n") + "\n", nil
 }
 
-func (d Dockerfile) check() error {
-	if d.Base != Scratch {
+func (d dockerfile) check() error {
+	if d.Base != handoff.Scratch {
 		digest, err := name.NewDigest(d.Base)
 		if err != nil || digest.Name() != d.Base {
 			return fmt.Errorf("the base image %q is not a reference by digest", d.Base)
@@ -82,19 +77,18 @@ func (d Dockerfile) check() error {
 	if d.User != "" && !safeUser.MatchString(d.User) {
 		return fmt.Errorf("the base image's user %q is neither a name nor a number", d.User)
 	}
-	for _, word := range append([]string{d.Program}, d.Arguments...) {
-		if !safeWord.MatchString(word) {
-			return fmt.Errorf("%q cannot be part of a command", word)
+	for _, argument := range append([]string{d.Program}, d.Arguments...) {
+		if !safeArgument.MatchString(argument) {
+			return fmt.Errorf("%q is not allowed in a command", argument)
 		}
 	}
 	return nil
 }
 
-// run returns an instruction that starts the program without a shell, which a
-// base image need not have.
-func (d Dockerfile) run(argument string) string {
-	words := append(append([]string{d.Program, "pack"}, d.Arguments...), argument)
-	// Words are checked, so that encoding cannot fail.
-	command, _ := json.Marshal(words)
+// run returns an instruction that starts the program without a shell, which not
+// every base image has.
+func (d dockerfile) run(argument string) string {
+	// The arguments are checked, so that encoding cannot fail.
+	command, _ := json.Marshal(append(append([]string{d.Program, PackCommand}, d.Arguments...), argument))
 	return "RUN " + string(command)
 }

@@ -6,23 +6,25 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
 var pinned = "registry.example.com:5000/base/busybox@sha256:" + strings.Repeat("0a", 32)
 
-func dockerfile(edit func(d *Dockerfile)) Dockerfile {
-	d := Dockerfile{Base: pinned, Program: "/kiln/modelkiln-step", Arguments: []string{"--shared=/kiln"}, Layers: 2}
+func newDockerfile(edit func(d *dockerfile)) dockerfile {
+	d := dockerfile{Base: pinned, Program: "/kiln/modelkiln-step", Arguments: []string{"--shared=/kiln"}, Layers: 2}
 	edit(&d)
 	return d
 }
 
 func TestDockerfileText(t *testing.T) {
 	tests := map[string]struct {
-		d    Dockerfile
+		d    dockerfile
 		want string
 	}{
 		"a base image without a user": {
-			d: dockerfile(func(*Dockerfile) {}),
+			d: newDockerfile(func(*dockerfile) {}),
 			want: "FROM " + pinned + `
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--layer=0"]
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--layer=1"]
@@ -31,15 +33,15 @@ ENV KUBEDL_MODEL_PATH=/kubedl-model
 `,
 		},
 		"no base image": {
-			d: dockerfile(func(d *Dockerfile) { d.Base, d.Layers = Scratch, 1 }),
+			d: newDockerfile(func(d *dockerfile) { d.Base, d.Layers = handoff.Scratch, 1 }),
 			want: `FROM scratch
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--layer=0"]
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--manifest"]
 ENV KUBEDL_MODEL_PATH=/kubedl-model
 `,
 		},
-		"a base image with a user, who is kept": {
-			d: dockerfile(func(d *Dockerfile) { d.User, d.Layers = "nonroot:65532", 1 }),
+		"a base image with a user": {
+			d: newDockerfile(func(d *dockerfile) { d.User, d.Layers = "nonroot:65532", 1 }),
 			want: "FROM " + pinned + `
 USER ""
 RUN ["/kiln/modelkiln-step","pack","--shared=/kiln","--layer=0"]
@@ -51,35 +53,35 @@ ENV KUBEDL_MODEL_PATH=/kubedl-model
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := tt.d.Text()
+			got, err := tt.d.text()
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, got)
 		})
 	}
 }
 
-func TestWhatCouldBreakOutOfTheDockerfileIsRefused(t *testing.T) {
-	tests := map[string]func(d *Dockerfile){
-		"a base by tag":                  func(d *Dockerfile) { d.Base = "busybox:1.37" },
-		"a base with a line break":       func(d *Dockerfile) { d.Base = pinned + "\nRUN id" },
-		"a base with a stage name":       func(d *Dockerfile) { d.Base = pinned + " AS x" },
-		"a base with a variable":         func(d *Dockerfile) { d.Base = "$BASE@sha256:" + strings.Repeat("0a", 32) },
-		"a base with a platform":         func(d *Dockerfile) { d.Base = "--platform=linux/arm64 " + pinned },
-		"a short form of a base":         func(d *Dockerfile) { d.Base = "busybox@sha256:" + strings.Repeat("0a", 32) },
-		"no base at all":                 func(d *Dockerfile) { d.Base = "" },
-		"a user with a line break":       func(d *Dockerfile) { d.User = "a\nRUN id" },
-		"a user with a variable":         func(d *Dockerfile) { d.User = "$USER" },
-		"a user with an escape":          func(d *Dockerfile) { d.User = `a\` },
-		"a user with two groups":         func(d *Dockerfile) { d.User = "a:b:c" },
-		"a user that is only a space":    func(d *Dockerfile) { d.User = " " },
-		"a program with a quote":         func(d *Dockerfile) { d.Program = `/kiln/"x` },
-		"an argument with a here-doc":    func(d *Dockerfile) { d.Arguments = []string{"<<EOF"} },
-		"an argument with a line break":  func(d *Dockerfile) { d.Arguments = []string{"--shared=/a\nRUN id"} },
-		"an argument with an apostrophe": func(d *Dockerfile) { d.Arguments = []string{"--shared='"} },
+func TestDockerfileTextRejectsUnsafeParts(t *testing.T) {
+	tests := map[string]func(d *dockerfile){
+		"a base by tag":                  func(d *dockerfile) { d.Base = "busybox:1.37" },
+		"a base with a line break":       func(d *dockerfile) { d.Base = pinned + "\nRUN id" },
+		"a base with a stage name":       func(d *dockerfile) { d.Base = pinned + " AS x" },
+		"a base with a variable":         func(d *dockerfile) { d.Base = "$BASE@sha256:" + strings.Repeat("0a", 32) },
+		"a base with a platform":         func(d *dockerfile) { d.Base = "--platform=linux/arm64 " + pinned },
+		"a short form of a base":         func(d *dockerfile) { d.Base = "busybox@sha256:" + strings.Repeat("0a", 32) },
+		"no base":                        func(d *dockerfile) { d.Base = "" },
+		"a user with a line break":       func(d *dockerfile) { d.User = "a\nRUN id" },
+		"a user with a variable":         func(d *dockerfile) { d.User = "$USER" },
+		"a user with an escape":          func(d *dockerfile) { d.User = `a\` },
+		"a user with two groups":         func(d *dockerfile) { d.User = "a:b:c" },
+		"a user that is only a space":    func(d *dockerfile) { d.User = " " },
+		"a program with a quote":         func(d *dockerfile) { d.Program = `/kiln/"x` },
+		"an argument with a here-doc":    func(d *dockerfile) { d.Arguments = []string{"<<EOF"} },
+		"an argument with a line break":  func(d *dockerfile) { d.Arguments = []string{"--shared=/a\nRUN id"} },
+		"an argument with an apostrophe": func(d *dockerfile) { d.Arguments = []string{"--shared='"} },
 	}
 	for name, edit := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := dockerfile(edit).Text()
+			_, err := newDockerfile(edit).text()
 			require.Error(t, err)
 		})
 	}
@@ -91,12 +93,12 @@ func FuzzDockerfileText(f *testing.F) {
 	f.Add("scratch", "1000:1000", "/x", "--shared=/tmp/$X")
 	f.Add("scratch\\", "root\r", "/x\x00", "é")
 	f.Fuzz(func(t *testing.T, base, user, program, argument string) {
-		text, err := Dockerfile{Base: base, User: user, Program: program, Arguments: []string{argument}, Layers: 3}.Text()
+		text, err := dockerfile{Base: base, User: user, Program: program, Arguments: []string{argument}, Layers: 3}.text()
 		if err != nil {
 			return
 		}
-		// Whatever was let in, there are these lines and no others, and
-		// nothing that a parser of Dockerfiles would expand or continue.
+		// Whatever is accepted gives these lines and no others, and nothing that a
+		// parser of Dockerfiles would expand or continue.
 		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 		instructions := make([]string, 0, len(lines))
 		for _, line := range lines {
@@ -112,7 +114,7 @@ func FuzzDockerfileText(f *testing.F) {
 		assert.Len(t, strings.Fields(lines[0]), 2)
 		for _, line := range lines {
 			if strings.HasPrefix(line, "RUN ") {
-				assert.Equal(t, 4*2, strings.Count(line, `"`), "four words: %s", line)
+				assert.Equal(t, 4*2, strings.Count(line, `"`), "four arguments: %s", line)
 			}
 		}
 	})

@@ -14,178 +14,173 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"strings"
 
-	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-// archiveName matches the names of archives among Kaniko's other files: what
-// os.CreateTemp makes of an empty pattern.
+// archiveName matches the names of archives among Kaniko's other files: those
+// that os.CreateTemp gives for an empty pattern.
 var archiveName = regexp.MustCompile(`\A[0-9]+\z`)
 
-// FindArchives returns the uncompressed archives that Kaniko has made layers of
-// so far, given Kaniko's own folder. They are whole whenever Kaniko runs a
-// command. chainguard-dev's Kaniko leaves them after the push, and the one of
-// osscontainertools removes them, so that they have to be read before.
-func FindArchives(kanikoFolder string) ([]string, error) {
+// findArchives returns the uncompressed archives of the layers that Kaniko has
+// built so far, in the directory in which Kaniko keeps its files. They are
+// complete whenever Kaniko runs a command. They have to be read before the push,
+// after which the Kaniko of osscontainertools removes them; that of
+// chainguard-dev keeps them.
+func findArchives(kanikoDir string) ([]string, error) {
 	var archives []string
-	for folder, isArchive := range map[string]func(name string) bool{
-		// osscontainertools: nothing else is in there.
-		filepath.Join(kanikoFolder, "layers"): func(string) bool { return true },
-		// chainguard-dev: among other files.
-		kanikoFolder: archiveName.MatchString,
+	for dir, isArchive := range map[string]func(name string) bool{
+		// osscontainertools: the directory holds nothing else.
+		filepath.Join(kanikoDir, "layers"): func(string) bool { return true },
+		// chainguard-dev: the directory holds other files too.
+		kanikoDir: archiveName.MatchString,
 	} {
-		entries, err := os.ReadDir(folder)
+		entries, err := os.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("find the layers that were built: %w", err)
+			return nil, fmt.Errorf("find the archives of the layers: %w", err)
 		}
 		for _, e := range entries {
 			if e.Type().IsRegular() && isArchive(e.Name()) {
-				archives = append(archives, filepath.Join(folder, e.Name()))
+				archives = append(archives, filepath.Join(dir, e.Name()))
 			}
 		}
 	}
 	return archives, nil
 }
 
-// ReadLayers reads archives that Kaniko made layers of, and says which of them
-// holds how much of what was planned. It is an error with the reason
-// VerificationFailed when something planned is in none of them, or is there
-// with another size, type or target, or when they remove something of the
-// model: Kaniko leaves out, without a word, what it takes for a mount.
-//
-// Archives that hold nothing that was planned are not in the result.
-func ReadLayers(ctx context.Context, archives []string, planned []layer.Entry) ([]report.BuiltLayer, error) {
-	c := check{planned: byName(planned), missing: byName(planned)}
-	var built []report.BuiltLayer
+// readLayers reads the archives of layers, and returns those that hold planned
+// entries. The error has the reason VerificationFailed if a planned entry is in
+// none of them, or has another size, type or target, or if they remove a part of
+// the model: Kaniko silently leaves out what it takes for a mount.
+func readLayers(ctx context.Context, archives []string, planned []layer.Entry) ([]layer.BuiltLayer, error) {
+	v := verifier{planned: byName(planned), missing: byName(planned)}
+	var layers []layer.BuiltLayer
 	for _, archive := range archives {
-		read, held, err := c.archive(ctx, archive)
+		content, err := v.readArchive(ctx, archive)
 		if err != nil {
 			return nil, err
 		}
-		if held > 0 {
-			built = append(built, read)
+		if content.entries > 0 {
+			layers = append(layers, content.BuiltLayer)
 		}
 	}
 	for _, e := range planned {
-		if _, missing := c.missing[nameOf(e.Path)]; missing {
-			return nil, failure.New(v1alpha1.ReasonVerificationFailed, "the image builder left %q out of its layer, and %d things more", "/"+nameOf(e.Path), len(c.missing)-1)
+		if _, missing := v.missing[archivedName(e.Path)]; missing {
+			return nil, failure.Verification("the image builder left %q out of its layer%s", "/"+archivedName(e.Path), andOthers(len(v.missing)-1))
 		}
 	}
-	return built, nil
+	return layers, nil
 }
 
-// modelName is the name in an archive of the model's own folder.
-var modelName = strings.TrimPrefix(v1alpha1.ModelPath, "/")
+func andOthers(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return " and " + console.Count(n, "other path")
+}
 
-// nameOf returns the name in an archive of something in the model.
-func nameOf(planned string) string { return path.Join(modelName, planned) }
+// archivedName returns the name in an archive of a file of the model.
+func archivedName(planned string) string { return path.Join(layer.ModelDir, planned) }
 
 func byName(planned []layer.Entry) map[string]layer.Entry {
 	entries := make(map[string]layer.Entry, len(planned))
 	for _, e := range planned {
-		entries[nameOf(e.Path)] = e
+		entries[archivedName(e.Path)] = e
 	}
 	return entries
 }
 
-// RemovesModel says whether an entry of a layer, by its name, removes the
-// model or a part of it from the layers below.
-func RemovesModel(entry string) bool {
-	name := cleanName(entry)
-	gone, isWhiteout := strings.CutPrefix(path.Base(name), layer.WhiteoutPrefix)
-	if !isWhiteout {
-		return false
-	}
-	name = path.Join(path.Dir(name), gone)
-	return name == modelName || strings.HasPrefix(name, modelName+"/")
-}
-
-// cleanName returns the name of an archive's entry without what says nothing.
-func cleanName(entry string) string { return path.Clean(strings.TrimPrefix(entry, "/")) }
-
-// check compares archives with a plan.
-type check struct {
-	// planned is everything that has to be there, and missing what was not
-	// seen yet, by name in the archive.
+// verifier compares archives with a plan.
+type verifier struct {
+	// planned are the planned entries, and missing those that were not found
+	// yet, by their names in the archive.
 	planned, missing map[string]layer.Entry
 }
 
-// archive reads one archive once, from its beginning to its end, for its
-// digest and its names. held counts what it holds of the plan.
-func (c *check) archive(ctx context.Context, file string) (built report.BuiltLayer, held int, err error) {
+// archiveContent is what an archive holds of a plan.
+type archiveContent struct {
+	layer.BuiltLayer
+	// entries is the number of planned entries.
+	entries int
+}
+
+// readArchive reads one archive once, for its digest and its entries.
+func (v *verifier) readArchive(ctx context.Context, file string) (archiveContent, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return built, 0, fmt.Errorf("read back a layer: %w", err)
+		return archiveContent{}, fmt.Errorf("read back a layer: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 
 	const bufferSize = 1 << 20
 	digest := sha256.New()
-	content := io.TeeReader(bufio.NewReaderSize(f, bufferSize), digest)
-	entries := tar.NewReader(content)
-	for read := 0; ; read++ {
-		header, err := entries.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil && read == 0 {
-			// Some other file of such a name.
-			return built, 0, nil
-		}
-		if err != nil {
-			return built, 0, failure.New(v1alpha1.ReasonVerificationFailed, "a layer that the image builder wrote is damaged").Because(err)
-		}
-		if err := ctx.Err(); err != nil {
-			return built, 0, err
-		}
-		entry, counts, err := c.entry(header)
-		if err != nil {
-			return built, 0, err
-		}
-		if !counts {
-			continue
-		}
-		held++
-		if entry.Type == layer.File {
-			built.Files++
-			built.Bytes += entry.Size
-		}
+	reader := io.TeeReader(bufio.NewReaderSize(f, bufferSize), digest)
+	content, err := v.readEntries(ctx, tar.NewReader(reader))
+	if err != nil {
+		return archiveContent{}, err
 	}
-	// What follows the end of the archive belongs to the digest.
-	if _, err := io.Copy(io.Discard, content); err != nil {
-		return built, 0, fmt.Errorf("read back a layer: %w", err)
+	// The digest includes what follows the end of the archive.
+	if _, err := io.Copy(io.Discard, reader); err != nil {
+		return archiveContent{}, fmt.Errorf("read back a layer: %w", err)
 	}
-	built.DiffID = "sha256:" + hex.EncodeToString(digest.Sum(nil))
-	return built, held, nil
+	content.DiffID = "sha256:" + hex.EncodeToString(digest.Sum(nil))
+	return content, nil
 }
 
-// entry checks one entry of an archive. It counts when it is something planned
-// that no archive had before.
-func (c *check) entry(header *tar.Header) (entry layer.Entry, counts bool, err error) {
-	name := cleanName(header.Name)
-	if RemovesModel(name) {
-		return entry, false, failure.New(v1alpha1.ReasonVerificationFailed, "the image builder removed a part of the model again: %q", name)
+// readEntries counts the planned entries of an archive. A file that is no archive,
+// such as another file of Kaniko with a number for a name, has none.
+func (v *verifier) readEntries(ctx context.Context, archive *tar.Reader) (content archiveContent, err error) {
+	for read := 0; ; read++ {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) || (err != nil && read == 0) {
+			return content, nil
+		}
+		if err != nil {
+			return content, failure.Verification("a layer that the image builder wrote is damaged").WithCause(err)
+		}
+		if err := ctx.Err(); err != nil {
+			return content, err
+		}
+		entry, isNew, err := v.verify(header)
+		if err != nil {
+			return content, err
+		}
+		if !isNew {
+			continue
+		}
+		content.entries++
+		if entry.Type == layer.File {
+			content.Files++
+			content.Bytes += entry.Size
+		}
 	}
-	entry, planned := c.planned[name]
+}
+
+// verify checks one entry of an archive. isNew is true for a planned entry that
+// no archive had before.
+func (v *verifier) verify(header *tar.Header) (entry layer.Entry, isNew bool, err error) {
+	name := layer.CleanName(header.Name)
+	if layer.RemovesModel(name) {
+		return entry, false, failure.Verification("the image builder removed a part of the model: %q", name)
+	}
+	entry, planned := v.planned[name]
 	if !planned {
 		return entry, false, nil
 	}
 	if !matches(header, entry) {
-		return entry, false, failure.New(v1alpha1.ReasonVerificationFailed, "the image builder wrote %q, but not as it is in the model", entry.Path)
+		return entry, false, failure.Verification("the image builder wrote %q differently from the model", entry.Path)
 	}
-	_, counts = c.missing[name]
-	delete(c.missing, name)
-	return entry, counts, nil
+	_, isNew = v.missing[name]
+	delete(v.missing, name)
+	return entry, isNew, nil
 }
 
-// matches says whether an archive's entry is what was planned.
+// matches reports whether an archive's entry is the planned one.
 func matches(header *tar.Header, planned layer.Entry) bool {
 	switch planned.Type {
 	case layer.Dir:

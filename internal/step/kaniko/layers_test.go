@@ -18,7 +18,6 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
@@ -62,31 +61,31 @@ func longFile(size int64) *tar.Header {
 	return regular("kubedl-model/dir/"+strings.Repeat("long ", 60), size)
 }
 
-// shared holds everything that is planned but the long file.
+// shared returns all planned entries except the long file.
 func shared() []*tar.Header {
 	return []*tar.Header{dir(""), dir("kubedl-model"), regular("kubedl-model/a", 3), dir("kubedl-model/dir"), symlink("kubedl-model/link", "a")}
 }
 
-func write(t *testing.T, folder, name string, content []byte) {
+func write(t *testing.T, dir, name string, content []byte) {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(folder, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(folder, name), content, 0o600))
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
 }
 
 func diffID(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(content)) }
 
-// read finds and reads the archives in Kaniko's folder.
-func read(ctx context.Context, t *testing.T, home string) ([]report.BuiltLayer, error) {
+// read finds and reads the archives in Kaniko's directory.
+func read(ctx context.Context, t *testing.T, home string) ([]layer.BuiltLayer, error) {
 	t.Helper()
-	archives, err := FindArchives(home)
+	archives, err := findArchives(home)
 	require.NoError(t, err)
-	return ReadLayers(ctx, archives, planned(t))
+	return readLayers(ctx, archives, planned(t))
 }
 
-func TestReadLayersWhereverAForkMakesThem(t *testing.T) {
+func TestReadLayersOfEveryFork(t *testing.T) {
 	first := archive(t, shared()...)
 	second := archive(t, dir(""), dir("kubedl-model"), dir("kubedl-model/dir"), longFile(4))
-	want := []report.BuiltLayer{
+	want := []layer.BuiltLayer{
 		{DiffID: diffID(first), Files: 1, Bytes: 3},
 		{DiffID: diffID(second), Files: 1, Bytes: 4},
 	}
@@ -106,30 +105,30 @@ func TestReadLayersWhereverAForkMakesThem(t *testing.T) {
 	}
 }
 
-func TestReadLayersFindsWhatIsWrong(t *testing.T) {
+func TestReadLayersRejects(t *testing.T) {
 	tests := map[string]struct {
 		layers [][]*tar.Header
 		want   string
 	}{
-		"no layers at all":  {want: `left "/kubedl-model" out of its layer, and 4 things more`},
-		"a file is missing": {layers: [][]*tar.Header{shared()}, want: `left "/kubedl-model/dir/long long`},
-		"a link is missing": {layers: [][]*tar.Header{shared()[:4], {longFile(4)}}, want: `left "/kubedl-model/link" out of its layer`},
-		"a file is shorter": {layers: [][]*tar.Header{shared(), {longFile(3)}}, want: "not as it is in the model"},
-		"a link leads elsewhere": {
+		"no layers":        {want: `left "/kubedl-model" out of its layer and 4 other paths`},
+		"a missing file":   {layers: [][]*tar.Header{shared()}, want: `left "/kubedl-model/dir/long long`},
+		"a missing link":   {layers: [][]*tar.Header{shared()[:4], {longFile(4)}}, want: `left "/kubedl-model/link" out of its layer`},
+		"a truncated file": {layers: [][]*tar.Header{shared(), {longFile(3)}}, want: "differently from the model"},
+		"a link with another target": {
 			layers: [][]*tar.Header{append(shared()[:4], symlink("kubedl-model/link", "/etc/passwd")), {longFile(4)}},
-			want:   `wrote "link", but not as it is in the model`,
+			want:   `wrote "link" differently from the model`,
 		},
-		"a folder is a file": {
+		"a file instead of a directory": {
 			layers: [][]*tar.Header{{dir("kubedl-model"), regular("kubedl-model/dir", 0)}},
-			want:   `wrote "dir", but not as it is in the model`,
+			want:   `wrote "dir" differently from the model`,
 		},
-		"a file is removed later": {
+		"a whiteout of a file": {
 			layers: [][]*tar.Header{shared(), {longFile(4)}, {regular("kubedl-model/.wh.a", 0)}},
-			want:   "removed a part of the model again",
+			want:   "removed a part of the model",
 		},
-		"the whole model is removed later": {
+		"a whiteout of the model": {
 			layers: [][]*tar.Header{shared(), {longFile(4)}, {regular("/.wh.kubedl-model", 0)}},
-			want:   "removed a part of the model again",
+			want:   "removed a part of the model",
 		},
 	}
 	for name, tt := range tests {
@@ -142,21 +141,21 @@ func TestReadLayersFindsWhatIsWrong(t *testing.T) {
 			require.Error(t, err)
 			got := failure.Of(err)
 			assert.Equal(t, v1alpha1.ReasonVerificationFailed, got.Reason)
-			assert.Contains(t, got.Sentence, tt.want)
+			assert.Contains(t, got.Message, tt.want)
 		})
 	}
 }
 
-func TestADamagedLayerIsNotSkipped(t *testing.T) {
+func TestReadLayersRejectsTruncatedArchive(t *testing.T) {
 	home := t.TempDir()
-	whole := archive(t, append(shared(), longFile(4), regular("etc/passwd", 5))...)
-	write(t, home, "1000", whole[:len(whole)-1800])
+	complete := archive(t, append(shared(), longFile(4), regular("etc/passwd", 5))...)
+	write(t, home, "1000", complete[:len(complete)-1800])
 	_, err := read(t.Context(), t, home)
 	require.Error(t, err)
-	assert.Equal(t, "a layer that the image builder wrote is damaged", failure.Of(err).Sentence)
+	assert.Equal(t, "a layer that the image builder wrote is damaged", failure.Of(err).Message)
 }
 
-func TestReadLayersEndsWithItsContext(t *testing.T) {
+func TestReadLayersCanceled(t *testing.T) {
 	home := t.TempDir()
 	write(t, home, "1000", archive(t, shared()...))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -11,30 +11,30 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOutputPassesLinesOnWithoutColoursAndSecrets(t *testing.T) {
+func TestOutputRemovesColoursAndSecrets(t *testing.T) {
 	var to bytes.Buffer
-	o := NewOutput(&to, []string{"pa$$word"})
+	o := newOutput(&to, []string{"pa$$word"})
 	for _, part := range []string{"\x1b[36mINF", "O\x1b[0m[0000] Retrie", "ving\r\nwith pa$$word at https://ann:x@host/\n", "at \"https://host/a?signature=b%2Fc\": EOF\n", "the rest"} {
 		_, err := o.Write([]byte(part))
 		require.NoError(t, err)
 	}
-	o.Flush()
+	o.flush()
 	assert.Equal(t, "INFO[0000] Retrieving\nwith *** at https://***@host/\nat \"https://host/a?***\": EOF\nthe rest\n", to.String())
 }
 
-func TestASecretThatBeginsWithAnotherIsHiddenWhole(t *testing.T) {
+func TestOutputRedactsSecretWithSecretPrefix(t *testing.T) {
 	for _, secrets := range [][]string{{"token", "token-and-more"}, {"token-and-more", "token"}} {
 		var to bytes.Buffer
-		o := NewOutput(&to, secrets)
+		o := newOutput(&to, secrets)
 		_, err := fmt.Fprintln(o, "token, and token-and-more")
 		require.NoError(t, err)
 		assert.Equal(t, "***, and ***\n", to.String(), secrets)
 	}
 }
 
-func TestALineWithoutEndIsNotHeldBack(t *testing.T) {
+func TestOutputWritesLongLine(t *testing.T) {
 	var to bytes.Buffer
-	o := NewOutput(&to, nil)
+	o := newOutput(&to, nil)
 	_, err := o.Write(bytes.Repeat([]byte("x"), maxLine+1))
 	require.NoError(t, err)
 	assert.Equal(t, maxLine+2, to.Len())
@@ -44,14 +44,14 @@ type closed struct{}
 
 func (closed) Write([]byte) (int, error) { return 0, errors.New("closed") }
 
-func TestABrokenLogDoesNotEndTheBuild(t *testing.T) {
-	o := NewOutput(closed{}, nil)
+func TestOutputIgnoresLogErrors(t *testing.T) {
+	o := newOutput(closed{}, nil)
 	_, err := fmt.Fprintln(o, "error building image: x")
 	require.NoError(t, err)
-	assert.Equal(t, "error building image: x", o.LastWords())
+	assert.Equal(t, "error building image: x", o.errorMessage())
 }
 
-func TestLastWords(t *testing.T) {
+func TestErrorMessage(t *testing.T) {
 	usage := strings.Join([]string{
 		"Usage:", "  executor [flags]", "  executor [command]", "", "Available Commands:", "  version     Print the version number", "",
 		"Flags:", "      --build-arg multi-arg type   This flag allows", "  -v, --verbosity string            Log level", "",
@@ -67,7 +67,7 @@ func TestLastWords(t *testing.T) {
 			printed: "Error: error resolving dockerfile path: please provide a valid path\n" + usage,
 			want:    "error resolving dockerfile path: please provide a valid path",
 		},
-		"an error behind the usage text": {
+		"an error after the usage text": {
 			printed: "Error: unknown flag: --x\n" + usage + "unknown flag: --x\n",
 			want:    "unknown flag: --x",
 		},
@@ -75,7 +75,7 @@ func TestLastWords(t *testing.T) {
 			printed: "\x1b[31mERRO\x1b[0m[0007] Couldn't eval\nINFO[0008] Cleaning\n",
 			want:    "Couldn't eval",
 		},
-		"no error at all": {printed: "INFO[0008] Cleaning\n\n", want: "INFO[0008] Cleaning"},
+		"no error": {printed: "INFO[0008] Cleaning\n\n", want: "INFO[0008] Cleaning"},
 		"a panic": {
 			printed: "panic: runtime error: index out of range\n\ngoroutine 1 [running]:\nmain.main()\n",
 			want:    "panic: runtime error: index out of range",
@@ -87,11 +87,11 @@ func TestLastWords(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			o := NewOutput(&bytes.Buffer{}, nil)
+			o := newOutput(&bytes.Buffer{}, nil)
 			_, err := o.Write([]byte(tt.printed))
 			require.NoError(t, err)
-			o.Flush()
-			assert.Equal(t, tt.want, o.LastWords())
+			o.flush()
+			assert.Equal(t, tt.want, o.errorMessage())
 		})
 	}
 }

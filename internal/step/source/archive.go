@@ -11,19 +11,20 @@ import (
 	"github.com/modelkiln/modelkiln/internal/layer"
 )
 
-// Archive is a layer of a plan, read from the model's folder while it is used.
+// Archive is a layer of a plan as a tar archive, whose content is read from the
+// model's directory on demand.
 type Archive struct {
-	// Root is the model's folder.
+	// Root is the model's directory.
 	Root *os.Root
-	// Layout says what the archive consists of.
+	// Layout is the layout of the archive.
 	Layout layer.Archive
 }
 
-// Size is the archive's length in bytes.
+// Size returns the size of the archive in bytes.
 func (a Archive) Size() int64 { return a.Layout.Size() }
 
-// Open reads the archive from an offset on. Something that is no longer as it
-// was planned is an error with the reason SourceChanging.
+// Open returns a reader of the archive from offset on. If a file or link does
+// not match the plan, the reader's error has the reason SourceChanging.
 func (a Archive) Open(ctx context.Context, offset int64) io.ReadCloser {
 	next, stop := iter.Pull(a.Layout.Pieces(offset))
 	return &archiveReader{ctx: ctx, root: a.Root, next: next, stop: stop, piece: bytes.NewReader(nil)}
@@ -34,11 +35,12 @@ type archiveReader struct {
 	root *os.Root
 	next func() (layer.Piece, bool)
 	stop func()
-	// piece is what is read now: bytes, or file, which belongs to entry.
+	// piece is the current piece: bytes, or the content of file, which is that
+	// of entry.
 	piece io.Reader
 	file  *os.File
 	entry layer.Entry
-	// left is how much of the file is still to come.
+	// left is how much of the file is left to read.
 	left int64
 }
 
@@ -62,14 +64,14 @@ func (r *archiveReader) Read(p []byte) (int, error) {
 		if !more {
 			return 0, io.EOF
 		}
-		if err := r.begin(piece); err != nil {
+		if err := r.startPiece(piece); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// begin makes a piece the one that is read.
-func (r *archiveReader) begin(piece layer.Piece) error {
+// startPiece makes piece the current one.
+func (r *archiveReader) startPiece(piece layer.Piece) error {
 	if piece.Bytes != nil {
 		r.piece = bytes.NewReader(piece.Bytes)
 		if piece.Entry != nil && piece.Entry.Type == layer.Symlink {
@@ -78,12 +80,12 @@ func (r *archiveReader) begin(piece layer.Piece) error {
 		return nil
 	}
 	r.entry = *piece.Entry
-	file, err := r.root.OpenFile(r.entry.Path, openWithoutWaiting, 0)
+	file, err := r.root.OpenFile(r.entry.Path, openNonBlocking, 0)
 	if err != nil {
 		return cannotRead(r.entry.Path, err)
 	}
 	r.file = file
-	if err := asPlanned(file, r.entry); err != nil {
+	if err := checkPlanned(file, r.entry); err != nil {
 		return err
 	}
 	r.left = r.entry.Size - piece.Offset
@@ -91,8 +93,7 @@ func (r *archiveReader) begin(piece layer.Piece) error {
 	return nil
 }
 
-// endPiece says whether a file that was read to its end is still the one that
-// was planned, and whole.
+// endPiece checks that a file that was read to its end still matches the plan.
 func (r *archiveReader) endPiece() error {
 	if r.file == nil {
 		return nil
@@ -103,10 +104,10 @@ func (r *archiveReader) endPiece() error {
 	if r.left != 0 {
 		return Changing(r.entry.Path)
 	}
-	return asPlanned(file, r.entry)
+	return checkPlanned(file, r.entry)
 }
 
-// Close ends the reading.
+// Close closes the current file.
 func (r *archiveReader) Close() error {
 	r.stop()
 	if r.file == nil {

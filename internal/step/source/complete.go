@@ -13,13 +13,13 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-// CheckComplete says whether the planned files are all of the model, and whole,
-// as far as their headers tell. The error is a *failure.Error.
+// CheckComplete checks, as far as the files' headers show, that no file of the
+// model is missing or truncated. The error is a *failure.Error.
 func CheckComplete(ctx context.Context, root *os.Root, plan layer.Plan) error {
-	folder := plannedFolder{root: root, files: map[string]layer.Entry{}}
+	dir := plannedDir{root: root, files: map[string]layer.Entry{}}
 	var files []modelfile.File
 	for _, entry := range plan.Entries() {
-		file, isFile, err := folder.fileOf(entry)
+		file, isFile, err := dir.fileOf(entry)
 		if err != nil {
 			return err
 		}
@@ -27,9 +27,9 @@ func CheckComplete(ctx context.Context, root *os.Root, plan layer.Plan) error {
 			files = append(files, file)
 		}
 	}
-	problem, err := modelfile.Check(ctx, folder, files)
+	problem, err := modelfile.Check(ctx, dir, files)
 	if err != nil {
-		return ofReading(err)
+		return ofRead(err)
 	}
 	if problem != "" {
 		return failure.New(v1alpha1.ReasonSourceIncomplete, "%s, then retry", problem)
@@ -37,14 +37,14 @@ func CheckComplete(ctx context.Context, root *os.Root, plan layer.Plan) error {
 	return nil
 }
 
-// plannedFolder is the model's folder for those who read only what was planned.
-type plannedFolder struct {
+// plannedDir is the model's directory, restricted to the planned files.
+type plannedDir struct {
 	root  *os.Root
 	files map[string]layer.Entry
 }
 
-// fileOf returns the file that an entry is or leads to.
-func (f plannedFolder) fileOf(entry layer.Entry) (modelfile.File, bool, error) {
+// fileOf returns the file that an entry is or links to.
+func (f plannedDir) fileOf(entry layer.Entry) (modelfile.File, bool, error) {
 	switch entry.Type {
 	case layer.File:
 		f.files[entry.Path] = entry
@@ -60,14 +60,14 @@ func (f plannedFolder) fileOf(entry layer.Entry) (modelfile.File, bool, error) {
 	}
 }
 
-// Open opens a file and, if it was planned, no other one than that.
-func (f plannedFolder) Open(name string) (fs.File, error) {
-	file, err := f.root.OpenFile(name, openWithoutWaiting, 0)
+// Open opens a file. A planned file that changed is an error.
+func (f plannedDir) Open(name string) (fs.File, error) {
+	file, err := f.root.OpenFile(name, openNonBlocking, 0)
 	if err != nil {
 		return nil, cannotRead(name, err)
 	}
 	if entry, planned := f.files[name]; planned {
-		if err := asPlanned(file, entry); err != nil {
+		if err := checkPlanned(file, entry); err != nil {
 			_ = file.Close()
 			return nil, err
 		}
@@ -75,18 +75,18 @@ func (f plannedFolder) Open(name string) (fs.File, error) {
 	return file, nil
 }
 
-// Stat follows symbolic links, which lead to something packaged.
-func (f plannedFolder) Stat(name string) (fs.FileInfo, error) { return f.root.Stat(name) }
+// Stat follows symbolic links, whose targets are packaged too.
+func (f plannedDir) Stat(name string) (fs.FileInfo, error) { return f.root.Stat(name) }
 
-// ofReading returns the failure that an error of reading a file is.
-func ofReading(err error) error {
+// ofRead returns an error that occurred while reading a file as a failure.
+func ofRead(err error) error {
 	var failed *failure.Error
-	var at *fs.PathError
+	var pathError *fs.PathError
 	switch {
 	case errors.As(err, &failed):
 		return failed
-	case errors.As(err, &at):
-		return cannotRead(at.Path, at.Err)
+	case errors.As(err, &pathError):
+		return cannotRead(pathError.Path, pathError.Err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return Changing(layer.RootDir)
 	}

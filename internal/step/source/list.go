@@ -14,79 +14,79 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-// openWithoutWaiting keeps an open from waiting for ever at a named pipe that
-// took a file's place.
-const openWithoutWaiting = os.O_RDONLY | syscall.O_NONBLOCK
+// openNonBlocking keeps an open from blocking on a named pipe that replaced a
+// file.
+const openNonBlocking = os.O_RDONLY | syscall.O_NONBLOCK
 
-// maxThings is the largest number of files, folders and links of a model. With
-// 200,000 files, whose paths have 230 characters each, mount-check was measured
-// to take 334 MB, 397 MB where it compares them with an image's, of the 512Mi
-// that the template gives it, and build 534 MB beside Kaniko's 432, of the 1Gi
-// that both have.
-const maxThings = 200_000
+// maxEntries is the maximum number of files, directories and links of a model.
+// For 200,000 files with paths of 230 characters each, mount-check was measured
+// to use 334 MB, or 397 MB if it compares them with those of an image, of its
+// limit of 512Mi; build used 534 MB beside Kaniko's 432, of their limit of 1Gi.
+const maxEntries = 200_000
 
-// namesAtATime is how many names of a folder are read before they are counted.
-const namesAtATime = 10_000
+// readDirBatch is how many entries of a directory are read before they are
+// counted.
+const readDirBatch = 10_000
 
-// errTooMany says that there is more than maxThings.
-var errTooMany = failure.New(v1alpha1.ReasonSourceUnsafe, "the model's folder holds more than %d files and folders, and the build has no memory for so many: put the small ones together into archives, or split the model", maxThings)
+// errTooMany is the failure of a model with more than maxEntries.
+var errTooMany = failure.New(v1alpha1.ReasonSourceUnsafe, "the model's directory holds more than %d files and directories, and the build has no memory for so many: put the small ones into archives, or split the model", maxEntries)
 
-// List lists everything below a folder that is not left out, and the folder
-// itself. It opens every file, so that one that cannot be read is found before
-// anything is built. The error is a *failure.Error.
+// List returns everything in a directory that is packaged or skipped, and the
+// directory itself. It opens every file, so that an unreadable one is found
+// before anything is built. The error is a *failure.Error.
 func List(ctx context.Context, root *os.Root) ([]layer.SourceEntry, error) {
 	info, err := root.Stat(layer.RootDir)
 	if err != nil {
 		return nil, cannotRead(layer.RootDir, err)
 	}
-	l := lister{root: root, left: maxThings, found: []layer.SourceEntry{foundOf(layer.RootDir, info)}}
-	if err := l.folder(ctx, layer.RootDir); err != nil {
+	l := lister{root: root, left: maxEntries, entries: []layer.SourceEntry{entryOf(layer.RootDir, info)}}
+	if err := l.list(ctx, layer.RootDir); err != nil {
 		return nil, err
 	}
-	return l.found, nil
+	return l.entries, nil
 }
 
 type lister struct {
 	root *os.Root
-	// left is how many things more may be there.
-	left  int
-	found []layer.SourceEntry
+	// left is how many more entries there may be.
+	left    int
+	entries []layer.SourceEntry
 }
 
-func (l *lister) folder(ctx context.Context, folder string) error {
+func (l *lister) list(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	entries, err := l.read(folder)
+	children, err := l.readDir(dir)
 	if err != nil {
-		return cannotRead(folder, err)
+		return cannotRead(dir, err)
 	}
-	for _, entry := range entries {
-		at := path.Join(folder, entry.Name())
-		found, err := l.look(at, entry)
+	for _, child := range children {
+		name := path.Join(dir, child.Name())
+		entry, err := l.inspect(name, child)
 		if err != nil {
-			return cannotRead(at, err)
+			return cannotRead(name, err)
 		}
-		l.found = append(l.found, found)
-		if !found.Mode.IsDir() || layer.IsSkipped(at, found.Mode) {
+		l.entries = append(l.entries, entry)
+		if !entry.Mode.IsDir() || layer.IsSkipped(name, entry.Mode) {
 			continue
 		}
-		if err := l.folder(ctx, at); err != nil {
+		if err := l.list(ctx, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *lister) read(folder string) ([]fs.DirEntry, error) {
-	dir, err := l.root.OpenFile(folder, openWithoutWaiting|syscall.O_DIRECTORY, 0)
+func (l *lister) readDir(name string) ([]fs.DirEntry, error) {
+	dir, err := l.root.OpenFile(name, openNonBlocking|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = dir.Close() }()
 	var entries []fs.DirEntry
 	for {
-		more, err := dir.ReadDir(namesAtATime)
+		more, err := dir.ReadDir(readDirBatch)
 		entries = append(entries, more...)
 		if errors.Is(err, io.EOF) {
 			return entries, nil
@@ -100,48 +100,48 @@ func (l *lister) read(folder string) ([]fs.DirEntry, error) {
 	}
 }
 
-func (l *lister) look(at string, entry fs.DirEntry) (layer.SourceEntry, error) {
-	info, err := entry.Info()
+func (l *lister) inspect(name string, child fs.DirEntry) (layer.SourceEntry, error) {
+	info, err := child.Info()
 	if err != nil {
 		return layer.SourceEntry{}, err
 	}
-	found := foundOf(at, info)
+	entry := entryOf(name, info)
 	switch {
 	case info.Mode().Type() == fs.ModeSymlink:
-		found.Link, err = l.root.Readlink(at)
+		entry.Link, err = l.root.Readlink(name)
 	case info.Mode().IsRegular():
-		err = l.tryOpen(at)
+		err = l.tryOpen(name)
 	}
-	return found, err
+	return entry, err
 }
 
-func (l *lister) tryOpen(at string) error {
-	file, err := l.root.OpenFile(at, openWithoutWaiting, 0)
+func (l *lister) tryOpen(name string) error {
+	file, err := l.root.OpenFile(name, openNonBlocking, 0)
 	if err != nil {
 		return err
 	}
 	return file.Close()
 }
 
-func foundOf(at string, info fs.FileInfo) layer.SourceEntry {
-	return layer.SourceEntry{Path: at, Mode: info.Mode(), Size: info.Size(), ModTime: info.ModTime()}
+func entryOf(name string, info fs.FileInfo) layer.SourceEntry {
+	return layer.SourceEntry{Path: name, Mode: info.Mode(), Size: info.Size(), ModTime: info.ModTime()}
 }
 
-// cannotRead says why something below the folder cannot be read.
-func cannotRead(at string, err error) error {
+// cannotRead returns the failure of a file or directory that cannot be read.
+func cannotRead(name string, err error) error {
 	var f *failure.Error
 	if errors.As(err, &f) {
 		return f
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return failure.New(v1alpha1.ReasonSourceChanging, "%q vanished while the files were read: wait until nothing writes there any more, then retry", at).Because(err)
+		return failure.New(v1alpha1.ReasonSourceChanging, "%q was removed while the files were read: wait until nothing writes to the directory, then retry", name).WithCause(err)
 	}
-	return failure.New(v1alpha1.ReasonSourceUnreadable, "%q cannot be read by the build: %v", at, bare(err)).Because(err)
+	return failure.New(v1alpha1.ReasonSourceUnreadable, "the build cannot read %q: %v", name, systemError(err)).WithCause(err)
 }
 
-// bare returns what the system said, without the names of calls and paths
-// inside the pod.
-func bare(err error) error {
+// systemError returns the error of the system without the names of calls and of
+// paths inside the pod.
+func systemError(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		return errno

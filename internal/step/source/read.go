@@ -15,25 +15,24 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-// bufferSize is how many bytes are held in memory at a time, whatever the size
-// of a file.
+// bufferSize is the number of bytes of a file that are held in memory.
 const bufferSize = 1 << 20
 
-// Read copies a planned file to w and returns the SHA-256 of what it copied,
-// in hexadecimal. A file that is no longer as it was planned, before or after,
-// is an error with the reason SourceChanging.
+// Read copies a planned file to w and returns the SHA-256 of what it copied in
+// hexadecimal. If the file does not match the plan, before or after copying, the
+// error has the reason SourceChanging.
 func Read(ctx context.Context, root *os.Root, planned layer.Entry, w io.Writer) (string, error) {
-	file, err := root.OpenFile(planned.Path, openWithoutWaiting, 0)
+	file, err := root.OpenFile(planned.Path, openNonBlocking, 0)
 	if err != nil {
 		return "", cannotRead(planned.Path, err)
 	}
 	defer func() { _ = file.Close() }()
-	if err := asPlanned(file, planned); err != nil {
+	if err := checkPlanned(file, planned); err != nil {
 		return "", err
 	}
 	var count int64
 	var cause error
-	from := readerFunc(func(p []byte) (int, error) {
+	reader := readerFunc(func(p []byte) (int, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
@@ -45,8 +44,8 @@ func Read(ctx context.Context, root *os.Root, planned layer.Entry, w io.Writer) 
 		return n, err
 	})
 	digest := sha256.New()
-	// One byte more than planned is enough to see that a file grows.
-	_, err = io.CopyBuffer(io.MultiWriter(digest, w), io.LimitReader(from, planned.Size+1), make([]byte, min(bufferSize, planned.Size+1)))
+	// One byte more than planned is enough to detect that a file grows.
+	_, err = io.CopyBuffer(io.MultiWriter(digest, w), io.LimitReader(reader, planned.Size+1), make([]byte, min(bufferSize, planned.Size+1)))
 	if cause != nil {
 		return "", cannotRead(planned.Path, cause)
 	}
@@ -56,14 +55,14 @@ func Read(ctx context.Context, root *os.Root, planned layer.Entry, w io.Writer) 
 	if count != planned.Size {
 		return "", Changing(planned.Path)
 	}
-	if err := asPlanned(file, planned); err != nil {
+	if err := checkPlanned(file, planned); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(digest.Sum(nil)), nil
 }
 
-// asPlanned says whether an open file is still the one that was planned.
-func asPlanned(file *os.File, planned layer.Entry) error {
+// checkPlanned checks that an open file still matches the plan.
+func checkPlanned(file *os.File, planned layer.Entry) error {
 	info, err := file.Stat()
 	if err != nil {
 		return cannotRead(planned.Path, err)
@@ -74,17 +73,18 @@ func asPlanned(file *os.File, planned layer.Entry) error {
 	return nil
 }
 
-// Changing says that something, or the whole folder, is not what it was.
-func Changing(at string) error {
-	what := strconv.Quote(at)
-	if at == layer.RootDir {
-		what = "the model's folder"
+// Changing returns the failure of a file, or of the whole directory, that
+// changed during the build.
+func Changing(path string) error {
+	what := strconv.Quote(path)
+	if path == layer.RootDir {
+		what = "the model's directory"
 	}
-	return failure.New(v1alpha1.ReasonSourceChanging, "%s changed while it was packaged: wait until nothing writes there any more, then retry", what)
+	return failure.New(v1alpha1.ReasonSourceChanging, "%s changed while it was packaged: wait until nothing writes to it, then retry", what)
 }
 
-// CheckLink says whether a planned symbolic link is still the one that was
-// planned.
+// CheckLink checks that a symbolic link still matches the plan. The error is a
+// *failure.Error.
 func CheckLink(root *os.Root, planned layer.Entry) error {
 	info, err := root.Lstat(planned.Path)
 	if err != nil {
@@ -103,7 +103,7 @@ func CheckLink(root *os.Root, planned layer.Entry) error {
 	return nil
 }
 
-// readerFunc is a reader made of a function.
+// readerFunc is a function as an io.Reader.
 type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -22,7 +22,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-// put writes a file below a folder, and the folders it needs.
+// put writes a file in a directory, and creates the directories it needs.
 func put(t *testing.T, dir, name, content string) string {
 	t.Helper()
 	at := filepath.Join(dir, name)
@@ -54,28 +54,28 @@ func TestOpen(t *testing.T) {
 	require.NoError(t, os.Symlink("a/b", filepath.Join(dir, "volume/inside")))
 	require.NoError(t, os.Symlink("../outside", filepath.Join(dir, "volume/out")))
 	require.NoError(t, os.Symlink("/etc", filepath.Join(dir, "volume/absolute")))
-	require.NoError(t, os.Symlink("circle", filepath.Join(dir, "volume/circle")))
+	require.NoError(t, os.Symlink("loop", filepath.Join(dir, "volume/loop")))
 	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "volume/pipe"), 0o644))
 
 	tests := map[string]struct {
 		mount, subPath string
-		want           string // reason; empty: it opens
+		want           string // the reason; empty if it opens
 	}{
-		"the whole volume":                   {mount: "volume"},
-		"a folder of it":                     {mount: "volume", subPath: "a/b"},
-		"a link that stays inside":           {mount: "volume", subPath: "inside"},
-		"no volume":                          {mount: "nothing", want: v1alpha1.ReasonSourceMissing},
-		"no such folder":                     {mount: "volume", subPath: "a/c", want: v1alpha1.ReasonSourceMissing},
-		"a volume that is a file":            {mount: "volume/a/b/model.bin", want: v1alpha1.ReasonSourceNotDirectory},
-		"a file":                             {mount: "volume", subPath: "a/b/model.bin", want: v1alpha1.ReasonSourceNotDirectory},
-		"a path through a file":              {mount: "volume", subPath: "a/b/model.bin/c", want: v1alpha1.ReasonSourceNotDirectory},
-		"a pipe":                             {mount: "volume", subPath: "pipe", want: v1alpha1.ReasonSourceNotDirectory},
-		"a link that leads out":              {mount: "volume", subPath: "out", want: v1alpha1.ReasonSourceUnsafe},
-		"an absolute link":                   {mount: "volume", subPath: "absolute", want: v1alpha1.ReasonSourceUnsafe},
-		"a link in a circle":                 {mount: "volume", subPath: "circle", want: v1alpha1.ReasonSourceUnsafe},
-		"a path with dots that leads out":    {mount: "volume", subPath: "../outside", want: v1alpha1.ReasonSourceUnsafe},
-		"an absolute path":                   {mount: "volume", subPath: "/etc", want: v1alpha1.ReasonSourceUnsafe},
-		"a path through a link that goes on": {mount: "volume", subPath: "out/secret", want: v1alpha1.ReasonSourceUnsafe},
+		"the whole volume":                     {mount: "volume"},
+		"a directory":                          {mount: "volume", subPath: "a/b"},
+		"a link within the volume":             {mount: "volume", subPath: "inside"},
+		"no such volume":                       {mount: "nothing", want: v1alpha1.ReasonSourceMissing},
+		"no such directory":                    {mount: "volume", subPath: "a/c", want: v1alpha1.ReasonSourceMissing},
+		"a volume that is a file":              {mount: "volume/a/b/model.bin", want: v1alpha1.ReasonSourceNotDirectory},
+		"a file":                               {mount: "volume", subPath: "a/b/model.bin", want: v1alpha1.ReasonSourceNotDirectory},
+		"a path through a file":                {mount: "volume", subPath: "a/b/model.bin/c", want: v1alpha1.ReasonSourceNotDirectory},
+		"a pipe":                               {mount: "volume", subPath: "pipe", want: v1alpha1.ReasonSourceNotDirectory},
+		"a link that leads out":                {mount: "volume", subPath: "out", want: v1alpha1.ReasonSourceUnsafe},
+		"an absolute link":                     {mount: "volume", subPath: "absolute", want: v1alpha1.ReasonSourceUnsafe},
+		"a loop of links":                      {mount: "volume", subPath: "loop", want: v1alpha1.ReasonSourceUnsafe},
+		"a path with dots that leads out":      {mount: "volume", subPath: "../outside", want: v1alpha1.ReasonSourceUnsafe},
+		"an absolute path":                     {mount: "volume", subPath: "/etc", want: v1alpha1.ReasonSourceUnsafe},
+		"a path through a link that leads out": {mount: "volume", subPath: "out/secret", want: v1alpha1.ReasonSourceUnsafe},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -88,10 +88,10 @@ func TestOpen(t *testing.T) {
 			require.NoError(t, root.Close())
 		})
 	}
-	assert.NoDirExists(t, filepath.Join(dir, "volume/a/c"), "nothing is made that was not there")
+	assert.NoDirExists(t, filepath.Join(dir, "volume/a/c"), "nothing is created")
 }
 
-func TestListFindsEverythingOnce(t *testing.T) {
+func TestList(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "config.json", "{}")
 	put(t, dir, "a/b/weights bin\n", "1234")
@@ -121,23 +121,23 @@ func TestListFindsEverythingOnce(t *testing.T) {
 	}, kinds)
 }
 
-func TestListEndsWithItsContext(t *testing.T) {
+func TestListCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := List(ctx, open(t, t.TempDir()))
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-func TestWhatCannotBeRead(t *testing.T) {
+func TestCannotRead(t *testing.T) {
 	assertReason(t, v1alpha1.ReasonSourceUnreadable, cannotRead("a", &fs.PathError{Op: "openat", Path: "a", Err: syscall.EACCES}))
 	assertReason(t, v1alpha1.ReasonSourceUnreadable, cannotRead("a", &fs.PathError{Op: "read", Path: "/source/a", Err: syscall.EIO}))
 	assertReason(t, v1alpha1.ReasonSourceChanging, cannotRead("a", &fs.PathError{Op: "openat", Path: "a", Err: syscall.ENOENT}))
-	assert.Equal(t, `"a" cannot be read by the build: input/output error`,
-		failure.Of(cannotRead("a", &fs.PathError{Op: "read", Path: "/source/a", Err: syscall.EIO})).Sentence)
-	assert.Equal(t, `"a" cannot be read by the build: odd`, failure.Of(cannotRead("a", errors.New("odd"))).Sentence)
+	assert.Equal(t, `the build cannot read "a": input/output error`,
+		failure.Of(cannotRead("a", &fs.PathError{Op: "read", Path: "/source/a", Err: syscall.EIO})).Message)
+	assert.Equal(t, `the build cannot read "a": odd`, failure.Of(cannotRead("a", errors.New("odd"))).Message)
 }
 
-// planOf returns the entries of a folder by path.
+// planOf returns the planned entries of a directory by path.
 func planOf(t *testing.T, dir string) map[string]layer.Entry {
 	t.Helper()
 	found, err := List(t.Context(), open(t, dir))
@@ -151,7 +151,7 @@ func planOf(t *testing.T, dir string) map[string]layer.Entry {
 	return entries
 }
 
-func TestReadCopiesAndHashes(t *testing.T) {
+func TestRead(t *testing.T) {
 	content := bytes.Repeat([]byte("weights"), 3*bufferSize/7)
 	dir := t.TempDir()
 	put(t, dir, "a", string(content))
@@ -170,21 +170,21 @@ func TestReadCopiesAndHashes(t *testing.T) {
 	assert.Equal(t, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", got)
 }
 
-func TestReadNoticesThatAFileChanged(t *testing.T) {
+func TestReadAfterAChange(t *testing.T) {
 	later := time.Now().Add(time.Hour)
 	tests := map[string]func(t *testing.T, at string){
-		"it is gone":     func(t *testing.T, at string) { require.NoError(t, os.Remove(at)) },
+		"it was removed": func(t *testing.T, at string) { require.NoError(t, os.Remove(at)) },
 		"it was touched": func(t *testing.T, at string) { require.NoError(t, os.Chtimes(at, later, later)) },
 		"it grew":        func(t *testing.T, at string) { require.NoError(t, os.WriteFile(at, []byte("12345"), 0o644)) },
-		"it is a pipe now": func(t *testing.T, at string) {
+		"it became a pipe": func(t *testing.T, at string) {
 			require.NoError(t, os.Remove(at))
 			require.NoError(t, syscall.Mkfifo(at, 0o644))
 		},
-		"it is a link now": func(t *testing.T, at string) {
+		"it became a link": func(t *testing.T, at string) {
 			require.NoError(t, os.Rename(at, at+"2"))
 			require.NoError(t, os.Symlink("other", at))
 		},
-		"it is a folder now": func(t *testing.T, at string) {
+		"it became a directory": func(t *testing.T, at string) {
 			require.NoError(t, os.Remove(at))
 			require.NoError(t, os.Mkdir(at, 0o755))
 		},
@@ -202,7 +202,7 @@ func TestReadNoticesThatAFileChanged(t *testing.T) {
 	}
 }
 
-// changer changes the file that is being copied when the first bytes arrive.
+// changer runs when the first bytes of a file are copied.
 type changer func()
 
 func (c changer) Write(p []byte) (int, error) {
@@ -210,12 +210,12 @@ func (c changer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestReadNoticesThatAFileChangesMeanwhile(t *testing.T) {
+func TestReadDuringAChange(t *testing.T) {
 	tests := map[string]func(at string) error{
-		"it shrinks":        func(at string) error { return os.Truncate(at, bufferSize) },
-		"it grows":          func(at string) error { return os.Truncate(at, 9*bufferSize) },
-		"it is written to":  func(at string) error { return os.Chtimes(at, time.Now(), time.Now().Add(time.Minute)) },
-		"it grows for ever": func(at string) error { return os.Truncate(at, 1<<40) },
+		"it shrinks":             func(at string) error { return os.Truncate(at, bufferSize) },
+		"it grows":               func(at string) error { return os.Truncate(at, 9*bufferSize) },
+		"it is written to":       func(at string) error { return os.Chtimes(at, time.Now(), time.Now().Add(time.Minute)) },
+		"it never stops growing": func(at string) error { return os.Truncate(at, 1<<40) },
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -228,7 +228,7 @@ func TestReadNoticesThatAFileChangesMeanwhile(t *testing.T) {
 	}
 }
 
-func TestReadEndsWithItsContext(t *testing.T) {
+func TestReadCanceled(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "a", string(make([]byte, 3*bufferSize)))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -240,7 +240,7 @@ type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
-func TestReadSaysWhenItIsTheCopyThatFails(t *testing.T) {
+func TestReadWriteError(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "a", "1234")
 	_, err := Read(t.Context(), open(t, dir), planOf(t, dir)["a"], brokenWriter{})
@@ -266,18 +266,18 @@ func TestCheckLink(t *testing.T) {
 	assertReason(t, v1alpha1.ReasonSourceChanging, CheckLink(open(t, dir), entry))
 }
 
-func TestAFolderOfTooManyThingsIsNotListed(t *testing.T) {
+func TestListTooManyEntries(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"a", "b", "sub/c"} {
 		put(t, dir, name, "")
 	}
-	const things = 4
-	l := lister{root: open(t, dir), left: things}
-	require.NoError(t, l.folder(t.Context(), layer.RootDir))
-	assert.Len(t, l.found, things)
+	const entries = 4
+	l := lister{root: open(t, dir), left: entries}
+	require.NoError(t, l.list(t.Context(), layer.RootDir))
+	assert.Len(t, l.entries, entries)
 
-	l = lister{root: open(t, dir), left: things - 1}
-	err := l.folder(t.Context(), layer.RootDir)
+	l = lister{root: open(t, dir), left: entries - 1}
+	err := l.list(t.Context(), layer.RootDir)
 	assertReason(t, v1alpha1.ReasonSourceUnsafe, err)
-	require.ErrorContains(t, err, "holds more than 200000 files and folders")
+	require.ErrorContains(t, err, "holds more than 200000 files and directories")
 }

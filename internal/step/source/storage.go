@@ -1,6 +1,3 @@
-// Package source reads the folder that a model is made from: always beneath
-// the place where the storage is mounted, so that no symbolic link leads a
-// reader out of it, and never writing to it.
 package source
 
 import (
@@ -15,27 +12,29 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-// Storage is the folder that a model is made from.
+// Storage is the directory that holds the model.
 type Storage struct {
 	// Mount is where the volume is mounted, an absolute path.
 	Mount string `json:"mount"`
-	// SubPath is the folder within the volume, relative; empty is all of it.
+	// SubPath is the directory within the volume, relative; empty is the whole
+	// volume.
 	SubPath string `json:"subPath,omitempty"`
-	// Name is what people call it, as in "the path /foo".
+	// Name is what messages call it, as in "the path /foo".
 	Name string `json:"name"`
-	// Checked is the folder that was at Mount when it was checked; nil before.
+	// Checked identifies the directory that was mounted when it was checked; nil
+	// before.
 	Checked *Identity `json:"checked,omitempty"`
 }
 
-// Identity tells a folder from every other one on the node.
+// Identity identifies a directory among all on the node.
 type Identity struct {
 	Device uint64 `json:"device"`
 	Inode  uint64 `json:"inode"`
 }
 
-// Check opens the folder and remembers which one is mounted. Each container of
-// a pod has a mount of its own, and a symbolic link on the node may have led
-// the next one's elsewhere. The error is a *failure.Error.
+// Check opens the directory and records its identity. Each container of a pod
+// has a mount of its own, and a symbolic link on the node may have changed
+// before the next one is mounted. The error is a *failure.Error.
 func (s *Storage) Check() (*os.Root, error) {
 	volume, err := s.openVolume()
 	if err != nil {
@@ -50,14 +49,14 @@ func (s *Storage) Check() (*os.Root, error) {
 	return s.Open()
 }
 
-// Open opens the folder, and no other one than was checked. The error is a
-// *failure.Error.
+// Open opens the directory. It refuses any other directory than the one that was
+// checked. The error is a *failure.Error.
 func (s Storage) Open() (*os.Root, error) {
 	volume, err := s.openVolume()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.isChecked(volume); err != nil {
+	if err := s.verifyIdentity(volume); err != nil {
 		_ = volume.Close()
 		return nil, err
 	}
@@ -72,11 +71,11 @@ func (s Storage) Open() (*os.Root, error) {
 	if !info.IsDir() {
 		return nil, s.cannotOpen(syscall.ENOTDIR)
 	}
-	folder, err := volume.OpenRoot(s.SubPath)
+	dir, err := volume.OpenRoot(s.SubPath)
 	if err != nil {
 		return nil, s.cannotOpen(err)
 	}
-	return folder, nil
+	return dir, nil
 }
 
 func (s Storage) openVolume() (*os.Root, error) {
@@ -87,7 +86,7 @@ func (s Storage) openVolume() (*os.Root, error) {
 	return volume, nil
 }
 
-func (s Storage) isChecked(volume *os.Root) error {
+func (s Storage) verifyIdentity(volume *os.Root) error {
 	if s.Checked == nil {
 		return nil
 	}
@@ -96,19 +95,19 @@ func (s Storage) isChecked(volume *os.Root) error {
 		return err
 	}
 	if identity != *s.Checked {
-		return failure.New(v1alpha1.ReasonSourceForbidden, "%s is another folder than the one that was checked before: leave the folder, and links on the way to it, as they are during a build", s.Name)
+		return failure.New(v1alpha1.ReasonSourceForbidden, "%s is not the directory that mount-check checked: do not replace the directory, or symbolic links in its path, during a build", s.Name)
 	}
 	return nil
 }
 
-func identify(folder *os.Root) (Identity, error) {
-	info, err := folder.Stat(layer.RootDir)
+func identify(dir *os.Root) (Identity, error) {
+	info, err := dir.Stat(layer.RootDir)
 	if err != nil {
 		return Identity{}, cannotRead(layer.RootDir, err)
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return Identity{}, fmt.Errorf("the system does not tell which folder is mounted: %T", info.Sys())
+		return Identity{}, fmt.Errorf("identify the mounted directory: unexpected file information %T", info.Sys())
 	}
 	return Identity{Device: stat.Dev, Inode: stat.Ino}, nil
 }
@@ -116,17 +115,17 @@ func identify(folder *os.Root) (Identity, error) {
 func (s Storage) cannotOpen(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return failure.New(v1alpha1.ReasonSourceMissing, "%s does not exist: put the model there, or name the folder where it is", s.Name).Because(err)
+		return failure.New(v1alpha1.ReasonSourceMissing, "%s does not exist: put the model there, or name the directory that holds it", s.Name).WithCause(err)
 	case errors.Is(err, syscall.ENOTDIR) || s.isFile():
-		return failure.New(v1alpha1.ReasonSourceNotDirectory, "%s is not a folder: name the folder that holds the model's files", s.Name).Because(err)
+		return failure.New(v1alpha1.ReasonSourceNotDirectory, "%s is not a directory: name the directory that holds the model's files", s.Name).WithCause(err)
 	case errors.Is(err, fs.ErrPermission):
-		return failure.New(v1alpha1.ReasonSourceUnreadable, "%s may not be read by the build: give root the right to read it", s.Name).Because(err)
+		return failure.New(v1alpha1.ReasonSourceUnreadable, "the build has no permission to read %s: give root read access", s.Name).WithCause(err)
 	default:
-		return failure.New(v1alpha1.ReasonSourceUnsafe, "%s cannot be used, because it leads out of the storage or in a circle: name the folder itself", s.Name).Because(err)
+		return failure.New(v1alpha1.ReasonSourceUnsafe, "%s leads out of the storage, or is a loop of symbolic links: name the directory itself", s.Name).WithCause(err)
 	}
 }
 
-// isFile says whether the volume is a single file.
+// isFile reports whether the volume is a single file.
 func (s Storage) isFile() bool {
 	info, err := os.Stat(s.Mount)
 	return err == nil && !info.IsDir()

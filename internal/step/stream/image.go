@@ -1,12 +1,7 @@
-// Package stream puts an image together of layers that the registry has: the
-// engine that needs no Kaniko, no root and no disk.
 package stream
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,63 +19,62 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
-// Layer is a layer that the registry has.
-type Layer struct {
-	// Hash is its digest as the registry has it, and Unpacked as it is unpacked.
-	// They are the same where it is not compressed.
-	Hash, Unpacked v1.Hash
-	// Length is its size in the registry, in bytes.
-	Length int64
-	// Type says whether it is compressed, and how.
-	Type types.MediaType
-	// Files counts the files of the model in it, and Bytes is the sum of their
-	// sizes.
+// pushedLayer is a layer that is in the registry.
+type pushedLayer struct {
+	// Digest is its digest in the registry, and DiffID that of its uncompressed
+	// archive. They are equal if it is not compressed.
+	Digest, DiffID v1.Hash
+	// Size is its size in the registry, in bytes.
+	Size int64
+	// MediaType says whether and how it is compressed.
+	MediaType types.MediaType
+	// Files is the number of files of the model in it, and Bytes the sum of
+	// their sizes.
 	Files, Bytes int64
-	// Stat is the layer.StatDigest of its files when they were read, where a
-	// later version may go by it.
-	Stat string
+	// StatDigest is the layer.StatDigest of its files when they were read, if
+	// later ModelVersions may rely on modification times.
+	StatDigest string
 }
 
-// AnnotationStat is the annotation of a layer, in the image's manifest, with its
-// Stat. It is no part of the layer, whose digest does not depend on times.
-const AnnotationStat = "model.kubedl.io/stat"
+// annotationStatDigest is the annotation of a layer, in the image's manifest,
+// with its StatDigest. The layer's digest does not depend on it.
+const annotationStatDigest = "model.kubedl.io/stat"
 
-// annotations are what the image's manifest says of a layer.
-func (l Layer) annotations() map[string]string {
-	if l.Stat == "" {
+func (l pushedLayer) annotations() map[string]string {
+	if l.StatDigest == "" {
 		return nil
 	}
-	return map[string]string{AnnotationStat: l.Stat}
+	return map[string]string{annotationStatDigest: l.StatDigest}
 }
 
-// errNotHeld says that a layer's content was asked for, which is in the registry
-// and nowhere else.
-var errNotHeld = errors.New("the layer is in the registry only")
+// errContentNotLocal is the error of reading the content of a layer that is in
+// the registry only.
+var errContentNotLocal = errors.New("the content of the layer is in the registry only")
 
-// pushed is a Layer as the library wants to have it.
-type pushed struct{ Layer }
+// remoteLayer is a pushedLayer as a v1.Layer.
+type remoteLayer struct{ layer pushedLayer }
 
-func (l pushed) Digest() (v1.Hash, error)             { return l.Hash, nil }
-func (l pushed) DiffID() (v1.Hash, error)             { return l.Unpacked, nil }
-func (l pushed) Size() (int64, error)                 { return l.Length, nil }
-func (l pushed) MediaType() (types.MediaType, error)  { return l.Type, nil }
-func (l pushed) Compressed() (io.ReadCloser, error)   { return nil, errNotHeld }
-func (l pushed) Uncompressed() (io.ReadCloser, error) { return nil, errNotHeld }
+func (r remoteLayer) Digest() (v1.Hash, error)             { return r.layer.Digest, nil }
+func (r remoteLayer) DiffID() (v1.Hash, error)             { return r.layer.DiffID, nil }
+func (r remoteLayer) Size() (int64, error)                 { return r.layer.Size, nil }
+func (r remoteLayer) MediaType() (types.MediaType, error)  { return r.layer.MediaType, nil }
+func (r remoteLayer) Compressed() (io.ReadCloser, error)   { return nil, errContentNotLocal }
+func (r remoteLayer) Uncompressed() (io.ReadCloser, error) { return nil, errContentNotLocal }
 
-// ManifestLayer is the layer with the list of a model's files, and the SHA-256 of
-// that list, in hexadecimal.
-func ManifestLayer(manifest layer.Manifest) (v1.Layer, string, error) {
-	var list bytes.Buffer
-	encoder := json.NewEncoder(&list)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(manifest); err != nil {
-		return nil, "", fmt.Errorf("write the list of files: %w", err)
+// newManifestLayer returns the layer with the manifest of a model, and the
+// SHA-256 of the manifest in hexadecimal.
+func newManifestLayer(manifest layer.Manifest) (v1.Layer, string, error) {
+	var file bytes.Buffer
+	digest, err := modelimage.WriteManifest(&file, manifest)
+	if err != nil {
+		return nil, "", err
 	}
 	archive, err := layer.NewArchive(layer.ManifestDir, []layer.Entry{
 		{Path: layer.RootDir, Type: layer.Dir, Mode: layer.ModeExecutable},
-		{Path: path.Base(layer.ManifestFile), Type: layer.File, Mode: layer.ModeReadable, Size: int64(list.Len())},
+		{Path: path.Base(layer.ManifestFile), Type: layer.File, Mode: layer.ModeReadable, Size: int64(file.Len())},
 	})
 	if err != nil {
 		return nil, "", err
@@ -88,41 +82,40 @@ func ManifestLayer(manifest layer.Manifest) (v1.Layer, string, error) {
 	content := make([]byte, 0, archive.Size())
 	for piece := range archive.Pieces(0) {
 		if piece.Bytes == nil {
-			piece.Bytes = list.Bytes()
+			piece.Bytes = file.Bytes()
 		}
 		content = append(content, piece.Bytes...)
 	}
-	digest := sha256.Sum256(list.Bytes())
-	return static.NewLayer(content, types.OCIUncompressedLayer), hex.EncodeToString(digest[:]), nil
+	return static.NewLayer(content, types.OCIUncompressedLayer), digest, nil
 }
 
-// Image puts a model on a base image, which is nil for none: its layers, and the
-// list of its files as the last one.
-func Image(base v1.Image, model []Layer, list v1.Layer, labels map[string]string) (v1.Image, error) {
+// assemble returns the image of a base image, which is nil for none, the layers
+// of a model and, last, its manifest.
+func assemble(base v1.Image, model []pushedLayer, manifest v1.Layer, labels map[string]string) (v1.Image, error) {
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	config := &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH}
 	var addenda []mutate.Addendum
 	if base != nil {
-		below, from, err := layersOf(base)
+		layers, baseConfig, err := baseLayers(base)
 		if err != nil {
 			return nil, err
 		}
-		addenda, config = below, from
+		addenda, config = layers, baseConfig
 	}
 	for _, l := range model {
-		addenda = append(addenda, mutate.Addendum{Layer: pushed{l}, Annotations: l.annotations()})
+		addenda = append(addenda, mutate.Addendum{Layer: remoteLayer{l}, Annotations: l.annotations()})
 	}
-	addenda = append(addenda, mutate.Addendum{Layer: list})
+	addenda = append(addenda, mutate.Addendum{Layer: manifest})
 	image, err := mutate.Append(image, addenda...)
 	if err != nil {
-		return nil, fmt.Errorf("put the layers together: %w", err)
+		return nil, fmt.Errorf("assemble the image: %w", err)
 	}
-	whole, err := image.ConfigFile()
+	withLayers, err := image.ConfigFile()
 	if err != nil {
-		return nil, fmt.Errorf("put the layers together: %w", err)
+		return nil, fmt.Errorf("assemble the image: %w", err)
 	}
-	config.RootFS = whole.RootFS
-	config.History = historyOf(config.History, len(model)+1)
+	config.RootFS = withLayers.RootFS
+	config.History = extendHistory(config.History, len(model)+1)
 	config.Config.Env = withModelPath(config.Config.Env)
 	if config.Config.Labels == nil {
 		config.Config.Labels = map[string]string{}
@@ -131,9 +124,9 @@ func Image(base v1.Image, model []Layer, list v1.Layer, labels map[string]string
 	return mutate.ConfigFile(image, config)
 }
 
-// layersOf are a base image's layers, with their names in OCI's words, and a
-// copy of its config.
-func layersOf(base v1.Image) ([]mutate.Addendum, *v1.ConfigFile, error) {
+// baseLayers returns the layers of a base image, with OCI media types, and a copy
+// of its config.
+func baseLayers(base v1.Image) ([]mutate.Addendum, *v1.ConfigFile, error) {
 	layers, err := base.Layers()
 	if err != nil {
 		return nil, nil, err
@@ -148,13 +141,13 @@ func layersOf(base v1.Image) ([]mutate.Addendum, *v1.ConfigFile, error) {
 	}
 	addenda := make([]mutate.Addendum, 0, len(layers))
 	for i, l := range layers {
-		addenda = append(addenda, mutate.Addendum{Layer: l, MediaType: ociName(manifest.Layers[i].MediaType), URLs: manifest.Layers[i].URLs})
+		addenda = append(addenda, mutate.Addendum{Layer: l, MediaType: ociMediaType(manifest.Layers[i].MediaType), URLs: manifest.Layers[i].URLs})
 	}
 	return addenda, config.DeepCopy(), nil
 }
 
-// ociName is what OCI calls a layer that Docker has another name for.
-func ociName(mediaType types.MediaType) types.MediaType {
+// ociMediaType returns the OCI media type for one of Docker's.
+func ociMediaType(mediaType types.MediaType) types.MediaType {
 	switch mediaType {
 	case types.DockerLayer:
 		return types.OCILayer
@@ -167,9 +160,9 @@ func ociName(mediaType types.MediaType) types.MediaType {
 	}
 }
 
-// historyOf is a history with so many layers of a model. A base image that has
-// none, as it may, leaves none.
-func historyOf(base []v1.History, layers int) []v1.History {
+// extendHistory adds the layers of a model to a history. An image without a
+// history, which is valid, keeps none.
+func extendHistory(base []v1.History, layers int) []v1.History {
 	if len(base) == 0 {
 		return nil
 	}
@@ -179,7 +172,7 @@ func historyOf(base []v1.History, layers int) []v1.History {
 	return base
 }
 
-// withModelPath is an environment that says where the model is.
+// withModelPath sets KUBEDL_MODEL_PATH in an environment.
 func withModelPath(environment []string) []string {
 	environment = slices.DeleteFunc(environment, func(variable string) bool {
 		return strings.HasPrefix(variable, v1alpha1.ModelPathEnv+"=")

@@ -1,0 +1,49 @@
+// Package engine defines what the engines, in the packages kaniko and stream, have in
+// common: each is a function Build(ctx, Input) (engine.Result, error), whose Input
+// embeds engine.Input.
+package engine
+
+import (
+	"io"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
+)
+
+// Input is what every engine builds an image from.
+type Input struct {
+	handoff.Plan
+	// Registry says how to access registries.
+	Registry registry.Config
+	// Target is the tag to push to.
+	Target name.Tag
+	// Labels are the labels of the image.
+	Labels map[string]string
+	// Zstd compresses the layers with Zstandard. Without it, the engine's other
+	// compression is used.
+	Zstd bool
+	// Log is where the engine logs, and Progress counts the bytes that it
+	// handled.
+	Log      io.Writer
+	Progress *console.Progress
+}
+
+// Result is what an engine pushed.
+type Result struct {
+	// ManifestSHA256 is the digest of the model's manifest in the image.
+	ManifestSHA256 string
+	// Layers are the layers that hold the model's files.
+	Layers []layer.BuiltLayer
+	// SentBytes and ReusedBytes are the sizes of the model's layers that were
+	// sent to the registry, and that it already had. Kaniko does not report them.
+	SentBytes, ReusedBytes int64
+}
+
+// Expectation returns what the registry must hold after the push.
+func (r Result) Expectation() handoff.Expectation {
+	return handoff.Expectation{ManifestSHA256: r.ManifestSHA256, Layers: r.Layers}
+}

@@ -1,0 +1,40 @@
+package kaniko
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// credentialsDir is the directory, shared by the steps, in which Kaniko looks for
+// credentials during a build.
+const credentialsDir = "docker-config"
+
+// writeCredentials writes the Docker configuration file in which Kaniko looks for
+// credentials, and returns its directory. Kaniko matches the entries of such a file
+// with Docker's rules and not with the kubelet's, so the push secret itself might
+// not work.
+func writeCredentials(in Input) (string, error) {
+	repositories := []name.Repository{in.Target.Repository}
+	if !in.Base.IsScratch() {
+		base, err := in.Registry.Reference(in.Base.Reference)
+		if err != nil {
+			return "", err
+		}
+		repositories = append(repositories, base.Context())
+	}
+	raw, err := in.Registry.Credentials.DockerConfig(repositories...)
+	if err != nil {
+		return "", fmt.Errorf("encode the credentials for Kaniko: %w", err)
+	}
+	dir := in.Shared.Path(credentialsDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("write the credentials for Kaniko: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600); err != nil {
+		return "", fmt.Errorf("write the credentials for Kaniko: %w", err)
+	}
+	return dir, nil
+}

@@ -1,0 +1,10 @@
+// Package kaniko is the engine Kaniko. It knows how Kaniko is configured and run,
+// what its error messages mean, and where it writes the layers that it pushes.
+//
+// Kaniko's executor builds from a Dockerfile whose RUN instructions start
+// "modelkiln-step pack". That command asks the process that started Kaniko, over a
+// Unix socket, to put the next layer's files into the image.
+//
+// It was written against the source of chainguard-dev/kaniko v1.25.5 and
+// osscontainertools/kaniko v1.28, and uses only what both have.
+package kaniko

@@ -1,0 +1,86 @@
+package kaniko
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+)
+
+// gracePeriod is how long Kaniko has to end after SIGTERM.
+const gracePeriod = 5 * time.Second
+
+// execute runs the executor and writes what it prints to output. When the context is
+// canceled, Kaniko receives SIGTERM. Unless the context was canceled, the error is
+// a *failure.Error with Kaniko's own error message, if it printed one.
+func execute(ctx context.Context, executor string, arguments, environment []string, output *output) error {
+	command := exec.CommandContext(ctx, executor, arguments...)
+	command.Env = environment
+	command.Dir = "/"
+	command.Stdout, command.Stderr = output, output
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.WaitDelay = gracePeriod
+
+	err := command.Run()
+	output.flush()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("the build was canceled: %w", err)
+	}
+	return classify(output.errorMessage(), err)
+}
+
+// Patterns of the errors of registries and networks, as the registry library that
+// Kaniko uses prints them.
+var (
+	// A registry, or a proxy in front of it, responds with 413 to a large blob. An
+	// exceeded quota is 507, or a denial with a text, such as Harbor's "will exceed
+	// the configured upper limit".
+	full         = regexp.MustCompile(`(?i)status code (413|507)\b|request entity too large|insufficient storage|will exceed the configured|quota (has been )?exceeded|exceeds? (the|your) quota`)
+	untrusted    = regexp.MustCompile(`x509: |tls: failed to verify`)
+	unauthorized = regexp.MustCompile(`UNAUTHORIZED|DENIED|\b401 Unauthorized|\b403 Forbidden|status code 40[13]\b`)
+	unreachable  = regexp.MustCompile(`no such host|tls: |HTTP response to HTTPS client`)
+	// transient matches errors after which a retry may succeed.
+	transient = regexp.MustCompile(`connection refused|connection reset|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|broken pipe|closed network connection|\bEOF\b|TOOMANYREQUESTS|status code (429|50[0234])\b`)
+	diskFull  = regexp.MustCompile(`no space left on device`)
+)
+
+// classify returns the failure that Kaniko's error message describes.
+func classify(message string, err error) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder cannot be started: %v", err).WithCause(err)
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+		return failure.New(v1alpha1.ReasonOutOfMemory, "the image builder was killed, probably because it exceeded its memory limit").WithCause(err)
+	}
+	if message == "" {
+		message = fmt.Sprintf("it printed nothing and exited with code %d", exit.ExitCode())
+	}
+	switch {
+	case full.MatchString(message):
+		return failure.New(v1alpha1.ReasonRegistryFull, "the registry refuses an upload of this size; have its limit or quota increased: %s", message).WithCause(err)
+	case untrusted.MatchString(message):
+		return failure.New(v1alpha1.ReasonRegistryUntrusted, "the image builder does not trust the registry's certificate: %s", message).WithCause(err)
+	case unauthorized.MatchString(message):
+		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry refused the image builder: %s", message).WithCause(err)
+	case transient.MatchString(message):
+		f := failure.New(v1alpha1.ReasonRegistryUnreachable, "the image builder cannot access the registry: %s", message).WithCause(err)
+		f.Transient = true
+		return f
+	case unreachable.MatchString(message):
+		return failure.New(v1alpha1.ReasonRegistryUnreachable, "the image builder cannot access the registry: %s", message).WithCause(err)
+	case diskFull.MatchString(message):
+		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder ran out of disk space; it needs twice the size of the model: %s", message).WithCause(err)
+	default:
+		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder failed: %s", message).WithCause(err)
+	}
+}

@@ -1,0 +1,54 @@
+package modelimage
+
+import (
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/text"
+)
+
+// maxLabelLength is the maximum number of characters of a label's value.
+const maxLabelLength = 1024
+
+// labelCreatedBy is the label with the creator of the model.
+const labelCreatedBy = "model.kubedl.io/created-by"
+
+// Lineage is the origin of an image. Empty fields have no label.
+type Lineage struct {
+	// Model and ModelVersion are the names of the objects.
+	Model, ModelVersion string
+	// ModelVersionUID identifies the image's ModelVersion to later builds.
+	ModelVersionUID string
+	// Tag is the image's tag.
+	Tag string
+	// CreatedBy is the creator of the model, as free text.
+	CreatedBy string
+	// Base is the base image.
+	Base handoff.BaseImage
+}
+
+// Labels returns the image's labels. They do not contain the time of the build,
+// so that the same files give the same image.
+func (l Lineage) Labels() map[string]string {
+	base := l.Base
+	if base.IsScratch() {
+		base = handoff.BaseImage{}
+	}
+	pairs := []struct{ key, value string }{
+		{"org.opencontainers.image.title", l.Model},
+		{"org.opencontainers.image.version", l.Tag},
+		{"org.opencontainers.image.authors", l.CreatedBy},
+		{"org.opencontainers.image.base.name", base.Name},
+		{"org.opencontainers.image.base.digest", base.Digest},
+		{v1alpha1.LabelModelName, l.Model},
+		{v1alpha1.LabelModelVersion, l.ModelVersion},
+		{v1alpha1.LabelModelVersionUID, l.ModelVersionUID},
+		{labelCreatedBy, l.CreatedBy},
+	}
+	labels := map[string]string{}
+	for _, pair := range pairs {
+		if value := text.OneLine(pair.value, maxLabelLength); value != "" {
+			labels[pair.key] = value
+		}
+	}
+	return labels
+}

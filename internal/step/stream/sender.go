@@ -1,0 +1,136 @@
+package stream
+
+import (
+	"context"
+	"os"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/source"
+)
+
+// maxConcurrentLayers is how many layers are sent at the same time. Two keep a
+// disk and a network busy; the third is for when one of them waits.
+const maxConcurrentLayers = 3
+
+// sender sends the layers of a plan.
+type sender struct {
+	Input
+	root       *os.Root
+	repository *registry.Repository
+	uploader   *registry.Uploader
+	// mountable are other repositories that may have the layers.
+	mountable []name.Repository
+	previous  previousImage
+	// useModTimes is true if modification times are trusted, and the previous
+	// image has those of some files.
+	useModTimes bool
+	transfer    *transfer
+	// sentBytes and reusedBytes count the layers that are in the registry.
+	sentBytes, reusedBytes int64
+}
+
+// sendAll sends the layers that the registry does not have, and returns all.
+func (s *sender) sendAll(ctx context.Context) ([]pushedLayer, error) {
+	s.useModTimes = s.TrustModTimes && s.previous.hasModTimesOf(s.Model)
+	layers := make([]pushedLayer, len(s.Model.Layers))
+	reused := make([]bool, len(layers))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxConcurrentLayers)
+	for number := range layers {
+		group.Go(func() (err error) {
+			layers[number], reused[number], err = s.sendLayer(ctx, number)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for number, l := range layers {
+		if reused[number] {
+			s.reusedBytes += l.Size
+		} else {
+			s.sentBytes += l.Size
+		}
+	}
+	s.transfer.complete()
+	return layers, nil
+}
+
+// sendLayer sends one layer unless the registry has it. To find that out, the
+// whole layer has to be read, so it is tried only if the previous image lists the
+// same files, or if modification times are trusted.
+func (s *sender) sendLayer(ctx context.Context, number int) (l pushedLayer, reused bool, err error) {
+	entries := s.Model.Layers[number]
+	archive, err := newArchive(s.root, s.Model, number)
+	if err != nil {
+		return pushedLayer{}, false, err
+	}
+	l.Files, l.Bytes = layer.Count(entries)
+	if s.TrustModTimes {
+		l.StatDigest = layer.StatDigest(entries)
+	}
+	candidate, found, err := s.findInPrevious(ctx, archive, l.StatDigest, entries)
+	if err != nil {
+		return pushedLayer{}, false, err
+	}
+	if found {
+		if reused, err = s.existsOrMounts(ctx, candidate.Descriptor); err != nil || reused {
+			l.Digest, l.DiffID, l.Size, l.MediaType = candidate.Digest, candidate.diffID, candidate.Size, candidate.MediaType
+			s.transfer.set(number, archive.Size())
+			return l, reused, err
+		}
+	}
+	if err := s.upload(ctx, number, archive, &l); err != nil {
+		return pushedLayer{}, false, failure.OfRegistry(err)
+	}
+	console.Logf(s.Log, "layer %d: sent %s, %s", number, console.Count(l.Files, "file"), console.Size(l.Bytes))
+	return l, false, nil
+}
+
+// upload uploads a layer, compressed or not.
+func (s *sender) upload(ctx context.Context, number int, archive source.Archive, l *pushedLayer) (err error) {
+	onProgress := func(bytes int64) { s.transfer.set(number, bytes) }
+	if !s.Zstd {
+		l.Size, l.MediaType = archive.Size(), types.OCIUncompressedLayer
+		l.Digest, err = s.uploader.Upload(ctx, archive, onProgress)
+		l.DiffID = l.Digest
+		return err
+	}
+	blob := &zstdBlob{archive: archive, onRead: onProgress}
+	l.MediaType = types.OCILayerZStd
+	if l.Digest, err = s.uploader.Upload(ctx, blob, func(bytes int64) { l.Size = bytes }); err != nil {
+		return err
+	}
+	l.DiffID, err = v1.NewHash(blob.diffID)
+	return err
+}
+
+// existsOrMounts reports whether the registry has a blob in the target
+// repository, or mounted it from another repository now.
+func (s *sender) existsOrMounts(ctx context.Context, blob v1.Descriptor) (bool, error) {
+	size, err := s.repository.Stat(ctx, blob.Digest)
+	if registry.IsNotFound(err) {
+		return slices.ContainsFunc(s.mountable, func(from name.Repository) bool { return s.uploader.Mount(ctx, blob.Digest, from) }), nil
+	}
+	if err != nil {
+		return false, failure.OfRegistry(err)
+	}
+	return size == blob.Size, nil
+}
+
+func builtLayers(layers []pushedLayer) []layer.BuiltLayer {
+	built := make([]layer.BuiltLayer, 0, len(layers))
+	for _, l := range layers {
+		built = append(built, layer.BuiltLayer{DiffID: l.DiffID.String(), Files: l.Files, Bytes: l.Bytes})
+	}
+	return built
+}
