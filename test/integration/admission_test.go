@@ -37,19 +37,19 @@ func fieldErrors(t *testing.T, err error) []fieldError {
 
 // Messages that several cases share.
 const (
-	badPath      = "path is an absolute path without '..', '.', '//' or a slash at its end: write it as /models/resnet/1"
-	strangePath  = "path holds a line break, a control character or a pair of braces: rename the folder, as in /models/resnet/1"
-	badRepo      = "imageRepo is an OCI repository without tag or scheme: write it as modelhub/resnet or registry.example.com:5000/team/resnet, lower case after the host"
-	badTag       = "imageTag is an OCI tag: use letters, digits, '_', '.' and '-', at most 128, not beginning with '.' or '-', as in v1.0, or leave it out for an automatic one"
-	badModelName = "modelName is the name of a Model: use lower-case letters, digits, '-' and '.', at most 63 characters, as in resnet-50"
-	badSubPath   = "subPath is a path within the claim, without a slash at its beginning or end and without '..': write it as resnet/1"
+	badPath      = "path must be absolute, without '..', '.', '//' or a trailing slash, for example /models/resnet/1"
+	strangePath  = "path must not contain a line break, a control character, '{{' or '}}': rename the directory, for example to /models/resnet/1"
+	badRepo      = "imageRepo must be an OCI repository without tag or scheme: use the form modelhub/resnet or registry.example.com:5000/team/resnet, lower case after the host"
+	badTag       = "imageTag is an OCI tag: use letters, digits, '_', '.' and '-', at most 128, not beginning with '.' or '-', for example v1.0, or omit it for an automatic tag"
+	badModelName = "modelName is the name of a Model: use lower-case letters, digits, '-' and '.', at most 63 characters, for example resnet-50"
+	badSubPath   = "subPath must be a path in the claim, without a leading or trailing slash and without '..', for example resnet/1"
 	oneKind      = "storage needs exactly one kind: set one of localStorage, nfs, AWSEfs or persistentVolumeClaim"
-	badQuantity  = "requests holds quantities of zero or more, without spaces: write them as cpu: 500m, memory: 2Gi"
-	noPath       = "path is required: name the folder on the node, as in path: /models/resnet/1"
-	noNodeName   = "nodeName is required: name the node whose disk holds the path, as in nodeName: node-1 (kubectl get nodes lists them), or name the workload that writes it in trainedBy, whose node is taken then"
-	noModelName  = "modelName is required: name the Model that this is a version of, as in modelName: resnet"
-	noImageRepo  = "imageRepo is required: name the repository that the image is pushed to, as in imageRepo: modelhub/resnet"
-	noStorage    = "storage is required: say where the model's files lie, as in storage: {localStorage: {path: /models/resnet/1, nodeName: node-1}}"
+	badQuantity  = "requests must be quantities of zero or more, without spaces, for example cpu: 500m, memory: 2Gi"
+	noPath       = "path is required: name the directory on the node, for example path: /models/resnet/1"
+	noNodeName   = "nodeName is required: name the node whose disk holds the path, for example nodeName: node-1 (kubectl get nodes lists them), or set trainedBy to the workload that writes the files, so that its node is used"
+	noModelName  = "modelName is required: name the Model that this is a version of, for example modelName: resnet"
+	noImageRepo  = "imageRepo is required: name the repository that the image is pushed to, for example imageRepo: modelhub/resnet"
+	noStorage    = "storage is required: specify where the model's files are stored, for example storage: {localStorage: {path: /models/resnet/1, nodeName: node-1}}"
 
 	// unchecked is what the API server adds when the schema rejects an object.
 	unchecked = "null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
@@ -84,7 +84,7 @@ func (cases rejections) run(t *testing.T) {
 
 func TestAdmissionRequiredFields(t *testing.T) {
 	rejections{
-		"no spec":                    {localVersion, remove("spec"), []fieldError{{"<nil>", "spec is required: give modelName, imageRepo and storage"}}},
+		"no spec":                    {localVersion, remove("spec"), []fieldError{{"<nil>", "spec is required: set modelName, imageRepo and storage"}}},
 		"an empty spec":              {localVersion, set("spec", map[string]any{}), []fieldError{{"spec", noModelName}, {"spec", noImageRepo}, {"spec", noStorage}}},
 		"no modelName":               {localVersion, remove("spec.modelName"), []fieldError{{"spec", noModelName}}},
 		"a modelName that is null":   {localVersion, set("spec.modelName", nil), []fieldError{{"spec", noModelName}}},
@@ -101,17 +101,17 @@ func TestAdmissionStorage(t *testing.T) {
 		"localStorage without path":            {localVersion, remove(localPath), []fieldError{{"spec.storage.localStorage", noPath}}},
 		"localStorage without nodeName":        {localVersion, remove(localNode), []fieldError{{"spec", noNodeName}}},
 		"localStorage: {}":                     {localVersion, set("spec.storage.localStorage", map[string]any{}), []fieldError{{"spec", noNodeName}, {"spec.storage.localStorage", noPath}}},
-		"a claim without claimName":            {claimVersion, remove(claimName), []fieldError{{"spec.storage.persistentVolumeClaim", "claimName is required: name the claim that holds the files, as in claimName: models (kubectl get pvc lists them)"}}},
-		"nfs without server":                   {nfsVersion, remove("spec.storage.nfs.server"), []fieldError{{"spec.storage.nfs", "server is required: name the NFS server, as in server: nas.example.com"}}},
-		"nfs without path":                     {nfsVersion, remove("spec.storage.nfs.path"), []fieldError{{"spec.storage.nfs", "path is required: name the folder that the server exports, as in path: /exports/resnet"}}},
-		"AWSEfs without volumeHandle":          {efsVersion, set("spec.storage.AWSEfs", map[string]any{}), []fieldError{{"spec.storage.AWSEfs", "volumeHandle is required: name the file system, as in volumeHandle: fs-12345678"}}},
-		"a volumeHandle with a pair of braces": {efsVersion, set("spec.storage.AWSEfs.volumeHandle", "fs-1:/{{x}}"), []fieldError{{"spec.storage.AWSEfs.volumeHandle", "volumeHandle is written as fs-12345678, fs-12345678:/path or fs-12345678::fsap-12345678"}}},
-		"a volumeHandle with two dots":         {efsVersion, set("spec.storage.AWSEfs.volumeHandle", "fs-1:/models/../private"), []fieldError{{"spec.storage.AWSEfs.volumeHandle", "volumeHandle goes up with '..': name the folder itself, as in fs-12345678:/path"}}},
-		"a volumeHandle with a mount option":   {efsVersion, set("spec.storage.AWSEfs.volumeHandle", "fs-1::fsap-2,tls"), []fieldError{{"spec.storage.AWSEfs.volumeHandle", "volumeHandle is written as fs-12345678, fs-12345678:/path or fs-12345678::fsap-12345678"}}},
-		"an nfs server with a space":           {nfsVersion, set("spec.storage.nfs.server", "my nas"), []fieldError{{"spec.storage.nfs.server", "server is a host name or an address, as in nas.example.com or 10.0.0.7"}}},
-		"an nfs path with dots":                {nfsVersion, set("spec.storage.nfs.path", "/exports/../etc"), []fieldError{{"spec.storage.nfs.path", "path is the absolute path that the server exports, without '..': write it as /exports/resnet"}}},
-		"an nfs path with a line break":        {nfsVersion, set("spec.storage.nfs.path", "/exports\n"), []fieldError{{"spec.storage.nfs.path", "path holds a line break, a control character or a pair of braces: rename the exported folder, as in /exports/resnet"}}},
-		"a mountPath with dots":                {localVersion, set("spec.storage.localStorage.mountPath", "/a/../b"), []fieldError{{"spec.storage.localStorage.mountPath", "mountPath is an absolute path without '..' or ':': write it as /kubedl-model"}}},
+		"a claim without claimName":            {claimVersion, remove(claimName), []fieldError{{"spec.storage.persistentVolumeClaim", "claimName is required: name the claim that holds the files, for example claimName: models (kubectl get pvc lists them)"}}},
+		"nfs without server":                   {nfsVersion, remove("spec.storage.nfs.server"), []fieldError{{"spec.storage.nfs", "server is required: name the NFS server, for example server: nas.example.com"}}},
+		"nfs without path":                     {nfsVersion, remove("spec.storage.nfs.path"), []fieldError{{"spec.storage.nfs", "path is required: name the directory that the server exports, for example path: /exports/resnet"}}},
+		"AWSEfs without volumeHandle":          {efsVersion, set("spec.storage.AWSEfs", map[string]any{}), []fieldError{{"spec.storage.AWSEfs", "volumeHandle is required: name the file system, for example volumeHandle: fs-12345678"}}},
+		"a volumeHandle with a pair of braces": {efsVersion, set("spec.storage.AWSEfs.volumeHandle", "fs-1:/{{x}}"), []fieldError{{"spec.storage.AWSEfs.volumeHandle", "volumeHandle must have the form fs-12345678, fs-12345678:/path or fs-12345678::fsap-12345678"}}},
+		"a volumeHandle with two dots":         {efsVersion, set("spec.storage.AWSEfs.volumeHandle", "fs-1:/models/../private"), []fieldError{{"spec.storage.AWSEfs.volumeHandle", "volumeHandle must not contain '..': name the directory itself, for example fs-12345678:/path"}}},
+		"a volumeHandle with a mount option":   {efsVersion, set("spec.storage.AWSEfs.volumeHandle", "fs-1::fsap-2,tls"), []fieldError{{"spec.storage.AWSEfs.volumeHandle", "volumeHandle must have the form fs-12345678, fs-12345678:/path or fs-12345678::fsap-12345678"}}},
+		"an nfs server with a space":           {nfsVersion, set("spec.storage.nfs.server", "my nas"), []fieldError{{"spec.storage.nfs.server", "server must be a host name or an IP address, for example nas.example.com or 10.0.0.7"}}},
+		"an nfs path with dots":                {nfsVersion, set("spec.storage.nfs.path", "/exports/../etc"), []fieldError{{"spec.storage.nfs.path", "path must be the absolute path that the server exports, without '..', for example /exports/resnet"}}},
+		"an nfs path with a line break":        {nfsVersion, set("spec.storage.nfs.path", "/exports\n"), []fieldError{{"spec.storage.nfs.path", "path must not contain a line break, a control character, '{{' or '}}': rename the exported directory, for example to /exports/resnet"}}},
+		"a mountPath with dots":                {localVersion, set("spec.storage.localStorage.mountPath", "/a/../b"), []fieldError{{"spec.storage.localStorage.mountPath", "mountPath must be an absolute path without '..' or ':', for example /kubedl-model"}}},
 		"a relative path":                      {localVersion, set(localPath, "models"), []fieldError{{localPath, badPath}}},
 		"an empty path":                        {localVersion, set(localPath, ""), []fieldError{{localPath, badPath}}},
 		"a path with two dots":                 {localVersion, set(localPath, "/models/../etc"), []fieldError{{localPath, badPath}}},
@@ -125,17 +125,17 @@ func TestAdmissionStorage(t *testing.T) {
 		"a path that opens a pair of braces":   {localVersion, set(localPath, "/models/{{workflow.uid}}"), []fieldError{{localPath, strangePath}}},
 		"a path that closes a pair of braces":  {localVersion, set(localPath, "/models}}"), []fieldError{{localPath, strangePath}}},
 		"a path of 1025 characters":            {localVersion, set(localPath, "/"+letters(1024)), []fieldError{{localPath, "Too long: may not be more than 1024 bytes"}, {"<nil>", unchecked}}},
-		"a nodeName with a capital":            {localVersion, set(localNode, "Node-1"), []fieldError{{localNode, "nodeName is the name of a node as in kubectl get nodes: lower-case letters, digits, '-' and '.'"}}},
-		"a nodeName with braces":               {localVersion, set(localNode, "{{x}}"), []fieldError{{localNode, "nodeName is the name of a node as in kubectl get nodes: lower-case letters, digits, '-' and '.'"}}},
+		"a nodeName with a capital":            {localVersion, set(localNode, "Node-1"), []fieldError{{localNode, "nodeName is the name of a node (kubectl get nodes lists them): use lower-case letters, digits, '-' and '.'"}}},
+		"a nodeName with braces":               {localVersion, set(localNode, "{{x}}"), []fieldError{{localNode, "nodeName is the name of a node (kubectl get nodes lists them): use lower-case letters, digits, '-' and '.'"}}},
 		"a nodeName of 254 characters":         {localVersion, set(localNode, letters(254)), []fieldError{{localNode, "Too long: may not be more than 253 bytes"}, {"<nil>", unchecked}}},
-		"a claimName with a slash":             {claimVersion, set(claimName, "team/models"), []fieldError{{claimName, "claimName is the name of a PersistentVolumeClaim as in kubectl get pvc: lower-case letters, digits, '-' and '.'"}}},
+		"a claimName with a slash":             {claimVersion, set(claimName, "team/models"), []fieldError{{claimName, "claimName is the name of a PersistentVolumeClaim (kubectl get pvc lists them): use lower-case letters, digits, '-' and '.'"}}},
 		"a claimName of 254 characters":        {claimVersion, set(claimName, letters(254)), []fieldError{{claimName, "Too long: may not be more than 253 bytes"}, {"<nil>", unchecked}}},
 		"a subPath that is absolute":           {claimVersion, set(subPath, "/resnet"), []fieldError{{subPath, badSubPath}}},
 		"a subPath with two dots":              {claimVersion, set(subPath, "../other"), []fieldError{{subPath, badSubPath}}},
 		"a subPath with a slash at its end":    {claimVersion, set(subPath, "resnet/"), []fieldError{{subPath, badSubPath}}},
-		"a subPath with a pair of braces":      {claimVersion, set(subPath, "{{x}}"), []fieldError{{subPath, "subPath holds a line break, a control character or a pair of braces: rename the folder, as in resnet/1"}}},
-		"trainedBy without a name":             {claimVersion, set("spec.trainedBy", map[string]any{"apiVersion": "batch/v1", "kind": "Job"}), []fieldError{{"spec.trainedBy", "trainedBy needs apiVersion, kind and name, as in {apiVersion: batch/v1, kind: Job, name: train}"}}},
-		"trainedBy with a kind in braces":      {claimVersion, set("spec.trainedBy", map[string]any{"apiVersion": "batch/v1", "kind": "{{x}}", "name": "a"}), []fieldError{{"spec.trainedBy.kind", "kind is that of the workload, as in Job or PyTorchJob"}}},
+		"a subPath with a pair of braces":      {claimVersion, set(subPath, "{{x}}"), []fieldError{{subPath, "subPath must not contain a line break, a control character, '{{' or '}}': rename the directory, for example to resnet/1"}}},
+		"trainedBy without a name":             {claimVersion, set("spec.trainedBy", map[string]any{"apiVersion": "batch/v1", "kind": "Job"}), []fieldError{{"spec.trainedBy", "trainedBy needs apiVersion, kind and name, for example {apiVersion: batch/v1, kind: Job, name: train}"}}},
+		"trainedBy with a kind in braces":      {claimVersion, set("spec.trainedBy", map[string]any{"apiVersion": "batch/v1", "kind": "{{x}}", "name": "a"}), []fieldError{{"spec.trainedBy.kind", "kind is the kind of the workload, for example Job or PyTorchJob"}}},
 	}.run(t)
 }
 
@@ -170,22 +170,22 @@ func TestAdmissionImage(t *testing.T) {
 func TestAdmissionBuild(t *testing.T) {
 	rejections{
 		"an unknown engine":                           {localVersion, build("engine", "Buildah"), []fieldError{{"spec.build.engine", `Unsupported value: "Buildah": supported values: "Kaniko", "Stream"`}, {"<nil>", unchecked}}},
-		"a baseImage with a space":                    {localVersion, build("baseImage", "busybox latest"), []fieldError{{"spec.build.baseImage", "baseImage is an image reference, as in registry.example.com/library/busybox:1.37, or the word scratch"}}},
-		"a baseImage with a second line":              {localVersion, build("baseImage", "busybox\nRUN id"), []fieldError{{"spec.build.baseImage", "baseImage is an image reference, as in registry.example.com/library/busybox:1.37, or the word scratch"}}},
-		"a pushSecretName with a capital":             {localVersion, build("pushSecretName", "RegCred"), []fieldError{{"spec.build.pushSecretName", "pushSecretName is the name of a Secret as in kubectl get secrets: lower-case letters, digits, '-' and '.'"}}},
-		"a workflowTemplate with a slash":             {localVersion, build("workflowTemplate", "team/build"), []fieldError{{"spec.build.workflowTemplate", "workflowTemplate is the name of a ClusterWorkflowTemplate: lower-case letters, digits, '-' and '.'"}}},
+		"a baseImage with a space":                    {localVersion, build("baseImage", "busybox latest"), []fieldError{{"spec.build.baseImage", "baseImage must be an image reference, for example registry.example.com/library/busybox:1.37, or scratch"}}},
+		"a baseImage with a second line":              {localVersion, build("baseImage", "busybox\nRUN id"), []fieldError{{"spec.build.baseImage", "baseImage must be an image reference, for example registry.example.com/library/busybox:1.37, or scratch"}}},
+		"a pushSecretName with a capital":             {localVersion, build("pushSecretName", "RegCred"), []fieldError{{"spec.build.pushSecretName", "pushSecretName is the name of a Secret (kubectl get secrets lists them): use lower-case letters, digits, '-' and '.'"}}},
+		"a workflowTemplate with a slash":             {localVersion, build("workflowTemplate", "team/build"), []fieldError{{"spec.build.workflowTemplate", "workflowTemplate is the name of a ClusterWorkflowTemplate: use lower-case letters, digits, '-' and '.'"}}},
 		"a deadline of zero":                          {localVersion, build("deadlineSeconds", int64(0)), []fieldError{{"spec.build.deadlineSeconds", "0: spec.build.deadlineSeconds in body should be greater than or equal to 1"}}},
-		"a nodeSelector with a space":                 {localVersion, build("nodeSelector", map[string]any{"disk type": "ssd"}), []fieldError{{"spec.build.nodeSelector", "nodeSelector holds node labels, as in disktype: ssd"}}},
-		"a nodeSelector's value with a comma":         {localVersion, build("nodeSelector", map[string]any{"disktype": "ssd,zone=a"}), []fieldError{{"spec.build.nodeSelector", "nodeSelector holds node labels, as in disktype: ssd"}}},
-		"a toleration's key with a space":             {localVersion, toleration(map[string]any{"key": "nvidia gpu"}), []fieldError{{"spec.build.tolerations[0].key", "key is the key of a taint, as in nvidia.com/gpu"}}},
-		"a toleration's value with a comma":           {localVersion, toleration(map[string]any{"key": "a", "value": "b,c"}), []fieldError{{"spec.build.tolerations[0].value", "value is the value of a taint: letters, digits, '-', '_' and '.'"}}},
-		"a toleration of every taint, without Exists": {localVersion, toleration(map[string]any{"effect": "NoSchedule"}), []fieldError{{"spec.build.tolerations[0]", "a toleration without a key tolerates every taint: say so with operator: Exists, or name the taint's key"}}},
-		"a toleration with Exists and a value":        {localVersion, toleration(map[string]any{"key": "a", "operator": "Exists", "value": "b"}), []fieldError{{"spec.build.tolerations[0]", "a toleration with operator: Exists has no value: leave the value out, or write operator: Equal"}}},
+		"a nodeSelector with a space":                 {localVersion, build("nodeSelector", map[string]any{"disk type": "ssd"}), []fieldError{{"spec.build.nodeSelector", "nodeSelector must contain node labels, for example disktype: ssd"}}},
+		"a nodeSelector's value with a comma":         {localVersion, build("nodeSelector", map[string]any{"disktype": "ssd,zone=a"}), []fieldError{{"spec.build.nodeSelector", "nodeSelector must contain node labels, for example disktype: ssd"}}},
+		"a toleration's key with a space":             {localVersion, toleration(map[string]any{"key": "nvidia gpu"}), []fieldError{{"spec.build.tolerations[0].key", "key is the key of a taint, for example nvidia.com/gpu"}}},
+		"a toleration's value with a comma":           {localVersion, toleration(map[string]any{"key": "a", "value": "b,c"}), []fieldError{{"spec.build.tolerations[0].value", "value is the value of a taint: use letters, digits, '-', '_' and '.'"}}},
+		"a toleration of every taint, without Exists": {localVersion, toleration(map[string]any{"effect": "NoSchedule"}), []fieldError{{"spec.build.tolerations[0]", "a toleration without a key tolerates every taint: set operator: Exists, or set key to the key of the taint"}}},
+		"a toleration with Exists and a value":        {localVersion, toleration(map[string]any{"key": "a", "operator": "Exists", "value": "b"}), []fieldError{{"spec.build.tolerations[0]", "a toleration with operator: Exists must not have a value: remove the value, or set operator: Equal"}}},
 		"a toleration with an unknown operator":       {localVersion, toleration(map[string]any{"key": "a", "operator": "Like"}), []fieldError{{"spec.build.tolerations[0].operator", `Unsupported value: "Like": supported values: "Equal", "Exists"`}, {"<nil>", unchecked}}},
 		"a toleration with an unknown effect":         {localVersion, toleration(map[string]any{"key": "a", "effect": "Never"}), []fieldError{{"spec.build.tolerations[0].effect", `Unsupported value: "Never": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"`}, {"<nil>", unchecked}}},
-		"a request for another resource":              {localVersion, requests(map[string]any{"nvidia.com/gpu": "1"}), []fieldError{{"spec.build.resources.requests", "requests may hold cpu, memory and ephemeral-storage: leave out what else is there"}}},
+		"a request for another resource":              {localVersion, requests(map[string]any{"nvidia.com/gpu": "1"}), []fieldError{{"spec.build.resources.requests", "requests supports only cpu, memory and ephemeral-storage: remove other resources"}}},
 		"a request below zero":                        {localVersion, requests(map[string]any{"memory": "-1Gi"}), []fieldError{{"spec.build.resources.requests", badQuantity}}},
-		"a request above its limit":                   {localVersion, build("resources", map[string]any{"requests": map[string]any{"memory": "2Gi"}, "limits": map[string]any{"memory": "1024Mi"}}), []fieldError{{"spec.build.resources", "requests may not be above limits: lower the request or raise the limit"}}},
+		"a request above its limit":                   {localVersion, build("resources", map[string]any{"requests": map[string]any{"memory": "2Gi"}, "limits": map[string]any{"memory": "1024Mi"}}), []fieldError{{"spec.build.resources", "requests must not exceed limits: lower the request or raise the limit"}}},
 	}.run(t)
 
 	// The schema's own error comes first and quotes the pattern. The message
@@ -206,7 +206,7 @@ func TestAdmissionNames(t *testing.T) {
 		"a modelName with a capital":           {localVersion, set("spec.modelName", "ResNet"), []fieldError{{"spec.modelName", badModelName}}},
 		"a modelName with two dots":            {localVersion, set("spec.modelName", "res..net"), []fieldError{{"spec.modelName", badModelName}}},
 		"an empty modelName":                   {localVersion, set("spec.modelName", ""), []fieldError{{"spec.modelName", badModelName}}},
-		"a Model's name of 64 characters":      {model, set("metadata.name", letters(64)), []fieldError{{"<nil>", "a Model's name is a label value on its versions: use at most 63 characters"}}},
+		"a Model's name of 64 characters":      {model, set("metadata.name", letters(64)), []fieldError{{"<nil>", "the name of a Model is a label value on its ModelVersions: use at most 63 characters"}}},
 		"a ModelVersion's name of 254 letters": {localVersion, set("metadata.name", letters(254)), []fieldError{{"metadata.name", "must be no more than 253 characters"}}},
 	}.run(t)
 }
@@ -275,8 +275,8 @@ func TestAdmissionImmutableFields(t *testing.T) {
 	const (
 		modelNameFixed = "modelName cannot be changed: create a new ModelVersion for another model"
 		imageRepoFixed = "imageRepo cannot be changed: create a new ModelVersion to push to another repository"
-		imageTagFixed  = "imageTag cannot be added, changed or removed: create a new ModelVersion with the tag you want"
-		storageFixed   = "storage cannot be changed: create a new ModelVersion for files in another place"
+		imageTagFixed  = "imageTag cannot be added, changed or removed: create a new ModelVersion with the new tag"
+		storageFixed   = "storage cannot be changed: create a new ModelVersion for files that are stored elsewhere"
 	)
 	tagged := set("spec.imageTag", "v1.0")
 	mounted := set("spec.storage.localStorage.mountPath", "/kubedl-model")

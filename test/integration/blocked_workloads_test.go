@@ -79,7 +79,7 @@ func TestBlockedWorkloads(t *testing.T) {
 	s.awaitReadyMark(byModel, mark)
 
 	event := s.awaitEvent("ReplicaSet", "ModelReady", "ModelVersion resnet-1")
-	assert.Equal(t, "ModelVersion resnet-1, which the pods serve, is Ready: they can be made", event.Note)
+	assert.Equal(t, "ModelVersion resnet-1 is Ready; pods that serve it can now be created", event.Note)
 
 	op.drainQueue(t, shared)
 	for _, w := range append(append(others, foreign...), complete) {

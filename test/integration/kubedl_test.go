@@ -53,7 +53,7 @@ func TestKubeDLManifests(t *testing.T) {
 		objects, err := readManifests("testdata/kubedl/mv-4-nas.yaml")
 		require.NoError(t, err)
 		err = shared.admin.Create(t.Context(), objects[0].DeepCopy(), client.DryRunAll)
-		assert.Equal(t, []fieldError{{"spec.storage.nfs", "server is required: name the NFS server, as in server: nas.example.com"}}, fieldErrors(t, err))
+		assert.Equal(t, []fieldError{{"spec.storage.nfs", "server is required: name the NFS server, for example server: nas.example.com"}}, fieldErrors(t, err))
 
 		set("spec.storage.nfs.server", "nas.example.com").apply(t, objects[0])
 		require.NoError(t, shared.admin.Create(t.Context(), objects[0], client.DryRunAll))

@@ -113,7 +113,7 @@ func TestPolicyHostPaths(t *testing.T) {
 		t.Run("denied "+path, func(t *testing.T) {
 			require.Error(t, rules.Check(path))
 			err := s.client.Create(t.Context(), newObject(t, s.namespace, localVersion, set(localPath, path)), client.DryRunAll)
-			assert.ErrorContains(t, err, path+" is, is inside, or holds a folder that is never packaged from namespace "+s.namespace+" (deniedHostPaths): put the model into a folder of its own")
+			assert.ErrorContains(t, err, path+" is, is inside, or contains a directory that is never packaged from namespace "+s.namespace+" (deniedHostPaths): move the model to a separate directory")
 		})
 	}
 }
@@ -254,33 +254,33 @@ func TestPolicyMessages(t *testing.T) {
 		"spaces around an entry are ignored": {bounded, localVersion, set(localPath, "/data/a"), ""},
 		"a path outside the list": {
 			bounded, localVersion, set(localPath, "/models-secret"),
-			"/models-secret is not among the folders that may be packaged from namespace " + bounded.namespace + " (allowedHostPaths): put the model below /models or /data, or have the platform team allow it",
+			"/models-secret is not in a directory that may be packaged from namespace " + bounded.namespace + " (allowedHostPaths): move the model below /models or /data, or ask the platform team to allow it",
 		},
 		"a storage kind outside the list": {
 			bounded, nfsVersion, change{},
-			"storage of the kind nfs may not be used in namespace " + bounded.namespace + " (allowedStorage): use persistentVolumeClaim or localStorage, or have the platform team allow it",
+			"storage of kind nfs is not allowed in namespace " + bounded.namespace + " (allowedStorage): use persistentVolumeClaim or localStorage, or ask the platform team to allow it",
 		},
 		"a storage kind outside the namespace's own list": {
 			closed, claimVersion, change{},
-			"storage of the kind persistentVolumeClaim may not be used in namespace " + closed.namespace + " (allowedStorage): use nfs or AWSEfs, or have the platform team allow it",
+			"storage of kind persistentVolumeClaim is not allowed in namespace " + closed.namespace + " (allowedStorage): use nfs or AWSEfs, or ask the platform team to allow it",
 		},
 		"an NFS server with an empty list": {
 			closed, nfsVersion, change{},
-			"nas.example.com:/exports/resnet is not among the NFS servers and folders that may be packaged from namespace " + closed.namespace + " (allowedNFS): have the platform team allow it",
+			"nas.example.com:/exports/resnet is not among the NFS servers and directories that may be packaged from namespace " + closed.namespace + " (allowedNFS): ask the platform team to allow it",
 		},
 		"a file system with an empty list": {
 			closed, efsVersion, change{},
-			"fs-12345678 is not among the file systems, folders and access points of AWS EFS that may be packaged from namespace " + closed.namespace + " (allowedEFS): have the platform team allow it",
+			"fs-12345678 is not among the file systems, directories and access points of AWS EFS that may be packaged from namespace " + closed.namespace + " (allowedEFS): ask the platform team to allow it",
 		},
 		"an invalid entry": {
 			invalid, localVersion, change{},
-			"allowedHostPaths or deniedHostPaths in the ConfigMap that the policy modelkiln-bounds reads holds what is not an absolute path without '..', '.', '//' or a slash at its end: have the platform team write it as /models",
+			"allowedHostPaths or deniedHostPaths in the ConfigMap of the policy modelkiln-bounds contains an entry that is not an absolute path without '..', '.', '//' or a trailing slash, for example /models; ask the platform team to fix it",
 		},
 		"the last entry of a long list applies": {large, localVersion, set(localPath, many[len(many)-1]+"/b"), ""},
 		// The API server limits the length of messages.
 		"a list too long for the message": {
 			large, localVersion, set(localPath, "/models/"+letters(1000)),
-			"spec.storage.localStorage.path is not among the folders that may be packaged from this namespace (allowedHostPaths): put the model into one of those, or have the platform team allow it",
+			"spec.storage.localStorage.path is not in a directory that may be packaged from this namespace (allowedHostPaths): move the model to one of those, or ask the platform team to allow it",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -307,7 +307,7 @@ func TestPolicyMessages(t *testing.T) {
 		s.setPolicyLists(map[string]string{"team-a.allowedHostPath": "/models"})
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			assert.EqualError(c, s.client.Create(t.Context(), newObject(t, s.namespace, claimVersion), client.DryRunAll),
-				prefix+"the ConfigMap modelkiln-bounds in namespace modelkiln-system has the key team-a.allowedHostPath, which is none of allowedStorage, allowedHostPaths, deniedHostPaths, allowedNFS, allowedEFS, allowedEFSAttributes, nor one of them behind the name of a namespace and a dot: have the platform team mend it")
+				prefix+"the ConfigMap modelkiln-bounds in namespace modelkiln-system contains the unknown key team-a.allowedHostPath (known keys: allowedStorage, allowedHostPaths, deniedHostPaths, allowedNFS, allowedEFS, allowedEFSAttributes, optionally prefixed with NAMESPACE.); ask the platform team to fix it")
 		}, deadline, tick)
 	})
 }

@@ -73,7 +73,7 @@ func TestTraining(t *testing.T) {
 		s.create(claimVersion, trainedBy("batch/v1", "Job", "train"))
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWaitingForTraining)
 		assert.Equal(t, waiting, conditionStatuses(mv))
-		assert.Contains(t, mv.Status.Message, "There is no Job train yet")
+		assert.Contains(t, mv.Status.Message, "Job train does not exist yet")
 
 		job := s.createJob("train")
 		s.awaitMessage(resnet, "Job train has not completed")
@@ -222,7 +222,7 @@ func TestTrainingKindInstalledLater(t *testing.T) {
 	}
 
 	require.NoError(t, server.installCRDs("testdata/training"))
-	s.awaitMessage(resnet, "There is no PyTorchJob train yet")
+	s.awaitMessage(resnet, "PyTorchJob train does not exist yet")
 	training := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
 		"metadata": map[string]any{"namespace": s.namespace, "name": "train"},
@@ -255,8 +255,8 @@ func TestTrainingImmutable(t *testing.T) {
 		patch string
 		want  string
 	}{
-		"change":                       {withTraining, `[{"op":"replace","path":"/spec/trainedBy/name","value":"other"}]`, "trainedBy can be taken away"},
-		"add":                          {withoutTraining, `[{"op":"add","path":"/spec/trainedBy","value":{"apiVersion":"batch/v1","kind":"Job","name":"train"}}]`, "trainedBy can be taken away"},
+		"change":                       {withTraining, `[{"op":"replace","path":"/spec/trainedBy/name","value":"other"}]`, "trainedBy cannot be added or changed after creation"},
+		"add":                          {withoutTraining, `[{"op":"add","path":"/spec/trainedBy","value":{"apiVersion":"batch/v1","kind":"Job","name":"train"}}]`, "trainedBy cannot be added or changed after creation"},
 		"remove, without nodeName":     {withoutNode, `[{"op":"remove","path":"/spec/trainedBy"}]`, noNodeName},
 		"remove, with another storage": {withTraining, `[{"op":"remove","path":"/spec/trainedBy"}]`, ""},
 	} {

@@ -70,24 +70,24 @@ func TestWebhookServingPodsRejected(t *testing.T) {
 	}
 
 	t.Run("the ModelVersion does not exist", func(t *testing.T) {
-		assertRejected(t, version("none"), `there is no ModelVersion "none" in namespace `+s.namespace+`, which the pod's label model.kubedl.io/serve-version names: apply it, and the pod can be made`)
+		assertRejected(t, version("none"), `ModelVersion "none" not found in namespace `+s.namespace+` (named by the pod's label model.kubedl.io/serve-version): create it first`)
 	})
 	t.Run("the Model does not exist", func(t *testing.T) {
-		assertRejected(t, model("none"), `there is no Model "none" in namespace `+s.namespace+`, which the pod's label model.kubedl.io/serve-model names: apply a ModelVersion of it, and the pod can be made when that is Ready`)
+		assertRejected(t, model("none"), `Model "none" not found in namespace `+s.namespace+` (named by the pod's label model.kubedl.io/serve-model): create a ModelVersion of it first`)
 	})
 	t.Run("the ModelVersion and the Model exist in another namespace", func(t *testing.T) {
 		other := newSandbox(t, shared)
 		other.createReady(set("metadata.name", "elsewhere", "spec.modelName", "elsewhere"))
-		assertRejected(t, version("elsewhere"), `there is no ModelVersion "elsewhere" in namespace `+s.namespace)
-		assertRejected(t, model("elsewhere"), `there is no Model "elsewhere" in namespace `+s.namespace)
+		assertRejected(t, version("elsewhere"), `ModelVersion "elsewhere" not found in namespace `+s.namespace)
+		assertRejected(t, model("elsewhere"), `Model "elsewhere" not found in namespace `+s.namespace)
 	})
 	t.Run("the label is empty", func(t *testing.T) {
-		assertRejected(t, version(""), "label model.kubedl.io/serve-version is empty: let it name a ModelVersion of the namespace, or leave it out")
+		assertRejected(t, version(""), "label model.kubedl.io/serve-version is empty: set it to the name of a ModelVersion in this namespace, or remove the label")
 		assertRejected(t, model(""), "label model.kubedl.io/serve-model is empty")
 	})
 	t.Run("both labels are set", func(t *testing.T) {
 		both := map[string]string{v1alpha1.LabelServeVersion: resnet, v1alpha1.LabelServeModel: "resnet"}
-		assertRejected(t, both, "the pod has both labels, model.kubedl.io/serve-version and model.kubedl.io/serve-model: leave one of them out")
+		assertRejected(t, both, "the pod has both labels, model.kubedl.io/serve-version and model.kubedl.io/serve-model: remove one of them")
 	})
 	t.Run("the ModelVersion is being built, has failed, is being deleted", func(t *testing.T) {
 		s := s.withT(t)
@@ -96,7 +96,7 @@ func TestWebhookServingPodsRejected(t *testing.T) {
 		s.argo.runStep(wf, contract.StepBuild)
 		mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 		assertRejected(t, version(resnet), `ModelVersion "resnet-1"`, v1alpha1.ReasonWorkflowRunning, mv.Status.Message)
-		assertRejected(t, model("resnet"), `no version is Ready of Model "resnet", which the pod's label model.kubedl.io/serve-model names (kubectl get mv -n `+s.namespace+` -l model.kubedl.io/model-name=resnet). `)
+		assertRejected(t, model("resnet"), `no ModelVersion of Model "resnet" (named by the pod's label model.kubedl.io/serve-model) is Ready; to list them: kubectl get mv -n `+s.namespace+` -l model.kubedl.io/model-name=resnet. `)
 
 		mv = s.failBuild(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
 		assertRejected(t, version(resnet), `ModelVersion "resnet-1"`, v1alpha1.ReasonSourceEmpty, mv.Status.Message)

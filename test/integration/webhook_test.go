@@ -75,7 +75,7 @@ func awaitWebhook(t *testing.T) {
 	t.Helper()
 	s := newSandbox(t, shared)
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		assert.ErrorContains(c, s.client.Create(t.Context(), trainingPod(s.namespace, "none")), "there is no ModelVersion")
+		assert.ErrorContains(c, s.client.Create(t.Context(), trainingPod(s.namespace, "none")), `ModelVersion "none" not found`)
 	}, deadline, tick)
 }
 

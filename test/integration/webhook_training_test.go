@@ -69,12 +69,12 @@ func TestWebhookTrainingPodsRejected(t *testing.T) {
 		s.assertPodRejected(t, trainingPod(s.namespace, version), want...)
 	}
 	t.Run("the ModelVersion does not exist", func(t *testing.T) {
-		assertRejected(t, "resnet-2", `there is no ModelVersion "resnet-2" in namespace `+s.namespace, v1alpha1.LabelTrainVersion)
+		assertRejected(t, "resnet-2", `ModelVersion "resnet-2" not found in namespace `+s.namespace, v1alpha1.LabelTrainVersion)
 	})
 	t.Run("the ModelVersion exists in another namespace", func(t *testing.T) {
 		other := newSandbox(t, shared)
 		other.create(localVersion, set("metadata.name", "elsewhere"))
-		assertRejected(t, "elsewhere", `there is no ModelVersion "elsewhere" in namespace `+s.namespace)
+		assertRejected(t, "elsewhere", `ModelVersion "elsewhere" not found in namespace `+s.namespace)
 	})
 	t.Run("the label is empty", func(t *testing.T) {
 		assertRejected(t, "", "label model.kubedl.io/train-version is empty")
