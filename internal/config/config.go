@@ -214,9 +214,7 @@ var renamedFields = map[string]string{
 // has been renamed. It ignores malformed YAML, which the strict parser reports.
 func checkRenamed(raw []byte) error {
 	var fields map[string]any
-	if yaml.Unmarshal(raw, &fields) != nil {
-		return nil
-	}
+	_ = yaml.Unmarshal(raw, &fields)
 	var problems []error
 	for _, old := range slices.Sorted(maps.Keys(renamedFields)) {
 		if _, found := fields[old]; found {

@@ -77,15 +77,15 @@ func (r crdReader) List(context.Context, client.ObjectList, ...client.ListOption
 func TestKindWatcherReconcile(t *testing.T) {
 	t.Run("leaves a kind alone that is absent", func(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{trainJob})
-		assert.NoError(t, c.reconcile())
+		require.NoError(t, c.reconcile())
 		assert.Empty(t, c.watches)
 		assert.Zero(t, c.changes)
 	})
 	t.Run("watches a built-in kind once", func(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{job})
 		c.serve(job)
-		assert.NoError(t, c.reconcile())
-		assert.NoError(t, c.reconcile())
+		require.NoError(t, c.reconcile())
+		require.NoError(t, c.reconcile())
 		assert.Equal(t, map[schema.GroupVersionKind]int{job: 1}, c.watches)
 		assert.Equal(t, 1, c.changes)
 	})
@@ -95,7 +95,7 @@ func TestKindWatcherReconcile(t *testing.T) {
 		assert.EqualError(t, c.reconcile(), "the API server does not serve TrainJob.trainer.kubeflow.org yet")
 		assert.Zero(t, c.changes)
 		c.serve(trainJob)
-		assert.NoError(t, c.reconcile())
+		require.NoError(t, c.reconcile())
 		assert.Equal(t, 1, c.watches[trainJob])
 		assert.Equal(t, 1, c.changes)
 	})
@@ -106,7 +106,7 @@ func TestKindWatcherReconcile(t *testing.T) {
 		assert.ErrorIs(t, c.reconcile(), c.watchErr)
 		assert.False(t, c.present())
 		c.watchErr = nil
-		assert.NoError(t, c.reconcile())
+		require.NoError(t, c.reconcile())
 		assert.True(t, c.present())
 	})
 	t.Run("reports a kind that has appeared although another has an error", func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestKindWatcherReconcile(t *testing.T) {
 		c.serve(trainJob)
 		c.serve(job)
 		c.crds["jobsets.jobset.x-k8s.io"] = true
-		assert.ErrorContains(t, c.reconcile(), "does not serve JobSet")
+		require.ErrorContains(t, c.reconcile(), "does not serve JobSet")
 		assert.Equal(t, map[schema.GroupVersionKind]int{trainJob: 1, job: 1}, c.watches)
 		assert.Equal(t, 1, c.changes)
 	})
@@ -122,11 +122,11 @@ func TestKindWatcherReconcile(t *testing.T) {
 		c := newKindCluster(t, true, argoKinds)
 		c.crds["workflows.argoproj.io"] = true
 		c.serve(argoKinds[0])
-		assert.NoError(t, c.reconcile())
+		require.NoError(t, c.reconcile())
 		assert.False(t, c.present())
 		c.crds["clusterworkflowtemplates.argoproj.io"] = true
 		c.serve(argoKinds[1])
-		assert.NoError(t, c.reconcile())
+		require.NoError(t, c.reconcile())
 		assert.True(t, c.present())
 	})
 	t.Run("follows the CRD of a removable kind", func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestKindWatcherReconcile(t *testing.T) {
 		c.serve(trainJob)
 		for _, installed := range []bool{true, false, true} {
 			c.crds["trainjobs.trainer.kubeflow.org"] = installed
-			assert.NoError(t, c.reconcile())
+			require.NoError(t, c.reconcile())
 			assert.Equal(t, installed, c.present())
 		}
 		assert.Equal(t, 1, c.watches[trainJob], "the watch resumes")
@@ -145,9 +145,9 @@ func TestKindWatcherReconcile(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{trainJob})
 		c.crds["trainjobs.trainer.kubeflow.org"] = true
 		c.serve(trainJob)
-		assert.NoError(t, c.reconcile())
+		require.NoError(t, c.reconcile())
 		delete(c.crds, "trainjobs.trainer.kubeflow.org")
-		assert.NoError(t, c.reconcile())
+		require.NoError(t, c.reconcile())
 		assert.True(t, c.present())
 		assert.Equal(t, 1, c.changes)
 	})

@@ -180,7 +180,7 @@ var nextStepCases = map[string]nextStepCase{
 	}, fails(v1alpha1.ReasonSourceForbidden, "allowedEFS is empty")},
 	"training does not matter to a build that was started": {func(s *scenario) {
 		s.trainedByJob(finished)
-		s.started(contract.StepBuild)
+		s.started()
 		s.observed.Training, s.observed.Workflows = nil, nil
 	}, recreates("mv-3-1c072-2", "1")},
 	"training on no known node": {func(s *scenario) { s.trainedOnSomeNode(finished) }, fails(v1alpha1.ReasonNodeUnknown, "Job train completed, but the node that has its files is not known: no pod with the label model.kubedl.io/train-version was seen. Create a new ModelVersion with nodeName")},
@@ -203,13 +203,13 @@ var nextStepCases = map[string]nextStepCase{
 	"running mount-check":            {changed(runningStep(contract.StepMountCheck)), building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step mount-check")},
 	"running build":                  {changed(runningStep(contract.StepBuild)), building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step build")},
 	"running status-report":          {changed(runningStep(contract.StepStatusReport)), building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step status-report")},
-	"suspended":                      {func(s *scenario) { s.started(contract.StepBuild); suspend(s) }, building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 is suspended. To resume it: argo resume -n default mv-3-1c072-1")},
+	"suspended":                      {func(s *scenario) { s.started(); suspend(s) }, building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 is suspended. To resume it: argo resume -n default mv-3-1c072-1")},
 	"first try failed":               {changed(runningStep(contract.StepMountCheck), failingTry), building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 may retry automatically. Try 1 failed: Step mount-check: the registry models.example.com does not respond")},
 	"second try runs":                {changed(failingTry, runningStep(contract.StepBuild)), building(v1alpha1.ReasonRetrying, "Workflow mv-3-1c072-1 runs step build (try 2). Try 1 failed: Step mount-check: the registry")},
 	"second try failed":              {changed(failingTry, runningStep(contract.StepBuild), failingTry), building(v1alpha1.ReasonRetrying, "Workflow mv-3-1c072-1 may retry automatically. Try 2 failed: Step mount-check: the registry")},
 	"phase of a later Argo":          {func(s *scenario) { s.pass(); s.observed.Workflows[0].Status.Phase = "Paused" }, building(v1alpha1.ReasonWorkflowPhaseUnknown, `Workflow mv-3-1c072-1 is in phase "Paused", which this release of Modelkiln does not support`)},
-	"template missing while running": {func(s *scenario) { s.started(contract.StepBuild); s.observed.TemplateFound = false }, building(v1alpha1.ReasonWorkflowRunning, "runs step build")},
-	"build edited while running":     {func(s *scenario) { s.started(contract.StepBuild); s.edit() }, building(v1alpha1.ReasonWorkflowRunning, "runs step build")},
+	"template missing while running": {func(s *scenario) { s.started(); s.observed.TemplateFound = false }, building(v1alpha1.ReasonWorkflowRunning, "runs step build")},
+	"build edited while running":     {func(s *scenario) { s.started(); s.edit() }, building(v1alpha1.ReasonWorkflowRunning, "runs step build")},
 
 	// Its pod does not start.
 	"pod pending":       {pendingPod("PodInitializing"), pendingFor(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs")},
@@ -284,11 +284,11 @@ var nextStepCases = map[string]nextStepCase{
 	}, fails(v1alpha1.ReasonTagTaken, "Step mount-check: modelhub/resnet:v1.0 holds another image. Create a new ModelVersion with another imageTag")},
 
 	// The Workflow is deleted.
-	"deleted while unfinished":    {func(s *scenario) { s.started(contract.StepBuild); s.observed.Workflows = nil }, recreates("mv-3-1c072-2", "1")},
+	"deleted while unfinished":    {func(s *scenario) { s.started(); s.observed.Workflows = nil }, recreates("mv-3-1c072-2", "1")},
 	"deleted for the third time":  {deletedTimes(3), recreates("mv-3-1c072-4", "3")},
 	"deleted for the fourth time": {deletedTimes(4), fails(v1alpha1.ReasonWorkflowDeleted, "The Workflow of the unfinished build was deleted 4 times in a row. "+againTail)},
 	"deleted while Argo is missing": {func(s *scenario) {
-		s.started(contract.StepBuild)
+		s.started()
 		s.observed.Workflows, s.observed.ArgoMissing = nil, true
 	}, building(v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed")},
 	"deleted after failure": {func(s *scenario) { s.failed(); s.observed.Workflows = nil }, stays},

@@ -89,10 +89,10 @@ func (s *scenario) updatePass(change func(*builders.WorkflowWrapper) *builders.W
 	return s.pass()
 }
 
-// started passes until the build runs the step.
-func (s *scenario) started(step string) {
+// started passes until the step build runs.
+func (s *scenario) started() {
 	s.pass()
-	s.updatePass(runningStep(step))
+	s.updatePass(runningStep(contract.StepBuild))
 }
 
 // failed passes until the first attempt has failed.
@@ -103,7 +103,7 @@ func (s *scenario) failed() {
 
 // succeeded passes until the ModelVersion is Ready.
 func (s *scenario) succeeded() {
-	s.started(contract.StepBuild)
+	s.started()
 	s.updatePass(succeeding)
 }
 

@@ -101,7 +101,7 @@ func TestSelectWorkflow_OtherTemplate(t *testing.T) {
 
 func TestSelectWorkflow_ForeignBuildDoesNotHideTheOwnOne(t *testing.T) {
 	s := newScenario(t)
-	s.started(contract.StepBuild)
+	s.started()
 	own := s.observed.Workflows[0]
 	other := builders.FromWorkflow(own).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Argument(contract.ParamImage, "modelhub/resnet:v2")
 	s.observed.Workflows = []*wfv1.Workflow{other.Succeeded(other.Report()).Obj(), own}

@@ -16,12 +16,12 @@ import (
 const templateSpec = "modelName: resnet\nimageRepo: modelhub/resnet\nstorage: {persistentVolumeClaim: {claimName: models}}\n"
 
 // jobWithTemplate returns a Job that has the template of a ModelVersion.
-func jobWithTemplate(name, spec string) *unstructured.Unstructured {
+func jobWithTemplate(spec string) *unstructured.Unstructured {
 	job := &unstructured.Unstructured{}
 	job.SetAPIVersion("batch/v1")
 	job.SetKind("Job")
 	job.SetNamespace("team")
-	job.SetName(name)
+	job.SetName("train")
 	job.SetUID("a1b2c3d4-0000-0000-0000-000000000000")
 	job.SetAnnotations(map[string]string{v1alpha1.AnnotationModelVersion: spec})
 	return job
@@ -63,7 +63,7 @@ func TestNextTemplateStep(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			job := jobWithTemplate("train", templateSpec)
+			job := jobWithTemplate(templateSpec)
 			if tt.edit != nil {
 				tt.edit(job)
 			}
@@ -91,13 +91,13 @@ func TestFromTemplate(t *testing.T) {
 		"JSON": `{"modelName":"resnet","imageRepo":"modelhub/resnet","storage":{"persistentVolumeClaim":{"claimName":"models"}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			mv, problem := FromTemplate(jobWithTemplate("train", spec), workflow.Options{})
+			mv, problem := FromTemplate(jobWithTemplate(spec), workflow.Options{})
 			require.Nil(t, problem)
 			assert.Equal(t, [2]string{"team", "mv-train-a1b2c"}, [2]string{mv.Namespace, mv.Name})
 			assert.Equal(t, want, mv.Spec)
 		})
 	}
-	mv, problem := FromTemplate(jobWithTemplate("train", templateSpec+"createdBy: Ada"), workflow.Options{})
+	mv, problem := FromTemplate(jobWithTemplate(templateSpec+"createdBy: Ada"), workflow.Options{})
 	require.Nil(t, problem)
 	assert.Equal(t, "Ada", mv.Spec.CreatedBy)
 }
@@ -113,7 +113,7 @@ func TestFromTemplate_Refused(t *testing.T) {
 		"a forbidden directory": {"storage: {localStorage: {path: /etc}}", "cannot be built: "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			mv, problem := FromTemplate(jobWithTemplate("train", tt.spec), workflow.Options{})
+			mv, problem := FromTemplate(jobWithTemplate(tt.spec), workflow.Options{})
 			assert.Nil(t, mv)
 			require.NotNil(t, problem)
 			assert.Equal(t, EventRefused, problem.Reason)

@@ -57,6 +57,7 @@ func awaitTraining(o Observed, opts workflow.Options) (verdict, bool) {
 		return fail(v1alpha1.ReasonTrainingFailed, fmt.Sprintf("%s failed%s. Create it again under the same name; the build starts when it has completed. %s", name, message, buildNow(mv))), true
 	case workload.Running:
 		return wait(v1alpha1.ReasonWaitingForTraining, fmt.Sprintf("%s has not completed; the build starts when it has. %s", name, buildNow(mv))), true
+	case workload.Completed:
 	}
 	if workflow.LacksChiefNode(mv) {
 		_, why := workload.ChiefNode(o.TrainingPods)

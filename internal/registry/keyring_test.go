@@ -2,7 +2,6 @@ package registry
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -140,6 +139,6 @@ func FuzzParseKey(f *testing.F) {
 			return
 		}
 		assert.NotEmpty(t, host)
-		assert.True(t, dir == "" || strings.HasPrefix(dir, "/"), fmt.Sprintf("%q", dir))
+		assert.True(t, dir == "" || strings.HasPrefix(dir, "/"), "%q", dir)
 	})
 }

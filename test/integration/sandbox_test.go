@@ -134,14 +134,15 @@ func (s sandbox) awaitReason(name, reason string) *v1alpha1.ModelVersion {
 	return mv
 }
 
-// awaitMessage returns a ModelVersion once its message contains this text.
-func (s sandbox) awaitMessage(name, text string) *v1alpha1.ModelVersion {
+// awaitMessage returns the ModelVersion resnet once its message contains this
+// text.
+func (s sandbox) awaitMessage(text string) *v1alpha1.ModelVersion {
 	s.t.Helper()
 	mv := &v1alpha1.ModelVersion{}
 	require.EventuallyWithT(s.t, func(c *assert.CollectT) {
-		s.get(c, name, mv)
+		s.get(c, resnet, mv)
 		assert.Contains(c, mv.Status.Message, text)
-	}, deadline, tick, "ModelVersion %s", name)
+	}, deadline, tick, "ModelVersion %s", resnet)
 	return mv
 }
 

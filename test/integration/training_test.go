@@ -76,7 +76,7 @@ func TestTraining(t *testing.T) {
 		assert.Contains(t, mv.Status.Message, "Job train does not exist yet")
 
 		job := s.createJob("train")
-		s.awaitMessage(resnet, "Job train has not completed")
+		s.awaitMessage("Job train has not completed")
 		assert.Empty(t, s.argo.workflows())
 		s.completeJob(job)
 		s.completeBuild(s.argo.awaitOnlyWorkflow())
@@ -222,13 +222,13 @@ func TestTrainingKindInstalledLater(t *testing.T) {
 	}
 
 	require.NoError(t, server.installCRDs("testdata/training"))
-	s.awaitMessage(resnet, "PyTorchJob train does not exist yet")
+	s.awaitMessage("PyTorchJob train does not exist yet")
 	training := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
 		"metadata": map[string]any{"namespace": s.namespace, "name": "train"},
 	}}
 	require.NoError(t, s.client.Create(t.Context(), training))
-	s.awaitMessage(resnet, "PyTorchJob train has not completed")
+	s.awaitMessage("PyTorchJob train has not completed")
 	training.Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Succeeded", "status": "True"}}}
 	require.NoError(t, s.client.Status().Update(t.Context(), training))
 	s.argo.awaitOnlyWorkflow()

@@ -26,7 +26,7 @@ func TestWorkflowStatusSucceeded(t *testing.T) {
 	assert.Equal(t, int64(1), mv.Status.Attempts)
 
 	s.argo.setPending(wf, "Waiting for default/Mutex/modelhub lock. Lock status: 0/1")
-	s.awaitMessage(resnet, "Waiting for default/Mutex/modelhub lock")
+	s.awaitMessage("Waiting for default/Mutex/modelhub lock")
 
 	s.argo.runStep(wf, contract.StepMountCheck)
 	mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
@@ -34,7 +34,7 @@ func TestWorkflowStatusSucceeded(t *testing.T) {
 	assert.Equal(t, fmt.Sprintf("Workflow %s runs step mount-check", wf.Name), mv.Status.Message)
 
 	s.argo.runStep(wf, contract.StepBuild)
-	s.awaitMessage(resnet, "step "+contract.StepBuild)
+	s.awaitMessage("step "+contract.StepBuild)
 
 	wf = s.argo.completeWorkflow(wf)
 	mv = s.awaitReason(resnet, v1alpha1.ReasonSucceeded)

@@ -26,7 +26,7 @@ func TestWrites(t *testing.T) {
 	s.awaitWorkflowPhase(resnet, wf, "")
 	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
 		s.argo.runStep(wf, step)
-		s.awaitMessage(resnet, "step "+step)
+		s.awaitMessage("step "+step)
 	}
 	s.completeBuild(wf)
 	s.awaitLatest("resnet", s.latestVersion(resnet))
