@@ -26,7 +26,7 @@ func TestWrites(t *testing.T) {
 	s.awaitWorkflowPhase(resnet, wf, "")
 	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
 		s.argo.runStep(wf, step)
-		s.awaitMessage("step "+step)
+		s.awaitMessage("step " + step)
 	}
 	s.completeBuild(wf)
 	s.awaitLatest("resnet", s.latestVersion(resnet))
@@ -83,6 +83,9 @@ func TestWrites(t *testing.T) {
 // requests.
 func TestWritesWhileWaiting(t *testing.T) {
 	op := startOperator(t, shared, withConfig(func(c *config.Config) { c.AllowedHostPaths = []string{"/models"} }))
+	// The operator requeues unfinished ModelVersions once, when it has found the
+	// training kinds.
+	op.awaitRequest(t, func(r request) bool { return r.path == "/apis/batch/v1/jobs" && r.status == http.StatusOK }, "for Jobs")
 	// Every event is sent by a goroutine of its own, so that a later one may
 	// overtake it: each must be awaited.
 	awaitPending := func(s sandbox) *wfv1.Workflow {
