@@ -17,42 +17,42 @@ import (
 	"github.com/modelkiln/modelkiln/test/golden"
 )
 
-// ways are the two in which a pod gets a model, by the golden files' suffix.
-var ways = map[string]inject.ServingMount{
+// modes are the two ways for a pod to get a model, by the suffix of golden files.
+var modes = map[string]inject.ServingMount{
 	"image-volume":   inject.ServingImageVolume,
 	"init-container": inject.ServingInitContainer,
 }
 
-// Each pod in testdata/serving becomes the ones beside it, for the version beside
-// them.
-func TestAServingPodGetsTheVersionsModel(t *testing.T) {
+// Each pod in testdata/serving becomes the ones next to it, for the ModelVersion
+// next to them.
+func TestServing(t *testing.T) {
 	for name, file := range golden.Cases(t, "serving", ".modelversion.yaml") {
-		for suffix, way := range ways {
+		for suffix, mode := range modes {
 			t.Run(name+" by "+suffix, func(t *testing.T) {
 				var mv v1alpha1.ModelVersion
 				golden.ReadYAML(t, file, &mv)
 				var pod corev1.Pod
 				golden.ReadYAML(t, strings.Replace(file, ".modelversion.", ".pod.", 1), &pod)
-				asItWas := pod.DeepCopy()
+				before := pod.DeepCopy()
 
-				got, problem := inject.Serving(&pod, &mv, way)
+				got, problem := inject.Serving(&pod, &mv, mode)
 				require.Nil(t, problem)
 				golden.AssertYAML(t, strings.Replace(file, ".modelversion.", "."+suffix+".", 1), got)
-				assert.Equal(t, asItWas, &pod, "the pod that was given stays as it is")
+				assert.Equal(t, before, &pod, "the given pod is not changed")
 
-				again, problem := inject.Serving(got, &mv, way)
+				again, problem := inject.Serving(got, &mv, mode)
 				require.Nil(t, problem)
-				assert.Equal(t, got, again, "a second time changes nothing")
+				assert.Equal(t, got, again, "a second call changes nothing")
 			})
 		}
 	}
 }
 
-func TestAPodThatIsCopiedServesWhatANewOneServes(t *testing.T) {
+func TestServingOfACopiedPod(t *testing.T) {
 	first := servable("resnet-1").Obj()
 	second := servable("resnet-2").Built("modelhub/resnet:v2", "sha256:"+strings.Repeat("2", 64)).Obj()
-	for was, before := range ways {
-		for is, now := range ways {
+	for was, before := range modes {
+		for is, now := range modes {
 			t.Run("from "+was+" to "+is, func(t *testing.T) {
 				running, problem := inject.Serving(servingPod(), first, before)
 				require.Nil(t, problem)
@@ -74,78 +74,78 @@ func inYAML(t *testing.T, pod *corev1.Pod) string {
 	return string(raw)
 }
 
-func TestAnotherWebhooksContainersGetTheModelToo(t *testing.T) {
-	for name, way := range ways {
+func TestServingOfContainersFromAnotherWebhook(t *testing.T) {
+	for name, mode := range modes {
 		t.Run(name, func(t *testing.T) {
-			served, problem := inject.Serving(servingPod(), servable("resnet-1").Obj(), way)
+			served, problem := inject.Serving(servingPod(), servable("resnet-1").Obj(), mode)
 			require.Nil(t, problem)
 			served.Spec.Containers = append(served.Spec.Containers, corev1.Container{Name: "injected"})
 			served.Spec.InitContainers = append([]corev1.Container{{Name: "injected-first"}}, served.Spec.InitContainers...)
 
-			got, problem := inject.Serving(served, servable("resnet-1").Obj(), way)
+			got, problem := inject.Serving(served, servable("resnet-1").Obj(), mode)
 			require.Nil(t, problem)
 			assert.Equal(t, served.Spec.Containers[0], got.Spec.Containers[0])
 			assert.Equal(t, got.Spec.Containers[0].VolumeMounts, got.Spec.Containers[1].VolumeMounts)
-			assert.Len(t, got.Spec.InitContainers, len(served.Spec.InitContainers), "it is copied once")
+			assert.Len(t, got.Spec.InitContainers, len(served.Spec.InitContainers), "the model is copied once")
 		})
 	}
 }
 
-func TestAServingPodIsRefused(t *testing.T) {
-	const again = "Pods of a Deployment, StatefulSet, DaemonSet or Job are created automatically once the ModelVersion is Ready; recreate a standalone pod yourself"
+func TestServingRejects(t *testing.T) {
+	const createdWhenReady = "Pods of a Deployment, StatefulSet, DaemonSet or Job are created automatically once the ModelVersion is Ready; recreate a standalone pod yourself"
 	ready := servable("resnet-1")
-	said := func(phase v1alpha1.ImageBuildPhase, reason, message string) *builders.ModelVersionWrapper {
+	with := func(phase v1alpha1.ImageBuildPhase, reason, message string) *builders.ModelVersionWrapper {
 		status := v1alpha1.ModelVersionStatus{ImageBuildPhase: phase, Message: message}
 		if reason != "" {
-			status = conditioned(status, reason)
+			status = withReason(status, reason)
 		}
 		return builders.MakeModelVersion("resnet-1", "team-a").Status(status)
 	}
-	at := func(path string) func(*corev1.Pod) {
+	mountPath := func(path string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) { pod.Annotations = map[string]string{v1alpha1.AnnotationMountPath: path} }
 	}
-	const wrongPath = "set it to an absolute path of letters, digits, '.', '_' and '-' without '..', for example /mnt/models"
+	const invalidPath = "set it to an absolute path of letters, digits, '.', '_' and '-' without '..', for example /mnt/models"
 	tests := map[string]struct {
 		version *builders.ModelVersionWrapper
 		edit    func(*corev1.Pod)
-		way     inject.ServingMount
+		mode    inject.ServingMount
 		want    string
 	}{
-		"the version was not looked at":    {version: builders.MakeModelVersion("resnet-1", "team-a"), want: "its build has not started. " + again},
-		"the version builds":               {version: said(v1alpha1.ImageBuilding, v1alpha1.ReasonWorkflowRunning, "Step build runs"), want: "it is not built yet (WorkflowRunning): Step build runs. " + again},
-		"the version waits":                {version: said(v1alpha1.ImageBuilding, v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed"), want: "it is not built yet (ArgoMissing): Argo Workflows is not installed. " + again},
-		"the version's build failed":       {version: said(v1alpha1.ImageBuildFailed, v1alpha1.ReasonSourceMissing, "There is no /foo"), want: "its build failed (SourceMissing): There is no /foo. " + again},
-		"KubeDL failed to build it":        {version: said(v1alpha1.ImageBuildFailed, "", ""), want: "its build failed under KubeDL and is not retried: name another ModelVersion"},
-		"KubeDL built it, without digest":  {version: builders.MakeModelVersion("resnet-1", "team-a").Built("modelhub/resnet:v1", ""), want: "KubeDL built it and did not record the digest of its image: create a new ModelVersion, or name the image in the pod: modelhub/resnet:v1"},
-		"the path is relative":             {version: ready, edit: at("mnt/models"), want: wrongPath},
-		"the path is the root":             {version: ready, edit: at("/"), want: wrongPath},
-		"the path is empty":                {version: ready, edit: at(""), want: wrongPath},
-		"the path goes up":                 {version: ready, edit: at("/mnt/../etc"), want: wrongPath},
-		"the path says nothing for a part": {version: ready, edit: at("/mnt/./models"), want: wrongPath},
-		"the path ends with a slash":       {version: ready, edit: at("/mnt/models/"), want: wrongPath},
-		"the path holds a colon":           {version: ready, edit: at("/mnt:ro"), want: wrongPath},
-		"the path holds a variable":        {version: ready, edit: at("/mnt/$(HOME)"), want: wrongPath},
-		"the path holds a line break":      {version: ready, edit: at("/mnt/models\n"), want: wrongPath},
-		"every container has something there": {
+		"no pass yet":    {version: builders.MakeModelVersion("resnet-1", "team-a"), want: "its build has not started. " + createdWhenReady},
+		"building":               {version: with(v1alpha1.ImageBuilding, v1alpha1.ReasonWorkflowRunning, "Step build runs"), want: "it is not built yet (WorkflowRunning): Step build runs. " + createdWhenReady},
+		"waiting":                {version: with(v1alpha1.ImageBuilding, v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed"), want: "it is not built yet (ArgoMissing): Argo Workflows is not installed. " + createdWhenReady},
+		"failed":       {version: with(v1alpha1.ImageBuildFailed, v1alpha1.ReasonSourceMissing, "There is no /foo"), want: "its build failed (SourceMissing): There is no /foo. " + createdWhenReady},
+		"failed under KubeDL":        {version: with(v1alpha1.ImageBuildFailed, "", ""), want: "its build failed under KubeDL and is not retried: name another ModelVersion"},
+		"built by KubeDL, without a digest":  {version: builders.MakeModelVersion("resnet-1", "team-a").Built("modelhub/resnet:v1", ""), want: "KubeDL built it and did not record the digest of its image: create a new ModelVersion, or name the image in the pod: modelhub/resnet:v1"},
+		"a relative path":             {version: ready, edit: mountPath("mnt/models"), want: invalidPath},
+		"the root":             {version: ready, edit: mountPath("/"), want: invalidPath},
+		"an empty path":                {version: ready, edit: mountPath(""), want: invalidPath},
+		"a path with two dots":                 {version: ready, edit: mountPath("/mnt/../etc"), want: invalidPath},
+		"a path with one dot": {version: ready, edit: mountPath("/mnt/./models"), want: invalidPath},
+		"a path with a trailing slash":       {version: ready, edit: mountPath("/mnt/models/"), want: invalidPath},
+		"a path with a colon":           {version: ready, edit: mountPath("/mnt:ro"), want: invalidPath},
+		"a path with a variable":        {version: ready, edit: mountPath("/mnt/$(HOME)"), want: invalidPath},
+		"a path with a line break":      {version: ready, edit: mountPath("/mnt/models\n"), want: invalidPath},
+		"every container mounts something there": {
 			version: ready, edit: func(pod *corev1.Pod) {
 				pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "mine", MountPath: "/kubedl-model"}}
 			}, want: "every container of the pod already mounts something at /kubedl-model: set the annotation model.kubedl.io/mount-path to another directory",
 		},
-		"the pod has a volume of that name": {
+		"the volume name is taken": {
 			version: ready, edit: func(pod *corev1.Pod) { pod.Spec.Volumes = []corev1.Volume{{Name: "served-model"}} },
 			want: "rename the pod's volume",
 		},
-		"the pod copies too late": {
+		"the copying container is no init container": {
 			version: ready, edit: func(pod *corev1.Pod) {
 				copies, problem := inject.Serving(servingPod(), ready.Obj(), inject.ServingInitContainer)
 				require.Nil(t, problem)
 				pod.Spec.Containers = append(pod.Spec.Containers, copies.Spec.InitContainers[0])
 			},
-			way: inject.ServingInitContainer, want: "rename the pod's container",
+			mode: inject.ServingInitContainer, want: "rename the pod's container",
 		},
-		"the pod has a container of that name": {
+		"the container name is taken": {
 			version: ready, edit: func(pod *corev1.Pod) { pod.Spec.Containers[0].Name = "served-model" },
-			way: inject.ServingInitContainer, want: "rename the pod's container",
+			mode: inject.ServingInitContainer, want: "rename the pod's container",
 		},
 	}
 	for name, tt := range tests {
@@ -154,11 +154,11 @@ func TestAServingPodIsRefused(t *testing.T) {
 			if tt.edit != nil {
 				tt.edit(pod)
 			}
-			way := inject.ServingImageVolume
-			if tt.way != "" {
-				way = tt.way
+			mode := inject.ServingImageVolume
+			if tt.mode != "" {
+				mode = tt.mode
 			}
-			got, problem := inject.Serving(pod, tt.version.Obj(), way)
+			got, problem := inject.Serving(pod, tt.version.Obj(), mode)
 			require.NotNil(t, problem)
 			assert.Contains(t, problem.Message, tt.want)
 			assert.Same(t, pod, got)
@@ -166,18 +166,18 @@ func TestAServingPodIsRefused(t *testing.T) {
 	}
 }
 
-func TestImageVolumesAreForServersThatHaveThem(t *testing.T) {
+func TestServingMountFor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		server version.Info
 		want   inject.ServingMount
 	}{
 		"1.31":                           {version.Info{Major: "1", Minor: "31"}, inject.ServingInitContainer},
-		"1.34 of a vendor":               {version.Info{Major: "1", Minor: "34+"}, inject.ServingInitContainer},
+		"1.34 with a plus":               {version.Info{Major: "1", Minor: "34+"}, inject.ServingInitContainer},
 		"1.35":                           {version.Info{Major: "1", Minor: "35"}, inject.ServingImageVolume},
-		"1.36 of a vendor":               {version.Info{Major: "1", Minor: "36+"}, inject.ServingImageVolume},
+		"1.36 with a plus":               {version.Info{Major: "1", Minor: "36+"}, inject.ServingImageVolume},
 		"2.0":                            {version.Info{Major: "2", Minor: "0"}, inject.ServingImageVolume},
-		"1.36 that behaves as 1.34 does": {version.Info{Major: "1", Minor: "36", EmulationMajor: "1", EmulationMinor: "34"}, inject.ServingInitContainer},
-		"one that does not say":          {version.Info{}, inject.ServingInitContainer},
+		"1.36 that emulates 1.34": {version.Info{Major: "1", Minor: "36", EmulationMajor: "1", EmulationMinor: "34"}, inject.ServingInitContainer},
+		"no version":          {version.Info{}, inject.ServingInitContainer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tt.want, inject.ServingMountFor(tt.server))
@@ -185,8 +185,8 @@ func TestImageVolumesAreForServersThatHaveThem(t *testing.T) {
 	}
 }
 
-// conditioned is a status with a Ready condition of this reason.
-func conditioned(status v1alpha1.ModelVersionStatus, reason string) v1alpha1.ModelVersionStatus {
+// withReason returns a status with a Ready condition of this reason.
+func withReason(status v1alpha1.ModelVersionStatus, reason string) v1alpha1.ModelVersionStatus {
 	status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason}}
 	return status
 }

@@ -17,43 +17,43 @@ import (
 	"github.com/modelkiln/modelkiln/test/golden"
 )
 
-// Each pod in testdata/training becomes the one beside it, for the version
-// beside both.
-func TestATrainingPodGetsTheVersionsStorage(t *testing.T) {
+// Each pod in testdata/training becomes the one next to it, for the ModelVersion
+// next to both.
+func TestTraining(t *testing.T) {
 	for name, file := range golden.Cases(t, "training", ".modelversion.yaml") {
 		t.Run(name, func(t *testing.T) {
 			var mv v1alpha1.ModelVersion
 			golden.ReadYAML(t, file, &mv)
 			var pod corev1.Pod
 			golden.ReadYAML(t, strings.Replace(file, ".modelversion.", ".pod.", 1), &pod)
-			asItWas, version := pod.DeepCopy(), mv.DeepCopy()
+			podBefore, mvBefore := pod.DeepCopy(), mv.DeepCopy()
 
 			got, problem := inject.Training(&pod, &mv, loadOptions(t, golden.Beside(file, ".modelversion.yaml", ".config.yaml")))
 			require.Nil(t, problem)
 			golden.AssertYAML(t, strings.Replace(file, ".modelversion.", ".trained.", 1), got)
-			assert.Equal(t, asItWas, &pod, "the pod that was given stays as it is")
-			assert.Equal(t, version, &mv, "the version stays as it is")
+			assert.Equal(t, podBefore, &pod, "the given pod is not changed")
+			assert.Equal(t, mvBefore, &mv, "the ModelVersion is not changed")
 
 			again, problem := inject.Training(got, &mv, loadOptions(t, golden.Beside(file, ".modelversion.yaml", ".config.yaml")))
 			require.Nil(t, problem)
-			assert.Equal(t, got, again, "a second time changes nothing")
+			assert.Equal(t, got, again, "a second call changes nothing")
 		})
 	}
 }
 
-func TestATrainingPodIsRefusedWhatAVersionIsRefused(t *testing.T) {
+func TestTrainingRejectsWhatTheBuildRejects(t *testing.T) {
 	opts := config.Default().Options()
 	opts.HostPaths.Allowed = []string{"/models"}
 	opts.NFS.Allowed = []string{"nas.example.com"}
 	for name, mv := range map[string]*builders.ModelVersionWrapper{
-		"a system folder":                         builders.MakeModelVersion("mv", "default").LocalStorage("/etc", "node-1"),
-		"a folder that is not allowed":            builders.MakeModelVersion("mv", "default").LocalStorage("/home/data", "node-1"),
-		"no folder":                               builders.MakeModelVersion("mv", "default").LocalStorage("", ""),
+		"a system directory":                         builders.MakeModelVersion("mv", "default").LocalStorage("/etc", "node-1"),
+		"a directory that is not allowed":            builders.MakeModelVersion("mv", "default").LocalStorage("/home/data", "node-1"),
+		"no directory":                               builders.MakeModelVersion("mv", "default").LocalStorage("", ""),
 		"a server that is not allowed":            builders.MakeModelVersion("mv", "default").NFS("other.example.com", "/exports"),
 		"a file system that is not allowed":       builders.MakeModelVersion("mv", "default").AWSEfs("fs-12345678"),
 		"a claim without a name":                  builders.MakeModelVersion("mv", "default").Claim("", ""),
-		"a version that KubeDL left, of no kind":  builders.MakeModelVersion("mv", "default"),
-		"an NFS server without a folder of files": builders.MakeModelVersion("mv", "default").NFS("nas.example.com", ""),
+		"no storage, as KubeDL allows":  builders.MakeModelVersion("mv", "default"),
+		"an NFS server without a path": builders.MakeModelVersion("mv", "default").NFS("nas.example.com", ""),
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := trainingPod()
@@ -61,13 +61,13 @@ func TestATrainingPodIsRefusedWhatAVersionIsRefused(t *testing.T) {
 
 			got, problem := inject.Training(pod, mv.Obj(), opts)
 			require.NotNil(t, problem)
-			assert.Equal(t, want, problem.Message, "the pod is told what the version says")
+			assert.Equal(t, want, problem.Message, "the message is that of the ModelVersion")
 			assert.Same(t, pod, got)
 		})
 	}
 }
 
-func TestAFolderOfNoCertainNodeIsHeldToTheSameRules(t *testing.T) {
+func TestTrainingDirectoryOfNoParticularNode(t *testing.T) {
 	opts := config.Default().Options()
 	opts.HostPaths.Allowed = []string{"/models"}
 	_, problem := inject.Training(trainingPod(), builders.MakeModelVersion("mv", "default").LocalStorage("/home/data", "").Obj(), opts)
@@ -76,7 +76,7 @@ func TestAFolderOfNoCertainNodeIsHeldToTheSameRules(t *testing.T) {
 	assert.Contains(t, problem.Message, "allowedHostPaths")
 }
 
-func TestAPodsOwnVolumeOfThatNameIsNotTakenForTheStorage(t *testing.T) {
+func TestTrainingVolumeNameTaken(t *testing.T) {
 	pod := trainingPod()
 	pod.Spec.Volumes = []corev1.Volume{{Name: "kubedl-model"}}
 	got, problem := inject.Training(pod, builders.MakeModelVersion("mv", "default").Claim("models", "").Obj(), config.Default().Options())

@@ -87,7 +87,7 @@ var (
 	retried     = retrying(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper { return w })
 )
 
-func TestCompleted_CountsEachAttemptOnce(t *testing.T) {
+func TestCompletedCountsEachAttemptOnce(t *testing.T) {
 	for name, tc := range map[string]struct {
 		life func(c *counted)
 		want []string
@@ -141,7 +141,7 @@ func TestCompleted_CountsEachAttemptOnce(t *testing.T) {
 	}
 }
 
-func TestCompleted_IgnoresWhatWasNoAttempt(t *testing.T) {
+func TestCompletedIgnoresWhatWasNoAttempt(t *testing.T) {
 	for name, status := range map[string]v1alpha1.ModelVersionStatus{
 		"ModelVersion that cannot be built": {ImageBuildPhase: v1alpha1.ImageBuildFailed, Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidSpec}}},
 		"ModelVersion that KubeDL built":    {ImageBuildPhase: v1alpha1.ImageBuildSucceeded},
@@ -152,7 +152,7 @@ func TestCompleted_IgnoresWhatWasNoAttempt(t *testing.T) {
 	}
 }
 
-func TestCompleted_HasDurationAndSize(t *testing.T) {
+func TestCompletedHasDurationAndSize(t *testing.T) {
 	c := &counted{scenario: newScenario(t)}
 	require.NotNil(t, c.pass())
 	c.change(succeeding)

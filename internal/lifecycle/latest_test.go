@@ -67,7 +67,7 @@ func TestLatest(t *testing.T) {
 	}
 }
 
-func TestLatest_RollsBackWhenTheLatestIsDeleted(t *testing.T) {
+func TestLatestRollsBackWhenTheLatestIsDeleted(t *testing.T) {
 	old := builders.MakeModelVersion("old", "default").Built("modelhub/resnet:old", builders.Digest).Obj()
 	newer := builders.MakeModelVersion("new", "default").Created(builders.Epoch.Add(time.Hour)).Built("modelhub/resnet:new", builders.Digest).Obj()
 

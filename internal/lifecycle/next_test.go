@@ -16,7 +16,7 @@ import (
 
 var tagTaken = failing(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image")
 
-func TestNextStep_AutomaticTagGrowsUntilItIsFree(t *testing.T) {
+func TestNextStepAutomaticTagGrowsUntilItIsFree(t *testing.T) {
 	s := newScenario(t)
 	require.NotNil(t, s.pass())
 	var images []string
@@ -35,7 +35,7 @@ func TestNextStep_AutomaticTagGrowsUntilItIsFree(t *testing.T) {
 	assert.Nil(t, s.pass(), "no tag is left to try")
 }
 
-func TestNextStep_LaterAttemptsKeepTheLongerTag(t *testing.T) {
+func TestNextStepLaterAttemptsKeepTheLongerTag(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	require.NotNil(t, s.updatePass(tagTaken))
@@ -51,7 +51,7 @@ func TestNextStep_LaterAttemptsKeepTheLongerTag(t *testing.T) {
 	assert.Equal(t, "modelhub/resnet:v1c072d5e", s.mv().Status.Image)
 }
 
-func TestNextStep_RebuildRequestResetsTheRestarts(t *testing.T) {
+func TestNextStepRebuildRequestResetsTheRestarts(t *testing.T) {
 	s := newScenario(t)
 	count := func() (attempts int) {
 		for s.pass() != nil {
@@ -68,7 +68,7 @@ func TestNextStep_RebuildRequestResetsTheRestarts(t *testing.T) {
 	assert.Equal(t, 4, count())
 }
 
-func TestNextStep_RebuildRequestAfterADirectoryWasMissing(t *testing.T) {
+func TestNextStepRebuildRequestAfterADirectoryWasMissing(t *testing.T) {
 	const missing = "has no directory /foo"
 	s := newScenario(t)
 	s.pass()
@@ -94,7 +94,7 @@ func TestNextStep_RebuildRequestAfterADirectoryWasMissing(t *testing.T) {
 
 // Pods and Workflows are watched separately: the cache may show that the pod is
 // gone before it shows that its Workflow is being terminated.
-func TestNextStep_DirectoryMissingIsKeptWhileTheWorkflowEnds(t *testing.T) {
+func TestNextStepDirectoryMissingIsKeptWhileTheWorkflowEnds(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.missesDirectory()
@@ -105,7 +105,7 @@ func TestNextStep_DirectoryMissingIsKeptWhileTheWorkflowEnds(t *testing.T) {
 	assert.Contains(t, s.mv().Status.Message, "has no directory /foo")
 }
 
-func TestNextStep_WithdrawnRebuildRequestCreatesNothing(t *testing.T) {
+func TestNextStepWithdrawnRebuildRequestCreatesNothing(t *testing.T) {
 	s := newScenario(t)
 	s.requestRebuild()
 	require.NotNil(t, s.pass())
@@ -117,7 +117,7 @@ func TestNextStep_WithdrawnRebuildRequestCreatesNothing(t *testing.T) {
 
 // The status of a pass may never be written: the operator was killed, or met a
 // conflict. The Workflows say what it did.
-func TestNextStep_LostStatusCreatesNoSecondBuild(t *testing.T) {
+func TestNextStepLostStatusCreatesNoSecondBuild(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.mv().Status = v1alpha1.ModelVersionStatus{}
@@ -133,7 +133,7 @@ func TestNextStep_LostStatusCreatesNoSecondBuild(t *testing.T) {
 	assert.EqualValues(t, 2, s.mv().Status.Attempts)
 }
 
-func TestNextStep_ReadyVersionIsNotAffectedByARetryThatFails(t *testing.T) {
+func TestNextStepReadyVersionIsNotAffectedByARetryThatFails(t *testing.T) {
 	s := newScenario(t)
 	s.succeeded()
 	ready := s.mv().Status
@@ -145,7 +145,7 @@ func TestNextStep_ReadyVersionIsNotAffectedByARetryThatFails(t *testing.T) {
 }
 
 // The Workflows that are left do not undo what a status records.
-func TestNextStep_AttemptBeforeADeletedOneIsHistory(t *testing.T) {
+func TestNextStepAttemptBeforeADeletedOneIsHistory(t *testing.T) {
 	failedTwice := func(t *testing.T) *scenario {
 		s := newScenario(t)
 		s.pass()
@@ -197,7 +197,7 @@ func TestNextStep_AttemptBeforeADeletedOneIsHistory(t *testing.T) {
 	})
 }
 
-func TestNextStep_RetryOfAnOldAttemptKeepsTheRequestServed(t *testing.T) {
+func TestNextStepRetryOfAnOldAttemptKeepsTheRequestServed(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.updatePass((*builders.WorkflowWrapper).Stopped)
@@ -213,7 +213,7 @@ func TestNextStep_RetryOfAnOldAttemptKeepsTheRequestServed(t *testing.T) {
 	assert.Nil(t, s.pass())
 }
 
-func TestNextStep_FailedVersionWhileArgoIsMissing(t *testing.T) {
+func TestNextStepFailedVersionWhileArgoIsMissing(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.updatePass((*builders.WorkflowWrapper).Stopped)
@@ -234,7 +234,7 @@ func TestNextStep_FailedVersionWhileArgoIsMissing(t *testing.T) {
 }
 
 // The status is written before the Workflow is terminated.
-func TestNextStep_TerminatesAgainAfterAnInterruptedPass(t *testing.T) {
+func TestNextStepTerminatesAgainAfterAnInterruptedPass(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.missesDirectory()
@@ -248,7 +248,7 @@ func TestNextStep_TerminatesAgainAfterAnInterruptedPass(t *testing.T) {
 	assert.Nil(t, s.next().Terminate)
 }
 
-func TestNextStep_BuildContinuesWhenItsTemplateIsMarkedAgain(t *testing.T) {
+func TestNextStepBuildContinuesWhenItsTemplateIsMarkedAgain(t *testing.T) {
 	s := newScenario(t)
 	nameTemplate(s)
 	s.observed.TemplateMarked = true
@@ -261,7 +261,7 @@ func TestNextStep_BuildContinuesWhenItsTemplateIsMarkedAgain(t *testing.T) {
 	assert.NotNil(t, s.pass())
 }
 
-func TestNextStep_TemplateThatArgoHasNotSeenYet(t *testing.T) {
+func TestNextStepTemplateThatArgoHasNotSeenYet(t *testing.T) {
 	notSeen := func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 		return w.Errored(`clusterworkflowtemplates.argoproj.io "modelkiln-build" not found`)
 	}

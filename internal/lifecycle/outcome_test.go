@@ -20,7 +20,7 @@ func makeWorkflow() *builders.WorkflowWrapper {
 	return builders.MakeWorkflow(builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj(), 1)
 }
 
-func TestWorkflowOutcome_SuccessNeedsProof(t *testing.T) {
+func TestWorkflowOutcomeSuccessNeedsProof(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change      func(*report.Report)
 		wantMessage string
@@ -49,7 +49,7 @@ func TestWorkflowOutcome_SuccessNeedsProof(t *testing.T) {
 	}
 }
 
-func TestWorkflowOutcome_SuccessNeedsNodesAndOutputs(t *testing.T) {
+func TestWorkflowOutcomeSuccessNeedsNodesAndOutputs(t *testing.T) {
 	for name, change := range map[string]func(*wfv1.Workflow){
 		"no nodes":                         func(wf *wfv1.Workflow) { wf.Status.Nodes = nil },
 		"it did not succeed":               func(wf *wfv1.Workflow) { setRoot(wf, func(n *wfv1.NodeStatus) { n.Phase = wfv1.NodeFailed }) },
@@ -91,13 +91,13 @@ func put(wf *wfv1.Workflow, text string) {
 }
 
 // A build that a user submits without the operator has no ModelVersion.
-func TestWorkflowOutcome_BuildWithoutModelVersion(t *testing.T) {
+func TestWorkflowOutcomeBuildWithoutModelVersion(t *testing.T) {
 	w := makeWorkflow().Argument(contract.ParamModelVersionUID, "")
 	got := lifecycle.WorkflowOutcome(w.Succeeded(w.Report()).Obj())
 	assert.Equal(t, lifecycle.StateBuilt, got.State)
 }
 
-func TestWorkflowOutcome_Failed(t *testing.T) {
+func TestWorkflowOutcomeFailed(t *testing.T) {
 	said := makeWorkflow().FailureReport(contract.StepBuild, v1alpha1.ReasonBuildFailed, "Kaniko failed")
 	earlier := func() *builders.WorkflowWrapper {
 		return makeWorkflow().Failed(said).Retried(builders.Epoch.Add(time.Hour))
@@ -165,7 +165,7 @@ func erroneous(wf *wfv1.Workflow) *wfv1.Workflow {
 	return wf
 }
 
-func TestWorkflowOutcome_FirstFailureIsTheCause(t *testing.T) {
+func TestWorkflowOutcomeFirstFailureIsTheCause(t *testing.T) {
 	wf := makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj()
 	wf.Status.Nodes = wfv1.Nodes{
 		"root":  {ID: "root", Type: wfv1.NodeTypeSteps, Phase: wfv1.NodeFailed, Message: "child 'late' failed"},
@@ -178,7 +178,7 @@ func TestWorkflowOutcome_FirstFailureIsTheCause(t *testing.T) {
 }
 
 // Messages of others become one line of bounded length.
-func TestWorkflowOutcome_MessageIsOneLine(t *testing.T) {
+func TestWorkflowOutcomeMessageIsOneLine(t *testing.T) {
 	for name, tc := range map[string]struct{ message, want string }{
 		"a line is kept":              {"pod deleted", "pod deleted"},
 		"lines are joined":            {"a\n\tb  c\r\nd", "a b c d"},
@@ -194,7 +194,7 @@ func TestWorkflowOutcome_MessageIsOneLine(t *testing.T) {
 	}
 }
 
-func TestWorkflowOutcome_Building(t *testing.T) {
+func TestWorkflowOutcomeBuilding(t *testing.T) {
 	paused := makeWorkflow().Running(contract.StepBuild).Obj()
 	paused.Status.Phase = "Paused"
 	for name, tc := range map[string]struct {
@@ -217,7 +217,7 @@ func TestWorkflowOutcome_Building(t *testing.T) {
 }
 
 // The next try is unlikely to be admitted, so users see the reason at once.
-func TestWorkflowOutcome_PodForbiddenWhileRetrying(t *testing.T) {
+func TestWorkflowOutcomePodForbiddenWhileRetrying(t *testing.T) {
 	const message = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
 	got := lifecycle.WorkflowOutcome(makeWorkflow().TryFailedWithoutPod(message).Obj())
 	assert.Equal(t, lifecycle.StateBuilding, got.State)

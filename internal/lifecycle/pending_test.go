@@ -14,7 +14,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-func TestNextStep_PendingPod(t *testing.T) {
+func TestNextStepPendingPod(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	pending := func(message string, change ...func(*wfv1.NodeStatus)) *wfv1.Workflow {
 		wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
@@ -62,7 +62,7 @@ func TestNextStep_PendingPod(t *testing.T) {
 }
 
 // The volume of a claim can be a directory of a node that is gone.
-func TestNextStep_HostPathOfAClaimIsNoMissingSource(t *testing.T) {
+func TestNextStepHostPathOfAClaimIsNoMissingSource(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").Claim("trained-models", "").Obj()
 	const message = `MountVolume.SetUp failed for volume "pv-1" : hostPath type check failed: /data is not a directory`
 	wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
@@ -77,7 +77,7 @@ func TestNextStep_HostPathOfAClaimIsNoMissingSource(t *testing.T) {
 
 // A volume that could not be mounted for a moment is no longer the blocker when a
 // container lacks something.
-func TestNextStep_MountFailureEndsWhenKubeletProceeds(t *testing.T) {
+func TestNextStepMountFailureEndsWhenKubeletProceeds(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").Claim("trained-models", "").Obj()
 	const message = `MountVolume.SetUp failed for volume "push-secret" : failed to sync secret cache: timed out waiting for the condition`
 	tests := map[string]struct{ pod, want string }{

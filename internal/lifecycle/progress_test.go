@@ -14,7 +14,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-func TestNextStep_ProgressIsWrittenAtMostEveryTenSeconds(t *testing.T) {
+func TestNextStepProgressIsWrittenAtMostEveryTenSeconds(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	pass := func(seconds int, value string) lifecycle.Step {
 		wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Progress(value).Obj()
@@ -54,7 +54,7 @@ func TestNextStep_ProgressIsWrittenAtMostEveryTenSeconds(t *testing.T) {
 }
 
 // A new try has copied less than the one before it.
-func TestNextStep_ProgressIsOfTheLatestTry(t *testing.T) {
+func TestNextStepProgressIsOfTheLatestTry(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	w := builders.MakeWorkflow(mv, 1)
 	unreachable := w.FailureReport(contract.StepBuild, v1alpha1.ReasonRegistryUnreachable, "the registry does not respond")

@@ -50,7 +50,7 @@ func TestSelectWorkflow(t *testing.T) {
 
 // argo resubmit -p and argo retry -p change arguments. Such a Workflow proves
 // something else.
-func TestSelectWorkflow_OtherArguments(t *testing.T) {
+func TestSelectWorkflowOtherArguments(t *testing.T) {
 	local := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	claim := builders.MakeModelVersion("mv-3", "default").Claim("models", "resnet/1").Obj()
 	for name, tc := range map[string]struct {
@@ -80,7 +80,7 @@ func TestSelectWorkflow_OtherArguments(t *testing.T) {
 	}
 }
 
-func TestSelectWorkflow_OtherTemplate(t *testing.T) {
+func TestSelectWorkflowOtherTemplate(t *testing.T) {
 	for name, change := range map[string]func(*wfv1.WorkflowSpec){
 		"no template":                 func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef = nil },
 		"a template of the namespace": func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef.ClusterScope = false },
@@ -99,7 +99,7 @@ func TestSelectWorkflow_OtherTemplate(t *testing.T) {
 	}
 }
 
-func TestSelectWorkflow_ForeignBuildDoesNotHideTheOwnOne(t *testing.T) {
+func TestSelectWorkflowForeignBuildDoesNotHideTheOwnOne(t *testing.T) {
 	s := newScenario(t)
 	s.started()
 	own := s.observed.Workflows[0]
@@ -113,7 +113,7 @@ func TestSelectWorkflow_ForeignBuildDoesNotHideTheOwnOne(t *testing.T) {
 	assert.Equal(t, "modelhub/resnet:v1c072", s.mv().Status.Image)
 }
 
-func TestSelectWorkflow_AllowedDifferences(t *testing.T) {
+func TestSelectWorkflowAllowedDifferences(t *testing.T) {
 	claim := builders.MakeModelVersion("mv-3", "default").Claim("models", "").Obj()
 	moved := claim.DeepCopy()
 	moved.Status.Image = "old.example.com/modelhub/resnet:v1c072"
@@ -137,7 +137,7 @@ func TestSelectWorkflow_AllowedDifferences(t *testing.T) {
 	}
 }
 
-func TestNextStep_HistoryLimit(t *testing.T) {
+func TestNextStepHistoryLimit(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
 	var workflows []*wfv1.Workflow

@@ -47,7 +47,7 @@ func TestNextStep(t *testing.T) {
 }
 
 // Tools that know kstatus alone (kubectl wait, Flux) understand every status.
-func TestNextStep_StatusIsLegibleToKstatus(t *testing.T) {
+func TestNextStepStatusIsLegibleToKstatus(t *testing.T) {
 	eachCase(t, func(t *testing.T, s *scenario, _ wantStep) {
 		if s.isKubeDLs() {
 			return // Its status has no conditions, and stays as it is: TestNextStep.
@@ -76,7 +76,7 @@ func TestNextStep_StatusIsLegibleToKstatus(t *testing.T) {
 	})
 }
 
-func TestNextStep_SecondPassWritesNothing(t *testing.T) {
+func TestNextStepSecondPassWritesNothing(t *testing.T) {
 	eachCase(t, func(t *testing.T, s *scenario, _ wantStep) {
 		s.pass()
 		second := s.next()
@@ -85,7 +85,7 @@ func TestNextStep_SecondPassWritesNothing(t *testing.T) {
 	})
 }
 
-func TestNextStep_MessageIsOneSentence(t *testing.T) {
+func TestNextStepMessageIsOneSentence(t *testing.T) {
 	eachCase(t, func(t *testing.T, s *scenario, _ wantStep) {
 		if s.isKubeDLs() {
 			return // Its message is KubeDL's, and stays as it is: TestNextStep.
@@ -98,7 +98,7 @@ func TestNextStep_MessageIsOneSentence(t *testing.T) {
 	})
 }
 
-func TestNextStep_StatusOfABuiltVersion(t *testing.T) {
+func TestNextStepStatusOfABuiltVersion(t *testing.T) {
 	s := newScenario(t)
 	s.succeeded()
 	got := s.mv().Status
@@ -112,7 +112,7 @@ func TestNextStep_StatusOfABuiltVersion(t *testing.T) {
 	assert.Equal(t, "Succeeded", got.Workflow.Phase)
 }
 
-func TestNextStep_RetryClearsWhatTheFailureSaid(t *testing.T) {
+func TestNextStepRetryClearsWhatTheFailureSaid(t *testing.T) {
 	s := newScenario(t)
 	s.failed()
 	require.NotNil(t, s.mv().Status.FinishTime)
@@ -122,7 +122,7 @@ func TestNextStep_RetryClearsWhatTheFailureSaid(t *testing.T) {
 	assert.Equal(t, "Ready Reconciling", conditionTypes(s.mv().Status.Conditions))
 }
 
-func TestNextStep_StatusLinksToTheArgoUI(t *testing.T) {
+func TestNextStepStatusLinksToTheArgoUI(t *testing.T) {
 	s := newScenario(t)
 	wf := s.pass()
 	opts := options
@@ -130,7 +130,7 @@ func TestNextStep_StatusLinksToTheArgoUI(t *testing.T) {
 	assert.Equal(t, "https://argo.example.com/workflows/default/mv-3-1c072-1", lifecycle.Follow(s.mv(), wf, opts).Workflow.URL)
 }
 
-func TestNextStep_VolumeIsCreatedBeforeTheTraining(t *testing.T) {
+func TestNextStepVolumeIsCreatedBeforeTheTraining(t *testing.T) {
 	s := newScenario(t)
 	s.mv().Spec.Storage = v1alpha1.Storage{AWSEfs: &v1alpha1.AWSEfs{VolumeHandle: "fs-12345678"}}
 	s.trainedByJob(runs)
@@ -143,7 +143,7 @@ func TestNextStep_VolumeIsCreatedBeforeTheTraining(t *testing.T) {
 }
 
 // The health script for Argo CD, which test/argo runs, is tested with these.
-func TestNextStep_StatusesForHealthChecks(t *testing.T) {
+func TestNextStepStatusesForHealthChecks(t *testing.T) {
 	for file, name := range map[string]string{
 		"ready":             "succeeded",
 		"building":          "running build",

@@ -102,7 +102,7 @@ func TestFromTemplate(t *testing.T) {
 	assert.Equal(t, "Ada", mv.Spec.CreatedBy)
 }
 
-func TestFromTemplate_Refused(t *testing.T) {
+func TestFromTemplateRefused(t *testing.T) {
 	for name, tt := range map[string]struct{ spec, want string }{
 		"empty":                 {"", "storage names no kind"},
 		"not YAML":              {"{", "is not the spec of a ModelVersion"},

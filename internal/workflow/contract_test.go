@@ -29,17 +29,16 @@ import (
 	"github.com/modelkiln/modelkiln/test/golden"
 )
 
-// This file holds Go and workflow-templates/ to what they have agreed on
-// (contract.go): whoever changes one of them finds out here, and not in a
-// cluster.
+// These tests fail when Go and workflow-templates/ disagree about the contract
+// (contract.go), before a cluster shows it.
 
-const templatesFolder = "../../workflow-templates"
+const templatesDir = "../../workflow-templates"
 
 // everyTemplate tests each engine's template.
 func everyTemplate(t *testing.T, test func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate)) {
 	t.Helper()
 	var kaniko wfv1.ClusterWorkflowTemplate
-	golden.ReadYAML(t, filepath.Join(templatesFolder, "kaniko", "modelkiln-build.yaml"), &kaniko)
+	golden.ReadYAML(t, filepath.Join(templatesDir, "kaniko", "modelkiln-build.yaml"), &kaniko)
 	t.Run(contract.BuildTemplate, func(t *testing.T) { test(t, &kaniko) })
 	t.Run(contract.StreamTemplate, func(t *testing.T) { test(t, streamTemplate(t, &kaniko)) })
 }
@@ -47,7 +46,7 @@ func everyTemplate(t *testing.T, test func(t *testing.T, tmpl *wfv1.ClusterWorkf
 // streamTemplate is what kustomize makes of the other one for Stream.
 func streamTemplate(t *testing.T, kaniko *wfv1.ClusterWorkflowTemplate) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(templatesFolder, "stream", "patch.yaml"))
+	raw, err := os.ReadFile(filepath.Join(templatesDir, "stream", "patch.yaml"))
 	require.NoError(t, err)
 	raw, err = yaml.YAMLToJSON(raw)
 	require.NoError(t, err)
@@ -398,17 +397,17 @@ func TestBuildsMayReportTheirResultsAndNothingElse(t *testing.T) {
 		assert.Equal(t, contract.BuildServiceAccount, tmpl.Spec.ServiceAccountName)
 
 		var role rbacv1.ClusterRole
-		golden.ReadYAML(t, filepath.Join(templatesFolder, "clusterrole.yaml"), &role)
+		golden.ReadYAML(t, filepath.Join(templatesDir, "clusterrole.yaml"), &role)
 		assert.Equal(t, contract.BuildClusterRole, role.Name)
 		want := []rbacv1.PolicyRule{{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflowtaskresults"}, Verbs: []string{"create", "patch"}}}
 		assert.Equal(t, want, role.Rules)
 
 		var account corev1.ServiceAccount
-		golden.ReadYAML(t, filepath.Join(templatesFolder, "namespace", "serviceaccount.yaml"), &account)
+		golden.ReadYAML(t, filepath.Join(templatesDir, "namespace", "serviceaccount.yaml"), &account)
 		assert.Equal(t, contract.BuildServiceAccount, account.Name)
 
 		var binding rbacv1.RoleBinding
-		golden.ReadYAML(t, filepath.Join(templatesFolder, "namespace", "rolebinding.yaml"), &binding)
+		golden.ReadYAML(t, filepath.Join(templatesDir, "namespace", "rolebinding.yaml"), &binding)
 		assert.Equal(t, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: contract.BuildClusterRole}, binding.RoleRef)
 		require.Len(t, binding.Subjects, 1)
 		assert.Equal(t, contract.BuildServiceAccount, binding.Subjects[0].Name)
@@ -418,7 +417,7 @@ func TestBuildsMayReportTheirResultsAndNothingElse(t *testing.T) {
 // Every file that is there is installed, and the other way round.
 func TestEveryTemplateIsInstalled(t *testing.T) {
 	for _, folder := range []string{".", "kaniko", "stream", "namespace"} {
-		folder = filepath.Join(templatesFolder, folder)
+		folder = filepath.Join(templatesDir, folder)
 		var kustomization struct {
 			Resources []string `json:"resources"`
 			Patches   []struct {

@@ -16,7 +16,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-func TestWorkloadsMayWaitForAsLongAsTheirControllersDo(t *testing.T) {
+func TestBecameReady(t *testing.T) {
 	since := metav1.NewTime(builders.Epoch)
 	after := func(d time.Duration) time.Time { return builders.Epoch.Add(d) }
 	mv := func(status metav1.ConditionStatus) *builders.ModelVersionWrapper {
@@ -33,28 +33,28 @@ func TestWorkloadsMayWaitForAsLongAsTheirControllersDo(t *testing.T) {
 	assert.False(t, workload.BecameReady(builders.MakeModelVersion("resnet-1", "team-a").Obj(), after(time.Second)))
 }
 
-func TestWhichWorkloadsWait(t *testing.T) {
+func TestIsBlocked(t *testing.T) {
 	mv := builders.MakeModelVersion("resnet-1", "team-a").Built("registry.example.com:5000/modelhub/resnet:v1", builders.Digest).Model("resnet").Obj()
 	pods := func(label, value string) corev1.PodTemplateSpec {
 		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{label: value}}}
 	}
 	ours, models := pods(v1alpha1.LabelServeVersion, "resnet-1"), pods(v1alpha1.LabelServeModel, "resnet")
-	replicas := func(template corev1.PodTemplateSpec, wanted *int32, there int32) *appsv1.ReplicaSet {
-		return &appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{Template: template, Replicas: wanted}, Status: appsv1.ReplicaSetStatus{Replicas: there}}
+	replicas := func(template corev1.PodTemplateSpec, wanted *int32, existing int32) *appsv1.ReplicaSet {
+		return &appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{Template: template, Replicas: wanted}, Status: appsv1.ReplicaSetStatus{Replicas: existing}}
 	}
 	job := func(spec batchv1.JobSpec, status batchv1.JobStatus) *batchv1.Job {
 		spec.Template = ours
 		return &batchv1.Job{Spec: spec, Status: status}
 	}
-	daemons := func(wanted, there int32) *appsv1.DaemonSet {
-		return &appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{Template: ours}, Status: appsv1.DaemonSetStatus{DesiredNumberScheduled: wanted, CurrentNumberScheduled: there}}
+	daemons := func(wanted, existing int32) *appsv1.DaemonSet {
+		return &appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{Template: ours}, Status: appsv1.DaemonSetStatus{DesiredNumberScheduled: wanted, CurrentNumberScheduled: existing}}
 	}
-	told := replicas(ours, nil, 0)
-	told.Annotations = map[string]string{v1alpha1.AnnotationModelReady: workload.ReadyMark(mv)}
-	toldBefore := replicas(ours, nil, 0)
-	toldBefore.Annotations = map[string]string{v1alpha1.AnnotationModelReady: "resnet-0@sha256:0"}
-	going := replicas(ours, nil, 0)
-	going.DeletionTimestamp = ptr.To(metav1.NewTime(builders.Epoch))
+	notified := replicas(ours, nil, 0)
+	notified.Annotations = map[string]string{v1alpha1.AnnotationModelReady: workload.ReadyMark(mv)}
+	notifiedOfAnother := replicas(ours, nil, 0)
+	notifiedOfAnother.Annotations = map[string]string{v1alpha1.AnnotationModelReady: "resnet-0@sha256:0"}
+	deleting := replicas(ours, nil, 0)
+	deleting.DeletionTimestamp = ptr.To(metav1.NewTime(builders.Epoch))
 	for name, tt := range map[string]struct {
 		workload metav1.Object
 		latest   bool
@@ -62,15 +62,15 @@ func TestWhichWorkloadsWait(t *testing.T) {
 	}{
 		"a ReplicaSet without a pod":                        {workload: replicas(ours, nil, 0), want: true},
 		"a ReplicaSet with some of its pods":                {workload: replicas(ours, ptr.To[int32](3), 2), want: true},
-		"a ReplicaSet with all of them":                     {workload: replicas(ours, ptr.To[int32](3), 3)},
-		"a ReplicaSet of none":                              {workload: replicas(ours, ptr.To[int32](0), 0)},
-		"a ReplicaSet that is being deleted":                {workload: going},
-		"a ReplicaSet that was told":                        {workload: told},
-		"a ReplicaSet that was told of another one":         {workload: toldBefore, want: true},
+		"a ReplicaSet with all of its pods":                     {workload: replicas(ours, ptr.To[int32](3), 3)},
+		"a ReplicaSet of no replicas":                              {workload: replicas(ours, ptr.To[int32](0), 0)},
+		"a ReplicaSet that is being deleted":                {workload: deleting},
+		"a ReplicaSet that was notified":                        {workload: notified},
+		"a ReplicaSet that was notified of another one":         {workload: notifiedOfAnother, want: true},
 		"a ReplicaSet of another version":                   {workload: replicas(pods(v1alpha1.LabelServeVersion, "resnet-2"), nil, 0)},
-		"a ReplicaSet of no version":                        {workload: replicas(corev1.PodTemplateSpec{}, nil, 0)},
+		"a ReplicaSet without the label":                        {workload: replicas(corev1.PodTemplateSpec{}, nil, 0)},
 		"a ReplicaSet of the Model, with the latest":        {workload: replicas(models, nil, 0), latest: true, want: true},
-		"a ReplicaSet of the Model, before it is that":      {workload: replicas(models, nil, 0)},
+		"a ReplicaSet of the Model, with another latest":      {workload: replicas(models, nil, 0)},
 		"a ReplicaSet of another Model, with the latest":    {workload: replicas(pods(v1alpha1.LabelServeModel, "bert"), nil, 0), latest: true},
 		"a StatefulSet without a pod":                       {workload: &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Template: ours}}, want: true},
 		"a StatefulSet with its pod":                        {workload: &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Template: ours}, Status: appsv1.StatefulSetStatus{Replicas: 1}}},
@@ -78,7 +78,7 @@ func TestWhichWorkloadsWait(t *testing.T) {
 		"a DaemonSet that is on every node":                 {workload: daemons(2, 2)},
 		"a Job without a pod":                               {workload: job(batchv1.JobSpec{}, batchv1.JobStatus{}), want: true},
 		"a Job with its pod":                                {workload: job(batchv1.JobSpec{}, batchv1.JobStatus{Active: 1})},
-		"a Job of several pods at once, some of them there": {workload: job(batchv1.JobSpec{Parallelism: ptr.To[int32](3), Completions: ptr.To[int32](9)}, batchv1.JobStatus{Active: 2}), want: true},
+		"a Job with some of its pods": {workload: job(batchv1.JobSpec{Parallelism: ptr.To[int32](3), Completions: ptr.To[int32](9)}, batchv1.JobStatus{Active: 2}), want: true},
 		"a Job whose last pods run":                         {workload: job(batchv1.JobSpec{Parallelism: ptr.To[int32](3), Completions: ptr.To[int32](9)}, batchv1.JobStatus{Active: 1, Succeeded: 8})},
 		"a Job that is suspended":                           {workload: job(batchv1.JobSpec{Suspend: ptr.To(true)}, batchv1.JobStatus{})},
 		"a Job that is complete":                            {workload: job(batchv1.JobSpec{}, batchv1.JobStatus{CompletionTime: ptr.To(metav1.NewTime(builders.Epoch))})},

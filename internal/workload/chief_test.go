@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// trainer is a pod that trains, on the node of its own name.
+// trainer returns a training pod on a node that is named after it.
 func trainer(name string, labels map[string]string, phase corev1.PodPhase, minute int) corev1.Pod {
 	return corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, CreationTimestamp: metav1.NewTime(time.Date(2026, time.March, 1, 12, minute, 0, 0, time.UTC))},
@@ -27,7 +27,7 @@ func indexed(index string) map[string]string {
 	return map[string]string{"batch.kubernetes.io/job-completion-index": index}
 }
 
-func TestTheChiefIsTheOneWhoWritesTheModel(t *testing.T) {
+func TestChiefNode(t *testing.T) {
 	ofJobSet := func(job, index string) map[string]string {
 		labels := indexed(index)
 		labels["jobset.sigs.k8s.io/job-index"] = job
@@ -47,7 +47,7 @@ func TestTheChiefIsTheOneWhoWritesTheModel(t *testing.T) {
 		why  string
 	}{
 		"the master before the first worker": {pods: []corev1.Pod{trainer("w0", kubeflow("worker", "0"), done, 0), trainer("m", kubeflow("master", "0"), done, 1)}, want: "node-of-m"},
-		"the chief, however it is spelt":     {pods: []corev1.Pod{trainer("w0", kubeflow("worker", "0"), done, 0), trainer("c", kubeflow("Chief", "0"), done, 1)}, want: "node-of-c"},
+		"the chief in any case":     {pods: []corev1.Pod{trainer("w0", kubeflow("worker", "0"), done, 0), trainer("c", kubeflow("Chief", "0"), done, 1)}, want: "node-of-c"},
 		"the first worker where there is no chief": {pods: []corev1.Pod{
 			trainer("w1", kubeflow("worker", "1"), done, 0), trainer("ps", kubeflow("ps", "0"), done, 0), trainer("w0", kubeflow("worker", "0"), done, 1),
 		}, want: "node-of-w0"},
@@ -55,12 +55,12 @@ func TestTheChiefIsTheOneWhoWritesTheModel(t *testing.T) {
 		"index 0 of the first Job of a JobSet":           {pods: []corev1.Pod{trainer("b", ofJobSet("1", "0"), done, 0), trainer("a", ofJobSet("0", "0"), done, 0)}, want: "node-of-a"},
 		"the only pod":                                   {pods: []corev1.Pod{trainer("a", nil, done, 0)}, want: "node-of-a"},
 		"the only pod that did not fail":                 {pods: []corev1.Pod{trainer("a", nil, failed, 0), trainer("b", nil, running, 1)}, want: "node-of-b"},
-		"the chief's second try":                         {pods: []corev1.Pod{trainer("a", indexed("0"), failed, 0), trainer("b", indexed("0"), done, 1)}, want: "node-of-b"},
+		"the chief's retry":                         {pods: []corev1.Pod{trainer("a", indexed("0"), failed, 0), trainer("b", indexed("0"), done, 1)}, want: "node-of-b"},
 		"the newer of two tries":                         {pods: []corev1.Pod{trainer("b", indexed("0"), running, 1), trainer("a", indexed("0"), running, 0)}, want: "node-of-b"},
-		"not one that has no node yet":                   {pods: []corev1.Pod{unscheduled, trainer("w0", kubeflow("worker", "0"), running, 0)}, want: "node-of-w0"},
-		"nobody, of the first ones of two kinds of Jobs": {pods: []corev1.Pod{trainer("a", ofJobs("fetch"), done, 0), trainer("b", ofJobs("train"), done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
-		"nobody, of two who are the same":                {pods: []corev1.Pod{trainer("a", nil, done, 0), trainer("b", nil, done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
-		"nobody, where nobody was seen":                  {why: "no pod with the label model.kubedl.io/train-version was seen"},
+		"a pod without a node does not count":                   {pods: []corev1.Pod{unscheduled, trainer("w0", kubeflow("worker", "0"), running, 0)}, want: "node-of-w0"},
+		"the first pods of two replicated Jobs": {pods: []corev1.Pod{trainer("a", ofJobs("fetch"), done, 0), trainer("b", ofJobs("train"), done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
+		"two equal pods":                {pods: []corev1.Pod{trainer("a", nil, done, 0), trainer("b", nil, done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
+		"no pods":                  {why: "no pod with the label model.kubedl.io/train-version was seen"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -71,10 +71,10 @@ func TestTheChiefIsTheOneWhoWritesTheModel(t *testing.T) {
 	}
 }
 
-// A workload's status is whatever its controller writes.
-func TestAStatusThatSaysNothingIsNoEnd(t *testing.T) {
+// The controller of a workload can write anything into its status.
+func TestStateOfOddStatus(t *testing.T) {
 	for name, status := range map[string]any{
-		"there is none":              nil,
+		"no status":              nil,
 		"no conditions":              map[string]any{"phase": "Succeeded"},
 		"conditions that are a text": map[string]any{"conditions": "Complete"},
 		"a condition that is a text": map[string]any{"conditions": []any{"Complete"}},

@@ -6,21 +6,21 @@ package contract
 
 // Templates, their parameters and their output.
 const (
-	// BuildTemplate is the ClusterWorkflowTemplate in workflow-templates/.
+	// BuildTemplate is the ClusterWorkflowTemplate for the engine Kaniko.
 	BuildTemplate = "modelkiln-build"
-	// StreamTemplate is the one beside it, for the engine Stream.
+	// StreamTemplate is the ClusterWorkflowTemplate for the engine Stream.
 	StreamTemplate = "modelkiln-build-stream"
-	// EntrypointTemplate is the template that a build starts with.
+	// EntrypointTemplate is the template with which a build starts.
 	EntrypointTemplate = "build"
 
 	// ParamModel is the name of the Model.
 	ParamModel = "model"
 	// ParamModelVersion is the name of the ModelVersion.
 	ParamModelVersion = "model-version"
-	// ParamModelVersionUID is the UID of the ModelVersion. An image whose
-	// config carries it belongs to the version.
+	// ParamModelVersionUID is the UID of the ModelVersion. An image whose config
+	// has it belongs to the ModelVersion.
 	ParamModelVersionUID = "model-version-uid"
-	// ParamCreatedBy is who made the model, URL query-escaped, since it is
+	// ParamCreatedBy is the creator of the model, URL query-escaped, since it is
 	// free text.
 	ParamCreatedBy = "created-by"
 	// ParamImage is the image reference to push: repository and tag.
@@ -29,24 +29,24 @@ const (
 	ParamBaseImage = "base-image"
 	// ParamStorageKind is localStorage, nfs or persistentVolumeClaim.
 	ParamStorageKind = "storage-kind"
-	// ParamStoragePath is the folder on the node, for localStorage.
+	// ParamStoragePath is the directory on the node, for localStorage.
 	ParamStoragePath = "storage-path"
-	// ParamNodeName is the node to run on; empty is any.
+	// ParamNodeName is the node to run on; empty is any node.
 	ParamNodeName = "node-name"
 	// ParamClaimName is the claim, for persistentVolumeClaim.
 	ParamClaimName = "claim-name"
-	// ParamSubPath is the folder within the claim; empty is the whole claim.
+	// ParamSubPath is the directory within the claim; empty is the whole claim.
 	ParamSubPath = "sub-path"
 	// ParamNFSServer is the server, for nfs.
 	ParamNFSServer = "nfs-server"
-	// ParamNFSPath is the folder that the server exports, for nfs.
+	// ParamNFSPath is the directory that the server exports, for nfs.
 	ParamNFSPath = "nfs-path"
 	// ParamPushSecret is the name of the Secret with the push credentials.
 	ParamPushSecret = "push-secret"
 	// ParamPushSecretRequired is "true" when that Secret must exist, and
 	// "false" when its absence means an anonymous push.
 	ParamPushSecretRequired = "push-secret-required"
-	// ParamPlainHTTPRegistries lists the registry hosts that are spoken to in
+	// ParamPlainHTTPRegistries lists the registry hosts that are accessed over
 	// plain HTTP, separated by commas.
 	ParamPlainHTTPRegistries = "plain-http-registries"
 	// ParamRequests are the build container's resource requests, as in
@@ -54,14 +54,14 @@ const (
 	ParamRequests = "requests"
 	// ParamLimits are the build container's resource limits.
 	ParamLimits = "limits"
-	// ParamNodeSelector holds the node labels that are asked for, as in
+	// ParamNodeSelector holds the required node labels, as in
 	// disktype=ssd,zone=a.
 	ParamNodeSelector = "node-selector"
-	// ParamTolerations holds tolerations as kubectl taint writes taints:
-	// dedicated=models:NoSchedule,gpu:NoExecute. A key without "=" tolerates
-	// every value of it, no effect every effect.
+	// ParamTolerations holds tolerations in the form in which kubectl taint takes
+	// taints: dedicated=models:NoSchedule,gpu:NoExecute. A key without "="
+	// tolerates all its values, and an empty effect all effects.
 	ParamTolerations = "tolerations"
-	// ParamPreviousImage is an image by digest that may have many of the files
+	// ParamPreviousImage is an image by digest that may hold many of the files
 	// already. Only Stream's template has it.
 	ParamPreviousImage = "previous-image"
 	// ParamCompression is None or Zstd in Stream's template, and Zstd or Gzip in
@@ -69,8 +69,8 @@ const (
 	ParamCompression = "compression"
 	// ParamChangeDetection is Content or ModTime. Only Stream's template has it.
 	ParamChangeDetection = "change-detection"
-	// ParamLayerSize is the size from which a file has a layer of its own, and
-	// that smaller ones are put together to, as a quantity.
+	// ParamLayerSize is the size from which a file has its own layer, and the size
+	// of layers of smaller files, as a quantity.
 	ParamLayerSize = "layer-size"
 	// ParamMaxLayers is the largest number of layers for a model.
 	ParamMaxLayers = "max-layers"
@@ -86,7 +86,7 @@ const (
 	StorageClaim = "persistentVolumeClaim"
 )
 
-// The steps that a person sees in the Argo UI, in their order.
+// The steps that the Argo UI shows, in their order.
 const (
 	StepMountCheck   = "mount-check"
 	StepBuild        = "build"
@@ -102,14 +102,14 @@ const (
 	// RegistryCAConfigMap holds, under ca.crt, the certificate authorities of
 	// private registries, where some are configured.
 	RegistryCAConfigMap = "modelkiln-registry-ca"
-	// DefaultPushSecret is the Secret that push credentials are read from when
-	// the spec names none. KubeDL uses it too.
+	// DefaultPushSecret is the Secret with the push credentials when the spec names
+	// none. KubeDL uses it too.
 	DefaultPushSecret = "regcred"
 )
 
-// BuildPodLabels are on every pod of a build, by the template's podMetadata.
-// The operator looks at pods with these labels only: without them it does not
-// see why a pod does not start.
+// BuildPodLabels returns the labels of every pod of a build, which the template's
+// podMetadata sets. The operator watches only pods with these labels: without
+// them it cannot see why a pod does not start.
 func BuildPodLabels() map[string]string {
 	return map[string]string{
 		"app.kubernetes.io/name":      "modelkiln",
