@@ -3,14 +3,10 @@
 package e2e
 
 import (
-	"context"
 	"strings"
 	"testing"
-	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +15,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 func TestAResubmitWithOtherArgumentsDoesNotMakeAVersionReady(t *testing.T) {
@@ -43,18 +40,10 @@ func TestAResubmitWithOtherArgumentsDoesNotMakeAVersionReady(t *testing.T) {
 			// With another path, other files are pushed under the version's
 			// name, which the steps cannot know. They prove nothing.
 			if parameter == contract.ParamImage {
-				assertNotInRegistry(t, failed.Status.Image)
+				content.AssertNotTagged(t, failed.Status.Image)
 			}
 		})
 	}
-}
-
-func assertNotInRegistry(t *testing.T, reference string) {
-	t.Helper()
-	ref, err := name.ParseReference(reference, name.Insecure)
-	require.NoError(t, err)
-	_, err = remote.Head(ref, remote.WithContext(t.Context()))
-	require.ErrorContains(t, err, "404", "%s is in the registry", reference)
 }
 
 func TestABuildThatIsSuspendedEndsAfterItIsResumed(t *testing.T) {
@@ -132,71 +121,4 @@ func (c *cluster) started(t *testing.T, namespace, workflow string) {
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: workflow}, &wf))
 		require.Equal(collect, wfv1.WorkflowRunning, wf.Status.Phase)
 	}, soon, tick)
-}
-
-// keptFailures is the operator's failedHistory when the configuration says
-// nothing.
-const keptFailures = 3
-
-func TestAnOldAttemptIsFollowedWhenItIsRetriedAndTheOldestAreForgotten(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := newFolder(t)
-	mv, _ := live.failed(t, makeVersion("stubborn", ns, dir).New())
-	attempts := []string{mv.Status.Workflow.Name}
-	for range keptFailures + 1 {
-		typeCommand(t, mv.Status.Message)
-		before := mv
-		mv = live.settled(t, mv, func(now *v1alpha1.ModelVersion) bool {
-			return now.Status.Workflow.Name != before.Status.Workflow.Name
-		})
-		assertRefusal(t, mv, v1alpha1.ReasonSourceEmpty, string(dir))
-		attempts = append(attempts, mv.Status.Workflow.Name)
-	}
-	assert.Equal(t, int64(keptFailures+2), mv.Status.Attempts)
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		require.ElementsMatch(collect, attempts[1:], live.workflowsOf(t, mv), "the last %d before the newest, and that", keptFailures)
-	}, soon, tick)
-	assertRefusal(t, live.refresh(t, mv), v1alpha1.ReasonSourceEmpty, string(dir))
-
-	dir.write(t, "model.bin", "weights")
-	run(t, "argo", "retry", "-n", ns, attempts[2])
-	mv = live.readyAgain(t, mv)
-	holds(t, mv, dir)
-	assert.Equal(t, attempts[2], mv.Status.Workflow.Name)
-	assert.Equal(t, int64(keptFailures+2), mv.Status.Attempts)
-}
-
-// Who deletes the Workflow of a build that is under way gets another, since the
-// version is still there. That has an end.
-func TestAVersionWhoseWorkflowIsDeletedAgainAndAgainWaitsForAPerson(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := model(t)
-	mv := live.waits(t, makeVersion("unwanted", ns, dir).NodeLabel("e2e.modelkiln.test/"+ns, "here").New(), v1alpha1.ReasonUnschedulable)
-	began := time.Now()
-
-	// Each is deleted when its pod waits, as a person would. A Workflow that is
-	// deleted before Argo has written down which lock it took keeps that for up
-	// to a minute, and Argo forgets to wake who queued behind it.
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		mv = live.refresh(t, mv)
-		if conditionReady(mv).Reason == v1alpha1.ReasonUnschedulable {
-			_, err := try(t.Context(), "kubectl", "delete", "wf", "-n", ns, mv.Status.Workflow.Name, "--ignore-not-found")
-			require.NoError(collect, err)
-		}
-		require.Equal(collect, v1alpha1.ReasonWorkflowDeleted, conditionReady(mv).Reason, mv.Status.Message)
-	}, buildTime, tick)
-
-	took := time.Since(began)
-	assertRefusal(t, mv, v1alpha1.ReasonWorkflowDeleted, "was deleted 4 times in a row")
-	assert.Equal(t, int64(4), mv.Status.Attempts)
-	logSeen(t, mv, took)
-	typeCommand(t, mv.Status.Message)
-	after(t, func(ctx context.Context) {
-		_, err := try(ctx, "kubectl", "label", "node", nodeName, "e2e.modelkiln.test/"+ns+"-")
-		assert.NoError(t, err)
-	})
-	run(t, "kubectl", "label", "node", nodeName, "e2e.modelkiln.test/"+ns+"=here")
-	holds(t, live.readyAgain(t, mv), dir)
 }

@@ -15,20 +15,35 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// ways are how people do something to a Workflow: with the argo command, and by
-// the buttons of the Argo UI.
-var ways = map[string]func(t *testing.T, verb, namespace, workflow string){
-	"argo": func(t *testing.T, verb, namespace, workflow string) {
+// action does something to a Workflow.
+type action func(t *testing.T, verb, namespace, workflow string)
+
+// argoAs returns what the argo command does, called by a user.
+func argoAs(user string) action {
+	return func(t *testing.T, verb, namespace, workflow string) {
 		t.Helper()
-		run(t, "argo", verb, "-n", namespace, workflow)
-	},
-	"ui": func(t *testing.T, verb, namespace, workflow string) {
-		t.Helper()
-		live.press(t, verb, namespace, workflow)
-	},
+		run(t, "argo", verb, "-n", namespace, "--as", user, workflow)
+	}
+}
+
+// person creates a service account with the rights of the roles that deploy/ ships
+// for people who edit in a namespace, and no others, and returns its user name. The
+// cluster's own role edit has more, such as Argo's.
+func (c *cluster) person(t *testing.T, namespace string) string {
+	t.Helper()
+	for _, role := range []string{"modelkiln-view", "modelkiln-edit"} {
+		c.create(t, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: role},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "person"}},
+		})
+	}
+	return "system:serviceaccount:" + namespace + ":person"
 }
 
 // press does what a button of the Argo UI does to a Workflow: it asks Argo's

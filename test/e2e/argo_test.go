@@ -15,33 +15,46 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-func TestAFailedVersionBecomesReadyByWhatPeopleDoInArgo(t *testing.T) {
+// TestArgo has people with the roles that deploy/ ships fix a failed build, with
+// the argo command and in the Argo UI.
+func TestArgo(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	for way, do := range ways {
-		// The Workflows that there are then.
-		for verb, workflows := range map[string]int{"retry": 1, "resubmit": 2} {
-			t.Run(way+" "+verb, func(t *testing.T) {
-				t.Parallel()
-				dir := newFolder(t)
-				name := way + "-" + verb
-				failed, _ := live.failed(t, makeVersion(name, ns, dir).Model(name).New())
-				assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
-				dir.write(t, "model.bin", "weights")
+	person := live.person(t, ns)
+	tests := map[string]struct {
+		act  action
+		verb string
+		// workflows counts those that exist afterwards.
+		workflows int
+	}{
+		"retry":       {act: argoAs(person), verb: "retry", workflows: 1},
+		"resubmit":    {act: argoAs(person), verb: "resubmit", workflows: 2},
+		"retry in UI": {act: live.press, verb: "retry", workflows: 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := newFolder(t)
+			version := strings.ReplaceAll(strings.ToLower(name), " ", "-")
+			failed, _ := live.failed(t, makeVersion(version, ns, dir).Model(version).New())
+			assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
+			workflow := failed.Status.Workflow.Name
+			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", person, workflow, "-c", contract.StepMountCheck), v1alpha1.ReasonSourceEmpty)
+			dir.write(t, "model.bin", "weights")
 
-				live.letGo(t, ns, failed.Status.Workflow.Name)
-				do(t, verb, ns, failed.Status.Workflow.Name)
+			live.letGo(t, ns, workflow)
+			tt.act(t, tt.verb, ns, workflow)
 
-				mv := live.readyAgain(t, failed)
-				holds(t, mv, dir)
-				live.latest(t, mv)
-				assert.Equal(t, failed.Status.Image, mv.Status.Image)
-				assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has made one Workflow")
-				assert.Len(t, live.workflowsOf(t, mv), workflows)
-			})
-		}
+			mv := live.readyAgain(t, failed)
+			holds(t, mv, dir)
+			live.latest(t, mv)
+			assert.Equal(t, failed.Status.Image, mv.Status.Image)
+			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
+			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
+		})
 	}
 }
 
@@ -65,7 +78,7 @@ func TestAVersionThatWasBuiltStaysWhatItIs(t *testing.T) {
 	assert.Equal(t, v1alpha1.ReasonSourceChanged, left.Failure.Reason)
 	assert.Contains(t, left.Failure.Message, `"config.json" is another`)
 
-	assert.Equal(t, mv.Status.Digest, digestOf(t, mv.Status.Image))
+	assert.Equal(t, mv.Status.Digest, content.Digest(t, mv.Status.Image))
 	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
 	live.latest(t, mv)
 }
@@ -122,23 +135,28 @@ func TestARunningBuildThatIsEndedByAPersonSaysSo(t *testing.T) {
 	ns := live.namespace(t)
 	dir := newFolder(t)
 	dir.random(t, "weights.bin", 60<<20)
-	for way, do := range ways {
-		for verb, reason := range map[string]string{"stop": v1alpha1.ReasonWorkflowStopped, "terminate": v1alpha1.ReasonWorkflowTerminated} {
-			t.Run(way+" "+verb, func(t *testing.T) {
-				t.Parallel()
-				name := way + "-" + verb
-				mv := makeVersion(name, ns, dir).Model(name).New()
-				live.create(t, mv)
-				running := live.running(t, mv)
+	tests := map[string]struct {
+		act    action
+		verb   string
+		reason string
+	}{
+		"stop":            {act: argoAs(live.person(t, ns)), verb: "stop", reason: v1alpha1.ReasonWorkflowStopped},
+		"terminate in UI": {act: live.press, verb: "terminate", reason: v1alpha1.ReasonWorkflowTerminated},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mv := makeVersion(tt.verb, ns, dir).Model(tt.verb).New()
+			live.create(t, mv)
+			running := live.running(t, mv)
 
-				do(t, verb, ns, running.Status.Workflow.Name)
+			tt.act(t, tt.verb, ns, running.Status.Workflow.Name)
 
-				mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-				assertRefusal(t, mv, reason, running.Status.Workflow.Name)
-				typeCommand(t, mv.Status.Message)
-				holds(t, live.readyAgain(t, mv), dir)
-			})
-		}
+			mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
+			assertRefusal(t, mv, tt.reason, running.Status.Workflow.Name)
+			typeCommand(t, mv.Status.Message)
+			holds(t, live.readyAgain(t, mv), dir)
+		})
 	}
 }
 

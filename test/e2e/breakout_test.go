@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // Endings that close what a value stands in and open something of its own: a
@@ -41,54 +42,29 @@ type attempt struct {
 	label    string
 }
 
+// attempts are some of each kind. test/argo has Argo's own code expand many more,
+// in every parameter of both templates.
 var attempts = map[string]attempt{
-	"created-by closes the line":           {parameter: contract.ParamCreatedBy, value: closesLine, succeeds: true},
-	"created-by closes the line, encoded":  {parameter: contract.ParamCreatedBy, value: "x%0ARUN+touch+%2Fbroken", succeeds: true},
-	"created-by asks Argo, encoded":        {parameter: contract.ParamCreatedBy, value: "%7B%7Bworkflow.uid%7D%7D", succeeds: true, label: "{{workflow.uid}}"},
-	"created-by asks a shell":              {parameter: contract.ParamCreatedBy, value: strings.ReplaceAll(asksAShell, ";", ""), succeeds: true, label: strings.ReplaceAll(asksAShell, ";", "")},
-	"created-by is a flag":                 {parameter: contract.ParamCreatedBy, value: "--destination=elsewhere", succeeds: true, label: "--destination=elsewhere"},
-	"created-by closes JSON":               {parameter: contract.ParamCreatedBy, value: closesJSON, succeeds: true, label: closesJSON},
-	"created-by asks Kubernetes":           {parameter: contract.ParamCreatedBy, value: asksKubernetes, succeeds: true},
-	"model closes the line":                {parameter: contract.ParamModel, value: closesLine, succeeds: true},
-	"model closes the expression":          {parameter: contract.ParamModel, value: closesExpression},
-	"model expands to JSON":                {parameter: contract.ParamModel, value: expandsToJSON, succeeds: true},
-	"created-by expands to JSON":           {parameter: contract.ParamCreatedBy, value: expandsToJSON, succeeds: true},
-	"sub-path expands to JSON":             {parameter: contract.ParamSubPath, value: expandsToJSON},
-	"node-selector expands to JSON":        {parameter: contract.ParamNodeSelector, value: "a=" + expandsToJSON},
-	"storage-path expands to JSON":         {parameter: contract.ParamStoragePath, value: "/foo" + expandsToJSON},
-	"storage-path closes JSON":             {parameter: contract.ParamStoragePath, value: closesJSON},
-	"storage-path closes the expression":   {parameter: contract.ParamStoragePath, value: "/foo" + closesExpression},
-	"storage-path asks Argo":               {parameter: contract.ParamStoragePath, value: "/foo" + asksArgo},
-	"storage-path goes up":                 {parameter: contract.ParamStoragePath, value: "/models/../etc/ssl"},
-	"storage-path is a system folder":      {parameter: contract.ParamStoragePath, value: publicFolder},
-	"sub-path goes up":                     {parameter: contract.ParamSubPath, value: "../../etc"},
-	"sub-path asks Argo":                   {parameter: contract.ParamSubPath, value: asksArgo},
-	"sub-path closes the expression":       {parameter: contract.ParamSubPath, value: closesExpression},
-	"sub-path asks a shell":                {parameter: contract.ParamSubPath, value: asksAShell},
-	"nfs-path closes JSON":                 {parameter: contract.ParamNFSPath, value: closesJSON, succeeds: true},
-	"nfs-server asks a shell":              {parameter: contract.ParamNFSServer, value: asksAShell, succeeds: true},
-	"image closes the line":                {parameter: contract.ParamImage, value: closesLine},
-	"image asks Argo":                      {parameter: contract.ParamImage, value: "x/" + asksArgo},
-	"image is a flag":                      {parameter: contract.ParamImage, value: "--no-push"},
-	"base-image closes the line":           {parameter: contract.ParamBaseImage, value: closesLine},
-	"base-image asks a shell":              {parameter: contract.ParamBaseImage, value: asksAShell},
-	"base-image names a stage":             {parameter: contract.ParamBaseImage, value: "scratch AS x"},
-	"base-image closes the expression":     {parameter: contract.ParamBaseImage, value: closesExpression},
-	"plain-http-registries closes JSON":    {parameter: contract.ParamPlainHTTPRegistries, value: closesJSON},
-	"push-secret closes JSON":              {parameter: contract.ParamPushSecret, value: closesJSON},
-	"node-name closes JSON":                {parameter: contract.ParamNodeName, value: closesJSON},
-	"node-selector closes JSON":            {parameter: contract.ParamNodeSelector, value: `a=b"},"hostPID":true,"x":{"y":"`},
-	"node-selector closes the expression":  {parameter: contract.ParamNodeSelector, value: "a=b" + closesExpression},
-	"node-selector asks Argo":              {parameter: contract.ParamNodeSelector, value: "a=" + asksArgo},
-	"tolerations close JSON":               {parameter: contract.ParamTolerations, value: `a=b:NoSchedule"}],"hostPID":true,"x":[{"y":"`},
-	"tolerations close the expression":     {parameter: contract.ParamTolerations, value: "a" + closesExpression + ":"},
-	"tolerations are no tolerations":       {parameter: contract.ParamTolerations, value: "a"},
-	"requests close JSON":                  {parameter: contract.ParamRequests, value: `cpu=1m"},"securityContext":{"privileged":true},"x":{"y":"`},
-	"requests name another resource":       {parameter: contract.ParamRequests, value: "cpu=1m,example.com/gpu=1"},
-	"limits close the expression":          {parameter: contract.ParamLimits, value: "memory=1Gi" + closesExpression},
-	"model-version-uid asks a shell":       {parameter: contract.ParamModelVersionUID, value: asksAShell, succeeds: true, label: asksAShell},
-	"push-secret-required is neither word": {parameter: contract.ParamPushSecretRequired, value: "perhaps"},
-	"storage-kind is none":                 {parameter: contract.ParamStorageKind, value: "hostPath"},
+	"created-by closes the line":          {parameter: contract.ParamCreatedBy, value: closesLine, succeeds: true},
+	"created-by closes the line, encoded": {parameter: contract.ParamCreatedBy, value: "x%0ARUN+touch+%2Fbroken", succeeds: true},
+	"created-by asks Argo, encoded":       {parameter: contract.ParamCreatedBy, value: "%7B%7Bworkflow.uid%7D%7D", succeeds: true, label: "{{workflow.uid}}"},
+	"created-by asks a shell":             {parameter: contract.ParamCreatedBy, value: strings.ReplaceAll(asksAShell, ";", ""), succeeds: true, label: strings.ReplaceAll(asksAShell, ";", "")},
+	"created-by asks Kubernetes":          {parameter: contract.ParamCreatedBy, value: asksKubernetes, succeeds: true},
+	"model closes the expression":         {parameter: contract.ParamModel, value: closesExpression},
+	"created-by expands to JSON":          {parameter: contract.ParamCreatedBy, value: expandsToJSON, succeeds: true},
+	"sub-path expands to JSON":            {parameter: contract.ParamSubPath, value: expandsToJSON},
+	"storage-path closes JSON":            {parameter: contract.ParamStoragePath, value: closesJSON},
+	"storage-path asks Argo":              {parameter: contract.ParamStoragePath, value: "/foo" + asksArgo},
+	"storage-path goes up":                {parameter: contract.ParamStoragePath, value: "/models/../etc/ssl"},
+	"sub-path asks a shell":               {parameter: contract.ParamSubPath, value: asksAShell},
+	"image is a flag":                     {parameter: contract.ParamImage, value: "--no-push"},
+	"base-image closes the line":          {parameter: contract.ParamBaseImage, value: closesLine},
+	"base-image names a stage":            {parameter: contract.ParamBaseImage, value: "scratch AS x"},
+	"push-secret closes JSON":             {parameter: contract.ParamPushSecret, value: closesJSON},
+	"node-selector closes the expression": {parameter: contract.ParamNodeSelector, value: "a=b" + closesExpression},
+	"tolerations close JSON":              {parameter: contract.ParamTolerations, value: `a=b:NoSchedule"}],"hostPID":true,"x":[{"y":"`},
+	"requests close JSON":                 {parameter: contract.ParamRequests, value: `cpu=1m"},"securityContext":{"privileged":true},"x":{"y":"`},
+	"storage-kind is none":                {parameter: contract.ParamStorageKind, value: "hostPath"},
 }
 
 // Whoever may start a build hands over strings, and gets a build: nothing else
@@ -101,7 +77,7 @@ func TestNoParameterBreaksOut(t *testing.T) {
 	for name, tt := range attempts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			image := live.registry + "/e2e/" + s.namespace + "/" + sumOf(name)[:8] + ":v1"
+			image := live.registry + "/e2e/" + s.namespace + "/" + content.Sum(name)[:8] + ":v1"
 			parameters := map[string]string{contract.ParamImage: image, contract.ParamRequests: "cpu=100m,memory=64Mi"}
 			parameters[tt.parameter] = tt.value
 
@@ -122,12 +98,12 @@ func TestNoParameterBreaksOut(t *testing.T) {
 				return
 			}
 			require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
-			img := pull(t, image)
-			assert.Equal(t, dir.entries(t), img.model)
+			img := content.OfImage(t, image)
+			assert.Equal(t, dir.entries(t), img.Model)
 			assertNothingBeside(t, img)
 			if tt.label != "" {
-				assert.Contains(t, img.config.Labels, labelOf(tt.parameter))
-				assert.Equal(t, tt.label, img.config.Labels[labelOf(tt.parameter)])
+				assert.Contains(t, img.Config.Labels, labelOf(tt.parameter))
+				assert.Equal(t, tt.label, img.Config.Labels[labelOf(tt.parameter)])
 			}
 		})
 	}
@@ -285,11 +261,8 @@ func TestAFolderWithAStrangeNameIsPackaged(t *testing.T) {
 	ns := live.namespace(t)
 	parent := newFolder(t)
 	for name, path := range map[string]string{
-		"shell":      "a $(id) `id` $HOME ${HOME} 'b' \"c\" \\d;e&f|g",
-		"kubernetes": "$(ARGO_CONTAINER_NAME) $$(PATH) $$$",
-		"flags":      "--shared=/tmp",
-		"dockerfile": "FROM scratch",
-		"json":       `","type":""}`,
+		"signs": `a $(id) ` + "`id`" + ` $HOME ${HOME} 'b' \d;e&f|g $(ARGO_CONTAINER_NAME) $$(PATH) $$$ ","type":""}`,
+		"flags": "--shared=/tmp",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

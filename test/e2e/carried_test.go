@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // allowVersions lets the workloads of a namespace make versions.
@@ -65,27 +66,9 @@ func TestAJobThatCarriesASpecHasItsVersionBuiltWhenItHasCompleted(t *testing.T) 
 
 	mv := live.ready(t, live.awaitCarried(t, job))
 
-	assert.Equal(t, aFile("weights\n"), holds(t, mv, dir).model["model.bin"])
+	assert.Equal(t, content.File("weights\n"), holds(t, mv, dir).Model["model.bin"])
 	assert.Equal(t, "train", mv.Spec.CreatedBy)
 	assert.Equal(t, nodeName, mv.Status.NodeName)
-}
-
-func TestAJobThatFailedHasNoVersionOfTheSpecThatItCarries(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	live.allowVersions(t, ns)
-	failed := live.carrying(t, "broken", ns, "exit 1", makeVersion("none", ns, newFolder(t)).New())
-	live.create(t, failed)
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(failed), failed))
-		assert.NotZero(collect, failed.Status.Failed)
-	}, soon, tick)
-
-	// The operator has seen the end of the first by then.
-	other := live.carrying(t, "train", ns, trains, makeVersion("none", ns, newFolder(t)).New())
-	live.create(t, other)
-	live.awaitCarried(t, other)
-	live.awaitAbsent(t, carried(failed))
 }
 
 func TestEachRunOfACronJobHasAVersionOfItsOwn(t *testing.T) {
@@ -101,6 +84,7 @@ func TestEachRunOfACronJobHasAVersionOfItsOwn(t *testing.T) {
 		},
 	}
 	live.create(t, nightly)
+	var runs []*batchv1.Job
 	for _, name := range []string{"nightly-1", "nightly-2"} {
 		// What kubectl create job --from does.
 		run := &batchv1.Job{
@@ -111,6 +95,9 @@ func TestEachRunOfACronJobHasAVersionOfItsOwn(t *testing.T) {
 			Spec: nightly.Spec.JobTemplate.Spec,
 		}
 		live.create(t, run)
+		runs = append(runs, run)
+	}
+	for _, run := range runs {
 		live.ready(t, live.awaitCarried(t, run))
 	}
 }

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // The one user of the closed registry, as htpasswd writes it.
@@ -35,25 +35,20 @@ func TestAClosedRegistryIsPushedToWithThePushSecret(t *testing.T) {
 	live.pushSecret(t, s.namespace, "wrong", closed, "not-the-password")
 	dir := model(t)
 	tests := map[string]struct {
-		template         string
-		secret, required string
+		secret string
 		// reason is why it fails; empty when it does not.
 		reason string
 	}{
-		"with the right password":             {secret: contract.DefaultPushSecret, required: "true"},
-		"with the wrong password":             {secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
-		"by Stream with the right password":   {template: contract.StreamTemplate, secret: contract.DefaultPushSecret, required: "true"},
-		"by Stream with the wrong password":   {template: contract.StreamTemplate, secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
-		"without a secret":                    {secret: "absent", required: "false", reason: v1alpha1.ReasonRegistryUnauthorized},
-		"without a secret that has to be one": {secret: "absent", required: "true", reason: v1alpha1.ReasonPushSecretMissing},
+		"with the right password": {secret: contract.DefaultPushSecret},
+		"with a wrong password":   {secret: "wrong", reason: v1alpha1.ReasonRegistryUnauthorized},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			workflow, err := s.submitFrom(t.Context(), cmp.Or(tt.template, contract.BuildTemplate), dir, map[string]string{
-				contract.ParamImage:               closed + "/models/resnet:" + sumOf(name)[:8],
+			workflow, err := s.submit(t.Context(), dir, map[string]string{
+				contract.ParamImage:               closed + "/models/resnet:" + content.Sum(name)[:8],
 				contract.ParamPlainHTTPRegistries: live.registry + "," + closed,
 				contract.ParamPushSecret:          tt.secret,
-				contract.ParamPushSecretRequired:  tt.required,
+				contract.ParamPushSecretRequired:  "true",
 			})
 			require.NoError(t, err)
 			wf := live.finished(t, s.namespace, workflow)

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 func TestADeletedModelTakesItsVersionsWorkflowsAndPodsWithIt(t *testing.T) {
@@ -36,7 +37,7 @@ func TestADeletedModelTakesItsVersionsWorkflowsAndPodsWithIt(t *testing.T) {
 	// before it sees that the Workflow is, and that one goes like the first.
 	live.assertNothingAppears(t, ns, 10*time.Second, &v1alpha1.ModelList{}, &v1alpha1.ModelVersionList{}, &wfv1.WorkflowList{})
 	live.gone(t, ns)
-	assert.Equal(t, built.Status.Digest, digestOf(t, built.Status.Image), "images outlive their objects")
+	assert.Equal(t, built.Status.Digest, content.Digest(t, built.Status.Image), "images outlive their objects")
 }
 
 // gone returns when nothing of a model is left in a namespace.

@@ -3,8 +3,6 @@
 package e2e
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"strings"
@@ -117,18 +115,12 @@ func TestABuildWhoseImageCannotBePulledNamesIt(t *testing.T) {
 	holds(t, live.readyAgain(t, ended), dir)
 }
 
-// copyOfTemplate is the template that builds are made from under another name,
-// and as one that versions may name.
+// copyOfTemplate returns the template of the engine Kaniko under another name, and as
+// one that ModelVersions may name.
 func copyOfTemplate(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	return copyOf(t, contract.BuildTemplate, name)
-}
-
-// copyOf is a template under another name, and as one that versions may name.
-func copyOf(t *testing.T, of, name string) *wfv1.ClusterWorkflowTemplate {
-	t.Helper()
 	template := &wfv1.ClusterWorkflowTemplate{}
-	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: of}, template))
+	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: contract.BuildTemplate}, template))
 	template.ObjectMeta = metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelBuildTemplate: "true"}}
 	return template
 }
@@ -144,24 +136,6 @@ func containerOf(t *testing.T, template *wfv1.ClusterWorkflowTemplate, step stri
 	}
 	require.Fail(t, "the template has no such step", step)
 	return nil
-}
-
-func TestATemplateThatVersionsMayNotNameIsRefused(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	template := copyOfTemplate(t, ns)
-	template.Labels = nil
-	live.create(t, template)
-	live.deleteAfter(t, template)
-	dir := model(t)
-
-	mv := live.waits(t, makeVersion("own-way", ns, dir).WorkflowTemplate(ns).New(), v1alpha1.ReasonTemplateNotAllowed)
-
-	assert.Contains(t, mv.Status.Message, "ClusterWorkflowTemplate "+ns)
-	assert.Equal(t, metav1.ConditionFalse, conditionReady(mv).Status)
-	assert.Nil(t, mv.Status.Workflow, "nothing is started")
-	editAsTold(t, mv.Status.Message, "/workflowTemplate:/d")
-	holds(t, live.ready(t, mv), dir)
 }
 
 func TestABuildWhosePodIsDeletedGetsAnotherFromArgo(t *testing.T) {
@@ -186,32 +160,4 @@ func TestABuildWhosePodIsDeletedGetsAnotherFromArgo(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, pods, 1)
 	assert.NotEqual(t, lost[0].UID, pods[0].UID)
-}
-
-func TestAModelThatLacksAFileOfItsIndexIsNotBuilt(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := newFolder(t)
-	const first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-	dir.write(t, "model.safetensors.index.json", `{"metadata":{},"weight_map":{"embed":"`+first+`","head":"`+second+`"}}`)
-	dir.write(t, first, safetensors(t, "embed"))
-
-	mv, took := live.failed(t, makeVersion("half", ns, dir).New())
-
-	assertRefusal(t, mv, v1alpha1.ReasonSourceIncomplete, second)
-	logSeen(t, mv, took)
-	dir.write(t, second, safetensors(t, "head"))
-	typeCommand(t, mv.Status.Message)
-	holds(t, live.readyAgain(t, mv), dir)
-}
-
-// safetensors is a file of one tensor of a few bytes.
-func safetensors(t *testing.T, tensor string) string {
-	t.Helper()
-	const data = "12345678"
-	header, err := json.Marshal(map[string]any{
-		tensor: map[string]any{"dtype": "U8", "shape": []int{len(data)}, "data_offsets": []int{0, len(data)}},
-	})
-	require.NoError(t, err)
-	return string(binary.LittleEndian.AppendUint64(nil, uint64(len(header)))) + string(header) + data
 }

@@ -3,19 +3,16 @@
 package e2e
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // folder is a folder on the node, which is this machine.
@@ -63,11 +60,11 @@ func claim(t *testing.T, name string, files map[string]string) folder {
 	if !errors.Is(err, fs.ErrNotExist) {
 		require.NoError(t, err)
 		require.True(t, there.IsDir(), "%s exists on this machine and is no folder: move it away", name)
-		ours := map[string]entry{".": aFolder}
-		for at, content := range files {
-			ours[at] = aFile(content)
+		ours := map[string]content.Entry{".": content.Directory}
+		for at, text := range files {
+			ours[at] = content.File(text)
 			for parent := filepath.Dir(at); parent != "."; parent = filepath.Dir(parent) {
-				ours[parent] = aFolder
+				ours[parent] = content.Directory
 			}
 		}
 		for at, found := range dir.entries(t) {
@@ -75,8 +72,8 @@ func claim(t *testing.T, name string, files map[string]string) folder {
 		}
 	}
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(name)) })
-	for at, content := range files {
-		dir.write(t, at, content)
+	for at, text := range files {
+		dir.write(t, at, text)
 	}
 	return dir
 }
@@ -94,60 +91,11 @@ func (f folder) write(t *testing.T, name, content string) {
 // random writes a file that no compression makes smaller, as weights are.
 func (f folder) random(t *testing.T, name string, size int64) {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(f.at(name)), 0o755))
-	file, err := os.Create(f.at(name))
-	require.NoError(t, err)
-	source := rand.NewChaCha8(sha256.Sum256([]byte(f.at(name))))
-	_, err = io.CopyN(file, source, size)
-	require.NoError(t, errors.Join(err, file.Close()))
+	content.WriteRandom(t, f.at(name), size)
 }
 
-// entries are what an image of the folder has to hold, by path.
-func (f folder) entries(t *testing.T) map[string]entry {
+// entries returns what an image of the directory must hold, by path.
+func (f folder) entries(t *testing.T) map[string]content.Entry {
 	t.Helper()
-	entries := map[string]entry{}
-	require.NoError(t, filepath.WalkDir(string(f), func(at string, found fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(string(f), at)
-		if err != nil {
-			return err
-		}
-		entries[name], err = entryAt(at, found)
-		return err
-	}))
-	return entries
-}
-
-func entryAt(at string, found fs.DirEntry) (entry, error) {
-	switch {
-	case found.IsDir():
-		return aFolder, nil
-	case found.Type() == fs.ModeSymlink:
-		target, err := os.Readlink(at)
-		return aLink(target), err
-	case !found.Type().IsRegular():
-		return entry{}, fmt.Errorf("%s is no file, no folder and no link", at)
-	}
-	content, err := os.Open(at)
-	if err != nil {
-		return entry{}, err
-	}
-	defer content.Close()
-	sum, err := sumOfReader(content)
-	return entry{Type: fileEntry, Mode: 0o644, SHA256: sum}, err
-}
-
-func sumOf(content string) string {
-	sum := sha256.Sum256([]byte(content))
-	return hex.EncodeToString(sum[:])
-}
-
-func sumOfReader(content io.Reader) (string, error) {
-	hash := sha256.New()
-	if _, err := io.Copy(hash, content); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	return content.OfDirectory(t, string(f))
 }

@@ -13,11 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -71,49 +69,6 @@ func TestABuildWaitsForWhatItsPodLacks(t *testing.T) {
 			assert.Equal(t, int64(1), mv.Status.Attempts)
 		})
 	}
-}
-
-func TestABuildStartsWhenTheNamespacesQuotaLetsIt(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := model(t)
-	const workflows = "count/workflows.argoproj.io"
-	none := &corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "no-workflows"},
-		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{workflows: resource.MustParse("0")}},
-	}
-	live.create(t, none)
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(none), none))
-		require.Contains(collect, none.Status.Hard, corev1.ResourceName(workflows))
-	}, soon, tick)
-
-	mv := live.waits(t, makeVersion("quota", ns, dir).New(), v1alpha1.ReasonRefused)
-	assert.Contains(t, mv.Status.Message, none.Name)
-	require.NoError(t, live.Delete(t.Context(), none))
-
-	holds(t, live.ready(t, mv), dir)
-}
-
-func TestAVersionWaitsForAModelThatIsBeingDeleted(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := model(t)
-	old := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "held", Finalizers: []string{"e2e.modelkiln/held"}}}
-	live.create(t, old)
-	release := func(ctx context.Context) error {
-		return live.Patch(ctx, old.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
-	}
-	after(t, func(ctx context.Context) { assert.NoError(t, client.IgnoreNotFound(release(ctx))) })
-	require.NoError(t, live.Delete(t.Context(), old))
-
-	mv := live.waits(t, makeVersion("early", ns, dir).Model("held").New(), v1alpha1.ReasonModelTerminating)
-	assert.Contains(t, mv.Status.Message, "held")
-	require.NoError(t, release(t.Context()))
-
-	mv = live.ready(t, mv)
-	holds(t, mv, dir)
-	live.latest(t, mv)
 }
 
 func TestABuildThatLosesOnePodAfterTheOtherSaysSo(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // What Argo throws away by itself, a version keeps.
@@ -55,7 +56,7 @@ func TestABuiltVersionStaysWhatItIsWhenStepsOfItAreRetried(t *testing.T) {
 	require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
 	assert.True(t, reportOf(t, wf).Source.AlreadyPushed, "nothing is pushed again")
 	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
-	assert.Equal(t, mv.Status.Digest, digestOf(t, mv.Status.Image))
+	assert.Equal(t, mv.Status.Digest, content.Digest(t, mv.Status.Image))
 }
 
 func TestARunningBuildThatIsResubmittedLeadsToOneImage(t *testing.T) {
@@ -76,6 +77,6 @@ func TestARunningBuildThatIsResubmittedLeadsToOneImage(t *testing.T) {
 	}
 	mv = live.ready(t, mv)
 	holds(t, mv, dir)
-	assert.Equal(t, mv.Status.Digest, digestOf(t, mv.Status.Image))
+	assert.Equal(t, mv.Status.Digest, content.Digest(t, mv.Status.Image))
 	assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has made one Workflow")
 }

@@ -11,42 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/config"
-	"github.com/modelkiln/modelkiln/internal/translate"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
-
-func TestAWorkflowThatSomebodyElseMadeUnderTheBuildsNameIsInTheWay(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := model(t)
-	// The name is not known before the version is there. It has to wait, so
-	// that somebody can be first.
-	mv := live.waits(t, makeVersion("late", ns, dir).WorkflowTemplate(ns).New(), v1alpha1.ReasonTemplateMissing)
-	planned, problem := translate.Workflow(mv, translate.Attempt{Number: 1}, config.Default().Options())
-	require.Nil(t, problem)
-	squatter := &wfv1.Workflow{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: planned.Name},
-		Spec:       wfv1.WorkflowSpec{WorkflowTemplateRef: &wfv1.WorkflowTemplateRef{Name: "modelkiln-build", ClusterScope: true}, Suspend: new(bool)},
-	}
-	*squatter.Spec.Suspend = true
-	live.create(t, squatter)
-	template := copyOfTemplate(t, ns)
-	live.create(t, template)
-	live.deleteAfter(t, template)
-
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		mv = live.refresh(t, mv)
-		require.Equal(collect, v1alpha1.ReasonWorkflowNameConflict, conditionReady(mv).Reason, mv.Status.Message)
-	}, soon, tick)
-	assert.Contains(t, mv.Status.Message, planned.Name)
-	t.Log(mv.Status.Message)
-	typeCommand(t, mv.Status.Message)
-
-	mv = requireReady(t, live.settled(t, mv, func(now *v1alpha1.ModelVersion) bool { return now.Status.Workflow != nil }))
-	holds(t, mv, dir)
-}
 
 func TestAWorkflowThatOnlyLooksLikeABuildIsNotFollowed(t *testing.T) {
 	t.Parallel()

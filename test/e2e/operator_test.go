@@ -21,28 +21,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// This runs alone: other tests would wait for the operator too.
-func TestAnOperatorThatIsKilledDuringABuildGoesOnWithIt(t *testing.T) {
-	ns := live.namespace(t)
-	dir := newFolder(t)
-	dir.random(t, "weights.bin", 60<<20)
-	mv := makeVersion("through", ns, dir).New()
-	live.create(t, mv)
-	live.running(t, mv)
-
-	killOperator(t)
-	later := makeVersion("meanwhile", ns, model(t)).Model("another").New()
-	live.create(t, later)
-
-	mv, later = live.ready(t, mv), live.ready(t, later)
-	holds(t, mv, dir)
-	assert.Len(t, live.workflowsOf(t, mv), 1)
-	assert.Len(t, live.workflowsOf(t, later), 1)
-	assert.Equal(t, int64(1), mv.Status.Attempts)
-	live.latest(t, mv)
-	live.latest(t, later)
-}
-
 // killOperator deletes the operator's pod as a node that dies would: at once.
 func killOperator(t *testing.T) {
 	t.Helper()

@@ -75,7 +75,7 @@ func TestTheExampleThatScansLetsAVersionThroughOrNot(t *testing.T) {
 // applies that, and a name of its own.
 func scanning(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	base := copyOfTemplate(t, "modelkiln-build")
+	base := copyOfTemplate(t, name)
 	base.TypeMeta = metav1.TypeMeta{APIVersion: "argoproj.io/v1alpha1", Kind: "ClusterWorkflowTemplate"}
 	raw, err := json.Marshal(base)
 	require.NoError(t, err)
@@ -85,7 +85,6 @@ func scanning(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 
 	template := &wfv1.ClusterWorkflowTemplate{}
 	require.NoError(t, json.Unmarshal([]byte(patched), template))
-	template.Name = name
 	containerOf(t, template, "scan").Image = live.registry + "/library/busybox:1.37"
 	return template
 }

@@ -10,9 +10,6 @@ import (
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -21,6 +18,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/test/builders"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // publicFolder is in a folder that is never packaged, and holds nothing that
@@ -42,14 +40,6 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 		"an empty folder": {
 			version: func(t *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(string(newFolder(t)), nodeName) },
 			reason:  v1alpha1.ReasonSourceEmpty, says: models, next: v1alpha1.AnnotationRebuild,
-		},
-		"a folder of empty folders": {
-			version: func(t *testing.T, v *builders.ModelVersionWrapper) {
-				dir := newFolder(t)
-				require.NoError(t, os.MkdirAll(dir.at("a/b"), 0o755))
-				v.LocalStorage(string(dir), nodeName)
-			},
-			reason: v1alpha1.ReasonSourceEmpty, says: models, next: v1alpha1.AnnotationRebuild,
 		},
 		"a system folder": {
 			version:    func(_ *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(publicFolder, nodeName) },
@@ -78,19 +68,11 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) { v.PushSecret("vision-push") },
 			reason:  v1alpha1.ReasonPushSecretMissing, says: "vision-push", next: v1alpha1.AnnotationRebuild,
 		},
-		"a base image that does not exist": {
-			version: func(_ *testing.T, v *builders.ModelVersionWrapper) { v.BaseImage(live.registry + "/library/nothing:1") },
-			reason:  v1alpha1.ReasonBuildFailed, says: "/library/nothing:1 does not exist", next: "kubectl ",
-		},
 		"a registry that cannot be reached": {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
 				v.ImageRepo("registry.invalid:5000/models/resnet")
 			},
 			reason: v1alpha1.ReasonRegistryUnreachable, says: "registry.invalid:5000", next: v1alpha1.AnnotationRebuild,
-		},
-		"a registry that nothing listens as": {
-			version: func(_ *testing.T, v *builders.ModelVersionWrapper) { v.ImageRepo("127.0.0.1:9/models/resnet") },
-			reason:  v1alpha1.ReasonRegistryUnreachable, says: "127.0.0.1:9", next: v1alpha1.AnnotationRebuild,
 		},
 		"an NFS server that is not allowed": {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
@@ -107,7 +89,7 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 	}
 	names := map[string]string{}
 	for name := range tests {
-		names[name] = "v" + sumOf(name)[:8]
+		names[name] = "v" + content.Sum(name)[:8]
 	}
 	full := model(t)
 	for name, tt := range tests {
@@ -138,7 +120,8 @@ func assertRefusal(t *testing.T, mv *v1alpha1.ModelVersion, reason, says string)
 	assert.Empty(t, mv.Status.Digest)
 }
 
-// These run alone, so that the time until a person sees the message is theirs.
+// No other test runs beside these, so that they measure the time until people see
+// the message.
 func TestAFolderThatIsNotThereIsSeenWithinHalfAMinute(t *testing.T) {
 	ns := live.namespace(t)
 	dir := newFolder(t)
@@ -146,7 +129,8 @@ func TestAFolderThatIsNotThereIsSeenWithinHalfAMinute(t *testing.T) {
 	tests := map[string]string{"a folder that does not exist": dir.at("nothing"), "a file": dir.at("file")}
 	for name, path := range tests {
 		t.Run(name, func(t *testing.T) {
-			version := makeVersion("v"+sumOf(name)[:8], ns, folder(path)).New()
+			t.Parallel()
+			version := makeVersion("v"+content.Sum(name)[:8], ns, folder(path)).New()
 			mv, took := live.failed(t, version)
 			assertRefusal(t, mv, v1alpha1.ReasonSourceMissing, path)
 			assert.Less(t, took, 30*time.Second)
@@ -185,77 +169,4 @@ func typeCommand(t *testing.T, message string) string {
 	out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", message[begin:]).CombinedOutput()
 	require.NoError(t, err, "%s: %s", message[begin:], out)
 	return string(out)
-}
-
-func TestATagThatHoldsSomethingElseIsNotOverwritten(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	taken := live.registry + "/e2e/" + ns + ":v1.0"
-	run(t, "crane", "copy", "--insecure", live.registry+"/library/busybox:1.37", taken)
-	before := digestOf(t, taken)
-
-	mv, took := live.failed(t, makeVersion("taken", ns, model(t)).ImageTag("v1.0").New())
-
-	assertRefusal(t, mv, v1alpha1.ReasonTagTaken, taken)
-	assert.Contains(t, mv.Status.Message, "Create a new ModelVersion")
-	assert.Equal(t, before, digestOf(t, taken))
-	t.Logf("figure: seen after %.1f s: %s", took.Seconds(), mv.Status.Message)
-}
-
-func TestABaseImageThatCannotBeBuiltOnIsRefusedAndAnotherIsTaken(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := model(t)
-	base := live.registry + "/e2e/" + ns + "/trigger:1"
-	pushWithTrigger(t, live.registry+"/library/busybox:1.37", base)
-
-	mv, took := live.failed(t, makeVersion("triggered", ns, dir).BaseImage(base).New())
-
-	assertRefusal(t, mv, v1alpha1.ReasonInvalidSpec, "the base image "+base+" has ONBUILD instructions, which are never run")
-	assertNotInRegistry(t, mv.Status.Image)
-	logSeen(t, mv, took)
-	command := mv.Status.Message[:strings.LastIndex(mv.Status.Message, ")")]
-	editAsTold(t, command, "'s,baseImage: .*,baseImage: scratch,'")
-	holds(t, live.readyAgain(t, mv), dir)
-}
-
-// pushWithTrigger pushes an image again with an instruction for those who build
-// on it.
-func pushWithTrigger(t *testing.T, from, to string) {
-	t.Helper()
-	source, err := name.ParseReference(from, name.Insecure)
-	require.NoError(t, err)
-	target, err := name.ParseReference(to, name.Insecure)
-	require.NoError(t, err)
-	plain, err := remote.Image(source, remote.WithContext(t.Context()))
-	require.NoError(t, err)
-	config, err := plain.ConfigFile()
-	require.NoError(t, err)
-	config.Config.OnBuild = []string{"RUN true"}
-	triggering, err := mutate.ConfigFile(plain, config)
-	require.NoError(t, err)
-	require.NoError(t, remote.Write(target, triggering, remote.WithContext(t.Context())))
-}
-
-func TestABuildStartsWhenItsTemplateAppears(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	mv := makeVersion("waits", ns, model(t)).WorkflowTemplate(ns).New()
-	live.create(t, mv)
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		var now v1alpha1.ModelVersion
-		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(mv), &now))
-		ready := conditionReady(&now)
-		assert.Equal(collect, v1alpha1.ReasonTemplateMissing, ready.Reason)
-		assert.Contains(collect, ready.Message, "ClusterWorkflowTemplate "+ns)
-		assert.Contains(collect, ready.Message, "kubectl edit mv")
-		assert.True(collect, meta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionReconciling))
-	}, soon, tick)
-
-	template := copyOfTemplate(t, ns)
-	live.create(t, template)
-	live.deleteAfter(t, template)
-
-	mv = live.ready(t, mv)
-	assert.Equal(t, ns, live.workflow(t, mv).Spec.WorkflowTemplateRef.Name)
 }

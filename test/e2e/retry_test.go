@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,50 +14,29 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/proxy"
 )
 
 func TestWhatPassesByItselfIsTriedAgainByTheWorkflow(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		broken fault
-		says   string
-	}{
-		"a registry that is down":            {answers(http.StatusServiceUnavailable), "503"},
-		"a registry that is asked too often": {answers(http.StatusTooManyRequests), "429"},
-		"a registry that cuts uploads":       {cutsUploads, "the image builder could not talk to the registry"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ns := live.namespace(t)
-			dir := model(t)
-			registry := live.faultyRegistry(t, tt.broken)
+	ns := live.namespace(t)
+	dir := model(t)
+	registry := live.proxiedRegistry(t, proxy.CloseUploads)
 
-			began := time.Now()
-			mv := registry.makeVersion(t, "again", ns, dir).New()
-			live.create(t, mv)
-			require.EventuallyWithT(t, func(collect *assert.CollectT) {
-				mv = live.refresh(t, mv)
-				require.Equal(collect, v1alpha1.ReasonRetrying, conditionReady(mv).Reason, mv.Status.Message)
-			}, buildTime, tick)
-			logSeen(t, mv, time.Since(began))
-			assert.Contains(t, mv.Status.Message, tt.says)
-			registry.mend()
+	began := time.Now()
+	mv := registry.makeVersion(t, "again", ns, dir).New()
+	live.create(t, mv)
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		mv = live.refresh(t, mv)
+		require.Equal(collect, v1alpha1.ReasonRetrying, conditionReady(mv).Reason, mv.Status.Message)
+	}, buildTime, tick)
+	logSeen(t, mv, time.Since(began))
+	registry.Repair()
 
-			mv = live.ready(t, mv)
-			registry.holdsBehind(t, mv, dir)
-			assert.Equal(t, int64(1), mv.Status.Attempts, "it is one attempt, and one Workflow")
-			assert.Greater(t, live.tries(t, mv), 1)
-		})
-	}
-}
-
-// cutsUploads hangs up in the middle of an upload.
-func cutsUploads(w http.ResponseWriter, r *http.Request) bool {
-	if !strings.Contains(r.URL.Path, "/blobs/uploads/") || r.Method == http.MethodPost {
-		return false
-	}
-	panic(http.ErrAbortHandler)
+	mv = live.ready(t, mv)
+	registry.assertImage(t, mv, dir)
+	assert.Equal(t, int64(1), mv.Status.Attempts, "it is one attempt, and one Workflow")
+	assert.Greater(t, live.tries(t, mv), 1)
 }
 
 // tries counts the pods that the version's Workflow has had.
@@ -76,7 +54,7 @@ func (c *cluster) tries(t *testing.T, mv *v1alpha1.ModelVersion) int {
 func TestWhatAPersonHasToMendIsNotTriedAgain(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	registry := live.faultyRegistry(t, refusesUploads(http.StatusForbidden))
+	registry := live.proxiedRegistry(t, proxy.ReadOnly(http.StatusForbidden))
 
 	mv, took := live.failed(t, registry.makeVersion(t, "once", ns, model(t)).New())
 

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 func TestOfTwoVersionsThatClaimOneImageTheFirstHasItAndTheSecondIsRefused(t *testing.T) {
@@ -41,6 +42,6 @@ func TestOfTwoVersionsThatClaimOneImageTheFirstHasItAndTheSecondIsRefused(t *tes
 	assert.NotContains(t, stranger.Status.Message, holder.Name)
 	assert.NotContains(t, stranger.Status.Message, "-n "+ns)
 
-	assert.Equal(t, holder.Status.Digest, digestOf(t, holder.Status.Image))
+	assert.Equal(t, holder.Status.Digest, content.Digest(t, holder.Status.Image))
 	assert.Equal(t, holder.Status, live.refresh(t, holder).Status)
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"archive/tar"
 	"os"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 const (
@@ -28,7 +30,7 @@ const (
 func TestTheExampleOfKubeDLBecomesAnImageThatItsLoaderAndImageVolumesCanUse(t *testing.T) {
 	text, err := os.ReadFile(sample)
 	require.NoError(t, err)
-	require.Equal(t, sampleSum, sumOf(string(text)), "the example is KubeDL's, byte for byte")
+	require.Equal(t, sampleSum, content.Sum(string(text)), "the example is KubeDL's, byte for byte")
 	run(t, "kubectl", "delete", "--ignore-not-found", "-f", sample)
 	run(t, "kubectl", "delete", "--ignore-not-found", "model", "model1", "-n", "default")
 	foo := claim(t, "/foo", map[string]string{
@@ -50,14 +52,14 @@ func TestTheExampleOfKubeDLBecomesAnImageThatItsLoaderAndImageVolumesCanUse(t *t
 	assert.Equal(t, live.registry+"/modelhub/resnet:v"+string(mv.UID)[:5], mv.Status.Image)
 	assert.Equal(t, int64(5), mv.Status.Files)
 	img := holds(t, mv, foo)
-	assert.Contains(t, img.config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
+	assert.Contains(t, img.Config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
 	assertLineage(t, mv, img)
 	live.latest(t, mv)
 	assertColumns(t, mv)
 	assertLoads(t, mv, foo)
 }
 
-func assertLineage(t *testing.T, mv *v1alpha1.ModelVersion, img image) {
+func assertLineage(t *testing.T, mv *v1alpha1.ModelVersion, img content.Image) {
 	t.Helper()
 	_, tag, _ := strings.Cut(strings.TrimPrefix(mv.Status.Image, live.registry), ":")
 	want := map[string]string{
@@ -71,9 +73,9 @@ func assertLineage(t *testing.T, mv *v1alpha1.ModelVersion, img image) {
 		"model.kubedl.io/created-by":         mv.Spec.CreatedBy,
 	}
 	for label, value := range want {
-		assert.Equal(t, value, img.config.Labels[label], "label %s", label)
+		assert.Equal(t, value, img.Config.Labels[label], "label %s", label)
 	}
-	assert.Regexp(t, `^sha256:[0-9a-f]{64}$`, img.config.Labels["org.opencontainers.image.base.digest"])
+	assert.Regexp(t, `^sha256:[0-9a-f]{64}$`, img.Config.Labels["org.opencontainers.image.base.digest"])
 }
 
 // assertColumns checks what people see of a version and its model without
@@ -131,7 +133,7 @@ func sumsOf(t *testing.T, from folder) map[string]string {
 	t.Helper()
 	sums := map[string]string{}
 	for at, found := range from.entries(t) {
-		if found.Type == fileEntry {
+		if found.Type == tar.TypeReg {
 			sums[at] = found.SHA256
 		}
 	}

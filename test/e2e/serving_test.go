@@ -22,6 +22,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/translate"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // A controller whose pods are refused waits longer and longer, for up to a quarter
@@ -84,28 +85,6 @@ func TestAModelIsServedInBothWays(t *testing.T) {
 	}
 }
 
-func TestAPodThatServesNothingIsRefused(t *testing.T) {
-	t.Parallel()
-	ns, other := live.namespace(t), live.namespace(t)
-	live.built(t, makeVersion("elsewhere", other, model(t)).Model("elsewhere").New())
-	failed, _ := live.failed(t, makeVersion("empty", ns, newFolder(t)).Model("empty").New())
-	for name, tt := range map[string]struct{ labels, want string }{
-		"since there is no such version":              {v1alpha1.LabelServeVersion + "=none", `there is no ModelVersion "none" in namespace ` + ns},
-		"since there is no such Model":                {v1alpha1.LabelServeModel + "=none", `there is no Model "none" in namespace ` + ns},
-		"since the version is another namespace's":    {v1alpha1.LabelServeVersion + "=elsewhere", `there is no ModelVersion "elsewhere" in namespace ` + ns},
-		"since the Model is another namespace's":      {v1alpha1.LabelServeModel + "=elsewhere", `there is no Model "elsewhere" in namespace ` + ns},
-		"since the version's build failed":            {v1alpha1.LabelServeVersion + "=empty", "its build failed (SourceEmpty): " + failed.Status.Message},
-		"since no version of the Model was built":     {v1alpha1.LabelServeModel + "=empty", `no version is Ready of Model "empty"`},
-		"since it names both a version and its Model": {v1alpha1.LabelServeVersion + "=empty," + v1alpha1.LabelServeModel + "=empty", "the pod has both labels"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := try(t.Context(), "kubectl", "run", "server", "-n", ns, "--image="+live.registry+"/library/busybox:1.37", "--labels="+tt.labels)
-			require.ErrorContains(t, err, tt.want)
-			t.Log(err)
-		})
-	}
-}
-
 // Neither the build nor the pod says by which Secret.
 func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 	t.Parallel()
@@ -115,7 +94,7 @@ func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 	pullsInPlainHTTP(t, closed)
 	dir := model(t)
 
-	mv := live.built(t, makeVersionAt(t, closed, contract.BuildTemplate, "closed", ns, dir).New())
+	mv := live.built(t, makeVersionAt(t, closed, "closed", ns, dir).New())
 	assert.Equal(t, contract.DefaultPushSecret, mv.Status.PullSecretName)
 
 	// Before the node has the image.
@@ -183,7 +162,7 @@ func TestKServeFindsTheModel(t *testing.T) {
 	ns := live.namespace(t)
 	dir := model(t)
 	mv := live.built(t, makeVersion("resnet-1", ns, dir).New())
-	assert.Equal(t, aLink("kubedl-model"), pull(t, mv.Status.Image).others["/models"])
+	assert.Equal(t, content.Symlink("kubedl-model"), content.OfImage(t, mv.Status.Image).Others["/models"])
 
 	mnt := []corev1.VolumeMount{{Name: "mnt", MountPath: "/mnt"}}
 	said := live.logOf(t, ns, corev1.PodSpec{

@@ -92,15 +92,6 @@ func TestAVersionOnAnNFSServer(t *testing.T) {
 		require.NoError(t, os.Rename(hidden, string(dir)))
 		holds(t, live.ready(t, mv), dir)
 	})
-	t.Run("is not built where the level forbids a folder of the node", func(t *testing.T) {
-		mv := makeVersion("local", ns, model(t)).Model("local").New()
-		live.create(t, mv)
-		require.EventuallyWithT(t, func(collect *assert.CollectT) {
-			var now v1alpha1.ModelVersion
-			require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(mv), &now))
-			require.Contains(collect, now.Status.Message, "baseline")
-		}, buildTime, tick)
-	})
 }
 
 // Both PersistentVolumes are of the same file system and folder, and both

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // submitter is somebody who may start workflows in a namespace from what the
@@ -83,11 +84,6 @@ func prepare(t *testing.T, namespace string) {
 // submit starts a build of the folder with Argo alone, with some parameters
 // set otherwise, and returns the Workflow's name.
 func (s submitter) submit(ctx context.Context, from folder, parameters map[string]string) (string, error) {
-	return s.submitFrom(ctx, contract.BuildTemplate, from, parameters)
-}
-
-// submitFrom is the same for another template.
-func (s submitter) submitFrom(ctx context.Context, template string, from folder, parameters map[string]string) (string, error) {
 	all := map[string]string{
 		contract.ParamImage:       live.registry + "/e2e/" + s.namespace + ":v1",
 		contract.ParamStorageKind: "localStorage",
@@ -97,7 +93,7 @@ func (s submitter) submitFrom(ctx context.Context, template string, from folder,
 	for name, value := range parameters {
 		all[name] = value
 	}
-	args := []string{"submit", "--from", "clusterworkflowtemplate/" + template, "-n", s.namespace, "--as", s.user, "-o", "name"}
+	args := []string{"submit", "--from", "clusterworkflowtemplate/" + contract.BuildTemplate, "-n", s.namespace, "--as", s.user, "-o", "name"}
 	for name, value := range all {
 		args = append(args, "-p", name+"="+value)
 	}
@@ -116,10 +112,10 @@ func TestABuildIsStartedWithArgoAloneByAUserWhoMayOnlyStartWorkflows(t *testing.
 	wf := live.finished(t, s.namespace, name)
 	require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
 	left := reportOf(t, wf)
-	img := pull(t, left.Run.Image)
-	assert.Equal(t, dir.entries(t), img.model)
-	assert.Equal(t, img.digest, left.Image.Digest)
-	assert.Contains(t, img.config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
+	img := content.OfImage(t, left.Run.Image)
+	assert.Equal(t, dir.entries(t), img.Model)
+	assert.Equal(t, img.Digest, left.Image.Digest)
+	assert.Contains(t, img.Config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
 	assertSteps(t, wf)
 }
 

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 func TestATrainingJobWritesWhatItsVersionPackages(t *testing.T) {
@@ -112,8 +113,8 @@ func (c *cluster) completed(t *testing.T, job *batchv1.Job) {
 // that path.
 func assertWritten(t *testing.T, pod *corev1.Pod, dir folder, at string) {
 	t.Helper()
-	assert.Equal(t, map[string]entry{
-		".": aFolder, "config.json": aFile("{\"layers\": 2}\n"), "weights.bin": aFile("{\"layers\": 2}\n"),
+	assert.Equal(t, map[string]content.Entry{
+		".": content.Directory, "config.json": content.File("{\"layers\": 2}\n"), "weights.bin": content.File("{\"layers\": 2}\n"),
 	}, dir.entries(t))
 	assert.Equal(t, at, strings.TrimSpace(run(t, "kubectl", "logs", "-n", pod.Namespace, pod.Name, "-c", "trains")))
 }

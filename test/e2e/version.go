@@ -17,6 +17,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/test/builders"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // makeVersion is a version over a folder on the node, that is pushed to a
@@ -165,10 +166,10 @@ func (c *cluster) latest(t *testing.T, mv *v1alpha1.ModelVersion) {
 
 // holds checks that the version's image is exactly what the folder holds, and
 // is what the status says.
-func holds(t *testing.T, mv *v1alpha1.ModelVersion, from folder) image {
+func holds(t *testing.T, mv *v1alpha1.ModelVersion, from folder) content.Image {
 	t.Helper()
-	img := pull(t, mv.Status.Image)
-	assert.Equal(t, from.entries(t), img.model, "the files of %s", mv.Status.Image)
-	assert.Equal(t, img.digest, mv.Status.Digest, "the registry's digest and the status's")
+	img := content.OfImage(t, mv.Status.Image)
+	assert.Equal(t, from.entries(t), img.Model, "the files of %s", mv.Status.Image)
+	assert.Equal(t, img.Digest, mv.Status.Digest, "the registry's digest and the status's")
 	return img
 }
