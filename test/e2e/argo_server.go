@@ -31,10 +31,10 @@ func argoAs(user string) action {
 	}
 }
 
-// person creates a service account with the rights of the roles that deploy/ ships
+// shippedUser creates a service account with the rights of the roles that deploy/ ships
 // for people who edit in a namespace, and no others, and returns its user name. The
 // cluster's own role edit has more, such as Argo's.
-func (c *cluster) person(t *testing.T, namespace string) string {
+func (c *cluster) shippedUser(t *testing.T, namespace string) string {
 	t.Helper()
 	for _, role := range []string{"modelkiln-view", "modelkiln-edit"} {
 		c.create(t, &rbacv1.RoleBinding{
@@ -46,9 +46,9 @@ func (c *cluster) person(t *testing.T, namespace string) string {
 	return "system:serviceaccount:" + namespace + ":person"
 }
 
-// press does what a button of the Argo UI does to a Workflow: it asks Argo's
+// pressButton does what a button of the Argo UI does to a Workflow: it asks Argo's
 // server.
-func (c *cluster) press(t *testing.T, button, namespace, workflow string) {
+func (c *cluster) pressButton(t *testing.T, button, namespace, workflow string) {
 	t.Helper()
 	server, node := &corev1.Service{}, &corev1.Node{}
 	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: argoNamespace, Name: "argo-server"}, server))

@@ -18,38 +18,38 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// TestArgo has people with the roles that deploy/ ships fix a failed build, with
+// TestArgoRetryAndResubmit has people with the roles that deploy/ ships fix a failed build, with
 // the argo command and in the Argo UI.
-func TestArgo(t *testing.T) {
+func TestArgoRetryAndResubmit(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	person := live.person(t, ns)
+	shippedUser := live.shippedUser(t, ns)
 	tests := map[string]struct {
 		act  action
 		verb string
 		// workflows counts those that exist afterwards.
 		workflows int
 	}{
-		"retry":       {act: argoAs(person), verb: "retry", workflows: 1},
-		"resubmit":    {act: argoAs(person), verb: "resubmit", workflows: 2},
-		"retry in UI": {act: live.press, verb: "retry", workflows: 1},
+		"retry":       {act: argoAs(shippedUser), verb: "retry", workflows: 1},
+		"resubmit":    {act: argoAs(shippedUser), verb: "resubmit", workflows: 2},
+		"retry in UI": {act: live.pressButton, verb: "retry", workflows: 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := newFolder(t)
+			dir := newDirectory(t)
 			version := strings.ReplaceAll(strings.ToLower(name), " ", "-")
 			failed, _ := live.failed(t, makeVersion(version, ns, dir).Model(version).New())
-			assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
+			assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 			workflow := failed.Status.Workflow.Name
-			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", person, workflow, "-c", contract.StepMountCheck), v1alpha1.ReasonSourceEmpty)
+			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", shippedUser, workflow, "-c", contract.StepMountCheck), v1alpha1.ReasonSourceEmpty)
 			dir.write(t, "model.bin", "weights")
 
-			live.letGo(t, ns, workflow)
+			live.awaitReleased(t, ns, workflow)
 			tt.act(t, tt.verb, ns, workflow)
 
 			mv := live.readyAgain(t, failed)
-			holds(t, mv, dir)
+			assertImage(t, mv, dir)
 			live.latest(t, mv)
 			assert.Equal(t, failed.Status.Image, mv.Status.Image)
 			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
@@ -58,7 +58,7 @@ func TestArgo(t *testing.T) {
 	}
 }
 
-func TestAVersionThatWasBuiltStaysWhatItIs(t *testing.T) {
+func TestArgoResubmitAfterSuccess(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -101,10 +101,10 @@ func (c *cluster) finished(t *testing.T, namespace, name string) *wfv1.Workflow 
 	return wf
 }
 
-// letGo waits until Argo has nothing more to do for a Workflow that has ended. A
+// awaitReleased waits until Argo has nothing more to do for a Workflow that has ended. A
 // retry before that, in the same moment, may never be looked at: faster than
 // people are.
-func (c *cluster) letGo(t *testing.T, namespace, workflow string) {
+func (c *cluster) awaitReleased(t *testing.T, namespace, workflow string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var pods corev1.PodList
@@ -112,7 +112,7 @@ func (c *cluster) letGo(t *testing.T, namespace, workflow string) {
 		for _, pod := range pods.Items {
 			require.Equal(collect, "true", pod.Labels["workflows.argoproj.io/completed"], pod.Name)
 		}
-	}, soon, tick)
+	}, noticeTime, tick)
 }
 
 // reportOf is the report that a Workflow left.
@@ -130,18 +130,18 @@ func reportOf(t *testing.T, wf *wfv1.Workflow) report.Report {
 	return report.Report{}
 }
 
-func TestARunningBuildThatIsEndedByAPersonSaysSo(t *testing.T) {
+func TestArgoStopAndTerminate(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 60<<20)
 	tests := map[string]struct {
 		act    action
 		verb   string
 		reason string
 	}{
-		"stop":            {act: argoAs(live.person(t, ns)), verb: "stop", reason: v1alpha1.ReasonWorkflowStopped},
-		"terminate in UI": {act: live.press, verb: "terminate", reason: v1alpha1.ReasonWorkflowTerminated},
+		"stop":            {act: argoAs(live.shippedUser(t, ns)), verb: "stop", reason: v1alpha1.ReasonWorkflowStopped},
+		"terminate in UI": {act: live.pressButton, verb: "terminate", reason: v1alpha1.ReasonWorkflowTerminated},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -153,14 +153,14 @@ func TestARunningBuildThatIsEndedByAPersonSaysSo(t *testing.T) {
 			tt.act(t, tt.verb, ns, running.Status.Workflow.Name)
 
 			mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-			assertRefusal(t, mv, tt.reason, running.Status.Workflow.Name)
-			typeCommand(t, mv.Status.Message)
-			holds(t, live.readyAgain(t, mv), dir)
+			assertFailed(t, mv, tt.reason, running.Status.Workflow.Name)
+			runCommand(t, mv.Status.Message)
+			assertImage(t, live.readyAgain(t, mv), dir)
 		})
 	}
 }
 
-func TestAWorkflowThatIsDeletedIsStartedAgainUnlessItHasEnded(t *testing.T) {
+func TestArgoDelete(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -172,9 +172,9 @@ func TestAWorkflowThatIsDeletedIsStartedAgainUnlessItHasEnded(t *testing.T) {
 	mv = live.ready(t, mv)
 	assert.NotEqual(t, first.Status.Workflow.Name, mv.Status.Workflow.Name)
 	assert.Equal(t, first.Status.Image, mv.Status.Image)
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 
 	run(t, "argo", "delete", "-n", ns, mv.Status.Workflow.Name)
-	live.assertNothingAppears(t, ns, soon/6, &wfv1.WorkflowList{})
+	live.assertNothingAppears(t, ns, noticeTime/6, &wfv1.WorkflowList{})
 	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
 }

@@ -39,9 +39,9 @@ const (
 
 // How long things may take on two cores that other builds share.
 const (
-	buildTime = 4 * time.Minute
-	soon      = 30 * time.Second
-	tick      = 100 * time.Millisecond
+	buildTime  = 4 * time.Minute
+	noticeTime = 30 * time.Second
+	tick       = 100 * time.Millisecond
 )
 
 // cluster is the one-node cluster.

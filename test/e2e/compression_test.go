@@ -14,7 +14,7 @@ import (
 
 // Kaniko compresses as it is asked to, by both of its forks' flags. Without a
 // base image the format is not OCI's, and it has gzip alone.
-func TestKanikoCompressesAsItIsAskedTo(t *testing.T) {
+func TestKanikoCompression(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		base        string
@@ -36,7 +36,7 @@ func TestKanikoCompressesAsItIsAskedTo(t *testing.T) {
 
 			mv := live.built(t, version.New())
 
-			img := holds(t, mv, dir)
+			img := assertImage(t, mv, dir)
 			require.NotEmpty(t, img.Layers)
 			assert.Equal(t, tt.want, img.Layers[len(img.Layers)-1].MediaType)
 		})

@@ -27,7 +27,7 @@ const (
 	registryUsers    = "kiln:$2a$04$c.DAH92w26Vqw1W0DlsViepbdXl8fxhxQthxquj52J4MzNJq6I1qy\n"
 )
 
-func TestAClosedRegistryIsPushedToWithThePushSecret(t *testing.T) {
+func TestPushSecret(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
 	closed := live.closedRegistry(t, s.namespace)

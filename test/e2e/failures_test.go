@@ -21,15 +21,15 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// logSeen logs how soon anyone could see what a version says.
-func logSeen(t *testing.T, mv *v1alpha1.ModelVersion, took time.Duration) {
+// logNoticed logs how soon anyone could see what a version says.
+func logNoticed(t *testing.T, mv *v1alpha1.ModelVersion, took time.Duration) {
 	t.Helper()
 	t.Logf("figure: seen after %.1f s: %s: %s", took.Seconds(), conditionReady(mv).Reason, mv.Status.Message)
 }
 
-// editAsTold types the kubectl edit that a message ends with, and changes the
+// runEdit types the kubectl edit that a message ends with, and changes the
 // object in the editor as the sed script says.
-func editAsTold(t *testing.T, message, script string) {
+func runEdit(t *testing.T, message, script string) {
 	t.Helper()
 	begin := strings.Index(message, "kubectl edit ")
 	require.GreaterOrEqual(t, begin, 0, "%q does not say what to edit", message)
@@ -39,7 +39,7 @@ func editAsTold(t *testing.T, message, script string) {
 	require.NoError(t, err, "%s: %s", message[begin:], out)
 }
 
-func TestABuildThatNeedsMoreMemoryThanItsLimitSaysSoAndEndsWellWithAHigherOne(t *testing.T) {
+func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -47,14 +47,14 @@ func TestABuildThatNeedsMoreMemoryThanItsLimitSaysSoAndEndsWellWithAHigherOne(t 
 
 	mv, took := live.failed(t, version.New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonOutOfMemory, "ran out of memory")
+	assertFailed(t, mv, v1alpha1.ReasonOutOfMemory, "ran out of memory")
 	assert.Contains(t, mv.Status.Message, "spec.build.resources.limits.memory")
-	logSeen(t, mv, took)
-	editAsTold(t, mv.Status.Message, "s/24Mi/512Mi/")
-	holds(t, live.readyAgain(t, mv), dir)
+	logNoticed(t, mv, took)
+	runEdit(t, mv.Status.Message, "s/24Mi/512Mi/")
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
-func TestABuildThatNoNodeTakesWaitsWithTheSchedulersWords(t *testing.T) {
+func TestUnschedulable(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	mv := makeVersion("homeless", ns, model(t)).NodeLabel("e2e.modelkiln.test/disk", "of-no-node").New()
@@ -67,7 +67,7 @@ func TestABuildThatNoNodeTakesWaitsWithTheSchedulersWords(t *testing.T) {
 
 	run(t, "kubectl", "delete", "mv", mv.Name, "-n", ns)
 	run(t, "kubectl", "delete", "model", mv.Spec.ModelName, "-n", ns)
-	live.gone(t, ns)
+	live.awaitNothingLeft(t, ns)
 }
 
 // waits creates a version and returns it when it says that it waits, for this
@@ -81,8 +81,8 @@ func (c *cluster) waits(t *testing.T, mv *v1alpha1.ModelVersion, reason string) 
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), now))
 		ready := conditionReady(now)
 		require.Equal(collect, reason, ready.Reason, ready.Message)
-	}, soon, tick)
-	logSeen(t, now, time.Since(began))
+	}, noticeTime, tick)
+	logNoticed(t, now, time.Since(began))
 	assert.True(t, meta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionReconciling), "Reconciling tells Flux and Argo CD that this is no end")
 	assert.Nil(t, meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionStalled))
 	assert.Equal(t, v1alpha1.ImageBuilding, now.Status.ImageBuildPhase)
@@ -90,7 +90,7 @@ func (c *cluster) waits(t *testing.T, mv *v1alpha1.ModelVersion, reason string) 
 	return now
 }
 
-func TestABuildWhoseImageCannotBePulledNamesIt(t *testing.T) {
+func TestImagePullFailed(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -110,9 +110,9 @@ func TestABuildWhoseImageCannotBePulledNamesIt(t *testing.T) {
 	require.NoError(t, live.Update(t.Context(), template))
 	run(t, "argo", "terminate", "-n", ns, mv.Status.Workflow.Name)
 	ended := live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-	assertRefusal(t, ended, v1alpha1.ReasonWorkflowTerminated, mv.Status.Workflow.Name)
-	typeCommand(t, ended.Status.Message)
-	holds(t, live.readyAgain(t, ended), dir)
+	assertFailed(t, ended, v1alpha1.ReasonWorkflowTerminated, mv.Status.Workflow.Name)
+	runCommand(t, ended.Status.Message)
+	assertImage(t, live.readyAgain(t, ended), dir)
 }
 
 // copyOfTemplate returns the template of the engine Kaniko under another name, and as
@@ -138,10 +138,10 @@ func containerOf(t *testing.T, template *wfv1.ClusterWorkflowTemplate, step stri
 	return nil
 }
 
-func TestABuildWhosePodIsDeletedGetsAnotherFromArgo(t *testing.T) {
+func TestPodDeletedOnce(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 100_000_000)
 	mv := makeVersion("podless", ns, dir).New()
 	live.create(t, mv)
@@ -153,7 +153,7 @@ func TestABuildWhosePodIsDeletedGetsAnotherFromArgo(t *testing.T) {
 	run(t, "kubectl", "delete", "pod", lost[0].Name, "-n", ns, "--grace-period=0", "--force")
 
 	mv = live.ready(t, mv)
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 	assert.Equal(t, []string{workflow}, live.workflowsOf(t, mv))
 	assert.Equal(t, int64(1), mv.Status.Attempts)
 	pods, err := live.podsOf(t.Context(), ns, workflow)

@@ -22,7 +22,7 @@ import (
 
 // A layer's files are copied while Kaniko archives the one before, which is not
 // to take them for its own.
-func TestKanikoArchivesEachFileOnce(t *testing.T) {
+func TestKanikoLayers(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -33,7 +33,7 @@ func TestKanikoArchivesEachFileOnce(t *testing.T) {
 
 	mv := live.built(t, makeVersion("layered", ns, dir).New())
 
-	img := holds(t, mv, dir)
+	img := assertImage(t, mv, dir)
 	own := 0
 	for _, each := range img.Layers {
 		if each.Size >= layer.DefaultSize {
@@ -49,7 +49,7 @@ func TestKanikoArchivesEachFileOnce(t *testing.T) {
 		want[fmt.Sprintf("weights-%d.bin", i)] = 1
 	}
 	got := map[string]int{}
-	for _, at := range archived(t, mv.Status.Image) {
+	for _, at := range layerFiles(t, mv.Status.Image) {
 		assert.NotContains(t, at, "staging")
 		if below, inModel := strings.CutPrefix(at, "kubedl-model/"); inModel {
 			got[below]++
@@ -58,19 +58,19 @@ func TestKanikoArchivesEachFileOnce(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-// archived lists the files that are in any of an image's layers, whether another
+// layerFiles lists the files that are in any of an image's layers, whether another
 // layer hides them or not.
-func archived(t *testing.T, reference string) (files []string) {
+func layerFiles(t *testing.T, reference string) (files []string) {
 	t.Helper()
 	layers, err := content.Pull(t, reference).Layers()
 	require.NoError(t, err)
 	for _, each := range layers {
-		files = append(files, archivedIn(t, each)...)
+		files = append(files, filesIn(t, each)...)
 	}
 	return files
 }
 
-func archivedIn(t *testing.T, one v1.Layer) (files []string) {
+func filesIn(t *testing.T, one v1.Layer) (files []string) {
 	t.Helper()
 	content, err := one.Uncompressed()
 	require.NoError(t, err)

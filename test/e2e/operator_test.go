@@ -31,7 +31,7 @@ func killOperator(t *testing.T) {
 	})
 }
 
-func TestTheOperatorMayNotDoWhatItNeedsNot(t *testing.T) {
+func TestServiceAccountPermissions(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	live.built(t, makeVersion("prepares-the-namespace", ns, model(t)).New())
@@ -77,7 +77,7 @@ func TestTheOperatorMayNotDoWhatItNeedsNot(t *testing.T) {
 }
 
 // Beside its own secret the operator's namespace may hold others.
-func TestTheOperatorKeepsToItsOwnSecret(t *testing.T) {
+func TestWebhookSecretPermissions(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ verb, resource, want string }{
 		"it renews its certificate":                  {"update", "secrets/modelkiln-webhook", "yes"},
@@ -101,7 +101,7 @@ func TestTheOperatorKeepsToItsOwnSecret(t *testing.T) {
 	}
 }
 
-func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
+func TestMetricsAuthorization(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	for _, name := range []string{"somebody", "prometheus"} {

@@ -40,7 +40,7 @@ func (c *cluster) machine(t *testing.T) net.IP {
 }
 
 // makeVersion returns a ModelVersion that is pushed through the proxy.
-func (r proxiedRegistry) makeVersion(t *testing.T, name, namespace string, from folder) *builders.ModelVersionWrapper {
+func (r proxiedRegistry) makeVersion(t *testing.T, name, namespace string, from directory) *builders.ModelVersionWrapper {
 	t.Helper()
 	return makeVersionAt(t, r.Host, name, namespace, from)
 }
@@ -49,7 +49,7 @@ func (r proxiedRegistry) makeVersion(t *testing.T, name, namespace string, from 
 // own. Its template, which has the namespace's name, is a platform team's own: its
 // steps access the registry over plain HTTP, which the operator's configuration
 // does not say.
-func makeVersionAt(t *testing.T, host, name, namespace string, from folder) *builders.ModelVersionWrapper {
+func makeVersionAt(t *testing.T, host, name, namespace string, from directory) *builders.ModelVersionWrapper {
 	t.Helper()
 	template := copyOfTemplate(t, namespace)
 	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
@@ -67,10 +67,10 @@ func makeVersionAt(t *testing.T, host, name, namespace string, from folder) *bui
 
 // assertImage checks the ModelVersion's image in the cluster's registry, where the
 // proxy has put it.
-func (r proxiedRegistry) assertImage(t *testing.T, mv *v1alpha1.ModelVersion, from folder) {
+func (r proxiedRegistry) assertImage(t *testing.T, mv *v1alpha1.ModelVersion, from directory) {
 	t.Helper()
 	require.Contains(t, mv.Status.Image, r.Host)
 	behind := mv.DeepCopy()
 	behind.Status.Image = strings.Replace(mv.Status.Image, r.Host, live.registry, 1)
-	holds(t, behind, from)
+	assertImage(t, behind, from)
 }

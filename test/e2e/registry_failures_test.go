@@ -16,29 +16,29 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/proxy"
 )
 
-func TestARegistryThatFailsIsSaidInWordsAndPushedToWhenItIsMended(t *testing.T) {
+func TestRegistryFull(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 3*limit)
 	registry := live.proxiedRegistry(t, proxy.LimitBody(limit, http.StatusInsufficientStorage))
 
 	mv, took := live.failed(t, registry.makeVersion(t, "pushed", ns, dir).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonRegistryFull, registry.Host)
+	assertFailed(t, mv, v1alpha1.ReasonRegistryFull, registry.Host)
 	assert.Contains(t, mv.Status.Message, "507")
 	assert.Contains(t, mv.Status.Message, v1alpha1.AnnotationRebuild)
-	logSeen(t, mv, took)
+	logNoticed(t, mv, took)
 	registry.Repair()
-	typeCommand(t, mv.Status.Message)
-	holds(t, live.readyAgain(t, mv), dir)
+	runCommand(t, mv.Status.Message)
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
 // limit is the largest body that the registry has space for: more than any layer
 // of the base image.
 const limit = 8 << 20
 
-func TestARegistryThatForgetsWhatWasPushedIsNoticed(t *testing.T) {
+func TestVerificationFailed(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -46,14 +46,14 @@ func TestARegistryThatForgetsWhatWasPushedIsNoticed(t *testing.T) {
 
 	mv, took := live.failed(t, registry.makeVersion(t, "forgotten", ns, dir).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonVerificationFailed, "the registry has nothing at "+mv.Status.Image)
-	logSeen(t, mv, took)
+	assertFailed(t, mv, v1alpha1.ReasonVerificationFailed, "the registry has nothing at "+mv.Status.Image)
+	logNoticed(t, mv, took)
 	registry.Repair()
-	typeCommand(t, mv.Status.Message)
-	holds(t, live.readyAgain(t, mv), dir)
+	runCommand(t, mv.Status.Message)
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
-func TestARegistryOfAPrivateAuthorityIsPushedToOnceThatIsNamed(t *testing.T) {
+func TestRegistryUntrusted(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -62,9 +62,9 @@ func TestARegistryOfAPrivateAuthorityIsPushedToOnceThatIsNamed(t *testing.T) {
 
 	mv, took := live.failed(t, makeVersion("private", ns, dir).ImageRepo(registry.Host+"/e2e/"+ns).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonRegistryUntrusted, registry.Host+" shows a certificate of an unknown authority")
+	assertFailed(t, mv, v1alpha1.ReasonRegistryUntrusted, registry.Host+" shows a certificate of an unknown authority")
 	assert.Contains(t, mv.Status.Message, "operator's configuration")
-	logSeen(t, mv, took)
+	logNoticed(t, mv, took)
 
 	// From there the operator takes it to the namespace; here it stays as it is
 	// for all other tests.
@@ -72,6 +72,6 @@ func TestARegistryOfAPrivateAuthorityIsPushedToOnceThatIsNamed(t *testing.T) {
 	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: contract.RegistryCAConfigMap}, bundle))
 	bundle.Data = map[string]string{"ca.crt": authority}
 	require.NoError(t, live.Update(t.Context(), bundle))
-	typeCommand(t, mv.Status.Message)
+	runCommand(t, mv.Status.Message)
 	registry.assertImage(t, live.readyAgain(t, mv), dir)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/proxy"
 )
 
-func TestWhatPassesByItselfIsTriedAgainByTheWorkflow(t *testing.T) {
+func TestTransientFailureIsRetried(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -30,17 +30,17 @@ func TestWhatPassesByItselfIsTriedAgainByTheWorkflow(t *testing.T) {
 		mv = live.refresh(t, mv)
 		require.Equal(collect, v1alpha1.ReasonRetrying, conditionReady(mv).Reason, mv.Status.Message)
 	}, buildTime, tick)
-	logSeen(t, mv, time.Since(began))
+	logNoticed(t, mv, time.Since(began))
 	registry.Repair()
 
 	mv = live.ready(t, mv)
 	registry.assertImage(t, mv, dir)
 	assert.Equal(t, int64(1), mv.Status.Attempts, "it is one attempt, and one Workflow")
-	assert.Greater(t, live.tries(t, mv), 1)
+	assert.Greater(t, live.podCount(t, mv), 1)
 }
 
-// tries counts the pods that the version's Workflow has had.
-func (c *cluster) tries(t *testing.T, mv *v1alpha1.ModelVersion) int {
+// podCount counts the pods that the version's Workflow has had.
+func (c *cluster) podCount(t *testing.T, mv *v1alpha1.ModelVersion) int {
 	t.Helper()
 	pods := 0
 	for _, node := range c.workflow(t, mv).Status.Nodes {
@@ -51,23 +51,23 @@ func (c *cluster) tries(t *testing.T, mv *v1alpha1.ModelVersion) int {
 	return pods
 }
 
-func TestWhatAPersonHasToMendIsNotTriedAgain(t *testing.T) {
+func TestRegistryUnauthorized(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	registry := live.proxiedRegistry(t, proxy.ReadOnly(http.StatusForbidden))
 
 	mv, took := live.failed(t, registry.makeVersion(t, "once", ns, model(t)).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonRegistryUnauthorized, "403")
-	logSeen(t, mv, took)
-	assert.Equal(t, 1, live.tries(t, mv))
+	assertFailed(t, mv, v1alpha1.ReasonRegistryUnauthorized, "403")
+	logNoticed(t, mv, took)
+	assert.Equal(t, 1, live.podCount(t, mv))
 }
 
 // A node that is drained evicts its pods.
-func TestABuildWhosePodIsEvictedByADrainGoesOnInAnother(t *testing.T) {
+func TestNodeDrained(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 400_000_000)
 	mv := makeVersion("drained", ns, dir).New()
 	live.create(t, mv)
@@ -82,7 +82,7 @@ func TestABuildWhosePodIsEvictedByADrainGoesOnInAnother(t *testing.T) {
 	require.NoError(t, live.SubResource("eviction").Create(t.Context(), &pods[0], &policyv1.Eviction{}))
 
 	mv = live.ready(t, mv)
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 	assert.Equal(t, int64(1), mv.Status.Attempts)
 	after, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
 	require.NoError(t, err)

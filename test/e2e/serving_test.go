@@ -27,22 +27,22 @@ import (
 
 // A controller whose pods are refused waits longer and longer, for up to a quarter
 // of an hour. This runs alone, so that the time is not other tests'.
-func TestADeploymentThatWaitsForItsVersionRunsWhenThatIsReady(t *testing.T) {
+func TestServingWaitsForVersion(t *testing.T) {
 	ns := live.namespace(t)
 	dir := model(t)
 	byVersion := server(ns, "by-version", v1alpha1.LabelServeVersion, "resnet-1")
 	byModel := server(ns, "by-model", v1alpha1.LabelServeModel, "resnet")
 	live.create(t, byVersion)
 	live.create(t, byModel)
-	live.refuses(t, byVersion, `there is no ModelVersion "resnet-1" in namespace `+ns)
-	live.refuses(t, byModel, `there is no Model "resnet" in namespace `+ns)
+	live.awaitRejected(t, byVersion, `there is no ModelVersion "resnet-1" in namespace `+ns)
+	live.awaitRejected(t, byModel, `there is no Model "resnet" in namespace `+ns)
 
 	mv := makeVersion("resnet-1", ns, dir).Model("resnet").New()
 	live.create(t, mv)
-	live.refuses(t, byVersion, "it is not built yet")
+	live.awaitRejected(t, byVersion, "it is not built yet")
 	mv = live.ready(t, mv)
 	began := time.Now()
-	pods := []*corev1.Pod{live.serves(t, byVersion, mv), live.serves(t, byModel, mv)}
+	pods := []*corev1.Pod{live.servingPod(t, byVersion, mv), live.servingPod(t, byModel, mv)}
 	took := time.Since(began)
 	t.Logf("figure: %.1f s from Ready to running, for two Deployments that waited", took.Seconds())
 	assert.Less(t, took, 10*time.Second)
@@ -58,7 +58,7 @@ func TestADeploymentThatWaitsForItsVersionRunsWhenThatIsReady(t *testing.T) {
 
 // The pods of the second way are rendered as the operator renders them, which is
 // configured for the first; nothing else of them differs.
-func TestAModelIsServedInBothWays(t *testing.T) {
+func TestServingModes(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -86,7 +86,7 @@ func TestAModelIsServedInBothWays(t *testing.T) {
 }
 
 // Neither the build nor the pod says by which Secret.
-func TestAModelInAClosedRegistryIsServed(t *testing.T) {
+func TestServingPullSecret(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	closed := live.closedRegistry(t, ns)
@@ -106,7 +106,7 @@ func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 		var events corev1.EventList
 		require.NoError(collect, live.List(t.Context(), &events, client.InNamespace(ns), client.MatchingFields{"involvedObject.name": without.Name}))
 		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Type == corev1.EventTypeWarning && e.Reason == "Failed" }), "the registry lets nobody in")
-	}, soon, tick)
+	}, noticeTime, tick)
 
 	pod := serverPod(ns, "closed")
 	pod.Labels[v1alpha1.LabelServeVersion] = mv.Name
@@ -128,7 +128,7 @@ func pullsInPlainHTTP(t *testing.T, registry string) {
 }
 
 // What README tells people to type.
-func TestADeploymentMovesToAnotherVersionWhenAPersonSaysSo(t *testing.T) {
+func TestServingRollout(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	first, second := model(t), model(t)
@@ -139,25 +139,25 @@ func TestADeploymentMovesToAnotherVersionWhenAPersonSaysSo(t *testing.T) {
 	byVersion := server(ns, "by-version", v1alpha1.LabelServeVersion, old.Name)
 	for _, deployment := range []*appsv1.Deployment{byModel, byVersion} {
 		live.create(t, deployment)
-		live.serves(t, deployment, old)
+		live.servingPod(t, deployment, old)
 	}
 
 	latest := live.built(t, makeVersion("resnet-2", ns, second).Model("resnet").New())
 	live.latest(t, latest)
-	live.serves(t, byModel, old)
+	live.servingPod(t, byModel, old)
 
 	run(t, "kubectl", "rollout", "restart", "deployment/by-model", "-n", ns)
 	run(t, "kubectl", "rollout", "status", "deployment/by-model", "-n", ns, "--timeout=1m")
-	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.serves(t, byModel, latest)))
+	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.servingPod(t, byModel, latest)))
 
 	run(t, "kubectl", "patch", "deployment", "by-version", "-n", ns, "-p", `{"spec":{"template":{"metadata":{"labels":{"model.kubedl.io/serve-version":"resnet-2"}}}}}`)
 	run(t, "kubectl", "rollout", "status", "deployment/by-version", "-n", ns, "--timeout=1m")
-	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.serves(t, byVersion, latest)))
+	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.servingPod(t, byVersion, latest)))
 }
 
 // KServe runs the image beside the server and has it name its own files; what is
 // asked is that the model is there, under /models.
-func TestKServeFindsTheModel(t *testing.T) {
+func TestKServeModelcar(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -214,9 +214,9 @@ func serverPod(namespace, name string) *corev1.Pod {
 	}
 }
 
-// refuses returns when a Deployment's ReplicaSet says that its pod was refused, in
+// awaitRejected returns when a Deployment's ReplicaSet says that its pod was refused, in
 // these words.
-func (c *cluster) refuses(t *testing.T, deployment *appsv1.Deployment, words string) {
+func (c *cluster) awaitRejected(t *testing.T, deployment *appsv1.Deployment, words string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var events corev1.EventList
@@ -224,11 +224,11 @@ func (c *cluster) refuses(t *testing.T, deployment *appsv1.Deployment, words str
 		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
 			return strings.HasPrefix(e.InvolvedObject.Name, deployment.Name+"-") && strings.Contains(e.Message, words)
 		}), "%v", events.Items)
-	}, soon, tick)
+	}, noticeTime, tick)
 }
 
-// serves returns the running pod of a Deployment that serves a version.
-func (c *cluster) serves(t *testing.T, deployment *appsv1.Deployment, mv *v1alpha1.ModelVersion) *corev1.Pod {
+// servingPod returns the running pod of a Deployment that serves a version.
+func (c *cluster) servingPod(t *testing.T, deployment *appsv1.Deployment, mv *v1alpha1.ModelVersion) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {

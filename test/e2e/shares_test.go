@@ -24,16 +24,16 @@ import (
 // names are folders of this machine; kubelet's own call of mount(8), and its
 // conversation with a CSI driver, are real (test/cluster/README.md).
 const (
-	nfsServer  = "nas.example.com"
-	fileSystem = "fs-12345678"
-	nfsExports = "/var/lib/modelkiln-cluster/nfs/" + nfsServer
-	efsFolders = "/var/lib/modelkiln-cluster/efs/" + fileSystem
+	nfsServer      = "nas.example.com"
+	fileSystem     = "fs-12345678"
+	nfsExports     = "/var/lib/modelkiln-cluster/nfs/" + nfsServer
+	efsDirectories = "/var/lib/modelkiln-cluster/efs/" + fileSystem
 )
 
 // shared makes a folder of a share with a small model in it.
-func shared(t *testing.T, parent string) folder {
+func shared(t *testing.T, parent string) directory {
 	t.Helper()
-	dir := newFolderIn(t, parent)
+	dir := newDirectoryIn(t, parent)
 	dir.write(t, "config.json", `{"layers": 2}`)
 	dir.random(t, "weights/part-1.bin", 300_000)
 	return dir
@@ -48,31 +48,31 @@ func (c *cluster) baselineNamespace(t *testing.T) string {
 	return ns
 }
 
-func nfsVersion(name, namespace string, from folder) *builders.ModelVersionWrapper {
+func nfsVersion(name, namespace string, from directory) *builders.ModelVersionWrapper {
 	return builders.MakeModelVersion(name, namespace).ImageRepo("e2e/"+namespace).NFS(nfsServer, "/"+filepath.Base(string(from)))
 }
 
-func efsVersion(name, namespace string, from folder) *builders.ModelVersionWrapper {
+func efsVersion(name, namespace string, from directory) *builders.ModelVersionWrapper {
 	return builders.MakeModelVersion(name, namespace).ImageRepo("e2e/" + namespace).AWSEfs(fileSystem + ":/" + filepath.Base(string(from)))
 }
 
-func TestAVersionOnAnNFSServer(t *testing.T) {
+func TestNFS(t *testing.T) {
 	t.Parallel()
 	ns := live.baselineNamespace(t)
 
 	t.Run("holds the files of the folder", func(t *testing.T) {
 		dir := shared(t, nfsExports)
 		mv := live.built(t, nfsVersion("plain", ns, dir).New())
-		holds(t, mv, dir)
+		assertImage(t, mv, dir)
 		assert.Empty(t, mv.Status.NodeName, "any node may mount it")
 	})
 	t.Run("takes the folder's name for a name", func(t *testing.T) {
 		dir := shared(t, nfsExports)
-		odd := folder(string(dir) + ` "$(id)",'{a}' $$(HOME)`)
+		odd := directory(string(dir) + ` "$(id)",'{a}' $$(HOME)`)
 		require.NoError(t, os.Rename(string(dir), string(odd)))
 		t.Cleanup(func() { assert.NoError(t, os.RemoveAll(string(odd))) })
 		mv := live.built(t, nfsVersion("odd", ns, odd).Model("odd").New())
-		holds(t, mv, odd)
+		assertImage(t, mv, odd)
 	})
 	t.Run("waits while the server does not export it, and says so", func(t *testing.T) {
 		dir := shared(t, nfsExports)
@@ -90,23 +90,23 @@ func TestAVersionOnAnNFSServer(t *testing.T) {
 		}, buildTime, tick)
 
 		require.NoError(t, os.Rename(hidden, string(dir)))
-		holds(t, live.ready(t, mv), dir)
+		assertImage(t, live.ready(t, mv), dir)
 	})
 }
 
 // Both PersistentVolumes are of the same file system and folder, and both
 // versions have the same name.
-func TestVersionsOnAnElasticFileSystem(t *testing.T) {
+func TestAWSEfs(t *testing.T) {
 	t.Parallel()
 	one, other := live.baselineNamespace(t), live.baselineNamespace(t)
-	dir := shared(t, efsFolders)
+	dir := shared(t, efsDirectories)
 	versions := []*v1alpha1.ModelVersion{efsVersion("efs", one, dir).New(), efsVersion("efs", other, dir).New()}
 	for _, mv := range versions {
 		live.create(t, mv)
 	}
 	for i := range versions {
 		versions[i] = live.ready(t, versions[i])
-		holds(t, versions[i], dir)
+		assertImage(t, versions[i], dir)
 		claim, volume := live.volumeOf(t, versions[i])
 		assert.Equal(t, corev1.ClaimBound, claim.Status.Phase)
 		assert.Equal(t, claim.UID, volume.Spec.ClaimRef.UID)
@@ -137,11 +137,11 @@ func TestVersionsOnAnElasticFileSystem(t *testing.T) {
 	})
 	t.Run("bind again when they are made again", func(t *testing.T) {
 		again := live.built(t, efsVersion("efs", one, dir).New())
-		holds(t, again, dir)
+		assertImage(t, again, dir)
 		assert.NotEqual(t, translate.VolumeName(versions[0]), translate.VolumeName(again))
 	})
 	t.Run("go with their volumes when they are deleted during the build", func(t *testing.T) {
-		large := newFolderIn(t, efsFolders)
+		large := newDirectoryIn(t, efsDirectories)
 		large.random(t, "weights.bin", 100<<20)
 		mv := efsVersion("building", other, large).Model("building").New()
 		live.create(t, mv)

@@ -15,7 +15,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestAFileThatIsStillBeingWrittenIsNotPackaged(t *testing.T) {
+func TestSourceChanging(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -23,15 +23,15 @@ func TestAFileThatIsStillBeingWrittenIsNotPackaged(t *testing.T) {
 
 	mv, took := live.failed(t, makeVersion("early", ns, dir).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonSourceChanging, `"checkpoint.bin" changed while it was packaged`)
-	logSeen(t, mv, took)
+	assertFailed(t, mv, v1alpha1.ReasonSourceChanging, `"checkpoint.bin" changed while it was packaged`)
+	logNoticed(t, mv, took)
 	stop()
-	typeCommand(t, mv.Status.Message)
-	holds(t, live.readyAgain(t, mv), dir)
+	runCommand(t, mv.Status.Message)
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
 // grow appends to a file, as training does, until it is told to stop.
-func (f folder) grow(t *testing.T, name string) (stop func()) {
+func (f directory) grow(t *testing.T, name string) (stop func()) {
 	t.Helper()
 	file, err := os.Create(f.at(name))
 	require.NoError(t, err)

@@ -16,7 +16,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-func TestAModelIsStreamed(t *testing.T) {
+func TestStream(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -26,7 +26,7 @@ func TestAModelIsStreamed(t *testing.T) {
 
 	mv := live.built(t, makeVersion("streamed", ns, dir).Engine(v1alpha1.Stream).Compression(v1alpha1.Zstd).New())
 
-	img := holds(t, mv, dir)
+	img := assertImage(t, mv, dir)
 	assert.Equal(t, "streamed", img.Config.Labels[v1alpha1.LabelModelVersion])
 	assert.Equal(t, contract.StreamTemplate, live.workflow(t, mv).Spec.WorkflowTemplateRef.Name)
 	assert.Less(t, mv.Status.SentBytes, mv.Status.SizeBytes/2)
@@ -39,11 +39,11 @@ func TestAModelIsStreamed(t *testing.T) {
 	assert.Contains(t, said, fmt.Sprint(70<<20))
 }
 
-func TestAStreamedVersionSendsOnlyWhatTheLatestDoesNotHave(t *testing.T) {
+func TestStreamReuse(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	const large = 70 << 20
-	first := newFolder(t)
+	first := newDirectory(t)
 	first.random(t, "embeddings.bin", large)
 	first.random(t, "weights.bin", large)
 	first.write(t, "config.json", "{}")
@@ -51,7 +51,7 @@ func TestAStreamedVersionSendsOnlyWhatTheLatestDoesNotHave(t *testing.T) {
 	live.latest(t, built)
 
 	// A copy of the files, as the next training leaves it, with one other file.
-	second := newFolder(t)
+	second := newDirectory(t)
 	require.NoError(t, os.CopyFS(string(second), os.DirFS(string(first))))
 	require.NoError(t, os.Remove(second.at("weights.bin")))
 	second.random(t, "weights.bin", large)
@@ -59,7 +59,7 @@ func TestAStreamedVersionSendsOnlyWhatTheLatestDoesNotHave(t *testing.T) {
 	next := live.built(t, makeVersion("v2", ns, second).Engine(v1alpha1.Stream).New())
 
 	t.Logf("figure: one of two files changed: %.1f s from apply to Ready", time.Since(began).Seconds())
-	holds(t, next, second)
+	assertImage(t, next, second)
 	assert.InDelta(t, large, next.Status.SentBytes, 100_000)
 	assert.InDelta(t, large, next.Status.ReusedBytes, 100_000)
 }
@@ -73,20 +73,20 @@ func (c *cluster) restrictedNamespace(t *testing.T) string {
 	return ns
 }
 
-func TestStreamBuildsInARestrictedNamespace(t *testing.T) {
+func TestStreamRestricted(t *testing.T) {
 	t.Parallel()
 	ns := live.restrictedNamespace(t)
-	disk := newFolder(t)
+	disk := newDirectory(t)
 	disk.write(t, "runs/7/config.json", "{}")
 	disk.random(t, "runs/7/weights.bin", 1<<20)
 	live.claimOf(t, ns, "training-output", disk)
 	version := makeVersion("restricted", ns, "").Claim("training-output", "runs/7").Engine(v1alpha1.Stream).New()
 	version.Spec.Storage.LocalStorage = nil
 
-	holds(t, live.built(t, version), folder(disk.at("runs/7")))
+	assertImage(t, live.built(t, version), directory(disk.at("runs/7")))
 }
 
-func TestAFileThatStreamMayNotReadIsNamedWithBothWaysOut(t *testing.T) {
+func TestStreamSourceUnreadable(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -95,8 +95,8 @@ func TestAFileThatStreamMayNotReadIsNamedWithBothWaysOut(t *testing.T) {
 
 	mv, took := live.failed(t, makeVersion("private", ns, dir).Engine(v1alpha1.Stream).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonSourceUnreadable, `"private.bin" cannot be read by the build: permission denied; the engine Stream is not root: let everyone read it, or build with the engine Kaniko`)
-	logSeen(t, mv, took)
+	assertFailed(t, mv, v1alpha1.ReasonSourceUnreadable, `"private.bin" cannot be read by the build: permission denied; the engine Stream is not root: let everyone read it, or build with the engine Kaniko`)
+	logNoticed(t, mv, took)
 	run(t, "kubectl", "patch", "mv", mv.Name, "-n", ns, "--type=merge", "-p", `{"spec":{"build":{"engine":"Kaniko"}}}`)
-	holds(t, live.readyAgain(t, mv), dir)
+	assertImage(t, live.readyAgain(t, mv), dir)
 }

@@ -83,7 +83,7 @@ func prepare(t *testing.T, namespace string) {
 
 // submit starts a build of the folder with Argo alone, with some parameters
 // set otherwise, and returns the Workflow's name.
-func (s submitter) submit(ctx context.Context, from folder, parameters map[string]string) (string, error) {
+func (s submitter) submit(ctx context.Context, from directory, parameters map[string]string) (string, error) {
 	all := map[string]string{
 		contract.ParamImage:       live.registry + "/e2e/" + s.namespace + ":v1",
 		contract.ParamStorageKind: "localStorage",
@@ -101,7 +101,7 @@ func (s submitter) submit(ctx context.Context, from folder, parameters map[strin
 	return strings.TrimSpace(out), err
 }
 
-func TestABuildIsStartedWithArgoAloneByAUserWhoMayOnlyStartWorkflows(t *testing.T) {
+func TestArgoSubmit(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
 	dir := model(t)
@@ -138,7 +138,7 @@ func assertSteps(t *testing.T, wf *wfv1.Workflow) {
 
 // The cluster's Argo runs in Strict mode; this shows that it does, without
 // which the test above would prove little.
-func TestAWorkflowThatBringsItsOwnTemplatesIsRefused(t *testing.T) {
+func TestArgoStrictTemplateReferencing(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	wf := &wfv1.Workflow{

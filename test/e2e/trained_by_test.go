@@ -46,30 +46,30 @@ func (c *cluster) waitsForTraining(t *testing.T, mv *v1alpha1.ModelVersion, word
 		now := c.refresh(t, mv)
 		require.Equal(collect, v1alpha1.ReasonWaitingForTraining, conditionReady(now).Reason, now.Status.Message)
 		require.Contains(collect, now.Status.Message, words)
-	}, soon, tick)
+	}, noticeTime, tick)
 }
 
-func TestAVersionIsBuiltWhenItsTrainingHasCompleted(t *testing.T) {
+func TestTrainedBy(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		parent  string
-		storage func(w *builders.ModelVersionWrapper, dir folder)
+		storage func(w *builders.ModelVersionWrapper, dir directory)
 		node    string
 	}{
 		"in a folder of a node": {
 			parent: models, node: nodeName,
-			storage: func(w *builders.ModelVersionWrapper, dir folder) { w.LocalStorage(string(dir), nodeName) },
+			storage: func(w *builders.ModelVersionWrapper, dir directory) { w.LocalStorage(string(dir), nodeName) },
 		},
 		"on an NFS server": {
 			parent:  nfsExports,
-			storage: func(w *builders.ModelVersionWrapper, dir folder) { w.NFS(nfsServer, "/"+filepath.Base(string(dir))) },
+			storage: func(w *builders.ModelVersionWrapper, dir directory) { w.NFS(nfsServer, "/"+filepath.Base(string(dir))) },
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := live.namespace(t)
-			dir := newFolderIn(t, tt.parent)
+			dir := newDirectoryIn(t, tt.parent)
 			version := builders.MakeModelVersion("trained", ns).ImageRepo("e2e/"+ns).TrainedBy("batch/v1", "Job", "train")
 			tt.storage(version, dir)
 			mv := version.New()
@@ -83,7 +83,7 @@ func TestAVersionIsBuiltWhenItsTrainingHasCompleted(t *testing.T) {
 			mv = live.ready(t, mv)
 
 			t.Logf("figure: training of 3 s and build: %.1f s", time.Since(began).Seconds())
-			img := holds(t, mv, dir)
+			img := assertImage(t, mv, dir)
 			assert.Equal(t, content.File("weights\n"), img.Model["model.bin"])
 			assert.Equal(t, tt.node, mv.Status.NodeName)
 			assert.Equal(t, int64(1), mv.Status.Attempts)
@@ -91,27 +91,27 @@ func TestAVersionIsBuiltWhenItsTrainingHasCompleted(t *testing.T) {
 	}
 }
 
-func TestAVersionFailsWithItsTrainingAndIsBuiltWhenThatIsRunAgain(t *testing.T) {
+func TestTrainedByFailure(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	mv := makeVersion("trained", ns, dir).TrainedBy("batch/v1", "Job", "train").New()
 	job := live.training("train", ns, "trained", "exit 1")
 	live.create(t, job)
 
 	mv, took := live.failed(t, mv)
 
-	assertRefusal(t, mv, v1alpha1.ReasonTrainingFailed, "Job train failed: BackoffLimitExceeded")
-	logSeen(t, mv, took)
+	assertFailed(t, mv, v1alpha1.ReasonTrainingFailed, "Job train failed: BackoffLimitExceeded")
+	logNoticed(t, mv, took)
 	require.NoError(t, live.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationForeground)))
 	live.awaitAbsent(t, job)
 	live.create(t, live.training("train", ns, "trained", `echo weights > "$KUBEDL_MODEL_PATH/model.bin"`))
-	holds(t, live.readyLater(t, mv), dir)
+	assertImage(t, live.readyAfterTraining(t, mv), dir)
 }
 
-// readyLater returns the version when it is Ready, which has said before that it
+// readyAfterTraining returns the version when it is Ready, which has said before that it
 // never would be.
-func (c *cluster) readyLater(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+func (c *cluster) readyAfterTraining(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := c.settled(t, mv, func(now *v1alpha1.ModelVersion) bool { return now.Status.Workflow != nil })
 	return requireReady(t, now)

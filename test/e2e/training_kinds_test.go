@@ -201,23 +201,23 @@ func (w workload) apply(t *testing.T, namespace, mode, storage string) *v1alpha1
 	return &v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "trained"}}
 }
 
-func TestAVersionIsBuiltWhenItsWorkloadHasTrainedIt(t *testing.T) {
+func TestTrainingKinds(t *testing.T) {
 	t.Parallel()
 	for name, w := range workloads {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := live.namespace(t)
-			disk := newFolder(t)
+			disk := newDirectory(t)
 			live.claimOf(t, ns, "disk", disk)
 
 			mv := w.apply(t, ns, "train", `{persistentVolumeClaim: {claimName: disk, subPath: run}}`)
 			live.waitsForTraining(t, mv, w.kind+" train")
-			holdsSpirals(t, live.ready(t, mv), folder(disk.at("run")))
+			assertSpirals(t, live.ready(t, mv), directory(disk.at("run")))
 		})
 	}
 }
 
-func TestAVersionFailsWithTheWorkloadThatTrainsIt(t *testing.T) {
+func TestTrainingKindsFailure(t *testing.T) {
 	t.Parallel()
 	for name, w := range workloads {
 		if w.kind == "Job" {
@@ -227,12 +227,12 @@ func TestAVersionFailsWithTheWorkloadThatTrainsIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := live.namespace(t)
-			disk := newFolder(t)
+			disk := newDirectory(t)
 			live.claimOf(t, ns, "disk", disk)
 
 			mv := w.apply(t, ns, "no-such-mode", `{persistentVolumeClaim: {claimName: disk, subPath: run}}`)
 			now := live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-			assertRefusal(t, now, v1alpha1.ReasonTrainingFailed, w.kind+" train failed")
+			assertFailed(t, now, v1alpha1.ReasonTrainingFailed, w.kind+" train failed")
 			assert.Equal(t, v1alpha1.ImageBuildFailed, now.Status.ImageBuildPhase)
 			assert.Nil(t, now.Status.Workflow, "nothing is built")
 		})
@@ -240,20 +240,20 @@ func TestAVersionFailsWithTheWorkloadThatTrainsIt(t *testing.T) {
 }
 
 // Each pod has a folder of its own node: the version is what the master wrote.
-func TestALocalVersionWithoutANodeIsBuiltWhereTheMasterRan(t *testing.T) {
+func TestTrainingNodeOfMaster(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	w := workloads["a PyTorchJob"]
 	mv := live.ready(t, w.apply(t, ns, "train", `{localStorage: {path: `+string(dir)+`}}`))
-	holdsSpirals(t, mv, dir)
+	assertSpirals(t, mv, dir)
 	assert.Equal(t, nodeName, mv.Status.NodeName)
 }
 
-func TestAModelThatWasTrainedAnswersFromItsImage(t *testing.T) {
+func TestTrainedModelIsServed(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	mv := live.ready(t, workloads["a Job"].apply(t, ns, "train", `{localStorage: {path: `+string(newFolder(t))+`}}`))
+	mv := live.ready(t, workloads["a Job"].apply(t, ns, "train", `{localStorage: {path: `+string(newDirectory(t))+`}}`))
 	model := corev1.VolumeMount{Name: "model", MountPath: v1alpha1.ModelPath, SubPath: strings.TrimPrefix(v1alpha1.ModelPath, "/")}
 	answer := live.logOf(t, ns, corev1.PodSpec{
 		InitContainers: []corev1.Container{{
@@ -269,11 +269,11 @@ func TestAModelThatWasTrainedAnswersFromItsImage(t *testing.T) {
 	assert.Contains(t, answer, `"spiral":1`)
 }
 
-// holdsSpirals checks that the version's image holds what the trainer wrote into
+// assertSpirals checks that the version's image holds what the trainer wrote into
 // the folder.
-func holdsSpirals(t *testing.T, mv *v1alpha1.ModelVersion, from folder) {
+func assertSpirals(t *testing.T, mv *v1alpha1.ModelVersion, from directory) {
 	t.Helper()
-	img := holds(t, mv, from)
+	img := assertImage(t, mv, from)
 	assert.Contains(t, img.Model, "model.safetensors")
 	assert.Contains(t, img.Model, "config.json")
 }

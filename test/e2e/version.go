@@ -22,7 +22,7 @@ import (
 
 // makeVersion is a version over a folder on the node, that is pushed to a
 // repository of its namespace's own.
-func makeVersion(name, namespace string, from folder) *builders.ModelVersionWrapper {
+func makeVersion(name, namespace string, from directory) *builders.ModelVersionWrapper {
 	return builders.MakeModelVersion(name, namespace).ImageRepo("e2e/"+namespace).LocalStorage(string(from), nodeName)
 }
 
@@ -82,7 +82,7 @@ func (c *cluster) failed(t *testing.T, mv *v1alpha1.ModelVersion) (*v1alpha1.Mod
 }
 
 // settled returns the version when it is Ready or nothing more happens until a
-// person acts, and when that is news to the caller.
+// shippedUser acts, and when that is news to the caller.
 func (c *cluster) settled(t *testing.T, mv *v1alpha1.ModelVersion, news func(*v1alpha1.ModelVersion) bool) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := &v1alpha1.ModelVersion{}
@@ -161,12 +161,12 @@ func (c *cluster) latest(t *testing.T, mv *v1alpha1.ModelVersion) {
 		var model v1alpha1.Model
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}, &model))
 		require.Equal(collect, want, model.Status.LatestVersion)
-	}, soon, tick)
+	}, noticeTime, tick)
 }
 
-// holds checks that the version's image is exactly what the folder holds, and
+// assertImage checks that the version's image is exactly what the folder holds, and
 // is what the status says.
-func holds(t *testing.T, mv *v1alpha1.ModelVersion, from folder) content.Image {
+func assertImage(t *testing.T, mv *v1alpha1.ModelVersion, from directory) content.Image {
 	t.Helper()
 	img := content.OfImage(t, mv.Status.Image)
 	assert.Equal(t, from.entries(t), img.Model, "the files of %s", mv.Status.Image)

@@ -15,21 +15,21 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// folder is a folder on the node, which is this machine.
-type folder string
+// directory is a folder on the node, which is this machine.
+type directory string
 
 // models is where tests make their folders: among the test cluster's own data,
 // so that ending the cluster removes also what a killed test has left.
 const models = "/var/lib/modelkiln-cluster/models"
 
-// newFolder makes a folder that goes with the test.
-func newFolder(t *testing.T) folder {
+// newDirectory makes a folder that goes with the test.
+func newDirectory(t *testing.T) directory {
 	t.Helper()
-	return newFolderIn(t, models)
+	return newDirectoryIn(t, models)
 }
 
-// newFolderIn makes a folder in another that goes with the test.
-func newFolderIn(t *testing.T, parent string) folder {
+// newDirectoryIn makes a folder in another that goes with the test.
+func newDirectoryIn(t *testing.T, parent string) directory {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(parent, 0o755))
 	dir, err := os.MkdirTemp(parent, "e2e-") //nolint:usetesting // It has to lie among the data of the cluster.
@@ -37,13 +37,13 @@ func newFolderIn(t *testing.T, parent string) folder {
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	// As mkdir makes it. Not everything that reads a model is root.
 	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // It holds no secret.
-	return folder(dir)
+	return directory(dir)
 }
 
 // model makes a folder with a small model in it.
-func model(t *testing.T) folder {
+func model(t *testing.T) directory {
 	t.Helper()
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.write(t, "config.json", `{"layers": 2}`)
 	dir.random(t, "weights/part-1.bin", 300_000)
 	return dir
@@ -53,9 +53,9 @@ func model(t *testing.T) folder {
 // test. A folder that exists already is taken over only if an earlier run of
 // this test, which was killed, can have left it: if it is a real folder and
 // holds nothing but these files, as they are written here.
-func claim(t *testing.T, name string, files map[string]string) folder {
+func claim(t *testing.T, name string, files map[string]string) directory {
 	t.Helper()
-	dir := folder(name)
+	dir := directory(name)
 	there, err := os.Lstat(name)
 	if !errors.Is(err, fs.ErrNotExist) {
 		require.NoError(t, err)
@@ -79,23 +79,23 @@ func claim(t *testing.T, name string, files map[string]string) folder {
 }
 
 // at is the path of something in the folder.
-func (f folder) at(name string) string { return filepath.Join(string(f), name) }
+func (f directory) at(name string) string { return filepath.Join(string(f), name) }
 
 // write writes a file, and the folders that it lies in.
-func (f folder) write(t *testing.T, name, content string) {
+func (f directory) write(t *testing.T, name, content string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(f.at(name)), 0o755))
 	require.NoError(t, os.WriteFile(f.at(name), []byte(content), 0o644))
 }
 
 // random writes a file that no compression makes smaller, as weights are.
-func (f folder) random(t *testing.T, name string, size int64) {
+func (f directory) random(t *testing.T, name string, size int64) {
 	t.Helper()
 	content.WriteRandom(t, f.at(name), size)
 }
 
 // entries returns what an image of the directory must hold, by path.
-func (f folder) entries(t *testing.T) map[string]content.Entry {
+func (f directory) entries(t *testing.T) map[string]content.Entry {
 	t.Helper()
 	return content.OfDirectory(t, string(f))
 }

@@ -22,10 +22,10 @@ var strangeNames = []string{
 	"folder with $HOME/and `id`/in it",
 }
 
-func TestAModelWithStrangeNamesAndModesArrivesAsItIs(t *testing.T) {
+func TestFileNamesAndModes(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	want := map[string]content.Entry{".": content.Directory}
 	put := func(name, text string, becomes content.Entry) {
 		dir.write(t, name, text)
@@ -71,12 +71,12 @@ func TestAModelWithStrangeNamesAndModesArrivesAsItIs(t *testing.T) {
 	assert.Equal(t, want, img.Model)
 	assert.Equal(t, img.Digest, mv.Status.Digest)
 	assert.Equal(t, `$(id) "x" {{workflow.name}} 'y' \ é`, img.Config.Labels["model.kubedl.io/created-by"])
-	assertNothingBeside(t, img)
+	assertNothingElse(t, img)
 }
 
-// assertNothingBeside checks that an image holds nothing but its base image, a
+// assertNothingElse checks that an image holds nothing but its base image, a
 // model, Modelkiln's record of it, and KServe's link to it.
-func assertNothingBeside(t *testing.T, img content.Image) {
+func assertNothingElse(t *testing.T, img content.Image) {
 	t.Helper()
 	want := content.OfImage(t, live.registry+"/library/busybox:1.37").Others
 	want["/.modelkiln"] = content.Directory

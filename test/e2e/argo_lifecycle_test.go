@@ -18,7 +18,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-func TestAResubmitWithOtherArgumentsDoesNotMakeAVersionReady(t *testing.T) {
+func TestArgoResubmitWithOtherArguments(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	others := map[string]string{
@@ -28,7 +28,7 @@ func TestAResubmitWithOtherArgumentsDoesNotMakeAVersionReady(t *testing.T) {
 	for parameter, value := range others {
 		t.Run(parameter, func(t *testing.T) {
 			t.Parallel()
-			dir := newFolder(t)
+			dir := newDirectory(t)
 			failed, _ := live.failed(t, makeVersion(parameter, ns, dir).Model(parameter).New())
 			dir.write(t, "model.bin", "weights")
 
@@ -46,10 +46,10 @@ func TestAResubmitWithOtherArgumentsDoesNotMakeAVersionReady(t *testing.T) {
 	}
 }
 
-func TestABuildThatIsSuspendedEndsAfterItIsResumed(t *testing.T) {
+func TestArgoSuspend(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 60<<20)
 	mv := makeVersion("paused", ns, dir).New()
 	live.create(t, mv)
@@ -68,29 +68,29 @@ func TestABuildThatIsSuspendedEndsAfterItIsResumed(t *testing.T) {
 
 	run(t, "argo", "resume", "-n", ns, workflow)
 	mv = live.ready(t, mv)
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 	assert.Equal(t, []string{workflow}, live.workflowsOf(t, mv))
 }
 
-func TestAFailedVersionBecomesReadyByAMemoizedResubmit(t *testing.T) {
+func TestArgoResubmitMemoized(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	failed, _ := live.failed(t, makeVersion("memoized", ns, dir).New())
-	assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
+	assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 	dir.write(t, "model.bin", "weights")
 
 	run(t, "argo", "resubmit", "--memoized", "-n", ns, failed.Status.Workflow.Name)
 
 	mv := live.readyAgain(t, failed)
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 	assert.NotEqual(t, failed.Status.Workflow.Name, mv.Status.Workflow.Name)
 }
 
-func TestABuildThatIsTerminatedWhileItWaitsForItsImageIsNotASuccess(t *testing.T) {
+func TestArgoTerminateWhilePending(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
-	large, small := newFolder(t), model(t)
+	large, small := newDirectory(t), model(t)
 	large.random(t, "weights.bin", 200_000_000)
 	holder, err := s.submit(t.Context(), large, nil)
 	require.NoError(t, err)
@@ -99,18 +99,18 @@ func TestABuildThatIsTerminatedWhileItWaitsForItsImageIsNotASuccess(t *testing.T
 	mv := live.waits(t, makeVersion("queued", s.namespace, small).ImageTag("v1").New(), v1alpha1.ReasonWorkflowPending)
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		assert.Contains(collect, live.refresh(t, mv).Status.Message, "lock")
-	}, soon, tick)
+	}, noticeTime, tick)
 	t.Log(live.refresh(t, mv).Status.Message)
 	run(t, "argo", "terminate", "-n", s.namespace, mv.Status.Workflow.Name)
 
 	mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-	assertRefusal(t, mv, v1alpha1.ReasonWorkflowTerminated, mv.Status.Workflow.Name)
+	assertFailed(t, mv, v1alpha1.ReasonWorkflowTerminated, mv.Status.Workflow.Name)
 	assert.Equal(t, wfv1.WorkflowSucceeded, live.workflow(t, mv).Status.Phase, "which is what Argo calls it")
 
 	run(t, "argo", "terminate", "-n", s.namespace, holder)
 	live.finished(t, s.namespace, holder)
-	typeCommand(t, mv.Status.Message)
-	holds(t, live.readyAgain(t, mv), small)
+	runCommand(t, mv.Status.Message)
+	assertImage(t, live.readyAgain(t, mv), small)
 }
 
 // started returns when Argo has started a Workflow.
@@ -120,5 +120,5 @@ func (c *cluster) started(t *testing.T, namespace, workflow string) {
 		var wf wfv1.Workflow
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: workflow}, &wf))
 		require.Equal(collect, wfv1.WorkflowRunning, wf.Status.Phase)
-	}, soon, tick)
+	}, noticeTime, tick)
 }

@@ -27,7 +27,7 @@ const (
 
 // The example names the folder, the namespace and the node, so that this test
 // runs alone.
-func TestTheExampleOfKubeDLBecomesAnImageThatItsLoaderAndImageVolumesCanUse(t *testing.T) {
+func TestKubeDLSample(t *testing.T) {
 	text, err := os.ReadFile(sample)
 	require.NoError(t, err)
 	require.Equal(t, sampleSum, content.Sum(string(text)), "the example is KubeDL's, byte for byte")
@@ -51,7 +51,7 @@ func TestTheExampleOfKubeDLBecomesAnImageThatItsLoaderAndImageVolumesCanUse(t *t
 	requireReady(t, mv)
 	assert.Equal(t, live.registry+"/modelhub/resnet:v"+string(mv.UID)[:5], mv.Status.Image)
 	assert.Equal(t, int64(5), mv.Status.Files)
-	img := holds(t, mv, foo)
+	img := assertImage(t, mv, foo)
 	assert.Contains(t, img.Config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
 	assertLineage(t, mv, img)
 	live.latest(t, mv)
@@ -101,7 +101,7 @@ func table(t *testing.T, kind, namespace, name string) (header, row []string) {
 
 // assertLoads uses the image in the two ways in which serving does: by a
 // container of it that copies the model, as KubeDL does, and as a volume.
-func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from folder) {
+func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from directory) {
 	t.Helper()
 	sums := func(dir string) []string {
 		return []string{"/bin/sh", "-c", "cd " + dir + ` && find . -type f -exec sha256sum {} +`}
@@ -129,7 +129,7 @@ func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from folder) {
 }
 
 // sumsOf are the SHA-256 sums of a folder's files, by path.
-func sumsOf(t *testing.T, from folder) map[string]string {
+func sumsOf(t *testing.T, from directory) map[string]string {
 	t.Helper()
 	sums := map[string]string{}
 	for at, found := range from.entries(t) {

@@ -21,7 +21,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestABuildWaitsForWhatItsPodLacks(t *testing.T) {
+func TestPodNotStarted(t *testing.T) {
 	t.Parallel()
 	lacking := metav1.ObjectMeta{Name: "settings"}
 	tests := map[string]struct {
@@ -65,16 +65,16 @@ func TestABuildWaitsForWhatItsPodLacks(t *testing.T) {
 			live.create(t, made)
 
 			mv = live.ready(t, mv)
-			holds(t, mv, dir)
+			assertImage(t, mv, dir)
 			assert.Equal(t, int64(1), mv.Status.Attempts)
 		})
 	}
 }
 
-func TestABuildThatLosesOnePodAfterTheOtherSaysSo(t *testing.T) {
+func TestPodDeletedEachTime(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 400_000_000)
 	mv := makeVersion("unlucky", ns, dir).New()
 	began := time.Now()
@@ -93,16 +93,16 @@ func TestABuildThatLosesOnePodAfterTheOtherSaysSo(t *testing.T) {
 		}
 		require.True(collect, meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionStalled))
 	}, buildTime, tick)
-	logSeen(t, mv, time.Since(began))
+	logNoticed(t, mv, time.Since(began))
 	assert.Equal(t, v1alpha1.ReasonPodLost, conditionReady(mv).Reason)
 	assert.Equal(t, int64(1), mv.Status.Attempts)
 
-	typeCommand(t, mv.Status.Message)
-	holds(t, live.readyAgain(t, mv), dir)
+	runCommand(t, mv.Status.Message)
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
 // This runs alone: without Argo's CRD there are no Workflows at all.
-func TestABuildStartsWhenArgoIsInstalledLater(t *testing.T) {
+func TestArgoInstalledLater(t *testing.T) {
 	crd := &unstructured.Unstructured{}
 	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
 	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: "workflows.argoproj.io"}, crd))
@@ -120,5 +120,5 @@ func TestABuildStartsWhenArgoIsInstalledLater(t *testing.T) {
 	mv := live.waits(t, makeVersion("argoless", ns, dir).New(), v1alpha1.ReasonArgoMissing)
 	require.NoError(t, live.Create(t.Context(), installed.DeepCopy()))
 
-	holds(t, live.ready(t, mv), dir)
+	assertImage(t, live.ready(t, mv), dir)
 }

@@ -16,9 +16,9 @@ import (
 
 // This runs alone, so that the times are one build's. They are logged and not
 // checked: a machine that others use too is no stopwatch.
-func TestHowLongABuildTakes(t *testing.T) {
+func TestBuildDuration(t *testing.T) {
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	for _, name := range []string{"a.bin", "b.bin", "c.bin"} {
 		dir.random(t, name, 50_000_000/3)
 	}

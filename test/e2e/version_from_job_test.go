@@ -27,8 +27,8 @@ func (c *cluster) allowVersions(t *testing.T, name string) {
 	require.NoError(t, c.Patch(t.Context(), namespace, patch))
 }
 
-// carrying is a Job that trains the version whose spec it carries.
-func (c *cluster) carrying(t *testing.T, name, namespace, command string, mv *v1alpha1.ModelVersion) *batchv1.Job {
+// jobWithSpec is a Job that trains the version whose spec it carries.
+func (c *cluster) jobWithSpec(t *testing.T, name, namespace, command string, mv *v1alpha1.ModelVersion) *batchv1.Job {
 	t.Helper()
 	spec, err := yaml.Marshal(mv.Spec)
 	require.NoError(t, err)
@@ -37,45 +37,45 @@ func (c *cluster) carrying(t *testing.T, name, namespace, command string, mv *v1
 	return job
 }
 
-// carried is a Job's version.
-func carried(job *batchv1.Job) *v1alpha1.ModelVersion {
+// versionOf is a Job's version.
+func versionOf(job *batchv1.Job) *v1alpha1.ModelVersion {
 	return &v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: "mv-" + job.Name + "-" + string(job.UID)[:5]}}
 }
 
-// awaitCarried returns when a Job's version was made.
-func (c *cluster) awaitCarried(t *testing.T, job *batchv1.Job) *v1alpha1.ModelVersion {
+// awaitVersionOf returns when a Job's version was made.
+func (c *cluster) awaitVersionOf(t *testing.T, job *batchv1.Job) *v1alpha1.ModelVersion {
 	t.Helper()
-	mv := carried(job)
+	mv := versionOf(job)
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), mv))
-	}, soon, tick)
+	}, noticeTime, tick)
 	return mv
 }
 
 const trains = `echo weights > "$KUBEDL_MODEL_PATH/model.bin"`
 
-func TestAJobThatCarriesASpecHasItsVersionBuiltWhenItHasCompleted(t *testing.T) {
+func TestVersionFromJob(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	live.allowVersions(t, ns)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	// The node is where the pod happens to run.
 	spec := makeVersion("none", ns, dir).LocalStorage(string(dir), "").CreatedBy("").New()
-	job := live.carrying(t, "train", ns, trains, spec)
+	job := live.jobWithSpec(t, "train", ns, trains, spec)
 	live.create(t, job)
 
-	mv := live.ready(t, live.awaitCarried(t, job))
+	mv := live.ready(t, live.awaitVersionOf(t, job))
 
-	assert.Equal(t, content.File("weights\n"), holds(t, mv, dir).Model["model.bin"])
+	assert.Equal(t, content.File("weights\n"), assertImage(t, mv, dir).Model["model.bin"])
 	assert.Equal(t, "train", mv.Spec.CreatedBy)
 	assert.Equal(t, nodeName, mv.Status.NodeName)
 }
 
-func TestEachRunOfACronJobHasAVersionOfItsOwn(t *testing.T) {
+func TestVersionFromCronJob(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	live.allowVersions(t, ns)
-	template := live.carrying(t, "nightly", ns, trains, makeVersion("none", ns, newFolder(t)).New())
+	template := live.jobWithSpec(t, "nightly", ns, trains, makeVersion("none", ns, newDirectory(t)).New())
 	nightly := &batchv1.CronJob{
 		ObjectMeta: metav1.ObjectMeta{Name: "nightly", Namespace: ns},
 		Spec: batchv1.CronJobSpec{
@@ -98,6 +98,6 @@ func TestEachRunOfACronJobHasAVersionOfItsOwn(t *testing.T) {
 		runs = append(runs, run)
 	}
 	for _, run := range runs {
-		live.ready(t, live.awaitCarried(t, run))
+		live.ready(t, live.awaitVersionOf(t, run))
 	}
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-func TestAWorkflowThatOnlyLooksLikeABuildIsNotFollowed(t *testing.T) {
+func TestLookalikeWorkflow(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	failed, _ := live.failed(t, makeVersion("plain", ns, newFolder(t)).New())
+	failed, _ := live.failed(t, makeVersion("plain", ns, newDirectory(t)).New())
 	var ours wfv1.Workflow
 	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: failed.Status.Workflow.Name}, &ours))
 	lookalike := &wfv1.Workflow{

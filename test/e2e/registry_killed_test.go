@@ -28,7 +28,7 @@ func TestRegistryKilled(t *testing.T) {
 	const size = 300 << 20
 	ns := live.namespace(t)
 	registry := live.registryPod(t, ns, `http: {addr: ":5000", secret: kept}`)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", size)
 	mv := makeVersionAt(t, live.nodePort(t, registry, 5000), "pushed", ns, dir).New()
 	live.create(t, mv)
@@ -40,7 +40,7 @@ func TestRegistryKilled(t *testing.T) {
 	assert.Equal(t, int64(1), mv.Status.Attempts)
 	require.NoError(t, live.Get(t.Context(), client.ObjectKeyFromObject(registry), registry))
 	assert.Equal(t, int32(1), registry.Status.ContainerStatuses[0].RestartCount, "it was killed, once")
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 }
 
 // nodePort makes a pod's port one of the node's, which this machine reaches too,

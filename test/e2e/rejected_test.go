@@ -21,11 +21,11 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// publicFolder is in a folder that is never packaged, and holds nothing that
+// publicDirectory is in a folder that is never packaged, and holds nothing that
 // anyone would mind to see in an image should this test ever fail.
-const publicFolder = "/usr/share/common-licenses"
+const publicDirectory = "/usr/share/common-licenses"
 
-func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
+func TestBuildRejected(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	tests := map[string]struct {
@@ -33,58 +33,58 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 		reason  string
 		// says is a part of the message, next of the part that says what to
 		// do.
-		says, next string
+		contains, next string
 		// noWorkflow says that nothing is started at all.
 		noWorkflow bool
 	}{
 		"an empty folder": {
-			version: func(t *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(string(newFolder(t)), nodeName) },
-			reason:  v1alpha1.ReasonSourceEmpty, says: models, next: v1alpha1.AnnotationRebuild,
+			version: func(t *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(string(newDirectory(t)), nodeName) },
+			reason:  v1alpha1.ReasonSourceEmpty, contains: models, next: v1alpha1.AnnotationRebuild,
 		},
 		"a system folder": {
-			version:    func(_ *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(publicFolder, nodeName) },
+			version:    func(_ *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(publicDirectory, nodeName) },
 			reason:     v1alpha1.ReasonSourceForbidden,
-			says:       publicFolder + " is never packaged",
+			contains:   publicDirectory + " is never packaged",
 			next:       "put the model into a folder of its own",
 			noWorkflow: true,
 		},
 		"a symbolic link on the node to a system folder": {
 			version: func(t *testing.T, v *builders.ModelVersionWrapper) {
-				link := newFolder(t).at("link")
-				require.NoError(t, os.Symlink(publicFolder, link))
+				link := newDirectory(t).at("link")
+				require.NoError(t, os.Symlink(publicDirectory, link))
 				v.LocalStorage(link, nodeName)
 			},
-			reason: v1alpha1.ReasonSourceForbidden, says: publicFolder, next: "reate a new ModelVersion",
+			reason: v1alpha1.ReasonSourceForbidden, contains: publicDirectory, next: "reate a new ModelVersion",
 		},
 		"a folder below a symbolic link to a system folder": {
 			version: func(t *testing.T, v *builders.ModelVersionWrapper) {
-				link := newFolder(t).at("link")
+				link := newDirectory(t).at("link")
 				require.NoError(t, os.Symlink("/usr/share", link))
 				v.LocalStorage(link+"/common-licenses", nodeName)
 			},
-			reason: v1alpha1.ReasonSourceForbidden, says: publicFolder, next: "reate a new ModelVersion",
+			reason: v1alpha1.ReasonSourceForbidden, contains: publicDirectory, next: "reate a new ModelVersion",
 		},
 		"a push secret that is named and absent": {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) { v.PushSecret("vision-push") },
-			reason:  v1alpha1.ReasonPushSecretMissing, says: "vision-push", next: v1alpha1.AnnotationRebuild,
+			reason:  v1alpha1.ReasonPushSecretMissing, contains: "vision-push", next: v1alpha1.AnnotationRebuild,
 		},
 		"a registry that cannot be reached": {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
 				v.ImageRepo("registry.invalid:5000/models/resnet")
 			},
-			reason: v1alpha1.ReasonRegistryUnreachable, says: "registry.invalid:5000", next: v1alpha1.AnnotationRebuild,
+			reason: v1alpha1.ReasonRegistryUnreachable, contains: "registry.invalid:5000", next: v1alpha1.AnnotationRebuild,
 		},
 		"an NFS server that is not allowed": {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
 				*v = *builders.MakeModelVersion(v.Obj().Name, ns).NFS("elsewhere.example.com", "/exports")
 			},
-			reason: v1alpha1.ReasonSourceForbidden, says: "elsewhere.example.com:/exports is not among", next: "have the platform team allow it", noWorkflow: true,
+			reason: v1alpha1.ReasonSourceForbidden, contains: "elsewhere.example.com:/exports is not among", next: "have the platform team allow it", noWorkflow: true,
 		},
 		"an Elastic File System that is not allowed": {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
 				*v = *builders.MakeModelVersion(v.Obj().Name, ns).AWSEfs("fs-0123456789")
 			},
-			reason: v1alpha1.ReasonSourceForbidden, says: "fs-0123456789 is not among", next: "have the platform team allow it", noWorkflow: true,
+			reason: v1alpha1.ReasonSourceForbidden, contains: "fs-0123456789 is not among", next: "have the platform team allow it", noWorkflow: true,
 		},
 	}
 	names := map[string]string{}
@@ -98,7 +98,7 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 			version := makeVersion(names[name], ns, full)
 			tt.version(t, version)
 			mv, took := live.failed(t, version.New())
-			assertRefusal(t, mv, tt.reason, tt.says)
+			assertFailed(t, mv, tt.reason, tt.contains)
 			assert.Contains(t, mv.Status.Message, tt.next)
 			assert.Equal(t, tt.noWorkflow, mv.Status.Workflow == nil)
 			t.Logf("figure: seen after %.1f s: %s", took.Seconds(), mv.Status.Message)
@@ -106,13 +106,13 @@ func TestWhatCannotBeBuiltIsSaidInWords(t *testing.T) {
 	}
 }
 
-// assertRefusal checks that a version has failed for this reason, says so
+// assertFailed checks that a version has failed for this reason, says so
 // everywhere where people and programs look, and says what to do next.
-func assertRefusal(t *testing.T, mv *v1alpha1.ModelVersion, reason, says string) {
+func assertFailed(t *testing.T, mv *v1alpha1.ModelVersion, reason, contains string) {
 	t.Helper()
 	ready := conditionReady(mv)
 	assert.Equal(t, reason, ready.Reason)
-	assert.Contains(t, ready.Message, says)
+	assert.Contains(t, ready.Message, contains)
 	assert.Equal(t, ready.Message, mv.Status.Message)
 	assert.Regexp(t, `kubectl |reate a new ModelVersion|put the model into|use localStorage`, ready.Message, "what to do next")
 	stalled := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionStalled)
@@ -122,17 +122,17 @@ func assertRefusal(t *testing.T, mv *v1alpha1.ModelVersion, reason, says string)
 
 // No other test runs beside these, so that they measure the time until people see
 // the message.
-func TestAFolderThatIsNotThereIsSeenWithinHalfAMinute(t *testing.T) {
+func TestSourceMissing(t *testing.T) {
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.write(t, "file", "content")
 	tests := map[string]string{"a folder that does not exist": dir.at("nothing"), "a file": dir.at("file")}
 	for name, path := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			version := makeVersion("v"+content.Sum(name)[:8], ns, folder(path)).New()
+			version := makeVersion("v"+content.Sum(name)[:8], ns, directory(path)).New()
 			mv, took := live.failed(t, version)
-			assertRefusal(t, mv, v1alpha1.ReasonSourceMissing, path)
+			assertFailed(t, mv, v1alpha1.ReasonSourceMissing, path)
 			assert.Less(t, took, 30*time.Second)
 			t.Logf("figure: seen after %.1f s: %s", took.Seconds(), mv.Status.Message)
 
@@ -140,29 +140,29 @@ func TestAFolderThatIsNotThereIsSeenWithinHalfAMinute(t *testing.T) {
 				var wf wfv1.Workflow
 				require.NoError(collect, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: mv.Status.Workflow.Name}, &wf))
 				assert.Equal(collect, wfv1.WorkflowFailed, wf.Status.Phase, "the Workflow does not wait for ever")
-			}, soon, tick)
-			assertRefusal(t, live.refresh(t, mv), v1alpha1.ReasonSourceMissing, path)
+			}, noticeTime, tick)
+			assertFailed(t, live.refresh(t, mv), v1alpha1.ReasonSourceMissing, path)
 
-			mend(t, path)
-			t.Log(typeCommand(t, mv.Status.Message))
+			fixSource(t, path)
+			t.Log(runCommand(t, mv.Status.Message))
 			mv = live.readyAgain(t, mv)
-			holds(t, mv, folder(path))
+			assertImage(t, mv, directory(path))
 			assert.Equal(t, int64(2), mv.Status.Attempts)
 			assert.Len(t, live.workflowsOf(t, mv), 2)
 		})
 	}
 }
 
-// mend puts a model where there was none.
-func mend(t *testing.T, path string) {
+// fixSource puts a model where there was none.
+func fixSource(t *testing.T, path string) {
 	t.Helper()
 	require.NoError(t, os.RemoveAll(path))
-	folder(path).write(t, "model.bin", "weights")
+	directory(path).write(t, "model.bin", "weights")
 }
 
-// typeCommand types the command that a message ends with into a shell, as a
-// person would.
-func typeCommand(t *testing.T, message string) string {
+// runCommand types the command that a message ends with into a shell, as a
+// shippedUser would.
+func runCommand(t *testing.T, message string) string {
 	t.Helper()
 	begin := strings.Index(message, "kubectl ")
 	require.GreaterOrEqual(t, begin, 0, "%q names no command", message)

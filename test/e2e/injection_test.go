@@ -27,10 +27,10 @@ const (
 	closesJSON       = `/foo","type":""},"securityContext":{"privileged":true},"x":{"y":"`
 	closesExpression = `'}) + toJson({'hostNetwork':true,'hostPID':true})}} {{='`
 	closesLine       = "x\nRUN touch /broken\nENV A=B"
-	asksArgo         = `{{workflow.serviceAccountName}}{{=1+1}}{{inputs.parameters.x}}`
+	usesArgo         = `{{workflow.serviceAccountName}}{{=1+1}}{{inputs.parameters.x}}`
 	expandsToJSON    = `{{='"],"securityContext":{"privileged":true},"args":["x'}}`
-	asksKubernetes   = `$(ARGO_CONTAINER_NAME)$(PATH)$$`
-	asksAShell       = "$(touch /kiln/broken)`touch /kiln/broken`;touch /kiln/broken"
+	usesKubernetes   = `$(ARGO_CONTAINER_NAME)$(PATH)$$`
+	usesShell        = "$(touch /kiln/broken)`touch /kiln/broken`;touch /kiln/broken"
 )
 
 // attempt is one attempt at breaking out by a parameter.
@@ -48,15 +48,15 @@ var attempts = map[string]attempt{
 	"created-by closes the line":          {parameter: contract.ParamCreatedBy, value: closesLine, succeeds: true},
 	"created-by closes the line, encoded": {parameter: contract.ParamCreatedBy, value: "x%0ARUN+touch+%2Fbroken", succeeds: true},
 	"created-by asks Argo, encoded":       {parameter: contract.ParamCreatedBy, value: "%7B%7Bworkflow.uid%7D%7D", succeeds: true, label: "{{workflow.uid}}"},
-	"created-by asks a shell":             {parameter: contract.ParamCreatedBy, value: strings.ReplaceAll(asksAShell, ";", ""), succeeds: true, label: strings.ReplaceAll(asksAShell, ";", "")},
-	"created-by asks Kubernetes":          {parameter: contract.ParamCreatedBy, value: asksKubernetes, succeeds: true},
+	"created-by asks a shell":             {parameter: contract.ParamCreatedBy, value: strings.ReplaceAll(usesShell, ";", ""), succeeds: true, label: strings.ReplaceAll(usesShell, ";", "")},
+	"created-by asks Kubernetes":          {parameter: contract.ParamCreatedBy, value: usesKubernetes, succeeds: true},
 	"model closes the expression":         {parameter: contract.ParamModel, value: closesExpression},
 	"created-by expands to JSON":          {parameter: contract.ParamCreatedBy, value: expandsToJSON, succeeds: true},
 	"sub-path expands to JSON":            {parameter: contract.ParamSubPath, value: expandsToJSON},
 	"storage-path closes JSON":            {parameter: contract.ParamStoragePath, value: closesJSON},
-	"storage-path asks Argo":              {parameter: contract.ParamStoragePath, value: "/foo" + asksArgo},
+	"storage-path asks Argo":              {parameter: contract.ParamStoragePath, value: "/foo" + usesArgo},
 	"storage-path goes up":                {parameter: contract.ParamStoragePath, value: "/models/../etc/ssl"},
-	"sub-path asks a shell":               {parameter: contract.ParamSubPath, value: asksAShell},
+	"sub-path asks a shell":               {parameter: contract.ParamSubPath, value: usesShell},
 	"image is a flag":                     {parameter: contract.ParamImage, value: "--no-push"},
 	"base-image closes the line":          {parameter: contract.ParamBaseImage, value: closesLine},
 	"base-image names a stage":            {parameter: contract.ParamBaseImage, value: "scratch AS x"},
@@ -69,7 +69,7 @@ var attempts = map[string]attempt{
 
 // Whoever may start a build hands over strings, and gets a build: nothing else
 // runs, and the pod is the pod of every build.
-func TestNoParameterBreaksOut(t *testing.T) {
+func TestParameterInjection(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
 	dir := model(t)
@@ -87,10 +87,10 @@ func TestNoParameterBreaksOut(t *testing.T) {
 				require.False(t, tt.succeeds)
 				return
 			}
-			wf, pod := live.endedOrStuck(t, s.namespace, workflow)
+			wf, pod := live.finishedOrStuck(t, s.namespace, workflow)
 			if pod != nil {
 				assert.Equal(t, usual, shapeOf(pod.Spec))
-				assertVolumeIsWhatWasAsked(t, pod.Spec, parameters, dir)
+				assertHostPath(t, pod.Spec, parameters, dir)
 			}
 			t.Logf("%s: %s", wf.Status.Phase, wf.Status.Message)
 			if !tt.succeeds {
@@ -100,7 +100,7 @@ func TestNoParameterBreaksOut(t *testing.T) {
 			require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
 			img := content.OfImage(t, image)
 			assert.Equal(t, dir.entries(t), img.Model)
-			assertNothingBeside(t, img)
+			assertNothingElse(t, img)
 			if tt.label != "" {
 				assert.Contains(t, img.Config.Labels, labelOf(tt.parameter))
 				assert.Equal(t, tt.label, img.Config.Labels[labelOf(tt.parameter)])
@@ -113,7 +113,7 @@ func labelOf(parameter string) string { return "model.kubedl.io/" + parameter }
 
 // shapeOfUsualPod is the shape of the pod of a build that nobody has tampered
 // with.
-func (s submitter) shapeOfUsualPod(t *testing.T, dir folder) corev1.PodSpec {
+func (s submitter) shapeOfUsualPod(t *testing.T, dir directory) corev1.PodSpec {
 	t.Helper()
 	name, err := s.submit(t.Context(), dir, nil)
 	require.NoError(t, err)
@@ -170,9 +170,9 @@ func shapeOfContainer(c *corev1.Container, volumes map[string]string) {
 	}
 }
 
-// assertVolumeIsWhatWasAsked checks that the one path on the node that a pod
+// assertHostPath checks that the one path on the node that a pod
 // mounts is the parameter's, to the letter.
-func assertVolumeIsWhatWasAsked(t *testing.T, pod corev1.PodSpec, parameters map[string]string, dir folder) {
+func assertHostPath(t *testing.T, pod corev1.PodSpec, parameters map[string]string, dir directory) {
 	t.Helper()
 	want := string(dir)
 	if asked, found := parameters[contract.ParamStoragePath]; found {
@@ -186,9 +186,9 @@ func assertVolumeIsWhatWasAsked(t *testing.T, pod corev1.PodSpec, parameters map
 	}
 }
 
-// endedOrStuck returns a Workflow when it has ended, with its pod if it got
+// finishedOrStuck returns a Workflow when it has ended, with its pod if it got
 // one. One that waits for what will never be is ended as a person would.
-func (c *cluster) endedOrStuck(t *testing.T, namespace, name string) (*wfv1.Workflow, *corev1.Pod) {
+func (c *cluster) finishedOrStuck(t *testing.T, namespace, name string) (*wfv1.Workflow, *corev1.Pod) {
 	t.Helper()
 	wf := &wfv1.Workflow{}
 	var pods []corev1.Pod
@@ -197,11 +197,11 @@ func (c *cluster) endedOrStuck(t *testing.T, namespace, name string) (*wfv1.Work
 		var err error
 		pods, err = c.podsOf(t.Context(), namespace, name)
 		require.NoError(collect, err)
-		done := wf.Status.Phase.Completed() || givenUp(wf) || slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return c.cannotStart(t.Context(), pod) })
+		done := wf.Status.Phase.Completed() || abandoned(wf) || slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return c.cannotStart(t.Context(), pod) })
 		require.True(collect, done, "%s %s", wf.Status.Phase, wf.Status.Message)
 	}, buildTime, 5*tick)
 	switch {
-	case givenUp(wf):
+	case abandoned(wf):
 		// Argo's controller calls itself unhealthy while there is one.
 		run(t, "argo", "delete", "-n", namespace, name)
 	case !wf.Status.Phase.Completed():
@@ -214,10 +214,10 @@ func (c *cluster) endedOrStuck(t *testing.T, namespace, name string) (*wfv1.Work
 	return wf, &pods[0]
 }
 
-// givenUp says that Argo 3.7 has looked at a Workflow and will not start it,
+// abandoned says that Argo 3.7 has looked at a Workflow and will not start it,
 // and does not say so: it could not put its parameters into the template.
-func givenUp(wf *wfv1.Workflow) bool {
-	return wf.Status.Phase == wfv1.WorkflowUnknown && len(wf.Status.StoredTemplates) > 0 && time.Since(wf.CreationTimestamp.Time) > soon
+func abandoned(wf *wfv1.Workflow) bool {
+	return wf.Status.Phase == wfv1.WorkflowUnknown && len(wf.Status.StoredTemplates) > 0 && time.Since(wf.CreationTimestamp.Time) > noticeTime
 }
 
 // cannotStart says that a pod waits for what will never be: a node with these
@@ -256,21 +256,21 @@ func assertCleanEnd(t *testing.T, wf *wfv1.Workflow) {
 }
 
 // Kubernetes and Argo leave a path with their own signs in it as it is.
-func TestAFolderWithAStrangeNameIsPackaged(t *testing.T) {
+func TestDirectoryNames(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	parent := newFolder(t)
+	parent := newDirectory(t)
 	for name, path := range map[string]string{
 		"signs": `a $(id) ` + "`id`" + ` $HOME ${HOME} 'b' \d;e&f|g $(ARGO_CONTAINER_NAME) $$(PATH) $$$ ","type":""}`,
 		"flags": "--shared=/tmp",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := folder(parent.at(path))
+			dir := directory(parent.at(path))
 			require.NoError(t, os.MkdirAll(string(dir), 0o755))
 			dir.write(t, "model.bin", name)
 			mv := live.built(t, makeVersion(name, ns, dir).New())
-			assertNothingBeside(t, holds(t, mv, dir))
+			assertNothingElse(t, assertImage(t, mv, dir))
 		})
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // This runs alone: other tests would wait for the operator too.
-func TestBuildsOutliveTheOperatorAtWhateverStepItIsKilled(t *testing.T) {
+func TestOperatorKilled(t *testing.T) {
 	ns := live.namespace(t)
 	dir := model(t)
 	steps := []struct {
@@ -51,7 +51,7 @@ func TestBuildsOutliveTheOperatorAtWhateverStepItIsKilled(t *testing.T) {
 	}
 	for step, mv := range versions {
 		now := live.ready(t, mv)
-		holds(t, now, dir)
+		assertImage(t, now, dir)
 		assert.Equal(t, []string{now.Status.Workflow.Name}, live.workflowsOf(t, now), "killed at %s", step)
 		assert.Equal(t, int64(1), now.Status.Attempts, "killed at %s", step)
 		assert.Equal(t, wfv1.WorkflowSucceeded, live.workflow(t, now).Status.Phase, "killed at %s", step)
