@@ -37,8 +37,8 @@ func TestArgoResubmitWithOtherArguments(t *testing.T) {
 			wf := live.finished(t, ns, resubmitted)
 			require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
 			assert.Equal(t, failed.Status, live.refresh(t, failed).Status)
-			// With another path, other files are pushed under the version's
-			// name, which the steps cannot know. They prove nothing.
+			// The steps cannot know about another path: they push other files
+			// under the ModelVersion's name, which proves nothing.
 			if parameter == contract.ParamImage {
 				content.AssertNotTagged(t, failed.Status.Image)
 			}

@@ -31,9 +31,9 @@ func argoAs(user string) action {
 	}
 }
 
-// shippedUser creates a service account with the rights of the roles that deploy/ ships
-// for people who edit in a namespace, and no others, and returns its user name. The
-// cluster's own role edit has more, such as Argo's.
+// shippedUser creates a service account with the rights of the roles that
+// deploy/ ships for users who edit in a namespace, and no others, and returns
+// its user name. The cluster's own role edit has more rights, such as Argo's.
 func (c *cluster) shippedUser(t *testing.T, namespace string) string {
 	t.Helper()
 	for _, role := range []string{"modelkiln-view", "modelkiln-edit"} {
@@ -46,8 +46,8 @@ func (c *cluster) shippedUser(t *testing.T, namespace string) string {
 	return "system:serviceaccount:" + namespace + ":person"
 }
 
-// pressButton does what a button of the Argo UI does to a Workflow: it asks Argo's
-// server.
+// pressButton does to a Workflow what a button of the Argo UI does: it calls
+// Argo's server.
 func (c *cluster) pressButton(t *testing.T, button, namespace, workflow string) {
 	t.Helper()
 	server, node := &corev1.Service{}, &corev1.Node{}

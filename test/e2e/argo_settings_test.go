@@ -17,7 +17,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// These run alone: they change what all builds depend on.
+// These tests run alone, since they change what all builds depend on.
 
 const argoNamespace, argoController = "argo", "workflow-controller"
 
@@ -37,7 +37,7 @@ func TestArgoControllerDown(t *testing.T) {
 	run(t, "kubectl", "wait", "pod", "-n", argoNamespace, "-l", "app="+argoController, "--for=delete", "--timeout=1m")
 
 	late := live.waits(t, makeVersion("late", ns, dir).Model("late").New(), v1alpha1.ReasonWorkflowPending)
-	assert.Contains(t, late.Status.Message, "waits for Argo to start it")
+	assert.Contains(t, late.Status.Message, "Argo")
 	require.NoError(t, scale(t.Context(), "1"))
 
 	under, late = live.ready(t, under), live.ready(t, late)
@@ -48,7 +48,8 @@ func TestArgoControllerDown(t *testing.T) {
 	}
 }
 
-// Argo holds Workflows to the template as it was when they began, in this mode.
+// In this mode Argo holds Workflows to the template as it was when they
+// started.
 func TestArgoSecureTemplateReferencing(t *testing.T) {
 	live.configureArgo(t, "workflowRestrictions", "templateReferencing: Secure\n")
 	ns := live.namespace(t)
@@ -66,14 +67,15 @@ func TestArgoSecureTemplateReferencing(t *testing.T) {
 	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
 }
 
-// An Argo with an instance ID looks only at Workflows that are meant for it.
+// An Argo controller with an instance ID reconciles only Workflows that are
+// labelled with it.
 func TestArgoInstanceID(t *testing.T) {
 	const id = "e2e"
 	live.configureArgo(t, "instanceID", id)
 	ns := live.namespace(t)
 	dir := newDirectory(t)
 	unmeant := live.waits(t, makeVersion("unmeant", ns, model(t)).Model("unmeant").New(), v1alpha1.ReasonWorkflowPending)
-	assert.Contains(t, unmeant.Status.Message, "waits for Argo to start it")
+	assert.Contains(t, unmeant.Status.Message, "Argo")
 
 	live.configureOperator(t, "argoInstanceID: "+id)
 
@@ -107,8 +109,8 @@ func (c *cluster) configureOperator(t *testing.T, line string) {
 	require.Fail(t, "the operator has no configuration")
 }
 
-// configure changes a ConfigMap and starts the Deployment anew that reads it when
-// it starts, and puts back what was there after the test.
+// configure changes a ConfigMap and restarts the Deployment that reads it when
+// it starts. It restores the ConfigMap after the test.
 func (c *cluster) configure(t *testing.T, key client.ObjectKey, deployment string, change func(data map[string]string)) {
 	t.Helper()
 	before := &corev1.ConfigMap{}
@@ -120,7 +122,7 @@ func (c *cluster) configure(t *testing.T, key client.ObjectKey, deployment strin
 		if err := c.Update(ctx, config); err != nil {
 			return err
 		}
-		// Kubectl restarts nothing twice in a second.
+		// kubectl does not restart a Deployment twice in a second.
 		restarted := func(ctx context.Context) (bool, error) {
 			_, err := try(ctx, "kubectl", "rollout", "restart", "deployment", deployment, "-n", key.Namespace)
 			return err == nil, nil

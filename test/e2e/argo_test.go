@@ -18,8 +18,8 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// TestArgoRetryAndResubmit has people with the roles that deploy/ ships fix a failed build, with
-// the argo command and in the Argo UI.
+// TestArgoRetryAndResubmit has users with the roles that deploy/ ships fix a
+// failed build, with the argo command and in the Argo UI.
 func TestArgoRetryAndResubmit(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -83,14 +83,14 @@ func TestArgoResubmitAfterSuccess(t *testing.T) {
 	live.latest(t, mv)
 }
 
-// resubmit resubmits the version's Workflow and returns the name of the new
-// one.
+// resubmit resubmits the ModelVersion's Workflow and returns the name of the
+// new one.
 func resubmit(t *testing.T, mv *v1alpha1.ModelVersion) string {
 	t.Helper()
 	return strings.TrimSpace(run(t, "argo", "resubmit", "-n", mv.Namespace, mv.Status.Workflow.Name, "-o", "name"))
 }
 
-// finished returns a Workflow when it has ended.
+// finished returns a Workflow when it has finished.
 func (c *cluster) finished(t *testing.T, namespace, name string) *wfv1.Workflow {
 	t.Helper()
 	wf := &wfv1.Workflow{}
@@ -101,9 +101,9 @@ func (c *cluster) finished(t *testing.T, namespace, name string) *wfv1.Workflow 
 	return wf
 }
 
-// awaitReleased waits until Argo has nothing more to do for a Workflow that has ended. A
-// retry before that, in the same moment, may never be looked at: faster than
-// people are.
+// awaitReleased waits until Argo has nothing more to do for a Workflow that has
+// finished. Argo may never see a retry that comes in the same moment, which is
+// faster than users are.
 func (c *cluster) awaitReleased(t *testing.T, namespace, workflow string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
@@ -115,7 +115,7 @@ func (c *cluster) awaitReleased(t *testing.T, namespace, workflow string) {
 	}, noticeTime, tick)
 }
 
-// reportOf is the report that a Workflow left.
+// reportOf returns the report that a Workflow left.
 func reportOf(t *testing.T, wf *wfv1.Workflow) report.Report {
 	t.Helper()
 	require.NotNil(t, wf.Status.Outputs, "Workflow %s left no outputs: %s", wf.Name, wf.Status.Message)

@@ -25,7 +25,7 @@ func TestPodNotStarted(t *testing.T) {
 	t.Parallel()
 	lacking := metav1.ObjectMeta{Name: "settings"}
 	tests := map[string]struct {
-		// needs makes the template ask for a ConfigMap that is not there.
+		// needs has the template refer to a ConfigMap that does not exist.
 		needs  func(t *testing.T, template *wfv1.ClusterWorkflowTemplate)
 		reason string
 	}{
@@ -60,9 +60,9 @@ func TestPodNotStarted(t *testing.T) {
 
 			mv := live.waits(t, makeVersion("lacking", ns, dir).WorkflowTemplate(ns).New(), tt.reason)
 			assert.Contains(t, mv.Status.Message, lacking.Name)
-			made := &corev1.ConfigMap{ObjectMeta: *lacking.DeepCopy(), Data: map[string]string{"level": "1"}}
-			made.Namespace = ns
-			live.create(t, made)
+			settings := &corev1.ConfigMap{ObjectMeta: *lacking.DeepCopy(), Data: map[string]string{"level": "1"}}
+			settings.Namespace = ns
+			live.create(t, settings)
 
 			mv = live.ready(t, mv)
 			assertImage(t, mv, dir)
@@ -101,7 +101,7 @@ func TestPodDeletedEachTime(t *testing.T) {
 	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
-// This runs alone: without Argo's CRD there are no Workflows at all.
+// This test runs alone: without Argo's CRD there are no Workflows at all.
 func TestArgoInstalledLater(t *testing.T) {
 	crd := &unstructured.Unstructured{}
 	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})

@@ -12,8 +12,8 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// Kaniko compresses as it is asked to, by both of its forks' flags. Without a
-// base image the format is not OCI's, and it has gzip alone.
+// Without a base image the image's format is not OCI's, and only gzip is
+// possible. TestKanikoLayers has the default.
 func TestKanikoCompression(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

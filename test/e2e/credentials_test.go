@@ -20,7 +20,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// The one user of the closed registry, as htpasswd writes it.
+// The one user of the closed registry, and the file that htpasswd writes.
 const (
 	registryUser     = "kiln"
 	registryPassword = "only-for-this-test"
@@ -36,7 +36,7 @@ func TestPushSecret(t *testing.T) {
 	dir := model(t)
 	tests := map[string]struct {
 		secret string
-		// reason is why it fails; empty when it does not.
+		// reason is why the build fails; empty if it does not.
 		reason string
 	}{
 		"with the right password": {secret: contract.DefaultPushSecret},
@@ -66,8 +66,7 @@ func TestPushSecret(t *testing.T) {
 	}
 }
 
-// assertNoSecret checks that no password is in what people and other programs
-// may read of a build.
+// assertNoSecret checks that no password is in a build's logs or its Workflow.
 func assertNoSecret(t *testing.T, wf *wfv1.Workflow) {
 	t.Helper()
 	log := run(t, "kubectl", "logs", "-n", wf.Namespace, "-l", workflowLabel+"="+wf.Name, "--all-containers", "--tail=-1")
@@ -79,21 +78,21 @@ func assertNoSecret(t *testing.T, wf *wfv1.Workflow) {
 	}
 }
 
-// pushSecret makes a Secret as kubectl create secret docker-registry does.
+// pushSecret creates a Secret as kubectl create secret docker-registry does.
 func (c *cluster) pushSecret(t *testing.T, namespace, name, registry, password string) {
 	t.Helper()
 	run(t, "kubectl", "create", "secret", "docker-registry", name, "-n", namespace,
 		"--docker-server="+registry, "--docker-username="+registryUser, "--docker-password="+password)
 }
 
-// closedRegistry starts a registry that lets nobody in without the password,
-// and returns its host and port.
+// closedRegistry starts a registry that requires the password and returns its
+// host and port.
 func (c *cluster) closedRegistry(t *testing.T, namespace string) string {
 	t.Helper()
 	return c.registryPod(t, namespace, `http: {addr: ":5000"}`, `auth: {htpasswd: {realm: models, path: /etc/registry/users}}`).Status.PodIP + ":5000"
 }
 
-// registryPod starts a registry of the test's own in a namespace, with further
+// registryPod starts a registry for the test alone in a namespace, with further
 // lines of configuration. It listens on port 5000 of its pod.
 func (c *cluster) registryPod(t *testing.T, namespace string, configuration ...string) *corev1.Pod {
 	t.Helper()

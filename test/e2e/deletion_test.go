@@ -33,14 +33,14 @@ func TestModelDeletion(t *testing.T) {
 	run(t, "kubectl", "delete", "model", built.Spec.ModelName, "-n", ns)
 
 	live.awaitNothingLeft(t, ns)
-	// Pods are not watched: Argo makes one again when it sees that it is gone
-	// before it sees that the Workflow is, and that one goes like the first.
+	// Pods are not watched: Argo creates a pod again when it sees that the pod
+	// is gone before it sees that the Workflow is, and removes that one too.
 	live.assertNothingAppears(t, ns, 10*time.Second, &v1alpha1.ModelList{}, &v1alpha1.ModelVersionList{}, &wfv1.WorkflowList{})
 	live.awaitNothingLeft(t, ns)
 	assert.Equal(t, built.Status.Digest, content.Digest(t, built.Status.Image), "images outlive their objects")
 }
 
-// awaitNothingLeft returns when nothing of a model is left in a namespace.
+// awaitNothingLeft waits until nothing of a Model is left in a namespace.
 func (c *cluster) awaitNothingLeft(t *testing.T, namespace string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
@@ -51,7 +51,8 @@ func (c *cluster) awaitNothingLeft(t *testing.T, namespace string) {
 	}, buildTime, tick)
 }
 
-// assertNothingAppears watches a namespace for a while.
+// assertNothingAppears watches a namespace for a while and checks that nothing
+// is created.
 func (c *cluster) assertNothingAppears(t *testing.T, namespace string, during time.Duration, kinds ...client.ObjectList) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), during)

@@ -15,32 +15,32 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// directory is a folder on the node, which is this machine.
+// directory is a directory on the node, which is this machine.
 type directory string
 
-// models is where tests make their folders: among the test cluster's own data,
-// so that ending the cluster removes also what a killed test has left.
+// models is where tests create their directories: among the test cluster's own
+// data, so that ending the cluster also removes what a killed test has left.
 const models = "/var/lib/modelkiln-cluster/models"
 
-// newDirectory makes a folder that goes with the test.
+// newDirectory creates a directory that is removed after the test.
 func newDirectory(t *testing.T) directory {
 	t.Helper()
 	return newDirectoryIn(t, models)
 }
 
-// newDirectoryIn makes a folder in another that goes with the test.
+// newDirectoryIn creates a directory in another that is removed after the test.
 func newDirectoryIn(t *testing.T, parent string) directory {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(parent, 0o755))
 	dir, err := os.MkdirTemp(parent, "e2e-") //nolint:usetesting // It has to lie among the data of the cluster.
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
-	// As mkdir makes it. Not everything that reads a model is root.
+	// As mkdir creates it: some of what reads a model is not root.
 	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // It holds no secret.
 	return directory(dir)
 }
 
-// model makes a folder with a small model in it.
+// model creates a directory with a small model in it.
 func model(t *testing.T) directory {
 	t.Helper()
 	dir := newDirectory(t)
@@ -49,17 +49,17 @@ func model(t *testing.T) directory {
 	return dir
 }
 
-// claim makes a folder of that very name, with these files, that goes with the
-// test. A folder that exists already is taken over only if an earlier run of
-// this test, which was killed, can have left it: if it is a real folder and
-// holds nothing but these files, as they are written here.
+// claim creates a directory of exactly this name with these files, which is
+// removed after the test. It takes over an existing directory only if an
+// earlier run of this test, which was killed, can have left it: if it is a real
+// directory and holds nothing but these files with this content.
 func claim(t *testing.T, name string, files map[string]string) directory {
 	t.Helper()
 	dir := directory(name)
 	there, err := os.Lstat(name)
 	if !errors.Is(err, fs.ErrNotExist) {
 		require.NoError(t, err)
-		require.True(t, there.IsDir(), "%s exists on this machine and is no folder: move it away", name)
+		require.True(t, there.IsDir(), "%s exists on this machine and is not a directory: move it away", name)
 		ours := map[string]content.Entry{".": content.Directory}
 		for at, text := range files {
 			ours[at] = content.File(text)
@@ -78,10 +78,10 @@ func claim(t *testing.T, name string, files map[string]string) directory {
 	return dir
 }
 
-// at is the path of something in the folder.
+// at returns the path of a file in the directory.
 func (f directory) at(name string) string { return filepath.Join(string(f), name) }
 
-// write writes a file, and the folders that it lies in.
+// write writes a file and creates its parent directories.
 func (f directory) write(t *testing.T, name, content string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(f.at(name)), 0o755))

@@ -14,8 +14,8 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// This runs alone, so that the times are one build's. They are logged and not
-// checked: a machine that others use too is no stopwatch.
+// This test runs alone, so that it measures one build at a time. It logs the
+// times and does not check them, since other processes use the machine too.
 func TestBuildDuration(t *testing.T) {
 	ns := live.namespace(t)
 	dir := newDirectory(t)
@@ -43,7 +43,7 @@ func logSteps(t *testing.T, wf *wfv1.Workflow, began time.Time) {
 	}, func(a, b wfv1.NodeStatus) int {
 		return cmp.Or(a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))
 	})
-	// Argo has all steps begin with the pod.
+	// For Argo, all steps begin with the pod.
 	for _, node := range nodes {
 		t.Logf("    %-16s ended after %3.0f s", node.DisplayName, node.FinishedAt.Sub(began).Seconds())
 	}

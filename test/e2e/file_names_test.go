@@ -13,7 +13,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// Names that mean something to a shell, to Kaniko, to a Dockerfile or to Argo.
+// Names that mean something to a shell, to Kaniko, in a Dockerfile or to Argo.
 var strangeNames = []string{
 	"$HOME", "${PATH}", "$(id)", "`id`", "%s%n", "{{workflow.name}}", "{{=1+1}}", "[a-z]*?", "*",
 	"name with spaces", `"double" and 'single' quotes`, `back\slash`, "semi;colon&&and|pipe",
@@ -58,7 +58,7 @@ func TestFileNamesAndModes(t *testing.T) {
 	require.NoError(t, os.Link(dir.at("private"), dir.at("second name")))
 	want["second name"] = content.File("for its owner")
 
-	// What has no content, or belongs to the disk, is left out.
+	// The build leaves out what has no content or belongs to the file system.
 	require.NoError(t, syscall.Mknod(dir.at("socket"), syscall.S_IFSOCK|0o644, 0))
 	require.NoError(t, syscall.Mkfifo(dir.at("pipe"), 0o644))
 	dir.write(t, "lost+found/#1", "of the disk")
@@ -74,8 +74,8 @@ func TestFileNamesAndModes(t *testing.T) {
 	assertNothingElse(t, img)
 }
 
-// assertNothingElse checks that an image holds nothing but its base image, a
-// model, Modelkiln's record of it, and KServe's link to it.
+// assertNothingElse checks that an image holds nothing but its base image, the
+// model, Modelkiln's record of it, and the link to it for KServe.
 func assertNothingElse(t *testing.T, img content.Image) {
 	t.Helper()
 	want := content.OfImage(t, live.registry+"/library/busybox:1.37").Others
@@ -84,7 +84,7 @@ func assertNothingElse(t *testing.T, img content.Image) {
 	assert.Equal(t, int64(0o644), record.Mode)
 	want["/.modelkiln/manifest.json"] = record
 	want["/models"] = content.Symlink("kubedl-model")
-	// Archives may name the folder that everything is in.
+	// Archives may have an entry for the root directory.
 	delete(want, "/")
 	delete(img.Others, "/")
 	assert.Equal(t, want, img.Others)

@@ -24,7 +24,7 @@ func TestConcurrentVersions(t *testing.T) {
 	assert.NotEqual(t, first.Status.Image, second.Status.Image)
 	assertImage(t, first, one)
 	assertImage(t, second, two)
-	// Both may be of the same second; the name decides then.
+	// Both may have been created in the same second: then the name decides.
 	live.latest(t, second)
 }
 
@@ -34,7 +34,7 @@ func TestVersionRecreated(t *testing.T) {
 	one, two := model(t), model(t)
 	first := live.built(t, makeVersion("again", ns, one).New())
 
-	// The first one's Workflow may still be there when the second one comes.
+	// The first one's Workflow may still exist when the second one is created.
 	run(t, "kubectl", "delete", "mv", "again", "-n", ns)
 	second := live.built(t, makeVersion("again", ns, two).New())
 

@@ -20,9 +20,9 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// Endings that close what a value stands in and open something of its own: a
-// JSON string, the expression that makes the pod, a Dockerfile's line, a
-// shell's word, Argo's and Kubernetes' own substitutions.
+// Values that close the text around them and open something of their own: a
+// JSON string, the expression that creates the pod, a line of a Dockerfile, a
+// shell's word, Argo's and Kubernetes' substitutions.
 const (
 	closesJSON       = `/foo","type":""},"securityContext":{"privileged":true},"x":{"y":"`
 	closesExpression = `'}) + toJson({'hostNetwork':true,'hostPID':true})}} {{='`
@@ -33,17 +33,17 @@ const (
 	usesShell        = "$(touch /kiln/broken)`touch /kiln/broken`;touch /kiln/broken"
 )
 
-// attempt is one attempt at breaking out by a parameter.
+// attempt is one attempt to break out of a parameter.
 type attempt struct {
 	parameter, value string
-	// succeeds says that the value is harmless where it ends, so that the
-	// build succeeds; label is where it is found again, to the letter.
+	// succeeds is whether the value is harmless where it ends up, so that the
+	// build succeeds; label then has it unchanged.
 	succeeds bool
 	label    string
 }
 
-// attempts are some of each kind. test/argo has Argo's own code expand many more,
-// in every parameter of both templates.
+// attempts are some of each kind. test/argo has Argo's own code expand many
+// more, in every parameter of both templates.
 var attempts = map[string]attempt{
 	"created-by closes the line":          {parameter: contract.ParamCreatedBy, value: closesLine, succeeds: true},
 	"created-by closes the line, encoded": {parameter: contract.ParamCreatedBy, value: "x%0ARUN+touch+%2Fbroken", succeeds: true},
@@ -67,8 +67,8 @@ var attempts = map[string]attempt{
 	"storage-kind is none":                {parameter: contract.ParamStorageKind, value: "hostPath"},
 }
 
-// Whoever may start a build hands over strings, and gets a build: nothing else
-// runs, and the pod is the pod of every build.
+// Users who can start a build only choose strings: nothing else runs, and the
+// pod has the shape of every build's pod.
 func TestParameterInjection(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
@@ -111,8 +111,8 @@ func TestParameterInjection(t *testing.T) {
 
 func labelOf(parameter string) string { return "model.kubedl.io/" + parameter }
 
-// shapeOfUsualPod is the shape of the pod of a build that nobody has tampered
-// with.
+// shapeOfUsualPod returns the shape of the pod of a build with ordinary
+// parameters.
 func (s submitter) shapeOfUsualPod(t *testing.T, dir directory) corev1.PodSpec {
 	t.Helper()
 	name, err := s.submit(t.Context(), dir, nil)
@@ -125,12 +125,12 @@ func (s submitter) shapeOfUsualPod(t *testing.T, dir directory) corev1.PodSpec {
 	return shapeOf(pods[0].Spec)
 }
 
-// shapeOf is what of a pod no parameter may change: everything but the values
-// that stand in their places.
+// shapeOf returns what no parameter may change of a pod: everything but the
+// values of the parameters.
 func shapeOf(pod corev1.PodSpec) corev1.PodSpec {
 	shape := *pod.DeepCopy()
 	shape.NodeName, shape.NodeSelector, shape.Affinity, shape.Tolerations = "", nil, nil, nil
-	// Argo gives a pod the time that is left of the deadline.
+	// Argo gives a pod the rest of the deadline.
 	shape.ActiveDeadlineSeconds = nil
 	shape.ActiveDeadlineSeconds = nil
 	volumes := map[string]string{}
@@ -170,8 +170,8 @@ func shapeOfContainer(c *corev1.Container, volumes map[string]string) {
 	}
 }
 
-// assertHostPath checks that the one path on the node that a pod
-// mounts is the parameter's, to the letter.
+// assertHostPath checks that the only path on the node that a pod mounts is
+// exactly the parameter's.
 func assertHostPath(t *testing.T, pod corev1.PodSpec, parameters map[string]string, dir directory) {
 	t.Helper()
 	want := string(dir)
@@ -186,8 +186,8 @@ func assertHostPath(t *testing.T, pod corev1.PodSpec, parameters map[string]stri
 	}
 }
 
-// finishedOrStuck returns a Workflow when it has ended, with its pod if it got
-// one. One that waits for what will never be is ended as a person would.
+// finishedOrStuck returns a Workflow when it has finished, with its pod if
+// there is one. It terminates a Workflow that waits for what will never exist.
 func (c *cluster) finishedOrStuck(t *testing.T, namespace, name string) (*wfv1.Workflow, *corev1.Pod) {
 	t.Helper()
 	wf := &wfv1.Workflow{}
@@ -202,7 +202,7 @@ func (c *cluster) finishedOrStuck(t *testing.T, namespace, name string) (*wfv1.W
 	}, buildTime, 5*tick)
 	switch {
 	case abandoned(wf):
-		// Argo's controller calls itself unhealthy while there is one.
+		// Argo's controller reports that it is unhealthy while one exists.
 		run(t, "argo", "delete", "-n", namespace, name)
 	case !wf.Status.Phase.Completed():
 		run(t, "argo", "terminate", "-n", namespace, name)
@@ -214,14 +214,15 @@ func (c *cluster) finishedOrStuck(t *testing.T, namespace, name string) (*wfv1.W
 	return wf, &pods[0]
 }
 
-// abandoned says that Argo 3.7 has looked at a Workflow and will not start it,
-// and does not say so: it could not put its parameters into the template.
+// abandoned reports whether Argo 3.7 has seen a Workflow and will never start
+// it, which its status does not say: Argo could not put its parameters into the
+// template.
 func abandoned(wf *wfv1.Workflow) bool {
 	return wf.Status.Phase == wfv1.WorkflowUnknown && len(wf.Status.StoredTemplates) > 0 && time.Since(wf.CreationTimestamp.Time) > noticeTime
 }
 
-// cannotStart says that a pod waits for what will never be: a node with these
-// labels, or a folder or a Secret of that name.
+// cannotStart reports whether a pod waits for what will never exist: a node
+// with these labels, or a directory or Secret of that name.
 func (c *cluster) cannotStart(ctx context.Context, pod corev1.Pod) bool {
 	events, err := try(ctx, "kubectl", "get", "events", "-n", pod.Namespace, "--field-selector", "involvedObject.name="+pod.Name, "-o", "jsonpath={.items[*].message}")
 	if err != nil {
@@ -235,8 +236,8 @@ func (c *cluster) cannotStart(ctx context.Context, pod corev1.Pod) bool {
 	return false
 }
 
-// assertCleanEnd checks that a build ended without success, and that a step
-// that ran has said why.
+// assertCleanEnd checks that a build failed and that the step that failed says
+// why.
 func assertCleanEnd(t *testing.T, wf *wfv1.Workflow) {
 	t.Helper()
 	assert.NotEqual(t, wfv1.WorkflowSucceeded, wf.Status.Phase)
@@ -244,8 +245,9 @@ func assertCleanEnd(t *testing.T, wf *wfv1.Workflow) {
 		return
 	}
 	for _, node := range wf.Status.Nodes {
-		// A step was not understood when it was called. Its log says more. The
-		// Workflow's own message may be of a container that was ended for it.
+		// A step did not accept its arguments; its log says more. The
+		// Workflow's own message may be of a container that was ended because
+		// of it.
 		if strings.Contains(node.Message, "exited with non-zero code: 2") || strings.Contains(node.Message, "Error (exit code 2)") {
 			return
 		}
@@ -255,7 +257,7 @@ func assertCleanEnd(t *testing.T, wf *wfv1.Workflow) {
 	t.Logf("%s: %s: %s", left.Failure.Step, left.Failure.Reason, left.Failure.Message)
 }
 
-// Kubernetes and Argo leave a path with their own signs in it as it is.
+// Kubernetes and Argo do not expand a path that has their own signs in it.
 func TestDirectoryNames(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)

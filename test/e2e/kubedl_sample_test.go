@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// sample is the example of KubeDL's documentation, and sampleSum the
+	// sample is the example in KubeDL's documentation, and sampleSum the
 	// SHA-256 of it as KubeDL published it.
 	sample    = "../../deploy/samples/kubedl/mv-3.yaml"
 	sampleSum = "8ca49bd0ad18ece983ea92711ae1249e0724bee8ca3d13035e580e8f03b729e3"
 )
 
-// The example names the folder, the namespace and the node, so that this test
-// runs alone.
+// This test runs alone, since the example names the directory, the namespace
+// and the node.
 func TestKubeDLSample(t *testing.T) {
 	text, err := os.ReadFile(sample)
 	require.NoError(t, err)
@@ -78,8 +78,8 @@ func assertLineage(t *testing.T, mv *v1alpha1.ModelVersion, img content.Image) {
 	assert.Regexp(t, `^sha256:[0-9a-f]{64}$`, img.Config.Labels["org.opencontainers.image.base.digest"])
 }
 
-// assertColumns checks what people see of a version and its model without
-// asking for more.
+// assertColumns checks the columns that kubectl get prints of a ModelVersion
+// and its Model.
 func assertColumns(t *testing.T, mv *v1alpha1.ModelVersion) {
 	t.Helper()
 	header, row := table(t, "mv", mv.Namespace, mv.Name)
@@ -99,8 +99,8 @@ func table(t *testing.T, kind, namespace, name string) (header, row []string) {
 	return strings.Fields(lines[0]), strings.Fields(lines[1])
 }
 
-// assertLoads uses the image in the two ways in which serving does: by a
-// container of it that copies the model, as KubeDL does, and as a volume.
+// assertLoads uses the image in the two ways in which serving does: a container
+// of the image copies the model, as in KubeDL, and a volume of the image.
 func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from directory) {
 	t.Helper()
 	sums := func(dir string) []string {
@@ -113,7 +113,7 @@ func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from directory) {
 		Volumes:        []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 	})
 	want := sumsOf(t, from)
-	// The shell's * leaves out hidden names: KubeDL's loader does.
+	// The shell's * leaves out hidden names, as KubeDL's loader does.
 	visible := sumsOf(t, from)
 	delete(visible, ".hidden")
 	assert.Equal(t, visible, parseSums(copied), "what KubeDL's loader copied")
@@ -128,7 +128,7 @@ func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from directory) {
 	assert.Equal(t, want, parseSums(mounted), "what an image volume shows")
 }
 
-// sumsOf are the SHA-256 sums of a folder's files, by path.
+// sumsOf returns the SHA-256 sums of a directory's files, by path.
 func sumsOf(t *testing.T, from directory) map[string]string {
 	t.Helper()
 	sums := map[string]string{}
@@ -140,7 +140,7 @@ func sumsOf(t *testing.T, from directory) map[string]string {
 	return sums
 }
 
-// parseSums reads what sha256sum printed.
+// parseSums parses what sha256sum printed.
 func parseSums(text string) map[string]string {
 	sums := map[string]string{}
 	for line := range strings.Lines(text) {

@@ -20,8 +20,8 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// A layer's files are copied while Kaniko archives the one before, which is not
-// to take them for its own.
+// A layer's files are copied while Kaniko archives the layer before, which must
+// not include them.
 func TestKanikoLayers(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -58,8 +58,8 @@ func TestKanikoLayers(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-// layerFiles lists the files that are in any of an image's layers, whether another
-// layer hides them or not.
+// layerFiles returns the files in all of an image's layers, including those
+// that another layer hides.
 func layerFiles(t *testing.T, reference string) (files []string) {
 	t.Helper()
 	layers, err := content.Pull(t, reference).Layers()

@@ -21,7 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// killOperator deletes the operator's pod as a node that dies would: at once.
+// killOperator deletes the operator's pod at once, as if its node failed.
 func killOperator(t *testing.T) {
 	t.Helper()
 	run(t, "kubectl", "delete", "pod", "-n", operatorNamespace, "-l", "app.kubernetes.io/component=controller", "--grace-period=0", "--force")
@@ -68,7 +68,7 @@ func TestServiceAccountPermissions(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			// It exits with 1 when it says no.
+			// kubectl exits with 1 if the answer is no.
 			resource, subresource, _ := strings.Cut(tt.resource, ":")
 			out, _ := try(t.Context(), "kubectl", "auth", "can-i", tt.verb, resource, "--subresource", subresource, "--as", tt.who, "-n", ns)
 			assert.Equal(t, tt.want, strings.TrimSpace(out))
@@ -76,7 +76,7 @@ func TestServiceAccountPermissions(t *testing.T) {
 	}
 }
 
-// Beside its own secret the operator's namespace may hold others.
+// The operator's namespace may hold other Secrets than its own.
 func TestWebhookSecretPermissions(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ verb, resource, want string }{
@@ -157,7 +157,7 @@ func get(t *testing.T, url, token string) (status int, text string) {
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	// The operator makes its own certificate when it starts.
+	// The operator creates its own certificate when it starts.
 	anyCertificate := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	response, err := anyCertificate.Do(request)
 	require.NoError(t, err)
@@ -167,7 +167,7 @@ func get(t *testing.T, url, token string) (status int, text string) {
 	return response.StatusCode, string(body)
 }
 
-// metricsURL is where the operator's metrics are found from this machine while
+// metricsURL returns where this machine reaches the operator's metrics while
 // the test runs.
 func metricsURL(t *testing.T) string {
 	t.Helper()

@@ -39,7 +39,7 @@ func TestTemplateEditedDuringBuild(t *testing.T) {
 	logNoticed(t, next, took)
 }
 
-// The example of a template with a step of one's own, patched as its head says.
+// The example of a template with a further step, patched as its comment says.
 func TestScanExample(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -58,7 +58,8 @@ func TestScanExample(t *testing.T) {
 	}
 	assert.Equal(t, 1, scans)
 
-	// Another one: what is edited, Argo may see a moment later.
+	// This is another template, since Argo may see an edited one only a moment
+	// later.
 	strict := scanning(t, ns+"-strict")
 	containerOf(t, strict, "scan").Args = []string{"-q", "a flaw that is not there", "/kiln/report.json"}
 	live.create(t, strict)
@@ -71,8 +72,8 @@ func TestScanExample(t *testing.T) {
 	assert.Nil(t, of.Status.LatestVersion, "no Model names what the scanner does not like")
 }
 
-// scanning is the cluster's template with the example's patch on it, as kubectl
-// applies that, and a name of its own.
+// scanning returns the cluster's template with the example's patch on it, as
+// kubectl applies that, under another name.
 func scanning(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	base := copyOfTemplate(t, name)

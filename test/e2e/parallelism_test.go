@@ -12,7 +12,8 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// Argo's own label caps a namespace, and a version says that it waits.
+// Argo's own label limits the Workflows of a namespace, and a ModelVersion
+// reports that it waits.
 func TestParallelismLimit(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -28,7 +29,7 @@ func TestParallelismLimit(t *testing.T) {
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var now v1alpha1.ModelVersion
 		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(second), &now))
-		assert.Contains(collect, now.Status.Message, "waits: Workflow processing has been postponed because too many workflows are already running")
+		assert.Contains(collect, now.Status.Message, "too many workflows are already running")
 		assert.Equal(collect, v1alpha1.ReasonWorkflowPending, conditionReady(&now).Reason)
 	}, noticeTime, tick)
 	live.ready(t, first)

@@ -17,8 +17,9 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// editor is somebody who has the cluster's own role edit in a namespace, and with
-// it what the shipped roles add to that, and nothing else.
+// editor creates a service account with the cluster's own role edit in a
+// namespace, including what the shipped roles add to that, and nothing else. It
+// returns its user name.
 func (c *cluster) editor(t *testing.T, namespace string) string {
 	t.Helper()
 	c.create(t, &rbacv1.RoleBinding{
@@ -29,7 +30,7 @@ func (c *cluster) editor(t *testing.T, namespace string) string {
 	return "system:serviceaccount:" + namespace + ":editor"
 }
 
-// applyAs has somebody apply an object.
+// applyAs creates an object as another user.
 func applyAs(t *testing.T, who string, object any) {
 	t.Helper()
 	raw, err := json.Marshal(object)
@@ -63,8 +64,8 @@ func TestEditorPermissions(t *testing.T) {
 	}
 }
 
-// A build's pod stands under its namespace's Pod Security level as any pod does,
-// whoever has made the version.
+// Pod Security applies to a build's pod as to any other, no matter who created
+// the ModelVersion.
 func TestPodForbidden(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

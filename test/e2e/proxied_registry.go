@@ -65,8 +65,8 @@ func makeVersionAt(t *testing.T, host, name, namespace string, from directory) *
 	return makeVersion(name, namespace, from).ImageRepo(host + "/e2e/" + namespace).WorkflowTemplate(namespace)
 }
 
-// assertImage checks the ModelVersion's image in the cluster's registry, where the
-// proxy has put it.
+// assertImage checks the ModelVersion's image in the cluster's registry, where
+// the proxy has put it.
 func (r proxiedRegistry) assertImage(t *testing.T, mv *v1alpha1.ModelVersion, from directory) {
 	t.Helper()
 	require.Contains(t, mv.Status.Image, r.Host)

@@ -18,11 +18,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// kubeletData is where the node keeps its pods' empty volumes.
+// kubeletData is where the node keeps the emptyDir volumes of its pods.
 const kubeletData = "/var/lib/modelkiln-cluster/kubelet"
 
-// Kubelet starts a registry again that is killed while it receives a layer. The
-// same of the engine Stream is in test/registries.
+// Kubelet restarts a registry that is killed while it receives a layer.
+// test/registries has the same test of the engine Stream.
 func TestRegistryKilled(t *testing.T) {
 	t.Parallel()
 	const size = 300 << 20
@@ -43,8 +43,8 @@ func TestRegistryKilled(t *testing.T) {
 	assertImage(t, mv, dir)
 }
 
-// nodePort makes a pod's port one of the node's, which this machine reaches too,
-// and returns its host and port.
+// nodePort exposes a pod's port on the node, which this machine reaches too,
+// and returns the host and port.
 func (c *cluster) nodePort(t *testing.T, pod *corev1.Pod, port int32) string {
 	t.Helper()
 	service := &corev1.Service{
@@ -57,10 +57,10 @@ func (c *cluster) nodePort(t *testing.T, pod *corev1.Pod, port int32) string {
 	return net.JoinHostPort(node, strconv.Itoa(int(service.Spec.Ports[0].NodePort)))
 }
 
-// uploaded is the length of the longest upload that a registry of the test's own
-// has not finished, as its disk has it.
+// uploaded returns the length of the longest unfinished upload on the disk of a
+// test's registry.
 func uploaded(registry *corev1.Pod) (longest int64) {
-	// The pattern is a good one.
+	// The pattern is valid.
 	found, _ := filepath.Glob(filepath.Join(kubeletData, "pods", string(registry.UID), "volumes/kubernetes.io~empty-dir/data/docker/registry/v2/repositories/*/*/_uploads/*/data"))
 	for _, file := range found {
 		if info, err := os.Stat(file); err == nil {
@@ -70,7 +70,8 @@ func uploaded(registry *corev1.Pod) (longest int64) {
 	return longest
 }
 
-// mainProcess is the process ID, on this machine, of a pod's only container.
+// mainProcess returns the process ID, on this machine, of a pod's only
+// container.
 func mainProcess(t *testing.T, pod *corev1.Pod) int {
 	t.Helper()
 	_, id, found := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")

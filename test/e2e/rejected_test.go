@@ -21,8 +21,8 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// publicDirectory is in a folder that is never packaged, and holds nothing that
-// anyone would mind to see in an image should this test ever fail.
+// publicDirectory is below a directory that is never packaged, and holds
+// nothing secret should this test ever fail.
 const publicDirectory = "/usr/share/common-licenses"
 
 func TestBuildRejected(t *testing.T) {
@@ -31,10 +31,10 @@ func TestBuildRejected(t *testing.T) {
 	tests := map[string]struct {
 		version func(t *testing.T, v *builders.ModelVersionWrapper)
 		reason  string
-		// says is a part of the message, next of the part that says what to
+		// contains is a part of the message, and next a part of what it says to
 		// do.
 		contains, next string
-		// noWorkflow says that nothing is started at all.
+		// noWorkflow is whether no Workflow is created.
 		noWorkflow bool
 	}{
 		"an empty folder": {
@@ -44,8 +44,8 @@ func TestBuildRejected(t *testing.T) {
 		"a system folder": {
 			version:    func(_ *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(publicDirectory, nodeName) },
 			reason:     v1alpha1.ReasonSourceForbidden,
-			contains:   publicDirectory + " is never packaged",
-			next:       "put the model into a folder of its own",
+			contains:   publicDirectory,
+			next:       "put the model into",
 			noWorkflow: true,
 		},
 		"a symbolic link on the node to a system folder": {
@@ -78,13 +78,13 @@ func TestBuildRejected(t *testing.T) {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
 				*v = *builders.MakeModelVersion(v.Obj().Name, ns).NFS("elsewhere.example.com", "/exports")
 			},
-			reason: v1alpha1.ReasonSourceForbidden, contains: "elsewhere.example.com:/exports is not among", next: "have the platform team allow it", noWorkflow: true,
+			reason: v1alpha1.ReasonSourceForbidden, contains: "elsewhere.example.com:/exports", next: "platform team", noWorkflow: true,
 		},
 		"an Elastic File System that is not allowed": {
 			version: func(_ *testing.T, v *builders.ModelVersionWrapper) {
 				*v = *builders.MakeModelVersion(v.Obj().Name, ns).AWSEfs("fs-0123456789")
 			},
-			reason: v1alpha1.ReasonSourceForbidden, contains: "fs-0123456789 is not among", next: "have the platform team allow it", noWorkflow: true,
+			reason: v1alpha1.ReasonSourceForbidden, contains: "fs-0123456789", next: "platform team", noWorkflow: true,
 		},
 	}
 	names := map[string]string{}
@@ -106,8 +106,8 @@ func TestBuildRejected(t *testing.T) {
 	}
 }
 
-// assertFailed checks that a version has failed for this reason, says so
-// everywhere where people and programs look, and says what to do next.
+// assertFailed checks that a ModelVersion has failed for this reason, that all
+// its fields and conditions agree, and that its message says what to do next.
 func assertFailed(t *testing.T, mv *v1alpha1.ModelVersion, reason, contains string) {
 	t.Helper()
 	ready := conditionReady(mv)
@@ -116,12 +116,12 @@ func assertFailed(t *testing.T, mv *v1alpha1.ModelVersion, reason, contains stri
 	assert.Equal(t, ready.Message, mv.Status.Message)
 	assert.Regexp(t, `kubectl |reate a new ModelVersion|put the model into|use localStorage`, ready.Message, "what to do next")
 	stalled := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionStalled)
-	assert.True(t, stalled != nil && stalled.Status == metav1.ConditionTrue, "Stalled tells Flux and Argo CD that this is an end")
+	assert.True(t, stalled != nil && stalled.Status == metav1.ConditionTrue, "Flux and Argo CD read Stalled")
 	assert.Empty(t, mv.Status.Digest)
 }
 
-// No other test runs beside these, so that they measure the time until people see
-// the message.
+// No other test runs beside these, so that they measure the time until users
+// see the message.
 func TestSourceMissing(t *testing.T) {
 	ns := live.namespace(t)
 	dir := newDirectory(t)
@@ -139,7 +139,7 @@ func TestSourceMissing(t *testing.T) {
 			require.EventuallyWithT(t, func(collect *assert.CollectT) {
 				var wf wfv1.Workflow
 				require.NoError(collect, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: mv.Status.Workflow.Name}, &wf))
-				assert.Equal(collect, wfv1.WorkflowFailed, wf.Status.Phase, "the Workflow does not wait for ever")
+				assert.Equal(collect, wfv1.WorkflowFailed, wf.Status.Phase, "the Workflow ends")
 			}, noticeTime, tick)
 			assertFailed(t, live.refresh(t, mv), v1alpha1.ReasonSourceMissing, path)
 
@@ -160,8 +160,8 @@ func fixSource(t *testing.T, path string) {
 	directory(path).write(t, "model.bin", "weights")
 }
 
-// runCommand types the command that a message ends with into a shell, as a
-// shippedUser would.
+// runCommand runs the command that a message ends with in a shell, as a user
+// does.
 func runCommand(t *testing.T, message string) string {
 	t.Helper()
 	begin := strings.Index(message, "kubectl ")

@@ -15,7 +15,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// What Argo throws away by itself, a version keeps.
+// A ModelVersion keeps its status when Argo deletes its Workflow.
 func TestWorkflowGarbageCollected(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)

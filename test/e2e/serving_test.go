@@ -25,8 +25,8 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// A controller whose pods are refused waits longer and longer, for up to a quarter
-// of an hour. This runs alone, so that the time is not other tests'.
+// A controller whose pods are rejected backs off up to a quarter of an hour.
+// This test runs alone, so that it measures only that.
 func TestServingWaitsForVersion(t *testing.T) {
 	ns := live.namespace(t)
 	dir := model(t)
@@ -56,8 +56,8 @@ func TestServingWaitsForVersion(t *testing.T) {
 	}
 }
 
-// The pods of the second way are rendered as the operator renders them, which is
-// configured for the first; nothing else of them differs.
+// The operator is configured for the first mode. The pod of the second one is
+// created here as the operator would create it.
 func TestServingModes(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -65,7 +65,7 @@ func TestServingModes(t *testing.T) {
 	dir.write(t, ".hidden", "hidden")
 	require.NoError(t, os.Symlink("config.json", dir.at("link")))
 	mv := live.built(t, makeVersion("resnet-1", ns, dir).New())
-	// Builds need more than what serving does.
+	// Builds need more rights than serving.
 	run(t, "kubectl", "label", "namespace", ns, "--overwrite", "pod-security.kubernetes.io/enforce=restricted")
 
 	volume := serverPod(ns, "image-volume")
@@ -79,13 +79,13 @@ func TestServingModes(t *testing.T) {
 			assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
 			_, err := try(t.Context(), "kubectl", "exec", "-n", ns, pod.Name, "-c", "server", "--", "sh", "-c", "touch $KUBEDL_MODEL_PATH/mine")
 			require.ErrorContains(t, err, "Read-only file system")
-			// The link is one in both ways.
+			// The symbolic link is one in both modes.
 			assert.Equal(t, "config.json", strings.TrimSpace(run(t, "kubectl", "exec", "-n", ns, pod.Name, "-c", "server", "--", "readlink", "/kubedl-model/link")))
 		})
 	}
 }
 
-// Neither the build nor the pod says by which Secret.
+// Neither the ModelVersion nor the pod names the Secret.
 func TestServingPullSecret(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -97,7 +97,7 @@ func TestServingPullSecret(t *testing.T) {
 	mv := live.built(t, makeVersionAt(t, closed, "closed", ns, dir).New())
 	assert.Equal(t, contract.DefaultPushSecret, mv.Status.PullSecretName)
 
-	// Before the node has the image.
+	// The node does not have the image yet.
 	without, problem := translate.Serving(serverPod(ns, "without"), mv, translate.ServingImageVolume)
 	require.Nil(t, problem)
 	without.Spec.ImagePullSecrets = nil
@@ -116,8 +116,8 @@ func TestServingPullSecret(t *testing.T) {
 	assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
 }
 
-// pullsInPlainHTTP has the node pull from a registry in plain HTTP, as the platform
-// team sets it on the node.
+// pullsInPlainHTTP has the node pull from a registry over plain HTTP, as the
+// platform team configures it on the node.
 func pullsInPlainHTTP(t *testing.T, registry string) {
 	t.Helper()
 	settings := filepath.Join("/var/lib/modelkiln-cluster/registries", registry)
@@ -127,7 +127,7 @@ func pullsInPlainHTTP(t *testing.T, registry string) {
 	require.NoError(t, os.WriteFile(filepath.Join(settings, "hosts.toml"), []byte(text), 0o644))
 }
 
-// What README tells people to type.
+// These are the commands in the documentation.
 func TestServingRollout(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -155,8 +155,8 @@ func TestServingRollout(t *testing.T) {
 	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.servingPod(t, byVersion, latest)))
 }
 
-// KServe runs the image beside the server and has it name its own files; what is
-// asked is that the model is there, under /models.
+// KServe runs the image as a container beside the server. The model must be at
+// /models.
 func TestKServeModelcar(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -169,7 +169,7 @@ func TestKServeModelcar(t *testing.T) {
 		ShareProcessNamespace: ptr.To(true),
 		InitContainers: []corev1.Container{{
 			Name: "modelcar", Image: mv.Status.Image, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), VolumeMounts: mnt,
-			// Kubernetes makes one dollar of two.
+			// Kubernetes replaces two dollar signs by one.
 			Command: []string{"sh", "-c", "ln -sf /proc/$$$$/root/models /mnt/models && sleep 3600"},
 		}},
 		Containers: []corev1.Container{{
@@ -181,7 +181,7 @@ func TestKServeModelcar(t *testing.T) {
 	assert.Equal(t, sumsOf(t, dir), parseSums(said))
 }
 
-// server is a Deployment of one pod that serves something.
+// server returns a Deployment of one pod that serves a model.
 func server(namespace, name, label, value string) *appsv1.Deployment {
 	pod := serverPod(namespace, name)
 	pod.Labels[label] = value
@@ -194,8 +194,8 @@ func server(namespace, name, label, value string) *appsv1.Deployment {
 	}
 }
 
-// serverPod is a pod that the Pod Security level restricted takes. It starts when
-// it finds its model.
+// serverPod returns a pod that the Pod Security Standard level restricted
+// admits. It starts if it finds its model.
 func serverPod(namespace, name string) *corev1.Pod {
 	container := shell("server", `ls "$KUBEDL_MODEL_PATH/config.json" && exec sleep 3600`)
 	container.SecurityContext = &corev1.SecurityContext{
@@ -214,20 +214,21 @@ func serverPod(namespace, name string) *corev1.Pod {
 	}
 }
 
-// awaitRejected returns when a Deployment's ReplicaSet says that its pod was refused, in
-// these words.
-func (c *cluster) awaitRejected(t *testing.T, deployment *appsv1.Deployment, words string) {
+// awaitRejected waits until the Deployment's ReplicaSet reports that its pod
+// was rejected with this text.
+func (c *cluster) awaitRejected(t *testing.T, deployment *appsv1.Deployment, part string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var events corev1.EventList
 		require.NoError(collect, c.List(t.Context(), &events, client.InNamespace(deployment.Namespace), client.MatchingFields{"reason": "FailedCreate"}))
 		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
-			return strings.HasPrefix(e.InvolvedObject.Name, deployment.Name+"-") && strings.Contains(e.Message, words)
+			return strings.HasPrefix(e.InvolvedObject.Name, deployment.Name+"-") && strings.Contains(e.Message, part)
 		}), "%v", events.Items)
 	}, noticeTime, tick)
 }
 
-// servingPod returns the running pod of a Deployment that serves a version.
+// servingPod returns the running pod of a Deployment that serves a
+// ModelVersion.
 func (c *cluster) servingPod(t *testing.T, deployment *appsv1.Deployment, mv *v1alpha1.ModelVersion) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod
@@ -255,13 +256,13 @@ func (c *cluster) runs(t *testing.T, pod *corev1.Pod) *corev1.Pod {
 	return now
 }
 
-// indexOfServed is the place among a pod's volumes of the model that it serves.
+// indexOfServed returns the index of the served model among a pod's volumes.
 func indexOfServed(pod *corev1.Pod) int {
 	return slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "served-model" })
 }
 
-// sumsIn are the SHA-256 sums of the files that a pod's container finds as its
-// model, by path.
+// sumsIn returns the SHA-256 sums of the files that a pod's container finds as
+// its model, by path.
 func (c *cluster) sumsIn(t *testing.T, pod *corev1.Pod) map[string]string {
 	t.Helper()
 	out := run(t, "kubectl", "exec", "-n", pod.Namespace, pod.Name, "-c", "server", "--", "sh", "-c", `cd "$KUBEDL_MODEL_PATH" && find . -type f -exec sha256sum {} +`)

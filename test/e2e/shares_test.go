@@ -20,9 +20,9 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-// No file server is there. What the test cluster's stand-ins export under these
-// names are folders of this machine; kubelet's own call of mount(8), and its
-// conversation with a CSI driver, are real (test/cluster/README.md).
+// There is no file server. What the test cluster's stand-ins export under these
+// names are directories of this machine; kubelet's call of mount(8) and its
+// calls of a CSI driver are real (test/cluster/README.md).
 const (
 	nfsServer      = "nas.example.com"
 	fileSystem     = "fs-12345678"
@@ -30,7 +30,7 @@ const (
 	efsDirectories = "/var/lib/modelkiln-cluster/efs/" + fileSystem
 )
 
-// shared makes a folder of a share with a small model in it.
+// shared creates a directory of a share with a small model in it.
 func shared(t *testing.T, parent string) directory {
 	t.Helper()
 	dir := newDirectoryIn(t, parent)
@@ -39,8 +39,8 @@ func shared(t *testing.T, parent string) directory {
 	return dir
 }
 
-// baselineNamespace is a namespace that takes pods of the Pod Security level
-// baseline and no others.
+// baselineNamespace creates a namespace that admits pods of the Pod Security
+// Standard level baseline and no others.
 func (c *cluster) baselineNamespace(t *testing.T) string {
 	t.Helper()
 	ns := c.namespace(t)
@@ -94,8 +94,8 @@ func TestNFS(t *testing.T) {
 	})
 }
 
-// Both PersistentVolumes are of the same file system and folder, and both
-// versions have the same name.
+// Both PersistentVolumes are of the same file system and directory, and both
+// ModelVersions have the same name.
 func TestAWSEfs(t *testing.T) {
 	t.Parallel()
 	one, other := live.baselineNamespace(t), live.baselineNamespace(t)
@@ -154,7 +154,7 @@ func TestAWSEfs(t *testing.T) {
 	})
 }
 
-// volumeOf is what the operator has made for a version.
+// volumeOf returns the volume that the operator has created for a ModelVersion.
 func (c *cluster) volumeOf(t *testing.T, mv *v1alpha1.ModelVersion) (*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) {
 	t.Helper()
 	name := translate.VolumeName(mv)
@@ -166,7 +166,7 @@ func (c *cluster) volumeOf(t *testing.T, mv *v1alpha1.ModelVersion) (*corev1.Per
 	return claim, volume
 }
 
-// awaitAbsent returns when an object is gone.
+// awaitAbsent waits until an object is gone.
 func (c *cluster) awaitAbsent(t *testing.T, object client.Object) {
 	t.Helper()
 	require.Eventually(t, func() bool {

@@ -23,14 +23,14 @@ func TestSourceChanging(t *testing.T) {
 
 	mv, took := live.failed(t, makeVersion("early", ns, dir).New())
 
-	assertFailed(t, mv, v1alpha1.ReasonSourceChanging, `"checkpoint.bin" changed while it was packaged`)
+	assertFailed(t, mv, v1alpha1.ReasonSourceChanging, `"checkpoint.bin"`)
 	logNoticed(t, mv, took)
 	stop()
 	runCommand(t, mv.Status.Message)
 	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
-// grow appends to a file, as training does, until it is told to stop.
+// grow appends to a file, as training does, until it is stopped.
 func (f directory) grow(t *testing.T, name string) (stop func()) {
 	t.Helper()
 	file, err := os.Create(f.at(name))

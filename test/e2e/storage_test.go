@@ -48,7 +48,7 @@ func TestPersistentVolumeClaim(t *testing.T) {
 	})
 }
 
-// claimOf makes a claim whose volume is a folder of the node.
+// claimOf creates a claim whose volume is a directory of the node.
 func (c *cluster) claimOf(t *testing.T, namespace, name string, dir directory) {
 	t.Helper()
 	size := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}

@@ -20,14 +20,15 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// submitter is somebody who may start workflows in a namespace from what the
-// platform team offers, as a company lets its people, and nothing else.
+// submitter is a user who can start Workflows in a namespace from the platform
+// team's templates, and nothing else.
 type submitter struct {
 	namespace, user string
 }
 
-// submitter makes a namespace that is prepared for builds by hand, as the
-// README says, and a user of it. The operator has never seen the namespace.
+// submitter creates a namespace that is prepared for builds by hand, as the
+// documentation says, and a user of it. The operator has never seen the
+// namespace.
 func (c *cluster) submitter(t *testing.T) submitter {
 	t.Helper()
 	ns := c.namespace(t)
@@ -46,9 +47,9 @@ func (c *cluster) submitter(t *testing.T) submitter {
 	return s
 }
 
-// maySeeTemplates lets a user read ClusterWorkflowTemplates: the argo command
-// checks a submission against its template before it sends it, and refuses to
-// without all of these rights.
+// maySeeTemplates allows a user to read ClusterWorkflowTemplates: the argo
+// command checks a submission against its template before it sends it, and
+// requires all of these rights.
 func (c *cluster) maySeeTemplates(t *testing.T, user string) {
 	t.Helper()
 	name := metav1.ObjectMeta{Name: user}
@@ -67,8 +68,8 @@ func (c *cluster) maySeeTemplates(t *testing.T, user string) {
 	c.deleteAfter(t, binding)
 }
 
-// prepare applies workflow-templates/namespace with the namespace's name in
-// the one place where it says to put it.
+// prepare applies workflow-templates/namespace with the namespace's name in the
+// one place where it belongs.
 func prepare(t *testing.T, namespace string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -81,8 +82,8 @@ func prepare(t *testing.T, namespace string) {
 	run(t, "kubectl", "apply", "-k", dir)
 }
 
-// submit starts a build of the folder with Argo alone, with some parameters
-// set otherwise, and returns the Workflow's name.
+// submit starts a build of the directory with Argo alone, with some parameters
+// set, and returns the Workflow's name.
 func (s submitter) submit(ctx context.Context, from directory, parameters map[string]string) (string, error) {
 	all := map[string]string{
 		contract.ParamImage:       live.registry + "/e2e/" + s.namespace + ":v1",
@@ -119,7 +120,7 @@ func TestArgoSubmit(t *testing.T) {
 	assertSteps(t, wf)
 }
 
-// assertSteps checks that a person sees the steps by name in the Argo UI.
+// assertSteps checks that the Argo UI shows the steps by name.
 func assertSteps(t *testing.T, wf *wfv1.Workflow) {
 	t.Helper()
 	phases := map[string]wfv1.NodePhase{}
@@ -136,8 +137,8 @@ func assertSteps(t *testing.T, wf *wfv1.Workflow) {
 	}, phases)
 }
 
-// The cluster's Argo runs in Strict mode; this shows that it does, without
-// which the test above would prove little.
+// The cluster's Argo runs in Strict mode. Without this, the test above would
+// prove little.
 func TestArgoStrictTemplateReferencing(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)

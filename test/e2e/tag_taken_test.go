@@ -35,7 +35,7 @@ func TestTagTaken(t *testing.T) {
 	rival = live.settled(t, rival, func(*v1alpha1.ModelVersion) bool { return true })
 	assertFailed(t, rival, v1alpha1.ReasonTagTaken, holder.Status.Image)
 
-	// Whoever reads this may not know the other namespace.
+	// The reader may have no access to the other namespace.
 	stranger, took := live.failed(t, claim("stranger", elsewhere, second))
 	assertFailed(t, stranger, v1alpha1.ReasonTagTaken, holder.Status.Image)
 	logNoticed(t, stranger, took)

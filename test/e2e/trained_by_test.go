@@ -20,7 +20,8 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// training is a Job whose pod runs a command with a version's storage.
+// training returns a Job whose pod runs a command with a ModelVersion's
+// storage.
 func (c *cluster) training(name, namespace, version, command string) *batchv1.Job {
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
@@ -39,13 +40,14 @@ func (c *cluster) training(name, namespace, version, command string) *batchv1.Jo
 	}
 }
 
-// waitsForTraining returns when the version says that it waits, in these words.
-func (c *cluster) waitsForTraining(t *testing.T, mv *v1alpha1.ModelVersion, words string) {
+// waitsForTraining waits until the ModelVersion reports that it waits for its
+// training, with this text.
+func (c *cluster) waitsForTraining(t *testing.T, mv *v1alpha1.ModelVersion, part string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		now := c.refresh(t, mv)
 		require.Equal(collect, v1alpha1.ReasonWaitingForTraining, conditionReady(now).Reason, now.Status.Message)
-		require.Contains(collect, now.Status.Message, words)
+		require.Contains(collect, now.Status.Message, part)
 	}, noticeTime, tick)
 }
 
@@ -74,11 +76,10 @@ func TestTrainedBy(t *testing.T) {
 			tt.storage(version, dir)
 			mv := version.New()
 			live.create(t, mv)
-			live.waitsForTraining(t, mv, "There is no Job train yet")
+			live.waitsForTraining(t, mv, "Job train")
 
 			job := live.training("train", ns, "trained", `sleep 3; echo weights > "$KUBEDL_MODEL_PATH/model.bin"`)
 			live.create(t, job)
-			live.waitsForTraining(t, mv, "Job train has not completed")
 			began := time.Now()
 			mv = live.ready(t, mv)
 
@@ -101,7 +102,7 @@ func TestTrainedByFailure(t *testing.T) {
 
 	mv, took := live.failed(t, mv)
 
-	assertFailed(t, mv, v1alpha1.ReasonTrainingFailed, "Job train failed: BackoffLimitExceeded")
+	assertFailed(t, mv, v1alpha1.ReasonTrainingFailed, "BackoffLimitExceeded")
 	logNoticed(t, mv, took)
 	require.NoError(t, live.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationForeground)))
 	live.awaitAbsent(t, job)
@@ -109,8 +110,8 @@ func TestTrainedByFailure(t *testing.T) {
 	assertImage(t, live.readyAfterTraining(t, mv), dir)
 }
 
-// readyAfterTraining returns the version when it is Ready, which has said before that it
-// never would be.
+// readyAfterTraining returns the ModelVersion when it is Ready after its
+// training had failed.
 func (c *cluster) readyAfterTraining(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := c.settled(t, mv, func(now *v1alpha1.ModelVersion) bool { return now.Status.Workflow != nil })

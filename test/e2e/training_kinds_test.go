@@ -18,9 +18,9 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// workload is a kind that trains, with all that a person writes to train by it.
-// Its pod names the version "trained", and its program gets MODE as its
-// argument. It is run once: no controller tries again what failed.
+// workload is a kind that trains, with the manifest that a user writes for it.
+// Its pod names the ModelVersion "trained", and its program gets MODE as its
+// argument. No controller retries it.
 type workload struct {
 	apiVersion, kind string
 	manifest         string
@@ -134,8 +134,7 @@ spec:
 `},
 }
 
-// pyTorchJob has two pods with the version's storage, of which the master's is
-// the one that trains.
+// pyTorchJob has two pods with the ModelVersion's storage. The master's trains.
 const pyTorchJob = `
 apiVersion: kubeflow.org/v1
 kind: PyTorchJob
@@ -171,7 +170,7 @@ spec:
               command: ["true"]
 `
 
-// versionOf is the version that a workload trains, over a storage that is told
+// versionOf returns the ModelVersion that a workload trains, with its storage
 // in YAML.
 func (w workload) versionOf(namespace, storage string) string {
 	return `
@@ -191,7 +190,8 @@ spec:
 `
 }
 
-// apply applies the workload and its version in one go, and returns the version.
+// apply applies the workload and its ModelVersion together, and returns the
+// ModelVersion.
 func (w workload) apply(t *testing.T, namespace, mode, storage string) *v1alpha1.ModelVersion {
 	t.Helper()
 	manifest := strings.NewReplacer("REGISTRY", live.registry, "MODE", mode).Replace(w.versionOf(namespace, storage) + w.manifest)
@@ -232,14 +232,14 @@ func TestTrainingKindsFailure(t *testing.T) {
 
 			mv := w.apply(t, ns, "no-such-mode", `{persistentVolumeClaim: {claimName: disk, subPath: run}}`)
 			now := live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-			assertFailed(t, now, v1alpha1.ReasonTrainingFailed, w.kind+" train failed")
+			assertFailed(t, now, v1alpha1.ReasonTrainingFailed, w.kind+" train")
 			assert.Equal(t, v1alpha1.ImageBuildFailed, now.Status.ImageBuildPhase)
 			assert.Nil(t, now.Status.Workflow, "nothing is built")
 		})
 	}
 }
 
-// Each pod has a folder of its own node: the version is what the master wrote.
+// Each pod has a directory of its own node: the model is what the master wrote.
 func TestTrainingNodeOfMaster(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -269,8 +269,8 @@ func TestTrainedModelIsServed(t *testing.T) {
 	assert.Contains(t, answer, `"spiral":1`)
 }
 
-// assertSpirals checks that the version's image holds what the trainer wrote into
-// the folder.
+// assertSpirals checks that the ModelVersion's image holds what the training
+// wrote into the directory.
 func assertSpirals(t *testing.T, mv *v1alpha1.ModelVersion, from directory) {
 	t.Helper()
 	img := assertImage(t, mv, from)

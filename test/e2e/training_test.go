@@ -48,7 +48,7 @@ func TestTrainingStorage(t *testing.T) {
 	})
 }
 
-// The Job's controller makes the pod when there is something to write to.
+// The Job's controller creates the pod once there is a volume to write to.
 func TestTrainingWaitsForVersion(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
@@ -67,8 +67,8 @@ func TestTrainingWaitsForVersion(t *testing.T) {
 	assert.FileExists(t, dir.at("weights.bin"))
 }
 
-// trainingJob is a Job that names a version. An init container writes a file, and
-// another container continues its work.
+// trainingJob returns a Job that names a ModelVersion. An init container writes
+// a file, and another container continues its work.
 func trainingJob(namespace, version string) *batchv1.Job {
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "train-" + version},
@@ -98,8 +98,8 @@ func (c *cluster) train(t *testing.T, job *batchv1.Job) *corev1.Pod {
 	return &pods.Items[0]
 }
 
-// awaitCompleted waits for a Job to complete. A Job whose pods are refused waits a
-// while between its attempts.
+// awaitCompleted waits for a Job to complete. A Job whose pods are rejected
+// waits between its attempts.
 func (c *cluster) awaitCompleted(t *testing.T, job *batchv1.Job) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
@@ -109,8 +109,8 @@ func (c *cluster) awaitCompleted(t *testing.T, job *batchv1.Job) {
 	}, 2*time.Minute, tick)
 }
 
-// assertWritten says that the containers of a training pod found the folder at
-// that path.
+// assertWritten checks that the containers of a training pod found the
+// directory at that path.
 func assertWritten(t *testing.T, pod *corev1.Pod, dir directory, at string) {
 	t.Helper()
 	assert.Equal(t, map[string]content.Entry{
@@ -119,8 +119,8 @@ func assertWritten(t *testing.T, pod *corev1.Pod, dir directory, at string) {
 	assert.Equal(t, at, strings.TrimSpace(run(t, "kubectl", "logs", "-n", pod.Namespace, pod.Name, "-c", "trains")))
 }
 
-// rebuilt asks for a new attempt, as a person does, and returns the version when
-// that has made it Ready.
+// rebuilt requests a new attempt, as a user does, and returns the ModelVersion
+// when that has made it Ready.
 func (c *cluster) rebuilt(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
 	run(t, "kubectl", "annotate", "mv", mv.Name, "-n", mv.Namespace, v1alpha1.AnnotationRebuild+"=trained")

@@ -19,7 +19,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// allowVersions lets the workloads of a namespace make versions.
+// allowVersions allows the workloads of a namespace to create ModelVersions.
 func (c *cluster) allowVersions(t *testing.T, name string) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -27,7 +27,7 @@ func (c *cluster) allowVersions(t *testing.T, name string) {
 	require.NoError(t, c.Patch(t.Context(), namespace, patch))
 }
 
-// jobWithSpec is a Job that trains the version whose spec it carries.
+// jobWithSpec returns a Job with the spec of a ModelVersion in its annotation.
 func (c *cluster) jobWithSpec(t *testing.T, name, namespace, command string, mv *v1alpha1.ModelVersion) *batchv1.Job {
 	t.Helper()
 	spec, err := yaml.Marshal(mv.Spec)
@@ -37,12 +37,12 @@ func (c *cluster) jobWithSpec(t *testing.T, name, namespace, command string, mv 
 	return job
 }
 
-// versionOf is a Job's version.
+// versionOf returns the ModelVersion of a Job, by name.
 func versionOf(job *batchv1.Job) *v1alpha1.ModelVersion {
 	return &v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: "mv-" + job.Name + "-" + string(job.UID)[:5]}}
 }
 
-// awaitVersionOf returns when a Job's version was made.
+// awaitVersionOf returns the ModelVersion of a Job when it exists.
 func (c *cluster) awaitVersionOf(t *testing.T, job *batchv1.Job) *v1alpha1.ModelVersion {
 	t.Helper()
 	mv := versionOf(job)
@@ -59,7 +59,7 @@ func TestVersionFromJob(t *testing.T) {
 	ns := live.namespace(t)
 	live.allowVersions(t, ns)
 	dir := newDirectory(t)
-	// The node is where the pod happens to run.
+	// The node is the one where the pod runs.
 	spec := makeVersion("none", ns, dir).LocalStorage(string(dir), "").CreatedBy("").New()
 	job := live.jobWithSpec(t, "train", ns, trains, spec)
 	live.create(t, job)
@@ -86,7 +86,7 @@ func TestVersionFromCronJob(t *testing.T) {
 	live.create(t, nightly)
 	var runs []*batchv1.Job
 	for _, name := range []string{"nightly-1", "nightly-2"} {
-		// What kubectl create job --from does.
+		// This is what kubectl create job --from does.
 		run := &batchv1.Job{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: name, Namespace: ns, Annotations: nightly.Spec.JobTemplate.Annotations,
