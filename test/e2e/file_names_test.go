@@ -19,7 +19,7 @@ var strangeNames = []string{
 	"name with spaces", `"double" and 'single' quotes`, `back\slash`, "semi;colon&&and|pipe",
 	"line\nbreak", "tab\tand\rreturn", "-rf", "--help", "#comment", "~", "ünïcödé–名前",
 	"RUN id", "COPY", ".hidden", "...", ".dockerignore", "Dockerfile", ".git/config", "a:b@c",
-	"folder with $HOME/and `id`/in it",
+	"directory with $HOME/and `id`/in it",
 }
 
 func TestFileNamesAndModes(t *testing.T) {
@@ -36,7 +36,7 @@ func TestFileNamesAndModes(t *testing.T) {
 	}
 	put(".dockerignore", "*\n", content.File("*\n"))
 	put("Dockerfile", "FROM scratch\nRUN id\n", content.File("FROM scratch\nRUN id\n"))
-	for _, name := range []string{".git", "folder with $HOME", "folder with $HOME/and `id`"} {
+	for _, name := range []string{".git", "directory with $HOME", "directory with $HOME/and `id`"} {
 		want[name] = content.Directory
 	}
 
@@ -51,7 +51,7 @@ func TestFileNamesAndModes(t *testing.T) {
 
 	require.NoError(t, os.MkdirAll(dir.at("empty/below/below"), 0o700))
 	want["empty"], want["empty/below"], want["empty/below/below"] = content.Directory, content.Directory, content.Directory
-	for name, target := range map[string]string{"link": "private", "empty/link up": "../$HOME", "link to a folder": "empty/below", "link to a link": "link"} {
+	for name, target := range map[string]string{"link": "private", "empty/link up": "../$HOME", "link to a directory": "empty/below", "link to a link": "link"} {
 		require.NoError(t, os.Symlink(target, dir.at(name)))
 		want[name] = content.Symlink(target)
 	}

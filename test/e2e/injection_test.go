@@ -228,8 +228,8 @@ func (c *cluster) cannotStart(ctx context.Context, pod corev1.Pod) bool {
 	if err != nil {
 		return false
 	}
-	for _, words := range []string{"didn't match", "hostPath type check failed", `failed for volume "push-secret"`} {
-		if strings.Contains(events, words) {
+	for _, message := range []string{"didn't match", "hostPath type check failed", `failed for volume "push-secret"`} {
+		if strings.Contains(events, message) {
 			return true
 		}
 	}

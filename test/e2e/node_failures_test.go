@@ -65,7 +65,7 @@ func (f directory) sparse(t *testing.T, name string, size int64) {
 func TestDeadlineExceeded(t *testing.T) {
 	t.Parallel()
 	// Argo notices the one, kubelet the other.
-	tests := map[string]int64{"before its pod has started": 1, "while it copies": 6}
+	tests := map[string]int64{"before its pod has started": 1, "while it copies the model": 6}
 	for name, deadline := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

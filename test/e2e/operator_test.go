@@ -38,27 +38,27 @@ func TestServiceAccountPermissions(t *testing.T) {
 	manager := "system:serviceaccount:" + operatorNamespace + ":" + operator
 	builder := "system:serviceaccount:" + ns + ":modelkiln-build"
 	tests := map[string]struct{ who, verb, resource, want string }{
-		"the operator makes workflows":                       {manager, "create", "workflows.argoproj.io", "yes"},
+		"the operator creates workflows":                     {manager, "create", "workflows.argoproj.io", "yes"},
 		"the operator does not read secrets":                 {manager, "get", "secrets", "no"},
 		"the operator does not list secrets":                 {manager, "list", "secrets", "no"},
 		"the operator does not watch secrets":                {manager, "watch", "secrets", "no"},
-		"the operator makes no pods":                         {manager, "create", "pods", "no"},
-		"the operator enters no pods":                        {manager, "create", "pods:exec", "no"},
-		"the operator makes no roles":                        {manager, "create", "clusterroles.rbac.authorization.k8s.io", "no"},
-		"the operator takes on no role":                      {manager, "bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin", "no"},
-		"the operator is nobody else":                        {manager, "impersonate", "users", "no"},
-		"the operator makes no tokens":                       {manager, "create", "serviceaccounts:token", "no"},
+		"the operator creates no pods":                       {manager, "create", "pods", "no"},
+		"the operator executes nothing in pods":              {manager, "create", "pods:exec", "no"},
+		"the operator creates no roles":                      {manager, "create", "clusterroles.rbac.authorization.k8s.io", "no"},
+		"the operator binds no role":                         {manager, "bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin", "no"},
+		"the operator impersonates nobody":                   {manager, "impersonate", "users", "no"},
+		"the operator creates no tokens":                     {manager, "create", "serviceaccounts:token", "no"},
 		"the operator deletes no models":                     {manager, "delete", "models.model.kubedl.io", "no"},
 		"the operator deletes ended workflows":               {manager, "delete", "workflows.argoproj.io", "yes"},
-		"the operator makes claims":                          {manager, "create", "persistentvolumeclaims", "yes"},
-		"the operator makes volumes":                         {manager, "create", "persistentvolumes", "yes"},
-		"the operator deletes what it has made":              {manager, "delete", "persistentvolumes", "yes"},
+		"the operator creates claims":                        {manager, "create", "persistentvolumeclaims", "yes"},
+		"the operator creates volumes":                       {manager, "create", "persistentvolumes", "yes"},
+		"the operator deletes what it has created":           {manager, "delete", "persistentvolumes", "yes"},
 		"the operator changes no claims":                     {manager, "patch", "persistentvolumeclaims", "no"},
 		"the operator changes no volumes":                    {manager, "patch", "persistentvolumes", "no"},
 		"the operator does not list claims":                  {manager, "list", "persistentvolumeclaims", "no"},
 		"the operator does not list volumes":                 {manager, "list", "persistentvolumes", "no"},
-		"the operator deletes no other volumes at once":      {manager, "deletecollection", "persistentvolumes", "no"},
-		"a build makes no claims":                            {builder, "create", "persistentvolumeclaims", "no"},
+		"the operator deletes no collections of volumes":     {manager, "deletecollection", "persistentvolumes", "no"},
+		"a build creates no claims":                          {builder, "create", "persistentvolumeclaims", "no"},
 		"a build reports its results":                        {builder, "create", "workflowtaskresults.argoproj.io", "yes"},
 		"a build does not read results":                      {builder, "get", "workflowtaskresults.argoproj.io", "no"},
 		"a build does not read secrets":                      {builder, "get", "secrets", "no"},
@@ -80,18 +80,18 @@ func TestServiceAccountPermissions(t *testing.T) {
 func TestWebhookSecretPermissions(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ verb, resource, want string }{
-		"it renews its certificate":                  {"update", "secrets/modelkiln-webhook", "yes"},
-		"it renews no other":                         {"update", "secrets/regcred", "no"},
-		"it does not read another":                   {"get", "secrets/regcred", "no"},
-		"it does not list them":                      {"list", "secrets", "no"},
-		"it does not watch them":                     {"watch", "secrets", "no"},
-		"it makes none":                              {"create", "secrets", "no"},
-		"it deletes not even its own":                {"delete", "secrets/modelkiln-webhook", "no"},
-		"it has the API server trust its webhook":    {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/modelkiln-pods", "yes"},
-		"it has the API server trust no other":       {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/istio", "no"},
-		"it has the API server ask it nothing else":  {"create", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
-		"it does not look at who else is asked":      {"list", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
-		"it does not decide what is refused to whom": {"update", "validatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
+		"it renews its certificate":                      {"update", "secrets/modelkiln-webhook", "yes"},
+		"it renews no other":                             {"update", "secrets/regcred", "no"},
+		"it does not read another":                       {"get", "secrets/regcred", "no"},
+		"it does not list them":                          {"list", "secrets", "no"},
+		"it does not watch them":                         {"watch", "secrets", "no"},
+		"it creates none":                                {"create", "secrets", "no"},
+		"it deletes not even its own":                    {"delete", "secrets/modelkiln-webhook", "no"},
+		"it updates its webhook configuration":           {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/modelkiln-pods", "yes"},
+		"it updates no other webhook configuration":      {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/istio", "no"},
+		"it creates no webhook configuration":            {"create", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
+		"it does not list webhook configurations":        {"list", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
+		"it updates no validating webhook configuration": {"update", "validatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -120,12 +120,12 @@ func TestMetricsAuthorization(t *testing.T) {
 		token string
 		want  int
 	}{
-		"without a token":                    {"", http.StatusUnauthorized},
-		"with the token of somebody":         {tokenOf(t, ns, "somebody"), http.StatusForbidden},
-		"with the token of a metrics reader": {tokenOf(t, ns, "prometheus"), http.StatusOK},
+		"without a token": {"", http.StatusUnauthorized},
+		"with the token of another service account": {tokenOf(t, ns, "somebody"), http.StatusForbidden},
+		"with the token of a metrics reader":        {tokenOf(t, ns, "prometheus"), http.StatusOK},
 	}
 	status, _ := get(t, url, "nonsense")
-	assert.GreaterOrEqual(t, status, http.StatusBadRequest, "with a token that is none")
+	assert.GreaterOrEqual(t, status, http.StatusBadRequest, "with an invalid token")
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			status, text := get(t, url, tt.token)
@@ -146,7 +146,7 @@ func tokenOf(t *testing.T, namespace, serviceAccount string) string {
 func logMemory(t *testing.T, metrics string) {
 	t.Helper()
 	found := regexp.MustCompile(`(?m)^process_resident_memory_bytes (\S+)$`).FindStringSubmatch(metrics)
-	require.NotNil(t, found, "the operator tells how much memory it uses")
+	require.NotNil(t, found, "the operator reports its memory")
 	t.Logf("figure: the operator's resident memory is %s bytes", found[1])
 }
 

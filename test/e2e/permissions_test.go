@@ -50,7 +50,7 @@ func TestEditorPermissions(t *testing.T) {
 	applyAs(t, who, mv)
 
 	assertImage(t, live.ready(t, mv), dir)
-	for words, args := range map[string][]string{
+	for what, args := range map[string][]string{
 		"status":           {"patch", "modelversions", "--subresource=status", "-n", ns},
 		"templates":        {"patch", "clusterworkflowtemplates"},
 		"volumes":          {"create", "persistentvolumes"},
@@ -58,9 +58,9 @@ func TestEditorPermissions(t *testing.T) {
 		"policies":         {"patch", "validatingadmissionpolicies"},
 		"the operator":     {"get", "configmaps", "-n", "modelkiln-system"},
 	} {
-		answer, err := try(t.Context(), "kubectl", append([]string{"auth", "can-i", "--as", who}, args...)...)
-		require.Error(t, err, words)
-		assert.Contains(t, answer, "no", words)
+		out, err := try(t.Context(), "kubectl", append([]string{"auth", "can-i", "--as", who}, args...)...)
+		require.Error(t, err, what)
+		assert.Contains(t, out, "no", what)
 	}
 }
 
@@ -73,26 +73,26 @@ func TestPodForbidden(t *testing.T) {
 		version   func(t *testing.T, ns string) *v1alpha1.ModelVersion
 		contains  string
 	}{
-		"a folder of a node, baseline": {
+		"a directory of a node in baseline": {
 			namespace: live.baselineNamespace,
 			version:   func(t *testing.T, ns string) *v1alpha1.ModelVersion { return makeVersion("mv", ns, model(t)).New() },
 			contains:  `violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`,
 		},
-		"a folder of a node by Stream, restricted": {
+		"a directory of a node by Stream in restricted": {
 			namespace: live.restrictedNamespace,
 			version: func(t *testing.T, ns string) *v1alpha1.ModelVersion {
 				return makeVersion("mv", ns, model(t)).Engine(v1alpha1.Stream).New()
 			},
 			contains: `violates PodSecurity "restricted:latest": restricted volume types (volume "source" uses restricted volume type "hostPath")`,
 		},
-		"a share by Stream, restricted": {
+		"a share by Stream in restricted": {
 			namespace: live.restrictedNamespace,
 			version: func(t *testing.T, ns string) *v1alpha1.ModelVersion {
 				return nfsVersion("mv", ns, shared(t, nfsExports)).Engine(v1alpha1.Stream).New()
 			},
 			contains: `volume "source" uses restricted volume type "nfs"`,
 		},
-		"a claim by Kaniko, restricted": {
+		"a claim by Kaniko in restricted": {
 			namespace: live.restrictedNamespace,
 			version: func(t *testing.T, ns string) *v1alpha1.ModelVersion {
 				live.claimOf(t, ns, "models", model(t))

@@ -37,18 +37,18 @@ func TestBuildRejected(t *testing.T) {
 		// noWorkflow is whether no Workflow is created.
 		noWorkflow bool
 	}{
-		"an empty folder": {
+		"an empty directory": {
 			version: func(t *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(string(newDirectory(t)), nodeName) },
 			reason:  v1alpha1.ReasonSourceEmpty, contains: models, next: v1alpha1.AnnotationRebuild,
 		},
-		"a system folder": {
+		"a system directory": {
 			version:    func(_ *testing.T, v *builders.ModelVersionWrapper) { v.LocalStorage(publicDirectory, nodeName) },
 			reason:     v1alpha1.ReasonSourceForbidden,
 			contains:   publicDirectory,
 			next:       "put the model into",
 			noWorkflow: true,
 		},
-		"a symbolic link on the node to a system folder": {
+		"a symbolic link on the node to a system directory": {
 			version: func(t *testing.T, v *builders.ModelVersionWrapper) {
 				link := newDirectory(t).at("link")
 				require.NoError(t, os.Symlink(publicDirectory, link))
@@ -56,7 +56,7 @@ func TestBuildRejected(t *testing.T) {
 			},
 			reason: v1alpha1.ReasonSourceForbidden, contains: publicDirectory, next: "reate a new ModelVersion",
 		},
-		"a folder below a symbolic link to a system folder": {
+		"a directory below a symbolic link to a system directory": {
 			version: func(t *testing.T, v *builders.ModelVersionWrapper) {
 				link := newDirectory(t).at("link")
 				require.NoError(t, os.Symlink("/usr/share", link))
@@ -126,7 +126,7 @@ func TestSourceMissing(t *testing.T) {
 	ns := live.namespace(t)
 	dir := newDirectory(t)
 	dir.write(t, "file", "content")
-	tests := map[string]string{"a folder that does not exist": dir.at("nothing"), "a file": dir.at("file")}
+	tests := map[string]string{"a directory that does not exist": dir.at("nothing"), "a file": dir.at("file")}
 	for name, path := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

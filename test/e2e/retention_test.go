@@ -78,5 +78,5 @@ func TestArgoResubmitWhileRunning(t *testing.T) {
 	mv = live.ready(t, mv)
 	assertImage(t, mv, dir)
 	assert.Equal(t, mv.Status.Digest, content.Digest(t, mv.Status.Image))
-	assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has made one Workflow")
+	assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
 }

@@ -105,7 +105,7 @@ func TestServingPullSecret(t *testing.T) {
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var events corev1.EventList
 		require.NoError(collect, live.List(t.Context(), &events, client.InNamespace(ns), client.MatchingFields{"involvedObject.name": without.Name}))
-		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Type == corev1.EventTypeWarning && e.Reason == "Failed" }), "the registry lets nobody in")
+		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Type == corev1.EventTypeWarning && e.Reason == "Failed" }), "the registry requires a password")
 	}, noticeTime, tick)
 
 	pod := serverPod(ns, "closed")

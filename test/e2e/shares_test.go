@@ -60,13 +60,13 @@ func TestNFS(t *testing.T) {
 	t.Parallel()
 	ns := live.baselineNamespace(t)
 
-	t.Run("holds the files of the folder", func(t *testing.T) {
+	t.Run("holds the files of the directory", func(t *testing.T) {
 		dir := shared(t, nfsExports)
 		mv := live.built(t, nfsVersion("plain", ns, dir).New())
 		assertImage(t, mv, dir)
 		assert.Empty(t, mv.Status.NodeName, "any node may mount it")
 	})
-	t.Run("takes the folder's name for a name", func(t *testing.T) {
+	t.Run("takes any name of a directory", func(t *testing.T) {
 		dir := shared(t, nfsExports)
 		odd := directory(string(dir) + ` "$(id)",'{a}' $$(HOME)`)
 		require.NoError(t, os.Rename(string(dir), string(odd)))
@@ -74,7 +74,7 @@ func TestNFS(t *testing.T) {
 		mv := live.built(t, nfsVersion("odd", ns, odd).Model("odd").New())
 		assertImage(t, mv, odd)
 	})
-	t.Run("waits while the server does not export it, and says so", func(t *testing.T) {
+	t.Run("waits while the server does not export it", func(t *testing.T) {
 		dir := shared(t, nfsExports)
 		hidden := string(dir) + "-hidden"
 		require.NoError(t, os.Rename(string(dir), hidden))
@@ -113,7 +113,7 @@ func TestAWSEfs(t *testing.T) {
 	}
 	assert.NotEqual(t, translate.VolumeName(versions[0]), translate.VolumeName(versions[1]))
 
-	t.Run("can be read by pods of the namespace and not be written", func(t *testing.T) {
+	t.Run("can be read and not written by pods of the namespace", func(t *testing.T) {
 		claim := corev1.PersistentVolumeClaimVolumeSource{ClaimName: translate.VolumeName(versions[0])}
 		said := live.logOf(t, one, corev1.PodSpec{
 			Containers: []corev1.Container{{
@@ -127,20 +127,20 @@ func TestAWSEfs(t *testing.T) {
 		assert.Contains(t, said, "Read-only file system")
 		assert.NoFileExists(t, dir.at("mine"))
 	})
-	t.Run("take their volumes with them, and not each other's", func(t *testing.T) {
+	t.Run("are deleted with their volumes, and not with each other's", func(t *testing.T) {
 		claim, volume := live.volumeOf(t, versions[0])
 		run(t, "kubectl", "delete", "mv", "efs", "-n", one)
 		live.awaitAbsent(t, claim)
 		live.awaitAbsent(t, volume)
 		live.volumeOf(t, versions[1])
-		assert.DirExists(t, string(dir), "the files are nobody's to delete")
+		assert.DirExists(t, string(dir), "the files stay")
 	})
-	t.Run("bind again when they are made again", func(t *testing.T) {
+	t.Run("bind again when they are recreated", func(t *testing.T) {
 		again := live.built(t, efsVersion("efs", one, dir).New())
 		assertImage(t, again, dir)
 		assert.NotEqual(t, translate.VolumeName(versions[0]), translate.VolumeName(again))
 	})
-	t.Run("go with their volumes when they are deleted during the build", func(t *testing.T) {
+	t.Run("are deleted with their volumes during the build", func(t *testing.T) {
 		large := newDirectoryIn(t, efsDirectories)
 		large.random(t, "weights.bin", 100<<20)
 		mv := efsVersion("building", other, large).Model("building").New()

@@ -58,7 +58,7 @@ func TestTrainedBy(t *testing.T) {
 		storage func(w *builders.ModelVersionWrapper, dir directory)
 		node    string
 	}{
-		"in a folder of a node": {
+		"in a directory of a node": {
 			parent: models, node: nodeName,
 			storage: func(w *builders.ModelVersionWrapper, dir directory) { w.LocalStorage(string(dir), nodeName) },
 		},

@@ -255,7 +255,7 @@ func TestTrainedModelIsServed(t *testing.T) {
 	ns := live.namespace(t)
 	mv := live.ready(t, workloads["a Job"].apply(t, ns, "train", `{localStorage: {path: `+string(newDirectory(t))+`}}`))
 	model := corev1.VolumeMount{Name: "model", MountPath: v1alpha1.ModelPath, SubPath: strings.TrimPrefix(v1alpha1.ModelPath, "/")}
-	answer := live.logOf(t, ns, corev1.PodSpec{
+	out := live.logOf(t, ns, corev1.PodSpec{
 		InitContainers: []corev1.Container{{
 			Name: "serves", Image: live.registry + "/library/two-spirals:latest", Args: []string{"serve"},
 			Env:           []corev1.EnvVar{{Name: v1alpha1.ModelPathEnv, Value: model.MountPath}},
@@ -266,7 +266,7 @@ func TestTrainedModelIsServed(t *testing.T) {
 		Containers: []corev1.Container{shell("asks", `wget -q -O - --post-data '{"x": 0, "y": -0.2667}' http://127.0.0.1:8080/`)},
 		Volumes:    []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: mv.Status.Image}}}},
 	})
-	assert.Contains(t, answer, `"spiral":1`)
+	assert.Contains(t, out, `"spiral":1`)
 }
 
 // assertSpirals checks that the ModelVersion's image holds what the training

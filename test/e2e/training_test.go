@@ -22,7 +22,7 @@ func TestTrainingStorage(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 
-	t.Run("into a folder of the node, by the path that the version names", func(t *testing.T) {
+	t.Run("into a directory of the node, at the path that the ModelVersion names", func(t *testing.T) {
 		dir := newDirectory(t)
 		mv := makeVersion("local", ns, dir).New()
 		mv.Spec.Storage.LocalStorage.MountPath = "/out"
@@ -34,7 +34,7 @@ func TestTrainingStorage(t *testing.T) {
 		assertWritten(t, pod, dir, "/out")
 		assertImage(t, live.rebuilt(t, mv), dir)
 	})
-	t.Run("into a folder of a claim that the training makes", func(t *testing.T) {
+	t.Run("into a directory of a claim that the training creates", func(t *testing.T) {
 		disk := newDirectory(t)
 		live.claimOf(t, ns, "training-output", disk)
 		mv := makeVersion("claim", ns, "").Model("claim").Claim("training-output", "runs/7").New()

@@ -90,7 +90,7 @@ func (c *cluster) settled(t *testing.T, mv *v1alpha1.ModelVersion, news func(*v1
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), now))
 		conditions := now.Status.Conditions
 		settled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) || meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
-		require.True(collect, settled && news(now), "the version still says: %s", now.Status.Message)
+		require.True(collect, settled && news(now), "the ModelVersion still reports: %s", now.Status.Message)
 	}, buildTime, tick)
 	return now
 }
@@ -106,7 +106,7 @@ func conditionReady(mv *v1alpha1.ModelVersion) metav1.Condition {
 // workflow returns the Workflow that the ModelVersion follows.
 func (c *cluster) workflow(t *testing.T, mv *v1alpha1.ModelVersion) *wfv1.Workflow {
 	t.Helper()
-	require.NotNil(t, mv.Status.Workflow, "the version has no Workflow")
+	require.NotNil(t, mv.Status.Workflow, "the ModelVersion has no Workflow")
 	wf := &wfv1.Workflow{}
 	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: mv.Namespace, Name: mv.Status.Workflow.Name}, wf))
 	return wf
@@ -164,6 +164,6 @@ func assertImage(t *testing.T, mv *v1alpha1.ModelVersion, from directory) conten
 	t.Helper()
 	img := content.OfImage(t, mv.Status.Image)
 	assert.Equal(t, from.entries(t), img.Model, "the files of %s", mv.Status.Image)
-	assert.Equal(t, img.Digest, mv.Status.Digest, "the registry's digest and the status's")
+	assert.Equal(t, img.Digest, mv.Status.Digest, "the digests of the registry and the status")
 	return img
 }
