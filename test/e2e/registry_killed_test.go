@@ -25,7 +25,7 @@ const kubeletData = "/var/lib/modelkiln-cluster/kubelet"
 // test/registries has the same test of the engine Stream.
 func TestRegistryKilled(t *testing.T) {
 	t.Parallel()
-	const size = 300 << 20
+	const size = 400 << 20
 	ns := live.namespace(t)
 	registry := live.registryPod(t, ns, `http: {addr: ":5000", secret: kept}`)
 	dir := newDirectory(t)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -32,28 +33,30 @@ type distribution struct {
 func startDistribution(t *testing.T, configuration ...string) *distribution {
 	t.Helper()
 	d := &distribution{host: freeAddress(t), dir: t.TempDir()}
-	lines := append(configuration,
+	lines := slices.Concat(configuration, []string{
 		"version: 0.1",
 		"log: {level: error, accesslog: {disabled: true}}",
 		fmt.Sprintf("storage: {filesystem: {rootdirectory: %q}}", d.path("data")),
-	)
+	})
 	require.NoError(t, os.WriteFile(d.path("config.yml"), []byte(strings.Join(lines, "\n")), 0o600))
-	d.start(t)
 	t.Cleanup(func() { d.kill(t) })
+	d.start(t)
 	return d
 }
 
-// lastPort is the port that was taken last, of those that no client's connection
-// gets: a registry needs the same one when it is started again.
-var lastPort atomic.Int32
+// A registry that is restarted needs its port again. The system gives ports below
+// this range's end to no client, so that none of them takes it meanwhile.
+var (
+	firstPort = 10_000 + rand.Int32N(10_000)
+	ports     atomic.Int32
+)
 
-func init() { lastPort.Store(10_000 + rand.Int32N(10_000)) }
-
-// freeAddress returns a host and port that nothing listens on.
+// freeAddress returns a host and port that nothing listens on, and that no other
+// call returns.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for {
-		address := net.JoinHostPort(localhost, strconv.Itoa(int(lastPort.Add(1))))
+		address := net.JoinHostPort(localhost, strconv.Itoa(int(firstPort+ports.Add(1))))
 		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 		if err == nil {
 			require.NoError(t, listener.Close())

@@ -232,7 +232,7 @@ func TestRegistryRestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			registry := startDistribution(t, tt.configuration...)
-			halt := newHalt()
+			halt := newHalt(t)
 			// The requests that send the weights after the one that is halted.
 			after := make(chan *http.Request, 100)
 			behind := proxy.Start(t, localhost, registry.host, func(_ http.ResponseWriter, r *http.Request) bool {
@@ -245,7 +245,7 @@ func TestRegistryRestart(t *testing.T) {
 			content.WriteRandom(t, p.source("weights.bin"), 2*halfway+1)
 			build := p.startBuild(t)
 
-			<-halt.reached
+			halt.wait(t)
 			require.Eventually(t, func() bool { return registry.uploadedBytes(t) > 1<<20 }, time.Minute, 10*time.Millisecond, "the registry receives a layer")
 			registry.kill(t)
 			registry.start(t)
@@ -268,7 +268,7 @@ func TestRegistryRestart(t *testing.T) {
 func TestStreamKilled(t *testing.T) {
 	t.Parallel()
 	forEachRegistry(t, func(t *testing.T, registry string) {
-		halt := newHalt()
+		halt := newHalt(t)
 		behind := proxy.Start(t, localhost, registry, func(_ http.ResponseWriter, r *http.Request) bool {
 			halt.upload(r)
 			return false
@@ -277,7 +277,7 @@ func TestStreamKilled(t *testing.T) {
 		content.WriteRandom(t, p.source("weights.bin"), 2*halfway)
 		build := p.startBuild(t)
 
-		<-halt.reached
+		halt.wait(t)
 		require.NoError(t, build.Process.Kill())
 		require.Error(t, build.Wait())
 		close(halt.over)
@@ -303,11 +303,16 @@ const halfway = 8 << 20
 // halt stops the first large upload halfway.
 type halt struct {
 	halted atomic.Bool
-	// reached is closed when the upload stops, which fails when over is closed.
+	// reached is closed when the upload stops, which fails when over is closed or
+	// the test ends.
 	reached, over chan struct{}
+	ended         <-chan struct{}
 }
 
-func newHalt() *halt { return &halt{reached: make(chan struct{}), over: make(chan struct{})} }
+func newHalt(t *testing.T) *halt {
+	t.Helper()
+	return &halt{reached: make(chan struct{}), over: make(chan struct{}), ended: t.Context().Done()}
+}
 
 // upload halts a request, if it is the one to halt, and reports whether it does.
 func (h *halt) upload(r *http.Request) bool {
@@ -321,8 +326,22 @@ func (h *halt) upload(r *http.Request) bool {
 	return true
 }
 
+// Read is where the upload stops.
 func (h *halt) Read([]byte) (int, error) {
 	close(h.reached)
-	<-h.over
+	select {
+	case <-h.over:
+	case <-h.ended:
+	}
 	return 0, io.ErrUnexpectedEOF
+}
+
+// wait waits until the upload has stopped.
+func (h *halt) wait(t *testing.T) {
+	t.Helper()
+	select {
+	case <-h.reached:
+	case <-time.After(time.Minute):
+		require.Fail(t, "nothing was uploaded")
+	}
 }

@@ -126,11 +126,10 @@ type Image struct {
 	Model, Others map[string]Entry
 }
 
-// OfImage pulls an image. Its registry is accessed over plain HTTP, unless the
-// options say otherwise.
-func OfImage(t *testing.T, reference string, options ...remote.Option) Image {
+// OfImage pulls an image over plain HTTP and returns what it holds.
+func OfImage(t *testing.T, reference string) Image {
 	t.Helper()
-	pulled := Pull(t, reference, options...)
+	pulled := Pull(t, reference)
 	digest, err := pulled.Digest()
 	require.NoError(t, err)
 	config, err := pulled.ConfigFile()
@@ -146,12 +145,12 @@ func OfImage(t *testing.T, reference string, options ...remote.Option) Image {
 	return image
 }
 
-// Pull returns an image that is in its registry.
-func Pull(t *testing.T, reference string, options ...remote.Option) v1.Image {
+// Pull returns an image that is in its registry, over plain HTTP.
+func Pull(t *testing.T, reference string) v1.Image {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
 	require.NoError(t, err)
-	pulled, err := remote.Image(ref, append(options, remote.WithContext(t.Context()))...)
+	pulled, err := remote.Image(ref, remote.WithContext(t.Context()))
 	require.NoError(t, err, "%s is not in the registry", reference)
 	return pulled
 }
