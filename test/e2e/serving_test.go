@@ -165,7 +165,7 @@ func TestKServeModelcar(t *testing.T) {
 	assert.Equal(t, content.Symlink("kubedl-model"), content.OfImage(t, mv.Status.Image).Others["/models"])
 
 	mnt := []corev1.VolumeMount{{Name: "mnt", MountPath: "/mnt"}}
-	said := live.logOf(t, ns, corev1.PodSpec{
+	log := live.logOf(t, ns, corev1.PodSpec{
 		ShareProcessNamespace: ptr.To(true),
 		InitContainers: []corev1.Container{{
 			Name: "modelcar", Image: mv.Status.Image, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), VolumeMounts: mnt,
@@ -178,7 +178,7 @@ func TestKServeModelcar(t *testing.T) {
 		}},
 		Volumes: []corev1.Volume{{Name: "mnt", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 	})
-	assert.Equal(t, sumsOf(t, dir), parseSums(said))
+	assert.Equal(t, sumsOf(t, dir), parseSums(log))
 }
 
 // server returns a Deployment of one pod that serves a model.

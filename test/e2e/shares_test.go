@@ -115,7 +115,7 @@ func TestAWSEfs(t *testing.T) {
 
 	t.Run("can be read and not written by pods of the namespace", func(t *testing.T) {
 		claim := corev1.PersistentVolumeClaimVolumeSource{ClaimName: translate.VolumeName(versions[0])}
-		said := live.logOf(t, one, corev1.PodSpec{
+		log := live.logOf(t, one, corev1.PodSpec{
 			Containers: []corev1.Container{{
 				Name: "tries", Image: live.registry + "/library/busybox:1.37",
 				Command:      []string{"sh", "-c", "cat /model/config.json; touch /model/mine 2>&1 || true"},
@@ -123,8 +123,8 @@ func TestAWSEfs(t *testing.T) {
 			}},
 			Volumes: []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &claim}}},
 		})
-		assert.Contains(t, said, `{"layers": 2}`)
-		assert.Contains(t, said, "Read-only file system")
+		assert.Contains(t, log, `{"layers": 2}`)
+		assert.Contains(t, log, "Read-only file system")
 		assert.NoFileExists(t, dir.at("mine"))
 	})
 	t.Run("are deleted with their volumes, and not with each other's", func(t *testing.T) {

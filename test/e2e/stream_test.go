@@ -31,12 +31,12 @@ func TestStream(t *testing.T) {
 	assert.Equal(t, contract.StreamTemplate, live.workflow(t, mv).Spec.WorkflowTemplateRef.Name)
 	assert.Less(t, mv.Status.SentBytes, mv.Status.SizeBytes/2)
 	assert.Zero(t, mv.Status.ReusedBytes)
-	said := live.logOf(t, ns, corev1.PodSpec{Containers: []corev1.Container{{
+	log := live.logOf(t, ns, corev1.PodSpec{Containers: []corev1.Container{{
 		Name: "loads", Image: mv.Status.Image,
 		Command: []string{"/bin/sh", "-c", "mkdir /loaded && cp -r /kubedl-model/* /loaded && ls /loaded && wc -c < /loaded/latest.bin"},
 	}}})
-	assert.Contains(t, said, "empty\nlatest.bin\n")
-	assert.Contains(t, said, fmt.Sprint(70<<20))
+	assert.Contains(t, log, "empty\nlatest.bin\n")
+	assert.Contains(t, log, fmt.Sprint(70<<20))
 }
 
 func TestStreamReuse(t *testing.T) {

@@ -37,15 +37,15 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	programs = dir
-	for _, args := range [][]string{
-		{"build", "-o", dir + "/", "../../cmd/modelkiln-step"},
-		// With the flags of test/cluster, so that packages are compiled once for both.
-		{"build", "-C", "../cluster/tools/registry", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/", "tool"},
+	for source, packages := range map[string]string{
+		"../..":                     "./cmd/modelkiln-step",
+		"../cluster/tools/registry": "tool",
 	} {
-		build := exec.Command("go", args...)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+		// With the settings of test/cluster, so that packages are compiled once for both.
+		build := exec.Command("go", "build", "-C", source, "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/", packages)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
 		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go %s: %v\n%s", strings.Join(args, " "), err, out)
+			fmt.Fprintf(os.Stderr, "compile %s: %v\n%s", packages, err, out)
 			return 1
 		}
 	}
