@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 
@@ -48,50 +49,36 @@ func TestArgoControllerDown(t *testing.T) {
 	}
 }
 
-// In this mode Argo holds Workflows to the template as it was when they
-// started.
-func TestArgoSecureTemplateReferencing(t *testing.T) {
-	live.configureArgo(t, "workflowRestrictions", "templateReferencing: Secure\n")
-	ns := live.namespace(t)
-	dir := newDirectory(t)
-	failed, _ := live.failed(t, makeVersion("secure", ns, dir).New())
-	assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
-	dir.write(t, "model.bin", "weights")
-
-	live.awaitReleased(t, ns, failed.Status.Workflow.Name)
-	run(t, "argo", "retry", "-n", ns, failed.Status.Workflow.Name)
-	mv := live.readyAgain(t, failed)
-	assertImage(t, mv, dir)
-	again := live.finished(t, ns, resubmit(t, mv))
-	assert.Equal(t, wfv1.WorkflowSucceeded, again.Status.Phase, again.Status.Message)
-	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
-}
-
-// An Argo controller with an instance ID reconciles only Workflows that are
-// labelled with it.
-func TestArgoInstanceID(t *testing.T) {
+// Argo holds Workflows to the template as it was when they started, in its mode
+// Secure, and reconciles only Workflows that are labelled with its instance ID, if
+// it has one.
+func TestArgoSettings(t *testing.T) {
 	const id = "e2e"
-	live.configureArgo(t, "instanceID", id)
+	live.configureArgo(t, map[string]string{"workflowRestrictions": "templateReferencing: Secure\n", "instanceID": id})
 	ns := live.namespace(t)
 	dir := newDirectory(t)
-	unmeant := live.waits(t, makeVersion("unmeant", ns, model(t)).Model("unmeant").New(), v1alpha1.ReasonWorkflowPending)
-	assert.Contains(t, unmeant.Status.Message, "Argo")
+	ignored := live.waits(t, makeVersion("ignored", ns, model(t)).Model("ignored").New(), v1alpha1.ReasonWorkflowPending)
+	assert.Contains(t, ignored.Status.Message, "Argo")
 
 	live.configureOperator(t, "argoInstanceID: "+id)
 
-	failed, _ := live.failed(t, makeVersion("meant", ns, dir).New())
+	failed, _ := live.failed(t, makeVersion("labelled", ns, dir).New())
 	assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 	dir.write(t, "model.bin", "weights")
 	live.awaitReleased(t, ns, failed.Status.Workflow.Name)
 	run(t, "argo", "retry", "--instanceid", id, "-n", ns, failed.Status.Workflow.Name)
-	assertImage(t, live.readyAgain(t, failed), dir)
+	mv := live.readyAgain(t, failed)
+	assertImage(t, mv, dir)
+	again := live.finished(t, ns, resubmit(t, mv, "--instanceid", id))
+	assert.Equal(t, wfv1.WorkflowSucceeded, again.Status.Phase, again.Status.Message)
+	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
 }
 
-// configureArgo sets a key of Argo's configuration for the rest of the test.
-func (c *cluster) configureArgo(t *testing.T, key, value string) {
+// configureArgo sets keys of Argo's configuration for the rest of the test.
+func (c *cluster) configureArgo(t *testing.T, settings map[string]string) {
 	t.Helper()
 	const name = "workflow-controller-configmap"
-	c.configure(t, client.ObjectKey{Namespace: argoNamespace, Name: name}, argoController, func(data map[string]string) { data[key] = value })
+	c.configure(t, client.ObjectKey{Namespace: argoNamespace, Name: name}, argoController, func(data map[string]string) { maps.Copy(data, settings) })
 }
 
 // configureOperator adds a line to the operator's configuration for the rest of

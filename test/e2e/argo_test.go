@@ -85,9 +85,10 @@ func TestArgoResubmitAfterSuccess(t *testing.T) {
 
 // resubmit resubmits the ModelVersion's Workflow and returns the name of the
 // new one.
-func resubmit(t *testing.T, mv *v1alpha1.ModelVersion) string {
+func resubmit(t *testing.T, mv *v1alpha1.ModelVersion, flags ...string) string {
 	t.Helper()
-	return strings.TrimSpace(run(t, "argo", "resubmit", "-n", mv.Namespace, mv.Status.Workflow.Name, "-o", "name"))
+	args := []string{"resubmit", "-n", mv.Namespace, mv.Status.Workflow.Name, "-o", "name"}
+	return strings.TrimSpace(run(t, "argo", append(args, flags...)...))
 }
 
 // finished returns a Workflow when it has finished.
