@@ -78,7 +78,7 @@ func TestRegistryCA(t *testing.T) {
 	p.encrypted = true
 	p.write(t, "config.json", "{}")
 
-	failure, _ := p.fails(t, contract.StepMountCheck, v1alpha1.ReasonRegistryUntrusted)
+	failure := p.fails(t, contract.StepMountCheck, v1alpha1.ReasonRegistryUntrusted)
 	assert.Contains(t, failure.Message, behind.Host)
 
 	require.NoError(t, os.WriteFile(p.path("registry-ca/ca.crt"), []byte(authority), 0o600))

@@ -97,7 +97,7 @@ func TestStreamRejected(t *testing.T) {
 			p := newPod(t, behind.Host)
 			content.WriteRandom(t, p.source("weights.bin"), 20<<20)
 
-			failure, _ := p.fails(t, tt.step, tt.reason)
+			failure := p.fails(t, tt.step, tt.reason)
 
 			assert.Contains(t, failure.Message, tt.says)
 			assert.False(t, failure.Transient)
@@ -153,7 +153,7 @@ func TestMountCheck(t *testing.T) {
 			content.WriteRandom(t, p.source("weights.bin"), 3*limit)
 			p.engine = cmp.Or(tt.engine, p.engine)
 
-			failure, _ := p.fails(t, contract.StepMountCheck, tt.reason)
+			failure := p.fails(t, contract.StepMountCheck, tt.reason)
 
 			assert.Contains(t, failure.Message, behind.Host)
 			assert.Contains(t, failure.Message, tt.says)
@@ -180,7 +180,7 @@ func TestMountCheckUnreachable(t *testing.T) {
 			p := newPod(t, tt.registry)
 			p.write(t, "config.json", "{}")
 
-			failure, _ := p.fails(t, contract.StepMountCheck, v1alpha1.ReasonRegistryUnreachable)
+			failure := p.fails(t, contract.StepMountCheck, v1alpha1.ReasonRegistryUnreachable)
 
 			assert.Contains(t, failure.Message, tt.registry)
 			assert.Equal(t, tt.transient, failure.Transient)
@@ -209,7 +209,7 @@ func TestBaseImage(t *testing.T) {
 					pushImage(t, p.baseImage, *tt.config)
 				}
 
-				failure, _ := p.fails(t, contract.StepMountCheck, tt.reason)
+				failure := p.fails(t, contract.StepMountCheck, tt.reason)
 
 				assert.Contains(t, failure.Message, p.baseImage)
 				assert.Contains(t, failure.Message, tt.says)

@@ -27,17 +27,21 @@ import (
 // pod is what the steps of one build share: the directories that the template of
 // the engine Stream mounts, and its parameters.
 type pod struct {
+	// dir has a directory for each volume of the pod.
 	dir string
 	// model is the directory with the model's files.
 	model string
 	// registry is the host and port of the registry to push to.
-	registry                      string
-	repository, tag, uid          string
-	baseImage, previousImage      string
-	engine                        v1alpha1.BuildEngine
-	compression                   v1alpha1.Compression
-	changeDetection               v1alpha1.ChangeDetection
-	pushSecretRequired, encrypted bool
+	registry                 string
+	repository, tag, uid     string
+	baseImage, previousImage string
+	// engine is what mount-check is for; the build step is that of Stream.
+	engine             v1alpha1.BuildEngine
+	compression        v1alpha1.Compression
+	changeDetection    v1alpha1.ChangeDetection
+	pushSecretRequired bool
+	// encrypted is whether the registry is accessed over HTTPS.
+	encrypted bool
 }
 
 // layerSize is the size from which a file has a layer of its own: less than the
@@ -59,10 +63,10 @@ func newPod(t *testing.T, registry string) *pod {
 
 // next returns the pod of another ModelVersion with the same model, which knows
 // this one's image.
-func (p *pod) next(t *testing.T, tag string) *pod {
+func (p *pod) next(t *testing.T) *pod {
 	t.Helper()
 	following := newPod(t, p.registry)
-	following.tag, following.uid = tag, tag
+	following.tag, following.uid = "v2", "another"
 	following.compression, following.changeDetection = p.compression, p.changeDetection
 	following.previousImage, following.model = p.image(), p.model
 	return following
@@ -168,15 +172,15 @@ func (p *pod) builds(t *testing.T) (report.Report, content.Image) {
 	return left, image
 }
 
-// fails runs the steps, one of which must fail for this reason, and returns the
-// failure and the logs.
-func (p *pod) fails(t *testing.T, step, reason string) (failure report.Failure, logs string) {
+// fails runs the steps, of which this one must fail for this reason, and returns the
+// failure.
+func (p *pod) fails(t *testing.T, step, reason string) report.Failure {
 	t.Helper()
 	left, logs := p.runAll(t)
 	require.NotNil(t, left.Failure, logs)
 	assert.Equal(t, step, left.Failure.Step, logs)
 	assert.Equal(t, reason, left.Failure.Reason, left.Failure.Message)
-	return *left.Failure, logs
+	return *left.Failure
 }
 
 // pushImage pushes an image of one random layer.

@@ -71,15 +71,15 @@ func TestStreamReuse(t *testing.T) {
 			change: func(*testing.T, *pod) {},
 		},
 		"a file has other content and its old time": {
-			change: func(t *testing.T, p *pod) { p.rewrite(t, "weights.bin", time.Time{}) }, sent: large,
+			change: func(t *testing.T, p *pod) { p.rewriteWeights(t, time.Time{}) }, sent: large,
 		},
 		"a file has other content and its old time, which is trusted": {
 			detection: v1alpha1.ChangesInModTime,
-			change:    func(t *testing.T, p *pod) { p.rewrite(t, "weights.bin", time.Time{}) },
+			change:    func(t *testing.T, p *pod) { p.rewriteWeights(t, time.Time{}) },
 		},
 		"a file has other content and a new time": {
 			detection: v1alpha1.ChangesInModTime,
-			change:    func(t *testing.T, p *pod) { p.rewrite(t, "weights.bin", time.Now().Add(time.Minute)) }, sent: large,
+			change:    func(t *testing.T, p *pod) { p.rewriteWeights(t, time.Now().Add(time.Minute)) }, sent: large,
 		},
 	}
 	for name, tt := range tests {
@@ -93,7 +93,7 @@ func TestStreamReuse(t *testing.T) {
 			content.WriteRandom(t, p.source("weights.bin"), large)
 			p.write(t, "config.json", "{}")
 			p.builds(t)
-			next := p.next(t, "v2")
+			next := p.next(t)
 			tt.change(t, p)
 
 			left, logs := next.runAll(t)
@@ -108,21 +108,21 @@ func TestStreamReuse(t *testing.T) {
 	}
 }
 
-// rewrite changes the first bytes of a file, which keeps its modification time
-// unless another is given.
-func (p *pod) rewrite(t *testing.T, name string, modified time.Time) {
+// rewriteWeights changes the first bytes of the weights, which keep their
+// modification time unless another is given.
+func (p *pod) rewriteWeights(t *testing.T, modified time.Time) {
 	t.Helper()
-	before, err := os.Stat(p.source(name))
+	before, err := os.Stat(p.source("weights.bin"))
 	require.NoError(t, err)
 	if modified.IsZero() {
 		modified = before.ModTime()
 	}
-	file, err := os.OpenFile(p.source(name), os.O_WRONLY, 0)
+	file, err := os.OpenFile(p.source("weights.bin"), os.O_WRONLY, 0)
 	require.NoError(t, err)
 	_, err = file.WriteString("other weights")
 	require.NoError(t, err)
 	require.NoError(t, file.Close())
-	require.NoError(t, os.Chtimes(p.source(name), modified, modified))
+	require.NoError(t, os.Chtimes(p.source("weights.bin"), modified, modified))
 }
 
 func TestStreamMount(t *testing.T) {
@@ -131,7 +131,7 @@ func TestStreamMount(t *testing.T) {
 		p := newPod(t, registry)
 		content.WriteRandom(t, p.source("weights.bin"), 1<<20)
 		p.builds(t)
-		next := p.next(t, "v2")
+		next := p.next(t)
 		next.repository = "models/resnet-next"
 
 		left, _ := next.builds(t)
