@@ -37,11 +37,6 @@ func TestPersistentVolumeClaim(t *testing.T) {
 		assertImage(t, mv, directory(disk.at("runs/7")))
 		assert.Empty(t, mv.Status.NodeName, "a claim may be mounted on any node")
 	})
-	t.Run("fails if the sub-path does not exist, and does not create it", func(t *testing.T) {
-		mv, _ := live.failed(t, version("missing", "runs/9"))
-		assertFailed(t, mv, v1alpha1.ReasonSourceMissing, "runs/9")
-		assert.NoDirExists(t, disk.at("runs/9"))
-	})
 	t.Run("fails if the sub-path leads out of the claim", func(t *testing.T) {
 		mv, _ := live.failed(t, version("out", "out"))
 		assertFailed(t, mv, v1alpha1.ReasonSourceUnsafe, "out")
