@@ -1,6 +1,6 @@
-// Package builders makes the objects that tests speak of, so that a test says
-// only what it is about: versions of models, and Workflows as Argo leaves them
-// behind.
+// Package builders creates the objects of tests, so that a test says only what
+// it is about: ModelVersions, and Workflows in the states in which Argo leaves
+// them.
 package builders
 
 import (
@@ -18,15 +18,15 @@ import (
 // Epoch is when the objects of tests are created, unless they say otherwise.
 var Epoch = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 
-// ModelVersionUID is the UID of a version that does not name one. Its
+// ModelVersionUID is the UID of a ModelVersion that does not set one. Its
 // automatic tag is v1c072.
 const ModelVersionUID types.UID = "1c072d5e-8a41-4f0b-9c36-5d2e7f1a0b94"
 
-// ModelVersionWrapper is a ModelVersion in the making.
+// ModelVersionWrapper builds a ModelVersion.
 type ModelVersionWrapper struct{ mv v1alpha1.ModelVersion }
 
-// MakeModelVersion is a version of model1 that is pushed to modelhub/resnet.
-// It has no storage yet.
+// MakeModelVersion returns a ModelVersion of model1 that is pushed to
+// modelhub/resnet. It has no storage yet.
 func MakeModelVersion(name, namespace string) *ModelVersionWrapper {
 	return &ModelVersionWrapper{v1alpha1.ModelVersion{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ModelVersion"},
@@ -41,53 +41,48 @@ func MakeModelVersion(name, namespace string) *ModelVersionWrapper {
 	}}
 }
 
-// Obj is the version.
+// Obj returns the ModelVersion.
 func (w *ModelVersionWrapper) Obj() *v1alpha1.ModelVersion { return w.mv.DeepCopy() }
 
-// New is the version as a person writes it: without what the API server adds.
+// New returns the ModelVersion as users write it: without what the API server
+// adds.
 func (w *ModelVersionWrapper) New() *v1alpha1.ModelVersion {
 	mv := w.Obj()
 	mv.UID, mv.Generation, mv.CreationTimestamp = "", 0, metav1.Time{}
 	return mv
 }
 
-// UID sets the version's UID.
+// UID sets the ModelVersion's UID.
 func (w *ModelVersionWrapper) UID(uid types.UID) *ModelVersionWrapper {
 	w.mv.UID = uid
 	return w
 }
 
-// Created sets when the version was made.
+// Created sets when the ModelVersion was created.
 func (w *ModelVersionWrapper) Created(at time.Time) *ModelVersionWrapper {
 	w.mv.CreationTimestamp = metav1.NewTime(at)
 	return w
 }
 
-// Deleting says that the version is being deleted.
+// Deleting marks the ModelVersion as being deleted.
 func (w *ModelVersionWrapper) Deleting(since time.Time) *ModelVersionWrapper {
 	w.mv.DeletionTimestamp = ptr.To(metav1.NewTime(since))
 	return w
 }
 
-// Generation sets how many times the spec was written.
-func (w *ModelVersionWrapper) Generation(generation int64) *ModelVersionWrapper {
-	w.mv.Generation = generation
-	return w
-}
-
-// Rebuild sets the annotation that asks for a new attempt.
+// Rebuild sets the annotation that requests a new attempt.
 func (w *ModelVersionWrapper) Rebuild(value string) *ModelVersionWrapper {
 	metav1.SetMetaDataAnnotation(&w.mv.ObjectMeta, v1alpha1.AnnotationRebuild, value)
 	return w
 }
 
-// Model sets the name of the version's Model.
+// Model sets the name of the ModelVersion's Model.
 func (w *ModelVersionWrapper) Model(name string) *ModelVersionWrapper {
 	w.mv.Spec.ModelName = name
 	return w
 }
 
-// CreatedBy sets who made the model.
+// CreatedBy sets who created the model.
 func (w *ModelVersionWrapper) CreatedBy(who string) *ModelVersionWrapper {
 	w.mv.Spec.CreatedBy = who
 	return w
@@ -99,32 +94,31 @@ func (w *ModelVersionWrapper) ImageRepo(repo string) *ModelVersionWrapper {
 	return w
 }
 
-// ImageTag sets the tag that is asked for.
+// ImageTag sets the tag that the user requests.
 func (w *ModelVersionWrapper) ImageTag(tag string) *ModelVersionWrapper {
 	w.mv.Spec.ImageTag = tag
 	return w
 }
 
-// LocalStorage says that the model lies in a folder on a node.
+// LocalStorage stores the model in a directory on a node.
 func (w *ModelVersionWrapper) LocalStorage(path, nodeName string) *ModelVersionWrapper {
 	w.mv.Spec.Storage.LocalStorage = &v1alpha1.LocalStorage{Path: path, NodeName: nodeName}
 	return w
 }
 
-// Claim says that the model lies in a PersistentVolumeClaim, or in a folder of
-// it.
+// Claim stores the model in a PersistentVolumeClaim, or in a directory of it.
 func (w *ModelVersionWrapper) Claim(name, subPath string) *ModelVersionWrapper {
 	w.mv.Spec.Storage.PersistentVolumeClaim = &v1alpha1.PersistentVolumeClaim{ClaimName: name, SubPath: subPath}
 	return w
 }
 
-// NFS says that the model lies on an NFS server.
+// NFS stores the model on an NFS server.
 func (w *ModelVersionWrapper) NFS(server, path string) *ModelVersionWrapper {
 	w.mv.Spec.Storage.NFS = &v1alpha1.NFS{Server: server, Path: path}
 	return w
 }
 
-// AWSEfs says that the model lies on an AWS Elastic File System.
+// AWSEfs stores the model on an AWS Elastic File System.
 func (w *ModelVersionWrapper) AWSEfs(volumeHandle string) *ModelVersionWrapper {
 	w.mv.Spec.Storage.AWSEfs = &v1alpha1.AWSEfs{VolumeHandle: volumeHandle}
 	return w
@@ -140,13 +134,13 @@ func (w *ModelVersionWrapper) AWSEfsAttribute(name string, value v1alpha1.AWSEfs
 	return w
 }
 
-// TrainedBy has the version wait for a workload.
+// TrainedBy has the ModelVersion wait for a workload.
 func (w *ModelVersionWrapper) TrainedBy(apiVersion, kind, name string) *ModelVersionWrapper {
 	w.mv.Spec.TrainedBy = &v1alpha1.Workload{APIVersion: apiVersion, Kind: kind, Name: name}
 	return w
 }
 
-// Engine sets the program that makes the image.
+// Engine sets the program that builds the image.
 func (w *ModelVersionWrapper) Engine(engine v1alpha1.BuildEngine) *ModelVersionWrapper {
 	w.build().Engine = engine
 	return w
@@ -158,13 +152,7 @@ func (w *ModelVersionWrapper) Compression(compression v1alpha1.Compression) *Mod
 	return w
 }
 
-// ChangeDetection sets how files that an earlier version has are found.
-func (w *ModelVersionWrapper) ChangeDetection(by v1alpha1.ChangeDetection) *ModelVersionWrapper {
-	w.build().ChangeDetection = by
-	return w
-}
-
-// BaseImage sets what the model is put on.
+// BaseImage sets the image below the model.
 func (w *ModelVersionWrapper) BaseImage(image string) *ModelVersionWrapper {
 	w.build().BaseImage = image
 	return w
@@ -188,7 +176,7 @@ func (w *ModelVersionWrapper) WorkflowTemplate(name string) *ModelVersionWrapper
 	return w
 }
 
-// NodeLabel asks for nodes with this label.
+// NodeLabel requires nodes with this label.
 func (w *ModelVersionWrapper) NodeLabel(key string, value v1alpha1.NodeLabelValue) *ModelVersionWrapper {
 	b := w.build()
 	if b.NodeSelector == nil {
@@ -224,20 +212,20 @@ func (w *ModelVersionWrapper) Limit(name corev1.ResourceName, quantity string) *
 	return w
 }
 
-// Status sets what became of the version.
+// Status sets the ModelVersion's status.
 func (w *ModelVersionWrapper) Status(status v1alpha1.ModelVersionStatus) *ModelVersionWrapper {
 	w.mv.Status = *status.DeepCopy()
 	return w
 }
 
-// Built says that the version's image is in the registry.
+// Built sets that the ModelVersion's image is in the registry.
 func (w *ModelVersionWrapper) Built(image, digest string) *ModelVersionWrapper {
 	w.mv.Status.ImageBuildPhase = v1alpha1.ImageBuildSucceeded
 	w.mv.Status.Image, w.mv.Status.Digest = image, digest
 	return w
 }
 
-// Phase sets the state of the version's image.
+// Phase sets the state of the ModelVersion's image.
 func (w *ModelVersionWrapper) Phase(phase v1alpha1.ImageBuildPhase) *ModelVersionWrapper {
 	w.mv.Status.ImageBuildPhase = phase
 	return w

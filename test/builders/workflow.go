@@ -7,7 +7,6 @@ import (
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -18,10 +17,10 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// Digest is the digest of the images that Succeeded says were pushed.
+// Digest is the digest of the images that Succeeded reports as pushed.
 const Digest = "sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
 
-// The words that Argo writes.
+// The messages that Argo writes.
 const (
 	messageNoRetry  = "retryStrategy.expression evaluated to false"
 	messageBackoff  = "Backoff for 5 seconds"
@@ -29,17 +28,17 @@ const (
 	messageDeadline = "Pod was active on the node longer than the specified deadline"
 )
 
-// steps are the containers of a build pod, in their order.
+// steps are the containers of a build's pod, in their order.
 var steps = []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport, "main"}
 
-// WorkflowWrapper plays Argo: it takes a Workflow that the operator made
-// through its life, with the words that Argo itself writes (v3.7). Each method
-// stands for one thing that Argo, or a person by way of Argo, does.
+// WorkflowWrapper plays Argo: it takes a Workflow of the operator through its
+// life, with the messages that Argo writes (v3.7). Each method stands for one
+// thing that Argo, or a user with Argo, does.
 type WorkflowWrapper struct{ wf *wfv1.Workflow }
 
-// MakeWorkflow is the Workflow of a version's attempt, as the operator makes
-// it by default and the API server stores it. The version must be one that can
-// be built.
+// MakeWorkflow returns the Workflow of a ModelVersion's attempt, as the
+// operator creates it by default and the API server stores it. The ModelVersion
+// must be valid.
 func MakeWorkflow(mv *v1alpha1.ModelVersion, attempt int64) *WorkflowWrapper {
 	wf, problem := workflow.New(mv, workflow.Attempt{Number: attempt}, config.Default().Options())
 	if problem != nil {
@@ -50,13 +49,13 @@ func MakeWorkflow(mv *v1alpha1.ModelVersion, attempt int64) *WorkflowWrapper {
 	return &WorkflowWrapper{wf}
 }
 
-// FromWorkflow goes on from a Workflow, such as one that a test found in the
+// FromWorkflow continues from a Workflow, such as one that a test found in the
 // cluster.
 func FromWorkflow(wf *wfv1.Workflow) *WorkflowWrapper {
 	return &WorkflowWrapper{wf.DeepCopy()}
 }
 
-// Obj is the Workflow.
+// Obj returns the Workflow.
 func (w *WorkflowWrapper) Obj() *wfv1.Workflow { return w.wf.DeepCopy() }
 
 // UID sets the Workflow's UID.
@@ -65,7 +64,7 @@ func (w *WorkflowWrapper) UID(uid types.UID) *WorkflowWrapper {
 	return w
 }
 
-// Created sets when the Workflow was made.
+// Created sets when the Workflow was created.
 func (w *WorkflowWrapper) Created(at time.Time) *WorkflowWrapper {
 	w.wf.CreationTimestamp = metav1.NewTime(at)
 	return w
@@ -83,19 +82,19 @@ func (w *WorkflowWrapper) Argument(name, value string) *WorkflowWrapper {
 	return w
 }
 
-// WaitingForLock says that another build of the same image runs.
+// WaitingForLock has another build of the same image hold the lock.
 func (w *WorkflowWrapper) WaitingForLock() *WorkflowWrapper {
 	return w.Pending(fmt.Sprintf(messageLock, w.wf.Namespace, w.argument(contract.ParamImage)))
 }
 
-// Pending says that Argo holds the Workflow back.
+// Pending has Argo hold the Workflow back.
 func (w *WorkflowWrapper) Pending(message string) *WorkflowWrapper {
 	w.wf.Status.Phase, w.wf.Status.Message = wfv1.WorkflowPending, message
 	return w
 }
 
-// Running says that a step runs; those before it have succeeded. The containers
-// of those after it run too, and wait. An empty name says that the pod has not
+// Running has a step run; those before it have succeeded. The containers of
+// those after it run too, and wait. An empty name means that the pod has not
 // started.
 func (w *WorkflowWrapper) Running(step string) *WorkflowWrapper {
 	w.start(wfv1.WorkflowRunning)
@@ -117,14 +116,14 @@ func (w *WorkflowWrapper) Running(step string) *WorkflowWrapper {
 	return w
 }
 
-// FailedTry says that a try failed for something that may pass, and left this
-// report. Argo waits before it tries again; what comes next is of the next try.
+// FailedTry has a pod fail with a transient failure and leave this report. Argo
+// waits before it creates another pod; what comes next is about that one.
 func (w *WorkflowWrapper) FailedTry(r report.Report) *WorkflowWrapper {
 	r.Failure.Transient = true
 	return w.Failed(r).waitsForNextTry()
 }
 
-// waitsForNextTry says of a Workflow whose last try failed that there is another.
+// waitsForNextTry has the Workflow retry after its last pod failed.
 func (w *WorkflowWrapper) waitsForNextTry() *WorkflowWrapper {
 	w.wf.Status.Phase, w.wf.Status.Message, w.wf.Status.FinishedAt = wfv1.WorkflowRunning, "", metav1.Time{}
 	retry := w.wf.Status.Nodes[w.wf.Name]
@@ -133,16 +132,15 @@ func (w *WorkflowWrapper) waitsForNextTry() *WorkflowWrapper {
 	return w
 }
 
-// Progress says how much of its work the latest pod has told to have done, as
-// N/M.
-func (w *WorkflowWrapper) Progress(told string) *WorkflowWrapper {
+// Progress sets how much of its work the latest pod has reported, as N/M.
+func (w *WorkflowWrapper) Progress(reported string) *WorkflowWrapper {
 	pod := w.wf.Status.Nodes[PodNode(w.wf)]
-	pod.Progress = wfv1.Progress(told)
+	pod.Progress = wfv1.Progress(reported)
 	w.wf.Status.Nodes[pod.ID] = pod
 	return w
 }
 
-// Succeeded says that the build ran to its end and left this report.
+// Succeeded has the build succeed and leave this report.
 func (w *WorkflowWrapper) Succeeded(r report.Report) *WorkflowWrapper {
 	w.start(wfv1.WorkflowSucceeded)
 	for _, name := range steps {
@@ -153,14 +151,14 @@ func (w *WorkflowWrapper) Succeeded(r report.Report) *WorkflowWrapper {
 	return w.Reported(r)
 }
 
-// Failed says that a step failed, and left this report.
+// Failed has a step fail and leave this report.
 func (w *WorkflowWrapper) Failed(r report.Report) *WorkflowWrapper {
 	return w.FailedWithoutReport(r.Failure.Step).Reported(r)
 }
 
-// FailedWithoutReport says that a step failed before it could say why, such as
-// for want of memory. Those after it did not run; Argo's words for the pod may
-// be theirs.
+// FailedWithoutReport has a step fail before it could report why, such as for
+// lack of memory. Those after it did not run; Argo's message for the pod may be
+// theirs.
 func (w *WorkflowWrapper) FailedWithoutReport(step string) *WorkflowWrapper {
 	w.start(wfv1.WorkflowFailed)
 	phase, last := wfv1.NodeSucceeded, ""
@@ -178,25 +176,25 @@ func (w *WorkflowWrapper) FailedWithoutReport(step string) *WorkflowWrapper {
 	return w.finish()
 }
 
-// Stopped says that a person ran argo stop.
+// Stopped has a user run argo stop.
 func (w *WorkflowWrapper) Stopped() *WorkflowWrapper {
 	return w.shutdown(wfv1.ShutdownStrategyStop)
 }
 
-// Terminated says that a person, or the operator, ran argo terminate.
+// Terminated has a user, or the operator, run argo terminate.
 func (w *WorkflowWrapper) Terminated() *WorkflowWrapper {
 	return w.shutdown(wfv1.ShutdownStrategyTerminate)
 }
 
-// TerminatedWhileWaitingForLock says that a person ran argo terminate before
-// the build had the lock: Argo calls that a success.
+// TerminatedWhileWaitingForLock has a user run argo terminate before the build has
+// the lock: Argo marks the Workflow Succeeded.
 func (w *WorkflowWrapper) TerminatedWhileWaitingForLock() *WorkflowWrapper {
 	w.wf.Spec.Shutdown = wfv1.ShutdownStrategyTerminate
 	w.start(wfv1.WorkflowSucceeded)
 	return w.finish()
 }
 
-// DeadlineExceeded says that the build ran out of time, as kubelet notices it.
+// DeadlineExceeded has the build exceed its deadline, as kubelet notices it.
 func (w *WorkflowWrapper) DeadlineExceeded() *WorkflowWrapper {
 	w.start(wfv1.WorkflowFailed)
 	w.container(contract.StepMountCheck, wfv1.NodeSucceeded, "")
@@ -206,15 +204,15 @@ func (w *WorkflowWrapper) DeadlineExceeded() *WorkflowWrapper {
 	return w.finish()
 }
 
-// Errored says that Argo could not run the Workflow.
+// Errored has Argo fail to run the Workflow.
 func (w *WorkflowWrapper) Errored(message string) *WorkflowWrapper {
 	w.start(wfv1.WorkflowError)
 	w.wf.Status.Message = message
 	return w.finish()
 }
 
-// FailedWithoutPod says that the API server did not let Argo make the pod of a
-// try, in these words.
+// FailedWithoutPod has the API server reject the pod of the last retry with
+// this message.
 func (w *WorkflowWrapper) FailedWithoutPod(message string) *WorkflowWrapper {
 	w.start(wfv1.WorkflowError)
 	w.pod(wfv1.NodeError, "task '"+w.latestTry()+podTask+"' errored: "+message)
@@ -222,14 +220,14 @@ func (w *WorkflowWrapper) FailedWithoutPod(message string) *WorkflowWrapper {
 	return w.finish()
 }
 
-// TryFailedWithoutPod says the same of a try, after which Argo waits before the
-// next one.
+// TryFailedWithoutPod has the API server reject a pod with this message, after
+// which Argo waits before the next retry.
 func (w *WorkflowWrapper) TryFailedWithoutPod(message string) *WorkflowWrapper {
 	return w.FailedWithoutPod(message).waitsForNextTry()
 }
 
-// Retried says that a person ran argo retry: the same Workflow runs again. It
-// keeps its outputs until it has new ones.
+// Retried has a user run argo retry: the same Workflow runs again. It keeps its
+// outputs until it has new ones.
 func (w *WorkflowWrapper) Retried(at time.Time) *WorkflowWrapper {
 	w.wf.Spec.Shutdown = ""
 	w.wf.Status.Phase, w.wf.Status.Message = wfv1.WorkflowRunning, ""
@@ -238,8 +236,8 @@ func (w *WorkflowWrapper) Retried(at time.Time) *WorkflowWrapper {
 	return w
 }
 
-// Resubmitted is what argo resubmit makes of the Workflow: another of its
-// labels, annotations, owner and arguments, that has not run.
+// Resubmitted returns the Workflow that argo resubmit creates: another with its
+// labels, annotations, owner and arguments, which has not run.
 func (w *WorkflowWrapper) Resubmitted(suffix string, at time.Time) *WorkflowWrapper {
 	wf := w.wf.DeepCopy()
 	metav1.SetMetaDataLabel(&wf.ObjectMeta, "workflows.argoproj.io/resubmitted-from-workflow", wf.Name)
@@ -251,7 +249,7 @@ func (w *WorkflowWrapper) Resubmitted(suffix string, at time.Time) *WorkflowWrap
 	return &WorkflowWrapper{wf}
 }
 
-// Reported puts a report out, as the pod's and as the Workflow's output.
+// Reported sets a report as the output of the pod and of the Workflow.
 func (w *WorkflowWrapper) Reported(r report.Report) *WorkflowWrapper {
 	raw, err := json.Marshal(r)
 	if err != nil {
@@ -266,7 +264,7 @@ func (w *WorkflowWrapper) Reported(r report.Report) *WorkflowWrapper {
 	return w
 }
 
-// Report is what a build that went well says of itself: seven files in the
+// Report returns the report of a build that succeeded: seven files in the
 // registry.
 func (w *WorkflowWrapper) Report() report.Report {
 	image := w.argument(contract.ParamImage)
@@ -278,7 +276,7 @@ func (w *WorkflowWrapper) Report() report.Report {
 	}
 }
 
-// FailureReport is what a build says of itself when a step fails.
+// FailureReport returns the report of a build in which a step failed.
 func (w *WorkflowWrapper) FailureReport(step, reason, message string) report.Report {
 	r := w.Report()
 	r.Image = nil
@@ -295,17 +293,17 @@ func (w *WorkflowWrapper) FailureReport(step, reason, message string) report.Rep
 func (w *WorkflowWrapper) shutdown(strategy wfv1.ShutdownStrategy) *WorkflowWrapper {
 	w.wf.Spec.Shutdown = strategy
 	w.start(wfv1.WorkflowFailed)
-	words := fmt.Sprintf("workflow shutdown with strategy:  %s", strategy)
+	message := fmt.Sprintf("workflow shutdown with strategy:  %s", strategy)
 	for _, name := range steps {
-		w.container(name, wfv1.NodeFailed, words)
+		w.container(name, wfv1.NodeFailed, message)
 	}
-	w.pod(wfv1.NodeFailed, words)
+	w.pod(wfv1.NodeFailed, message)
 	w.wf.Status.Message = fmt.Sprintf("Stopped with strategy '%s'", strategy)
 	return w.finish()
 }
 
-// PodNode is the ID of the node of a Workflow's latest pod, or empty when it
-// has none.
+// PodNode returns the ID of the node of a Workflow's latest pod, or an empty
+// string if it has none.
 func PodNode(wf *wfv1.Workflow) string {
 	tries := wf.Status.Nodes[wf.Name].Children
 	if len(tries) == 0 {
@@ -314,8 +312,7 @@ func PodNode(wf *wfv1.Workflow) string {
 	return wf.Status.Nodes[tries[len(tries)-1]].Children[0]
 }
 
-// start begins what Argo does next: a try of its own, where the one before has
-// failed.
+// start starts the Workflow, with another pod if the one before has failed.
 func (w *WorkflowWrapper) start(phase wfv1.WorkflowPhase) {
 	retry := w.wf.Status.Nodes[w.wf.Name]
 	if pod := w.wf.Status.Nodes[PodNode(w.wf)]; pod.Phase.FailedOrError() && phase != wfv1.WorkflowError {
@@ -336,7 +333,7 @@ func (w *WorkflowWrapper) finish() *WorkflowWrapper {
 	return w
 }
 
-// begin makes the nodes of another try.
+// begin adds the nodes of another retry.
 func (w *WorkflowWrapper) begin(retry wfv1.NodeStatus) {
 	try := w.try(len(retry.Children))
 	retry.Children = append(retry.Children, w.wf.NodeID(try))
@@ -347,14 +344,14 @@ func (w *WorkflowWrapper) begin(retry wfv1.NodeStatus) {
 	})
 }
 
-// podTask is what the name of a pod's node adds to that of its try.
+// podTask is what the name of a pod's node adds to that of its retry.
 const podTask = ".pod"
 
-// try is the name of the node of a try. Counted from 0.
+// try returns the name of the node of a retry, counted from 0.
 func (w *WorkflowWrapper) try(number int) string { return fmt.Sprintf("%s(%d)", w.wf.Name, number) }
 
-// pod sets the node of the latest try's pod, of the try, and the one that
-// stands for all tries.
+// pod sets the node of the latest pod, that of its retry, and the one that
+// stands for all retries.
 func (w *WorkflowWrapper) pod(phase wfv1.NodePhase, message string) {
 	w.node(wfv1.NodeStatus{
 		Name: w.latestTry() + podTask, DisplayName: "pod", Type: wfv1.NodeTypePod,
@@ -379,8 +376,8 @@ func (w *WorkflowWrapper) pod(phase wfv1.NodePhase, message string) {
 	w.node(retry)
 }
 
-// container sets the node of a container, which the node of the one before it
-// has for a child, and the pod's that of the first.
+// container sets the node of a container, which is a child of the node of the
+// one before it, or of the pod's node.
 func (w *WorkflowWrapper) container(name string, phase wfv1.NodePhase, message string) {
 	pod := w.latestTry() + podTask
 	next := slices.Index(steps, name) + 1
@@ -414,16 +411,4 @@ func (w *WorkflowWrapper) argument(name string) string {
 		}
 	}
 	return ""
-}
-
-// MissingHostPathEvent is what kubelet says when a pod's host path of type
-// Directory is not there.
-func MissingHostPathEvent(pod *corev1.Pod, path string) *corev1.Event {
-	return &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Name: pod.Name + ".missing-host-path", Namespace: pod.Namespace},
-		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
-		Type:           corev1.EventTypeWarning,
-		Reason:         "FailedMount",
-		Message:        fmt.Sprintf(`MountVolume.SetUp failed for volume "source" : hostPath type check failed: %s is not a directory`, path),
-	}
 }

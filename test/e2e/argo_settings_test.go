@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 
@@ -17,13 +18,13 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// These run alone: they change what all builds depend on.
+// These tests run alone, since they change what all builds depend on.
 
 const argoNamespace, argoController = "argo", "workflow-controller"
 
-func TestABuildThatStartsWhileArgosControllerIsDownIsMadeWhenItIsBack(t *testing.T) {
+func TestArgoControllerDown(t *testing.T) {
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 60<<20)
 	under := makeVersion("under-way", ns, dir).Model("under-way").New()
 	live.create(t, under)
@@ -37,79 +38,67 @@ func TestABuildThatStartsWhileArgosControllerIsDownIsMadeWhenItIsBack(t *testing
 	run(t, "kubectl", "wait", "pod", "-n", argoNamespace, "-l", "app="+argoController, "--for=delete", "--timeout=1m")
 
 	late := live.waits(t, makeVersion("late", ns, dir).Model("late").New(), v1alpha1.ReasonWorkflowPending)
-	assert.Contains(t, late.Status.Message, "waits for Argo to start it")
+	assert.Contains(t, late.Status.Message, "Argo")
 	require.NoError(t, scale(t.Context(), "1"))
 
 	under, late = live.ready(t, under), live.ready(t, late)
 	for _, mv := range []*v1alpha1.ModelVersion{under, late} {
-		holds(t, mv, dir)
+		assertImage(t, mv, dir)
 		assert.Equal(t, int64(1), mv.Status.Attempts)
 		assert.Len(t, live.workflowsOf(t, mv), 1)
 	}
 }
 
-// Argo holds Workflows to the template as it was when they began, in this mode.
-func TestBuildsAreMadeWhenArgoEnforcesSecureTemplateReferencing(t *testing.T) {
-	live.setUpArgo(t, "workflowRestrictions", "templateReferencing: Secure\n")
+// Argo holds Workflows to the template as it was when they started, in its mode
+// Secure, and reconciles only Workflows that are labelled with its instance ID, if
+// it has one.
+func TestArgoSettings(t *testing.T) {
+	const id = "e2e"
+	live.configureArgo(t, map[string]string{"workflowRestrictions": "templateReferencing: Secure\n", "instanceID": id})
 	ns := live.namespace(t)
-	dir := newFolder(t)
-	failed, _ := live.failed(t, makeVersion("secure", ns, dir).New())
-	assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
-	dir.write(t, "model.bin", "weights")
+	dir := newDirectory(t)
+	ignored := live.waits(t, makeVersion("ignored", ns, model(t)).Model("ignored").New(), v1alpha1.ReasonWorkflowPending)
+	assert.Contains(t, ignored.Status.Message, "Argo")
 
-	live.letGo(t, ns, failed.Status.Workflow.Name)
-	run(t, "argo", "retry", "-n", ns, failed.Status.Workflow.Name)
+	live.configureOperator(t, "argoInstanceID: "+id)
+
+	failed, _ := live.failed(t, makeVersion("labelled", ns, dir).New())
+	assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
+	dir.write(t, "model.bin", "weights")
+	live.awaitReleased(t, ns, failed.Status.Workflow.Name)
+	run(t, "argo", "retry", "--instanceid", id, "-n", ns, failed.Status.Workflow.Name)
 	mv := live.readyAgain(t, failed)
-	holds(t, mv, dir)
-	again := live.finished(t, ns, resubmit(t, mv))
+	assertImage(t, mv, dir)
+	again := live.finished(t, ns, resubmit(t, mv, "--instanceid", id))
 	assert.Equal(t, wfv1.WorkflowSucceeded, again.Status.Phase, again.Status.Message)
 	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
 }
 
-// An Argo with an instance ID looks only at Workflows that are meant for it.
-func TestBuildsAreMeantForTheArgoInstanceThatTheOperatorIsToldOf(t *testing.T) {
-	const id = "e2e"
-	live.setUpArgo(t, "instanceID", id)
-	ns := live.namespace(t)
-	dir := newFolder(t)
-	unmeant := live.waits(t, makeVersion("unmeant", ns, model(t)).Model("unmeant").New(), v1alpha1.ReasonWorkflowPending)
-	assert.Contains(t, unmeant.Status.Message, "waits for Argo to start it")
-
-	live.setUpOperator(t, "argoInstanceID: "+id)
-
-	failed, _ := live.failed(t, makeVersion("meant", ns, dir).New())
-	assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
-	dir.write(t, "model.bin", "weights")
-	live.letGo(t, ns, failed.Status.Workflow.Name)
-	run(t, "argo", "retry", "--instanceid", id, "-n", ns, failed.Status.Workflow.Name)
-	holds(t, live.readyAgain(t, failed), dir)
-}
-
-// setUpArgo sets a key of Argo's configuration for the rest of the test.
-func (c *cluster) setUpArgo(t *testing.T, key, value string) {
+// configureArgo sets keys of Argo's configuration for the rest of the test.
+func (c *cluster) configureArgo(t *testing.T, settings map[string]string) {
 	t.Helper()
 	const name = "workflow-controller-configmap"
-	c.setUp(t, client.ObjectKey{Namespace: argoNamespace, Name: name}, argoController, func(data map[string]string) { data[key] = value })
+	c.configure(t, client.ObjectKey{Namespace: argoNamespace, Name: name}, argoController, func(data map[string]string) { maps.Copy(data, settings) })
 }
 
-// setUpOperator adds a line to the operator's configuration for the rest of
+// configureOperator adds a line to the operator's configuration for the rest of
 // the test.
-func (c *cluster) setUpOperator(t *testing.T, line string) {
+func (c *cluster) configureOperator(t *testing.T, line string) {
 	t.Helper()
 	var all corev1.ConfigMapList
 	require.NoError(t, c.List(t.Context(), &all, client.InNamespace(operatorNamespace)))
 	for i := range all.Items {
 		if strings.HasPrefix(all.Items[i].Name, "modelkiln-config-") {
-			c.setUp(t, client.ObjectKeyFromObject(&all.Items[i]), operator, func(data map[string]string) { data["config.yaml"] += "\n" + line + "\n" })
+			c.configure(t, client.ObjectKeyFromObject(&all.Items[i]), operator, func(data map[string]string) { data["config.yaml"] += "\n" + line + "\n" })
 			return
 		}
 	}
 	require.Fail(t, "the operator has no configuration")
 }
 
-// setUp changes a ConfigMap and starts the Deployment anew that reads it when
-// it starts, and puts back what was there after the test.
-func (c *cluster) setUp(t *testing.T, key client.ObjectKey, deployment string, change func(data map[string]string)) {
+// configure changes a ConfigMap and restarts the Deployment that reads it when
+// it starts. It restores the ConfigMap after the test.
+func (c *cluster) configure(t *testing.T, key client.ObjectKey, deployment string, change func(data map[string]string)) {
 	t.Helper()
 	before := &corev1.ConfigMap{}
 	require.NoError(t, c.Get(t.Context(), key, before))
@@ -120,12 +109,12 @@ func (c *cluster) setUp(t *testing.T, key client.ObjectKey, deployment string, c
 		if err := c.Update(ctx, config); err != nil {
 			return err
 		}
-		// Kubectl restarts nothing twice in a second.
+		// kubectl does not restart a Deployment twice in a second.
 		restarted := func(ctx context.Context) (bool, error) {
 			_, err := try(ctx, "kubectl", "rollout", "restart", "deployment", deployment, "-n", key.Namespace)
 			return err == nil, nil
 		}
-		if err := wait.PollUntilContextTimeout(ctx, tick, soon, true, restarted); err != nil {
+		if err := wait.PollUntilContextTimeout(ctx, tick, noticeTime, true, restarted); err != nil {
 			return err
 		}
 		_, err := try(ctx, "kubectl", "rollout", "status", "deployment", deployment, "-n", key.Namespace, "--timeout=1m")

@@ -15,37 +15,50 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-func TestAFailedVersionBecomesReadyByWhatPeopleDoInArgo(t *testing.T) {
+// TestArgoRetryAndResubmit has users with the roles that deploy/ ships fix a
+// failed build, with the argo command and in the Argo UI.
+func TestArgoRetryAndResubmit(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	for way, do := range ways {
-		// The Workflows that there are then.
-		for verb, workflows := range map[string]int{"retry": 1, "resubmit": 2} {
-			t.Run(way+" "+verb, func(t *testing.T) {
-				t.Parallel()
-				dir := newFolder(t)
-				name := way + "-" + verb
-				failed, _ := live.failed(t, makeVersion(name, ns, dir).Model(name).New())
-				assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
-				dir.write(t, "model.bin", "weights")
+	shippedUser := live.shippedUser(t, ns)
+	tests := map[string]struct {
+		act  action
+		verb string
+		// workflows counts those that exist afterwards.
+		workflows int
+	}{
+		"retry":       {act: argoAs(shippedUser), verb: "retry", workflows: 1},
+		"resubmit":    {act: argoAs(shippedUser), verb: "resubmit", workflows: 2},
+		"retry in UI": {act: live.pressButton, verb: "retry", workflows: 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := newDirectory(t)
+			version := strings.ReplaceAll(strings.ToLower(name), " ", "-")
+			failed, _ := live.failed(t, makeVersion(version, ns, dir).Model(version).New())
+			assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
+			workflow := failed.Status.Workflow.Name
+			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", shippedUser, workflow, "-c", contract.StepMountCheck), v1alpha1.ReasonSourceEmpty)
+			dir.write(t, "model.bin", "weights")
 
-				live.letGo(t, ns, failed.Status.Workflow.Name)
-				do(t, verb, ns, failed.Status.Workflow.Name)
+			live.awaitReleased(t, ns, workflow)
+			tt.act(t, tt.verb, ns, workflow)
 
-				mv := live.readyAgain(t, failed)
-				holds(t, mv, dir)
-				live.latest(t, mv)
-				assert.Equal(t, failed.Status.Image, mv.Status.Image)
-				assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has made one Workflow")
-				assert.Len(t, live.workflowsOf(t, mv), workflows)
-			})
-		}
+			mv := live.readyAgain(t, failed)
+			assertImage(t, mv, dir)
+			live.latest(t, mv)
+			assert.Equal(t, failed.Status.Image, mv.Status.Image)
+			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
+			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
+		})
 	}
 }
 
-func TestAVersionThatWasBuiltStaysWhatItIs(t *testing.T) {
+func TestArgoResubmitAfterSuccess(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -65,19 +78,20 @@ func TestAVersionThatWasBuiltStaysWhatItIs(t *testing.T) {
 	assert.Equal(t, v1alpha1.ReasonSourceChanged, left.Failure.Reason)
 	assert.Contains(t, left.Failure.Message, `"config.json" was changed`)
 
-	assert.Equal(t, mv.Status.Digest, digestOf(t, mv.Status.Image))
+	assert.Equal(t, mv.Status.Digest, content.Digest(t, mv.Status.Image))
 	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
 	live.latest(t, mv)
 }
 
-// resubmit resubmits the version's Workflow and returns the name of the new
-// one.
-func resubmit(t *testing.T, mv *v1alpha1.ModelVersion) string {
+// resubmit resubmits the ModelVersion's Workflow and returns the name of the
+// new one.
+func resubmit(t *testing.T, mv *v1alpha1.ModelVersion, flags ...string) string {
 	t.Helper()
-	return strings.TrimSpace(run(t, "argo", "resubmit", "-n", mv.Namespace, mv.Status.Workflow.Name, "-o", "name"))
+	args := []string{"resubmit", "-n", mv.Namespace, mv.Status.Workflow.Name, "-o", "name"}
+	return strings.TrimSpace(run(t, "argo", append(args, flags...)...))
 }
 
-// finished returns a Workflow when it has ended.
+// finished returns a Workflow when it has finished.
 func (c *cluster) finished(t *testing.T, namespace, name string) *wfv1.Workflow {
 	t.Helper()
 	wf := &wfv1.Workflow{}
@@ -88,10 +102,10 @@ func (c *cluster) finished(t *testing.T, namespace, name string) *wfv1.Workflow 
 	return wf
 }
 
-// letGo waits until Argo has nothing more to do for a Workflow that has ended. A
-// retry before that, in the same moment, may never be looked at: faster than
-// people are.
-func (c *cluster) letGo(t *testing.T, namespace, workflow string) {
+// awaitReleased waits until Argo has nothing more to do for a Workflow that has
+// finished. Argo may never see a retry that comes in the same moment, which is
+// faster than users are.
+func (c *cluster) awaitReleased(t *testing.T, namespace, workflow string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var pods corev1.PodList
@@ -99,10 +113,10 @@ func (c *cluster) letGo(t *testing.T, namespace, workflow string) {
 		for _, pod := range pods.Items {
 			require.Equal(collect, "true", pod.Labels["workflows.argoproj.io/completed"], pod.Name)
 		}
-	}, soon, tick)
+	}, noticeTime, tick)
 }
 
-// reportOf is the report that a Workflow left.
+// reportOf returns the report that a Workflow left.
 func reportOf(t *testing.T, wf *wfv1.Workflow) report.Report {
 	t.Helper()
 	require.NotNil(t, wf.Status.Outputs, "Workflow %s left no outputs: %s", wf.Name, wf.Status.Message)
@@ -117,32 +131,37 @@ func reportOf(t *testing.T, wf *wfv1.Workflow) report.Report {
 	return report.Report{}
 }
 
-func TestARunningBuildThatIsEndedByAPersonSaysSo(t *testing.T) {
+func TestArgoStopAndTerminate(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 60<<20)
-	for way, do := range ways {
-		for verb, reason := range map[string]string{"stop": v1alpha1.ReasonWorkflowStopped, "terminate": v1alpha1.ReasonWorkflowTerminated} {
-			t.Run(way+" "+verb, func(t *testing.T) {
-				t.Parallel()
-				name := way + "-" + verb
-				mv := makeVersion(name, ns, dir).Model(name).New()
-				live.create(t, mv)
-				running := live.running(t, mv)
+	tests := map[string]struct {
+		act    action
+		verb   string
+		reason string
+	}{
+		"stop":            {act: argoAs(live.shippedUser(t, ns)), verb: "stop", reason: v1alpha1.ReasonWorkflowStopped},
+		"terminate in UI": {act: live.pressButton, verb: "terminate", reason: v1alpha1.ReasonWorkflowTerminated},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mv := makeVersion(tt.verb, ns, dir).Model(tt.verb).New()
+			live.create(t, mv)
+			running := live.running(t, mv)
 
-				do(t, verb, ns, running.Status.Workflow.Name)
+			tt.act(t, tt.verb, ns, running.Status.Workflow.Name)
 
-				mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-				assertRefusal(t, mv, reason, running.Status.Workflow.Name)
-				typeCommand(t, mv.Status.Message)
-				holds(t, live.readyAgain(t, mv), dir)
-			})
-		}
+			mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
+			assertFailed(t, mv, tt.reason, running.Status.Workflow.Name)
+			runCommand(t, mv.Status.Message)
+			assertImage(t, live.readyAgain(t, mv), dir)
+		})
 	}
 }
 
-func TestAWorkflowThatIsDeletedIsStartedAgainUnlessItHasEnded(t *testing.T) {
+func TestArgoDelete(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -154,9 +173,9 @@ func TestAWorkflowThatIsDeletedIsStartedAgainUnlessItHasEnded(t *testing.T) {
 	mv = live.ready(t, mv)
 	assert.NotEqual(t, first.Status.Workflow.Name, mv.Status.Workflow.Name)
 	assert.Equal(t, first.Status.Image, mv.Status.Image)
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 
 	run(t, "argo", "delete", "-n", ns, mv.Status.Workflow.Name)
-	live.assertNothingAppears(t, ns, soon/6, &wfv1.WorkflowList{})
+	live.assertNothingAppears(t, ns, noticeTime/6, &wfv1.WorkflowList{})
 	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
 }

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -18,16 +17,17 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// The one user of the closed registry, as htpasswd writes it.
+// The one user of the closed registry, and the file that htpasswd writes.
 const (
 	registryUser     = "kiln"
 	registryPassword = "only-for-this-test"
 	registryUsers    = "kiln:$2a$04$c.DAH92w26Vqw1W0DlsViepbdXl8fxhxQthxquj52J4MzNJq6I1qy\n"
 )
 
-func TestAClosedRegistryIsPushedToWithThePushSecret(t *testing.T) {
+func TestPushSecret(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
 	closed := live.closedRegistry(t, s.namespace)
@@ -35,25 +35,20 @@ func TestAClosedRegistryIsPushedToWithThePushSecret(t *testing.T) {
 	live.pushSecret(t, s.namespace, "wrong", closed, "not-the-password")
 	dir := model(t)
 	tests := map[string]struct {
-		template         string
-		secret, required string
-		// reason is why it fails; empty when it does not.
+		secret string
+		// reason is why the build fails; empty if it does not.
 		reason string
 	}{
-		"with the right password":             {secret: contract.DefaultPushSecret, required: "true"},
-		"with the wrong password":             {secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
-		"by Stream with the right password":   {template: contract.StreamTemplate, secret: contract.DefaultPushSecret, required: "true"},
-		"by Stream with the wrong password":   {template: contract.StreamTemplate, secret: "wrong", required: "true", reason: v1alpha1.ReasonRegistryUnauthorized},
-		"without a secret":                    {secret: "absent", required: "false", reason: v1alpha1.ReasonRegistryUnauthorized},
-		"without a secret that has to be one": {secret: "absent", required: "true", reason: v1alpha1.ReasonPushSecretMissing},
+		"with the right password": {secret: contract.DefaultPushSecret},
+		"with a wrong password":   {secret: "wrong", reason: v1alpha1.ReasonRegistryUnauthorized},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			workflow, err := s.submitFrom(t.Context(), cmp.Or(tt.template, contract.BuildTemplate), dir, map[string]string{
-				contract.ParamImage:               closed + "/models/resnet:" + sumOf(name)[:8],
+			workflow, err := s.submit(t.Context(), dir, map[string]string{
+				contract.ParamImage:               closed + "/models/resnet:" + content.Sum(name)[:8],
 				contract.ParamPlainHTTPRegistries: live.registry + "," + closed,
 				contract.ParamPushSecret:          tt.secret,
-				contract.ParamPushSecretRequired:  tt.required,
+				contract.ParamPushSecretRequired:  "true",
 			})
 			require.NoError(t, err)
 			wf := live.finished(t, s.namespace, workflow)
@@ -71,8 +66,7 @@ func TestAClosedRegistryIsPushedToWithThePushSecret(t *testing.T) {
 	}
 }
 
-// assertNoSecret checks that no password is in what people and other programs
-// may read of a build.
+// assertNoSecret checks that no password is in a build's logs or its Workflow.
 func assertNoSecret(t *testing.T, wf *wfv1.Workflow) {
 	t.Helper()
 	log := run(t, "kubectl", "logs", "-n", wf.Namespace, "-l", workflowLabel+"="+wf.Name, "--all-containers", "--tail=-1")
@@ -84,21 +78,21 @@ func assertNoSecret(t *testing.T, wf *wfv1.Workflow) {
 	}
 }
 
-// pushSecret makes a Secret as kubectl create secret docker-registry does.
+// pushSecret creates a Secret as kubectl create secret docker-registry does.
 func (c *cluster) pushSecret(t *testing.T, namespace, name, registry, password string) {
 	t.Helper()
 	run(t, "kubectl", "create", "secret", "docker-registry", name, "-n", namespace,
 		"--docker-server="+registry, "--docker-username="+registryUser, "--docker-password="+password)
 }
 
-// closedRegistry starts a registry that lets nobody in without the password,
-// and returns its host and port.
+// closedRegistry starts a registry that requires the password and returns its
+// host and port.
 func (c *cluster) closedRegistry(t *testing.T, namespace string) string {
 	t.Helper()
 	return c.registryPod(t, namespace, `http: {addr: ":5000"}`, `auth: {htpasswd: {realm: models, path: /etc/registry/users}}`).Status.PodIP + ":5000"
 }
 
-// registryPod starts a registry of the test's own in a namespace, with further
+// registryPod starts a registry for the test alone in a namespace, with further
 // lines of configuration. It listens on port 5000 of its pod.
 func (c *cluster) registryPod(t *testing.T, namespace string, configuration ...string) *corev1.Pod {
 	t.Helper()

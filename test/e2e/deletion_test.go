@@ -17,13 +17,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-func TestADeletedModelTakesItsVersionsWorkflowsAndPodsWithIt(t *testing.T) {
+func TestModelDeletion(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	built := live.built(t, makeVersion("built", ns, model(t)).New())
-	large := newFolder(t)
+	large := newDirectory(t)
 	large.random(t, "weights.bin", 100<<20)
 	building := makeVersion("building", ns, large).New()
 	live.create(t, building)
@@ -31,16 +32,16 @@ func TestADeletedModelTakesItsVersionsWorkflowsAndPodsWithIt(t *testing.T) {
 
 	run(t, "kubectl", "delete", "model", built.Spec.ModelName, "-n", ns)
 
-	live.gone(t, ns)
-	// Pods are not watched: Argo makes one again when it sees that it is gone
-	// before it sees that the Workflow is, and that one goes like the first.
+	live.awaitNothingLeft(t, ns)
+	// Pods are not watched: Argo creates a pod again when it sees that the pod
+	// is gone before it sees that the Workflow is, and removes that one too.
 	live.assertNothingAppears(t, ns, 10*time.Second, &v1alpha1.ModelList{}, &v1alpha1.ModelVersionList{}, &wfv1.WorkflowList{})
-	live.gone(t, ns)
-	assert.Equal(t, built.Status.Digest, digestOf(t, built.Status.Image), "images outlive their objects")
+	live.awaitNothingLeft(t, ns)
+	assert.Equal(t, built.Status.Digest, content.Digest(t, built.Status.Image), "images outlive their objects")
 }
 
-// gone returns when nothing of a model is left in a namespace.
-func (c *cluster) gone(t *testing.T, namespace string) {
+// awaitNothingLeft waits until nothing of a Model is left in a namespace.
+func (c *cluster) awaitNothingLeft(t *testing.T, namespace string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		for _, list := range []client.ObjectList{&v1alpha1.ModelList{}, &v1alpha1.ModelVersionList{}, &wfv1.WorkflowList{}, &corev1.PodList{}} {
@@ -50,7 +51,8 @@ func (c *cluster) gone(t *testing.T, namespace string) {
 	}, buildTime, tick)
 }
 
-// assertNothingAppears watches a namespace for a while.
+// assertNothingAppears watches a namespace for a while and checks that nothing
+// is created.
 func (c *cluster) assertNothingAppears(t *testing.T, namespace string, during time.Duration, kinds ...client.ObjectList) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), during)

@@ -3,8 +3,6 @@
 package e2e
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"strings"
@@ -23,15 +21,15 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// logSeen logs how soon anyone could see what a version says.
-func logSeen(t *testing.T, mv *v1alpha1.ModelVersion, took time.Duration) {
+// logNoticed logs how soon anyone could see a ModelVersion's message.
+func logNoticed(t *testing.T, mv *v1alpha1.ModelVersion, took time.Duration) {
 	t.Helper()
 	t.Logf("figure: seen after %.1f s: %s: %s", took.Seconds(), conditionReady(mv).Reason, mv.Status.Message)
 }
 
-// editAsTold types the kubectl edit that a message ends with, and changes the
-// object in the editor as the sed script says.
-func editAsTold(t *testing.T, message, script string) {
+// runEdit runs the kubectl edit command that a message ends with, and changes
+// the object in the editor as the sed script does.
+func runEdit(t *testing.T, message, script string) {
 	t.Helper()
 	begin := strings.Index(message, "kubectl edit ")
 	require.GreaterOrEqual(t, begin, 0, "%q does not say what to edit", message)
@@ -41,7 +39,7 @@ func editAsTold(t *testing.T, message, script string) {
 	require.NoError(t, err, "%s: %s", message[begin:], out)
 }
 
-func TestABuildThatNeedsMoreMemoryThanItsLimitSaysSoAndEndsWellWithAHigherOne(t *testing.T) {
+func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -49,14 +47,13 @@ func TestABuildThatNeedsMoreMemoryThanItsLimitSaysSoAndEndsWellWithAHigherOne(t 
 
 	mv, took := live.failed(t, version.New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonOutOfMemory, "ran out of memory")
-	assert.Contains(t, mv.Status.Message, "spec.build.resources.limits.memory")
-	logSeen(t, mv, took)
-	editAsTold(t, mv.Status.Message, "s/24Mi/512Mi/")
-	holds(t, live.readyAgain(t, mv), dir)
+	assertFailed(t, mv, v1alpha1.ReasonOutOfMemory, "spec.build.resources.limits.memory")
+	logNoticed(t, mv, took)
+	runEdit(t, mv.Status.Message, "s/24Mi/512Mi/")
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
-func TestABuildThatNoNodeTakesWaitsWithTheSchedulersWords(t *testing.T) {
+func TestUnschedulable(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	mv := makeVersion("homeless", ns, model(t)).NodeLabel("e2e.modelkiln.test/disk", "of-no-node").New()
@@ -69,11 +66,11 @@ func TestABuildThatNoNodeTakesWaitsWithTheSchedulersWords(t *testing.T) {
 
 	run(t, "kubectl", "delete", "mv", mv.Name, "-n", ns)
 	run(t, "kubectl", "delete", "model", mv.Spec.ModelName, "-n", ns)
-	live.gone(t, ns)
+	live.awaitNothingLeft(t, ns)
 }
 
-// waits creates a version and returns it when it says that it waits, for this
-// reason, which anyone has to be able to see within half a minute.
+// waits creates a ModelVersion and returns it when it waits for this reason,
+// which must show within half a minute.
 func (c *cluster) waits(t *testing.T, mv *v1alpha1.ModelVersion, reason string) *v1alpha1.ModelVersion {
 	t.Helper()
 	began := time.Now()
@@ -83,16 +80,16 @@ func (c *cluster) waits(t *testing.T, mv *v1alpha1.ModelVersion, reason string) 
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), now))
 		ready := conditionReady(now)
 		require.Equal(collect, reason, ready.Reason, ready.Message)
-	}, soon, tick)
-	logSeen(t, now, time.Since(began))
-	assert.True(t, meta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionReconciling), "Reconciling tells Flux and Argo CD that this is no end")
+	}, noticeTime, tick)
+	logNoticed(t, now, time.Since(began))
+	assert.True(t, meta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionReconciling), "Flux and Argo CD read Reconciling")
 	assert.Nil(t, meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionStalled))
 	assert.Equal(t, v1alpha1.ImageBuilding, now.Status.ImageBuildPhase)
 	assert.Equal(t, conditionReady(now).Message, now.Status.Message)
 	return now
 }
 
-func TestABuildWhoseImageCannotBePulledNamesIt(t *testing.T) {
+func TestImagePullFailed(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -112,28 +109,22 @@ func TestABuildWhoseImageCannotBePulledNamesIt(t *testing.T) {
 	require.NoError(t, live.Update(t.Context(), template))
 	run(t, "argo", "terminate", "-n", ns, mv.Status.Workflow.Name)
 	ended := live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-	assertRefusal(t, ended, v1alpha1.ReasonWorkflowTerminated, mv.Status.Workflow.Name)
-	typeCommand(t, ended.Status.Message)
-	holds(t, live.readyAgain(t, ended), dir)
+	assertFailed(t, ended, v1alpha1.ReasonWorkflowTerminated, mv.Status.Workflow.Name)
+	runCommand(t, ended.Status.Message)
+	assertImage(t, live.readyAgain(t, ended), dir)
 }
 
-// copyOfTemplate is the template that builds are made from under another name,
-// and as one that versions may name.
+// copyOfTemplate returns the template of the engine Kaniko under another name, and as
+// one that ModelVersions may name.
 func copyOfTemplate(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	return copyOf(t, contract.BuildTemplate, name)
-}
-
-// copyOf is a template under another name, and as one that versions may name.
-func copyOf(t *testing.T, of, name string) *wfv1.ClusterWorkflowTemplate {
-	t.Helper()
 	template := &wfv1.ClusterWorkflowTemplate{}
-	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: of}, template))
+	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: contract.BuildTemplate}, template))
 	template.ObjectMeta = metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelBuildTemplate: "true"}}
 	return template
 }
 
-// containerOf is the container of a step.
+// containerOf returns the container of a step.
 func containerOf(t *testing.T, template *wfv1.ClusterWorkflowTemplate, step string) *wfv1.ContainerNode {
 	t.Helper()
 	containers := template.Spec.Templates[0].ContainerSet.Containers
@@ -146,28 +137,10 @@ func containerOf(t *testing.T, template *wfv1.ClusterWorkflowTemplate, step stri
 	return nil
 }
 
-func TestATemplateThatVersionsMayNotNameIsRefused(t *testing.T) {
+func TestPodDeletedOnce(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	template := copyOfTemplate(t, ns)
-	template.Labels = nil
-	live.create(t, template)
-	live.deleteAfter(t, template)
-	dir := model(t)
-
-	mv := live.waits(t, makeVersion("own-way", ns, dir).WorkflowTemplate(ns).New(), v1alpha1.ReasonTemplateNotAllowed)
-
-	assert.Contains(t, mv.Status.Message, "ClusterWorkflowTemplate "+ns)
-	assert.Equal(t, metav1.ConditionFalse, conditionReady(mv).Status)
-	assert.Nil(t, mv.Status.Workflow, "nothing is started")
-	editAsTold(t, mv.Status.Message, "/workflowTemplate:/d")
-	holds(t, live.ready(t, mv), dir)
-}
-
-func TestABuildWhosePodIsDeletedGetsAnotherFromArgo(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 100_000_000)
 	mv := makeVersion("podless", ns, dir).New()
 	live.create(t, mv)
@@ -179,39 +152,11 @@ func TestABuildWhosePodIsDeletedGetsAnotherFromArgo(t *testing.T) {
 	run(t, "kubectl", "delete", "pod", lost[0].Name, "-n", ns, "--grace-period=0", "--force")
 
 	mv = live.ready(t, mv)
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 	assert.Equal(t, []string{workflow}, live.workflowsOf(t, mv))
 	assert.Equal(t, int64(1), mv.Status.Attempts)
 	pods, err := live.podsOf(t.Context(), ns, workflow)
 	require.NoError(t, err)
 	require.Len(t, pods, 1)
 	assert.NotEqual(t, lost[0].UID, pods[0].UID)
-}
-
-func TestAModelThatLacksAFileOfItsIndexIsNotBuilt(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := newFolder(t)
-	const first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-	dir.write(t, "model.safetensors.index.json", `{"metadata":{},"weight_map":{"embed":"`+first+`","head":"`+second+`"}}`)
-	dir.write(t, first, safetensors(t, "embed"))
-
-	mv, took := live.failed(t, makeVersion("half", ns, dir).New())
-
-	assertRefusal(t, mv, v1alpha1.ReasonSourceIncomplete, second)
-	logSeen(t, mv, took)
-	dir.write(t, second, safetensors(t, "head"))
-	typeCommand(t, mv.Status.Message)
-	holds(t, live.readyAgain(t, mv), dir)
-}
-
-// safetensors is a file of one tensor of a few bytes.
-func safetensors(t *testing.T, tensor string) string {
-	t.Helper()
-	const data = "12345678"
-	header, err := json.Marshal(map[string]any{
-		tensor: map[string]any{"dtype": "U8", "shape": []int{len(data)}, "data_offsets": []int{0, len(data)}},
-	})
-	require.NoError(t, err)
-	return string(binary.LittleEndian.AppendUint64(nil, uint64(len(header)))) + string(header) + data
 }

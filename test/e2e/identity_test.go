@@ -10,7 +10,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestTwoVersionsOfAModelAreBuiltAtOnce(t *testing.T) {
+func TestConcurrentVersions(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	one, two := model(t), model(t)
@@ -22,35 +22,35 @@ func TestTwoVersionsOfAModelAreBuiltAtOnce(t *testing.T) {
 
 	assert.True(t, second.Status.StartTime.Before(first.Status.FinishTime) && first.Status.StartTime.Before(second.Status.FinishTime), "neither waited for the other")
 	assert.NotEqual(t, first.Status.Image, second.Status.Image)
-	holds(t, first, one)
-	holds(t, second, two)
-	// Both may be of the same second; the name decides then.
+	assertImage(t, first, one)
+	assertImage(t, second, two)
+	// Both may have been created in the same second: then the name decides.
 	live.latest(t, second)
 }
 
-func TestAVersionThatIsDeletedAndCreatedAgainIsAnother(t *testing.T) {
+func TestVersionRecreated(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	one, two := model(t), model(t)
 	first := live.built(t, makeVersion("again", ns, one).New())
 
-	// The first one's Workflow may still be there when the second one comes.
+	// The first one's Workflow may still exist when the second one is created.
 	run(t, "kubectl", "delete", "mv", "again", "-n", ns)
 	second := live.built(t, makeVersion("again", ns, two).New())
 
 	assert.NotEqual(t, first.UID, second.UID)
 	assert.NotEqual(t, first.Status.Workflow.Name, second.Status.Workflow.Name)
 	assert.NotEqual(t, first.Status.Image, second.Status.Image)
-	holds(t, first, one)
-	holds(t, second, two)
+	assertImage(t, first, one)
+	assertImage(t, second, two)
 	live.latest(t, second)
 }
 
-func TestVersionsOfTheSameNameInTwoNamespacesDoNotMeet(t *testing.T) {
+func TestSameNameInTwoNamespaces(t *testing.T) {
 	t.Parallel()
 	here, there := live.namespace(t), live.namespace(t)
 	one, two := model(t), model(t)
-	version := func(ns string, from folder) *v1alpha1.ModelVersion {
+	version := func(ns string, from directory) *v1alpha1.ModelVersion {
 		return makeVersion("v1", ns, from).ImageRepo("e2e/shared-by-" + here).New()
 	}
 	first, second := version(here, one), version(there, two)
@@ -60,8 +60,8 @@ func TestVersionsOfTheSameNameInTwoNamespacesDoNotMeet(t *testing.T) {
 	first, second = live.ready(t, first), live.ready(t, second)
 
 	assert.NotEqual(t, first.Status.Image, second.Status.Image)
-	holds(t, first, one)
-	holds(t, second, two)
+	assertImage(t, first, one)
+	assertImage(t, second, two)
 	live.latest(t, first)
 	live.latest(t, second)
 }

@@ -11,18 +11,18 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// A layer's files are copied while Kaniko archives the one before, which is not
-// to take them for its own.
-func TestKanikoArchivesEachFileOnce(t *testing.T) {
+// A layer's files are copied while Kaniko archives the layer before, which must
+// not include them.
+func TestKanikoLayers(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -33,13 +33,23 @@ func TestKanikoArchivesEachFileOnce(t *testing.T) {
 
 	mv := live.built(t, makeVersion("layered", ns, dir).New())
 
-	holds(t, mv, dir)
+	img := assertImage(t, mv, dir)
+	own := 0
+	for _, each := range img.Layers {
+		if each.Size >= layer.DefaultSize {
+			own++
+		}
+		assert.Less(t, each.Size, int64(2*layer.DefaultSize), "no layer holds two of them")
+	}
+	assert.Equal(t, large, own, "layers: %v", img.Layers)
+	assert.Equal(t, types.OCILayerZStd, img.Layers[len(img.Layers)-1].MediaType)
+	assert.Equal(t, int64(large+2), mv.Status.Files)
 	want := map[string]int{"config.json": 1, "weights/part-1.bin": 1}
 	for i := range large {
 		want[fmt.Sprintf("weights-%d.bin", i)] = 1
 	}
 	got := map[string]int{}
-	for _, at := range archived(t, mv.Status.Image) {
+	for _, at := range layerFiles(t, mv.Status.Image) {
 		assert.NotContains(t, at, "staging")
 		if below, inModel := strings.CutPrefix(at, "kubedl-model/"); inModel {
 			got[below]++
@@ -48,23 +58,19 @@ func TestKanikoArchivesEachFileOnce(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-// archived lists the files that are in any of an image's layers, whether another
-// layer hides them or not.
-func archived(t *testing.T, reference string) (files []string) {
+// layerFiles returns the files in all of an image's layers, including those
+// that another layer hides.
+func layerFiles(t *testing.T, reference string) (files []string) {
 	t.Helper()
-	ref, err := name.ParseReference(reference, name.Insecure)
-	require.NoError(t, err)
-	held, err := remote.Image(ref, remote.WithContext(t.Context()))
-	require.NoError(t, err)
-	layers, err := held.Layers()
+	layers, err := content.Pull(t, reference).Layers()
 	require.NoError(t, err)
 	for _, each := range layers {
-		files = append(files, archivedIn(t, each)...)
+		files = append(files, filesIn(t, each)...)
 	}
 	return files
 }
 
-func archivedIn(t *testing.T, one v1.Layer) (files []string) {
+func filesIn(t *testing.T, one v1.Layer) (files []string) {
 	t.Helper()
 	content, err := one.Uncompressed()
 	require.NoError(t, err)

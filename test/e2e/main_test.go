@@ -1,13 +1,15 @@
 //go:build e2e
 
-// Package e2e tests Modelkiln where it is meant to run: on a cluster with a
-// real kubelet, Argo's own controller in its strictest mode, Kaniko and a
-// registry, and with the operator in a pod of its own that has its own rights
-// and no others. `make e2e` starts the cluster and runs the tests.
+// Package e2e tests Modelkiln on a real cluster: with a kubelet, Argo's controller
+// in its strictest mode, Kaniko and a registry, and with the operator in a pod
+// that has its own rights and no others. `make e2e` starts the cluster and runs the tests.
 //
-// Each test works in a namespace of its own, with folders of its own on the
-// node, which is this machine. When one fails, it prints what a person on call
-// would look at.
+// Each test has a namespace and directories of its own on the node, which is this
+// machine. A test that fails prints what someone on call would look at.
+//
+// What needs no node is elsewhere: a registry's protocol and what a step alone
+// decides in test/registries, and what an API server alone decides in
+// test/integration.
 package e2e
 
 import (
@@ -20,9 +22,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// atOnce is how many tests run at once. More builds than these would wait for
-// each other's share of a machine with two cores.
-const atOnce = "3"
+// parallel is how many tests run at once. A build waits for Argo and kubelet most of
+// the time, so that two cores serve more than two builds; with more than four, the
+// compression of one would let others miss the times within which users must see
+// something.
+const parallel = "4"
 
 // live is the cluster that all tests run on.
 var live *cluster
@@ -34,7 +38,7 @@ func TestMain(m *testing.M) {
 
 func start(m *testing.M) int {
 	ctrl.SetLogger(logr.Discard())
-	if err := flag.Set("test.parallel", atOnce); err != nil {
+	if err := flag.Set("test.parallel", parallel); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// This runs alone: no other test would get a pod.
-func TestABuildWaitsForANodeThatIsCordoned(t *testing.T) {
+// This test runs alone: no other test would get a pod.
+func TestNodeCordoned(t *testing.T) {
 	ns := live.namespace(t)
 	dir := model(t)
 	after(t, func(ctx context.Context) {
@@ -32,41 +32,40 @@ func TestABuildWaitsForANodeThatIsCordoned(t *testing.T) {
 	assert.Contains(t, mv.Status.Message, "1 node(s) were unschedulable")
 	run(t, "kubectl", "uncordon", nodeName)
 	mv = live.ready(t, mv)
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 	assert.Equal(t, int64(1), mv.Status.Attempts)
 }
 
-func TestABuildThatFillsMoreDiskThanItsLimitIsEvictedAndEndsWellWithAHigherOne(t *testing.T) {
+func TestEvicted(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
-	// Kubelet looks every ten seconds. It takes longer than that, and longer
-	// than it takes to count, to package this.
+	// Kubelet checks every ten seconds. Packaging this takes longer.
 	dir.sparse(t, "weights.bin", 4<<30)
 
 	mv, took := live.failed(t, makeVersion("wide", ns, dir).Limit(corev1.ResourceEphemeralStorage, "200Mi").New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonEvicted, "was evicted: Pod ephemeral local storage usage exceeds")
+	assertFailed(t, mv, v1alpha1.ReasonEvicted, "Pod ephemeral local storage usage exceeds")
 	assert.Contains(t, mv.Status.Message, "ephemeral-storage")
-	logSeen(t, mv, took)
-	// Still more than the old limit.
+	logNoticed(t, mv, took)
+	// This is still more than the old limit.
 	dir.sparse(t, "weights.bin", 512<<20)
-	editAsTold(t, mv.Status.Message, "s/200Mi/8Gi/")
-	holds(t, live.readyAgain(t, mv), dir)
+	runEdit(t, mv.Status.Message, "s/200Mi/8Gi/")
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
-// sparse makes a file of zeros that takes no room on the disk, and that a build
-// takes long to read, copy and compress.
-func (f folder) sparse(t *testing.T, name string, size int64) {
+// sparse creates a file of zeros that takes no space on the disk, and that a
+// build takes long to read, copy and compress.
+func (f directory) sparse(t *testing.T, name string, size int64) {
 	t.Helper()
 	f.write(t, name, "")
 	require.NoError(t, os.Truncate(f.at(name), size))
 }
 
-func TestABuildThatIsNotDoneByItsDeadlineSaysSoAndEndsWellWithALaterOne(t *testing.T) {
+func TestDeadlineExceeded(t *testing.T) {
 	t.Parallel()
 	// Argo notices the one, kubelet the other.
-	tests := map[string]int64{"before its pod has started": 1, "while it copies": 6}
+	tests := map[string]int64{"before its pod has started": 1, "while it copies the model": 6}
 	for name, deadline := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -76,11 +75,10 @@ func TestABuildThatIsNotDoneByItsDeadlineSaysSoAndEndsWellWithALaterOne(t *testi
 
 			mv, took := live.failed(t, makeVersion("slow", ns, dir).Deadline(deadline).New())
 
-			assertRefusal(t, mv, v1alpha1.ReasonDeadlineExceeded, "did not finish within its deadline")
-			assert.Contains(t, mv.Status.Message, "spec.build.deadlineSeconds")
-			logSeen(t, mv, took)
-			editAsTold(t, mv.Status.Message, fmt.Sprintf("'s/deadlineSeconds: %d$/deadlineSeconds: 600/'", deadline))
-			holds(t, live.readyAgain(t, mv), dir)
+			assertFailed(t, mv, v1alpha1.ReasonDeadlineExceeded, "spec.build.deadlineSeconds")
+			logNoticed(t, mv, took)
+			runEdit(t, mv.Status.Message, fmt.Sprintf("'s/deadlineSeconds: %d$/deadlineSeconds: 600/'", deadline))
+			assertImage(t, live.readyAgain(t, mv), dir)
 		})
 	}
 }

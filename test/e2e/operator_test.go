@@ -21,29 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// This runs alone: other tests would wait for the operator too.
-func TestAnOperatorThatIsKilledDuringABuildGoesOnWithIt(t *testing.T) {
-	ns := live.namespace(t)
-	dir := newFolder(t)
-	dir.random(t, "weights.bin", 60<<20)
-	mv := makeVersion("through", ns, dir).New()
-	live.create(t, mv)
-	live.running(t, mv)
-
-	killOperator(t)
-	later := makeVersion("meanwhile", ns, model(t)).Model("another").New()
-	live.create(t, later)
-
-	mv, later = live.ready(t, mv), live.ready(t, later)
-	holds(t, mv, dir)
-	assert.Len(t, live.workflowsOf(t, mv), 1)
-	assert.Len(t, live.workflowsOf(t, later), 1)
-	assert.Equal(t, int64(1), mv.Status.Attempts)
-	live.latest(t, mv)
-	live.latest(t, later)
-}
-
-// killOperator deletes the operator's pod as a node that dies would: at once.
+// killOperator deletes the operator's pod at once, as if its node failed.
 func killOperator(t *testing.T) {
 	t.Helper()
 	run(t, "kubectl", "delete", "pod", "-n", operatorNamespace, "-l", "app.kubernetes.io/component=controller", "--grace-period=0", "--force")
@@ -53,44 +31,44 @@ func killOperator(t *testing.T) {
 	})
 }
 
-func TestTheOperatorMayNotDoWhatItNeedsNot(t *testing.T) {
+func TestServiceAccountPermissions(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	live.built(t, makeVersion("prepares-the-namespace", ns, model(t)).New())
 	manager := "system:serviceaccount:" + operatorNamespace + ":" + operator
 	builder := "system:serviceaccount:" + ns + ":modelkiln-build"
 	tests := map[string]struct{ who, verb, resource, want string }{
-		"the operator makes workflows":                       {manager, "create", "workflows.argoproj.io", "yes"},
-		"the operator does not read secrets":                 {manager, "get", "secrets", "no"},
-		"the operator does not list secrets":                 {manager, "list", "secrets", "no"},
-		"the operator does not watch secrets":                {manager, "watch", "secrets", "no"},
-		"the operator makes no pods":                         {manager, "create", "pods", "no"},
-		"the operator enters no pods":                        {manager, "create", "pods:exec", "no"},
-		"the operator makes no roles":                        {manager, "create", "clusterroles.rbac.authorization.k8s.io", "no"},
-		"the operator takes on no role":                      {manager, "bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin", "no"},
-		"the operator is nobody else":                        {manager, "impersonate", "users", "no"},
-		"the operator makes no tokens":                       {manager, "create", "serviceaccounts:token", "no"},
-		"the operator deletes no models":                     {manager, "delete", "models.model.kubedl.io", "no"},
-		"the operator deletes ended workflows":               {manager, "delete", "workflows.argoproj.io", "yes"},
-		"the operator makes claims":                          {manager, "create", "persistentvolumeclaims", "yes"},
-		"the operator makes volumes":                         {manager, "create", "persistentvolumes", "yes"},
-		"the operator deletes what it has made":              {manager, "delete", "persistentvolumes", "yes"},
-		"the operator changes no claims":                     {manager, "patch", "persistentvolumeclaims", "no"},
-		"the operator changes no volumes":                    {manager, "patch", "persistentvolumes", "no"},
-		"the operator does not list claims":                  {manager, "list", "persistentvolumeclaims", "no"},
-		"the operator does not list volumes":                 {manager, "list", "persistentvolumes", "no"},
-		"the operator deletes no other volumes at once":      {manager, "deletecollection", "persistentvolumes", "no"},
-		"a build makes no claims":                            {builder, "create", "persistentvolumeclaims", "no"},
-		"a build reports its results":                        {builder, "create", "workflowtaskresults.argoproj.io", "yes"},
-		"a build does not read results":                      {builder, "get", "workflowtaskresults.argoproj.io", "no"},
-		"a build does not read secrets":                      {builder, "get", "secrets", "no"},
-		"a build does not read pods":                         {builder, "get", "pods", "no"},
-		"a build does not read its version":                  {builder, "get", "modelversions.model.kubedl.io", "no"},
-		"a build does not write its version's status either": {builder, "patch", "modelversions.model.kubedl.io:status", "no"},
+		"the operator creates workflows":                        {manager, "create", "workflows.argoproj.io", "yes"},
+		"the operator does not read secrets":                    {manager, "get", "secrets", "no"},
+		"the operator does not list secrets":                    {manager, "list", "secrets", "no"},
+		"the operator does not watch secrets":                   {manager, "watch", "secrets", "no"},
+		"the operator creates no pods":                          {manager, "create", "pods", "no"},
+		"the operator executes nothing in pods":                 {manager, "create", "pods:exec", "no"},
+		"the operator creates no roles":                         {manager, "create", "clusterroles.rbac.authorization.k8s.io", "no"},
+		"the operator binds no role":                            {manager, "bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin", "no"},
+		"the operator impersonates nobody":                      {manager, "impersonate", "users", "no"},
+		"the operator creates no tokens":                        {manager, "create", "serviceaccounts:token", "no"},
+		"the operator deletes no models":                        {manager, "delete", "models.model.kubedl.io", "no"},
+		"the operator deletes ended workflows":                  {manager, "delete", "workflows.argoproj.io", "yes"},
+		"the operator creates claims":                           {manager, "create", "persistentvolumeclaims", "yes"},
+		"the operator creates volumes":                          {manager, "create", "persistentvolumes", "yes"},
+		"the operator deletes what it has created":              {manager, "delete", "persistentvolumes", "yes"},
+		"the operator changes no claims":                        {manager, "patch", "persistentvolumeclaims", "no"},
+		"the operator changes no volumes":                       {manager, "patch", "persistentvolumes", "no"},
+		"the operator does not list claims":                     {manager, "list", "persistentvolumeclaims", "no"},
+		"the operator does not list volumes":                    {manager, "list", "persistentvolumes", "no"},
+		"the operator deletes no collections of volumes":        {manager, "deletecollection", "persistentvolumes", "no"},
+		"a build creates no claims":                             {builder, "create", "persistentvolumeclaims", "no"},
+		"a build reports its results":                           {builder, "create", "workflowtaskresults.argoproj.io", "yes"},
+		"a build does not read results":                         {builder, "get", "workflowtaskresults.argoproj.io", "no"},
+		"a build does not read secrets":                         {builder, "get", "secrets", "no"},
+		"a build does not read pods":                            {builder, "get", "pods", "no"},
+		"a build does not read its ModelVersion":                {builder, "get", "modelversions.model.kubedl.io", "no"},
+		"a build does not write the status of its ModelVersion": {builder, "patch", "modelversions.model.kubedl.io:status", "no"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			// It exits with 1 when it says no.
+			// kubectl exits with 1 if the answer is no.
 			resource, subresource, _ := strings.Cut(tt.resource, ":")
 			out, _ := try(t.Context(), "kubectl", "auth", "can-i", tt.verb, resource, "--subresource", subresource, "--as", tt.who, "-n", ns)
 			assert.Equal(t, tt.want, strings.TrimSpace(out))
@@ -98,22 +76,22 @@ func TestTheOperatorMayNotDoWhatItNeedsNot(t *testing.T) {
 	}
 }
 
-// Beside its own secret the operator's namespace may hold others.
-func TestTheOperatorKeepsToItsOwnSecret(t *testing.T) {
+// The operator's namespace may hold other Secrets than its own.
+func TestWebhookSecretPermissions(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ verb, resource, want string }{
-		"it renews its certificate":                  {"update", "secrets/modelkiln-webhook", "yes"},
-		"it renews no other":                         {"update", "secrets/regcred", "no"},
-		"it does not read another":                   {"get", "secrets/regcred", "no"},
-		"it does not list them":                      {"list", "secrets", "no"},
-		"it does not watch them":                     {"watch", "secrets", "no"},
-		"it makes none":                              {"create", "secrets", "no"},
-		"it deletes not even its own":                {"delete", "secrets/modelkiln-webhook", "no"},
-		"it has the API server trust its webhook":    {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/modelkiln-pods", "yes"},
-		"it has the API server trust no other":       {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/istio", "no"},
-		"it has the API server ask it nothing else":  {"create", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
-		"it does not look at who else is asked":      {"list", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
-		"it does not decide what is refused to whom": {"update", "validatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
+		"it renews its certificate":                      {"update", "secrets/modelkiln-webhook", "yes"},
+		"it renews no other":                             {"update", "secrets/regcred", "no"},
+		"it does not read another":                       {"get", "secrets/regcred", "no"},
+		"it does not list them":                          {"list", "secrets", "no"},
+		"it does not watch them":                         {"watch", "secrets", "no"},
+		"it creates none":                                {"create", "secrets", "no"},
+		"it deletes not even its own":                    {"delete", "secrets/modelkiln-webhook", "no"},
+		"it updates its webhook configuration":           {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/modelkiln-pods", "yes"},
+		"it updates no other webhook configuration":      {"update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/istio", "no"},
+		"it creates no webhook configuration":            {"create", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
+		"it does not list webhook configurations":        {"list", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
+		"it updates no validating webhook configuration": {"update", "validatingwebhookconfigurations.admissionregistration.k8s.io", "no"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +101,7 @@ func TestTheOperatorKeepsToItsOwnSecret(t *testing.T) {
 	}
 }
 
-func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
+func TestMetricsAuthorization(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	for _, name := range []string{"somebody", "prometheus"} {
@@ -142,12 +120,12 @@ func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
 		token string
 		want  int
 	}{
-		"without a token":                    {"", http.StatusUnauthorized},
-		"with the token of somebody":         {tokenOf(t, ns, "somebody"), http.StatusForbidden},
-		"with the token of a metrics reader": {tokenOf(t, ns, "prometheus"), http.StatusOK},
+		"without a token": {"", http.StatusUnauthorized},
+		"with the token of another service account": {tokenOf(t, ns, "somebody"), http.StatusForbidden},
+		"with the token of a metrics reader":        {tokenOf(t, ns, "prometheus"), http.StatusOK},
 	}
 	status, _ := get(t, url, "nonsense")
-	assert.GreaterOrEqual(t, status, http.StatusBadRequest, "with a token that is none")
+	assert.GreaterOrEqual(t, status, http.StatusBadRequest, "with an invalid token")
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			status, text := get(t, url, tt.token)
@@ -168,7 +146,7 @@ func tokenOf(t *testing.T, namespace, serviceAccount string) string {
 func logMemory(t *testing.T, metrics string) {
 	t.Helper()
 	found := regexp.MustCompile(`(?m)^process_resident_memory_bytes (\S+)$`).FindStringSubmatch(metrics)
-	require.NotNil(t, found, "the operator tells how much memory it uses")
+	require.NotNil(t, found, "the operator reports its memory")
 	t.Logf("figure: the operator's resident memory is %s bytes", found[1])
 }
 
@@ -179,7 +157,7 @@ func get(t *testing.T, url, token string) (status int, text string) {
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	// The operator makes its own certificate when it starts.
+	// The operator creates its own certificate when it starts.
 	anyCertificate := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	response, err := anyCertificate.Do(request)
 	require.NoError(t, err)
@@ -189,7 +167,7 @@ func get(t *testing.T, url, token string) (status int, text string) {
 	return response.StatusCode, string(body)
 }
 
-// metricsURL is where the operator's metrics are found from this machine while
+// metricsURL returns where this machine reaches the operator's metrics while
 // the test runs.
 func metricsURL(t *testing.T) string {
 	t.Helper()

@@ -17,10 +17,10 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestATemplateThatIsEditedDuringABuildHoldsForTheNext(t *testing.T) {
+func TestTemplateEditedDuringBuild(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 60<<20)
 	template := copyOfTemplate(t, ns)
 	live.create(t, template)
@@ -33,14 +33,14 @@ func TestATemplateThatIsEditedDuringABuildHoldsForTheNext(t *testing.T) {
 	template.Spec.Entrypoint = "nothing-of-that-name"
 	require.NoError(t, live.Update(t.Context(), template))
 
-	holds(t, live.ready(t, mv), dir)
+	assertImage(t, live.ready(t, mv), dir)
 	next, took := live.failed(t, makeVersion("next", ns, dir).Model("next").WorkflowTemplate(ns).New())
-	assertRefusal(t, next, v1alpha1.ReasonWorkflowFailed, "nothing-of-that-name")
-	logSeen(t, next, took)
+	assertFailed(t, next, v1alpha1.ReasonWorkflowFailed, "nothing-of-that-name")
+	logNoticed(t, next, took)
 }
 
-// The example of a template with a step of one's own, patched as its head says.
-func TestTheExampleThatScansLetsAVersionThroughOrNot(t *testing.T) {
+// The example of a template with a further step, patched as its comment says.
+func TestScanExample(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
@@ -49,7 +49,7 @@ func TestTheExampleThatScansLetsAVersionThroughOrNot(t *testing.T) {
 	live.deleteAfter(t, template)
 
 	mv := live.built(t, makeVersion("liked", ns, dir).Model("liked").WorkflowTemplate(ns).New())
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 	scans := 0
 	for _, node := range live.workflow(t, mv).Status.Nodes {
 		if node.DisplayName == "scan" && node.Phase == wfv1.NodeSucceeded {
@@ -58,24 +58,25 @@ func TestTheExampleThatScansLetsAVersionThroughOrNot(t *testing.T) {
 	}
 	assert.Equal(t, 1, scans)
 
-	// Another one: what is edited, Argo may see a moment later.
+	// This is another template, since Argo may see an edited one only a moment
+	// later.
 	strict := scanning(t, ns+"-strict")
 	containerOf(t, strict, "scan").Args = []string{"-q", "a flaw that is not there", "/kiln/report.json"}
 	live.create(t, strict)
 	live.deleteAfter(t, strict)
 	refused, took := live.failed(t, makeVersion("refused", ns, dir).Model("refused").WorkflowTemplate(strict.Name).New())
-	assertRefusal(t, refused, v1alpha1.ReasonWorkflowFailed, "scan: Error (exit code 1)")
-	logSeen(t, refused, took)
+	assertFailed(t, refused, v1alpha1.ReasonWorkflowFailed, "scan: Error (exit code 1)")
+	logNoticed(t, refused, took)
 	var of v1alpha1.Model
 	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "refused"}, &of))
 	assert.Nil(t, of.Status.LatestVersion, "no Model names what the scanner does not like")
 }
 
-// scanning is the cluster's template with the example's patch on it, as kubectl
-// applies that, and a name of its own.
+// scanning returns the cluster's template with the example's patch on it, as
+// kubectl applies that, under another name.
 func scanning(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	base := copyOfTemplate(t, "modelkiln-build")
+	base := copyOfTemplate(t, name)
 	base.TypeMeta = metav1.TypeMeta{APIVersion: "argoproj.io/v1alpha1", Kind: "ClusterWorkflowTemplate"}
 	raw, err := json.Marshal(base)
 	require.NoError(t, err)
@@ -85,7 +86,6 @@ func scanning(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 
 	template := &wfv1.ClusterWorkflowTemplate{}
 	require.NoError(t, json.Unmarshal([]byte(patched), template))
-	template.Name = name
 	containerOf(t, template, "scan").Image = live.registry + "/library/busybox:1.37"
 	return template
 }

@@ -3,11 +3,7 @@
 package e2e
 
 import (
-	"bytes"
-	"io"
 	"net/http"
-	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,144 +13,64 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/proxy"
 )
 
-func TestARegistryThatFailsIsSaidInWordsAndPushedToWhenItIsMended(t *testing.T) {
+func TestRegistryFull(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		broken fault
-		reason string
-		// says are parts of the message.
-		says []string
-	}{
-		"a proxy that takes no large layer": {
-			broken: takesAtMost(limit, http.StatusRequestEntityTooLarge),
-			reason: v1alpha1.ReasonRegistryFull, says: []string{"413", "limit"},
-		},
-		"a proxy that goes by what is announced": {
-			broken: announcesAtMost(limit, http.StatusRequestEntityTooLarge),
-			reason: v1alpha1.ReasonRegistryFull, says: []string{"Step mount-check", "weights.bin", "limit"},
-		},
-		"a registry whose disk is full": {
-			broken: takesAtMost(limit, http.StatusInsufficientStorage),
-			reason: v1alpha1.ReasonRegistryFull, says: []string{"507", "quota"},
-		},
-		"a registry whose quota was used up before": {
-			broken: refusesUploads(http.StatusInsufficientStorage),
-			reason: v1alpha1.ReasonRegistryFull, says: []string{"507", "quota"},
-		},
-		"a registry that is down behind its proxy": {
-			broken: answers(http.StatusServiceUnavailable),
-			reason: v1alpha1.ReasonRegistryUnreachable, says: []string{"503"},
-		},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ns := live.namespace(t)
-			dir := newFolder(t)
-			dir.random(t, "weights.bin", 3*limit)
-			registry := live.faultyRegistry(t, tt.broken)
+	ns := live.namespace(t)
+	dir := newDirectory(t)
+	dir.random(t, "weights.bin", 3*limit)
+	registry := live.proxiedRegistry(t, proxy.LimitBody(limit, http.StatusInsufficientStorage))
 
-			mv, took := live.failed(t, registry.makeVersion(t, "pushed", ns, dir).New())
+	mv, took := live.failed(t, registry.makeVersion(t, "pushed", ns, dir).New())
 
-			assertRefusal(t, mv, tt.reason, registry.host)
-			for _, says := range tt.says {
-				assert.Contains(t, mv.Status.Message, says)
-			}
-			assert.Contains(t, mv.Status.Message, v1alpha1.AnnotationRebuild)
-			logSeen(t, mv, took)
-			registry.mend()
-			typeCommand(t, mv.Status.Message)
-			holds(t, live.readyAgain(t, mv), dir)
-		})
-	}
+	assertFailed(t, mv, v1alpha1.ReasonRegistryFull, registry.Host)
+	assert.Contains(t, mv.Status.Message, "507")
+	assert.Contains(t, mv.Status.Message, v1alpha1.AnnotationRebuild)
+	logNoticed(t, mv, took)
+	registry.Repair()
+	runCommand(t, mv.Status.Message)
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
-// limit is the largest body that a proxy takes: more than any layer of the
-// base image.
+// limit is the largest body that the registry has space for: more than any layer
+// of the base image.
 const limit = 8 << 20
 
-// takesAtMost refuses a body that is longer. It reads all of it, as proxies do
-// for a while, so that the client does not find the connection cut instead.
-func takesAtMost(size int64, code int) fault {
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		begin, err := io.ReadAll(io.LimitReader(r.Body, size+1))
-		if err == nil && int64(len(begin)) > size {
-			_, _ = io.Copy(io.Discard, r.Body)
-			w.WriteHeader(code)
-			return true
-		}
-		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(begin), r.Body))
-		return false
-	}
-}
-
-// announcesAtMost refuses a body that is said to be longer, before it comes.
-func announcesAtMost(size int64, code int) fault {
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		if r.ContentLength <= size {
-			return false
-		}
-		return answers(code)(w, r)
-	}
-}
-
-// refusesUploads lets everybody read and nobody push.
-func refusesUploads(code int) fault {
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			return false
-		}
-		return answers(code)(w, r)
-	}
-}
-
-func TestARegistryThatForgetsWhatWasPushedIsNoticed(t *testing.T) {
+func TestVerificationFailed(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
-	var pushed atomic.Bool
-	registry := live.faultyRegistry(t, func(w http.ResponseWriter, r *http.Request) bool {
-		switch {
-		case !strings.Contains(r.URL.Path, "/manifests/v"):
-			return false
-		case r.Method == http.MethodPut:
-			pushed.Store(true)
-			return false
-		default:
-			return pushed.Load() && answers(http.StatusNotFound)(w, r)
-		}
-	})
+	registry := live.proxiedRegistry(t, proxy.LoseTag())
 
 	mv, took := live.failed(t, registry.makeVersion(t, "forgotten", ns, dir).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonVerificationFailed, "the registry has nothing at "+mv.Status.Image)
-	logSeen(t, mv, took)
-	registry.mend()
-	typeCommand(t, mv.Status.Message)
-	holds(t, live.readyAgain(t, mv), dir)
+	assertFailed(t, mv, v1alpha1.ReasonVerificationFailed, mv.Status.Image)
+	logNoticed(t, mv, took)
+	registry.Repair()
+	runCommand(t, mv.Status.Message)
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
-func TestARegistryOfAPrivateAuthorityIsPushedToOnceThatIsNamed(t *testing.T) {
+func TestRegistryUntrusted(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
-	served, authority := certificate(t, live.machine(t))
-	registry := live.faultyRegistry(t, func(http.ResponseWriter, *http.Request) bool { return false }, served)
+	server, authority := proxy.Certificate(t, live.machine(t))
+	registry := live.proxiedRegistry(t, proxy.None, server)
 
-	mv, took := live.failed(t, makeVersion("private", ns, dir).ImageRepo(registry.host+"/e2e/"+ns).New())
+	mv, took := live.failed(t, makeVersion("private", ns, dir).ImageRepo(registry.Host+"/e2e/"+ns).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonRegistryUntrusted, registry.host+" presented a certificate from an unknown authority")
-	assert.Contains(t, mv.Status.Message, "operator's configuration")
-	logSeen(t, mv, took)
+	assertFailed(t, mv, v1alpha1.ReasonRegistryUntrusted, registry.Host)
+	logNoticed(t, mv, took)
 
-	// From there the operator takes it to the namespace; here it stays as it is
-	// for all other tests.
+	// The operator copies its configured bundle into the namespace. This test
+	// writes only the copy, since the configuration is for all tests.
 	bundle := &corev1.ConfigMap{}
 	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: contract.RegistryCAConfigMap}, bundle))
 	bundle.Data = map[string]string{"ca.crt": authority}
 	require.NoError(t, live.Update(t.Context(), bundle))
-	typeCommand(t, mv.Status.Message)
-	registry.holdsBehind(t, live.readyAgain(t, mv), dir)
+	runCommand(t, mv.Status.Message)
+	registry.assertImage(t, live.readyAgain(t, mv), dir)
 }

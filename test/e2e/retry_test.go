@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,54 +14,33 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/proxy"
 )
 
-func TestWhatPassesByItselfIsTriedAgainByTheWorkflow(t *testing.T) {
+func TestTransientFailureIsRetried(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		broken fault
-		says   string
-	}{
-		"a registry that is down":            {answers(http.StatusServiceUnavailable), "503"},
-		"a registry that is asked too often": {answers(http.StatusTooManyRequests), "429"},
-		"a registry that cuts uploads":       {cutsUploads, "the image builder cannot access the registry"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ns := live.namespace(t)
-			dir := model(t)
-			registry := live.faultyRegistry(t, tt.broken)
+	ns := live.namespace(t)
+	dir := model(t)
+	registry := live.proxiedRegistry(t, proxy.CloseUploads)
 
-			began := time.Now()
-			mv := registry.makeVersion(t, "again", ns, dir).New()
-			live.create(t, mv)
-			require.EventuallyWithT(t, func(collect *assert.CollectT) {
-				mv = live.refresh(t, mv)
-				require.Equal(collect, v1alpha1.ReasonRetrying, conditionReady(mv).Reason, mv.Status.Message)
-			}, buildTime, tick)
-			logSeen(t, mv, time.Since(began))
-			assert.Contains(t, mv.Status.Message, tt.says)
-			registry.mend()
+	began := time.Now()
+	mv := registry.makeVersion(t, "again", ns, dir).New()
+	live.create(t, mv)
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		mv = live.refresh(t, mv)
+		require.Equal(collect, v1alpha1.ReasonRetrying, conditionReady(mv).Reason, mv.Status.Message)
+	}, buildTime, tick)
+	logNoticed(t, mv, time.Since(began))
+	registry.Repair()
 
-			mv = live.ready(t, mv)
-			registry.holdsBehind(t, mv, dir)
-			assert.Equal(t, int64(1), mv.Status.Attempts, "it is one attempt, and one Workflow")
-			assert.Greater(t, live.tries(t, mv), 1)
-		})
-	}
+	mv = live.ready(t, mv)
+	registry.assertImage(t, mv, dir)
+	assert.Equal(t, int64(1), mv.Status.Attempts, "it is one attempt, and one Workflow")
+	assert.Greater(t, live.podCount(t, mv), 1)
 }
 
-// cutsUploads hangs up in the middle of an upload.
-func cutsUploads(w http.ResponseWriter, r *http.Request) bool {
-	if !strings.Contains(r.URL.Path, "/blobs/uploads/") || r.Method == http.MethodPost {
-		return false
-	}
-	panic(http.ErrAbortHandler)
-}
-
-// tries counts the pods that the version's Workflow has had.
-func (c *cluster) tries(t *testing.T, mv *v1alpha1.ModelVersion) int {
+// podCount returns how many pods the ModelVersion's Workflow has had.
+func (c *cluster) podCount(t *testing.T, mv *v1alpha1.ModelVersion) int {
 	t.Helper()
 	pods := 0
 	for _, node := range c.workflow(t, mv).Status.Nodes {
@@ -73,29 +51,30 @@ func (c *cluster) tries(t *testing.T, mv *v1alpha1.ModelVersion) int {
 	return pods
 }
 
-func TestWhatAPersonHasToMendIsNotTriedAgain(t *testing.T) {
+func TestRegistryUnauthorized(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	registry := live.faultyRegistry(t, refusesUploads(http.StatusForbidden))
+	registry := live.proxiedRegistry(t, proxy.ReadOnly(http.StatusForbidden))
 
 	mv, took := live.failed(t, registry.makeVersion(t, "once", ns, model(t)).New())
 
-	assertRefusal(t, mv, v1alpha1.ReasonRegistryUnauthorized, "403")
-	logSeen(t, mv, took)
-	assert.Equal(t, 1, live.tries(t, mv))
+	assertFailed(t, mv, v1alpha1.ReasonRegistryUnauthorized, "403")
+	logNoticed(t, mv, took)
+	assert.Equal(t, 1, live.podCount(t, mv))
 }
 
-// A node that is drained evicts its pods.
-func TestABuildWhosePodIsEvictedByADrainGoesOnInAnother(t *testing.T) {
+// Draining a node evicts its pods.
+func TestNodeDrained(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 400_000_000)
 	mv := makeVersion("drained", ns, dir).New()
 	live.create(t, mv)
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		mv = live.refresh(t, mv)
-		require.Contains(collect, mv.Status.Message, "It has copied")
+		require.NotNil(collect, mv.Status.Workflow)
+		require.NotNil(collect, mv.Status.Workflow.ProgressPercent, mv.Status.Message)
 	}, buildTime, tick)
 	pods, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
 	require.NoError(t, err)
@@ -104,7 +83,7 @@ func TestABuildWhosePodIsEvictedByADrainGoesOnInAnother(t *testing.T) {
 	require.NoError(t, live.SubResource("eviction").Create(t.Context(), &pods[0], &policyv1.Eviction{}))
 
 	mv = live.ready(t, mv)
-	holds(t, mv, dir)
+	assertImage(t, mv, dir)
 	assert.Equal(t, int64(1), mv.Status.Attempts)
 	after, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
 	require.NoError(t, err)

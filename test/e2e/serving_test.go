@@ -23,26 +23,27 @@ import (
 	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/internal/workload"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// A controller whose pods are refused waits longer and longer, for up to a quarter
-// of an hour. This runs alone, so that the time is not other tests'.
-func TestADeploymentThatWaitsForItsVersionRunsWhenThatIsReady(t *testing.T) {
+// A controller whose pods are rejected backs off up to a quarter of an hour.
+// This test runs alone, so that it measures only that.
+func TestServingWaitsForVersion(t *testing.T) {
 	ns := live.namespace(t)
 	dir := model(t)
 	byVersion := server(ns, "by-version", v1alpha1.LabelServeVersion, "resnet-1")
 	byModel := server(ns, "by-model", v1alpha1.LabelServeModel, "resnet")
 	live.create(t, byVersion)
 	live.create(t, byModel)
-	live.refuses(t, byVersion, `ModelVersion "resnet-1" not found in namespace `+ns)
-	live.refuses(t, byModel, `Model "resnet" not found in namespace `+ns)
+	live.awaitRejected(t, byVersion, `ModelVersion "resnet-1" not found in namespace `+ns)
+	live.awaitRejected(t, byModel, `Model "resnet" not found in namespace `+ns)
 
 	mv := makeVersion("resnet-1", ns, dir).Model("resnet").New()
 	live.create(t, mv)
-	live.refuses(t, byVersion, "it is not built yet")
+	live.awaitRejected(t, byVersion, "it is not built yet")
 	mv = live.ready(t, mv)
 	began := time.Now()
-	pods := []*corev1.Pod{live.serves(t, byVersion, mv), live.serves(t, byModel, mv)}
+	pods := []*corev1.Pod{live.servingPod(t, byVersion, mv), live.servingPod(t, byModel, mv)}
 	took := time.Since(began)
 	t.Logf("figure: %.1f s from Ready to running, for two Deployments that waited", took.Seconds())
 	assert.Less(t, took, 10*time.Second)
@@ -56,16 +57,16 @@ func TestADeploymentThatWaitsForItsVersionRunsWhenThatIsReady(t *testing.T) {
 	}
 }
 
-// The pods of the second way are rendered as the operator renders them, which is
-// configured for the first; nothing else of them differs.
-func TestAModelIsServedInBothWays(t *testing.T) {
+// The operator is configured for the first mode. The pod of the second one is
+// created here as the operator would create it.
+func TestServingModes(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
 	dir.write(t, ".hidden", "hidden")
 	require.NoError(t, os.Symlink("config.json", dir.at("link")))
 	mv := live.built(t, makeVersion("resnet-1", ns, dir).New())
-	// Builds need more than what serving does.
+	// Builds need more rights than serving.
 	run(t, "kubectl", "label", "namespace", ns, "--overwrite", "pod-security.kubernetes.io/enforce=restricted")
 
 	volume := serverPod(ns, "image-volume")
@@ -79,36 +80,14 @@ func TestAModelIsServedInBothWays(t *testing.T) {
 			assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
 			_, err := try(t.Context(), "kubectl", "exec", "-n", ns, pod.Name, "-c", "server", "--", "sh", "-c", "touch $KUBEDL_MODEL_PATH/mine")
 			require.ErrorContains(t, err, "Read-only file system")
-			// The link is one in both ways.
+			// The symbolic link is one in both modes.
 			assert.Equal(t, "config.json", strings.TrimSpace(run(t, "kubectl", "exec", "-n", ns, pod.Name, "-c", "server", "--", "readlink", "/kubedl-model/link")))
 		})
 	}
 }
 
-func TestAPodThatServesNothingIsRefused(t *testing.T) {
-	t.Parallel()
-	ns, other := live.namespace(t), live.namespace(t)
-	live.built(t, makeVersion("elsewhere", other, model(t)).Model("elsewhere").New())
-	failed, _ := live.failed(t, makeVersion("empty", ns, newFolder(t)).Model("empty").New())
-	for name, tt := range map[string]struct{ labels, want string }{
-		"since there is no such version":              {v1alpha1.LabelServeVersion + "=none", `ModelVersion "none" not found in namespace ` + ns},
-		"since there is no such Model":                {v1alpha1.LabelServeModel + "=none", `Model "none" not found in namespace ` + ns},
-		"since the version is another namespace's":    {v1alpha1.LabelServeVersion + "=elsewhere", `ModelVersion "elsewhere" not found in namespace ` + ns},
-		"since the Model is another namespace's":      {v1alpha1.LabelServeModel + "=elsewhere", `Model "elsewhere" not found in namespace ` + ns},
-		"since the version's build failed":            {v1alpha1.LabelServeVersion + "=empty", "its build failed (SourceEmpty): " + failed.Status.Message},
-		"since no version of the Model was built":     {v1alpha1.LabelServeModel + "=empty", `no ModelVersion of Model "empty"`},
-		"since it names both a version and its Model": {v1alpha1.LabelServeVersion + "=empty," + v1alpha1.LabelServeModel + "=empty", "the pod has both labels"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := try(t.Context(), "kubectl", "run", "server", "-n", ns, "--image="+live.registry+"/library/busybox:1.37", "--labels="+tt.labels)
-			require.ErrorContains(t, err, tt.want)
-			t.Log(err)
-		})
-	}
-}
-
-// Neither the build nor the pod says by which Secret.
-func TestAModelInAClosedRegistryIsServed(t *testing.T) {
+// Neither the ModelVersion nor the pod names the Secret.
+func TestServingPullSecret(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	closed := live.closedRegistry(t, ns)
@@ -116,10 +95,10 @@ func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 	pullsInPlainHTTP(t, closed)
 	dir := model(t)
 
-	mv := live.built(t, makeVersionAt(t, closed, contract.BuildTemplate, "closed", ns, dir).New())
+	mv := live.built(t, makeVersionAt(t, closed, "closed", ns, dir).New())
 	assert.Equal(t, contract.DefaultPushSecret, mv.Status.PullSecretName)
 
-	// Before the node has the image.
+	// The node does not have the image yet.
 	without, problem := inject.Serving(serverPod(ns, "without"), mv, inject.ServingImageVolume)
 	require.Nil(t, problem)
 	without.Spec.ImagePullSecrets = nil
@@ -127,8 +106,8 @@ func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var events corev1.EventList
 		require.NoError(collect, live.List(t.Context(), &events, client.InNamespace(ns), client.MatchingFields{"involvedObject.name": without.Name}))
-		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Type == corev1.EventTypeWarning && e.Reason == "Failed" }), "the registry lets nobody in")
-	}, soon, tick)
+		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Type == corev1.EventTypeWarning && e.Reason == "Failed" }), "the registry requires a password")
+	}, noticeTime, tick)
 
 	pod := serverPod(ns, "closed")
 	pod.Labels[v1alpha1.LabelServeVersion] = mv.Name
@@ -138,8 +117,8 @@ func TestAModelInAClosedRegistryIsServed(t *testing.T) {
 	assert.Equal(t, sumsOf(t, dir), live.sumsIn(t, pod))
 }
 
-// pullsInPlainHTTP has the node pull from a registry in plain HTTP, as the platform
-// team sets it on the node.
+// pullsInPlainHTTP has the node pull from a registry over plain HTTP, as the
+// platform team configures it on the node.
 func pullsInPlainHTTP(t *testing.T, registry string) {
 	t.Helper()
 	settings := filepath.Join("/var/lib/modelkiln-cluster/registries", registry)
@@ -149,8 +128,8 @@ func pullsInPlainHTTP(t *testing.T, registry string) {
 	require.NoError(t, os.WriteFile(filepath.Join(settings, "hosts.toml"), []byte(text), 0o644))
 }
 
-// What README tells people to type.
-func TestADeploymentMovesToAnotherVersionWhenAPersonSaysSo(t *testing.T) {
+// These are the commands in the documentation.
+func TestServingRollout(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	first, second := model(t), model(t)
@@ -161,37 +140,37 @@ func TestADeploymentMovesToAnotherVersionWhenAPersonSaysSo(t *testing.T) {
 	byVersion := server(ns, "by-version", v1alpha1.LabelServeVersion, old.Name)
 	for _, deployment := range []*appsv1.Deployment{byModel, byVersion} {
 		live.create(t, deployment)
-		live.serves(t, deployment, old)
+		live.servingPod(t, deployment, old)
 	}
 
 	latest := live.built(t, makeVersion("resnet-2", ns, second).Model("resnet").New())
 	live.latest(t, latest)
-	live.serves(t, byModel, old)
+	live.servingPod(t, byModel, old)
 
 	run(t, "kubectl", "rollout", "restart", "deployment/by-model", "-n", ns)
 	run(t, "kubectl", "rollout", "status", "deployment/by-model", "-n", ns, "--timeout=1m")
-	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.serves(t, byModel, latest)))
+	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.servingPod(t, byModel, latest)))
 
 	run(t, "kubectl", "patch", "deployment", "by-version", "-n", ns, "-p", `{"spec":{"template":{"metadata":{"labels":{"model.kubedl.io/serve-version":"resnet-2"}}}}}`)
 	run(t, "kubectl", "rollout", "status", "deployment/by-version", "-n", ns, "--timeout=1m")
-	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.serves(t, byVersion, latest)))
+	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.servingPod(t, byVersion, latest)))
 }
 
-// KServe runs the image beside the server and has it name its own files; what is
-// asked is that the model is there, under /models.
-func TestKServeFindsTheModel(t *testing.T) {
+// KServe runs the image as a container beside the server. The model must be at
+// /models.
+func TestKServeModelcar(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
 	mv := live.built(t, makeVersion("resnet-1", ns, dir).New())
-	assert.Equal(t, aLink("kubedl-model"), pull(t, mv.Status.Image).others["/models"])
+	assert.Equal(t, content.Symlink("kubedl-model"), content.OfImage(t, mv.Status.Image).Others["/models"])
 
 	mnt := []corev1.VolumeMount{{Name: "mnt", MountPath: "/mnt"}}
-	said := live.logOf(t, ns, corev1.PodSpec{
+	log := live.logOf(t, ns, corev1.PodSpec{
 		ShareProcessNamespace: ptr.To(true),
 		InitContainers: []corev1.Container{{
 			Name: "modelcar", Image: mv.Status.Image, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), VolumeMounts: mnt,
-			// Kubernetes makes one dollar of two.
+			// Kubernetes replaces two dollar signs by one.
 			Command: []string{"sh", "-c", "ln -sf /proc/$$$$/root/models /mnt/models && sleep 3600"},
 		}},
 		Containers: []corev1.Container{{
@@ -200,10 +179,10 @@ func TestKServeFindsTheModel(t *testing.T) {
 		}},
 		Volumes: []corev1.Volume{{Name: "mnt", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 	})
-	assert.Equal(t, sumsOf(t, dir), parseSums(said))
+	assert.Equal(t, sumsOf(t, dir), parseSums(log))
 }
 
-// server is a Deployment of one pod that serves something.
+// server returns a Deployment of one pod that serves a model.
 func server(namespace, name, label, value string) *appsv1.Deployment {
 	pod := serverPod(namespace, name)
 	pod.Labels[label] = value
@@ -216,8 +195,8 @@ func server(namespace, name, label, value string) *appsv1.Deployment {
 	}
 }
 
-// serverPod is a pod that the Pod Security level restricted takes. It starts when
-// it finds its model.
+// serverPod returns a pod that the Pod Security Standard level restricted
+// admits. It starts if it finds its model.
 func serverPod(namespace, name string) *corev1.Pod {
 	container := shell("server", `ls "$KUBEDL_MODEL_PATH/config.json" && exec sleep 3600`)
 	container.SecurityContext = &corev1.SecurityContext{
@@ -236,21 +215,22 @@ func serverPod(namespace, name string) *corev1.Pod {
 	}
 }
 
-// refuses returns when a Deployment's ReplicaSet says that its pod was refused, in
-// these words.
-func (c *cluster) refuses(t *testing.T, deployment *appsv1.Deployment, words string) {
+// awaitRejected waits until the Deployment's ReplicaSet reports that its pod
+// was rejected with this text.
+func (c *cluster) awaitRejected(t *testing.T, deployment *appsv1.Deployment, part string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var events corev1.EventList
 		require.NoError(collect, c.List(t.Context(), &events, client.InNamespace(deployment.Namespace), client.MatchingFields{"reason": "FailedCreate"}))
 		assert.True(collect, slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
-			return strings.HasPrefix(e.InvolvedObject.Name, deployment.Name+"-") && strings.Contains(e.Message, words)
+			return strings.HasPrefix(e.InvolvedObject.Name, deployment.Name+"-") && strings.Contains(e.Message, part)
 		}), "%v", events.Items)
-	}, soon, tick)
+	}, noticeTime, tick)
 }
 
-// serves returns the running pod of a Deployment that serves a version.
-func (c *cluster) serves(t *testing.T, deployment *appsv1.Deployment, mv *v1alpha1.ModelVersion) *corev1.Pod {
+// servingPod returns the running pod of a Deployment that serves a
+// ModelVersion.
+func (c *cluster) servingPod(t *testing.T, deployment *appsv1.Deployment, mv *v1alpha1.ModelVersion) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
@@ -277,13 +257,13 @@ func (c *cluster) runs(t *testing.T, pod *corev1.Pod) *corev1.Pod {
 	return now
 }
 
-// indexOfServed is the place among a pod's volumes of the model that it serves.
+// indexOfServed returns the index of the served model among a pod's volumes.
 func indexOfServed(pod *corev1.Pod) int {
 	return slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "served-model" })
 }
 
-// sumsIn are the SHA-256 sums of the files that a pod's container finds as its
-// model, by path.
+// sumsIn returns the SHA-256 sums of the files that a pod's container finds as
+// its model, by path.
 func (c *cluster) sumsIn(t *testing.T, pod *corev1.Pod) map[string]string {
 	t.Helper()
 	out := run(t, "kubectl", "exec", "-n", pod.Namespace, pod.Name, "-c", "server", "--", "sh", "-c", `cd "$KUBEDL_MODEL_PATH" && find . -type f -exec sha256sum {} +`)

@@ -20,27 +20,27 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-// No file server is there. What the test cluster's stand-ins export under these
-// names are folders of this machine; kubelet's own call of mount(8), and its
-// conversation with a CSI driver, are real (test/cluster/README.md).
+// There is no file server. What the test cluster's stand-ins export under these
+// names are directories of this machine; kubelet's call of mount(8) and its
+// calls of a CSI driver are real (test/cluster/README.md).
 const (
-	nfsServer  = "nas.example.com"
-	fileSystem = "fs-12345678"
-	nfsExports = "/var/lib/modelkiln-cluster/nfs/" + nfsServer
-	efsFolders = "/var/lib/modelkiln-cluster/efs/" + fileSystem
+	nfsServer      = "nas.example.com"
+	fileSystem     = "fs-12345678"
+	nfsExports     = "/var/lib/modelkiln-cluster/nfs/" + nfsServer
+	efsDirectories = "/var/lib/modelkiln-cluster/efs/" + fileSystem
 )
 
-// shared makes a folder of a share with a small model in it.
-func shared(t *testing.T, parent string) folder {
+// shared creates a directory of a share with a small model in it.
+func shared(t *testing.T, parent string) directory {
 	t.Helper()
-	dir := newFolderIn(t, parent)
+	dir := newDirectoryIn(t, parent)
 	dir.write(t, "config.json", `{"layers": 2}`)
 	dir.random(t, "weights/part-1.bin", 300_000)
 	return dir
 }
 
-// baselineNamespace is a namespace that takes pods of the Pod Security level
-// baseline and no others.
+// baselineNamespace creates a namespace that admits pods of the Pod Security
+// Standard level baseline and no others.
 func (c *cluster) baselineNamespace(t *testing.T) string {
 	t.Helper()
 	ns := c.namespace(t)
@@ -48,33 +48,33 @@ func (c *cluster) baselineNamespace(t *testing.T) string {
 	return ns
 }
 
-func nfsVersion(name, namespace string, from folder) *builders.ModelVersionWrapper {
+func nfsVersion(name, namespace string, from directory) *builders.ModelVersionWrapper {
 	return builders.MakeModelVersion(name, namespace).ImageRepo("e2e/"+namespace).NFS(nfsServer, "/"+filepath.Base(string(from)))
 }
 
-func efsVersion(name, namespace string, from folder) *builders.ModelVersionWrapper {
+func efsVersion(name, namespace string, from directory) *builders.ModelVersionWrapper {
 	return builders.MakeModelVersion(name, namespace).ImageRepo("e2e/" + namespace).AWSEfs(fileSystem + ":/" + filepath.Base(string(from)))
 }
 
-func TestAVersionOnAnNFSServer(t *testing.T) {
+func TestNFS(t *testing.T) {
 	t.Parallel()
 	ns := live.baselineNamespace(t)
 
-	t.Run("holds the files of the folder", func(t *testing.T) {
+	t.Run("holds the files of the directory", func(t *testing.T) {
 		dir := shared(t, nfsExports)
 		mv := live.built(t, nfsVersion("plain", ns, dir).New())
-		holds(t, mv, dir)
+		assertImage(t, mv, dir)
 		assert.Empty(t, mv.Status.NodeName, "any node may mount it")
 	})
-	t.Run("takes the folder's name for a name", func(t *testing.T) {
+	t.Run("takes any name of a directory", func(t *testing.T) {
 		dir := shared(t, nfsExports)
-		odd := folder(string(dir) + ` "$(id)",'{a}' $$(HOME)`)
+		odd := directory(string(dir) + ` "$(id)",'{a}' $$(HOME)`)
 		require.NoError(t, os.Rename(string(dir), string(odd)))
 		t.Cleanup(func() { assert.NoError(t, os.RemoveAll(string(odd))) })
 		mv := live.built(t, nfsVersion("odd", ns, odd).Model("odd").New())
-		holds(t, mv, odd)
+		assertImage(t, mv, odd)
 	})
-	t.Run("waits while the server does not export it, and says so", func(t *testing.T) {
+	t.Run("waits while the server does not export it", func(t *testing.T) {
 		dir := shared(t, nfsExports)
 		hidden := string(dir) + "-hidden"
 		require.NoError(t, os.Rename(string(dir), hidden))
@@ -90,41 +90,32 @@ func TestAVersionOnAnNFSServer(t *testing.T) {
 		}, buildTime, tick)
 
 		require.NoError(t, os.Rename(hidden, string(dir)))
-		holds(t, live.ready(t, mv), dir)
-	})
-	t.Run("is not built where the level forbids a folder of the node", func(t *testing.T) {
-		mv := makeVersion("local", ns, model(t)).Model("local").New()
-		live.create(t, mv)
-		require.EventuallyWithT(t, func(collect *assert.CollectT) {
-			var now v1alpha1.ModelVersion
-			require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(mv), &now))
-			require.Contains(collect, now.Status.Message, "baseline")
-		}, buildTime, tick)
+		assertImage(t, live.ready(t, mv), dir)
 	})
 }
 
-// Both PersistentVolumes are of the same file system and folder, and both
-// versions have the same name.
-func TestVersionsOnAnElasticFileSystem(t *testing.T) {
+// Both PersistentVolumes are of the same file system and directory, and both
+// ModelVersions have the same name.
+func TestAWSEfs(t *testing.T) {
 	t.Parallel()
 	one, other := live.baselineNamespace(t), live.baselineNamespace(t)
-	dir := shared(t, efsFolders)
+	dir := shared(t, efsDirectories)
 	versions := []*v1alpha1.ModelVersion{efsVersion("efs", one, dir).New(), efsVersion("efs", other, dir).New()}
 	for _, mv := range versions {
 		live.create(t, mv)
 	}
 	for i := range versions {
 		versions[i] = live.ready(t, versions[i])
-		holds(t, versions[i], dir)
+		assertImage(t, versions[i], dir)
 		claim, volume := live.volumeOf(t, versions[i])
 		assert.Equal(t, corev1.ClaimBound, claim.Status.Phase)
 		assert.Equal(t, claim.UID, volume.Spec.ClaimRef.UID)
 	}
 	assert.NotEqual(t, workflow.VolumeName(versions[0]), workflow.VolumeName(versions[1]))
 
-	t.Run("can be read by pods of the namespace and not be written", func(t *testing.T) {
+	t.Run("can be read and not written by pods of the namespace", func(t *testing.T) {
 		claim := corev1.PersistentVolumeClaimVolumeSource{ClaimName: workflow.VolumeName(versions[0])}
-		said := live.logOf(t, one, corev1.PodSpec{
+		log := live.logOf(t, one, corev1.PodSpec{
 			Containers: []corev1.Container{{
 				Name: "tries", Image: live.registry + "/library/busybox:1.37",
 				Command:      []string{"sh", "-c", "cat /model/config.json; touch /model/mine 2>&1 || true"},
@@ -132,25 +123,25 @@ func TestVersionsOnAnElasticFileSystem(t *testing.T) {
 			}},
 			Volumes: []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &claim}}},
 		})
-		assert.Contains(t, said, `{"layers": 2}`)
-		assert.Contains(t, said, "Read-only file system")
+		assert.Contains(t, log, `{"layers": 2}`)
+		assert.Contains(t, log, "Read-only file system")
 		assert.NoFileExists(t, dir.at("mine"))
 	})
-	t.Run("take their volumes with them, and not each other's", func(t *testing.T) {
+	t.Run("are deleted with their volumes, and not with each other's", func(t *testing.T) {
 		claim, volume := live.volumeOf(t, versions[0])
 		run(t, "kubectl", "delete", "mv", "efs", "-n", one)
 		live.awaitAbsent(t, claim)
 		live.awaitAbsent(t, volume)
 		live.volumeOf(t, versions[1])
-		assert.DirExists(t, string(dir), "the files are nobody's to delete")
+		assert.DirExists(t, string(dir), "the files stay")
 	})
-	t.Run("bind again when they are made again", func(t *testing.T) {
+	t.Run("bind again when they are recreated", func(t *testing.T) {
 		again := live.built(t, efsVersion("efs", one, dir).New())
-		holds(t, again, dir)
+		assertImage(t, again, dir)
 		assert.NotEqual(t, workflow.VolumeName(versions[0]), workflow.VolumeName(again))
 	})
-	t.Run("go with their volumes when they are deleted during the build", func(t *testing.T) {
-		large := newFolderIn(t, efsFolders)
+	t.Run("are deleted with their volumes during the build", func(t *testing.T) {
+		large := newDirectoryIn(t, efsDirectories)
 		large.random(t, "weights.bin", 100<<20)
 		mv := efsVersion("building", other, large).Model("building").New()
 		live.create(t, mv)
@@ -163,7 +154,7 @@ func TestVersionsOnAnElasticFileSystem(t *testing.T) {
 	})
 }
 
-// volumeOf is what the operator has made for a version.
+// volumeOf returns the volume that the operator has created for a ModelVersion.
 func (c *cluster) volumeOf(t *testing.T, mv *v1alpha1.ModelVersion) (*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) {
 	t.Helper()
 	name := workflow.VolumeName(mv)
@@ -175,7 +166,7 @@ func (c *cluster) volumeOf(t *testing.T, mv *v1alpha1.ModelVersion) (*corev1.Per
 	return claim, volume
 }
 
-// awaitAbsent returns when an object is gone.
+// awaitAbsent waits until an object is gone.
 func (c *cluster) awaitAbsent(t *testing.T, object client.Object) {
 	t.Helper()
 	require.Eventually(t, func() bool {

@@ -17,16 +17,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// submitter is somebody who may start workflows in a namespace from what the
-// platform team offers, as a company lets its people, and nothing else.
+// submitter is a user who can start Workflows in a namespace from the platform
+// team's templates, and nothing else.
 type submitter struct {
 	namespace, user string
 }
 
-// submitter makes a namespace that is prepared for builds by hand, as the
-// README says, and a user of it. The operator has never seen the namespace.
+// submitter creates a namespace that is prepared for builds by hand, as the
+// documentation says, and a user of it. The operator has never seen the
+// namespace.
 func (c *cluster) submitter(t *testing.T) submitter {
 	t.Helper()
 	ns := c.namespace(t)
@@ -45,9 +47,9 @@ func (c *cluster) submitter(t *testing.T) submitter {
 	return s
 }
 
-// maySeeTemplates lets a user read ClusterWorkflowTemplates: the argo command
-// checks a submission against its template before it sends it, and refuses to
-// without all of these rights.
+// maySeeTemplates allows a user to read ClusterWorkflowTemplates: the argo
+// command checks a submission against its template before it sends it, and
+// requires all of these rights.
 func (c *cluster) maySeeTemplates(t *testing.T, user string) {
 	t.Helper()
 	name := metav1.ObjectMeta{Name: user}
@@ -66,8 +68,8 @@ func (c *cluster) maySeeTemplates(t *testing.T, user string) {
 	c.deleteAfter(t, binding)
 }
 
-// prepare applies workflow-templates/namespace with the namespace's name in
-// the one place where it says to put it.
+// prepare applies workflow-templates/namespace with the namespace's name in the
+// one place where it belongs.
 func prepare(t *testing.T, namespace string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -80,14 +82,9 @@ func prepare(t *testing.T, namespace string) {
 	run(t, "kubectl", "apply", "-k", dir)
 }
 
-// submit starts a build of the folder with Argo alone, with some parameters
-// set otherwise, and returns the Workflow's name.
-func (s submitter) submit(ctx context.Context, from folder, parameters map[string]string) (string, error) {
-	return s.submitFrom(ctx, contract.BuildTemplate, from, parameters)
-}
-
-// submitFrom is the same for another template.
-func (s submitter) submitFrom(ctx context.Context, template string, from folder, parameters map[string]string) (string, error) {
+// submit starts a build of the directory with Argo alone, with some parameters
+// set, and returns the Workflow's name.
+func (s submitter) submit(ctx context.Context, from directory, parameters map[string]string) (string, error) {
 	all := map[string]string{
 		contract.ParamImage:       live.registry + "/e2e/" + s.namespace + ":v1",
 		contract.ParamStorageKind: "localStorage",
@@ -97,7 +94,7 @@ func (s submitter) submitFrom(ctx context.Context, template string, from folder,
 	for name, value := range parameters {
 		all[name] = value
 	}
-	args := []string{"submit", "--from", "clusterworkflowtemplate/" + template, "-n", s.namespace, "--as", s.user, "-o", "name"}
+	args := []string{"submit", "--from", "clusterworkflowtemplate/" + contract.BuildTemplate, "-n", s.namespace, "--as", s.user, "-o", "name"}
 	for name, value := range all {
 		args = append(args, "-p", name+"="+value)
 	}
@@ -105,7 +102,7 @@ func (s submitter) submitFrom(ctx context.Context, template string, from folder,
 	return strings.TrimSpace(out), err
 }
 
-func TestABuildIsStartedWithArgoAloneByAUserWhoMayOnlyStartWorkflows(t *testing.T) {
+func TestArgoSubmit(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
 	dir := model(t)
@@ -116,14 +113,14 @@ func TestABuildIsStartedWithArgoAloneByAUserWhoMayOnlyStartWorkflows(t *testing.
 	wf := live.finished(t, s.namespace, name)
 	require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
 	left := reportOf(t, wf)
-	img := pull(t, left.Run.Image)
-	assert.Equal(t, dir.entries(t), img.model)
-	assert.Equal(t, img.digest, left.Image.Digest)
-	assert.Contains(t, img.config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
+	img := content.OfImage(t, left.Run.Image)
+	assert.Equal(t, dir.entries(t), img.Model)
+	assert.Equal(t, img.Digest, left.Image.Digest)
+	assert.Contains(t, img.Config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
 	assertSteps(t, wf)
 }
 
-// assertSteps checks that a person sees the steps by name in the Argo UI.
+// assertSteps checks that the Argo UI shows the steps by name.
 func assertSteps(t *testing.T, wf *wfv1.Workflow) {
 	t.Helper()
 	phases := map[string]wfv1.NodePhase{}
@@ -140,9 +137,9 @@ func assertSteps(t *testing.T, wf *wfv1.Workflow) {
 	}, phases)
 }
 
-// The cluster's Argo runs in Strict mode; this shows that it does, without
-// which the test above would prove little.
-func TestAWorkflowThatBringsItsOwnTemplatesIsRefused(t *testing.T) {
+// The cluster's Argo runs in Strict mode. Without this, the test above would
+// prove little.
+func TestArgoStrictTemplateReferencing(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	wf := &wfv1.Workflow{

@@ -17,9 +17,11 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/test/builders"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// training is a Job whose pod runs a command with a version's storage.
+// training returns a Job whose pod runs a command with a ModelVersion's
+// storage.
 func (c *cluster) training(name, namespace, version, command string) *batchv1.Job {
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
@@ -38,83 +40,79 @@ func (c *cluster) training(name, namespace, version, command string) *batchv1.Jo
 	}
 }
 
-// waitsForTraining returns when the version says that it waits, in these words.
-func (c *cluster) waitsForTraining(t *testing.T, mv *v1alpha1.ModelVersion, words string) {
+// waitsForTraining waits until the ModelVersion reports that it waits for its
+// training, with this text.
+func (c *cluster) waitsForTraining(t *testing.T, mv *v1alpha1.ModelVersion, part string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		now := c.refresh(t, mv)
 		require.Equal(collect, v1alpha1.ReasonWaitingForTraining, conditionReady(now).Reason, now.Status.Message)
-		require.Contains(collect, now.Status.Message, words)
-	}, soon, tick)
+		require.Contains(collect, now.Status.Message, part)
+	}, noticeTime, tick)
 }
 
-func TestAVersionIsBuiltWhenItsTrainingHasCompleted(t *testing.T) {
+func TestTrainedBy(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		parent  string
-		storage func(w *builders.ModelVersionWrapper, dir folder)
+		storage func(w *builders.ModelVersionWrapper, dir directory)
 		node    string
 	}{
-		"in a folder of a node": {
+		"in a directory of a node": {
 			parent: models, node: nodeName,
-			storage: func(w *builders.ModelVersionWrapper, dir folder) { w.LocalStorage(string(dir), nodeName) },
-		},
-		"in a folder of the node where it happens to run": {
-			parent: models, node: nodeName,
-			storage: func(w *builders.ModelVersionWrapper, dir folder) { w.LocalStorage(string(dir), "") },
+			storage: func(w *builders.ModelVersionWrapper, dir directory) { w.LocalStorage(string(dir), nodeName) },
 		},
 		"on an NFS server": {
 			parent:  nfsExports,
-			storage: func(w *builders.ModelVersionWrapper, dir folder) { w.NFS(nfsServer, "/"+filepath.Base(string(dir))) },
+			storage: func(w *builders.ModelVersionWrapper, dir directory) { w.NFS(nfsServer, "/"+filepath.Base(string(dir))) },
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := live.namespace(t)
-			dir := newFolderIn(t, tt.parent)
+			dir := newDirectoryIn(t, tt.parent)
 			version := builders.MakeModelVersion("trained", ns).ImageRepo("e2e/"+ns).TrainedBy("batch/v1", "Job", "train")
 			tt.storage(version, dir)
 			mv := version.New()
 			live.create(t, mv)
-			live.waitsForTraining(t, mv, "There is no Job train yet")
+			live.waitsForTraining(t, mv, "Job train")
 
-			job := live.training("train", ns, "trained", `sleep 3; echo weights > "$KUBEDL_MODEL_PATH/model.bin"`)
+			job := live.training("train", ns, "trained", `echo weights > "$KUBEDL_MODEL_PATH/model.bin"`)
 			live.create(t, job)
-			live.waitsForTraining(t, mv, "Job train has not completed")
 			began := time.Now()
 			mv = live.ready(t, mv)
 
-			t.Logf("figure: training of 3 s and build: %.1f s", time.Since(began).Seconds())
-			img := holds(t, mv, dir)
-			assert.Equal(t, aFile("weights\n"), img.model["model.bin"])
+			t.Logf("figure: training and build: %.1f s", time.Since(began).Seconds())
+			img := assertImage(t, mv, dir)
+			assert.Equal(t, content.File("weights\n"), img.Model["model.bin"])
 			assert.Equal(t, tt.node, mv.Status.NodeName)
 			assert.Equal(t, int64(1), mv.Status.Attempts)
 		})
 	}
 }
 
-func TestAVersionFailsWithItsTrainingAndIsBuiltWhenThatIsRunAgain(t *testing.T) {
+func TestTrainedByFailure(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	mv := makeVersion("trained", ns, dir).TrainedBy("batch/v1", "Job", "train").New()
 	job := live.training("train", ns, "trained", "exit 1")
 	live.create(t, job)
 
 	mv, took := live.failed(t, mv)
 
-	assertRefusal(t, mv, v1alpha1.ReasonTrainingFailed, "Job train failed: BackoffLimitExceeded")
-	logSeen(t, mv, took)
+	assertFailed(t, mv, v1alpha1.ReasonTrainingFailed, "BackoffLimitExceeded")
+	logNoticed(t, mv, took)
 	require.NoError(t, live.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationForeground)))
 	live.awaitAbsent(t, job)
 	live.create(t, live.training("train", ns, "trained", `echo weights > "$KUBEDL_MODEL_PATH/model.bin"`))
-	holds(t, live.readyLater(t, mv), dir)
+	assertImage(t, live.readyAfterTraining(t, mv), dir)
 }
 
-// readyLater returns the version when it is Ready, which has said before that it
-// never would be.
-func (c *cluster) readyLater(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+// readyAfterTraining returns the ModelVersion when it is Ready after its
+// training had failed.
+func (c *cluster) readyAfterTraining(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := c.settled(t, mv, func(now *v1alpha1.ModelVersion) bool { return now.Status.Workflow != nil })
 	return requireReady(t, now)

@@ -16,9 +16,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// allowVersions lets the workloads of a namespace make versions.
+// allowVersions allows the workloads of a namespace to create ModelVersions.
 func (c *cluster) allowVersions(t *testing.T, name string) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -26,8 +27,8 @@ func (c *cluster) allowVersions(t *testing.T, name string) {
 	require.NoError(t, c.Patch(t.Context(), namespace, patch))
 }
 
-// carrying is a Job that trains the version whose spec it carries.
-func (c *cluster) carrying(t *testing.T, name, namespace, command string, mv *v1alpha1.ModelVersion) *batchv1.Job {
+// jobWithSpec returns a Job with the spec of a ModelVersion in its annotation.
+func (c *cluster) jobWithSpec(t *testing.T, name, namespace, command string, mv *v1alpha1.ModelVersion) *batchv1.Job {
 	t.Helper()
 	spec, err := yaml.Marshal(mv.Spec)
 	require.NoError(t, err)
@@ -36,63 +37,45 @@ func (c *cluster) carrying(t *testing.T, name, namespace, command string, mv *v1
 	return job
 }
 
-// carried is a Job's version.
-func carried(job *batchv1.Job) *v1alpha1.ModelVersion {
+// versionOf returns the ModelVersion of a Job, by name.
+func versionOf(job *batchv1.Job) *v1alpha1.ModelVersion {
 	return &v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: "mv-" + job.Name + "-" + string(job.UID)[:5]}}
 }
 
-// awaitCarried returns when a Job's version was made.
-func (c *cluster) awaitCarried(t *testing.T, job *batchv1.Job) *v1alpha1.ModelVersion {
+// awaitVersionOf returns the ModelVersion of a Job when it exists.
+func (c *cluster) awaitVersionOf(t *testing.T, job *batchv1.Job) *v1alpha1.ModelVersion {
 	t.Helper()
-	mv := carried(job)
+	mv := versionOf(job)
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), mv))
-	}, soon, tick)
+	}, noticeTime, tick)
 	return mv
 }
 
 const trains = `echo weights > "$KUBEDL_MODEL_PATH/model.bin"`
 
-func TestAJobThatCarriesASpecHasItsVersionBuiltWhenItHasCompleted(t *testing.T) {
+func TestVersionFromJob(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	live.allowVersions(t, ns)
-	dir := newFolder(t)
-	// The node is where the pod happens to run.
+	dir := newDirectory(t)
+	// The node is the one where the pod runs.
 	spec := makeVersion("none", ns, dir).LocalStorage(string(dir), "").CreatedBy("").New()
-	job := live.carrying(t, "train", ns, trains, spec)
+	job := live.jobWithSpec(t, "train", ns, trains, spec)
 	live.create(t, job)
 
-	mv := live.ready(t, live.awaitCarried(t, job))
+	mv := live.ready(t, live.awaitVersionOf(t, job))
 
-	assert.Equal(t, aFile("weights\n"), holds(t, mv, dir).model["model.bin"])
+	assert.Equal(t, content.File("weights\n"), assertImage(t, mv, dir).Model["model.bin"])
 	assert.Equal(t, "train", mv.Spec.CreatedBy)
 	assert.Equal(t, nodeName, mv.Status.NodeName)
 }
 
-func TestAJobThatFailedHasNoVersionOfTheSpecThatItCarries(t *testing.T) {
+func TestVersionFromCronJob(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	live.allowVersions(t, ns)
-	failed := live.carrying(t, "broken", ns, "exit 1", makeVersion("none", ns, newFolder(t)).New())
-	live.create(t, failed)
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(failed), failed))
-		assert.NotZero(collect, failed.Status.Failed)
-	}, soon, tick)
-
-	// The operator has seen the end of the first by then.
-	other := live.carrying(t, "train", ns, trains, makeVersion("none", ns, newFolder(t)).New())
-	live.create(t, other)
-	live.awaitCarried(t, other)
-	live.awaitAbsent(t, carried(failed))
-}
-
-func TestEachRunOfACronJobHasAVersionOfItsOwn(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	live.allowVersions(t, ns)
-	template := live.carrying(t, "nightly", ns, trains, makeVersion("none", ns, newFolder(t)).New())
+	template := live.jobWithSpec(t, "nightly", ns, trains, makeVersion("none", ns, newDirectory(t)).New())
 	nightly := &batchv1.CronJob{
 		ObjectMeta: metav1.ObjectMeta{Name: "nightly", Namespace: ns},
 		Spec: batchv1.CronJobSpec{
@@ -101,8 +84,9 @@ func TestEachRunOfACronJobHasAVersionOfItsOwn(t *testing.T) {
 		},
 	}
 	live.create(t, nightly)
+	var runs []*batchv1.Job
 	for _, name := range []string{"nightly-1", "nightly-2"} {
-		// What kubectl create job --from does.
+		// This is what kubectl create job --from does.
 		run := &batchv1.Job{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: name, Namespace: ns, Annotations: nightly.Spec.JobTemplate.Annotations,
@@ -111,6 +95,9 @@ func TestEachRunOfACronJobHasAVersionOfItsOwn(t *testing.T) {
 			Spec: nightly.Spec.JobTemplate.Spec,
 		}
 		live.create(t, run)
-		live.ready(t, live.awaitCarried(t, run))
+		runs = append(runs, run)
+	}
+	for _, run := range runs {
+		live.ready(t, live.awaitVersionOf(t, run))
 	}
 }

@@ -9,15 +9,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-func TestOfTwoVersionsThatClaimOneImageTheFirstHasItAndTheSecondIsRefused(t *testing.T) {
+func TestTagTaken(t *testing.T) {
 	t.Parallel()
 	ns, elsewhere := live.namespace(t), live.namespace(t)
-	first, second := newFolder(t), newFolder(t)
+	first, second := newDirectory(t), newDirectory(t)
 	first.random(t, "weights.bin", 100<<20)
 	second.random(t, "weights.bin", 1<<20)
-	claim := func(name, namespace string, from folder) *v1alpha1.ModelVersion {
+	claim := func(name, namespace string, from directory) *v1alpha1.ModelVersion {
 		return makeVersion(name, namespace, from).ImageRepo("e2e/" + ns).ImageTag("v1").New()
 	}
 	holder := claim("holder", ns, first)
@@ -27,20 +28,20 @@ func TestOfTwoVersionsThatClaimOneImageTheFirstHasItAndTheSecondIsRefused(t *tes
 	rival := live.waits(t, claim("rival", ns, second), v1alpha1.ReasonWorkflowPending)
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		assert.Contains(collect, live.refresh(t, rival).Status.Message, "lock")
-	}, soon, tick)
+	}, noticeTime, tick)
 
 	holder = live.ready(t, holder)
-	holds(t, holder, first)
+	assertImage(t, holder, first)
 	rival = live.settled(t, rival, func(*v1alpha1.ModelVersion) bool { return true })
-	assertRefusal(t, rival, v1alpha1.ReasonTagTaken, holder.Status.Image)
+	assertFailed(t, rival, v1alpha1.ReasonTagTaken, holder.Status.Image)
 
-	// Whoever reads this may not know the other namespace.
+	// The reader may have no access to the other namespace.
 	stranger, took := live.failed(t, claim("stranger", elsewhere, second))
-	assertRefusal(t, stranger, v1alpha1.ReasonTagTaken, holder.Status.Image)
-	logSeen(t, stranger, took)
+	assertFailed(t, stranger, v1alpha1.ReasonTagTaken, holder.Status.Image)
+	logNoticed(t, stranger, took)
 	assert.NotContains(t, stranger.Status.Message, holder.Name)
 	assert.NotContains(t, stranger.Status.Message, "-n "+ns)
 
-	assert.Equal(t, holder.Status.Digest, digestOf(t, holder.Status.Image))
+	assert.Equal(t, holder.Status.Digest, content.Digest(t, holder.Status.Image))
 	assert.Equal(t, holder.Status, live.refresh(t, holder).Status)
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"archive/tar"
 	"os"
 	"strings"
 	"testing"
@@ -14,21 +15,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 const (
-	// sample is the example of KubeDL's documentation, and sampleSum the
+	// sample is the example in KubeDL's documentation, and sampleSum the
 	// SHA-256 of it as KubeDL published it.
 	sample    = "../../deploy/samples/kubedl/mv-3.yaml"
 	sampleSum = "8ca49bd0ad18ece983ea92711ae1249e0724bee8ca3d13035e580e8f03b729e3"
 )
 
-// The example names the folder, the namespace and the node, so that this test
-// runs alone.
-func TestTheExampleOfKubeDLBecomesAnImageThatItsLoaderAndImageVolumesCanUse(t *testing.T) {
+// This test runs alone, since the example names the directory, the namespace
+// and the node.
+func TestKubeDLSample(t *testing.T) {
 	text, err := os.ReadFile(sample)
 	require.NoError(t, err)
-	require.Equal(t, sampleSum, sumOf(string(text)), "the example is KubeDL's, byte for byte")
+	require.Equal(t, sampleSum, content.Sum(string(text)), "the example is KubeDL's, byte for byte")
 	run(t, "kubectl", "delete", "--ignore-not-found", "-f", sample)
 	run(t, "kubectl", "delete", "--ignore-not-found", "model", "model1", "-n", "default")
 	foo := claim(t, "/foo", map[string]string{
@@ -49,15 +51,15 @@ func TestTheExampleOfKubeDLBecomesAnImageThatItsLoaderAndImageVolumesCanUse(t *t
 	requireReady(t, mv)
 	assert.Equal(t, live.registry+"/modelhub/resnet:v"+string(mv.UID)[:5], mv.Status.Image)
 	assert.Equal(t, int64(5), mv.Status.Files)
-	img := holds(t, mv, foo)
-	assert.Contains(t, img.config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
+	img := assertImage(t, mv, foo)
+	assert.Contains(t, img.Config.Env, "KUBEDL_MODEL_PATH=/kubedl-model")
 	assertLineage(t, mv, img)
 	live.latest(t, mv)
 	assertColumns(t, mv)
 	assertLoads(t, mv, foo)
 }
 
-func assertLineage(t *testing.T, mv *v1alpha1.ModelVersion, img image) {
+func assertLineage(t *testing.T, mv *v1alpha1.ModelVersion, img content.Image) {
 	t.Helper()
 	_, tag, _ := strings.Cut(strings.TrimPrefix(mv.Status.Image, live.registry), ":")
 	want := map[string]string{
@@ -71,13 +73,13 @@ func assertLineage(t *testing.T, mv *v1alpha1.ModelVersion, img image) {
 		"model.kubedl.io/created-by":         mv.Spec.CreatedBy,
 	}
 	for label, value := range want {
-		assert.Equal(t, value, img.config.Labels[label], "label %s", label)
+		assert.Equal(t, value, img.Config.Labels[label], "label %s", label)
 	}
-	assert.Regexp(t, `^sha256:[0-9a-f]{64}$`, img.config.Labels["org.opencontainers.image.base.digest"])
+	assert.Regexp(t, `^sha256:[0-9a-f]{64}$`, img.Config.Labels["org.opencontainers.image.base.digest"])
 }
 
-// assertColumns checks what people see of a version and its model without
-// asking for more.
+// assertColumns checks the columns that kubectl get prints of a ModelVersion
+// and its Model.
 func assertColumns(t *testing.T, mv *v1alpha1.ModelVersion) {
 	t.Helper()
 	header, row := table(t, "mv", mv.Namespace, mv.Name)
@@ -97,9 +99,9 @@ func table(t *testing.T, kind, namespace, name string) (header, row []string) {
 	return strings.Fields(lines[0]), strings.Fields(lines[1])
 }
 
-// assertLoads uses the image in the two ways in which serving does: by a
-// container of it that copies the model, as KubeDL does, and as a volume.
-func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from folder) {
+// assertLoads uses the image in the two ways in which serving does: a container
+// of the image copies the model, as in KubeDL, and a volume of the image.
+func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from directory) {
 	t.Helper()
 	sums := func(dir string) []string {
 		return []string{"/bin/sh", "-c", "cd " + dir + ` && find . -type f -exec sha256sum {} +`}
@@ -111,7 +113,7 @@ func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from folder) {
 		Volumes:        []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 	})
 	want := sumsOf(t, from)
-	// The shell's * leaves out hidden names: KubeDL's loader does.
+	// The shell's * leaves out hidden names, as KubeDL's loader does.
 	visible := sumsOf(t, from)
 	delete(visible, ".hidden")
 	assert.Equal(t, visible, parseSums(copied), "what KubeDL's loader copied")
@@ -126,19 +128,19 @@ func assertLoads(t *testing.T, mv *v1alpha1.ModelVersion, from folder) {
 	assert.Equal(t, want, parseSums(mounted), "what an image volume shows")
 }
 
-// sumsOf are the SHA-256 sums of a folder's files, by path.
-func sumsOf(t *testing.T, from folder) map[string]string {
+// sumsOf returns the SHA-256 sums of a directory's files, by path.
+func sumsOf(t *testing.T, from directory) map[string]string {
 	t.Helper()
 	sums := map[string]string{}
 	for at, found := range from.entries(t) {
-		if found.Type == fileEntry {
+		if found.Type == tar.TypeReg {
 			sums[at] = found.SHA256
 		}
 	}
 	return sums
 }
 
-// parseSums reads what sha256sum printed.
+// parseSums parses what sha256sum printed.
 func parseSums(text string) map[string]string {
 	sums := map[string]string{}
 	for line := range strings.Lines(text) {

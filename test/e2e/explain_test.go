@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// explainAfter prints, when the test has failed, what a person would look at
-// to find out why.
+// explainAfter prints, if the test has failed, what someone would look at to
+// find out why.
 func (c *cluster) explainAfter(t *testing.T, namespace string) {
 	t.Helper()
 	after(t, func(ctx context.Context) {
@@ -33,7 +33,7 @@ func (c *cluster) explainAfter(t *testing.T, namespace string) {
 	})
 }
 
-// executor matches what Argo's own part of a build's pod logs: a lot, and
+// executor matches what Argo's own containers log in a build's pod: a lot, and
 // nothing of the build.
 var executor = regexp.MustCompile(`(?m)^\[pod/[^/]+/(init|wait)\].*\n|^.* argo=true.*\n`)
 

@@ -16,14 +16,14 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// This runs alone: other tests would wait for the operator too.
-func TestBuildsOutliveTheOperatorAtWhateverStepItIsKilled(t *testing.T) {
+// This test runs alone: other tests would wait for the operator too.
+func TestOperatorKilled(t *testing.T) {
 	ns := live.namespace(t)
 	dir := model(t)
 	steps := []struct {
 		name    string
 		reached func(b build) bool
-		// argo says that Argo's controller is killed as well.
+		// argo is whether Argo's controller is killed as well.
 		argo bool
 	}{
 		{name: "pending", reached: func(build) bool { return true }},
@@ -51,7 +51,7 @@ func TestBuildsOutliveTheOperatorAtWhateverStepItIsKilled(t *testing.T) {
 	}
 	for step, mv := range versions {
 		now := live.ready(t, mv)
-		holds(t, now, dir)
+		assertImage(t, now, dir)
 		assert.Equal(t, []string{now.Status.Workflow.Name}, live.workflowsOf(t, now), "killed at %s", step)
 		assert.Equal(t, int64(1), now.Status.Attempts, "killed at %s", step)
 		assert.Equal(t, wfv1.WorkflowSucceeded, live.workflow(t, now).Status.Phase, "killed at %s", step)
@@ -59,13 +59,13 @@ func TestBuildsOutliveTheOperatorAtWhateverStepItIsKilled(t *testing.T) {
 	}
 }
 
-// build is a build on its way: the Workflow, and the pod once there is one.
+// build is an unfinished build: the Workflow, and its pods if there are any.
 type build struct {
 	workflow wfv1.Workflow
 	pods     []corev1.Pod
 }
 
-// buildOf is the build of a version, if it has begun.
+// buildOf returns the build of a ModelVersion, if it has begun.
 func (c *cluster) buildOf(t *testing.T, mv *v1alpha1.ModelVersion) (build, bool) {
 	t.Helper()
 	var list wfv1.WorkflowList
@@ -78,12 +78,12 @@ func (c *cluster) buildOf(t *testing.T, mv *v1alpha1.ModelVersion) (build, bool)
 	return build{workflow: list.Items[0], pods: pods}, true
 }
 
-// steps are the containers of the pod in the order in which each waits for the
-// one before it. All of them start at once.
+// steps are the pod's containers, each of which waits for the one before it.
+// All of them start at once.
 var steps = []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport}
 
-// began says that a step has begun: its container has started, and those
-// before it have ended.
+// began reports whether a step has begun: its container has started, and those
+// before it have terminated.
 func (b build) began(step string) bool {
 	states := map[string]corev1.ContainerState{}
 	for _, pod := range b.pods {
@@ -102,7 +102,7 @@ func (b build) began(step string) bool {
 	return false
 }
 
-// killArgo deletes the pod of Argo's controller as a node that dies would.
+// killArgo deletes the pod of Argo's controller at once, as if its node failed.
 func killArgo(t *testing.T) {
 	t.Helper()
 	run(t, "kubectl", "delete", "pod", "-n", "argo", "-l", "app=workflow-controller", "--grace-period=0", "--force")

@@ -17,8 +17,9 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// editor is somebody who has the cluster's own role edit in a namespace, and with
-// it what the shipped roles add to that, and nothing else.
+// editor creates a service account with the cluster's own role edit in a
+// namespace, including what the shipped roles add to that, and nothing else. It
+// returns its user name.
 func (c *cluster) editor(t *testing.T, namespace string) string {
 	t.Helper()
 	c.create(t, &rbacv1.RoleBinding{
@@ -29,7 +30,7 @@ func (c *cluster) editor(t *testing.T, namespace string) string {
 	return "system:serviceaccount:" + namespace + ":editor"
 }
 
-// applyAs has somebody apply an object.
+// applyAs creates an object as another user.
 func applyAs(t *testing.T, who string, object any) {
 	t.Helper()
 	raw, err := json.Marshal(object)
@@ -39,7 +40,7 @@ func applyAs(t *testing.T, who string, object any) {
 	run(t, "kubectl", "create", "--as", who, "-f", file)
 }
 
-func TestAnEditorMakesVersionsOfTheirNamespaceAndNothingBeyond(t *testing.T) {
+func TestEditorPermissions(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	who := live.editor(t, ns)
@@ -48,8 +49,8 @@ func TestAnEditorMakesVersionsOfTheirNamespaceAndNothingBeyond(t *testing.T) {
 
 	applyAs(t, who, mv)
 
-	holds(t, live.ready(t, mv), dir)
-	for words, args := range map[string][]string{
+	assertImage(t, live.ready(t, mv), dir)
+	for what, args := range map[string][]string{
 		"status":           {"patch", "modelversions", "--subresource=status", "-n", ns},
 		"templates":        {"patch", "clusterworkflowtemplates"},
 		"volumes":          {"create", "persistentvolumes"},
@@ -57,41 +58,41 @@ func TestAnEditorMakesVersionsOfTheirNamespaceAndNothingBeyond(t *testing.T) {
 		"policies":         {"patch", "validatingadmissionpolicies"},
 		"the operator":     {"get", "configmaps", "-n", "modelkiln-system"},
 	} {
-		answer, err := try(t.Context(), "kubectl", append([]string{"auth", "can-i", "--as", who}, args...)...)
-		require.Error(t, err, words)
-		assert.Contains(t, answer, "no", words)
+		out, err := try(t.Context(), "kubectl", append([]string{"auth", "can-i", "--as", who}, args...)...)
+		require.Error(t, err, what)
+		assert.Contains(t, out, "no", what)
 	}
 }
 
-// A build's pod stands under its namespace's Pod Security level as any pod does,
-// whoever has made the version.
-func TestABuildThatItsNamespaceDoesNotTakeSaysWhichRuleForbidsIt(t *testing.T) {
+// Pod Security applies to a build's pod as to any other, no matter who created
+// the ModelVersion.
+func TestPodForbidden(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		namespace func(t *testing.T) string
 		version   func(t *testing.T, ns string) *v1alpha1.ModelVersion
-		says      string
+		contains  string
 	}{
-		"a folder of a node, baseline": {
+		"a directory of a node in baseline": {
 			namespace: live.baselineNamespace,
 			version:   func(t *testing.T, ns string) *v1alpha1.ModelVersion { return makeVersion("mv", ns, model(t)).New() },
-			says:      `violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`,
+			contains:  `violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`,
 		},
-		"a folder of a node by Stream, restricted": {
+		"a directory of a node by Stream in restricted": {
 			namespace: live.restrictedNamespace,
 			version: func(t *testing.T, ns string) *v1alpha1.ModelVersion {
 				return makeVersion("mv", ns, model(t)).Engine(v1alpha1.Stream).New()
 			},
-			says: `violates PodSecurity "restricted:latest": restricted volume types (volume "source" uses restricted volume type "hostPath")`,
+			contains: `violates PodSecurity "restricted:latest": restricted volume types (volume "source" uses restricted volume type "hostPath")`,
 		},
-		"a share by Stream, restricted": {
+		"a share by Stream in restricted": {
 			namespace: live.restrictedNamespace,
 			version: func(t *testing.T, ns string) *v1alpha1.ModelVersion {
 				return nfsVersion("mv", ns, shared(t, nfsExports)).Engine(v1alpha1.Stream).New()
 			},
-			says: `volume "source" uses restricted volume type "nfs"`,
+			contains: `volume "source" uses restricted volume type "nfs"`,
 		},
-		"a claim by Kaniko, restricted": {
+		"a claim by Kaniko in restricted": {
 			namespace: live.restrictedNamespace,
 			version: func(t *testing.T, ns string) *v1alpha1.ModelVersion {
 				live.claimOf(t, ns, "models", model(t))
@@ -99,7 +100,7 @@ func TestABuildThatItsNamespaceDoesNotTakeSaysWhichRuleForbidsIt(t *testing.T) {
 				mv.Spec.Storage.LocalStorage = nil
 				return mv
 			},
-			says: `violates PodSecurity "restricted:latest"`,
+			contains: `violates PodSecurity "restricted:latest"`,
 		},
 	}
 	for name, tt := range tests {
@@ -112,8 +113,8 @@ func TestABuildThatItsNamespaceDoesNotTakeSaysWhichRuleForbidsIt(t *testing.T) {
 			mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
 			took := time.Since(began)
 
-			assertRefusal(t, mv, v1alpha1.ReasonPodForbidden, tt.says)
-			logSeen(t, mv, took)
+			assertFailed(t, mv, v1alpha1.ReasonPodForbidden, tt.contains)
+			logNoticed(t, mv, took)
 			assert.Contains(t, run(t, "kubectl", "describe", "mv", "-n", ns, mv.Name), v1alpha1.ReasonPodForbidden)
 			pods, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
 			require.NoError(t, err)

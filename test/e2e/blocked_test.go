@@ -13,21 +13,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestABuildWaitsForWhatItsPodLacks(t *testing.T) {
+func TestPodNotStarted(t *testing.T) {
 	t.Parallel()
 	lacking := metav1.ObjectMeta{Name: "settings"}
 	tests := map[string]struct {
-		// needs makes the template ask for a ConfigMap that is not there.
+		// needs has the template refer to a ConfigMap that does not exist.
 		needs  func(t *testing.T, template *wfv1.ClusterWorkflowTemplate)
 		reason string
 	}{
@@ -62,64 +60,21 @@ func TestABuildWaitsForWhatItsPodLacks(t *testing.T) {
 
 			mv := live.waits(t, makeVersion("lacking", ns, dir).WorkflowTemplate(ns).New(), tt.reason)
 			assert.Contains(t, mv.Status.Message, lacking.Name)
-			made := &corev1.ConfigMap{ObjectMeta: *lacking.DeepCopy(), Data: map[string]string{"level": "1"}}
-			made.Namespace = ns
-			live.create(t, made)
+			settings := &corev1.ConfigMap{ObjectMeta: *lacking.DeepCopy(), Data: map[string]string{"level": "1"}}
+			settings.Namespace = ns
+			live.create(t, settings)
 
 			mv = live.ready(t, mv)
-			holds(t, mv, dir)
+			assertImage(t, mv, dir)
 			assert.Equal(t, int64(1), mv.Status.Attempts)
 		})
 	}
 }
 
-func TestABuildStartsWhenTheNamespacesQuotaLetsIt(t *testing.T) {
+func TestPodDeletedEachTime(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := model(t)
-	const workflows = "count/workflows.argoproj.io"
-	none := &corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "no-workflows"},
-		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{workflows: resource.MustParse("0")}},
-	}
-	live.create(t, none)
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(none), none))
-		require.Contains(collect, none.Status.Hard, corev1.ResourceName(workflows))
-	}, soon, tick)
-
-	mv := live.waits(t, makeVersion("quota", ns, dir).New(), v1alpha1.ReasonRefused)
-	assert.Contains(t, mv.Status.Message, none.Name)
-	require.NoError(t, live.Delete(t.Context(), none))
-
-	holds(t, live.ready(t, mv), dir)
-}
-
-func TestAVersionWaitsForAModelThatIsBeingDeleted(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := model(t)
-	old := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "held", Finalizers: []string{"e2e.modelkiln/held"}}}
-	live.create(t, old)
-	release := func(ctx context.Context) error {
-		return live.Patch(ctx, old.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
-	}
-	after(t, func(ctx context.Context) { assert.NoError(t, client.IgnoreNotFound(release(ctx))) })
-	require.NoError(t, live.Delete(t.Context(), old))
-
-	mv := live.waits(t, makeVersion("early", ns, dir).Model("held").New(), v1alpha1.ReasonModelTerminating)
-	assert.Contains(t, mv.Status.Message, "held")
-	require.NoError(t, release(t.Context()))
-
-	mv = live.ready(t, mv)
-	holds(t, mv, dir)
-	live.latest(t, mv)
-}
-
-func TestABuildThatLosesOnePodAfterTheOtherSaysSo(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 400_000_000)
 	mv := makeVersion("unlucky", ns, dir).New()
 	began := time.Now()
@@ -138,16 +93,16 @@ func TestABuildThatLosesOnePodAfterTheOtherSaysSo(t *testing.T) {
 		}
 		require.True(collect, meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionStalled))
 	}, buildTime, tick)
-	logSeen(t, mv, time.Since(began))
+	logNoticed(t, mv, time.Since(began))
 	assert.Equal(t, v1alpha1.ReasonPodLost, conditionReady(mv).Reason)
 	assert.Equal(t, int64(1), mv.Status.Attempts)
 
-	typeCommand(t, mv.Status.Message)
-	holds(t, live.readyAgain(t, mv), dir)
+	runCommand(t, mv.Status.Message)
+	assertImage(t, live.readyAgain(t, mv), dir)
 }
 
-// This runs alone: without Argo's CRD there are no Workflows at all.
-func TestABuildStartsWhenArgoIsInstalledLater(t *testing.T) {
+// This test runs alone: without Argo's CRD there are no Workflows at all.
+func TestArgoInstalledLater(t *testing.T) {
 	crd := &unstructured.Unstructured{}
 	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
 	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Name: "workflows.argoproj.io"}, crd))
@@ -165,5 +120,5 @@ func TestABuildStartsWhenArgoIsInstalledLater(t *testing.T) {
 	mv := live.waits(t, makeVersion("argoless", ns, dir).New(), v1alpha1.ReasonArgoMissing)
 	require.NoError(t, live.Create(t.Context(), installed.DeepCopy()))
 
-	holds(t, live.ready(t, mv), dir)
+	assertImage(t, live.ready(t, mv), dir)
 }

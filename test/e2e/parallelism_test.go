@@ -12,12 +12,13 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// Argo's own label caps a namespace, and a version says that it waits.
-func TestTheBuildsOfANamespaceCanBeCapped(t *testing.T) {
+// Argo's own label limits the Workflows of a namespace, and a ModelVersion
+// reports that it waits.
+func TestParallelismLimit(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	run(t, "kubectl", "label", "namespace", ns, "workflows.argoproj.io/parallelism-limit=1")
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 60<<20)
 	first := makeVersion("first", ns, dir).ImageTag("first").New()
 	live.create(t, first)
@@ -28,9 +29,9 @@ func TestTheBuildsOfANamespaceCanBeCapped(t *testing.T) {
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var now v1alpha1.ModelVersion
 		require.NoError(collect, live.Get(t.Context(), client.ObjectKeyFromObject(second), &now))
-		assert.Contains(collect, now.Status.Message, "waits: Workflow processing has been postponed because too many workflows are already running")
+		assert.Contains(collect, now.Status.Message, "too many workflows are already running")
 		assert.Equal(collect, v1alpha1.ReasonWorkflowPending, conditionReady(&now).Reason)
-	}, soon, tick)
+	}, noticeTime, tick)
 	live.ready(t, first)
 	live.ready(t, second)
 }

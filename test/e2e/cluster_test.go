@@ -27,28 +27,28 @@ import (
 )
 
 const (
-	// nodeName is the cluster's one node: this machine.
+	// nodeName is the cluster's one node, which is this machine.
 	nodeName = "kind-control-plane"
-	// operatorNamespace is where the operator runs, and operator its
+	// operatorNamespace is where the operator runs; operator is the name of its
 	// Deployment and its service account.
 	operatorNamespace = "modelkiln-system"
 	operator          = "modelkiln-controller-manager"
-	// workflowLabel is on the pods of a Workflow: its name.
+	// workflowLabel is the label of a Workflow's pods with its name.
 	workflowLabel = "workflows.argoproj.io/workflow"
 )
 
 // How long things may take on two cores that other builds share.
 const (
-	buildTime = 4 * time.Minute
-	soon      = 30 * time.Second
-	tick      = 100 * time.Millisecond
+	buildTime  = 4 * time.Minute
+	noticeTime = 30 * time.Second
+	tick       = 100 * time.Millisecond
 )
 
 // cluster is the one-node cluster.
 type cluster struct {
 	client.WithWatch
-	// registry is the host and port of the registry, which speaks plain HTTP:
-	// the operator's default registry.
+	// registry is the host and port of the registry, which is accessed over
+	// plain HTTP: the operator's default registry.
 	registry string
 }
 
@@ -61,7 +61,7 @@ func connect() (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
-	// What tests ask is not to wait for what other tests ask.
+	// Tests must not wait for the requests of other tests.
 	config.QPS = -1
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), wfv1.AddToScheme(scheme)); err != nil {
@@ -74,7 +74,7 @@ func connect() (*cluster, error) {
 	return &cluster{WithWatch: c, registry: registry}, nil
 }
 
-// namespace makes a namespace that goes with the test.
+// namespace creates a namespace that is deleted after the test.
 func (c *cluster) namespace(t *testing.T) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-"}}
@@ -84,7 +84,7 @@ func (c *cluster) namespace(t *testing.T) string {
 	return ns.Name
 }
 
-// create creates an object that goes with the test's namespace.
+// create creates an object that is deleted with the test's namespace.
 func (c *cluster) create(t *testing.T, object client.Object) {
 	t.Helper()
 	require.NoError(t, c.Create(t.Context(), object))
@@ -98,8 +98,8 @@ func (c *cluster) deleteAfter(t *testing.T, object client.Object) {
 	})
 }
 
-// after does something after the test, with a context that has not ended like
-// the test's own.
+// after does something after the test, with a context that outlives the test's
+// own.
 func after(t *testing.T, do func(ctx context.Context)) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -117,8 +117,8 @@ func run(t *testing.T, program string, args ...string) string {
 	return out
 }
 
-// try runs a program and returns what it printed. The error says what it
-// complained of.
+// try runs a program and returns what it printed. The error has what it printed
+// to stderr.
 func try(ctx context.Context, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	var out, complaint bytes.Buffer

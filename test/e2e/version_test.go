@@ -17,15 +17,16 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/test/builders"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// makeVersion is a version over a folder on the node, that is pushed to a
-// repository of its namespace's own.
-func makeVersion(name, namespace string, from folder) *builders.ModelVersionWrapper {
+// makeVersion returns a ModelVersion over a directory on the node, which is
+// pushed to a repository for its namespace.
+func makeVersion(name, namespace string, from directory) *builders.ModelVersionWrapper {
 	return builders.MakeModelVersion(name, namespace).ImageRepo("e2e/"+namespace).LocalStorage(string(from), nodeName)
 }
 
-// refresh reads the version anew.
+// refresh gets the ModelVersion again.
 func (c *cluster) refresh(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := &v1alpha1.ModelVersion{}
@@ -33,23 +34,23 @@ func (c *cluster) refresh(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.Mod
 	return now
 }
 
-// built creates a version and returns it when it is Ready.
+// built creates a ModelVersion and returns it when it is Ready.
 func (c *cluster) built(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
 	c.create(t, mv)
 	return c.ready(t, mv)
 }
 
-// ready returns the version when it is Ready. It fails as soon as the version
-// does.
+// ready returns the ModelVersion when it is Ready. It fails as soon as the
+// ModelVersion does.
 func (c *cluster) ready(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := c.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
 	return requireReady(t, now)
 }
 
-// readyAgain returns the version when an attempt other than the one that
-// before speaks of has made it Ready.
+// readyAgain returns the ModelVersion when another attempt than that of before
+// has made it Ready.
 func (c *cluster) readyAgain(t *testing.T, before *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := c.settled(t, before, func(now *v1alpha1.ModelVersion) bool {
@@ -66,8 +67,8 @@ func requireReady(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersio
 	return mv
 }
 
-// failed creates a version and returns it when it has failed, with the time
-// from its creation until anyone could see that.
+// failed creates a ModelVersion and returns it when it has failed, with the
+// time from its creation until anyone could see that.
 func (c *cluster) failed(t *testing.T, mv *v1alpha1.ModelVersion) (*v1alpha1.ModelVersion, time.Duration) {
 	t.Helper()
 	began := time.Now()
@@ -80,8 +81,8 @@ func (c *cluster) failed(t *testing.T, mv *v1alpha1.ModelVersion) (*v1alpha1.Mod
 	return now, took
 }
 
-// settled returns the version when it is Ready or nothing more happens until a
-// person acts, and when that is news to the caller.
+// settled returns the ModelVersion when it is Ready or stalled, and when that
+// is news to the caller.
 func (c *cluster) settled(t *testing.T, mv *v1alpha1.ModelVersion, news func(*v1alpha1.ModelVersion) bool) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := &v1alpha1.ModelVersion{}
@@ -89,12 +90,12 @@ func (c *cluster) settled(t *testing.T, mv *v1alpha1.ModelVersion, news func(*v1
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), now))
 		conditions := now.Status.Conditions
 		settled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) || meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
-		require.True(collect, settled && news(now), "the version still says: %s", now.Status.Message)
+		require.True(collect, settled && news(now), "the ModelVersion still reports: %s", now.Status.Message)
 	}, buildTime, tick)
 	return now
 }
 
-// conditionReady is the version's Ready condition, or an empty one.
+// conditionReady returns the ModelVersion's Ready condition, or an empty one.
 func conditionReady(mv *v1alpha1.ModelVersion) metav1.Condition {
 	if found := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady); found != nil {
 		return *found
@@ -102,21 +103,16 @@ func conditionReady(mv *v1alpha1.ModelVersion) metav1.Condition {
 	return metav1.Condition{}
 }
 
-// workflow is the Workflow that the version follows.
+// workflow returns the Workflow that the ModelVersion follows.
 func (c *cluster) workflow(t *testing.T, mv *v1alpha1.ModelVersion) *wfv1.Workflow {
 	t.Helper()
-	require.NotNil(t, mv.Status.Workflow, "the version has no Workflow")
-	return c.workflowNamed(t, mv.Namespace, mv.Status.Workflow.Name)
-}
-
-func (c *cluster) workflowNamed(t *testing.T, namespace, name string) *wfv1.Workflow {
-	t.Helper()
+	require.NotNil(t, mv.Status.Workflow, "the ModelVersion has no Workflow")
 	wf := &wfv1.Workflow{}
-	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, wf))
+	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: mv.Namespace, Name: mv.Status.Workflow.Name}, wf))
 	return wf
 }
 
-// workflowsOf are the names of the Workflows that build a version.
+// workflowsOf returns the names of the Workflows that build a ModelVersion.
 func (c *cluster) workflowsOf(t *testing.T, mv *v1alpha1.ModelVersion) []string {
 	t.Helper()
 	var list wfv1.WorkflowList
@@ -128,7 +124,7 @@ func (c *cluster) workflowsOf(t *testing.T, mv *v1alpha1.ModelVersion) []string 
 	return names
 }
 
-// running returns when the version's build runs on the node.
+// running returns the ModelVersion when its build runs on the node.
 func (c *cluster) running(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
 	t.Helper()
 	now := &v1alpha1.ModelVersion{}
@@ -144,15 +140,14 @@ func (c *cluster) running(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.Mod
 	return now
 }
 
-// podsOf are the pods of a Workflow.
+// podsOf returns the pods of a Workflow.
 func (c *cluster) podsOf(ctx context.Context, namespace, workflow string) ([]corev1.Pod, error) {
 	var pods corev1.PodList
 	err := c.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{workflowLabel: workflow})
 	return pods.Items, err
 }
 
-// latest is the version that the Model names as its latest, once that is the
-// one that is wanted.
+// latest waits until the Model names this ModelVersion as its latest.
 func (c *cluster) latest(t *testing.T, mv *v1alpha1.ModelVersion) {
 	t.Helper()
 	want := &v1alpha1.LatestVersion{ModelVersion: mv.Name, ImageName: mv.Status.Image, Digest: mv.Status.Digest}
@@ -160,15 +155,15 @@ func (c *cluster) latest(t *testing.T, mv *v1alpha1.ModelVersion) {
 		var model v1alpha1.Model
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}, &model))
 		require.Equal(collect, want, model.Status.LatestVersion)
-	}, soon, tick)
+	}, noticeTime, tick)
 }
 
-// holds checks that the version's image is exactly what the folder holds, and
-// is what the status says.
-func holds(t *testing.T, mv *v1alpha1.ModelVersion, from folder) image {
+// assertImage checks that the ModelVersion's image holds exactly the files of
+// the directory, and that the status has its digest.
+func assertImage(t *testing.T, mv *v1alpha1.ModelVersion, from directory) content.Image {
 	t.Helper()
-	img := pull(t, mv.Status.Image)
-	assert.Equal(t, from.entries(t), img.model, "the files of %s", mv.Status.Image)
-	assert.Equal(t, img.digest, mv.Status.Digest, "the registry's digest and the status's")
+	img := content.OfImage(t, mv.Status.Image)
+	assert.Equal(t, from.entries(t), img.Model, "the files of %s", mv.Status.Image)
+	assert.Equal(t, img.Digest, mv.Status.Digest, "the digests of the registry and the status")
 	return img
 }

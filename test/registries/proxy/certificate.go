@@ -1,6 +1,4 @@
-//go:build e2e
-
-package e2e
+package proxy
 
 import (
 	"crypto/ecdsa"
@@ -18,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// certificate makes a certificate for an address, signed by an authority that
-// nobody knows, and that authority's own, in PEM.
-func certificate(t *testing.T, address net.IP) (served tls.Certificate, authority string) {
+// Certificate returns a certificate for an address, and that of the unknown
+// authority that signed it, in PEM.
+func Certificate(t *testing.T, address net.IP) (server tls.Certificate, authority string) {
 	t.Helper()
 	ca := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a company's own authority"},
@@ -37,8 +35,8 @@ func certificate(t *testing.T, address net.IP) (served tls.Certificate, authorit
 	require.NoError(t, err)
 	signed, err := x509.CreateCertificate(rand.Reader, leaf, ca, leafKey.Public(), caKey)
 	require.NoError(t, err)
-	served = tls.Certificate{Certificate: [][]byte{signed}, PrivateKey: leafKey}
-	return served, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signedCA}))
+	server = tls.Certificate{Certificate: [][]byte{signed}, PrivateKey: leafKey}
+	return server, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signedCA}))
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {

@@ -12,10 +12,11 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// What Argo throws away by itself, a version keeps.
-func TestAResultOutlivesItsWorkflowAndItsPods(t *testing.T) {
+// A ModelVersion keeps its status when Argo deletes its Workflow.
+func TestWorkflowGarbageCollected(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	template := copyOfTemplate(t, ns)
@@ -23,45 +24,45 @@ func TestAResultOutlivesItsWorkflowAndItsPods(t *testing.T) {
 	template.Spec.PodGC = &wfv1.PodGC{Strategy: wfv1.PodGCOnPodCompletion}
 	live.create(t, template)
 	live.deleteAfter(t, template)
-	dir, empty := model(t), newFolder(t)
+	dir, empty := model(t), newDirectory(t)
 
 	built := live.built(t, makeVersion("built", ns, dir).Model("built").WorkflowTemplate(ns).New())
 	failed, _ := live.failed(t, makeVersion("failed", ns, empty).Model("failed").WorkflowTemplate(ns).New())
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		require.Empty(collect, live.workflowsOf(t, built))
 		require.Empty(collect, live.workflowsOf(t, failed))
-	}, soon, tick)
-	live.assertNothingAppears(t, ns, soon/6, &wfv1.WorkflowList{})
+	}, noticeTime, tick)
+	live.assertNothingAppears(t, ns, noticeTime/6, &wfv1.WorkflowList{})
 
 	assert.Equal(t, built.Status, live.refresh(t, built).Status)
 	assert.Equal(t, failed.Status, live.refresh(t, failed).Status)
-	holds(t, built, dir)
-	assertRefusal(t, failed, v1alpha1.ReasonSourceEmpty, string(empty))
+	assertImage(t, built, dir)
+	assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(empty))
 	empty.write(t, "model.bin", "weights")
-	typeCommand(t, failed.Status.Message)
-	holds(t, live.readyAgain(t, failed), empty)
+	runCommand(t, failed.Status.Message)
+	assertImage(t, live.readyAgain(t, failed), empty)
 }
 
-func TestABuiltVersionStaysWhatItIsWhenStepsOfItAreRetried(t *testing.T) {
+func TestArgoRetrySteps(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
 	dir := model(t)
 	mv := live.built(t, makeVersion("again", ns, dir).New())
 
-	live.letGo(t, ns, mv.Status.Workflow.Name)
+	live.awaitReleased(t, ns, mv.Status.Workflow.Name)
 	run(t, "argo", "retry", "-n", ns, mv.Status.Workflow.Name, "--restart-successful", "--node-field-selector", "displayName=pod")
 
 	wf := live.finished(t, ns, mv.Status.Workflow.Name)
 	require.Equal(t, wfv1.WorkflowSucceeded, wf.Status.Phase, wf.Status.Message)
 	assert.True(t, reportOf(t, wf).Source.AlreadyPushed, "nothing is pushed again")
 	assert.Equal(t, mv.Status, live.refresh(t, mv).Status)
-	assert.Equal(t, mv.Status.Digest, digestOf(t, mv.Status.Image))
+	assert.Equal(t, mv.Status.Digest, content.Digest(t, mv.Status.Image))
 }
 
-func TestARunningBuildThatIsResubmittedLeadsToOneImage(t *testing.T) {
+func TestArgoResubmitWhileRunning(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	dir := newFolder(t)
+	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 60<<20)
 	mv := makeVersion("twice", ns, dir).New()
 	live.create(t, mv)
@@ -75,7 +76,7 @@ func TestARunningBuildThatIsResubmittedLeadsToOneImage(t *testing.T) {
 		assert.Equal(t, workflow == second, reportOf(t, wf).Source.AlreadyPushed, "the second found what the first had pushed")
 	}
 	mv = live.ready(t, mv)
-	holds(t, mv, dir)
-	assert.Equal(t, mv.Status.Digest, digestOf(t, mv.Status.Image))
-	assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has made one Workflow")
+	assertImage(t, mv, dir)
+	assert.Equal(t, mv.Status.Digest, content.Digest(t, mv.Status.Image))
+	assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
 }
