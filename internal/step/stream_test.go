@@ -1,7 +1,6 @@
 package step
 
 import (
-	"archive/tar"
 	"io"
 	"net/http"
 	"os"
@@ -252,26 +251,4 @@ func TestStreamExpectsPlannedLayers(t *testing.T) {
 		{Files: 1, Bytes: layer.DefaultSize},
 		{Files: 1, Bytes: layer.DefaultSize + 1},
 	}, built)
-}
-
-// A file of zeros compresses to a few bytes. tar needs PAX headers above 8 GiB.
-func TestStreamOfFileAboveEightGibibytes(t *testing.T) {
-	const large = 9 << 30
-	p := newStreamingPod(t)
-	p.compression = "Zstd"
-	p.writeSized(t, "source/weights.bin", "", large)
-
-	code, printed := p.allSteps(t)
-
-	require.Equal(t, exitOK, code, printed)
-	assert.Equal(t, int64(large), p.report(t).Source.Bytes)
-	layers, err := p.pull(t).Layers()
-	require.NoError(t, err)
-	content, err := layers[len(layers)-2].Uncompressed()
-	require.NoError(t, err)
-	defer func() { _ = content.Close() }()
-	header, err := tar.NewReader(content).Next()
-	require.NoError(t, err)
-	assert.Equal(t, "kubedl-model/weights.bin", header.Name)
-	assert.Equal(t, int64(large), header.Size)
 }

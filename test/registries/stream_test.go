@@ -1,6 +1,7 @@
 package registries
 
 import (
+	"archive/tar"
 	"os"
 	"testing"
 	"time"
@@ -56,6 +57,31 @@ func TestStream(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A tar archive needs PAX headers for a file above 8 GiB. A file of zeros takes
+// neither disk nor time to upload.
+func TestStreamFileAboveEightGibibytes(t *testing.T) {
+	t.Parallel()
+	const size = 9 << 30
+	p := newPod(t, startOpen(t))
+	p.compression = v1alpha1.Zstd
+	p.write(t, "weights.bin", "")
+	require.NoError(t, os.Truncate(p.source("weights.bin"), size))
+
+	left, logs := p.runAll(t)
+
+	require.Nil(t, left.Failure, logs)
+	assert.EqualValues(t, size, left.Source.Bytes)
+	layers, err := content.Pull(t, p.image()).Layers()
+	require.NoError(t, err)
+	model, err := layers[len(layers)-2].Uncompressed()
+	require.NoError(t, err)
+	defer func() { _ = model.Close() }()
+	header, err := tar.NewReader(model).Next()
+	require.NoError(t, err)
+	assert.Equal(t, "kubedl-model/weights.bin", header.Name)
+	assert.EqualValues(t, size, header.Size)
 }
 
 func TestStreamReuse(t *testing.T) {
