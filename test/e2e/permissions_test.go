@@ -68,57 +68,17 @@ func TestEditorPermissions(t *testing.T) {
 // the ModelVersion.
 func TestPodForbidden(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		namespace func(t *testing.T) string
-		version   func(t *testing.T, ns string) *v1alpha1.ModelVersion
-		contains  string
-	}{
-		"a directory of a node in baseline": {
-			namespace: live.baselineNamespace,
-			version:   func(t *testing.T, ns string) *v1alpha1.ModelVersion { return makeVersion("mv", ns, model(t)).New() },
-			contains:  `violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`,
-		},
-		"a directory of a node by Stream in restricted": {
-			namespace: live.restrictedNamespace,
-			version: func(t *testing.T, ns string) *v1alpha1.ModelVersion {
-				return makeVersion("mv", ns, model(t)).Engine(v1alpha1.Stream).New()
-			},
-			contains: `violates PodSecurity "restricted:latest": restricted volume types (volume "source" uses restricted volume type "hostPath")`,
-		},
-		"a share by Stream in restricted": {
-			namespace: live.restrictedNamespace,
-			version: func(t *testing.T, ns string) *v1alpha1.ModelVersion {
-				return nfsVersion("mv", ns, shared(t, nfsExports)).Engine(v1alpha1.Stream).New()
-			},
-			contains: `volume "source" uses restricted volume type "nfs"`,
-		},
-		"a claim by Kaniko in restricted": {
-			namespace: live.restrictedNamespace,
-			version: func(t *testing.T, ns string) *v1alpha1.ModelVersion {
-				live.claimOf(t, ns, "models", model(t))
-				mv := makeVersion("mv", ns, "").Claim("models", "").New()
-				mv.Spec.Storage.LocalStorage = nil
-				return mv
-			},
-			contains: `violates PodSecurity "restricted:latest"`,
-		},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ns := tt.namespace(t)
+	ns := live.baselineNamespace(t)
+	mv, began := makeVersion("mv", ns, model(t)).New(), time.Now()
 
-			mv, began := tt.version(t, ns), time.Now()
-			applyAs(t, live.editor(t, ns), mv)
-			mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
-			took := time.Since(began)
+	applyAs(t, live.editor(t, ns), mv)
+	mv = live.settled(t, mv, func(*v1alpha1.ModelVersion) bool { return true })
+	took := time.Since(began)
 
-			assertFailed(t, mv, v1alpha1.ReasonPodForbidden, tt.contains)
-			logNoticed(t, mv, took)
-			assert.Contains(t, run(t, "kubectl", "describe", "mv", "-n", ns, mv.Name), v1alpha1.ReasonPodForbidden)
-			pods, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
-			require.NoError(t, err)
-			assert.Empty(t, pods)
-		})
-	}
+	assertFailed(t, mv, v1alpha1.ReasonPodForbidden, `violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`)
+	logNoticed(t, mv, took)
+	assert.Contains(t, run(t, "kubectl", "describe", "mv", "-n", ns, mv.Name), v1alpha1.ReasonPodForbidden)
+	pods, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
+	require.NoError(t, err)
+	assert.Empty(t, pods)
 }
