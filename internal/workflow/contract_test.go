@@ -355,8 +355,8 @@ func TestContractVolumes(t *testing.T) {
 	})
 }
 
-// No container can gain privileges. Only Kaniko's mount-check and build run as
-// root.
+// No container can gain privileges. Only mount-check and build of Kaniko's
+// template can run as root.
 func TestContractSecurityContext(t *testing.T) {
 	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		for name, c := range containers(t, tmpl) {
