@@ -75,7 +75,7 @@ func TestFormatNodeSelector(t *testing.T) {
 	assert.Equal(t, "disktype=ssd,spot=,zone=a", formatNodeSelector(map[string]v1alpha1.NodeLabelValue{"zone": "a", "disktype": "ssd", "spot": ""}))
 }
 
-func TestImageOfAllAutomaticTagsTaken(t *testing.T) {
+func TestImageOfTagsTaken(t *testing.T) {
 	mv := &v1alpha1.ModelVersion{Spec: v1alpha1.ModelVersionSpec{ImageRepo: "modelhub/resnet"}}
 	mv.UID = uid
 	_, problem := imageOf(mv, len(automaticTagLengths), Options{})
