@@ -95,7 +95,7 @@ func TestKindWatcherReconcile(t *testing.T) {
 	t.Run("retries until the kind of a new CRD is served", func(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{trainJob})
 		c.crds["trainjobs.trainer.kubeflow.org"] = true
-		assert.EqualError(t, c.reconcile(), "the API server does not serve TrainJob.trainer.kubeflow.org yet")
+		require.EqualError(t, c.reconcile(), "the API server does not serve TrainJob.trainer.kubeflow.org yet")
 		assert.Zero(t, c.changes)
 		c.serve(trainJob)
 		require.NoError(t, c.reconcile())
@@ -106,7 +106,7 @@ func TestKindWatcherReconcile(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{job})
 		c.serve(job)
 		c.watchErr = errors.New("no cache")
-		assert.ErrorIs(t, c.reconcile(), c.watchErr)
+		require.ErrorIs(t, c.reconcile(), c.watchErr)
 		assert.False(t, c.present())
 		c.watchErr = nil
 		require.NoError(t, c.reconcile())
