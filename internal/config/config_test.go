@@ -26,7 +26,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
-// load loads a configuration file with this content.
+// load writes a configuration file and loads it.
 func load(t *testing.T, text string) (config.Config, error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.yaml")
@@ -62,7 +62,7 @@ func TestLoad(t *testing.T) {
 			require.ErrorContains(t, err, want)
 		}
 	})
-	t.Run("names the new names of renamed fields", func(t *testing.T) {
+	t.Run("suggests the new names of renamed fields", func(t *testing.T) {
 		_, err := load(t, "succeededHistory: 1\nfailedHistory: 2")
 		require.ErrorContains(t, err, "failedHistory was renamed to failedWorkflowsHistoryLimit")
 		require.ErrorContains(t, err, "succeededHistory was renamed to successfulWorkflowsHistoryLimit")
@@ -75,7 +75,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-func TestLoadOverridesTheDefaults(t *testing.T) {
+func TestLoadOverridesDefaults(t *testing.T) {
 	got, err := load(t, `
 defaultRegistry: registry.example.com:5000
 baseImage: registry.example.com/busybox:1.37.0
@@ -99,56 +99,56 @@ limits:
 
 func assertQuantities(t *testing.T, want map[corev1.ResourceName]string, got map[corev1.ResourceName]resource.Quantity) {
 	t.Helper()
-	written := map[corev1.ResourceName]string{}
+	formatted := map[corev1.ResourceName]string{}
 	for name, quantity := range got {
-		written[name] = quantity.String()
+		formatted[name] = quantity.String()
 	}
-	assert.Equal(t, want, written)
+	assert.Equal(t, want, formatted)
 }
 
 func TestLoadRejects(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
-		"an unknown field":                          {"alowedHostPaths: [/models]", `unknown field "alowedHostPaths"`},
-		"an unknown field of a registry":            {"registries: [{host: registry.example.com, insecure: true}]", `unknown field "insecure"`},
-		"a duplicate field":                         {"baseImage: a\nbaseImage: b", `key "baseImage" already set`},
-		"malformed YAML":                            {"{", "parse configuration"},
-		"a string instead of a list":                {"deniedHostPaths: /models", "parse configuration"},
-		"a default registry with a scheme":          {"defaultRegistry: https://registry.example.com", `defaultRegistry "https://registry.example.com" is not a registry host`},
-		"a default registry with a path":            {"defaultRegistry: registry.example.com/team", "is not a registry host"},
-		"a default registry with a space":           {`defaultRegistry: "registry.example.com "`, "is not a registry host"},
-		"a default registry with two lines":         {`defaultRegistry: "registry.example.com\n"`, "is not a registry host"},
-		"a default registry that Argo expands":      {`defaultRegistry: "{{workflow.uid}}"`, "is not a registry host"},
-		"a port that is not a number":               {"defaultRegistry: registry.example.com:https", "is not a registry host"},
-		"a registry without a host":                 {"registries: [{plainHTTP: true}]", `registries[0]: host "" is not a registry host`},
-		"a registry with a comma":                   {`registries: [{host: "a,b", plainHTTP: true}]`, `registries[0]: host "a,b" is not a registry host`},
-		"a certificate for plain HTTP":              {"registries: [{host: localhost, plainHTTP: true, caBundle: x}]", "registries[0]: plainHTTP and caBundle are both set"},
-		"a malformed certificate":                   {"registries: [{host: localhost, caBundle: x}]", "caBundle contains no certificate"},
-		"a word that would be a user on Docker Hub": {"defaultRegistry: registry", `defaultRegistry "registry" is not a registry host`},
-		"a relative denied path":                    {"deniedHostPaths: [models]", `host path "models" is not an absolute path without detours: use /models`},
-		"a denied path with a trailing slash":       {"deniedHostPaths: [/models/private/]", "use /models/private"},
-		"a denied path with two slashes":            {"deniedHostPaths: [/models//private]", "use /models/private"},
-		"an allowed path that goes up":              {"allowedHostPaths: [/models/../data]", "use /data"},
-		"a relative allowed path":                   {"allowedHostPaths: [./models]", `host path "./models" is not an absolute path without detours: use /models`},
-		"an NFS server with a slash":                {"allowedNFS: [nas/models]", `"nas/models" is not an NFS server or a directory of one: write it as nas.example.com or nas.example.com:/exports/models`},
-		"an Elastic File System with a star":        {`allowedEFS: ["fs-*"]`, `"fs-*" is not an AWS Elastic File System, or a directory or access point of one: write it as fs-12345678, fs-12345678:/models or fs-12345678::fsap-12345678`},
-		"an attribute without a name":               {`allowedEFSAttributes: [""]`, "allowedEFSAttributes contains an empty name"},
-		"no base image":                             {`baseImage: ""`, "baseImage and workflowTemplate must not be empty"},
-		"no workflow template":                      {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
-		"an unknown engine":                         {"engine: Docker", `engine "Docker" is not supported: use Kaniko or Stream`},
-		"no engine":                                 {`engine: ""`, `engine "" is not supported`},
-		"a kind without a group":                    {"trainingKinds: [{apiVersion: v1, kind: Pod}]", "trainingKinds[0] needs an apiVersion with a group, and a kind, for example {apiVersion: example.com/v1, kind: TrainingRun}"},
-		"a kind without a name":                     {"trainingKinds: [{apiVersion: example.com/v1}]", "trainingKinds[0] needs an apiVersion with a group, and a kind"},
-		"a malformed URL":                           {"argoURL: argo.example.com", `argoURL "argo.example.com" is not a URL: use the form https://argo.example.com`},
-		"a negative history limit":                  {"failedWorkflowsHistoryLimit: -1", "successfulWorkflowsHistoryLimit and failedWorkflowsHistoryLimit must be zero or more"},
-		"a deadline of zero":                        {"deadlineSeconds: 0", "deadlineSeconds and pendingSeconds must be greater than zero"},
-		"a negative time to start":                  {"pendingSeconds: -1", "deadlineSeconds and pendingSeconds must be greater than zero"},
-		"a negative deadline":                       {"deadlineSeconds: -1", "deadlineSeconds and pendingSeconds must be greater than zero"},
-		"a layer size without a unit":               {"layerSize: 64", "layerSize 64 is too small: use 1Mi or more"},
-		"a negative layer size":                     {"layerSize: -64Mi", "layerSize -64Mi is too small"},
-		"more layers than an image can have":        {"maxLayers: 127", "maxLayers 127 must be from 1 to 126"},
-		"a negative number of layers":               {"maxLayers: -1", "maxLayers -1 must be from 1 to 126"},
-		"an unknown serving mount":                  {"servingMount: Volume", `servingMount "Volume" is not supported: use one of [Auto ImageVolume InitContainer]`},
-		"a malformed quantity":                      {"requests: {cpu: much}", "parse configuration"},
+		"an unknown field":                     {"alowedHostPaths: [/models]", `unknown field "alowedHostPaths"`},
+		"an unknown field of a registry":       {"registries: [{host: registry.example.com, insecure: true}]", `unknown field "insecure"`},
+		"a duplicate field":                    {"baseImage: a\nbaseImage: b", `key "baseImage" already set`},
+		"malformed YAML":                       {"{", "parse configuration"},
+		"a string instead of a list":           {"deniedHostPaths: /models", "parse configuration"},
+		"a default registry with a scheme":     {"defaultRegistry: https://registry.example.com", `defaultRegistry "https://registry.example.com" is not a registry host`},
+		"a default registry with a path":       {"defaultRegistry: registry.example.com/team", "is not a registry host"},
+		"a default registry with a space":      {`defaultRegistry: "registry.example.com "`, "is not a registry host"},
+		"a default registry with two lines":    {`defaultRegistry: "registry.example.com\n"`, "is not a registry host"},
+		"a default registry that Argo expands": {`defaultRegistry: "{{workflow.uid}}"`, "is not a registry host"},
+		"a port that is not a number":          {"defaultRegistry: registry.example.com:https", "is not a registry host"},
+		"a registry without a host":            {"registries: [{plainHTTP: true}]", `registries[0]: host "" is not a registry host`},
+		"a registry with a comma":              {`registries: [{host: "a,b", plainHTTP: true}]`, `registries[0]: host "a,b" is not a registry host`},
+		"a certificate for plain HTTP":         {"registries: [{host: localhost, plainHTTP: true, caBundle: x}]", "registries[0]: plainHTTP and caBundle are both set"},
+		"a malformed certificate":              {"registries: [{host: localhost, caBundle: x}]", "caBundle contains no certificate"},
+		"a default registry without a dot":     {"defaultRegistry: registry", `defaultRegistry "registry" is not a registry host`},
+		"a relative denied path":               {"deniedHostPaths: [models]", `host path "models" is not an absolute path without detours: use /models`},
+		"a denied path with a trailing slash":  {"deniedHostPaths: [/models/private/]", "use /models/private"},
+		"a denied path with two slashes":       {"deniedHostPaths: [/models//private]", "use /models/private"},
+		"an allowed path that goes up":         {"allowedHostPaths: [/models/../data]", "use /data"},
+		"a relative allowed path":              {"allowedHostPaths: [./models]", `host path "./models" is not an absolute path without detours: use /models`},
+		"an NFS server with a slash":           {"allowedNFS: [nas/models]", `"nas/models" is not an NFS server or a directory of one: write it as nas.example.com or nas.example.com:/exports/models`},
+		"an Elastic File System with a star":   {`allowedEFS: ["fs-*"]`, `"fs-*" is not an AWS Elastic File System, or a directory or access point of one: write it as fs-12345678, fs-12345678:/models or fs-12345678::fsap-12345678`},
+		"an attribute without a name":          {`allowedEFSAttributes: [""]`, "allowedEFSAttributes contains an empty name"},
+		"no base image":                        {`baseImage: ""`, "baseImage and workflowTemplate must not be empty"},
+		"no workflow template":                 {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
+		"an unknown engine":                    {"engine: Docker", `engine "Docker" is not supported: use Kaniko or Stream`},
+		"no engine":                            {`engine: ""`, `engine "" is not supported`},
+		"a kind without a group":               {"trainingKinds: [{apiVersion: v1, kind: Pod}]", "trainingKinds[0] needs an apiVersion with a group, and a kind, for example {apiVersion: example.com/v1, kind: TrainingRun}"},
+		"a kind without a name":                {"trainingKinds: [{apiVersion: example.com/v1}]", "trainingKinds[0] needs an apiVersion with a group, and a kind"},
+		"a malformed URL":                      {"argoURL: argo.example.com", `argoURL "argo.example.com" is not a URL: use the form https://argo.example.com`},
+		"a negative history limit":             {"failedWorkflowsHistoryLimit: -1", "successfulWorkflowsHistoryLimit and failedWorkflowsHistoryLimit must be zero or more"},
+		"a deadline of zero":                   {"deadlineSeconds: 0", "deadlineSeconds and pendingSeconds must be greater than zero"},
+		"a negative time to start":             {"pendingSeconds: -1", "deadlineSeconds and pendingSeconds must be greater than zero"},
+		"a negative deadline":                  {"deadlineSeconds: -1", "deadlineSeconds and pendingSeconds must be greater than zero"},
+		"a layer size without a unit":          {"layerSize: 64", "layerSize 64 is too small: use 1Mi or more"},
+		"a negative layer size":                {"layerSize: -64Mi", "layerSize -64Mi is too small"},
+		"more layers than an image can have":   {"maxLayers: 127", "maxLayers 127 must be from 1 to 126"},
+		"a negative number of layers":          {"maxLayers: -1", "maxLayers -1 must be from 1 to 126"},
+		"an unknown serving mount":             {"servingMount: Volume", `servingMount "Volume" is not supported: use one of [Auto ImageVolume InitContainer]`},
+		"a malformed quantity":                 {"requests: {cpu: much}", "parse configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, tc.text)
@@ -171,7 +171,7 @@ func TestOptionsShares(t *testing.T) {
 }
 
 func TestOptionsRegistries(t *testing.T) {
-	certificate := authority(t)
+	certificate := newCA(t)
 	got, err := load(t, `
 registries:
   - host: registry.lab.example.com:5000
@@ -225,9 +225,8 @@ func TestOptionsTrainingKinds(t *testing.T) {
 	assert.Equal(t, want, got.Options().TrainingKinds)
 }
 
-// authority returns the PEM certificate of a private authority, without a trailing
-// newline.
-func authority(t *testing.T) string {
+// newCA returns the certificate of a new CA in PEM form, without a trailing newline.
+func newCA(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -241,8 +240,8 @@ func indent(text string) string {
 	return strings.ReplaceAll(text, "\n", "\n      ")
 }
 
-// deploy/manager/config.yaml claims to have the default values.
-func TestInstalledConfigurationIsTheDefault(t *testing.T) {
+// deploy/manager/config.yaml says that it has the default values.
+func TestDefaultIsInstalled(t *testing.T) {
 	raw, err := os.ReadFile("../../deploy/manager/config.yaml")
 	require.NoError(t, err)
 	got, err := load(t, string(raw))

@@ -22,7 +22,8 @@ var (
 	job      = schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}
 )
 
-// kindCluster is a cluster in which kinds come and go, with a KindWatcher over it.
+// A kindCluster is a cluster in which kinds are installed and removed, with a
+// KindWatcher.
 type kindCluster struct {
 	t       *testing.T
 	crds    crdReader
@@ -30,9 +31,10 @@ type kindCluster struct {
 	watcher KindWatcher
 	// changes counts the calls of onChange.
 	changes int
-	// watchErr is the error of the next watches, which watches counts.
+	// watchErr is the error that a watch returns.
 	watchErr error
-	watches  map[schema.GroupVersionKind]int
+	// watches counts the watches that succeeded.
+	watches map[schema.GroupVersionKind]int
 }
 
 func newKindCluster(t *testing.T, removable bool, sets ...[]schema.GroupVersionKind) *kindCluster {
@@ -61,7 +63,7 @@ func (c *kindCluster) reconcile() error {
 
 func (c *kindCluster) present() bool { return c.watcher.sets[0].present.Load() }
 
-// crdReader holds the names of CRDs.
+// crdReader is a reader of CRDs that exist by name.
 type crdReader map[string]bool
 
 func (r crdReader) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
@@ -76,7 +78,7 @@ func (r crdReader) List(context.Context, client.ObjectList, ...client.ListOption
 }
 
 func TestKindWatcherReconcile(t *testing.T) {
-	t.Run("leaves a kind alone that is absent", func(t *testing.T) {
+	t.Run("ignores a kind that is absent", func(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{trainJob})
 		require.NoError(t, c.reconcile())
 		assert.Empty(t, c.watches)
@@ -93,7 +95,7 @@ func TestKindWatcherReconcile(t *testing.T) {
 	t.Run("retries until the kind of a new CRD is served", func(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{trainJob})
 		c.crds["trainjobs.trainer.kubeflow.org"] = true
-		assert.EqualError(t, c.reconcile(), "the API server does not serve TrainJob.trainer.kubeflow.org yet")
+		require.EqualError(t, c.reconcile(), "the API server does not serve TrainJob.trainer.kubeflow.org yet")
 		assert.Zero(t, c.changes)
 		c.serve(trainJob)
 		require.NoError(t, c.reconcile())
@@ -104,13 +106,13 @@ func TestKindWatcherReconcile(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{job})
 		c.serve(job)
 		c.watchErr = errors.New("no cache")
-		assert.ErrorIs(t, c.reconcile(), c.watchErr)
+		require.ErrorIs(t, c.reconcile(), c.watchErr)
 		assert.False(t, c.present())
 		c.watchErr = nil
 		require.NoError(t, c.reconcile())
 		assert.True(t, c.present())
 	})
-	t.Run("reports a kind that has appeared although another has an error", func(t *testing.T) {
+	t.Run("reports a kind that appeared although another one fails", func(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{trainJob}, []schema.GroupVersionKind{jobSet}, []schema.GroupVersionKind{job})
 		c.serve(trainJob)
 		c.serve(job)
@@ -139,10 +141,10 @@ func TestKindWatcherReconcile(t *testing.T) {
 			require.NoError(t, c.reconcile())
 			assert.Equal(t, installed, c.present())
 		}
-		assert.Equal(t, 1, c.watches[trainJob], "the watch resumes")
+		assert.Equal(t, 1, c.watches[trainJob], "the kind is watched only once")
 		assert.Equal(t, 3, c.changes)
 	})
-	t.Run("keeps another kind whose CRD is deleted", func(t *testing.T) {
+	t.Run("keeps a kind that is not removable", func(t *testing.T) {
 		c := newKindCluster(t, false, []schema.GroupVersionKind{trainJob})
 		c.crds["trainjobs.trainer.kubeflow.org"] = true
 		c.serve(trainJob)

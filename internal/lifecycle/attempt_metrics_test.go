@@ -19,10 +19,10 @@ func TestStateOfVersion(t *testing.T) {
 	phase := func(phase v1alpha1.ImageBuildPhase) v1alpha1.ModelVersionStatus {
 		return v1alpha1.ModelVersionStatus{ImageBuildPhase: phase}
 	}
-	with := func(status metav1.ConditionStatus, beside, reason string) v1alpha1.ModelVersionStatus {
+	with := func(status metav1.ConditionStatus, secondType, reason string) v1alpha1.ModelVersionStatus {
 		conditions := []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: status, Reason: reason}}
-		if beside != "" {
-			conditions = append(conditions, metav1.Condition{Type: beside, Status: metav1.ConditionTrue, Reason: reason})
+		if secondType != "" {
+			conditions = append(conditions, metav1.Condition{Type: secondType, Status: metav1.ConditionTrue, Reason: reason})
 		}
 		return v1alpha1.ModelVersionStatus{ImageBuildPhase: v1alpha1.ImageBuildFailed, Conditions: conditions}
 	}
@@ -31,14 +31,14 @@ func TestStateOfVersion(t *testing.T) {
 		want   lifecycle.VersionState
 	}{
 		"no pass yet":                         {phase(""), lifecycle.VersionWaiting},
-		"KubeDL started the build":            {phase(v1alpha1.ImageBuilding), lifecycle.VersionWaiting},
-		"KubeDL built it":                     {phase(v1alpha1.ImageBuildSucceeded), lifecycle.VersionReady},
-		"KubeDL failed":                       {phase(v1alpha1.ImageBuildFailed), lifecycle.VersionFailed},
-		"Argo has not started it":             {with(metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v1alpha1.ReasonWorkflowPending), lifecycle.VersionWaiting},
-		"its pod is unschedulable":            {with(metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v1alpha1.ReasonUnschedulable), lifecycle.VersionWaiting},
-		"a step runs":                         {with(metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v1alpha1.ReasonWorkflowRunning), lifecycle.VersionBuilding},
-		"its image is in the registry":        {with(metav1.ConditionTrue, "", v1alpha1.ReasonSucceeded), lifecycle.VersionReady},
-		"a user has to act":                   {with(metav1.ConditionFalse, v1alpha1.ConditionStalled, v1alpha1.ReasonSourceEmpty), lifecycle.VersionFailed},
+		"started by KubeDL":                   {phase(v1alpha1.ImageBuilding), lifecycle.VersionWaiting},
+		"built by KubeDL":                     {phase(v1alpha1.ImageBuildSucceeded), lifecycle.VersionReady},
+		"failed under KubeDL":                 {phase(v1alpha1.ImageBuildFailed), lifecycle.VersionFailed},
+		"pending in Argo":                     {with(metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v1alpha1.ReasonWorkflowPending), lifecycle.VersionWaiting},
+		"pod unschedulable":                   {with(metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v1alpha1.ReasonUnschedulable), lifecycle.VersionWaiting},
+		"running a step":                      {with(metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v1alpha1.ReasonWorkflowRunning), lifecycle.VersionBuilding},
+		"succeeded":                           {with(metav1.ConditionTrue, "", v1alpha1.ReasonSucceeded), lifecycle.VersionReady},
+		"stalled":                             {with(metav1.ConditionFalse, v1alpha1.ConditionStalled, v1alpha1.ReasonSourceEmpty), lifecycle.VersionFailed},
 		"rebuild requested, template missing": {with(metav1.ConditionFalse, v1alpha1.ConditionReconciling, v1alpha1.ReasonTemplateMissing), lifecycle.VersionWaiting},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,30 +49,30 @@ func TestStateOfVersion(t *testing.T) {
 	}
 }
 
-// counted is a scenario in which every change of the status is counted.
-type counted struct {
+// A countingScenario is a scenario that records every completed attempt.
+type countingScenario struct {
 	*scenario
 	completions []lifecycle.Completion
 }
 
-// change passes once after a change of the last Workflow.
-func (c *counted) change(change func(*builders.WorkflowWrapper) *builders.WorkflowWrapper) {
+// change changes the last Workflow, then passes.
+func (c *countingScenario) change(change func(*builders.WorkflowWrapper) *builders.WorkflowWrapper) {
 	c.t.Helper()
 	c.count(func() { c.updatePass(change) })
 }
 
-// count counts what ends by what happens.
-func (c *counted) count(happens func()) {
+// count runs an action and records the attempt that it completes, if any.
+func (c *countingScenario) count(action func()) {
 	before := c.mv().Status
-	happens()
+	action()
 	if completion := lifecycle.Completed(before, c.mv().Status); completion != nil {
 		c.completions = append(c.completions, *completion)
 	}
-	require.Nil(c.t, lifecycle.Completed(c.mv().Status, c.mv().Status), "a repeated pass counts nothing")
+	require.Nil(c.t, lifecycle.Completed(c.mv().Status, c.mv().Status), "a repeated pass must not count again")
 }
 
-// reasons returns how the attempts that were counted ended.
-func (c *counted) reasons() []string {
+// reasons returns the reasons of the completed attempts.
+func (c *countingScenario) reasons() []string {
 	var reasons []string
 	for _, completion := range c.completions {
 		assert.Equal(c.t, completion.Reason == v1alpha1.ReasonSucceeded, completion.Succeeded)
@@ -87,53 +87,53 @@ var (
 	retried     = retrying(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper { return w })
 )
 
-func TestCompletedCountsEachAttemptOnce(t *testing.T) {
+func TestCompleted(t *testing.T) {
 	for name, tc := range map[string]struct {
-		life func(c *counted)
+		life func(c *countingScenario)
 		want []string
 	}{
-		"running": {func(c *counted) { c.change(podPending) }, nil},
-		"success": {func(c *counted) { c.change(podPending); c.change(succeeding) }, []string{v1alpha1.ReasonSucceeded}},
-		"failure, then a retry that succeeds": {func(c *counted) {
+		"running": {func(c *countingScenario) { c.change(podPending) }, nil},
+		"success": {func(c *countingScenario) { c.change(podPending); c.change(succeeding) }, []string{v1alpha1.ReasonSucceeded}},
+		"failure, then a retry that succeeds": {func(c *countingScenario) {
 			c.change(buildFailed)
 			c.change(retried)
 			c.change(succeeding)
 		}, []string{v1alpha1.ReasonBuildFailed, v1alpha1.ReasonSucceeded}},
-		"retry that failed while the operator was down": {func(c *counted) {
+		"retry that failed while the operator was down": {func(c *countingScenario) {
 			c.change(buildFailed)
 			c.change(retrying(buildFailed))
 		}, []string{v1alpha1.ReasonBuildFailed, v1alpha1.ReasonBuildFailed}},
-		"resubmit that succeeded while the operator was down": {func(c *counted) {
+		"resubmit that succeeded while the operator was down": {func(c *countingScenario) {
 			c.change(buildFailed)
 			c.change(func(wf *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 				return succeeding(wf.Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)))
 			})
 		}, []string{v1alpha1.ReasonBuildFailed, v1alpha1.ReasonSucceeded}},
-		"terminated for a missing directory before Argo marked it running": {func(c *counted) {
+		"terminated for a missing directory before Argo marked it running": {func(c *countingScenario) {
 			c.missesDirectory()
 			c.count(func() { c.pass() })
 			c.change(podPending)
 			c.change((*builders.WorkflowWrapper).Terminated)
 		}, []string{v1alpha1.ReasonSourceMissing}},
-		"deleted too often": {func(c *counted) {
+		"deleted too often": {func(c *countingScenario) {
 			for range 4 {
 				c.observed.Workflows = nil
 				c.count(func() { c.pass() })
 			}
 		}, []string{v1alpha1.ReasonWorkflowDeleted}},
-		"failed, then deleted": {func(c *counted) {
+		"failed, then deleted": {func(c *countingScenario) {
 			c.change(buildFailed)
 			c.observed.Workflows = nil
 			c.count(func() { c.pass() })
 		}, []string{v1alpha1.ReasonBuildFailed}},
-		"failed, and the next attempt was rejected": {func(c *counted) {
+		"failed, and the next attempt was rejected": {func(c *countingScenario) {
 			c.change(buildFailed)
 			c.count(func() { c.write(lifecycle.Rejected(c.mv(), "a quota is used up")) })
 			c.change(buildFailed)
 		}, []string{v1alpha1.ReasonBuildFailed}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &counted{scenario: newScenario(t)}
+			c := &countingScenario{scenario: newScenario(t)}
 			require.NotNil(t, c.pass())
 			tc.life(c)
 			assert.Equal(t, tc.want, c.reasons())
@@ -141,7 +141,7 @@ func TestCompletedCountsEachAttemptOnce(t *testing.T) {
 	}
 }
 
-func TestCompletedIgnoresWhatWasNoAttempt(t *testing.T) {
+func TestCompletedWithoutAttempt(t *testing.T) {
 	for name, status := range map[string]v1alpha1.ModelVersionStatus{
 		"ModelVersion that cannot be built": {ImageBuildPhase: v1alpha1.ImageBuildFailed, Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidSpec}}},
 		"ModelVersion that KubeDL built":    {ImageBuildPhase: v1alpha1.ImageBuildSucceeded},
@@ -152,8 +152,8 @@ func TestCompletedIgnoresWhatWasNoAttempt(t *testing.T) {
 	}
 }
 
-func TestCompletedHasDurationAndSize(t *testing.T) {
-	c := &counted{scenario: newScenario(t)}
+func TestCompletedDurationAndSize(t *testing.T) {
+	c := &countingScenario{scenario: newScenario(t)}
 	require.NotNil(t, c.pass())
 	c.change(succeeding)
 	require.Len(t, c.completions, 1)
@@ -162,7 +162,7 @@ func TestCompletedHasDurationAndSize(t *testing.T) {
 	assert.Equal(t, int64(52428800), c.completions[0].Bytes)
 }
 
-// Argo starts the containers of a pod together, and records when each has ended.
+// Argo starts all containers of a pod together, and records when each one ends.
 func TestStepSeconds(t *testing.T) {
 	at := func(seconds int) metav1.Time {
 		return metav1.NewTime(builders.Epoch.Add(time.Duration(seconds) * time.Second))
@@ -199,7 +199,7 @@ func TestStepSeconds(t *testing.T) {
 		"no step ran": {nil, map[string]float64{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &counted{scenario: newScenario(t)}
+			c := &countingScenario{scenario: newScenario(t)}
 			require.NotNil(t, c.pass())
 			c.change(buildFailed)
 			require.Len(t, c.completions, 1)

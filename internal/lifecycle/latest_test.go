@@ -28,25 +28,25 @@ func TestLatest(t *testing.T) {
 		want     *v1alpha1.LatestVersion
 	}{
 		"no versions": {nil, nil},
-		"none was built": {
+		"none built": {
 			[]*builders.ModelVersionWrapper{version("a", 0), version("b", 1).Phase(v1alpha1.ImageBuilding), version("c", 2).Phase(v1alpha1.ImageBuildFailed)}, nil,
 		},
-		"the newest by creation": {
+		"newest by creation": {
 			[]*builders.ModelVersionWrapper{built("a", 0), built("b", 2), built("c", 1)}, latest("b"),
 		},
-		"a newer one is being built": {
+		"newer one building": {
 			[]*builders.ModelVersionWrapper{built("a", 0), version("b", 1).Phase(v1alpha1.ImageBuilding)}, latest("a"),
 		},
-		"a newer one failed": {
+		"newer one failed": {
 			[]*builders.ModelVersionWrapper{built("a", 0), version("b", 1).Phase(v1alpha1.ImageBuildFailed)}, latest("a"),
 		},
-		"a newer one is being deleted": {
+		"newer one being deleted": {
 			[]*builders.ModelVersionWrapper{built("a", 0), built("b", 1).Deleting(builders.Epoch)}, latest("a"),
 		},
-		"an old one was built late": {
+		"older one built later": {
 			[]*builders.ModelVersionWrapper{built("new", 1), built("old", 0)}, latest("new"),
 		},
-		"the last by name of the same second": {
+		"last by name in the same second": {
 			[]*builders.ModelVersionWrapper{built("b", 0), built("a", 0), built("c", 0).Phase(v1alpha1.ImageBuildFailed)}, latest("b"),
 		},
 		"built by KubeDL, without a digest": {
@@ -67,7 +67,7 @@ func TestLatest(t *testing.T) {
 	}
 }
 
-func TestLatestRollsBackWhenTheLatestIsDeleted(t *testing.T) {
+func TestLatestAfterDeletion(t *testing.T) {
 	old := builders.MakeModelVersion("old", "default").Built("modelhub/resnet:old", builders.Digest).Obj()
 	newer := builders.MakeModelVersion("new", "default").Created(builders.Epoch.Add(time.Hour)).Built("modelhub/resnet:new", builders.Digest).Obj()
 

@@ -14,23 +14,22 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-// A nextStepCase is what has happened to a ModelVersion before a pass, and what
-// the pass does.
+// A nextStepCase sets up a scenario, and says what the next pass must do.
 type nextStepCase struct {
 	given func(*scenario)
 	want  wantStep
 }
 
-// wantStep is what a pass does. Empty fields mean that it does nothing of the
-// kind.
+// A wantStep is what a pass must do. An empty field means that it does not take
+// this action.
 type wantStep struct {
 	create, terminate string
 	restarts          string
 	image             string
 	requeueAfter      time.Duration
 	volume            bool
-	// unchanged says that the status stays as it is. Otherwise phase, reason and
-	// message are those of the new one; the message contains what is given here.
+	// unchanged means that the status does not change. Otherwise the new status has
+	// this phase and this reason, and its message contains this message.
 	unchanged       bool
 	phase           v1alpha1.ImageBuildPhase
 	reason, message string
@@ -45,13 +44,13 @@ const (
 	image       = "modelhub/resnet:v1c072"
 )
 
-// creates is the step that creates an attempt.
+// creates returns the step that creates an attempt.
 func creates(name string) wantStep {
 	return wantStep{create: name, restarts: "0", image: image, phase: v1alpha1.ImageBuilding, reason: v1alpha1.ReasonWorkflowPending, message: "Workflow " + name + " waits for Argo to start it"}
 }
 
-// recreates is the step that creates an attempt after unfinished Workflows were
-// deleted.
+// recreates returns the step that creates an attempt after unfinished Workflows
+// were deleted.
 func recreates(name, restarts string) wantStep {
 	want := creates(name)
 	want.restarts = restarts
@@ -70,8 +69,8 @@ func isReady() wantStep {
 	return wantStep{phase: v1alpha1.ImageBuildSucceeded, reason: v1alpha1.ReasonSucceeded, message: "Image " + image + " was pushed and verified in the registry"}
 }
 
-// pendingFor is the step that waits for a pod, and looks again when the pod has
-// taken too long.
+// pendingFor returns the step that waits for a pod, and requeues for the time when
+// the pod has taken too long.
 func pendingFor(reason, message string) wantStep {
 	want := building(reason, message)
 	want.requeueAfter = 15*time.Minute - 30*time.Second
@@ -84,9 +83,9 @@ func terminates(reason, message string) wantStep {
 	return want
 }
 
-var stays = wantStep{unchanged: true}
+var unchanged = wantStep{unchanged: true}
 
-// training is a Job with a condition, or with none for an empty type.
+// training returns a Job with a condition, or without one if the type is empty.
 func training(conditionType, reason, message string) *unstructured.Unstructured {
 	job := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "batch/v1", "kind": "Job", "metadata": map[string]any{"name": "train", "namespace": "default"}}}
 	if conditionType != "" {
@@ -102,8 +101,8 @@ func (s *scenario) trainedByJob(job *unstructured.Unstructured) {
 	s.observed.Training = job
 }
 
-// trainedOnSomeNode does the same for files on a node that the spec does not name.
-func (s *scenario) trainedOnSomeNode(job *unstructured.Unstructured, pods ...corev1.Pod) {
+// trainedOnUnknownNode does the same for files on a node that the spec does not name.
+func (s *scenario) trainedOnUnknownNode(job *unstructured.Unstructured, pods ...corev1.Pod) {
 	s.mv().Spec.Storage.LocalStorage.NodeName = ""
 	s.trainedByJob(job)
 	s.observed.TrainingPods = pods
@@ -132,9 +131,9 @@ var (
 )
 
 var nextStepCases = map[string]nextStepCase{
-	// Nothing was built yet.
+	// Not started.
 	"created":                       {func(*scenario) {}, creates("mv-3-1c072-1")},
-	"KubeDL had started the build":  {func(s *scenario) { s.mv().Status.ImageBuildPhase = v1alpha1.ImageBuilding }, creates("mv-3-1c072-1")},
+	"started by KubeDL":             {func(s *scenario) { s.mv().Status.ImageBuildPhase = v1alpha1.ImageBuilding }, creates("mv-3-1c072-1")},
 	"template missing":              {func(s *scenario) { s.observed.TemplateFound = false }, building(v1alpha1.ReasonTemplateMissing, "ClusterWorkflowTemplate modelkiln-build does not exist; the build starts when it does. To install it: kubectl apply --server-side -k workflow-templates")},
 	"template named":                {func(s *scenario) { nameTemplate(s); s.observed.TemplateMarked = true }, creates("mv-3-1c072-1")},
 	"template named but not marked": {nameTemplate, building(v1alpha1.ReasonTemplateNotAllowed, "ModelVersions may not name ClusterWorkflowTemplate nightly-tests: it does not have the label model.kubedl.io/build-template=true")},
@@ -150,7 +149,7 @@ var nextStepCases = map[string]nextStepCase{
 		s.mv().Spec.Storage = v1alpha1.Storage{AWSEfs: &v1alpha1.AWSEfs{VolumeHandle: "fs-12345678"}}
 	}, fails(v1alpha1.ReasonSourceForbidden, "allowedEFS is empty")},
 
-	// A training writes the files.
+	// Waiting for a training.
 	"training absent":    {func(s *scenario) { s.trainedByJob(nil) }, building(v1alpha1.ReasonWaitingForTraining, "Job train does not exist yet; the build starts when it has completed. "+buildNow)},
 	"training runs":      {func(s *scenario) { s.trainedByJob(runs) }, building(v1alpha1.ReasonWaitingForTraining, "Job train has not completed; the build starts when it has. "+buildNow)},
 	"training completed": {func(s *scenario) { s.trainedByJob(finished) }, creates("mv-3-1c072-1")},
@@ -158,7 +157,7 @@ var nextStepCases = map[string]nextStepCase{
 		s.trainedByJob(training("Failed", "BackoffLimitExceeded", "Job has reached\nthe limit."))
 	}, fails(v1alpha1.ReasonTrainingFailed, "Job train failed: BackoffLimitExceeded: Job has reached the limit. Create it again under the same name; the build starts when it has completed. "+buildNow)},
 	"training failed, no reason": {func(s *scenario) { s.trainedByJob(training("Failed", "", "")) }, fails(v1alpha1.ReasonTrainingFailed, "Job train failed. Create it again")},
-	"training of another version of its kind": {func(s *scenario) {
+	"training of another API version": {func(s *scenario) {
 		s.trainedByJob(finished)
 		s.mv().Spec.TrainedBy.APIVersion = "batch/v2"
 	}, creates("mv-3-1c072-1")},
@@ -171,33 +170,33 @@ var nextStepCases = map[string]nextStepCase{
 		s.mv().Spec.TrainedBy = &v1alpha1.Workload{APIVersion: "example.com/v1", Kind: "TrainingRun", Name: "train"}
 	}, fails(v1alpha1.ReasonTrainingKindUnknown, "The operator does not watch the kind TrainingRun of example.com/v1. The platform team adds it to trainingKinds")},
 	"training into a denied directory": {func(s *scenario) {
-		s.trainedOnSomeNode(nil)
+		s.trainedOnUnknownNode(nil)
 		s.mv().Spec.Storage.LocalStorage.Path = "/etc/models"
 	}, fails(v1alpha1.ReasonSourceForbidden, "/etc/models cannot be packaged because it is inside /etc")},
 	"training needs a volume": {func(s *scenario) {
 		s.mv().Spec.Storage = v1alpha1.Storage{AWSEfs: &v1alpha1.AWSEfs{VolumeHandle: "fs-12345678"}}
 		s.trainedByJob(runs)
 	}, fails(v1alpha1.ReasonSourceForbidden, "allowedEFS is empty")},
-	"training does not matter to a build that was started": {func(s *scenario) {
+	"training of a started build is ignored": {func(s *scenario) {
 		s.trainedByJob(finished)
 		s.started()
 		s.observed.Training, s.observed.Workflows = nil, nil
 	}, recreates("mv-3-1c072-2", "1")},
-	"training on no known node": {func(s *scenario) { s.trainedOnSomeNode(finished) }, fails(v1alpha1.ReasonNodeUnknown, "Job train completed, but the node that has its files is not known: no pod with the label model.kubedl.io/train-version was seen. Create a new ModelVersion with nodeName")},
+	"training on an unknown node": {func(s *scenario) { s.trainedOnUnknownNode(finished) }, fails(v1alpha1.ReasonNodeUnknown, "Job train completed, but the node that has its files is not known: no pod with the label model.kubedl.io/train-version was seen. Create a new ModelVersion with nodeName")},
 	"training on the chief's node": {func(s *scenario) {
-		s.trainedOnSomeNode(finished, trainingPod("a", "node-1", "1"), trainingPod("b", "node-2", "0"))
+		s.trainedOnUnknownNode(finished, trainingPod("a", "node-1", "1"), trainingPod("b", "node-2", "0"))
 	}, onNode("node-2", creates("mv-3-1c072-1"))},
-	"training runs on a node": {func(s *scenario) { s.trainedOnSomeNode(runs, trainingPod("a", "node-1", "")) }, onNode("node-1", building(v1alpha1.ReasonWaitingForTraining, "create a new ModelVersion with nodeName and without trainedBy"))},
+	"training runs on a node": {func(s *scenario) { s.trainedOnUnknownNode(runs, trainingPod("a", "node-1", "")) }, onNode("node-1", building(v1alpha1.ReasonWaitingForTraining, "create a new ModelVersion with nodeName and without trainedBy"))},
 	"training completed and its pod is gone": {func(s *scenario) {
-		s.trainedOnSomeNode(runs, trainingPod("a", "node-1", ""))
+		s.trainedOnUnknownNode(runs, trainingPod("a", "node-1", ""))
 		s.pass()
-		s.trainedOnSomeNode(finished)
+		s.trainedOnUnknownNode(finished)
 	}, onNode("node-1", creates("mv-3-1c072-1"))},
 	"training without a chief": {func(s *scenario) {
-		s.trainedOnSomeNode(finished, trainingPod("a", "node-1", ""), trainingPod("b", "node-2", ""))
+		s.trainedOnUnknownNode(finished, trainingPod("a", "node-1", ""), trainingPod("b", "node-2", ""))
 	}, fails(v1alpha1.ReasonNodeUnknown, "2 pods have the label model.kubedl.io/train-version, and none of them is the chief")},
 
-	// A Workflow runs.
+	// Running.
 	"pending":                        {func(s *scenario) { s.pass() }, building(v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits for Argo to start it")},
 	"waiting for a lock":             {changed((*builders.WorkflowWrapper).WaitingForLock), building(v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits: Waiting for default/Mutex/modelhub/resnet:v1c072 lock")},
 	"running mount-check":            {changed(runningStep(contract.StepMountCheck)), building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step mount-check")},
@@ -207,11 +206,11 @@ var nextStepCases = map[string]nextStepCase{
 	"first try failed":               {changed(runningStep(contract.StepMountCheck), failingTry), building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 may retry automatically. Try 1 failed: Step mount-check: the registry models.example.com does not respond")},
 	"second try runs":                {changed(failingTry, runningStep(contract.StepBuild)), building(v1alpha1.ReasonRetrying, "Workflow mv-3-1c072-1 runs step build (try 2). Try 1 failed: Step mount-check: the registry")},
 	"second try failed":              {changed(failingTry, runningStep(contract.StepBuild), failingTry), building(v1alpha1.ReasonRetrying, "Workflow mv-3-1c072-1 may retry automatically. Try 2 failed: Step mount-check: the registry")},
-	"phase of a later Argo":          {func(s *scenario) { s.pass(); s.observed.Workflows[0].Status.Phase = "Paused" }, building(v1alpha1.ReasonWorkflowPhaseUnknown, `Workflow mv-3-1c072-1 is in phase "Paused", which this release of Modelkiln does not support`)},
+	"unknown phase":                  {func(s *scenario) { s.pass(); s.observed.Workflows[0].Status.Phase = "Paused" }, building(v1alpha1.ReasonWorkflowPhaseUnknown, `Workflow mv-3-1c072-1 is in phase "Paused", which this release of Modelkiln does not support`)},
 	"template missing while running": {func(s *scenario) { s.started(); s.observed.TemplateFound = false }, building(v1alpha1.ReasonWorkflowRunning, "runs step build")},
 	"build edited while running":     {func(s *scenario) { s.started(); s.edit() }, building(v1alpha1.ReasonWorkflowRunning, "runs step build")},
 
-	// Its pod does not start.
+	// The pod does not start.
 	"pod pending":       {pendingPod("PodInitializing"), pendingFor(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs")},
 	"pod unschedulable": {pendingPod(unschedulable), pendingFor(v1alpha1.ReasonUnschedulable, noNode)},
 	"image not pulled":  {pendingPod(`ErrImagePull: failed to pull and unpack image "ghcr.io/modelkiln/modelkiln-step:v9": not found`), pendingFor(v1alpha1.ReasonImagePullFailed, "Workflow mv-3-1c072-1 waits for the image of a step: ErrImagePull: failed to pull")},
@@ -251,19 +250,19 @@ var nextStepCases = map[string]nextStepCase{
 		wf := w.Succeeded(w.Report()).Obj()
 		return withoutReport(wf)
 	}), fails(v1alpha1.ReasonReportInvalid, "Workflow mv-3-1c072-1 of ClusterWorkflowTemplate modelkiln-build succeeded without proof that the image was pushed: it has no report. "+logsTail)},
-	"succeeded with another report": {changed(succeedingWithReportOfAnother), fails(v1alpha1.ReasonReportInvalid, "its report is about another Workflow")},
-	"failed in mount-check":         {changed(failing(contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "/foo holds no file")), fails(v1alpha1.ReasonSourceEmpty, emptySource)},
-	"failed in build":               {changed(failing(contract.StepBuild, v1alpha1.ReasonBuildFailed, "Kaniko failed with exit code 1")), fails(v1alpha1.ReasonBuildFailed, "Step build: Kaniko failed with exit code 1. "+logsTail)},
-	"failed in status-report":       {changed(failing(contract.StepStatusReport, v1alpha1.ReasonVerificationFailed, "the image lacks 2 of 7 files")), fails(v1alpha1.ReasonVerificationFailed, "Step status-report: the image lacks 2 of 7 files. "+rebuildTail)},
-	"failed in its last try":        {changed(failingTry, failing(contract.StepMountCheck, v1alpha1.ReasonRegistryUnauthorized, "the registry denied access")), fails(v1alpha1.ReasonRegistryUnauthorized, "Step mount-check: the registry denied access. "+rebuildTail)},
-	"last try left no report":       {changed(failingTry, failingWithoutReport(contract.StepBuild)), fails(v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)")},
-	"failed without a report":       {changed(failingWithoutReport(contract.StepBuild)), fails(v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1). "+logsTail)},
+	"succeeded with another report":    {changed(succeedingWithForeignReport), fails(v1alpha1.ReasonReportInvalid, "its report is about another Workflow")},
+	"failed in mount-check":            {changed(failing(contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "/foo holds no file")), fails(v1alpha1.ReasonSourceEmpty, emptySource)},
+	"failed in build":                  {changed(failing(contract.StepBuild, v1alpha1.ReasonBuildFailed, "Kaniko failed with exit code 1")), fails(v1alpha1.ReasonBuildFailed, "Step build: Kaniko failed with exit code 1. "+logsTail)},
+	"failed in status-report":          {changed(failing(contract.StepStatusReport, v1alpha1.ReasonVerificationFailed, "the image lacks 2 of 7 files")), fails(v1alpha1.ReasonVerificationFailed, "Step status-report: the image lacks 2 of 7 files. "+rebuildTail)},
+	"failed in its last try":           {changed(failingTry, failing(contract.StepMountCheck, v1alpha1.ReasonRegistryUnauthorized, "the registry denied access")), fails(v1alpha1.ReasonRegistryUnauthorized, "Step mount-check: the registry denied access. "+rebuildTail)},
+	"last try failed without a report": {changed(failingTry, failingWithoutReport(contract.StepBuild)), fails(v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)")},
+	"failed without a report":          {changed(failingWithoutReport(contract.StepBuild)), fails(v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1). "+logsTail)},
 	"failed before any pod": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 		wf := w.Errored("invalid spec: containers must not be empty").Obj()
 		wf.Status.Phase = wfv1.WorkflowFailed
 		return builders.FromWorkflow(wf)
 	}), fails(v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: containers must not be empty. To see what Argo reports: kubectl describe wf -n default mv-3-1c072-1")},
-	"Argo could not run it": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+	"phase Error": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 		return w.Errored(`configmaps "artifact-repositories" is forbidden`)
 	}), fails(v1alpha1.ReasonWorkflowError, `Argo could not run Workflow mv-3-1c072-1: configmaps "artifact-repositories" is forbidden. To see what Argo reports: kubectl describe wf -n default mv-3-1c072-1`)},
 	"stopped":                               {changed(runningStep(contract.StepBuild), (*builders.WorkflowWrapper).Stopped), fails(v1alpha1.ReasonWorkflowStopped, "Workflow mv-3-1c072-1 was stopped. "+againTail)},
@@ -276,8 +275,8 @@ var nextStepCases = map[string]nextStepCase{
 	"pod forbidden": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 		return w.FailedWithoutPod(`pods "mv-3" is forbidden: violates PodSecurity "baseline:latest"`)
 	}), fails(v1alpha1.ReasonPodForbidden, "ask the platform team to change the Pod Security level of the namespace (kubectl get namespace default --show-labels) and build again: kubectl annotate mv")},
-	"automatic tag taken":       {changed(failing(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image")), withImage("modelhub/resnet:v1c072d5e", creates("mv-3-1c072-2"))},
-	"every automatic tag taken": {everyTagTaken, fails(v1alpha1.ReasonTagTaken, "Every automatic tag of this ModelVersion is taken: create a new ModelVersion with an imageTag")},
+	"automatic tag taken":      {changed(failing(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image")), withImage("modelhub/resnet:v1c072d5e", creates("mv-3-1c072-2"))},
+	"all automatic tags taken": {allTagsTaken, fails(v1alpha1.ReasonTagTaken, "Every automatic tag of this ModelVersion is taken: create a new ModelVersion with an imageTag")},
 	"requested tag taken": {func(s *scenario) {
 		s.mv().Spec.ImageTag = "v1.0"
 		changed(failing(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "modelhub/resnet:v1.0 holds another image"))(s)
@@ -291,15 +290,15 @@ var nextStepCases = map[string]nextStepCase{
 		s.started()
 		s.observed.Workflows, s.observed.ArgoMissing = nil, true
 	}, building(v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed")},
-	"deleted after failure": {func(s *scenario) { s.failed(); s.observed.Workflows = nil }, stays},
-	"deleted after success": {func(s *scenario) { s.succeeded(); s.observed.Workflows = nil }, stays},
+	"deleted after failure": {func(s *scenario) { s.failed(); s.observed.Workflows = nil }, unchanged},
+	"deleted after success": {func(s *scenario) { s.succeeded(); s.observed.Workflows = nil }, unchanged},
 
 	// A user acts.
 	"build edited after failure":              {func(s *scenario) { s.failed(); s.edit() }, creates("mv-3-1c072-2")},
 	"build edited after failure and deletion": {func(s *scenario) { s.failed(); s.edit(); s.observed.Workflows = nil }, creates("mv-3-1c072-2")},
 	"build edited after success":              {func(s *scenario) { s.succeeded(); s.edit() }, isReady()},
 	"rebuild requested after failure":         {func(s *scenario) { s.failed(); s.requestRebuild() }, creates("mv-3-1c072-2")},
-	"rebuild requested after success":         {func(s *scenario) { s.succeeded(); s.requestRebuild() }, stays},
+	"rebuild requested after success":         {func(s *scenario) { s.succeeded(); s.requestRebuild() }, unchanged},
 	"rebuild requested, template missing":     {func(s *scenario) { s.failed(); s.edit(); s.observed.TemplateFound = false }, fails(v1alpha1.ReasonTemplateMissing, "ClusterWorkflowTemplate modelkiln-build does not exist")},
 	"retried":                                 {func(s *scenario) { s.failed(); s.update(retrying(runningStep(contract.StepMountCheck))) }, building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step mount-check")},
 	"retried and succeeded":                   {func(s *scenario) { s.failed(); s.update(retrying(succeeding)) }, isReady()},
@@ -309,13 +308,13 @@ var nextStepCases = map[string]nextStepCase{
 	}, fails(v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: pod deleted. To see what Argo reports: kubectl describe wf")},
 	"resubmitted":               {func(s *scenario) { s.failed(); s.resubmit(runningStep(contract.StepBuild)) }, building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1-x7k2p runs step build")},
 	"resubmitted and succeeded": {func(s *scenario) { s.failed(); s.resubmit(succeeding) }, isReady()},
-	"resubmitted after success": {func(s *scenario) { s.succeeded(); s.resubmit(failingWithoutReport(contract.StepMountCheck)) }, stays},
+	"resubmitted after success": {func(s *scenario) { s.succeeded(); s.resubmit(failingWithoutReport(contract.StepMountCheck)) }, unchanged},
 	"resubmitted with another path": {func(s *scenario) {
 		s.failed()
 		s.resubmit(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 			return succeeding(w.Argument(contract.ParamStoragePath, "/bar"))
 		})
-	}, stays},
+	}, unchanged},
 	"old attempt resubmitted after an edit": {func(s *scenario) {
 		s.failed()
 		s.edit()
@@ -325,9 +324,9 @@ var nextStepCases = map[string]nextStepCase{
 		s.observed.Workflows = append(s.observed.Workflows, first.FailedWithoutReport(contract.StepMountCheck).Obj())
 	}, fails(v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1-x7k2p failed: mount-check: Error (exit code 1)")},
 
-	// KubeDL finished it.
-	"KubeDL built it":        {kubeDL(v1alpha1.ImageBuildSucceeded), stays},
-	"KubeDL failed to build": {kubeDL(v1alpha1.ImageBuildFailed), stays},
+	// Finished by KubeDL.
+	"built by KubeDL":     {finishedByKubeDL(v1alpha1.ImageBuildSucceeded), unchanged},
+	"failed under KubeDL": {finishedByKubeDL(v1alpha1.ImageBuildFailed), unchanged},
 }
 
 func nameTemplate(s *scenario) {
@@ -349,8 +348,8 @@ func withImage(image string, want wantStep) wantStep {
 	return want
 }
 
-// changed starts a build, and changes its Workflow step by step, with a pass
-// between two changes.
+// changed starts a build and applies changes to its Workflow, with a pass after
+// each change except the last.
 func changed(changes ...func(*builders.WorkflowWrapper) *builders.WorkflowWrapper) func(*scenario) {
 	return func(s *scenario) {
 		s.pass()
@@ -363,8 +362,8 @@ func changed(changes ...func(*builders.WorkflowWrapper) *builders.WorkflowWrappe
 	}
 }
 
-// pendingPod starts a build whose pod has been pending for half a minute, with
-// this message from Argo.
+// pendingPod starts a build whose pod has been pending for 30 seconds with this
+// message.
 func pendingPod(message string) func(*scenario) {
 	return func(s *scenario) {
 		s.pass()
@@ -384,7 +383,8 @@ func terminatedByOperator(s *scenario) {
 	s.podMessage("PodInitializing")
 }
 
-// missingDirectory does the same for a directory that the node does not have.
+// missingDirectory starts a build that the operator terminates because the node
+// does not have the directory.
 func missingDirectory(s *scenario) {
 	pendingPod("ContainerCreating")(s)
 	s.missesDirectory()
@@ -397,9 +397,9 @@ func withoutReport(wf *wfv1.Workflow) *builders.WorkflowWrapper {
 	return builders.FromWorkflow(wf)
 }
 
-// succeedingWithReportOfAnother is a memoized resubmit: it carries over the report
-// of the Workflow before it.
-func succeedingWithReportOfAnother(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+// succeedingWithForeignReport completes a memoized resubmit, which keeps the report
+// of the original Workflow.
+func succeedingWithForeignReport(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 	r := w.Report()
 	r.Run.WorkflowUID = "another"
 	return w.Succeeded(r)
@@ -420,7 +420,7 @@ func ended(step, message string) func(*scenario) {
 	})
 }
 
-func everyTagTaken(s *scenario) {
+func allTagsTaken(s *scenario) {
 	s.pass()
 	for range 4 {
 		s.update(failing(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image"))
@@ -439,7 +439,7 @@ func deletedTimes(n int) func(*scenario) {
 	}
 }
 
-// retrying retries the Workflow, as argo retry does, before it changes.
+// retrying retries the Workflow, as argo retry does, before the change.
 func retrying(change func(*builders.WorkflowWrapper) *builders.WorkflowWrapper) func(*builders.WorkflowWrapper) *builders.WorkflowWrapper {
 	return func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 		return change(w.Retried(builders.Epoch.Add(time.Hour)))
@@ -453,20 +453,20 @@ func (s *scenario) resubmit(change func(*builders.WorkflowWrapper) *builders.Wor
 	s.observed.Workflows = append(s.observed.Workflows, change(resubmitted).Obj())
 }
 
-// kubeDL gives the ModelVersion the status that KubeDL leaves behind.
-func kubeDL(phase v1alpha1.ImageBuildPhase) func(*scenario) {
+// finishedByKubeDL sets the status that KubeDL writes.
+func finishedByKubeDL(phase v1alpha1.ImageBuildPhase) func(*scenario) {
 	return func(s *scenario) {
 		s.mv().Status = v1alpha1.ModelVersionStatus{ImageBuildPhase: phase, Image: "modelhub/resnet:v1c072", Message: "Image build finished."}
 	}
 }
 
-// isKubeDLs reports whether KubeDL finished the ModelVersion of a case.
-func (s *scenario) isKubeDLs() bool {
+// isFinishedByKubeDL reports whether KubeDL finished the ModelVersion.
+func (s *scenario) isFinishedByKubeDL() bool {
 	return s.mv().Status.ImageBuildPhase != "" && len(s.mv().Status.Conditions) == 0 && s.mv().Status.Message != ""
 }
 
-// eachCase runs a test for the scenario of each case.
-func eachCase(t *testing.T, test func(t *testing.T, s *scenario, want wantStep)) {
+// forEachCase runs a test for the scenario of each case.
+func forEachCase(t *testing.T, test func(t *testing.T, s *scenario, want wantStep)) {
 	t.Helper()
 	for name, tc := range nextStepCases {
 		t.Run(name, func(t *testing.T) {

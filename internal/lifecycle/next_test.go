@@ -16,7 +16,7 @@ import (
 
 var tagTaken = failing(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image")
 
-func TestNextStepAutomaticTagGrowsUntilItIsFree(t *testing.T) {
+func TestNextStepAutomaticTagTaken(t *testing.T) {
 	s := newScenario(t)
 	require.NotNil(t, s.pass())
 	var images []string
@@ -32,10 +32,10 @@ func TestNextStepAutomaticTagGrowsUntilItIsFree(t *testing.T) {
 	}
 	assert.Equal(t, want, images)
 	assert.EqualValues(t, 4, s.mv().Status.Attempts)
-	assert.Nil(t, s.pass(), "no tag is left to try")
+	assert.Nil(t, s.pass(), "no longer tag is left")
 }
 
-func TestNextStepLaterAttemptsKeepTheLongerTag(t *testing.T) {
+func TestNextStepKeepsLongerTag(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	require.NotNil(t, s.updatePass(tagTaken))
@@ -51,7 +51,7 @@ func TestNextStepLaterAttemptsKeepTheLongerTag(t *testing.T) {
 	assert.Equal(t, "modelhub/resnet:v1c072d5e", s.mv().Status.Image)
 }
 
-func TestNextStepRebuildRequestResetsTheRestarts(t *testing.T) {
+func TestNextStepRebuildResetsRestarts(t *testing.T) {
 	s := newScenario(t)
 	count := func() (attempts int) {
 		for s.pass() != nil {
@@ -68,22 +68,22 @@ func TestNextStepRebuildRequestResetsTheRestarts(t *testing.T) {
 	assert.Equal(t, 4, count())
 }
 
-func TestNextStepRebuildRequestAfterADirectoryWasMissing(t *testing.T) {
+func TestNextStepRebuildAfterMissingDirectory(t *testing.T) {
 	const missing = "has no directory /foo"
 	s := newScenario(t)
 	s.pass()
 	s.missesDirectory()
-	require.Nil(t, s.pass(), "kubelet may report before Argo marks the Workflow as running")
+	require.Nil(t, s.pass(), "kubelet can report before Argo marks the Workflow as running")
 	require.Contains(t, s.mv().Status.Message, missing)
 
-	// The pod, and kubelet's event with it, is gone before the Workflow has ended.
+	// The pod and its events are gone before the Workflow has ended.
 	s.observed.MountFailure = nil
 	s.observed.Workflows[0].Spec.Shutdown = wfv1.ShutdownStrategyTerminate
 	require.Nil(t, s.updatePass(runningStep("")))
 	require.Contains(t, s.mv().Status.Message, missing, "the Workflow is ending")
 
 	require.Nil(t, s.updatePass((*builders.WorkflowWrapper).Terminated))
-	require.Contains(t, s.mv().Status.Message, missing, "the operator terminated it, and no user")
+	require.Contains(t, s.mv().Status.Message, missing, "the operator terminated it, not a user")
 
 	s.requestRebuild()
 	require.NotNil(t, s.pass())
@@ -92,9 +92,9 @@ func TestNextStepRebuildRequestAfterADirectoryWasMissing(t *testing.T) {
 	assert.Contains(t, s.mv().Status.Message, "was terminated", "a user terminated this one")
 }
 
-// Pods and Workflows are watched separately: the cache may show that the pod is
+// Pods and Workflows are watched separately. The cache can show that the pod is
 // gone before it shows that its Workflow is being terminated.
-func TestNextStepDirectoryMissingIsKeptWhileTheWorkflowEnds(t *testing.T) {
+func TestNextStepKeepsMissingDirectory(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.missesDirectory()
@@ -105,7 +105,7 @@ func TestNextStepDirectoryMissingIsKeptWhileTheWorkflowEnds(t *testing.T) {
 	assert.Contains(t, s.mv().Status.Message, "has no directory /foo")
 }
 
-func TestNextStepWithdrawnRebuildRequestCreatesNothing(t *testing.T) {
+func TestNextStepRebuildWithdrawn(t *testing.T) {
 	s := newScenario(t)
 	s.requestRebuild()
 	require.NotNil(t, s.pass())
@@ -115,9 +115,9 @@ func TestNextStepWithdrawnRebuildRequestCreatesNothing(t *testing.T) {
 	assert.Nil(t, s.pass())
 }
 
-// The status of a pass may never be written: the operator was killed, or met a
-// conflict. The Workflows say what it did.
-func TestNextStepLostStatusCreatesNoSecondBuild(t *testing.T) {
+// The status of a pass is lost if the operator is killed or its patch conflicts.
+// The next pass restores it from the Workflows.
+func TestNextStepRestoresLostStatus(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.mv().Status = v1alpha1.ModelVersionStatus{}
@@ -133,7 +133,7 @@ func TestNextStepLostStatusCreatesNoSecondBuild(t *testing.T) {
 	assert.EqualValues(t, 2, s.mv().Status.Attempts)
 }
 
-func TestNextStepReadyVersionIsNotAffectedByARetryThatFails(t *testing.T) {
+func TestNextStepReadyIgnoresFailedRetry(t *testing.T) {
 	s := newScenario(t)
 	s.succeeded()
 	ready := s.mv().Status
@@ -144,8 +144,9 @@ func TestNextStepReadyVersionIsNotAffectedByARetryThatFails(t *testing.T) {
 	assert.Equal(t, ready, s.mv().Status)
 }
 
-// The Workflows that are left do not undo what a status records.
-func TestNextStepAttemptBeforeADeletedOneIsHistory(t *testing.T) {
+// When the latest Workflow is deleted, the status does not go back to an earlier
+// attempt.
+func TestNextStepLatestWorkflowDeleted(t *testing.T) {
 	failedTwice := func(t *testing.T) *scenario {
 		s := newScenario(t)
 		s.pass()
@@ -155,7 +156,7 @@ func TestNextStepAttemptBeforeADeletedOneIsHistory(t *testing.T) {
 		return s
 	}
 
-	t.Run("the deleted one had failed", func(t *testing.T) {
+	t.Run("failed", func(t *testing.T) {
 		s := failedTwice(t)
 		s.updatePass(failingWithoutReport(contract.StepBuild))
 		before := s.mv().Status
@@ -166,7 +167,7 @@ func TestNextStepAttemptBeforeADeletedOneIsHistory(t *testing.T) {
 		assert.Equal(t, before, s.mv().Status)
 	})
 
-	t.Run("the deleted one had not ended", func(t *testing.T) {
+	t.Run("unfinished", func(t *testing.T) {
 		s := failedTwice(t)
 		attempts := 1
 		for s.observed.Workflows = s.observed.Workflows[:1]; s.pass() != nil; s.observed.Workflows = s.observed.Workflows[:1] {
@@ -177,7 +178,7 @@ func TestNextStepAttemptBeforeADeletedOneIsHistory(t *testing.T) {
 		assert.Equal(t, v1alpha1.ReasonWorkflowDeleted, s.mv().Status.Conditions[0].Reason)
 	})
 
-	t.Run("the deleted one was a resubmit that had not ended", func(t *testing.T) {
+	t.Run("unfinished resubmit", func(t *testing.T) {
 		s := newScenario(t)
 		s.failed()
 		s.resubmit(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper { return w })
@@ -185,10 +186,10 @@ func TestNextStepAttemptBeforeADeletedOneIsHistory(t *testing.T) {
 		require.Equal(t, "mv-3-1c072-1-x7k2p", s.mv().Status.Workflow.Name)
 
 		s.observed.Workflows = s.observed.Workflows[:1]
-		assert.NotNil(t, s.pass(), "it is restarted like any other")
+		assert.NotNil(t, s.pass(), "a resubmit is restarted like any other attempt")
 	})
 
-	t.Run("it is followed again when it is retried", func(t *testing.T) {
+	t.Run("earlier attempt retried", func(t *testing.T) {
 		s := failedTwice(t)
 		s.updatePass(failingWithoutReport(contract.StepBuild))
 		s.observed.Workflows[0] = builders.FromWorkflow(s.observed.Workflows[0]).Retried(builders.Epoch.Add(time.Hour)).Obj()
@@ -197,7 +198,7 @@ func TestNextStepAttemptBeforeADeletedOneIsHistory(t *testing.T) {
 	})
 }
 
-func TestNextStepRetryOfAnOldAttemptKeepsTheRequestServed(t *testing.T) {
+func TestNextStepRebuildRequestIsServedOnce(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.updatePass((*builders.WorkflowWrapper).Stopped)
@@ -209,16 +210,16 @@ func TestNextStepRetryOfAnOldAttemptKeepsTheRequestServed(t *testing.T) {
 	require.Nil(t, s.pass())
 	require.Equal(t, "mv-3-1c072-1", s.mv().Status.Workflow.Name)
 
-	s.observed.Workflows = s.observed.Workflows[:1] // A TTL removes the requested attempt.
+	s.observed.Workflows = s.observed.Workflows[:1] // Argo deletes the requested attempt after its TTL.
 	assert.Nil(t, s.pass())
 }
 
-func TestNextStepFailedVersionWhileArgoIsMissing(t *testing.T) {
+func TestNextStepFailedWhileArgoIsMissing(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.updatePass((*builders.WorkflowWrapper).Stopped)
 	before := s.mv().Status
-	s.observed.Workflows, s.observed.ArgoMissing = nil, true // Its Workflows are gone with Argo's kinds.
+	s.observed.Workflows, s.observed.ArgoMissing = nil, true // Argo's CRDs are deleted with all Workflows.
 
 	s.pass()
 	assert.Equal(t, before, s.mv().Status)
@@ -234,7 +235,7 @@ func TestNextStepFailedVersionWhileArgoIsMissing(t *testing.T) {
 }
 
 // The status is written before the Workflow is terminated.
-func TestNextStepTerminatesAgainAfterAnInterruptedPass(t *testing.T) {
+func TestNextStepTerminatesAfterInterruptedPass(t *testing.T) {
 	s := newScenario(t)
 	s.pass()
 	s.missesDirectory()
@@ -248,7 +249,7 @@ func TestNextStepTerminatesAgainAfterAnInterruptedPass(t *testing.T) {
 	assert.Nil(t, s.next().Terminate)
 }
 
-func TestNextStepBuildContinuesWhenItsTemplateIsMarkedAgain(t *testing.T) {
+func TestNextStepTemplateMarkedAgain(t *testing.T) {
 	s := newScenario(t)
 	nameTemplate(s)
 	s.observed.TemplateMarked = true
@@ -261,7 +262,7 @@ func TestNextStepBuildContinuesWhenItsTemplateIsMarkedAgain(t *testing.T) {
 	assert.NotNil(t, s.pass())
 }
 
-func TestNextStepTemplateThatArgoHasNotSeenYet(t *testing.T) {
+func TestNextStepTemplateNotInArgosCache(t *testing.T) {
 	notSeen := func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 		return w.Errored(`clusterworkflowtemplates.argoproj.io "modelkiln-build" not found`)
 	}

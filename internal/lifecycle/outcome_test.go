@@ -20,23 +20,23 @@ func makeWorkflow() *builders.WorkflowWrapper {
 	return builders.MakeWorkflow(builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj(), 1)
 }
 
-func TestWorkflowOutcomeSuccessNeedsProof(t *testing.T) {
+func TestWorkflowOutcomeInvalidReport(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change      func(*report.Report)
 		wantMessage string
 	}{
-		"the report of another Workflow":   {func(r *report.Report) { r.Run.WorkflowUID = "another" }, "its report is about another Workflow"},
-		"the report of another version":    {func(r *report.Report) { r.Run.ModelVersionUID = "another" }, "its report is about another ModelVersion"},
-		"the report of another image":      {func(r *report.Report) { r.Run.Image = "modelhub/resnet:v2" }, `its report is about another image, "modelhub/resnet:v2"`},
-		"a report without a source":        {func(r *report.Report) { r.Source = nil }, "its report does not say what was packaged and pushed"},
-		"a report without an image":        {func(r *report.Report) { r.Image = nil }, "its report does not say what was packaged and pushed"},
-		"a negative number of bytes":       {func(r *report.Report) { r.Source.Bytes = -1 }, "its report has a negative count"},
-		"another image in the registry":    {func(r *report.Report) { r.Image.Reference = "modelhub/resnet:v2" }, `its report says that the registry holds "modelhub/resnet:v2"`},
-		"no digest":                        {func(r *report.Report) { r.Image.Digest = "" }, "its report has no digest"},
-		"an invalid Secret name":           {func(r *report.Report) { r.Image.PullSecret = "a b" }, `its report names "a b" as a Secret`},
-		"a short digest":                   {func(r *report.Report) { r.Image.Digest = "sha256:4f53" }, "its report has no digest"},
-		"a digest with something after it": {func(r *report.Report) { r.Image.Digest += "\n" }, "its report has no digest"},
-		"a failure, whatever Argo says":    {func(r *report.Report) { r.Failure = &report.Failure{Step: "build", Message: "Kaniko failed."} }, "step build reported a failure: Kaniko failed"},
+		"report of another Workflow":                    {func(r *report.Report) { r.Run.WorkflowUID = "another" }, "its report is about another Workflow"},
+		"report of another ModelVersion":                {func(r *report.Report) { r.Run.ModelVersionUID = "another" }, "its report is about another ModelVersion"},
+		"report of another image":                       {func(r *report.Report) { r.Run.Image = "modelhub/resnet:v2" }, `its report is about another image, "modelhub/resnet:v2"`},
+		"report without a source":                       {func(r *report.Report) { r.Source = nil }, "its report does not say what was packaged and pushed"},
+		"report without an image":                       {func(r *report.Report) { r.Image = nil }, "its report does not say what was packaged and pushed"},
+		"negative number of bytes":                      {func(r *report.Report) { r.Source.Bytes = -1 }, "its report has a negative count"},
+		"another image in the registry":                 {func(r *report.Report) { r.Image.Reference = "modelhub/resnet:v2" }, `its report says that the registry holds "modelhub/resnet:v2"`},
+		"no digest":                                     {func(r *report.Report) { r.Image.Digest = "" }, "its report has no digest"},
+		"invalid Secret name":                           {func(r *report.Report) { r.Image.PullSecret = "a b" }, `its report names "a b" as a Secret`},
+		"short digest":                                  {func(r *report.Report) { r.Image.Digest = "sha256:4f53" }, "its report has no digest"},
+		"trailing characters after the digest":          {func(r *report.Report) { r.Image.Digest += "\n" }, "its report has no digest"},
+		"failure in the report of a succeeded Workflow": {func(r *report.Report) { r.Failure = &report.Failure{Step: "build", Message: "Kaniko failed."} }, "step build reported a failure: Kaniko failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := makeWorkflow().Report()
@@ -49,18 +49,18 @@ func TestWorkflowOutcomeSuccessNeedsProof(t *testing.T) {
 	}
 }
 
-func TestWorkflowOutcomeSuccessNeedsNodesAndOutputs(t *testing.T) {
+func TestWorkflowOutcomeMissingReport(t *testing.T) {
 	for name, change := range map[string]func(*wfv1.Workflow){
-		"no nodes":                         func(wf *wfv1.Workflow) { wf.Status.Nodes = nil },
-		"it did not succeed":               func(wf *wfv1.Workflow) { setRoot(wf, func(n *wfv1.NodeStatus) { n.Phase = wfv1.NodeFailed }) },
-		"the pod has no output":            func(wf *wfv1.Workflow) { setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs = nil }) },
-		"the Workflow has no output":       func(wf *wfv1.Workflow) { wf.Status.Outputs = nil },
-		"the output is empty":              func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = wfv1.AnyStringPtr("") },
-		"the output has no value":          func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = nil },
-		"the output is not a report":       func(wf *wfv1.Workflow) { put(wf, "hello") },
-		"the output is a truncated report": func(wf *wfv1.Workflow) { put(wf, `{"run":{"workflowUID":`) },
-		"the output has another name":      func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Name = "result" },
-		"the output is an empty report":    func(wf *wfv1.Workflow) { put(wf, `{}`) },
+		"no nodes":                    func(wf *wfv1.Workflow) { wf.Status.Nodes = nil },
+		"root node failed":            func(wf *wfv1.Workflow) { setRoot(wf, func(n *wfv1.NodeStatus) { n.Phase = wfv1.NodeFailed }) },
+		"pod without an output":       func(wf *wfv1.Workflow) { setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs = nil }) },
+		"Workflow without an output":  func(wf *wfv1.Workflow) { wf.Status.Outputs = nil },
+		"empty output":                func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = wfv1.AnyStringPtr("") },
+		"output without a value":      func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Value = nil },
+		"output that is not a report": func(wf *wfv1.Workflow) { setReport(wf, "hello") },
+		"truncated report":            func(wf *wfv1.Workflow) { setReport(wf, `{"run":{"workflowUID":`) },
+		"output with another name":    func(wf *wfv1.Workflow) { wf.Status.Outputs.Parameters[0].Name = "result" },
+		"empty report":                func(wf *wfv1.Workflow) { setReport(wf, `{}`) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := makeWorkflow().Succeeded(makeWorkflow().Report()).Obj()
@@ -85,25 +85,25 @@ func setPod(wf *wfv1.Workflow, change func(*wfv1.NodeStatus)) {
 	wf.Status.Nodes[pod.ID] = pod
 }
 
-func put(wf *wfv1.Workflow, text string) {
+func setReport(wf *wfv1.Workflow, text string) {
 	wf.Status.Outputs.Parameters[0].Value = wfv1.AnyStringPtr(text)
 	setPod(wf, func(n *wfv1.NodeStatus) { n.Outputs.Parameters[0].Value = wfv1.AnyStringPtr(text) })
 }
 
-// A build that a user submits without the operator has no ModelVersion.
-func TestWorkflowOutcomeBuildWithoutModelVersion(t *testing.T) {
+// Users can submit a build without a ModelVersion.
+func TestWorkflowOutcomeWithoutModelVersion(t *testing.T) {
 	w := makeWorkflow().Argument(contract.ParamModelVersionUID, "")
 	got := lifecycle.WorkflowOutcome(w.Succeeded(w.Report()).Obj())
 	assert.Equal(t, lifecycle.StateBuilt, got.State)
 }
 
 func TestWorkflowOutcomeFailed(t *testing.T) {
-	said := makeWorkflow().FailureReport(contract.StepBuild, v1alpha1.ReasonBuildFailed, "Kaniko failed")
+	failure := makeWorkflow().FailureReport(contract.StepBuild, v1alpha1.ReasonBuildFailed, "Kaniko failed")
 	earlier := func() *builders.WorkflowWrapper {
-		return makeWorkflow().Failed(said).Retried(builders.Epoch.Add(time.Hour))
+		return makeWorkflow().Failed(failure).Retried(builders.Epoch.Add(time.Hour))
 	}
-	argosDeadline := makeWorkflow().DeadlineExceeded().Obj()
-	setPod(argosDeadline, func(n *wfv1.NodeStatus) { n.Message = "Step exceeded its deadline" })
+	deadlineInArgo := makeWorkflow().DeadlineExceeded().Obj()
+	setPod(deadlineInArgo, func(n *wfv1.NodeStatus) { n.Message = "Step exceeded its deadline" })
 	evicted := makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj()
 	setPod(evicted, func(n *wfv1.NodeStatus) {
 		n.Message = "Pod ephemeral local storage usage exceeds the total limit of containers 200Mi. "
@@ -117,12 +117,12 @@ func TestWorkflowOutcomeFailed(t *testing.T) {
 			drained.Status.Nodes[id] = node
 		}
 	}
-	// A step of the platform team's own that failed, and what was told to end.
-	scanned := drained.DeepCopy()
-	for id, node := range scanned.Status.Nodes {
+	// A custom step of the platform team failed, and the other steps were terminated.
+	customStep := drained.DeepCopy()
+	for id, node := range customStep.Status.Nodes {
 		if node.DisplayName == contract.StepBuild {
 			node.Message = "scan: Error (exit code 1)"
-			scanned.Status.Nodes[id] = node
+			customStep.Status.Nodes[id] = node
 		}
 	}
 	const message = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
@@ -134,22 +134,22 @@ func TestWorkflowOutcomeFailed(t *testing.T) {
 		wantReason  string
 		wantMessage string
 	}{
-		"a step says so": {makeWorkflow().Failed(said).Obj(), v1alpha1.ReasonBuildFailed, "Step build: Kaniko failed"},
-		"a step says so, and Argo calls it an error":                     {erroneous(makeWorkflow().Failed(said).Obj()), v1alpha1.ReasonBuildFailed, "Step build: Kaniko failed"},
-		"a step was stopped, whatever it says of that":                   {makeWorkflow().Running("build").Stopped().Reported(said).Obj(), v1alpha1.ReasonWorkflowStopped, "Workflow mv-3-1c072-1 was stopped"},
-		"it was terminated":                                              {makeWorkflow().Running("build").Terminated().Obj(), v1alpha1.ReasonWorkflowTerminated, "Workflow mv-3-1c072-1 was terminated"},
-		"its time was up, says kubelet":                                  {makeWorkflow().DeadlineExceeded().Obj(), v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
-		"its time was up, says Argo":                                     {argosDeadline, v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
-		"a step was killed: its container, not those that waited for it": {makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)"},
-		"kubelet ended its pod, whatever the containers made of that":    {evicted, v1alpha1.ReasonEvicted, "The pod of Workflow mv-3-1c072-1 was evicted: Pod ephemeral local storage usage exceeds the total limit of containers 200Mi"},
-		"a step of another's failed, and the rest was told to end":       {scanned, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: scan: Error (exit code 1)"},
-		"its node was drained between two steps":                         {drained, v1alpha1.ReasonPodLost, "The pod of Workflow mv-3-1c072-1 was terminated between two steps"},
-		"the namespace does not take its pod":                            {makeWorkflow().FailedWithoutPod(message).Obj(), v1alpha1.ReasonPodForbidden, "Workflow mv-3-1c072-1 is not allowed to create its pod: task 'mv-3-1c072-1(0).pod' errored: " + message},
-		"Argo refused it":                                                {invalid, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: templates.build: unknown"},
-		"Argo gave up":                                                   {makeWorkflow().Errored("pod deleted").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: pod deleted"},
-		"Argo gave up without a word":                                    {makeWorkflow().Errored("").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: no message"},
-		"a retry failed that left no report: not the run before it":      {earlier().FailedWithoutReport(contract.StepMountCheck).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: mount-check: Error (exit code 1)"},
-		"a retry failed and says so":                                     {earlier().Failed(makeWorkflow().FailureReport(contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "Empty")).Obj(), v1alpha1.ReasonSourceEmpty, "Step mount-check: Empty"},
+		"report of a step":                       {makeWorkflow().Failed(failure).Obj(), v1alpha1.ReasonBuildFailed, "Step build: Kaniko failed"},
+		"report of a step, phase Error":          {withPhaseError(makeWorkflow().Failed(failure).Obj()), v1alpha1.ReasonBuildFailed, "Step build: Kaniko failed"},
+		"stopped, with the report of a step":     {makeWorkflow().Running("build").Stopped().Reported(failure).Obj(), v1alpha1.ReasonWorkflowStopped, "Workflow mv-3-1c072-1 was stopped"},
+		"terminated":                             {makeWorkflow().Running("build").Terminated().Obj(), v1alpha1.ReasonWorkflowTerminated, "Workflow mv-3-1c072-1 was terminated"},
+		"deadline exceeded, reported by kubelet": {makeWorkflow().DeadlineExceeded().Obj(), v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
+		"deadline exceeded, reported by Argo":    {deadlineInArgo, v1alpha1.ReasonDeadlineExceeded, "Workflow mv-3-1c072-1 did not finish within its deadline"},
+		"container failed without a report":      {makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: build: Error (exit code 1)"},
+		"pod evicted by kubelet":                 {evicted, v1alpha1.ReasonEvicted, "The pod of Workflow mv-3-1c072-1 was evicted: Pod ephemeral local storage usage exceeds the total limit of containers 200Mi"},
+		"custom step failed":                     {customStep, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: scan: Error (exit code 1)"},
+		"node drained between two steps":         {drained, v1alpha1.ReasonPodLost, "The pod of Workflow mv-3-1c072-1 was terminated between two steps"},
+		"pod forbidden in the namespace":         {makeWorkflow().FailedWithoutPod(message).Obj(), v1alpha1.ReasonPodForbidden, "Workflow mv-3-1c072-1 is not allowed to create its pod: task 'mv-3-1c072-1(0).pod' errored: " + message},
+		"rejected by Argo":                       {invalid, v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: invalid spec: templates.build: unknown"},
+		"phase Error":                            {makeWorkflow().Errored("pod deleted").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: pod deleted"},
+		"phase Error without a message":          {makeWorkflow().Errored("").Obj(), v1alpha1.ReasonWorkflowError, "Argo could not run Workflow mv-3-1c072-1: no message"},
+		"retry failed without a report":          {earlier().FailedWithoutReport(contract.StepMountCheck).Obj(), v1alpha1.ReasonWorkflowFailed, "Workflow mv-3-1c072-1 failed: mount-check: Error (exit code 1)"},
+		"retry failed with a report":             {earlier().Failed(makeWorkflow().FailureReport(contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "Empty")).Obj(), v1alpha1.ReasonSourceEmpty, "Step mount-check: Empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := lifecycle.WorkflowOutcome(tc.workflow)
@@ -160,32 +160,32 @@ func TestWorkflowOutcomeFailed(t *testing.T) {
 	}
 }
 
-func erroneous(wf *wfv1.Workflow) *wfv1.Workflow {
+func withPhaseError(wf *wfv1.Workflow) *wfv1.Workflow {
 	wf.Status.Phase = wfv1.WorkflowError
 	return wf
 }
 
-func TestWorkflowOutcomeFirstFailureIsTheCause(t *testing.T) {
+func TestWorkflowOutcomeReportsFirstFailure(t *testing.T) {
 	wf := makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj()
 	wf.Status.Nodes = wfv1.Nodes{
-		"root":  {ID: "root", Type: wfv1.NodeTypeSteps, Phase: wfv1.NodeFailed, Message: "child 'late' failed"},
-		"late":  {ID: "late", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed, Message: "late", FinishedAt: metav1.NewTime(builders.Epoch.Add(time.Minute))},
-		"first": {ID: "first", Type: wfv1.NodeTypePod, Phase: wfv1.NodeError, Message: "first", FinishedAt: metav1.NewTime(builders.Epoch)},
-		"mute":  {ID: "mute", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed},
-		"fine":  {ID: "fine", Type: wfv1.NodeTypePod, Phase: wfv1.NodeSucceeded, Message: "fine"},
+		"root":      {ID: "root", Type: wfv1.NodeTypeSteps, Phase: wfv1.NodeFailed, Message: "child 'late' failed"},
+		"late":      {ID: "late", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed, Message: "late", FinishedAt: metav1.NewTime(builders.Epoch.Add(time.Minute))},
+		"first":     {ID: "first", Type: wfv1.NodeTypePod, Phase: wfv1.NodeError, Message: "first", FinishedAt: metav1.NewTime(builders.Epoch)},
+		"silent":    {ID: "silent", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed},
+		"succeeded": {ID: "succeeded", Type: wfv1.NodeTypePod, Phase: wfv1.NodeSucceeded, Message: "succeeded"},
 	}
 	assert.Equal(t, "Workflow mv-3-1c072-1 failed: first", lifecycle.WorkflowOutcome(wf).Message)
 }
 
-// Messages of others become one line of bounded length.
-func TestWorkflowOutcomeMessageIsOneLine(t *testing.T) {
+// A message of Argo becomes one line of bounded length.
+func TestWorkflowOutcomeMessage(t *testing.T) {
 	for name, tc := range map[string]struct{ message, want string }{
-		"a line is kept":              {"pod deleted", "pod deleted"},
-		"lines are joined":            {"a\n\tb  c\r\nd", "a b c d"},
-		"a full stop is left out":     {"pod deleted.", "pod deleted"},
-		"and so is an unfinished end": {"build: Error (exit code 1): ", "build: Error (exit code 1)"},
-		"what is too long is cut":     {strings.Repeat("x", 600), strings.Repeat("x", 499) + "…"},
-		"and not within a character":  {strings.Repeat("é", 600), strings.Repeat("é", 499) + "…"},
+		"one line":                             {"pod deleted", "pod deleted"},
+		"several lines":                        {"a\n\tb  c\r\nd", "a b c d"},
+		"full stop":                            {"pod deleted.", "pod deleted"},
+		"trailing colon":                       {"build: Error (exit code 1): ", "build: Error (exit code 1)"},
+		"too long":                             {strings.Repeat("x", 600), strings.Repeat("x", 499) + "…"},
+		"too long, with multi-byte characters": {strings.Repeat("é", 600), strings.Repeat("é", 499) + "…"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := lifecycle.WorkflowOutcome(makeWorkflow().Errored(tc.message).Obj())
@@ -202,12 +202,12 @@ func TestWorkflowOutcomeBuilding(t *testing.T) {
 		wantReason  string
 		wantMessage string
 	}{
-		"Argo has not seen it yet":     {makeWorkflow().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits for Argo to start it"},
-		"another build holds the lock": {makeWorkflow().WaitingForLock().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits: Waiting for default/Mutex/modelhub/resnet:v1c072 lock. Lock status: 0/1"},
-		"its pod is pending":           {makeWorkflow().Running("").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
-		"a step runs":                  {makeWorkflow().Running(contract.StepStatusReport).Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step status-report"},
-		"only main runs":               {makeWorkflow().Running("main").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
-		"phase of a later Argo":        {paused, v1alpha1.ReasonWorkflowPhaseUnknown, `Workflow mv-3-1c072-1 is in phase "Paused", which this release of Modelkiln does not support`},
+		"new":                {makeWorkflow().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits for Argo to start it"},
+		"waiting for a lock": {makeWorkflow().WaitingForLock().Obj(), v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits: Waiting for default/Mutex/modelhub/resnet:v1c072 lock. Lock status: 0/1"},
+		"pod pending":        {makeWorkflow().Running("").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
+		"running a step":     {makeWorkflow().Running(contract.StepStatusReport).Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step status-report"},
+		"running main only":  {makeWorkflow().Running("main").Obj(), v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs"},
+		"unknown phase":      {paused, v1alpha1.ReasonWorkflowPhaseUnknown, `Workflow mv-3-1c072-1 is in phase "Paused", which this release of Modelkiln does not support`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := lifecycle.Outcome{State: lifecycle.StateBuilding, Reason: tc.wantReason, Message: tc.wantMessage}
@@ -216,7 +216,7 @@ func TestWorkflowOutcomeBuilding(t *testing.T) {
 	}
 }
 
-// The next try is unlikely to be admitted, so users see the reason at once.
+// The next try will probably be rejected too, so users see the reason at once.
 func TestWorkflowOutcomePodForbiddenWhileRetrying(t *testing.T) {
 	const message = `pods "mv-3" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "source")`
 	got := lifecycle.WorkflowOutcome(makeWorkflow().TryFailedWithoutPod(message).Obj())

@@ -37,13 +37,13 @@ func TestNextStepPendingPod(t *testing.T) {
 		wantReason    string
 		wantTerminate bool
 	}{
-		"initializing":                       {pending("PodInitializing"), false, 1, v1alpha1.ReasonWorkflowRunning, false},
-		"initializing for too long":          {pending("PodInitializing"), false, 15, v1alpha1.ReasonPodNotStarted, true},
-		"started, but Argo has not noticed":  {pending("PodInitializing"), true, 60, v1alpha1.ReasonWorkflowRunning, false},
-		"waiting for a lock of the template": {pending("Waiting for default/Mutex/a lock", locked), false, 60, v1alpha1.ReasonWorkflowRunning, false},
-		"quota exceeded":                     {pending(quota), false, 1, v1alpha1.ReasonPodNotStarted, false},
-		"quota exceeded for too long":        {pending(quota), false, 16, v1alpha1.ReasonPodNotStarted, true},
-		"a reason without a name of ours":    {pending("Evil: spirits"), false, 1, v1alpha1.ReasonPodNotStarted, false},
+		"initializing":                           {pending("PodInitializing"), false, 1, v1alpha1.ReasonWorkflowRunning, false},
+		"initializing for too long":              {pending("PodInitializing"), false, 15, v1alpha1.ReasonPodNotStarted, true},
+		"started, but Argo does not show it yet": {pending("PodInitializing"), true, 60, v1alpha1.ReasonWorkflowRunning, false},
+		"waiting for a lock of the template":     {pending("Waiting for default/Mutex/a lock", locked), false, 60, v1alpha1.ReasonWorkflowRunning, false},
+		"quota exceeded":                         {pending(quota), false, 1, v1alpha1.ReasonPodNotStarted, false},
+		"quota exceeded for too long":            {pending(quota), false, 16, v1alpha1.ReasonPodNotStarted, true},
+		"unknown reason":                         {pending("Evil: spirits"), false, 1, v1alpha1.ReasonPodNotStarted, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := builders.Epoch.Add(time.Duration(tc.minutes) * time.Minute)
@@ -61,8 +61,9 @@ func TestNextStepPendingPod(t *testing.T) {
 	}
 }
 
-// The volume of a claim can be a directory of a node that is gone.
-func TestNextStepHostPathOfAClaimIsNoMissingSource(t *testing.T) {
+// A claim can have a hostPath volume whose directory is gone. Only for localStorage
+// does this mean that the source is missing.
+func TestNextStepMissingHostPathOfClaim(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").Claim("trained-models", "").Obj()
 	const message = `MountVolume.SetUp failed for volume "pv-1" : hostPath type check failed: /data is not a directory`
 	wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
@@ -75,17 +76,17 @@ func TestNextStepHostPathOfAClaimIsNoMissingSource(t *testing.T) {
 	assert.Nil(t, got.Terminate)
 }
 
-// A volume that could not be mounted for a moment is no longer the blocker when a
-// container lacks something.
-func TestNextStepMountFailureEndsWhenKubeletProceeds(t *testing.T) {
+// Kubelet keeps the event of a mount that failed at first. When a container reports
+// a later problem, that problem blocks the pod.
+func TestNextStepMountFailureIsSuperseded(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").Claim("trained-models", "").Obj()
 	const message = `MountVolume.SetUp failed for volume "push-secret" : failed to sync secret cache: timed out waiting for the condition`
 	tests := map[string]struct{ pod, want string }{
-		"scheduled since":               {"Unschedulable: 0/1 nodes are available", v1alpha1.ReasonVolumeMountFailed},
-		"no message":                    {"", v1alpha1.ReasonVolumeMountFailed},
-		"initializing":                  {"PodInitializing", v1alpha1.ReasonVolumeMountFailed},
-		"a container lacks a ConfigMap": {`CreateContainerConfigError: configmap "settings" not found`, v1alpha1.ReasonPodNotStarted},
-		"an image is not pulled":        {"ErrImagePull: not found", v1alpha1.ReasonImagePullFailed},
+		"unschedulable message is outdated": {"Unschedulable: 0/1 nodes are available", v1alpha1.ReasonVolumeMountFailed},
+		"no message":                        {"", v1alpha1.ReasonVolumeMountFailed},
+		"initializing":                      {"PodInitializing", v1alpha1.ReasonVolumeMountFailed},
+		"ConfigMap of a container missing":  {`CreateContainerConfigError: configmap "settings" not found`, v1alpha1.ReasonPodNotStarted},
+		"image not pulled":                  {"ErrImagePull: not found", v1alpha1.ReasonImagePullFailed},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-func TestNextStepProgressIsWrittenAtMostEveryTenSeconds(t *testing.T) {
+func TestNextStepProgress(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	pass := func(seconds int, value string) lifecycle.Step {
 		wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Progress(value).Obj()
@@ -32,10 +32,10 @@ func TestNextStepProgressIsWrittenAtMostEveryTenSeconds(t *testing.T) {
 	}{
 		{"no progress", 1, "0/1", "runs step build", 0},
 		{"invalid progress", 2, "half", "runs step build", 0},
-		{"the first value is written at once", 3, "1000/4000", "runs step build. 25% of the model copied", 0},
-		{"the next one waits", 5, "2000/4000", "runs step build. 25% of the model copied", 8 * time.Second},
-		{"and is written later", 13, "2400/4000", "runs step build. 60% of the model copied", 0},
-		{"the same percentage writes nothing", 14, "2401/4000", "runs step build. 60% of the model copied", 0},
+		{"first value is written at once", 3, "1000/4000", "runs step build. 25% of the model copied", 0},
+		{"next value waits", 5, "2000/4000", "runs step build. 25% of the model copied", 8 * time.Second},
+		{"waiting value is written", 13, "2400/4000", "runs step build. 60% of the model copied", 0},
+		{"same percentage writes nothing", 14, "2401/4000", "runs step build. 60% of the model copied", 0},
 		{"complete", 30, "4000/4000", "runs step build. 100% of the model copied", 0},
 	} {
 		got := pass(tc.seconds, tc.value)
@@ -53,8 +53,8 @@ func TestNextStepProgressIsWrittenAtMostEveryTenSeconds(t *testing.T) {
 	assert.Nil(t, got.Status.Workflow.ProgressTime)
 }
 
-// A new try has copied less than the one before it.
-func TestNextStepProgressIsOfTheLatestTry(t *testing.T) {
+// Progress is that of the latest try, even if an earlier one copied more.
+func TestNextStepProgressOfLatestTry(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	w := builders.MakeWorkflow(mv, 1)
 	unreachable := w.FailureReport(contract.StepBuild, v1alpha1.ReasonRegistryUnreachable, "the registry does not respond")

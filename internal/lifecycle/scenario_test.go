@@ -22,15 +22,14 @@ var options = config.Default().Options()
 var conditionTime = time.Date(2026, time.March, 1, 13, 0, 0, 0, time.UTC)
 
 // A scenario takes one ModelVersion and its Workflows through passes of the
-// reconciler. What the passes observe beside them is in observed.
+// reconciler. Everything that a pass observes is in observed.
 type scenario struct {
 	t        *testing.T
 	observed lifecycle.Observed
 	minutes  int
 }
 
-// newScenario returns the scenario of a ModelVersion that no pass has looked at,
-// with its files on a node.
+// newScenario returns the scenario of a new ModelVersion with its files on a node.
 func newScenario(t *testing.T) *scenario {
 	t.Helper()
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()

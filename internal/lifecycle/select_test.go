@@ -26,13 +26,13 @@ func TestSelectWorkflow(t *testing.T) {
 		workflows []*builders.WorkflowWrapper
 		want      string
 	}{
-		"none":                                 {nil, ""},
-		"the one created last":                 {[]*builders.WorkflowWrapper{first, second}, "mv-3-1c072-2"},
-		"an old one that was retried":          {[]*builders.WorkflowWrapper{builders.FromWorkflow(first.Obj()).Retried(at(3)), second}, "mv-3-1c072-1"},
-		"one that was resubmitted":             {[]*builders.WorkflowWrapper{first.Resubmitted("x7k2p", at(3)), second}, "mv-3-1c072-1-x7k2p"},
-		"the later attempt of the same second": {[]*builders.WorkflowWrapper{sameSecond, second}, "mv-3-1c072-3"},
-		"the last by name of two resubmits of the same second":   {[]*builders.WorkflowWrapper{first.Resubmitted("bbbbb", at(3)), first.Resubmitted("aaaaa", at(3))}, "mv-3-1c072-1-bbbbb"},
-		"one that Argo has not started counts from its creation": {[]*builders.WorkflowWrapper{first, builders.MakeWorkflow(mv, 4).Created(at(4))}, "mv-3-1c072-4"},
+		"none":                             {nil, ""},
+		"newest":                           {[]*builders.WorkflowWrapper{first, second}, "mv-3-1c072-2"},
+		"older one retried":                {[]*builders.WorkflowWrapper{builders.FromWorkflow(first.Obj()).Retried(at(3)), second}, "mv-3-1c072-1"},
+		"resubmitted":                      {[]*builders.WorkflowWrapper{first.Resubmitted("x7k2p", at(3)), second}, "mv-3-1c072-1-x7k2p"},
+		"later attempt in the same second": {[]*builders.WorkflowWrapper{sameSecond, second}, "mv-3-1c072-3"},
+		"last by name of two resubmits in the same second": {[]*builders.WorkflowWrapper{first.Resubmitted("bbbbb", at(3)), first.Resubmitted("aaaaa", at(3))}, "mv-3-1c072-1-bbbbb"},
+		"not started, newest by creation":                  {[]*builders.WorkflowWrapper{first, builders.MakeWorkflow(mv, 4).Created(at(4))}, "mv-3-1c072-4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var workflows []*wfv1.Workflow
@@ -48,8 +48,8 @@ func TestSelectWorkflow(t *testing.T) {
 	}
 }
 
-// argo resubmit -p and argo retry -p change arguments. Such a Workflow proves
-// something else.
+// argo resubmit -p and argo retry -p change arguments. Such a Workflow does not
+// prove that this ModelVersion was built.
 func TestSelectWorkflowOtherArguments(t *testing.T) {
 	local := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	claim := builders.MakeModelVersion("mv-3", "default").Claim("models", "resnet/1").Obj()
@@ -57,19 +57,19 @@ func TestSelectWorkflowOtherArguments(t *testing.T) {
 		version          *v1alpha1.ModelVersion
 		parameter, value string
 	}{
-		"another tag":                            {local, contract.ParamImage, "modelhub/resnet:v2"},
-		"another repository":                     {local, contract.ParamImage, "modelhub/bert:v1c072"},
-		"another registry":                       {local, contract.ParamImage, "registry.example.com/modelhub/resnet:v1c072"},
-		"no image":                               {local, contract.ParamImage, ""},
-		"another directory":                      {local, contract.ParamStoragePath, "/bar"},
-		"the same directory of another node":     {local, contract.ParamNodeName, "node-2"},
-		"another kind of storage":                {local, contract.ParamStorageKind, "persistentVolumeClaim"},
-		"another claim":                          {claim, contract.ParamClaimName, "datasets"},
-		"another directory of the claim":         {claim, contract.ParamSubPath, "resnet/2"},
-		"the whole claim instead of a directory": {claim, contract.ParamSubPath, ""},
-		"another Model":                          {local, contract.ParamModel, "bert"},
-		"another ModelVersion":                   {local, contract.ParamModelVersion, "mv-4"},
-		"another UID":                            {local, contract.ParamModelVersionUID, "7a6a5a3c-8a41-4f0b-9c36-5d2e7f1a0b94"},
+		"another tag":                        {local, contract.ParamImage, "modelhub/resnet:v2"},
+		"another repository":                 {local, contract.ParamImage, "modelhub/bert:v1c072"},
+		"another registry":                   {local, contract.ParamImage, "registry.example.com/modelhub/resnet:v1c072"},
+		"no image":                           {local, contract.ParamImage, ""},
+		"another directory":                  {local, contract.ParamStoragePath, "/bar"},
+		"same directory on another node":     {local, contract.ParamNodeName, "node-2"},
+		"another kind of storage":            {local, contract.ParamStorageKind, "persistentVolumeClaim"},
+		"another claim":                      {claim, contract.ParamClaimName, "datasets"},
+		"another directory of the claim":     {claim, contract.ParamSubPath, "resnet/2"},
+		"whole claim instead of a directory": {claim, contract.ParamSubPath, ""},
+		"another Model":                      {local, contract.ParamModel, "bert"},
+		"another ModelVersion":               {local, contract.ParamModelVersion, "mv-4"},
+		"another UID":                        {local, contract.ParamModelVersionUID, "7a6a5a3c-8a41-4f0b-9c36-5d2e7f1a0b94"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := builders.MakeWorkflow(tc.version, 1).Argument(tc.parameter, tc.value)
@@ -82,11 +82,11 @@ func TestSelectWorkflowOtherArguments(t *testing.T) {
 
 func TestSelectWorkflowOtherTemplate(t *testing.T) {
 	for name, change := range map[string]func(*wfv1.WorkflowSpec){
-		"no template":                 func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef = nil },
-		"a template of the namespace": func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef.ClusterScope = false },
-		"its own templates":           func(s *wfv1.WorkflowSpec) { s.Templates = []wfv1.Template{{Name: "build"}} },
-		"another entrypoint":          func(s *wfv1.WorkflowSpec) { s.Entrypoint = "forge" },
-		"a podSpecPatch":              func(s *wfv1.WorkflowSpec) { s.PodSpecPatch = "{}" },
+		"no template":         func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef = nil },
+		"namespaced template": func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef.ClusterScope = false },
+		"inline templates":    func(s *wfv1.WorkflowSpec) { s.Templates = []wfv1.Template{{Name: "build"}} },
+		"another entrypoint":  func(s *wfv1.WorkflowSpec) { s.Entrypoint = "forge" },
+		"podSpecPatch":        func(s *wfv1.WorkflowSpec) { s.PodSpecPatch = "{}" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
@@ -99,7 +99,7 @@ func TestSelectWorkflowOtherTemplate(t *testing.T) {
 	}
 }
 
-func TestSelectWorkflowForeignBuildDoesNotHideTheOwnOne(t *testing.T) {
+func TestSelectWorkflowIgnoresForeignBuild(t *testing.T) {
 	s := newScenario(t)
 	s.started()
 	own := s.observed.Workflows[0]
@@ -121,10 +121,10 @@ func TestSelectWorkflowAllowedDifferences(t *testing.T) {
 		version          *v1alpha1.ModelVersion
 		parameter, value string
 	}{
-		"more memory":                          {claim, contract.ParamLimits, "memory=8Gi"},
-		"another node for a claim":             {claim, contract.ParamNodeName, "node-2"},
-		"a longer automatic tag":               {claim, contract.ParamImage, "modelhub/resnet:v1c072d5e"},
-		"the default registry at its creation": {moved, contract.ParamImage, "old.example.com/modelhub/resnet:v1c072"},
+		"more memory":                                  {claim, contract.ParamLimits, "memory=8Gi"},
+		"another node for a claim":                     {claim, contract.ParamNodeName, "node-2"},
+		"longer automatic tag":                         {claim, contract.ParamImage, "modelhub/resnet:v1c072d5e"},
+		"default registry of an earlier configuration": {moved, contract.ParamImage, "old.example.com/modelhub/resnet:v1c072"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := builders.MakeWorkflow(claim, 1).Argument(tc.parameter, tc.value)
@@ -157,10 +157,10 @@ func TestNextStepHistoryLimit(t *testing.T) {
 		workflows []*wfv1.Workflow
 		want      []string
 	}{
-		"no finished Workflow":            {workflow.History{}, append(workflows[:4:4], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4"}},
-		"the newest of each result":       {workflow.History{Succeeded: 1, Failed: 2}, append(workflows[:8:8], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4", "mv-3-1c072-6"}},
-		"fewer than the limits":           {workflow.History{Succeeded: 3, Failed: 3}, append(workflows[:4:4], running), nil},
-		"the followed one does not count": {workflow.History{}, workflows[:1], nil},
+		"no finished Workflow":      {workflow.History{}, append(workflows[:4:4], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4"}},
+		"newest of each result":     {workflow.History{Succeeded: 1, Failed: 2}, append(workflows[:8:8], running), []string{"mv-3-1c072-1", "mv-3-1c072-2", "mv-3-1c072-3", "mv-3-1c072-4", "mv-3-1c072-6"}},
+		"fewer than the limits":     {workflow.History{Succeeded: 3, Failed: 3}, append(workflows[:4:4], running), nil},
+		"followed Workflow is kept": {workflow.History{}, workflows[:1], nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := options
@@ -173,7 +173,7 @@ func TestNextStepHistoryLimit(t *testing.T) {
 		})
 	}
 
-	t.Run("a Ready ModelVersion", func(t *testing.T) {
+	t.Run("Ready ModelVersion", func(t *testing.T) {
 		opts := options
 		opts.History = workflow.History{Failed: 1}
 		ready := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Built("modelhub/resnet:v1c072", builders.Digest).Obj()

@@ -19,7 +19,7 @@ import (
 )
 
 func TestNextStep(t *testing.T) {
-	eachCase(t, func(t *testing.T, s *scenario, want wantStep) {
+	forEachCase(t, func(t *testing.T, s *scenario, want wantStep) {
 		before := s.mv().DeepCopy()
 		step := s.next()
 
@@ -42,15 +42,15 @@ func TestNextStep(t *testing.T) {
 		if want.nodeName != "" {
 			assert.Equal(t, want.nodeName, step.Status.NodeName)
 		}
-		assert.Equal(t, before, s.mv(), "the ModelVersion that was observed is not changed")
+		assert.Equal(t, before, s.mv(), "the observed ModelVersion is not changed")
 	})
 }
 
-// Tools that know kstatus alone (kubectl wait, Flux) understand every status.
-func TestNextStepStatusIsLegibleToKstatus(t *testing.T) {
-	eachCase(t, func(t *testing.T, s *scenario, _ wantStep) {
-		if s.isKubeDLs() {
-			return // Its status has no conditions, and stays as it is: TestNextStep.
+// Every status gives the right result in kstatus, which tools such as Flux use.
+func TestNextStepKstatus(t *testing.T) {
+	forEachCase(t, func(t *testing.T, s *scenario, _ wantStep) {
+		if s.isFinishedByKubeDL() {
+			return // KubeDL's status has no conditions and is not changed (TestNextStep).
 		}
 		s.write(s.next().Status)
 		mv := s.mv()
@@ -76,19 +76,19 @@ func TestNextStepStatusIsLegibleToKstatus(t *testing.T) {
 	})
 }
 
-func TestNextStepSecondPassWritesNothing(t *testing.T) {
-	eachCase(t, func(t *testing.T, s *scenario, _ wantStep) {
+func TestNextStepIsIdempotent(t *testing.T) {
+	forEachCase(t, func(t *testing.T, s *scenario, _ wantStep) {
 		s.pass()
 		second := s.next()
-		assert.Nil(t, second.Create, "one attempt is enough")
+		assert.Nil(t, second.Create, "the second pass must not create another attempt")
 		assert.Equal(t, s.mv().Status, second.Status)
 	})
 }
 
-func TestNextStepMessageIsOneSentence(t *testing.T) {
-	eachCase(t, func(t *testing.T, s *scenario, _ wantStep) {
-		if s.isKubeDLs() {
-			return // Its message is KubeDL's, and stays as it is: TestNextStep.
+func TestNextStepMessageFormat(t *testing.T) {
+	forEachCase(t, func(t *testing.T, s *scenario, _ wantStep) {
+		if s.isFinishedByKubeDL() {
+			return // KubeDL's message is not changed (TestNextStep).
 		}
 		message := s.next().Status.Message
 		assert.NotContains(t, message, "\n")
@@ -98,7 +98,7 @@ func TestNextStepMessageIsOneSentence(t *testing.T) {
 	})
 }
 
-func TestNextStepStatusOfABuiltVersion(t *testing.T) {
+func TestNextStepStatusWhenBuilt(t *testing.T) {
 	s := newScenario(t)
 	s.succeeded()
 	got := s.mv().Status
@@ -112,7 +112,7 @@ func TestNextStepStatusOfABuiltVersion(t *testing.T) {
 	assert.Equal(t, "Succeeded", got.Workflow.Phase)
 }
 
-func TestNextStepRetryClearsWhatTheFailureSaid(t *testing.T) {
+func TestNextStepRetryClearsFailure(t *testing.T) {
 	s := newScenario(t)
 	s.failed()
 	require.NotNil(t, s.mv().Status.FinishTime)
@@ -122,7 +122,7 @@ func TestNextStepRetryClearsWhatTheFailureSaid(t *testing.T) {
 	assert.Equal(t, "Ready Reconciling", conditionTypes(s.mv().Status.Conditions))
 }
 
-func TestNextStepStatusLinksToTheArgoUI(t *testing.T) {
+func TestFollowArgoURL(t *testing.T) {
 	s := newScenario(t)
 	wf := s.pass()
 	opts := options
@@ -130,7 +130,7 @@ func TestNextStepStatusLinksToTheArgoUI(t *testing.T) {
 	assert.Equal(t, "https://argo.example.com/workflows/default/mv-3-1c072-1", lifecycle.Follow(s.mv(), wf, opts).Workflow.URL)
 }
 
-func TestNextStepVolumeIsCreatedBeforeTheTraining(t *testing.T) {
+func TestNextStepCreatesVolumeBeforeTraining(t *testing.T) {
 	s := newScenario(t)
 	s.mv().Spec.Storage = v1alpha1.Storage{AWSEfs: &v1alpha1.AWSEfs{VolumeHandle: "fs-12345678"}}
 	s.trainedByJob(runs)
@@ -142,16 +142,17 @@ func TestNextStepVolumeIsCreatedBeforeTheTraining(t *testing.T) {
 	assert.Equal(t, workflow.VolumeName(s.mv()), step.Volume.Claim.Name)
 }
 
-// The health script for Argo CD, which test/argo runs, is tested with these.
-func TestNextStepStatusesForHealthChecks(t *testing.T) {
+// The golden files are the input for the tests of Argo CD's health script in
+// test/argo.
+func TestNextStepStatusForArgoCD(t *testing.T) {
 	for file, name := range map[string]string{
 		"ready":             "succeeded",
 		"building":          "running build",
 		"waiting":           "template missing",
 		"failed":            "failed in build",
 		"failed-and-queued": "rebuild requested, template missing",
-		"kubedl-succeeded":  "KubeDL built it",
-		"kubedl-failed":     "KubeDL failed to build",
+		"kubedl-succeeded":  "built by KubeDL",
+		"kubedl-failed":     "failed under KubeDL",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScenario(t)

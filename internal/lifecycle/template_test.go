@@ -27,8 +27,8 @@ func jobWithTemplate(spec string) *unstructured.Unstructured {
 	return job
 }
 
-// condition gives a workload a condition that is True.
-func condition(workload *unstructured.Unstructured, kind string) {
+// setCondition sets the conditions of a workload to one that is True.
+func setCondition(workload *unstructured.Unstructured, kind string) {
 	workload.Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": kind, "status": "True"}}}
 }
 
@@ -36,24 +36,25 @@ func TestNextTemplateStep(t *testing.T) {
 	tests := map[string]struct {
 		edit    func(*unstructured.Unstructured)
 		allowed bool
-		// wantDryRun and wantCreate say what is done, or wantEvent why it is not.
+		// wantDryRun and wantCreate say what the step does. Otherwise wantEvent and
+		// wantMessage say why it does nothing.
 		wantDryRun, wantCreate bool
 		wantEvent, wantMessage string
 	}{
 		"running":     {allowed: true, wantDryRun: true},
-		"completed":   {edit: func(w *unstructured.Unstructured) { condition(w, "Complete") }, allowed: true, wantCreate: true},
-		"failed":      {edit: func(w *unstructured.Unstructured) { condition(w, "Failed") }, allowed: true},
-		"no template": {edit: func(w *unstructured.Unstructured) { condition(w, "Complete"); w.SetAnnotations(nil) }, allowed: true},
+		"completed":   {edit: func(w *unstructured.Unstructured) { setCondition(w, "Complete") }, allowed: true, wantCreate: true},
+		"failed":      {edit: func(w *unstructured.Unstructured) { setCondition(w, "Failed") }, allowed: true},
+		"no template": {edit: func(w *unstructured.Unstructured) { setCondition(w, "Complete"); w.SetAnnotations(nil) }, allowed: true},
 		"being deleted": {edit: func(w *unstructured.Unstructured) {
-			condition(w, "Complete")
+			setCondition(w, "Complete")
 			w.SetDeletionTimestamp(ptr.To(metav1.Unix(1, 0)))
 		}, allowed: true},
-		"created before": {edit: func(w *unstructured.Unstructured) {
-			condition(w, "Complete")
+		"already created": {edit: func(w *unstructured.Unstructured) {
+			setCondition(w, "Complete")
 			w.SetAnnotations(map[string]string{v1alpha1.AnnotationModelVersion: templateSpec, v1alpha1.AnnotationMadeVersion: string(w.GetUID())})
 		}, allowed: true},
 		"copy of a workload whose ModelVersion was created": {edit: func(w *unstructured.Unstructured) {
-			condition(w, "Complete")
+			setCondition(w, "Complete")
 			w.SetAnnotations(map[string]string{v1alpha1.AnnotationModelVersion: templateSpec, v1alpha1.AnnotationMadeVersion: "another"})
 		}, allowed: true, wantCreate: true},
 		"namespace does not allow it": {wantEvent: EventNotAllowed, wantMessage: "kubectl label namespace team model.kubedl.io/versions-from-workloads=true"},
@@ -102,15 +103,15 @@ func TestFromTemplate(t *testing.T) {
 	assert.Equal(t, "Ada", mv.Spec.CreatedBy)
 }
 
-func TestFromTemplateRefused(t *testing.T) {
+func TestFromTemplateRejects(t *testing.T) {
 	for name, tt := range map[string]struct{ spec, want string }{
-		"empty":                 {"", "storage names no kind"},
-		"not YAML":              {"{", "is not the spec of a ModelVersion"},
-		"an unknown field":      {templateSpec + "imagerepo: x", `unknown field "imagerepo"`},
-		"a field twice":         {templateSpec + "modelName: x", `"modelName" already set`},
-		"a whole ModelVersion":  {"apiVersion: v1\nkind: ModelVersion", "is not the spec"},
-		"another workload":      {templateSpec + "trainedBy: {kind: Job}", "remove it"},
-		"a forbidden directory": {"storage: {localStorage: {path: /etc}}", "cannot be built: "},
+		"empty":                         {"", "storage names no kind"},
+		"not YAML":                      {"{", "is not the spec of a ModelVersion"},
+		"unknown field":                 {templateSpec + "imagerepo: x", `unknown field "imagerepo"`},
+		"duplicate field":               {templateSpec + "modelName: x", `"modelName" already set`},
+		"complete ModelVersion":         {"apiVersion: v1\nkind: ModelVersion", "is not the spec"},
+		"trainedBy of another workload": {templateSpec + "trainedBy: {kind: Job}", "remove it"},
+		"forbidden directory":           {"storage: {localStorage: {path: /etc}}", "cannot be built: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mv, problem := FromTemplate(jobWithTemplate(tt.spec), workflow.Options{})

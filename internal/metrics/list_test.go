@@ -38,14 +38,14 @@ func TestAll(t *testing.T) {
 			for _, label := range family.GetMetric()[0].GetLabel() {
 				seen[label.GetName()] = true
 			}
-			// A scrape sorts them by name.
+			// A scrape sorts labels by name, All does not.
 			for _, label := range want[m.Name].Labels {
 				if seen[label] {
 					m.Labels = append(m.Labels, label)
 					delete(seen, label)
 				}
 			}
-			assert.Empty(t, seen, "labels of %s that are not listed", m.Name)
+			assert.Empty(t, seen, "labels of %s that All does not list", m.Name)
 			got[m.Name] = m
 		}
 		assert.Equal(t, want, got)
@@ -75,6 +75,6 @@ func table() string {
 	return b.String()
 }
 
-func TestReasonOtherIsNotAReasonOfTheAPI(t *testing.T) {
+func TestReasonOther(t *testing.T) {
 	assert.NotContains(t, v1alpha1.Reasons, reasonOther)
 }

@@ -78,7 +78,7 @@ modelkiln_build_duration_seconds_count{result="succeeded"} 1
 	assert.Equal(t, 3, testutil.CollectAndCount(m.stepSeconds), "one series per step")
 }
 
-func TestAttemptCompletedCountsUnknownReasonsAsOther(t *testing.T) {
+func TestAttemptCompletedUnknownReason(t *testing.T) {
 	m := New(prometheus.NewPedanticRegistry())
 	before := testutil.CollectAndCount(m.builds)
 
@@ -120,13 +120,13 @@ func lead(t *testing.T, v Versions) (stop func()) {
 	}
 }
 
-func TestVersionsCountsByStateWhileItsManagerLeads(t *testing.T) {
+func TestVersionsCountsWhileLeading(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	phase := func(p v1alpha1.ImageBuildPhase) v1alpha1.ModelVersion {
 		return v1alpha1.ModelVersion{Status: v1alpha1.ModelVersionStatus{ImageBuildPhase: p}}
 	}
 	reader := fixedReader{versions: []v1alpha1.ModelVersion{phase(""), phase(v1alpha1.ImageBuildSucceeded), phase(v1alpha1.ImageBuildSucceeded)}}
-	for range 2 { // A second manager in the same process can register the gauge again.
+	for range 2 { // A later leader in the same process can register the gauge again.
 		stop := lead(t, Versions{Reader: reader, Registry: registry})
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			assert.NoError(c, testutil.GatherAndCompare(registry, strings.NewReader(`
@@ -145,7 +145,7 @@ modelkiln_modelversions{state="waiting"} 1
 	}
 }
 
-func TestVersionsReportsThatItCannotList(t *testing.T) {
+func TestVersionsListError(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	defer lead(t, Versions{Reader: fixedReader{err: errors.New("no cache")}, Registry: registry})()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {

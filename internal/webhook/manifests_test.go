@@ -15,9 +15,9 @@ import (
 	"github.com/modelkiln/modelkiln/internal/webhook/certs"
 )
 
-// The operator uses the names that deploy/webhook installs.
+// deploy/webhook has the names and paths that the operator uses.
 func TestManifests(t *testing.T) {
-	const reapply = "applying the manifest again removes nothing"
+	const reapply = "applying the manifest again must not remove it"
 	var service corev1.Service
 	readManifest(t, "service.yaml", &service)
 	var secret corev1.Secret
@@ -42,7 +42,7 @@ func TestManifests(t *testing.T) {
 			checkClient(t, hook.ClientConfig)
 			require.Len(t, hook.ObjectSelector.MatchExpressions, 1)
 			label := hook.ObjectSelector.MatchExpressions[0]
-			assert.Equal(t, metav1.LabelSelectorOpExists, label.Operator, "no other pod depends on the operator")
+			assert.Equal(t, metav1.LabelSelectorOpExists, label.Operator, "other pods must not depend on the operator")
 			assert.Empty(t, hook.ObjectSelector.MatchLabels)
 			paths[label.Key] = *hook.ClientConfig.Service.Path
 		}
@@ -61,7 +61,7 @@ func TestManifests(t *testing.T) {
 		checkClient(t, hook.ClientConfig)
 		assert.Equal(t, WorkloadsPath, *hook.ClientConfig.Service.Path)
 		assert.Equal(t, map[string]string{v1alpha1.LabelVersionsFromWorkloads: "true"}, hook.NamespaceSelector.MatchLabels)
-		assert.Len(t, hook.MatchConditions, 2, "no other workload depends on the operator")
+		assert.Len(t, hook.MatchConditions, 2, "other workloads must not depend on the operator")
 	})
 }
 

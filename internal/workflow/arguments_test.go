@@ -11,19 +11,19 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-func TestTolerationsAreWrittenAsKubectlTaintWritesTaints(t *testing.T) {
+func TestFormatTolerations(t *testing.T) {
 	for name, tc := range map[string]struct {
 		list []v1alpha1.Toleration
 		want string
 	}{
-		"none": {nil, ""},
-		"a value is equal unless it is said otherwise": {[]v1alpha1.Toleration{{Key: "dedicated", Value: "models", Effect: corev1.TaintEffectNoSchedule}}, "dedicated=models:NoSchedule"},
-		"an empty value is a value":                    {[]v1alpha1.Toleration{{Key: "pool", Operator: corev1.TolerationOpEqual, Effect: corev1.TaintEffectNoSchedule}}, "pool=:NoSchedule"},
-		"a key alone is every value":                   {[]v1alpha1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}}, "gpu:NoExecute"},
-		"no effect is every effect":                    {[]v1alpha1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}, "gpu:"},
-		"no key is every taint of the effect":          {[]v1alpha1.Toleration{{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}}, ":NoExecute"},
-		"neither is every taint":                       {[]v1alpha1.Toleration{{Operator: corev1.TolerationOpExists}}, ":"},
-		"several, in their order": {[]v1alpha1.Toleration{
+		"none":          {nil, ""},
+		"key and value": {[]v1alpha1.Toleration{{Key: "dedicated", Value: "models", Effect: corev1.TaintEffectNoSchedule}}, "dedicated=models:NoSchedule"},
+		"empty value":   {[]v1alpha1.Toleration{{Key: "pool", Operator: corev1.TolerationOpEqual, Effect: corev1.TaintEffectNoSchedule}}, "pool=:NoSchedule"},
+		"any value":     {[]v1alpha1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}}, "gpu:NoExecute"},
+		"any effect":    {[]v1alpha1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}, "gpu:"},
+		"any key":       {[]v1alpha1.Toleration{{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}}, ":NoExecute"},
+		"any taint":     {[]v1alpha1.Toleration{{Operator: corev1.TolerationOpExists}}, ":"},
+		"several keep their order": {[]v1alpha1.Toleration{
 			{Key: "z", Operator: corev1.TolerationOpExists}, {Key: "a", Value: "1"},
 		}, "z:,a=1:"},
 	} {
@@ -33,50 +33,49 @@ func TestTolerationsAreWrittenAsKubectlTaintWritesTaints(t *testing.T) {
 	}
 }
 
-func TestResourcesAreTheOperatorsWithTheVersionsOverThem(t *testing.T) {
-	type quantityOf = map[corev1.ResourceName]resource.Quantity
+func TestResources(t *testing.T) {
+	type quantities = map[corev1.ResourceName]resource.Quantity
 	opts := Options{
-		Requests: quantityOf{"cpu": resource.MustParse("500m"), "memory": resource.MustParse("256Mi")},
-		Limits:   quantityOf{"memory": resource.MustParse("1Gi")},
+		Requests: quantities{"cpu": resource.MustParse("500m"), "memory": resource.MustParse("256Mi")},
+		Limits:   quantities{"memory": resource.MustParse("1Gi")},
 	}
-	of := func(pairs ...string) quantityOf {
-		list := quantityOf{}
+	list := func(pairs ...string) quantities {
+		all := quantities{}
 		for i := 0; i < len(pairs); i += 2 {
-			list[corev1.ResourceName(pairs[i])] = resource.MustParse(pairs[i+1])
+			all[corev1.ResourceName(pairs[i])] = resource.MustParse(pairs[i+1])
 		}
-		return list
+		return all
 	}
 	for name, tc := range map[string]struct {
 		opts         Options
-		own          v1alpha1.BuildResources
+		overrides    v1alpha1.BuildResources
 		wantRequests string
 		wantLimits   string
 	}{
-		"nothing is set anywhere":         {Options{}, v1alpha1.BuildResources{}, "", ""},
-		"the operator's":                  {opts, v1alpha1.BuildResources{}, "cpu=500m,memory=256Mi", "memory=1Gi"},
-		"one replaced":                    {opts, v1alpha1.BuildResources{Requests: of("cpu", "2")}, "cpu=2,memory=256Mi", "memory=1Gi"},
-		"one added":                       {opts, v1alpha1.BuildResources{Limits: of("ephemeral-storage", "20Gi")}, "cpu=500m,memory=256Mi", "ephemeral-storage=20Gi,memory=1Gi"},
-		"as Kubernetes writes quantities": {Options{}, v1alpha1.BuildResources{Requests: of("memory", "1024Mi", "cpu", "0.25")}, "cpu=250m,memory=1Gi", ""},
-		"a request above the operator's limit lifts it":  {opts, v1alpha1.BuildResources{Requests: of("memory", "4Gi")}, "cpu=500m,memory=4Gi", "memory=4Gi"},
-		"a limit below the operator's request lowers it": {opts, v1alpha1.BuildResources{Limits: of("memory", "128Mi")}, "cpu=500m,memory=128Mi", "memory=128Mi"},
+		"none":                    {Options{}, v1alpha1.BuildResources{}, "", ""},
+		"the operator's defaults": {opts, v1alpha1.BuildResources{}, "cpu=500m,memory=256Mi", "memory=1Gi"},
+		"one overridden":          {opts, v1alpha1.BuildResources{Requests: list("cpu", "2")}, "cpu=2,memory=256Mi", "memory=1Gi"},
+		"one added":               {opts, v1alpha1.BuildResources{Limits: list("ephemeral-storage", "20Gi")}, "cpu=500m,memory=256Mi", "ephemeral-storage=20Gi,memory=1Gi"},
+		"canonical quantities":    {Options{}, v1alpha1.BuildResources{Requests: list("memory", "1024Mi", "cpu", "0.25")}, "cpu=250m,memory=1Gi", ""},
+		"a request above the default limit raises the limit":   {opts, v1alpha1.BuildResources{Requests: list("memory", "4Gi")}, "cpu=500m,memory=4Gi", "memory=4Gi"},
+		"a limit below the default request lowers the request": {opts, v1alpha1.BuildResources{Limits: list("memory", "128Mi")}, "cpu=500m,memory=128Mi", "memory=128Mi"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			requests, limits := resources(tc.own, tc.opts)
+			requests, limits := resources(tc.overrides, tc.opts)
 			assert.Equal(t, tc.wantRequests, formatResources(requests))
 			assert.Equal(t, tc.wantLimits, formatResources(limits))
 		})
 	}
-	assert.Equal(t, "cpu=500m,memory=256Mi", formatResources(opts.Requests), "the operator's own stay as they are")
-	assert.Equal(t, "memory=1Gi", formatResources(opts.Limits), "the operator's own stay as they are")
+	assert.Equal(t, "cpu=500m,memory=256Mi", formatResources(opts.Requests), "the operator's defaults are not changed")
+	assert.Equal(t, "memory=1Gi", formatResources(opts.Limits), "the operator's defaults are not changed")
 }
 
-func TestNodeSelectorIsInTheOrderOfItsKeys(t *testing.T) {
+func TestFormatNodeSelector(t *testing.T) {
 	assert.Empty(t, formatNodeSelector(nil))
 	assert.Equal(t, "disktype=ssd,spot=,zone=a", formatNodeSelector(map[string]v1alpha1.NodeLabelValue{"zone": "a", "disktype": "ssd", "spot": ""}))
 }
 
-// The word that a fifth collision would need does not exist.
-func TestAVersionWhoseEveryAutomaticTagIsTakenSaysSo(t *testing.T) {
+func TestImageOfTagsTaken(t *testing.T) {
 	mv := &v1alpha1.ModelVersion{Spec: v1alpha1.ModelVersionSpec{ImageRepo: "modelhub/resnet"}}
 	mv.UID = uid
 	_, problem := imageOf(mv, len(automaticTagLengths), Options{})
@@ -84,7 +83,7 @@ func TestAVersionWhoseEveryAutomaticTagIsTakenSaysSo(t *testing.T) {
 	assert.Equal(t, v1alpha1.ReasonTagTaken, problem.Reason)
 }
 
-func TestCollisionIsReadFromTheTagThatWasTaken(t *testing.T) {
+func TestTagCollision(t *testing.T) {
 	mv := &v1alpha1.ModelVersion{}
 	mv.UID = uid
 	for image, want := range map[string]int{
@@ -99,7 +98,7 @@ func TestCollisionIsReadFromTheTagThatWasTaken(t *testing.T) {
 	}
 }
 
-func TestNumberIsZeroForWhatIsNone(t *testing.T) {
+func TestCount(t *testing.T) {
 	for text, want := range map[string]int64{"3": 3, "": 0, "-1": 0, "x": 0, "9223372036854775808": 0} {
 		assert.Equal(t, want, count(text), text)
 	}

@@ -29,13 +29,13 @@ import (
 	"github.com/modelkiln/modelkiln/test/golden"
 )
 
-// These tests fail when Go and workflow-templates/ disagree about the contract
-// (contract.go), before a cluster shows it.
+// These tests compare workflow-templates/ with the contract in Go (contract.go),
+// so that a difference is found without a cluster.
 
 const templatesDir = "../../workflow-templates"
 
-// everyTemplate tests each engine's template.
-func everyTemplate(t *testing.T, test func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate)) {
+// forEachTemplate runs a test for the template of each engine.
+func forEachTemplate(t *testing.T, test func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate)) {
 	t.Helper()
 	var kaniko wfv1.ClusterWorkflowTemplate
 	golden.ReadYAML(t, filepath.Join(templatesDir, "kaniko", "modelkiln-build.yaml"), &kaniko)
@@ -43,7 +43,8 @@ func everyTemplate(t *testing.T, test func(t *testing.T, tmpl *wfv1.ClusterWorkf
 	t.Run(contract.StreamTemplate, func(t *testing.T) { test(t, streamTemplate(t, &kaniko)) })
 }
 
-// streamTemplate is what kustomize makes of the other one for Stream.
+// streamTemplate returns Stream's template, which kustomize builds by patching
+// Kaniko's.
 func streamTemplate(t *testing.T, kaniko *wfv1.ClusterWorkflowTemplate) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(templatesDir, "stream", "patch.yaml"))
@@ -52,30 +53,30 @@ func streamTemplate(t *testing.T, kaniko *wfv1.ClusterWorkflowTemplate) *wfv1.Cl
 	require.NoError(t, err)
 	patch, err := jsonpatch.DecodePatch(raw)
 	require.NoError(t, err)
-	whole, err := json.Marshal(kaniko)
+	raw, err = json.Marshal(kaniko)
 	require.NoError(t, err)
-	whole, err = patch.Apply(whole)
+	raw, err = patch.Apply(raw)
 	require.NoError(t, err)
 	var tmpl wfv1.ClusterWorkflowTemplate
-	require.NoError(t, yaml.UnmarshalStrict(whole, &tmpl))
+	require.NoError(t, yaml.UnmarshalStrict(raw, &tmpl))
 	return &tmpl
 }
 
-func TestTheTemplateMarksItsPodsForTheOperator(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+func TestContractPodLabels(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		assert.Equal(t, contract.BuildPodLabels(), tmpl.Spec.PodMetadata.Labels)
 	})
 }
 
-// Where the platform team has chosen another one, as one that scans, versions
-// do not get around that by naming this one.
-func TestTheTemplateIsNotForVersionsToNameWhereItIsNotTheDefault(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+// A platform team can configure another template, for example one that scans the
+// files. ModelVersions must not bypass it by naming this template.
+func TestContractTemplateIsNotSelectable(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		assert.NotContains(t, tmpl.Labels, v1alpha1.LabelBuildTemplate)
 	})
 }
 
-// containers are the steps' containers, by name.
+// containers returns the containers of the build's pod by name.
 func containers(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) map[string]wfv1.ContainerNode {
 	t.Helper()
 	byName := map[string]wfv1.ContainerNode{}
@@ -85,7 +86,7 @@ func containers(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) map[string]wfv
 	return byName
 }
 
-// podTemplate is the template of the build's pod.
+// podTemplate returns the template of the build's pod.
 func podTemplate(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) *wfv1.Template {
 	t.Helper()
 	i := slices.IndexFunc(tmpl.Spec.Templates, func(each wfv1.Template) bool { return each.ContainerSet != nil })
@@ -93,28 +94,29 @@ func podTemplate(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) *wfv1.Templat
 	return &tmpl.Spec.Templates[i]
 }
 
-// sent are the arguments that Go sends: in every case, and in some.
-func sent(t *testing.T) (always, ever map[string]bool) {
+// sentArguments returns the names of the arguments that all of the golden
+// Workflows have, and that any of them has.
+func sentArguments(t *testing.T) (inAll, inAny map[string]bool) {
 	t.Helper()
-	always, ever = map[string]bool{}, map[string]bool{}
+	inAll, inAny = map[string]bool{}, map[string]bool{}
 	first := true
 	for _, file := range golden.Cases(t, "workflow", ".workflow.yaml") {
 		var wf wfv1.Workflow
 		golden.ReadYAML(t, file, &wf)
 		names := map[string]bool{}
 		for _, parameter := range wf.Spec.Arguments.Parameters {
-			names[parameter.Name], ever[parameter.Name] = true, true
+			names[parameter.Name], inAny[parameter.Name] = true, true
 		}
 		if first {
-			always = maps.Clone(names)
+			inAll = maps.Clone(names)
 		}
-		maps.DeleteFunc(always, func(name string, _ bool) bool { return !names[name] })
+		maps.DeleteFunc(inAll, func(name string, _ bool) bool { return !names[name] })
 		first = false
 	}
-	return always, ever
+	return inAll, inAny
 }
 
-// allParameters are the parameters that Go knows.
+// allParameters are the parameters that both templates have.
 var allParameters = []string{
 	contract.ParamModel, contract.ParamModelVersion, contract.ParamModelVersionUID, contract.ParamCreatedBy,
 	contract.ParamImage, contract.ParamBaseImage, contract.ParamStorageKind, contract.ParamStoragePath,
@@ -123,7 +125,7 @@ var allParameters = []string{
 	contract.ParamLimits, contract.ParamNodeSelector, contract.ParamTolerations, contract.ParamLayerSize, contract.ParamMaxLayers, contract.ParamCompression,
 }
 
-// parametersOf are those that a template has to declare.
+// parametersOf returns the parameters that a template must declare.
 func parametersOf(tmpl *wfv1.ClusterWorkflowTemplate) []string {
 	if tmpl.Name == contract.StreamTemplate {
 		return append(slices.Clone(allParameters), contract.ParamPreviousImage, contract.ParamChangeDetection)
@@ -131,37 +133,37 @@ func parametersOf(tmpl *wfv1.ClusterWorkflowTemplate) []string {
 	return allParameters
 }
 
-func TestGoAndTheTemplateKnowTheSameParameters(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+func TestContractParameters(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		var declared []string
 		for _, parameter := range tmpl.Spec.Arguments.Parameters {
 			declared = append(declared, parameter.Name)
-			assert.NotEmpty(t, parameter.Description, "%s: a person starts builds with it", parameter.Name)
+			assert.NotEmpty(t, parameter.Description, "%s: users see the description when they submit a build", parameter.Name)
 		}
 		assert.ElementsMatch(t, parametersOf(tmpl), declared)
 
-		_, ever := sent(t)
-		assert.ElementsMatch(t, append(slices.Clone(allParameters), contract.ParamChangeDetection), slices.Collect(maps.Keys(ever)), "the golden Workflows use each of them")
+		_, inAny := sentArguments(t)
+		assert.ElementsMatch(t, append(slices.Clone(allParameters), contract.ParamChangeDetection), slices.Collect(maps.Keys(inAny)), "parameters in the golden Workflows")
 	})
 }
 
-func TestWhatHasNoDefaultIsAlwaysSent(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
-		always, _ := sent(t)
+func TestContractRequiredParametersAreSent(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+		inAll, _ := sentArguments(t)
 		for _, parameter := range tmpl.Spec.Arguments.Parameters {
 			if parameter.Value == nil {
-				assert.Contains(t, always, parameter.Name)
+				assert.Contains(t, inAll, parameter.Name)
 			}
 		}
 	})
 }
 
-// What Go leaves out, since it is empty, is the template's default, which must
-// not say something else.
-func TestTheTemplatesDefaultsAreTheOperators(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+// Go omits empty arguments, so the defaults of the template must be those of the
+// operator.
+func TestContractParameterDefaults(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		defaults := config.Default()
-		requests, limits := resourcesOfTheDefaults(t)
+		requests, limits := defaultResources(t)
 		want := map[string]string{
 			contract.ParamBaseImage:          defaults.BaseImage,
 			contract.ParamPushSecret:         contract.DefaultPushSecret,
@@ -186,9 +188,9 @@ func TestTheTemplatesDefaultsAreTheOperators(t *testing.T) {
 	})
 }
 
-// resourcesOfTheDefaults are the requests and limits of a version that names
-// none, as arguments.
-func resourcesOfTheDefaults(t *testing.T) (requests, limits string) {
+// defaultResources returns the arguments for the requests and limits of a
+// ModelVersion that sets none.
+func defaultResources(t *testing.T) (requests, limits string) {
 	t.Helper()
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Obj()
 	for _, parameter := range builders.MakeWorkflow(mv, 1).Obj().Spec.Arguments.Parameters {
@@ -202,50 +204,49 @@ func resourcesOfTheDefaults(t *testing.T) (requests, limits string) {
 	return requests, limits
 }
 
-func TestEveryParameterThatIsUsedIsDeclared(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+func TestContractParametersAreUsed(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		raw, err := yaml.Marshal(tmpl.Spec)
 		require.NoError(t, err)
 		uses := regexp.MustCompile(`workflow\.parameters(?:\.([a-z-]+)\}\}|\['{1,2}([a-z-]+)'{1,2}\])`).FindAllStringSubmatch(string(raw), -1)
-		assert.Len(t, uses, strings.Count(string(raw), "workflow.parameters"), "no parameter is used in another way")
+		assert.Len(t, uses, strings.Count(string(raw), "workflow.parameters"), "every use of a parameter is found")
 		used := map[string]bool{}
 		for _, use := range uses {
 			used[use[1]+use[2]] = true
 		}
-		assert.ElementsMatch(t, parametersOf(tmpl), slices.Collect(maps.Keys(used)), "and each that is declared is used")
+		assert.ElementsMatch(t, parametersOf(tmpl), slices.Collect(maps.Keys(used)), "parameters that are used")
 	})
 }
 
-func TestTheReportComesBackWhateverHappens(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+func TestContractReportOutput(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		outputs := podTemplate(t, tmpl).Outputs.Parameters
 		require.Len(t, outputs, 1)
 		assert.Equal(t, contract.OutputReport, outputs[0].Name)
 		assert.Equal(t, contract.OutputReport, outputs[0].GlobalName)
 		require.NotNil(t, outputs[0].ValueFrom)
-		assert.NotNil(t, outputs[0].ValueFrom.Default, "a run without a report is a run")
+		assert.NotNil(t, outputs[0].ValueFrom.Default, "a missing report must not fail the Workflow")
 		shared := podTemplate(t, tmpl).ContainerSet.VolumeMounts
 		require.Len(t, shared, 1)
 		assert.Equal(t, shared[0].MountPath+"/report.json", outputs[0].ValueFrom.Path)
 	})
 }
 
-func TestTheStepsRunOneAfterTheOther(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+func TestContractStepOrder(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		assert.Equal(t, contract.EntrypointTemplate, tmpl.Spec.Entrypoint)
-		assert.Equal(t, contract.EntrypointTemplate, tmpl.Spec.Entrypoint)
-		before := ""
+		previous := ""
 		var names []string
 		for _, c := range podTemplate(t, tmpl).ContainerSet.Containers {
 			names = append(names, c.Name)
-			if before == "" {
+			if previous == "" {
 				assert.Empty(t, c.Dependencies, c.Name)
 			} else {
-				assert.Equal(t, []string{before}, c.Dependencies, c.Name)
+				assert.Equal(t, []string{previous}, c.Dependencies, c.Name)
 			}
-			if before = c.Name; c.Name == contract.StepStatusReport {
-				// Nothing waits for main, of which Argo takes the outputs.
-				before = contract.StepMountCheck
+			if previous = c.Name; c.Name == contract.StepStatusReport {
+				// Argo collects the outputs of main, which depends on mount-check only.
+				previous = contract.StepMountCheck
 			}
 		}
 		want := []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport, "main"}
@@ -253,20 +254,20 @@ func TestTheStepsRunOneAfterTheOther(t *testing.T) {
 	})
 }
 
-// Without a command, Argo would ask the registry of the image for one.
-func TestEveryContainerHasACommandOfItsOwn(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+// Without a command, Argo would look it up in the image's registry.
+func TestContractContainerCommands(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		for name, c := range containers(t, tmpl) {
 			require.Len(t, c.Command, 1, name)
 			assert.Equal(t, "modelkiln-step", filepath.Base(c.Command[0]), name)
-			assert.NotContains(t, c.Image, "{{", "%s: who may start a build does not choose its programs", name)
+			assert.NotContains(t, c.Image, "{{", "%s: users who can start a build must not choose its image", name)
 		}
 	})
 }
 
-// The step program takes the arguments that the template passes.
-func TestTheStepsTakeTheirArguments(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+// The step program accepts the arguments that the template passes.
+func TestContractContainerArguments(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		placeholder := regexp.MustCompile(`\{\{.*?\}\}`)
 		defaults := []string{}
 		for _, parameter := range tmpl.Spec.Arguments.Parameters {
@@ -274,24 +275,24 @@ func TestTheStepsTakeTheirArguments(t *testing.T) {
 				defaults = append(defaults, "{{workflow.parameters."+parameter.Name+"}}", parameter.Value.String())
 			}
 		}
-		byDefault := strings.NewReplacer(defaults...)
+		setDefaults := strings.NewReplacer(defaults...)
 		for name, c := range containers(t, tmpl) {
 			t.Run(name, func(t *testing.T) {
 				var args []string
 				for _, arg := range c.Args {
-					args = append(args, placeholder.ReplaceAllString(byDefault.Replace(arg), "true"))
+					args = append(args, placeholder.ReplaceAllString(setDefaults.Replace(arg), "true"))
 				}
-				// Flags are parsed in their order, and help ends that well.
-				var said strings.Builder
-				assert.Zero(t, steps.Main(t.Context(), append(args, "-help"), &said, &said), said.String())
+				// Flags are parsed in order. After valid ones, -help exits with code 0.
+				var output strings.Builder
+				assert.Zero(t, steps.Main(t.Context(), append(args, "-help"), &output, &output), output.String())
 			})
 		}
 	})
 }
 
-// No argument may be more than the value of one flag.
-func TestEveryArgumentIsTheValueOfAFlag(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+// A parameter can set the value of one flag, and nothing else.
+func TestContractArgumentsAreFlagValues(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		for name, c := range containers(t, tmpl) {
 			for i, arg := range c.Args {
 				if i == 0 {
@@ -304,8 +305,8 @@ func TestEveryArgumentIsTheValueOfAFlag(t *testing.T) {
 	})
 }
 
-func TestWhatEachStepMounts(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+func TestContractVolumeMounts(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		want := map[string][]string{
 			contract.StepMountCheck:   {"push-secret", "registry-ca", "source"},
 			contract.StepBuild:        {"push-secret", "registry-ca", "source"},
@@ -327,7 +328,7 @@ func TestWhatEachStepMounts(t *testing.T) {
 			slices.Sort(mounted)
 			assert.Equal(t, want[name], mounted, name)
 		}
-		// What the set mounts, every container mounts, and Argo's own too.
+		// Every container, including Argo's, has the volume mounts of the container set.
 		for _, mount := range podTemplate(t, tmpl).ContainerSet.VolumeMounts {
 			assert.Equal(t, "kiln", mount.Name)
 			assert.True(t, declared[mount.Name])
@@ -335,8 +336,8 @@ func TestWhatEachStepMounts(t *testing.T) {
 	})
 }
 
-func TestVolumesAreThoseThatGoNames(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+func TestContractVolumes(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		volumes := map[string]corev1.VolumeSource{}
 		for _, volume := range podTemplate(t, tmpl).Volumes {
 			volumes[volume.Name] = volume.VolumeSource
@@ -344,20 +345,20 @@ func TestVolumesAreThoseThatGoNames(t *testing.T) {
 		ca := volumes["registry-ca"].ConfigMap
 		require.NotNil(t, ca)
 		assert.Equal(t, contract.RegistryCAConfigMap, ca.Name)
-		assert.True(t, *ca.Optional, "most clusters have none")
+		assert.True(t, *ca.Optional, "most clusters do not have it")
 
 		secret := volumes["push-secret"].Secret
 		require.NotNil(t, secret)
 		assert.Equal(t, "{{workflow.parameters."+contract.ParamPushSecret+"}}", secret.SecretName)
-		assert.True(t, *secret.Optional, "mount-check says what is missing, in words")
-		assert.Equal(t, []corev1.KeyToPath{{Key: corev1.DockerConfigJsonKey, Path: "config.json"}}, secret.Items, "no other key of a Secret is readable")
+		assert.True(t, *secret.Optional, "mount-check reports a missing Secret in a readable message")
+		assert.Equal(t, []corev1.KeyToPath{{Key: corev1.DockerConfigJsonKey, Path: "config.json"}}, secret.Items, "the build cannot read other keys of the Secret")
 	})
 }
 
-// No container gains privileges, and none but those that must is root. Stream
-// needs nobody who is.
-func TestNoContainerMayBecomeMore(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+// No container can gain privileges. Only mount-check and build of Kaniko's
+// template can run as root.
+func TestContractSecurityContext(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		for name, c := range containers(t, tmpl) {
 			s := c.SecurityContext
 			require.NotNil(t, s, name)
@@ -374,9 +375,10 @@ func TestNoContainerMayBecomeMore(t *testing.T) {
 	})
 }
 
-// The list form of mutexes is the one that Argo keeps in v4.
-func TestBuildsOfOneImageExcludeEachOther(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+// Builds of the same image exclude each other. Argo 4 supports only the list form
+// of mutexes.
+func TestContractMutex(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		synchronization := tmpl.Spec.Synchronization
 		require.NotNil(t, synchronization)
 		assert.Nil(t, synchronization.Mutex)
@@ -385,15 +387,15 @@ func TestBuildsOfOneImageExcludeEachOther(t *testing.T) {
 	})
 }
 
-// A Workflow's labels are read by the operator: a template must not set them.
-func TestTheTemplateLeavesTheWorkflowsLabelsAlone(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+// The operator reads the labels of a Workflow, so a template must not set them.
+func TestContractNoWorkflowMetadata(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		assert.Nil(t, tmpl.Spec.WorkflowMetadata)
 	})
 }
 
-func TestBuildsMayReportTheirResultsAndNothingElse(t *testing.T) {
-	everyTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+func TestContractBuildPermissions(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		assert.Equal(t, contract.BuildServiceAccount, tmpl.Spec.ServiceAccountName)
 
 		var role rbacv1.ClusterRole
@@ -414,20 +416,20 @@ func TestBuildsMayReportTheirResultsAndNothingElse(t *testing.T) {
 	})
 }
 
-// Every file that is there is installed, and the other way round.
-func TestEveryTemplateIsInstalled(t *testing.T) {
-	for _, folder := range []string{".", "kaniko", "stream", "namespace"} {
-		folder = filepath.Join(templatesDir, folder)
+// Kustomize installs every file, and every file that it names exists.
+func TestContractKustomizations(t *testing.T) {
+	for _, dir := range []string{".", "kaniko", "stream", "namespace"} {
+		dir = filepath.Join(templatesDir, dir)
 		var kustomization struct {
 			Resources []string `json:"resources"`
 			Patches   []struct {
 				Path string `json:"path"`
 			} `json:"patches"`
 		}
-		raw, err := os.ReadFile(filepath.Join(folder, "kustomization.yaml"))
+		raw, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
 		require.NoError(t, err)
 		require.NoError(t, yaml.Unmarshal(raw, &kustomization))
-		files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+		files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 		require.NoError(t, err)
 		want := []string{"kustomization.yaml"}
 		for _, patch := range kustomization.Patches {
@@ -438,12 +440,12 @@ func TestEveryTemplateIsInstalled(t *testing.T) {
 				want = append(want, resource)
 				continue
 			}
-			assert.DirExists(t, filepath.Join(folder, resource))
+			assert.DirExists(t, filepath.Join(dir, resource))
 		}
 		var got []string
 		for _, file := range files {
 			got = append(got, filepath.Base(file))
 		}
-		assert.ElementsMatch(t, want, got, folder)
+		assert.ElementsMatch(t, want, got, dir)
 	}
 }

@@ -9,12 +9,12 @@ import (
 
 func TestImageReference(t *testing.T) {
 	for name, tc := range map[string]struct{ repo, tag, defaultRegistry, want string }{
-		"without a host and a default it is Docker Hub's, as written": {"modelhub/resnet", "v1", "", "modelhub/resnet:v1"},
-		"Docker Hub as the default is left out":                       {"modelhub/resnet", "v1", "docker.io", "modelhub/resnet:v1"},
-		"a default registry goes in front":                            {"modelhub/resnet", "v1", "registry.example.com", "registry.example.com/modelhub/resnet:v1"},
-		"and so does one with a port":                                 {"resnet", "v1", "registry.example.com:5000", "registry.example.com:5000/resnet:v1"},
-		"a repository's own host is kept":                             {"ghcr.io/modelhub/resnet", "v1", "registry.example.com", "ghcr.io/modelhub/resnet:v1"},
-		"and Docker Hub too where it is named":                        {"docker.io/modelhub/resnet", "v1", "registry.example.com", "docker.io/modelhub/resnet:v1"},
+		"no host and no default":       {"modelhub/resnet", "v1", "", "modelhub/resnet:v1"},
+		"Docker Hub as the default":    {"modelhub/resnet", "v1", "docker.io", "modelhub/resnet:v1"},
+		"default registry":             {"modelhub/resnet", "v1", "registry.example.com", "registry.example.com/modelhub/resnet:v1"},
+		"default registry with a port": {"resnet", "v1", "registry.example.com:5000", "registry.example.com:5000/resnet:v1"},
+		"host in the repository":       {"ghcr.io/modelhub/resnet", "v1", "registry.example.com", "ghcr.io/modelhub/resnet:v1"},
+		"Docker Hub in the repository": {"docker.io/modelhub/resnet", "v1", "registry.example.com", "docker.io/modelhub/resnet:v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tc.want, ImageReference(tc.repo, tc.tag, tc.defaultRegistry))
@@ -22,17 +22,17 @@ func TestImageReference(t *testing.T) {
 	}
 }
 
-func TestRegistryHostIsWhatDockerTakesForOne(t *testing.T) {
+func TestRegistryHost(t *testing.T) {
 	for name, tc := range map[string]struct{ repo, want string }{
-		"a dot makes a host":                            {"registry.example.com/resnet", "registry.example.com"},
-		"a port makes a host":                           {"registry:5000/resnet", "registry:5000"},
-		"localhost is a host":                           {"localhost/resnet", "localhost"},
-		"an address is a host":                          {"10.0.0.7:5000/team/resnet", "10.0.0.7:5000"},
-		"a user is none":                                {"modelhub/resnet", ""},
-		"a single name is none, whatever it looks like": {"resnet.v2", ""},
-		"a dot further on makes none":                   {"modelhub/resnet.v2", ""},
-		"a tag makes none":                              {"resnet:v1", ""},
-		"the host of a whole reference":                 {"registry:5000/team/resnet:v1", "registry:5000"},
+		"dot":                         {"registry.example.com/resnet", "registry.example.com"},
+		"port":                        {"registry:5000/resnet", "registry:5000"},
+		"localhost":                   {"localhost/resnet", "localhost"},
+		"IP address":                  {"10.0.0.7:5000/team/resnet", "10.0.0.7:5000"},
+		"user on Docker Hub":          {"modelhub/resnet", ""},
+		"single component with a dot": {"resnet.v2", ""},
+		"dot in a later component":    {"modelhub/resnet.v2", ""},
+		"colon before a tag":          {"resnet:v1", ""},
+		"reference with host and tag": {"registry:5000/team/resnet:v1", "registry:5000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tc.want, RegistryHost(tc.repo))
@@ -40,10 +40,10 @@ func TestRegistryHostIsWhatDockerTakesForOne(t *testing.T) {
 	}
 }
 
-func TestAutomaticTagsGrowWhileTheyAreTaken(t *testing.T) {
+func TestAutomaticTag(t *testing.T) {
 	var tags []string
-	for taken := 0; ; taken++ {
-		tag, found := automaticTag(uid, taken)
+	for collision := 0; ; collision++ {
+		tag, found := automaticTag(uid, collision)
 		if !found {
 			break
 		}
@@ -53,7 +53,7 @@ func TestAutomaticTagsGrowWhileTheyAreTaken(t *testing.T) {
 	assert.Equal(t, want, tags)
 }
 
-func TestAutomaticTagOfAShortUID(t *testing.T) {
+func TestAutomaticTagShortUID(t *testing.T) {
 	tag, found := automaticTag(types.UID("1c0"), 0)
 	assert.True(t, found)
 	assert.Equal(t, "v1c0", tag)

@@ -11,21 +11,21 @@ import (
 
 const uid types.UID = "1c072d5e-8a41-4f0b-9c36-5d2e7f1a0b94"
 
-func TestWorkflowName(t *testing.T) {
+func TestName(t *testing.T) {
 	for name, tc := range map[string]struct {
 		modelVersion string
 		uid          types.UID
 		attempt      int64
 		want         string
 	}{
-		"a short name is kept whole":                        {"mv-3", uid, 1, "mv-3-1c072-1"},
-		"attempts have their number":                        {"mv-3", uid, 12, "mv-3-1c072-12"},
-		"a version made again has a name of its own":        {"mv-3", "7f3a91c2-0000-4000-8000-000000000000", 1, "mv-3-7f3a9-1"},
-		"57 characters fit":                                 {strings.Repeat("a", 49), uid, 1, strings.Repeat("a", 49) + "-1c072-1"},
-		"58 characters are cut, with a hash in their place": {strings.Repeat("a", 50), uid, 1, strings.Repeat("a", 40) + "-160b4e43-1c072-1"},
-		"a cut leaves no dot or dash before the hash":       {strings.Repeat("a", 38) + ".-." + strings.Repeat("b", 40), uid, 1, strings.Repeat("a", 38) + "-e317c8bd-1c072-1"},
-		"a short UID does not panic":                        {"mv-3", "1c0", 1, "mv-3-1c0-1"},
-		"no UID does not panic":                             {"mv-3", "", 1, "mv-3--1"},
+		"short name":                             {"mv-3", uid, 1, "mv-3-1c072-1"},
+		"later attempt":                          {"mv-3", uid, 12, "mv-3-1c072-12"},
+		"ModelVersion that was created again":    {"mv-3", "7f3a91c2-0000-4000-8000-000000000000", 1, "mv-3-7f3a9-1"},
+		"57 characters":                          {strings.Repeat("a", 49), uid, 1, strings.Repeat("a", 49) + "-1c072-1"},
+		"58 characters are truncated and hashed": {strings.Repeat("a", 50), uid, 1, strings.Repeat("a", 40) + "-160b4e43-1c072-1"},
+		"no dot or dash before the hash":         {strings.Repeat("a", 38) + ".-." + strings.Repeat("b", 40), uid, 1, strings.Repeat("a", 38) + "-e317c8bd-1c072-1"},
+		"short UID":                              {"mv-3", "1c0", 1, "mv-3-1c0-1"},
+		"no UID":                                 {"mv-3", "", 1, "mv-3--1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tc.want, Name(tc.modelVersion, tc.uid, tc.attempt))
@@ -33,13 +33,13 @@ func TestWorkflowName(t *testing.T) {
 	}
 }
 
-func TestNamesThatBeginAlikeStayApart(t *testing.T) {
+func TestNameCommonPrefix(t *testing.T) {
 	long := strings.Repeat("a", 250)
 	assert.NotEqual(t, Name(long+"-b", uid, 1), Name(long+"-c", uid, 1))
 	assert.NotEqual(t, labelValue(long+"-b"), labelValue(long+"-c"))
 }
 
-func TestAMemoizedResubmitOfTheLongestNameIsStillAName(t *testing.T) {
+func TestNameLeavesRoomForResubmit(t *testing.T) {
 	longest := Name(strings.Repeat("a", 253), uid, 9999)
 	assert.Len(t, longest, 57)
 	assert.Empty(t, validation.IsDNS1123Label(longest+"-x7k2p"))
@@ -47,8 +47,8 @@ func TestAMemoizedResubmitOfTheLongestNameIsStillAName(t *testing.T) {
 
 func TestLabelValue(t *testing.T) {
 	for name, tc := range map[string]struct{ name, want string }{
-		"63 characters are a label value as they are": {strings.Repeat("a", 63), strings.Repeat("a", 63)},
-		"64 characters are cut":                       {strings.Repeat("a", 64), strings.Repeat("a", 54) + "-ffe054fe"},
+		"63 characters are kept":                 {strings.Repeat("a", 63), strings.Repeat("a", 63)},
+		"64 characters are truncated and hashed": {strings.Repeat("a", 64), strings.Repeat("a", 54) + "-ffe054fe"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tc.want, labelValue(tc.name))

@@ -17,28 +17,28 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-// Whatever a version's strings hold, admission or none, Argo has nothing to
-// expand in the Workflow's arguments.
-func TestNoStringOfAVersionIsExpandedByArgo(t *testing.T) {
+// Argo expands no argument of the Workflow, whatever the strings of the
+// ModelVersion hold, and even if admission does not check them.
+func TestNewPassesNoArgoExpressions(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	built := 0
 	for range 5000 {
-		if checkArguments(t, func() string { return text(random) }) {
+		if checkArguments(t, func() string { return randomText(random) }) {
 			built++
 		}
 	}
-	assert.Greater(t, built, 500, "most of what is refused would prove nothing")
+	assert.Greater(t, built, 500, "too many ModelVersions are rejected to test anything")
 }
 
-func FuzzNoStringOfAVersionIsExpandedByArgo(f *testing.F) {
+func FuzzNew(f *testing.F) {
 	for _, seed := range []string{"", "a", "{{workflow.uid}}", "{{=1+1}}", "{", "}}", "$(id)", "a,b=c:d", "\n", "\x00", "é模"} {
 		f.Add(seed, seed)
 	}
 	f.Fuzz(func(t *testing.T, one, other string) {
-		turn := false
+		first := false
 		checkArguments(t, func() string {
-			turn = !turn
-			if turn {
+			first = !first
+			if first {
 				return one
 			}
 			return other
@@ -46,8 +46,8 @@ func FuzzNoStringOfAVersionIsExpandedByArgo(f *testing.F) {
 	})
 }
 
-// checkArguments says whether a version of such strings can be built, and
-// fails when Argo would expand any of the arguments.
+// checkArguments reports whether a ModelVersion with these strings can be built,
+// and fails the test if Argo would expand any of the arguments.
 func checkArguments(t *testing.T, text func() string) bool {
 	t.Helper()
 	w := builders.MakeModelVersion(text(), text()).UID(types.UID(text())).Rebuild(text()).
@@ -74,29 +74,30 @@ func checkArguments(t *testing.T, text func() string) bool {
 		for _, parameter := range wf.Spec.Arguments.Parameters {
 			assert.NotContains(t, parameter.Value.String(), "{{", parameter.Name)
 			assert.NotContains(t, parameter.Value.String(), "}}", parameter.Name)
-			assert.NotEmpty(t, parameter.Value.String(), "%s is left to its default", parameter.Name)
+			assert.NotEmpty(t, parameter.Value.String(), "%s must be omitted to use the default", parameter.Name)
 		}
 	}
 	return built
 }
 
-// text is a short string of characters that mean something to somebody.
-func text(random *rand.Rand) string {
+// randomText returns a short string of characters that are special in Argo, a
+// shell, JSON or YAML.
+func randomText(random *rand.Rand) string {
 	alphabet := []rune("{{}}==..$()`'\"\\/:,#% \n\tabz019é模")
-	letters := make([]rune, random.IntN(6))
-	for i := range letters {
-		letters[i] = alphabet[random.IntN(len(alphabet))]
+	result := make([]rune, random.IntN(6))
+	for i := range result {
+		result[i] = alphabet[random.IntN(len(alphabet))]
 	}
-	return string(letters)
+	return string(result)
 }
 
-// Whatever a version is called, its Workflows have names that Argo takes, that
-// a memoized resubmit can lengthen, and that are each their own.
-func TestEveryVersionsWorkflowsHaveValidNames(t *testing.T) {
+// Every ModelVersion name gives a valid and unique Workflow name, to which argo
+// resubmit --memoized can add a suffix.
+func TestNewNamesAreValidAndUnique(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	seen := map[string]string{}
 	for range 5000 {
-		name := subdomain(random)
+		name := randomSubdomain(random)
 		require.Empty(t, validation.IsDNS1123Subdomain(name), name)
 		mv := builders.MakeModelVersion(name, "default").LocalStorage("/foo", "node-1").Obj()
 		wf, problem := workflow.New(mv, workflow.Attempt{Number: random.Int64N(1000) + 1}, config.Default().Options())
@@ -109,14 +110,14 @@ func TestEveryVersionsWorkflowsHaveValidNames(t *testing.T) {
 			assert.Empty(t, validation.IsValidLabelValue(value), key)
 		}
 		if other, found := seen[wf.Name]; found {
-			assert.Equal(t, other, name, "both become %s", wf.Name)
+			assert.Equal(t, other, name, "both have the Workflow name %s", wf.Name)
 		}
 		seen[wf.Name] = name
 	}
 }
 
-// subdomain is a random name that the API server takes for a ModelVersion.
-func subdomain(random *rand.Rand) string {
+// randomSubdomain returns a name that the API server accepts for a ModelVersion.
+func randomSubdomain(random *rand.Rand) string {
 	const ends, middle = "abcz019", "abcz019--.."
 	letters := make([]byte, random.IntN(253)+1)
 	for i := range letters {

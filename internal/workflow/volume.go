@@ -18,11 +18,12 @@ import (
 const efsDriver = "efs.csi.aws.com"
 
 // A Volume is the storage that the operator creates for a ModelVersion: a claim,
-// and a PersistentVolume that nothing else may claim. Both have the same name.
+// and a PersistentVolume that no other claim can bind. Both have the same name.
 type Volume struct {
 	// Claim is in the ModelVersion's namespace and controlled by the ModelVersion.
 	Claim *corev1.PersistentVolumeClaim
-	// Persistent is the PersistentVolume for the claim, which is created after it.
+	// Persistent is the PersistentVolume for the claim. It is created after the
+	// claim.
 	Persistent *corev1.PersistentVolume
 }
 
@@ -34,9 +35,9 @@ func (v *Volume) For(claim types.UID) *corev1.PersistentVolume {
 }
 
 // VolumeName returns the name of a ModelVersion's claim and PersistentVolume. The
-// hash covers the namespace, since a PersistentVolume is cluster-scoped, and the
-// UID, so that a ModelVersion that was deleted and created again does not find
-// the PersistentVolume of its predecessor, which cannot bind a second time.
+// hash covers the namespace, because a PersistentVolume is cluster-scoped. It also
+// covers the UID, because a ModelVersion that was deleted and created again cannot
+// use the PersistentVolume of its predecessor, which binds only once.
 func VolumeName(mv *v1alpha1.ModelVersion) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{mv.Namespace, mv.Name, string(mv.UID)}, "/")))
 	return "modelkiln-" + hex.EncodeToString(sum[:10])
@@ -80,8 +81,9 @@ func efsVolume(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Options) *Volu
 }
 
 // efsMountOptions returns the mount options of a PersistentVolume: read-only for
-// every pod, unless the platform team allows pods to write. The driver has no
-// access mode for many readers. A build mounts the claim read-only either way.
+// every pod, unless the platform team allows pods to write. They are needed because
+// the driver does not support the access mode ReadOnlyMany. A build always mounts
+// the claim read-only.
 func efsMountOptions(opts Options) []string {
 	if opts.EFS.Writable {
 		return nil
@@ -107,7 +109,8 @@ func Binds(existing, wanted *corev1.PersistentVolume) bool {
 }
 
 // IsLeftOver reports whether an existing PersistentVolume belongs to the
-// ModelVersion but can only be deleted, since its claim is gone.
+// ModelVersion but can no longer bind, because its claim is gone. It must be
+// deleted.
 func IsLeftOver(existing, wanted *corev1.PersistentVolume) bool {
 	return belongToSameVersion(existing, wanted) && existing.DeletionTimestamp.IsZero() && !Binds(existing, wanted)
 }
@@ -116,8 +119,8 @@ func belongToSameVersion(a, b *corev1.PersistentVolume) bool {
 	return a.Labels[v1alpha1.LabelModelVersionUID] == b.Labels[v1alpha1.LabelModelVersionUID]
 }
 
-// volumeLabels returns the labels that say which ModelVersion a claim or a
-// PersistentVolume is for.
+// volumeLabels returns the labels that identify the ModelVersion of a claim or a
+// PersistentVolume.
 func volumeLabels(mv *v1alpha1.ModelVersion) map[string]string {
 	return map[string]string{
 		"app.kubernetes.io/managed-by": "modelkiln",
@@ -127,14 +130,14 @@ func volumeLabels(mv *v1alpha1.ModelVersion) map[string]string {
 	}
 }
 
-// accessModes returns the only access mode that the CSI driver and more than one
-// node support.
+// accessModes returns the only access mode of the CSI driver that allows more than
+// one node.
 func accessModes() []corev1.PersistentVolumeAccessMode {
 	return []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
 }
 
-// capacity returns the required capacity, which means nothing on a file system
-// that grows. It is small, so that it does not use up a namespace's quota.
+// capacity returns the capacity, which Kubernetes requires although the file system
+// grows as needed. It is small, so that it does not use up the namespace's quota.
 func capacity() corev1.ResourceList {
 	return corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Mi")}
 }

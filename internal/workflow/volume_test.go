@@ -18,44 +18,45 @@ import (
 	"github.com/modelkiln/modelkiln/test/golden"
 )
 
-// volumeOf is the storage that the operator makes for a version.
-func volumeOf(t *testing.T, mv *v1alpha1.ModelVersion, opts workflow.Options) *workflow.Volume {
+// newVolume returns the storage that the operator creates for a ModelVersion.
+func newVolume(t *testing.T, mv *v1alpha1.ModelVersion, opts workflow.Options) *workflow.Volume {
 	t.Helper()
 	_, problem := workflow.New(mv, workflow.Attempt{Number: 1}, opts)
 	require.Nil(t, problem)
 	return workflow.StorageVolume(mv, opts)
 }
 
-// What the operator makes for a version in testdata/workflow is beside it.
-func TestAVersionBringsItsVolume(t *testing.T) {
-	made := 0
+// Each ModelVersion in testdata/workflow that needs a volume has the claim and the
+// PersistentVolume that the operator creates next to it.
+func TestVolumeGolden(t *testing.T) {
+	created := 0
 	for name, file := range golden.Cases(t, "workflow", ".modelversion.yaml") {
 		t.Run(name, func(t *testing.T) {
 			var mv v1alpha1.ModelVersion
 			golden.ReadYAML(t, file, &mv)
-			volume := volumeOf(t, &mv, loadOptions(t, golden.Beside(file, ".modelversion.yaml", ".config.yaml")))
-			assert.Equal(t, mv.Spec.Storage.AWSEfs != nil, volume != nil, "all other storage is there already")
+			volume := newVolume(t, &mv, loadOptions(t, golden.Beside(file, ".modelversion.yaml", ".config.yaml")))
+			assert.Equal(t, mv.Spec.Storage.AWSEfs != nil, volume != nil, "only AWSEfs needs a volume")
 			if volume == nil {
 				return
 			}
-			made++
+			created++
 			golden.AssertYAML(t, strings.Replace(file, ".modelversion.", ".claim.", 1), volume.Claim)
 			golden.AssertYAML(t, strings.Replace(file, ".modelversion.", ".volume.", 1), volume.Persistent)
 		})
 	}
-	assert.Positive(t, made)
+	assert.Positive(t, created)
 }
 
-func TestAnElasticFileSystemIsWrittenToOnlyWhereThatIsAllowed(t *testing.T) {
+func TestVolumeIsReadOnlyByDefault(t *testing.T) {
 	opts := config.Default().Options()
 	for writable, want := range map[bool][]string{false: {"ro"}, true: nil} {
 		opts.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}, Writable: writable}
-		volume := volumeOf(t, builders.MakeModelVersion("resnet", "team-a").AWSEfs("fs-12345678").Obj(), opts)
+		volume := newVolume(t, builders.MakeModelVersion("resnet", "team-a").AWSEfs("fs-12345678").Obj(), opts)
 		assert.Equal(t, want, volume.Persistent.Spec.MountOptions)
 	}
 }
 
-func TestNoTwoVersionsShareAVolume(t *testing.T) {
+func TestVolumeNameIsUnique(t *testing.T) {
 	opts := config.Default().Options()
 	opts.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}}
 	long := strings.Repeat("a", 253)
@@ -68,8 +69,8 @@ func TestNoTwoVersionsShareAVolume(t *testing.T) {
 		builders.MakeModelVersion(long, "team-a"),
 		builders.MakeModelVersion(long[1:], "team-a"),
 	} {
-		volume := volumeOf(t, mv.AWSEfs("fs-12345678").Obj(), opts)
-		assert.False(t, seen[volume.Claim.Name], "%s is another's too", volume.Claim.Name)
+		volume := newVolume(t, mv.AWSEfs("fs-12345678").Obj(), opts)
+		assert.False(t, seen[volume.Claim.Name], "%s is used twice", volume.Claim.Name)
 		seen[volume.Claim.Name] = true
 		assert.Equal(t, volume.Claim.Name, volume.Persistent.Name)
 		assert.Equal(t, workflow.VolumeName(mv.Obj()), volume.Claim.Name)
@@ -80,33 +81,33 @@ func TestNoTwoVersionsShareAVolume(t *testing.T) {
 	}
 }
 
-// What is there already is taken, is in the way, or is deleted.
-func TestAPersistentVolumeThatIsThere(t *testing.T) {
+// An existing PersistentVolume binds, is deleted as left over, or blocks the claim.
+func TestVolumeExists(t *testing.T) {
 	opts := config.Default().Options()
 	opts.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}}
 	mv := builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678").Obj()
-	const claim, another types.UID = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", "11111111-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
+	const claimUID, anotherUID types.UID = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", "11111111-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
 	for name, tc := range map[string]struct {
-		wantedFor                 types.UID
+		claim                     types.UID
 		edit                      func(*corev1.PersistentVolume)
 		wantBinds, wantIsLeftOver bool
 	}{
-		"is taken before the claim is there":                   {"", func(*corev1.PersistentVolume) {}, true, false},
-		"is taken before it is bound":                          {claim, func(*corev1.PersistentVolume) {}, true, false},
-		"is taken when it is bound":                            {claim, func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = claim }, true, false},
-		"is deleted when the claim is another":                 {claim, func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = another }, false, true},
-		"is deleted when its claim is gone":                    {"", func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = another }, false, true},
-		"is deleted when a person has taken the claim from it": {claim, func(v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil }, false, true},
-		"is in the way while it is being deleted":              {claim, func(v *corev1.PersistentVolume) { v.DeletionTimestamp = &mv.CreationTimestamp }, false, false},
-		"is in the way when it is another version's":           {claim, func(v *corev1.PersistentVolume) { v.Labels = nil }, false, false},
+		"binds before the claim exists":                  {"", func(*corev1.PersistentVolume) {}, true, false},
+		"binds when it is not bound":                     {claimUID, func(*corev1.PersistentVolume) {}, true, false},
+		"binds when it is bound to the claim":            {claimUID, func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = claimUID }, true, false},
+		"is left over when it is bound to another claim": {claimUID, func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = anotherUID }, false, true},
+		"is left over when its claim is gone":            {"", func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = anotherUID }, false, true},
+		"is left over when a user removed its claimRef":  {claimUID, func(v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil }, false, true},
+		"blocks while it is being deleted":               {claimUID, func(v *corev1.PersistentVolume) { v.DeletionTimestamp = &mv.CreationTimestamp }, false, false},
+		"blocks when another ModelVersion owns it":       {claimUID, func(v *corev1.PersistentVolume) { v.Labels = nil }, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			volume := volumeOf(t, mv, opts)
-			there, wanted := volume.Persistent.DeepCopy(), volume.For(tc.wantedFor)
-			tc.edit(there)
-			assert.Equal(t, tc.wantBinds, workflow.Binds(there, wanted))
-			assert.Equal(t, tc.wantIsLeftOver, workflow.IsLeftOver(there, wanted))
-			assert.Empty(t, volume.Persistent.Spec.ClaimRef.UID, "what was asked for stays as it is")
+			volume := newVolume(t, mv, opts)
+			existing, wanted := volume.Persistent.DeepCopy(), volume.For(tc.claim)
+			tc.edit(existing)
+			assert.Equal(t, tc.wantBinds, workflow.Binds(existing, wanted))
+			assert.Equal(t, tc.wantIsLeftOver, workflow.IsLeftOver(existing, wanted))
+			assert.Empty(t, volume.Persistent.Spec.ClaimRef.UID, "the wanted volume is not changed")
 		})
 	}
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/modelkiln/modelkiln/test/golden"
 )
 
-// Each version in testdata/workflow becomes the Workflow beside it. A case
-// that needs the operator configured has its configuration beside it too.
-func TestAVersionBecomesAWorkflow(t *testing.T) {
+// Each ModelVersion in testdata/workflow has its Workflow next to it, and the
+// operator's configuration if the case needs one.
+func TestNew(t *testing.T) {
 	for name, file := range golden.Cases(t, "workflow", ".modelversion.yaml") {
 		t.Run(name, func(t *testing.T) {
 			var mv v1alpha1.ModelVersion
@@ -29,14 +29,14 @@ func TestAVersionBecomesAWorkflow(t *testing.T) {
 
 			wf, problem := workflow.New(&mv, workflow.Attempt{Number: 1}, loadOptions(t, golden.Beside(file, ".modelversion.yaml", ".config.yaml")))
 			require.Nil(t, problem)
-			golden.AssertYAML(t, strings.Replace(file, ".modelversion.", ".workflow.", 1), stored(t, wf))
+			golden.AssertYAML(t, strings.Replace(file, ".modelversion.", ".workflow.", 1), toUnstructured(t, wf))
 		})
 	}
 }
 
-// stored is a Workflow as YAML shows it, without the empty parts that Argo's
-// types always write.
-func stored(t *testing.T, wf *wfv1.Workflow) map[string]any {
+// toUnstructured returns a Workflow without the empty fields that Argo's types
+// always marshal.
+func toUnstructured(t *testing.T, wf *wfv1.Workflow) map[string]any {
 	t.Helper()
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(wf)
 	require.NoError(t, err)
@@ -45,13 +45,13 @@ func stored(t *testing.T, wf *wfv1.Workflow) map[string]any {
 	return object
 }
 
-func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
+func TestNewRejects(t *testing.T) {
 	braces := builders.MakeModelVersion("mv-3", "default").Claim("models", "resnet/{{workflow.uid}}")
 	opts := config.Default().Options()
-	narrow := opts
-	narrow.HostPaths = sourcepolicy.HostPathRules{Allowed: []string{"/models"}, Denied: []string{"/models/private"}}
-	narrow.NFS = sourcepolicy.NFSRules{Allowed: []string{"nas.example.com:/models"}}
-	narrow.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}}
+	restricted := opts
+	restricted.HostPaths = sourcepolicy.HostPathRules{Allowed: []string{"/models"}, Denied: []string{"/models/private"}}
+	restricted.NFS = sourcepolicy.NFSRules{Allowed: []string{"nas.example.com:/models"}}
+	restricted.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}}
 
 	type testCase struct {
 		mv          *builders.ModelVersionWrapper
@@ -60,11 +60,11 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 		wantMessage string
 	}
 	for name, tc := range map[string]testCase{
-		"a compression that Kaniko does not have": {
+		"compression that Kaniko does not support": {
 			builders.MakeModelVersion("mv-3", "default").Claim("models", "").Compression(v1alpha1.NoCompression), opts,
 			v1alpha1.ReasonInvalidSpec, "The engine Kaniko does not support the compression None: set spec.build.compression to another one, or remove it. Fields under spec.build can be changed (kubectl edit mv -n default mv-3)",
 		},
-		"a compression that Stream does not have": {
+		"compression that Stream does not support": {
 			builders.MakeModelVersion("mv-3", "default").Claim("models", "").Engine(v1alpha1.Stream).Compression(v1alpha1.Gzip), opts,
 			v1alpha1.ReasonInvalidSpec, "The engine Stream does not support the compression Gzip",
 		},
@@ -72,11 +72,11 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 			builders.MakeModelVersion("mv-3", "default"), opts,
 			v1alpha1.ReasonInvalidSpec, "storage names no kind",
 		},
-		"a node's folder without its node": {
+		"local storage without a node": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", ""), opts,
 			v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName",
 		},
-		"a node without a folder": {
+		"local storage without a path": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("", "node-1"), opts,
 			v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName",
 		},
@@ -84,71 +84,71 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 			builders.MakeModelVersion("mv-3", "default").NFS("", "/exports"), opts,
 			v1alpha1.ReasonInvalidSpec, "nfs needs server and path",
 		},
-		"NFS without a folder": {
+		"NFS without a path": {
 			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", ""), opts,
 			v1alpha1.ReasonInvalidSpec, "nfs needs server and path",
 		},
-		"a folder of NFS that goes up": {
+		"NFS path with two dots": {
 			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/exports/../private"), opts,
 			v1alpha1.ReasonSourceForbidden, "is not an absolute path without '..'",
 		},
-		"an NFS server that is an option to mount": {
+		"NFS server that mount would parse as an option": {
 			builders.MakeModelVersion("mv-3", "default").NFS("-obind", "/exports"), opts,
 			v1alpha1.ReasonSourceForbidden, "is not a host name or an address",
 		},
-		"an NFS server that is not among the allowed ones": {
-			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/private"), narrow,
+		"NFS path that is not allowed": {
+			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/private"), restricted,
 			v1alpha1.ReasonSourceForbidden, "(allowedNFS): move the model to nas.example.com:/models, or ask the platform team to allow it. Create a new ModelVersion with files in another place",
 		},
-		"a folder of NFS that Argo would expand": {
+		"NFS path that Argo would expand": {
 			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/{{workflow.uid}}"), opts,
 			v1alpha1.ReasonInvalidSpec, `nfs-path must not contain "{{" or "}}"`,
 		},
-		"EFS without a handle": {
+		"EFS without a volume handle": {
 			builders.MakeModelVersion("mv-3", "default").AWSEfs(""), opts,
 			v1alpha1.ReasonInvalidSpec, "AWSEfs needs volumeHandle",
 		},
-		"EFS where nothing of it is allowed": {
+		"EFS with an empty allow-list": {
 			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678"), opts,
 			v1alpha1.ReasonSourceForbidden, "(allowedEFS is empty): copy the model to another kind of storage, or ask the platform team to allow it. Create a new ModelVersion with files in another place",
 		},
-		"EFS that is not among what is allowed": {
-			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-87654321"), narrow,
+		"EFS that is not allowed": {
+			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-87654321"), restricted,
 			v1alpha1.ReasonSourceForbidden, "move the model to fs-12345678",
 		},
-		"EFS with an attribute that names another server": {
-			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678").AWSEfsAttribute("mounttargetip", "10.0.0.7"), narrow,
+		"EFS with an attribute that is not allowed": {
+			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678").AWSEfsAttribute("mounttargetip", "10.0.0.7"), restricted,
 			v1alpha1.ReasonSourceForbidden, `does not allow the volume attribute "mounttargetip"`,
 		},
-		"a claim without a name": {
+		"claim without a name": {
 			builders.MakeModelVersion("mv-3", "default").Claim("", "resnet"), opts,
 			v1alpha1.ReasonInvalidSpec, "persistentVolumeClaim needs claimName",
 		},
-		"a system folder": {
+		"system directory": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/etc/kubernetes", "node-1"), opts,
 			v1alpha1.ReasonSourceForbidden, "/etc/kubernetes cannot be packaged",
 		},
-		"the root of the node": {
+		"root directory": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/", "node-1"), opts,
 			v1alpha1.ReasonSourceForbidden, "/ cannot be packaged",
 		},
-		"a path that is not clean": {
+		"local path with two dots": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/models/../etc", "node-1"), opts,
 			v1alpha1.ReasonSourceForbidden, "is not an absolute path without '..'",
 		},
-		"a folder that is not among the allowed ones": {
-			builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1"), narrow,
+		"local path that is not allowed": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1"), restricted,
 			v1alpha1.ReasonSourceForbidden, "move the model below /models",
 		},
-		"a folder that is denied among the allowed ones": {
-			builders.MakeModelVersion("mv-3", "default").LocalStorage("/models/private/1", "node-1"), narrow,
+		"local path that is denied inside an allowed one": {
+			builders.MakeModelVersion("mv-3", "default").LocalStorage("/models/private/1", "node-1"), restricted,
 			v1alpha1.ReasonSourceForbidden, "is inside /models/private",
 		},
 		"no repository": {
 			builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").ImageRepo(""), opts,
 			v1alpha1.ReasonInvalidSpec, "imageRepo is missing",
 		},
-		"what Argo would expand": {
+		"sub-path that Argo would expand": {
 			braces, opts,
 			v1alpha1.ReasonInvalidSpec, `sub-path must not contain "{{" or "}}"`,
 		},
@@ -163,26 +163,26 @@ func TestAVersionThatCannotBeBuiltSaysWhy(t *testing.T) {
 	}
 }
 
-func TestTheEngineChoosesTheTemplate(t *testing.T) {
+func TestNewTemplate(t *testing.T) {
 	defaults := config.Default().Options()
-	streams := defaults
-	streams.Engine = v1alpha1.Stream
-	scanned := defaults
-	scanned.NamespaceTemplates = map[string]string{"default": "scanned"}
-	both := scanned
+	stream := defaults
+	stream.Engine = v1alpha1.Stream
+	custom := defaults
+	custom.NamespaceTemplates = map[string]string{"default": "scanned"}
+	both := custom
 	both.NamespaceStreamTemplates = map[string]string{"default": "scanned-stream"}
 	for name, tc := range map[string]struct {
 		engine v1alpha1.BuildEngine
 		opts   workflow.Options
 		want   string
 	}{
-		"nobody names one":                                   {"", defaults, "modelkiln-build"},
-		"the version names Kaniko":                           {v1alpha1.Kaniko, streams, "modelkiln-build"},
-		"the version names Stream":                           {v1alpha1.Stream, defaults, "modelkiln-build-stream"},
-		"the operator does":                                  {"", streams, "modelkiln-build-stream"},
-		"the namespace has a template of its own":            {v1alpha1.Kaniko, scanned, "scanned"},
-		"the namespace has one for Stream too":               {v1alpha1.Stream, both, "scanned-stream"},
-		"the namespace has none for Stream, so that none is": {v1alpha1.Stream, scanned, ""},
+		"default":                             {"", defaults, "modelkiln-build"},
+		"Kaniko in the spec":                  {v1alpha1.Kaniko, stream, "modelkiln-build"},
+		"Stream in the spec":                  {v1alpha1.Stream, defaults, "modelkiln-build-stream"},
+		"Stream in the configuration":         {"", stream, "modelkiln-build-stream"},
+		"template of the namespace":           {v1alpha1.Kaniko, custom, "scanned"},
+		"Stream template of the namespace":    {v1alpha1.Stream, both, "scanned-stream"},
+		"no Stream template of the namespace": {v1alpha1.Stream, custom, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Engine(tc.engine).Obj()
@@ -199,17 +199,17 @@ func TestTheEngineChoosesTheTemplate(t *testing.T) {
 	}
 }
 
-func TestStreamIsToldOfTheLatestVersion(t *testing.T) {
+func TestNewPreviousImage(t *testing.T) {
 	latest := &v1alpha1.LatestVersion{ModelVersion: "mv-2", ImageName: "registry.example.com:5000/modelhub/resnet:v1", Digest: "sha256:00"}
 	for name, tc := range map[string]struct {
 		engine   v1alpha1.BuildEngine
 		previous *v1alpha1.LatestVersion
 		want     string
 	}{
-		"Stream":                    {v1alpha1.Stream, latest, "registry.example.com:5000/modelhub/resnet@sha256:00"},
-		"Kaniko":                    {v1alpha1.Kaniko, latest, ""},
-		"the first version":         {v1alpha1.Stream, nil, ""},
-		"one that KubeDL has built": {v1alpha1.Stream, &v1alpha1.LatestVersion{ImageName: "modelhub/resnet:v1"}, ""},
+		"Stream":                         {v1alpha1.Stream, latest, "registry.example.com:5000/modelhub/resnet@sha256:00"},
+		"Kaniko":                         {v1alpha1.Kaniko, latest, ""},
+		"first ModelVersion":             {v1alpha1.Stream, nil, ""},
+		"ModelVersion that KubeDL built": {v1alpha1.Stream, &v1alpha1.LatestVersion{ImageName: "modelhub/resnet:v1"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Engine(tc.engine).Obj()

@@ -19,7 +19,7 @@ const trainingCases = "../../internal/inject/testdata/training"
 func TestWebhookTrainingPods(t *testing.T) {
 	startWithWebhook(t)
 	for _, name := range []string{
-		"local-storage", "nfs", "claim-with-sub-path", "what-the-pod-has-set", "everything-set-by-the-pod", "a-pod-that-is-particular-about-nodes",
+		"local-storage", "nfs", "claim-with-sub-path", "mounted-in-some-containers", "mounted-in-all-containers", "node-affinity-terms",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -43,7 +43,7 @@ func TestReadCertificate(t *testing.T) {
 		now  time.Time
 		want string
 	}{
-		"rejects the Secret as it is installed":         {nil, host, now, "the Secret has no certificate"},
+		"rejects an empty Secret":                       {nil, host, now, "the Secret has no certificate"},
 		"rejects a certificate that is not PEM":         {with(corev1.TLSCertKey, []byte("nonsense")), host, now, "failed to find any PEM data"},
 		"rejects a missing key":                         {with(corev1.TLSPrivateKeyKey, nil), host, now, "failed to find any PEM data"},
 		"rejects the key of another certificate":        {with(corev1.TLSPrivateKeyKey, other[corev1.TLSPrivateKeyKey]), host, now, "private key does not match"},
