@@ -106,9 +106,9 @@ func StepSeconds(completion Completion, workflows []*wfv1.Workflow) map[string]f
 		if string(wf.UID) != completion.workflowUID {
 			continue
 		}
-		begin := startTime(wf)
+		completed, begin := runOf(wf), startTime(wf)
 		for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
-			node := stepNode(wf, step)
+			node := completed.stepNode(step)
 			if node == nil || node.FinishedAt.IsZero() {
 				break
 			}

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,24 +22,33 @@ func sentence(message string) string { return text.Sentence(message, maxSentence
 // noMessage stands for the message of what failed without one.
 const noMessage = "no message"
 
+// A run is a Workflow with its current nodes, which are computed once.
+type run struct {
+	*wfv1.Workflow
+	// nodes are the nodes without those of superseded tries, in the order of
+	// their IDs.
+	nodes []wfv1.NodeStatus
+}
+
+func runOf(wf *wfv1.Workflow) run { return run{wf, currentNodes(wf)} }
+
 // nodesWhere returns the nodes of a Workflow that a condition holds for, in the
 // order of their IDs.
 func nodesWhere(wf *wfv1.Workflow, holds func(wfv1.NodeStatus) bool) []wfv1.NodeStatus {
 	var nodes []wfv1.NodeStatus
-	for _, node := range wf.Status.Nodes {
-		if holds(node) {
+	for _, id := range slices.Sorted(maps.Keys(wf.Status.Nodes)) {
+		if node := wf.Status.Nodes[id]; holds(node) {
 			nodes = append(nodes, node)
 		}
 	}
-	slices.SortFunc(nodes, func(a, b wfv1.NodeStatus) int { return cmp.Compare(a.ID, b.ID) })
 	return nodes
 }
 
 // stepNode returns the node of a step, or nil.
-func stepNode(wf *wfv1.Workflow, step string) *wfv1.NodeStatus {
-	for _, node := range currentNodes(wf) {
-		if node.Type == wfv1.NodeTypeContainer && node.DisplayName == step {
-			return &node
+func (r run) stepNode(step string) *wfv1.NodeStatus {
+	for i := range r.nodes {
+		if node := &r.nodes[i]; node.Type == wfv1.NodeTypeContainer && node.DisplayName == step {
+			return node
 		}
 	}
 	return nil
@@ -48,8 +58,9 @@ func stepNode(wf *wfv1.Workflow, step string) *wfv1.NodeStatus {
 // that failed and whose message contains a text, or an empty string. Those that
 // failed as a consequence of another come last.
 func firstMessage(nodes []wfv1.NodeStatus, contains string) string {
-	var failed []wfv1.NodeStatus
-	for _, node := range nodes {
+	var failed []*wfv1.NodeStatus
+	for i := range nodes {
+		node := &nodes[i]
 		isPod := node.Type == wfv1.NodeTypePod || node.Type == wfv1.NodeTypeContainer
 		if isPod && node.FailedOrError() && node.Message != "" && strings.Contains(node.Message, contains) {
 			failed = append(failed, node)
@@ -58,7 +69,7 @@ func firstMessage(nodes []wfv1.NodeStatus, contains string) string {
 	if len(failed) == 0 {
 		return ""
 	}
-	first := slices.MinFunc(failed, func(a, b wfv1.NodeStatus) int {
+	first := slices.MinFunc(failed, func(a, b *wfv1.NodeStatus) int {
 		return cmp.Or(consequence(a)-consequence(b), a.FinishedAt.Compare(b.FinishedAt.Time), cmp.Compare(a.ID, b.ID))
 	})
 	return sentence(first.Message)
@@ -66,7 +77,7 @@ func firstMessage(nodes []wfv1.NodeStatus, contains string) string {
 
 // consequence returns 1 for a node that failed, or may have failed, because
 // another one did, and 0 for any other.
-func consequence(node wfv1.NodeStatus) int {
+func consequence(node *wfv1.NodeStatus) int {
 	dependent := strings.Contains(node.Message, "dependency") && strings.Contains(node.Message, "exited with non-zero code")
 	if dependent || strings.Contains(node.Message, exitedBySIGTERM) {
 		return 1

@@ -52,11 +52,11 @@ func WorkflowOutcome(wf *wfv1.Workflow) Outcome {
 	case wfv1.WorkflowUnknown, wfv1.WorkflowPending:
 		return Outcome{State: StateBuilding, Reason: v1alpha1.ReasonWorkflowPending, Message: pendingMessage(wf)}
 	case wfv1.WorkflowRunning:
-		return running(wf)
+		return running(runOf(wf))
 	case wfv1.WorkflowSucceeded:
-		return succeeded(wf)
+		return succeeded(runOf(wf))
 	case wfv1.WorkflowFailed, wfv1.WorkflowError:
-		return failed(wf)
+		return failed(runOf(wf))
 	default:
 		return Outcome{
 			State:   StateBuilding,
@@ -73,9 +73,9 @@ func pendingMessage(wf *wfv1.Workflow) string {
 	return fmt.Sprintf("Workflow %s waits: %s", wf.Name, sentence(wf.Status.Message))
 }
 
-func running(wf *wfv1.Workflow) Outcome {
+func running(wf run) Outcome {
 	outcome := Outcome{State: StateBuilding, Reason: v1alpha1.ReasonWorkflowRunning, Message: runningMessage(wf)}
-	retry, found := retryOf(wf)
+	retry, found := wf.retry()
 	if !found {
 		return outcome
 	}
@@ -96,7 +96,7 @@ func running(wf *wfv1.Workflow) Outcome {
 	return outcome
 }
 
-func runningMessage(wf *wfv1.Workflow) string {
+func runningMessage(wf run) string {
 	// The pod keeps running; Argo does not look at how it ends.
 	if ptr.Deref(wf.Spec.Suspend, false) {
 		return fmt.Sprintf("Workflow %s is suspended. To resume it: argo resume -n %s %s", wf.Name, wf.Namespace, wf.Name)
@@ -104,21 +104,21 @@ func runningMessage(wf *wfv1.Workflow) string {
 	// The containers of the pod start together, and each waits for the one
 	// before it.
 	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
-		if node := stepNode(wf, step); node != nil && node.Phase == wfv1.NodeRunning {
+		if node := wf.stepNode(step); node != nil && node.Phase == wfv1.NodeRunning {
 			return fmt.Sprintf("Workflow %s runs step %s", wf.Name, step)
 		}
 	}
 	return fmt.Sprintf("Workflow %s runs", wf.Name)
 }
 
-func succeeded(wf *wfv1.Workflow) Outcome {
-	run, err := runReport(wf)
+func succeeded(wf run) Outcome {
+	run, err := wf.report()
 	if err == nil {
-		err = checkProof(wf, run)
+		err = checkProof(wf.Workflow, run)
 	}
 	switch {
 	case err != nil && wf.Spec.Shutdown.Enabled():
-		return shutDown(wf, wf.Spec.Shutdown)
+		return shutDown(wf.Workflow, wf.Spec.Shutdown)
 	case err != nil:
 		return Outcome{
 			State:   StateFailed,
@@ -134,16 +134,16 @@ func succeeded(wf *wfv1.Workflow) Outcome {
 	}
 }
 
-func failed(wf *wfv1.Workflow) Outcome {
+func failed(wf run) Outcome {
 	if outcome, found := podEnding(wf); found && !wf.Spec.Shutdown.Enabled() {
 		return outcome
 	}
 	outcome := Outcome{State: StateFailed}
-	switch run, err := runReport(wf); {
+	switch run, err := wf.report(); {
 	case strings.HasPrefix(wf.Status.Message, "Stopped with strategy 'Stop'"):
-		outcome = shutDown(wf, wfv1.ShutdownStrategyStop)
+		outcome = shutDown(wf.Workflow, wfv1.ShutdownStrategyStop)
 	case strings.HasPrefix(wf.Status.Message, "Stopped with strategy 'Terminate'"):
-		outcome = shutDown(wf, wfv1.ShutdownStrategyTerminate)
+		outcome = shutDown(wf.Workflow, wfv1.ShutdownStrategyTerminate)
 	case deadlineExceeded(wf):
 		outcome.Reason = v1alpha1.ReasonDeadlineExceeded
 		outcome.Message = fmt.Sprintf("Workflow %s did not finish within its deadline", wf.Name)
@@ -151,7 +151,7 @@ func failed(wf *wfv1.Workflow) Outcome {
 		outcome.Reason = failureReason(run.Failure)
 		outcome.Message = stepFailure(run.Failure)
 		outcome.Report = run
-	case strings.Contains(firstMessage(currentNodes(wf), ""), exitedBySIGTERM):
+	case strings.Contains(firstMessage(wf.nodes, ""), exitedBySIGTERM):
 		outcome.Reason = v1alpha1.ReasonPodLost
 		outcome.Message = fmt.Sprintf("The pod of Workflow %s was terminated between two steps", wf.Name)
 	case wf.Status.Phase == wfv1.WorkflowError:
@@ -188,14 +188,14 @@ func failureReason(failure *report.Failure) string {
 
 // failureMessage returns why a Workflow failed. Its own message usually says no
 // more than that a child did.
-func failureMessage(wf *wfv1.Workflow) string {
-	return cmp.Or(firstMessage(currentNodes(wf), ""), sentence(wf.Status.Message), noMessage)
+func failureMessage(wf run) string {
+	return cmp.Or(firstMessage(wf.nodes, ""), sentence(wf.Status.Message), noMessage)
 }
 
 // deadlineExceeded recognizes the messages of Argo and of kubelet, to which
 // Argo passes the remaining time: either may notice first.
-func deadlineExceeded(wf *wfv1.Workflow) bool {
-	for _, node := range currentNodes(wf) {
+func deadlineExceeded(wf run) bool {
+	for _, node := range wf.nodes {
 		argo := strings.Contains(node.Message, "exceeded its deadline") || strings.Contains(node.Message, "retry exceeded workflow deadline")
 		kubelet := strings.Contains(node.Message, "longer than the specified deadline")
 		if node.FailedOrError() && (argo || kubelet) {
@@ -232,9 +232,9 @@ const (
 
 // podEnding returns the outcome of a Workflow whose pod, or a container of it,
 // was ended from outside, and false for any other.
-func podEnding(wf *wfv1.Workflow) (Outcome, bool) {
+func podEnding(wf run) (Outcome, bool) {
 	for _, ending := range podEndings {
-		if message := firstMessage(currentNodes(wf), ending.contains); message != "" {
+		if message := firstMessage(wf.nodes, ending.contains); message != "" {
 			return Outcome{State: StateFailed, Reason: ending.reason, Message: fmt.Sprintf(ending.format, wf.Name) + ": " + message}, true
 		}
 	}

@@ -21,8 +21,9 @@ type progress struct {
 // withProgress adds the progress of a running build to a verdict. Progress that
 // was reported a moment ago is kept, and the new value is reported later.
 func withProgress(o Observed, v verdict, opts workflow.Options) verdict {
-	build := stepNode(o.Followed, contract.StepBuild)
-	percent, found := podProgress(o.Followed)
+	followed := runOf(o.Followed)
+	build := followed.stepNode(contract.StepBuild)
+	percent, found := followed.podProgress()
 	if !found || build == nil || build.Phase != wfv1.NodeRunning {
 		return v
 	}
@@ -44,8 +45,8 @@ func withProgress(o Observed, v verdict, opts workflow.Options) verdict {
 
 // podProgress returns the progress that the latest pod of a Workflow reports, in
 // percent, and false when it reports none. Argo shows such a pod as 0/1.
-func podProgress(wf *wfv1.Workflow) (percent int32, found bool) {
-	for _, node := range currentNodes(wf) {
+func (r run) podProgress() (percent int32, found bool) {
+	for _, node := range r.nodes {
 		if node.Type != wfv1.NodeTypePod || node.Phase != wfv1.NodeRunning {
 			continue
 		}

@@ -49,34 +49,34 @@ func checkImage(want string, image *report.Image) error {
 	return nil
 }
 
-// runReport returns the report of this Workflow's run. A report that names
+// report returns the report of this Workflow's run. A report that names
 // another Workflow was carried over by a memoized resubmit and does not count.
-func runReport(wf *wfv1.Workflow) (report.Report, error) {
-	output := reportOutput(wf)
+func (r run) report() (report.Report, error) {
+	output := r.reportOutput()
 	if output == "" {
 		return report.Report{}, errors.New("it has no report")
 	}
-	run, err := report.Parse(output)
+	parsed, err := report.Parse(output)
 	if err != nil {
 		return report.Report{}, errors.New("its report cannot be parsed")
 	}
-	if run.Run.WorkflowUID != string(wf.UID) {
+	if parsed.Run.WorkflowUID != string(r.UID) {
 		return report.Report{}, errors.New("its report is about another Workflow")
 	}
-	return run, nil
+	return parsed, nil
 }
 
 // reportOutput returns the Workflow's report output, where the latest try
 // produced it. A Workflow that a user retries keeps its outputs until it has new
 // ones, but not the nodes that produced them; one that Argo retries keeps both.
-func reportOutput(wf *wfv1.Workflow) string {
+func (r run) reportOutput() string {
 	output := ""
-	for _, parameter := range outputParameters(wf.Status.Outputs) {
+	for _, parameter := range outputParameters(r.Status.Outputs) {
 		if parameter.Name == contract.OutputReport && parameter.Value != nil {
 			output = parameter.Value.String()
 		}
 	}
-	for _, node := range currentNodes(wf) {
+	for _, node := range r.nodes {
 		for _, parameter := range outputParameters(node.Outputs) {
 			if parameter.GlobalName == contract.OutputReport && parameter.Value != nil && parameter.Value.String() == output {
 				return output

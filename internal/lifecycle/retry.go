@@ -23,7 +23,8 @@ func currentNodes(wf *wfv1.Workflow) []wfv1.NodeStatus {
 			superseded[tries[i].ID] = true
 		}
 	}
-	return nodesWhere(wf, func(node wfv1.NodeStatus) bool { return !isWithin(wf, node, superseded) })
+	isSuperseded := within(wf, superseded)
+	return nodesWhere(wf, func(node wfv1.NodeStatus) bool { return !isSuperseded(node) })
 }
 
 // retryChildren returns the tries of a node of type Retry, the first one first.
@@ -41,25 +42,42 @@ func retryChildren(wf *wfv1.Workflow, node wfv1.NodeStatus) []wfv1.NodeStatus {
 	return tries
 }
 
-// isWithin reports whether a node is one of these, or part of one.
-func isWithin(wf *wfv1.Workflow, node wfv1.NodeStatus, ids map[string]bool) bool {
-	// No chain of boundaries is longer than there are nodes.
-	for range wf.Status.Nodes {
-		if ids[node.ID] {
-			return true
+// within returns whether a node is one of these, or part of one. It follows the
+// chain of boundaries of each node only as far as no other node has led, so that
+// asking for all nodes takes linear time: a user can write a chain as long as a
+// Workflow has room for.
+func within(wf *wfv1.Workflow, ids map[string]bool) func(wfv1.NodeStatus) bool {
+	known := map[string]bool{}
+	return func(node wfv1.NodeStatus) bool {
+		var chain []string
+		result := false
+		for {
+			if ids[node.ID] {
+				result = true
+				break
+			}
+			if previous, found := known[node.ID]; found {
+				result = previous
+				break
+			}
+			chain = append(chain, node.ID)
+			known[node.ID] = false // Ends a chain that is a cycle.
+			boundary, found := wf.Status.Nodes[node.BoundaryID]
+			if !found {
+				break
+			}
+			node = boundary
 		}
-		boundary, found := wf.Status.Nodes[node.BoundaryID]
-		if !found {
-			return false
+		for _, id := range chain {
+			known[id] = result
 		}
-		node = boundary
+		return result
 	}
-	return false
 }
 
 // nodesOf returns the node of a try and those that are part of it.
 func nodesOf(wf *wfv1.Workflow, try wfv1.NodeStatus) []wfv1.NodeStatus {
-	return nodesWhere(wf, func(node wfv1.NodeStatus) bool { return isWithin(wf, node, map[string]bool{try.ID: true}) })
+	return nodesWhere(wf, within(wf, map[string]bool{try.ID: true}))
 }
 
 // A retrying Workflow tries something more than once.
@@ -73,22 +91,22 @@ type retrying struct {
 	pending bool
 }
 
-// retryOf returns the retries of a Workflow that has not finished, or false
+// retry returns the retries of a Workflow that has not finished, or false
 // while its first try runs.
-func retryOf(wf *wfv1.Workflow) (retrying, bool) {
-	for _, node := range currentNodes(wf) {
-		tries := retryChildren(wf, node)
+func (r run) retry() (retrying, bool) {
+	for _, node := range r.nodes {
+		tries := retryChildren(r.Workflow, node)
 		if node.Phase.Fulfilled(node.TaskResultSynced) || len(tries) == 0 {
 			continue
 		}
-		r := retrying{tries: len(tries), pending: tries[len(tries)-1].FailedOrError()}
-		if r.pending {
-			r.failed = nodesOf(wf, tries[len(tries)-1])
-			return r, true
+		state := retrying{tries: len(tries), pending: tries[len(tries)-1].FailedOrError()}
+		if state.pending {
+			state.failed = nodesOf(r.Workflow, tries[len(tries)-1])
+			return state, true
 		}
 		if len(tries) > 1 {
-			r.failed = nodesOf(wf, tries[len(tries)-2])
-			return r, true
+			state.failed = nodesOf(r.Workflow, tries[len(tries)-2])
+			return state, true
 		}
 	}
 	return retrying{}, false
