@@ -111,21 +111,21 @@ func TestServingRejects(t *testing.T) {
 		mode    inject.ServingMount
 		want    string
 	}{
-		"no pass yet":    {version: builders.MakeModelVersion("resnet-1", "team-a"), want: "its build has not started. " + createdWhenReady},
-		"building":               {version: with(v1alpha1.ImageBuilding, v1alpha1.ReasonWorkflowRunning, "Step build runs"), want: "it is not built yet (WorkflowRunning): Step build runs. " + createdWhenReady},
-		"waiting":                {version: with(v1alpha1.ImageBuilding, v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed"), want: "it is not built yet (ArgoMissing): Argo Workflows is not installed. " + createdWhenReady},
-		"failed":       {version: with(v1alpha1.ImageBuildFailed, v1alpha1.ReasonSourceMissing, "There is no /foo"), want: "its build failed (SourceMissing): There is no /foo. " + createdWhenReady},
-		"failed under KubeDL":        {version: with(v1alpha1.ImageBuildFailed, "", ""), want: "its build failed under KubeDL and is not retried: name another ModelVersion"},
-		"built by KubeDL, without a digest":  {version: builders.MakeModelVersion("resnet-1", "team-a").Built("modelhub/resnet:v1", ""), want: "KubeDL built it and did not record the digest of its image: create a new ModelVersion, or name the image in the pod: modelhub/resnet:v1"},
-		"a relative path":             {version: ready, edit: mountPath("mnt/models"), want: invalidPath},
-		"the root":             {version: ready, edit: mountPath("/"), want: invalidPath},
-		"an empty path":                {version: ready, edit: mountPath(""), want: invalidPath},
-		"a path with two dots":                 {version: ready, edit: mountPath("/mnt/../etc"), want: invalidPath},
-		"a path with one dot": {version: ready, edit: mountPath("/mnt/./models"), want: invalidPath},
-		"a path with a trailing slash":       {version: ready, edit: mountPath("/mnt/models/"), want: invalidPath},
-		"a path with a colon":           {version: ready, edit: mountPath("/mnt:ro"), want: invalidPath},
-		"a path with a variable":        {version: ready, edit: mountPath("/mnt/$(HOME)"), want: invalidPath},
-		"a path with a line break":      {version: ready, edit: mountPath("/mnt/models\n"), want: invalidPath},
+		"no pass yet":                       {version: builders.MakeModelVersion("resnet-1", "team-a"), want: "its build has not started. " + createdWhenReady},
+		"building":                          {version: with(v1alpha1.ImageBuilding, v1alpha1.ReasonWorkflowRunning, "Step build runs"), want: "it is not built yet (WorkflowRunning): Step build runs. " + createdWhenReady},
+		"waiting":                           {version: with(v1alpha1.ImageBuilding, v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed"), want: "it is not built yet (ArgoMissing): Argo Workflows is not installed. " + createdWhenReady},
+		"failed":                            {version: with(v1alpha1.ImageBuildFailed, v1alpha1.ReasonSourceMissing, "There is no /foo"), want: "its build failed (SourceMissing): There is no /foo. " + createdWhenReady},
+		"failed under KubeDL":               {version: with(v1alpha1.ImageBuildFailed, "", ""), want: "its build failed under KubeDL and is not retried: name another ModelVersion"},
+		"built by KubeDL, without a digest": {version: builders.MakeModelVersion("resnet-1", "team-a").Built("modelhub/resnet:v1", ""), want: "KubeDL built it and did not record the digest of its image: create a new ModelVersion, or name the image in the pod: modelhub/resnet:v1"},
+		"a relative path":                   {version: ready, edit: mountPath("mnt/models"), want: invalidPath},
+		"the root":                          {version: ready, edit: mountPath("/"), want: invalidPath},
+		"an empty path":                     {version: ready, edit: mountPath(""), want: invalidPath},
+		"a path with two dots":              {version: ready, edit: mountPath("/mnt/../etc"), want: invalidPath},
+		"a path with one dot":               {version: ready, edit: mountPath("/mnt/./models"), want: invalidPath},
+		"a path with a trailing slash":      {version: ready, edit: mountPath("/mnt/models/"), want: invalidPath},
+		"a path with a colon":               {version: ready, edit: mountPath("/mnt:ro"), want: invalidPath},
+		"a path with a variable":            {version: ready, edit: mountPath("/mnt/$(HOME)"), want: invalidPath},
+		"a path with a line break":          {version: ready, edit: mountPath("/mnt/models\n"), want: invalidPath},
 		"every container mounts something there": {
 			version: ready, edit: func(pod *corev1.Pod) {
 				pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "mine", MountPath: "/kubedl-model"}}
@@ -171,13 +171,13 @@ func TestServingMountFor(t *testing.T) {
 		server version.Info
 		want   inject.ServingMount
 	}{
-		"1.31":                           {version.Info{Major: "1", Minor: "31"}, inject.ServingInitContainer},
-		"1.34 with a plus":               {version.Info{Major: "1", Minor: "34+"}, inject.ServingInitContainer},
-		"1.35":                           {version.Info{Major: "1", Minor: "35"}, inject.ServingImageVolume},
-		"1.36 with a plus":               {version.Info{Major: "1", Minor: "36+"}, inject.ServingImageVolume},
-		"2.0":                            {version.Info{Major: "2", Minor: "0"}, inject.ServingImageVolume},
+		"1.31":                    {version.Info{Major: "1", Minor: "31"}, inject.ServingInitContainer},
+		"1.34 with a plus":        {version.Info{Major: "1", Minor: "34+"}, inject.ServingInitContainer},
+		"1.35":                    {version.Info{Major: "1", Minor: "35"}, inject.ServingImageVolume},
+		"1.36 with a plus":        {version.Info{Major: "1", Minor: "36+"}, inject.ServingImageVolume},
+		"2.0":                     {version.Info{Major: "2", Minor: "0"}, inject.ServingImageVolume},
 		"1.36 that emulates 1.34": {version.Info{Major: "1", Minor: "36", EmulationMajor: "1", EmulationMinor: "34"}, inject.ServingInitContainer},
-		"no version":          {version.Info{}, inject.ServingInitContainer},
+		"no version":              {version.Info{}, inject.ServingInitContainer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tt.want, inject.ServingMountFor(tt.server))

@@ -46,14 +46,14 @@ func TestTrainingRejectsWhatTheBuildRejects(t *testing.T) {
 	opts.HostPaths.Allowed = []string{"/models"}
 	opts.NFS.Allowed = []string{"nas.example.com"}
 	for name, mv := range map[string]*builders.ModelVersionWrapper{
-		"a system directory":                         builders.MakeModelVersion("mv", "default").LocalStorage("/etc", "node-1"),
-		"a directory that is not allowed":            builders.MakeModelVersion("mv", "default").LocalStorage("/home/data", "node-1"),
-		"no directory":                               builders.MakeModelVersion("mv", "default").LocalStorage("", ""),
-		"a server that is not allowed":            builders.MakeModelVersion("mv", "default").NFS("other.example.com", "/exports"),
-		"a file system that is not allowed":       builders.MakeModelVersion("mv", "default").AWSEfs("fs-12345678"),
-		"a claim without a name":                  builders.MakeModelVersion("mv", "default").Claim("", ""),
-		"no storage, as KubeDL allows":  builders.MakeModelVersion("mv", "default"),
-		"an NFS server without a path": builders.MakeModelVersion("mv", "default").NFS("nas.example.com", ""),
+		"a system directory":                builders.MakeModelVersion("mv", "default").LocalStorage("/etc", "node-1"),
+		"a directory that is not allowed":   builders.MakeModelVersion("mv", "default").LocalStorage("/home/data", "node-1"),
+		"no directory":                      builders.MakeModelVersion("mv", "default").LocalStorage("", ""),
+		"a server that is not allowed":      builders.MakeModelVersion("mv", "default").NFS("other.example.com", "/exports"),
+		"a file system that is not allowed": builders.MakeModelVersion("mv", "default").AWSEfs("fs-12345678"),
+		"a claim without a name":            builders.MakeModelVersion("mv", "default").Claim("", ""),
+		"no storage, as KubeDL allows":      builders.MakeModelVersion("mv", "default"),
+		"an NFS server without a path":      builders.MakeModelVersion("mv", "default").NFS("nas.example.com", ""),
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := trainingPod()

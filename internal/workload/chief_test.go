@@ -47,20 +47,20 @@ func TestChiefNode(t *testing.T) {
 		why  string
 	}{
 		"the master before the first worker": {pods: []corev1.Pod{trainer("w0", kubeflow("worker", "0"), done, 0), trainer("m", kubeflow("master", "0"), done, 1)}, want: "node-of-m"},
-		"the chief in any case":     {pods: []corev1.Pod{trainer("w0", kubeflow("worker", "0"), done, 0), trainer("c", kubeflow("Chief", "0"), done, 1)}, want: "node-of-c"},
+		"the chief in any case":              {pods: []corev1.Pod{trainer("w0", kubeflow("worker", "0"), done, 0), trainer("c", kubeflow("Chief", "0"), done, 1)}, want: "node-of-c"},
 		"the first worker where there is no chief": {pods: []corev1.Pod{
 			trainer("w1", kubeflow("worker", "1"), done, 0), trainer("ps", kubeflow("ps", "0"), done, 0), trainer("w0", kubeflow("worker", "0"), done, 1),
 		}, want: "node-of-w0"},
-		"index 0 of a Job":                               {pods: []corev1.Pod{trainer("b", indexed("1"), done, 0), trainer("a", indexed("0"), done, 0)}, want: "node-of-a"},
-		"index 0 of the first Job of a JobSet":           {pods: []corev1.Pod{trainer("b", ofJobSet("1", "0"), done, 0), trainer("a", ofJobSet("0", "0"), done, 0)}, want: "node-of-a"},
-		"the only pod":                                   {pods: []corev1.Pod{trainer("a", nil, done, 0)}, want: "node-of-a"},
-		"the only pod that did not fail":                 {pods: []corev1.Pod{trainer("a", nil, failed, 0), trainer("b", nil, running, 1)}, want: "node-of-b"},
-		"the chief's retry":                         {pods: []corev1.Pod{trainer("a", indexed("0"), failed, 0), trainer("b", indexed("0"), done, 1)}, want: "node-of-b"},
-		"the newer of two tries":                         {pods: []corev1.Pod{trainer("b", indexed("0"), running, 1), trainer("a", indexed("0"), running, 0)}, want: "node-of-b"},
-		"a pod without a node does not count":                   {pods: []corev1.Pod{unscheduled, trainer("w0", kubeflow("worker", "0"), running, 0)}, want: "node-of-w0"},
+		"index 0 of a Job":                      {pods: []corev1.Pod{trainer("b", indexed("1"), done, 0), trainer("a", indexed("0"), done, 0)}, want: "node-of-a"},
+		"index 0 of the first Job of a JobSet":  {pods: []corev1.Pod{trainer("b", ofJobSet("1", "0"), done, 0), trainer("a", ofJobSet("0", "0"), done, 0)}, want: "node-of-a"},
+		"the only pod":                          {pods: []corev1.Pod{trainer("a", nil, done, 0)}, want: "node-of-a"},
+		"the only pod that did not fail":        {pods: []corev1.Pod{trainer("a", nil, failed, 0), trainer("b", nil, running, 1)}, want: "node-of-b"},
+		"the chief's retry":                     {pods: []corev1.Pod{trainer("a", indexed("0"), failed, 0), trainer("b", indexed("0"), done, 1)}, want: "node-of-b"},
+		"the newer of two tries":                {pods: []corev1.Pod{trainer("b", indexed("0"), running, 1), trainer("a", indexed("0"), running, 0)}, want: "node-of-b"},
+		"a pod without a node does not count":   {pods: []corev1.Pod{unscheduled, trainer("w0", kubeflow("worker", "0"), running, 0)}, want: "node-of-w0"},
 		"the first pods of two replicated Jobs": {pods: []corev1.Pod{trainer("a", ofJobs("fetch"), done, 0), trainer("b", ofJobs("train"), done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
-		"two equal pods":                {pods: []corev1.Pod{trainer("a", nil, done, 0), trainer("b", nil, done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
-		"no pods":                  {why: "no pod with the label model.kubedl.io/train-version was seen"},
+		"two equal pods":                        {pods: []corev1.Pod{trainer("a", nil, done, 0), trainer("b", nil, done, 1)}, why: "2 pods have the label model.kubedl.io/train-version, and none of them is the chief"},
+		"no pods":                               {why: "no pod with the label model.kubedl.io/train-version was seen"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestChiefNode(t *testing.T) {
 // The controller of a workload can write anything into its status.
 func TestStateOfOddStatus(t *testing.T) {
 	for name, status := range map[string]any{
-		"no status":              nil,
+		"no status":                  nil,
 		"no conditions":              map[string]any{"phase": "Succeeded"},
 		"conditions that are a text": map[string]any{"conditions": "Complete"},
 		"a condition that is a text": map[string]any{"conditions": []any{"Complete"}},

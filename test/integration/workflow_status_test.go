@@ -34,7 +34,7 @@ func TestWorkflowStatusSucceeded(t *testing.T) {
 	assert.Equal(t, fmt.Sprintf("Workflow %s runs step mount-check", wf.Name), mv.Status.Message)
 
 	s.argo.runStep(wf, contract.StepBuild)
-	s.awaitMessage("step "+contract.StepBuild)
+	s.awaitMessage("step " + contract.StepBuild)
 
 	wf = s.argo.completeWorkflow(wf)
 	mv = s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
