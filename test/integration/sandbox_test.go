@@ -134,16 +134,15 @@ func (s sandbox) awaitReason(name, reason string) *v1alpha1.ModelVersion {
 	return mv
 }
 
-// awaitMessage returns the ModelVersion resnet once its message contains this
+// awaitMessage waits until the message of the ModelVersion resnet contains this
 // text.
-func (s sandbox) awaitMessage(text string) *v1alpha1.ModelVersion {
+func (s sandbox) awaitMessage(text string) {
 	s.t.Helper()
-	mv := &v1alpha1.ModelVersion{}
 	require.EventuallyWithT(s.t, func(c *assert.CollectT) {
+		mv := &v1alpha1.ModelVersion{}
 		s.get(c, resnet, mv)
 		assert.Contains(c, mv.Status.Message, text)
 	}, deadline, tick, "ModelVersion %s", resnet)
-	return mv
 }
 
 // awaitWorkflowPhase returns a ModelVersion once its status shows this Workflow

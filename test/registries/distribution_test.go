@@ -91,7 +91,7 @@ func (d *distribution) start(t *testing.T) {
 // kill ends the registry as a node that fails does.
 func (d *distribution) kill(t *testing.T) {
 	t.Helper()
-	assert.NoError(t, d.process.Process.Signal(syscall.SIGKILL))
+	require.NoError(t, d.process.Process.Signal(syscall.SIGKILL))
 	// It ends with the signal.
 	_ = d.process.Wait()
 }
