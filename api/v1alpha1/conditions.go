@@ -120,8 +120,8 @@ const (
 	// the chief. Create a new ModelVersion with nodeName.
 	ReasonNodeUnknown = "NodeUnknown"
 	// ReasonWorkflowNameConflict means that a Workflow with the name of the next
-	// attempt exists and is not controlled by this ModelVersion. Delete or rename
-	// that Workflow.
+	// attempt exists, and is not controlled by this ModelVersion or builds something
+	// else. The message has the command that replaces it.
 	ReasonWorkflowNameConflict = "WorkflowNameConflict"
 	// ReasonWorkflowDeleted means that the Workflow of an unfinished build was
 	// deleted repeatedly and is not created again. Request a new attempt with the

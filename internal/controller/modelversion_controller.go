@@ -153,10 +153,10 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 	case err != nil:
 		return lifecycle.Step{}, err
 	case created == nil:
-		step.Status = lifecycle.NameConflict(mv, step.Create.Name)
+		step.Status = lifecycle.NameConflict(*observed, step.Create.Name)
 	default:
 		observed.Workflows = append(observed.Workflows, created)
-		step.Status = lifecycle.Follow(mv, created, r.Options)
+		step.Status = lifecycle.Follow(*observed, created, r.Options)
 	}
 	return step, nil
 }

@@ -263,14 +263,21 @@ func templateNotAllowed(mv *v1alpha1.ModelVersion, opts workflow.Options) string
 
 var argoMissing = wait(v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed: the API server does not serve Workflows and ClusterWorkflowTemplates. The build starts when it is. To install it: https://argo-workflows.readthedocs.io/en/latest/installation")
 
-// Follow returns the status of a ModelVersion whose Workflow was created.
-func Follow(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.ModelVersionStatus {
+// Follow returns the status of a ModelVersion whose Workflow exists now. A pass
+// that was interrupted may have created it, and so may a user: one that does not
+// build the ModelVersion is not followed, although the ModelVersion controls it.
+func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.ModelVersionStatus {
+	mv := withChiefNode(o.Version, o.TrainingPods)
+	if !builds(wf, mv, opts) {
+		return NameConflict(o, wf.Name)
+	}
 	return statusOf(mv, following(mv, wf), opts)
 }
 
 // NameConflict returns the status of a ModelVersion whose Workflow cannot be
-// created, since another one that it does not control has the name.
-func NameConflict(mv *v1alpha1.ModelVersion, name string) v1alpha1.ModelVersionStatus {
+// created, since another one that does not belong to it has the name.
+func NameConflict(o Observed, name string) v1alpha1.ModelVersionStatus {
+	mv := withChiefNode(o.Version, o.TrainingPods)
 	message := fmt.Sprintf("Workflow %s exists and does not belong to this ModelVersion. To replace it with the build: kubectl delete wf -n %s %s && %s", name, mv.Namespace, name, rebuildCommand(mv))
 	return statusOf(mv, fail(v1alpha1.ReasonWorkflowNameConflict, message), workflow.Options{})
 }

@@ -277,7 +277,7 @@ func TestNextStepTemplateNotInArgosCache(t *testing.T) {
 }
 
 func TestNameConflict(t *testing.T) {
-	got := lifecycle.NameConflict(newScenario(t).mv(), "mv-3-1c072-1")
+	got := lifecycle.NameConflict(newScenario(t).observed, "mv-3-1c072-1")
 	assert.Equal(t, v1alpha1.ImageBuildFailed, got.ImageBuildPhase)
 	assert.Equal(t, v1alpha1.ReasonWorkflowNameConflict, got.Conditions[0].Reason)
 	assert.Equal(t, `Workflow mv-3-1c072-1 exists and does not belong to this ModelVersion. To replace it with the build: kubectl delete wf -n default mv-3-1c072-1 && kubectl annotate mv -n default mv-3 model.kubedl.io/rebuild="$(date +%s)" --overwrite`, got.Message)
@@ -293,4 +293,37 @@ func TestArgoMissing(t *testing.T) {
 	got := lifecycle.ArgoMissing(newScenario(t).mv())
 	assert.Equal(t, v1alpha1.ReasonArgoMissing, got.Conditions[0].Reason)
 	assert.Contains(t, got.Message, "To install it: https://argo-workflows.readthedocs.io")
+}
+
+// Another Workflow can have the name of the attempt and the ModelVersion as its
+// owner: a user can create it before the operator does.
+func TestFollowIgnoresWhatDoesNotBuildTheVersion(t *testing.T) {
+	for name, change := range map[string]func(*wfv1.Workflow){
+		"no template": func(wf *wfv1.Workflow) { wf.Spec.WorkflowTemplateRef = nil },
+		"templates of its own": func(wf *wfv1.Workflow) {
+			wf.Spec.Templates = []wfv1.Template{{Name: contract.EntrypointTemplate}}
+		},
+		"another image": func(wf *wfv1.Workflow) {
+			*wf = *builders.FromWorkflow(wf).Argument(contract.ParamImage, "other/image:v1").Obj()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			wf := s.next().Create
+			wf.UID = "uid-of-another"
+			change(wf)
+			wf.Status.Phase = wfv1.WorkflowSucceeded
+			got := lifecycle.Follow(s.observed, wf, options)
+			assert.Equal(t, v1alpha1.ReasonWorkflowNameConflict, got.Conditions[0].Reason)
+			assert.Nil(t, got.Workflow)
+			assert.Empty(t, got.Image)
+		})
+	}
+}
+
+func TestNameConflictKeepsTheNodeOfTheTraining(t *testing.T) {
+	s := newScenario(t)
+	s.trainedOnUnknownNode(training("Complete", "", ""), trainingPod("a", "node-a", "0"))
+	require.NotNil(t, s.next().Create)
+	assert.Equal(t, "node-a", lifecycle.NameConflict(s.observed, "mv-3-1c072-1").NodeName)
 }

@@ -59,7 +59,7 @@ func (s *scenario) pass() *wfv1.Workflow {
 		UID(types.UID("uid-of-" + step.Create.Name)).
 		Created(builders.Epoch.Add(time.Duration(s.minutes) * time.Minute)).Obj()
 	s.observed.Workflows = append(s.observed.Workflows, created)
-	s.write(lifecycle.Follow(s.mv(), created, options))
+	s.write(lifecycle.Follow(s.observed, created, options))
 	return created
 }
 

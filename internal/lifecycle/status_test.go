@@ -127,7 +127,7 @@ func TestFollowArgoURL(t *testing.T) {
 	wf := s.pass()
 	opts := options
 	opts.ArgoURL = "https://argo.example.com"
-	assert.Equal(t, "https://argo.example.com/workflows/default/mv-3-1c072-1", lifecycle.Follow(s.mv(), wf, opts).Workflow.URL)
+	assert.Equal(t, "https://argo.example.com/workflows/default/mv-3-1c072-1", lifecycle.Follow(s.observed, wf, opts).Workflow.URL)
 }
 
 func TestNextStepCreatesVolumeBeforeTraining(t *testing.T) {

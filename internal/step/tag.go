@@ -154,7 +154,7 @@ func (c tagCheck) compare(ctx context.Context, manifest layer.Manifest) error {
 		}
 	}
 	if difference != "" {
-		return failure.New(v1alpha1.ReasonSourceChanged, "the registry already holds this ModelVersion, and its files have changed since (%s): choose another imageTag", difference)
+		return failure.New(v1alpha1.ReasonSourceChanged, "the registry already holds this ModelVersion, and its files have changed since (%s); a pushed tag is never overwritten", difference)
 	}
 	console.Logf(c.log, "the files are the same")
 	return nil

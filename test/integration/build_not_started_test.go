@@ -154,4 +154,24 @@ func TestBuildNotStartedRejectedByAPIServer(t *testing.T) {
 		mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
 		assert.True(t, metav1.IsControlledBy(s.argo.awaitOnlyWorkflow(), mv))
 	})
+
+	t.Run("a user takes the Workflow's name in the ModelVersion's name", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t, shared)
+		s.create(localVersion, build("workflowTemplate", s.namespace))
+		mv := s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
+		// Without the label, the operator's cache does not have it.
+		require.NoError(t, s.client.Create(t.Context(), &wfv1.Workflow{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: s.namespace, Name: workflow.Name(mv.Name, mv.UID, 1),
+				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(mv, v1alpha1.GroupVersion.WithKind("ModelVersion"))},
+			},
+			Status: wfv1.WorkflowStatus{Phase: wfv1.WorkflowSucceeded},
+		}))
+		s.createTemplate(s.namespace)
+
+		mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowNameConflict)
+		assert.Equal(t, stalled, conditionStatuses(mv))
+		assert.Nil(t, mv.Status.Workflow)
+	})
 }
