@@ -81,7 +81,7 @@ func (c Credentials) Has(target authn.Resource) bool {
 // for messages.
 func (c Credentials) Account(target authn.Resource) string {
 	if c.source == "" {
-		return "none (there is no push secret)"
+		return "none (the push Secret does not exist)"
 	}
 	if !c.Has(target) {
 		return fmt.Sprintf("none (%s has no entry for %s)", c.source, target.RegistryStr())

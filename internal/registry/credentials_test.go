@@ -33,7 +33,7 @@ func TestConfigOpenWithCredentials(t *testing.T) {
 	}{
 		"the right password":          {creds: credentialsFor(t, good)},
 		"a wrong password":            {creds: credentialsFor(t, bad), want: "denied access to models/resnet (401 Unauthorized); credentials: Secret regcred"},
-		"no credentials":              {want: "credentials: none (there is no push secret)"},
+		"no credentials":              {want: "credentials: none (the push Secret does not exist)"},
 		"no entry for this registry":  {creds: credentialsFor(t, dockerHubAccess), want: "credentials: none (Secret regcred has no entry for " + host + ")"},
 		"only a credential helper":    {creds: credentialsFor(t, fmt.Sprintf(`{"credHelpers": {%q: "ecr-login"}}`, host)), want: `names the credential helper "ecr-login" for ` + host},
 		"a URL of the host":           {creds: credentialsFor(t, fmt.Sprintf(`{"auths": {"http://%s/v1/": {"auth": "YW5uOnNlY3JldA=="}}}`, host))},

@@ -25,11 +25,11 @@ type build struct {
 
 func defineBuild(flags *flag.FlagSet, p *paths) action {
 	b := &build{paths: p}
-	b.defineImage(flags, string(v1alpha1.Zstd), fmt.Sprintf("%s, if the base image has OCI's format, or %s", v1alpha1.Zstd, v1alpha1.Gzip))
-	flags.StringVar(&b.executor, "executor", "/kaniko/executor", "Kaniko's `program`")
-	flags.StringVar(&b.kanikoDir, "kaniko-folder", "/kaniko", "the `directory` in which Kaniko keeps its files")
-	flags.StringVar(&b.imageRoot, "image-root", "/", "the `directory` that becomes the root of the image: Kaniko's own root")
-	flags.Int64Var(&b.diskLimit, "disk-limit", int64Variable(diskLimitVariable), "the limit of ephemeral storage in `bytes`; 0 is no limit")
+	b.defineImage(flags, string(v1alpha1.Zstd), fmt.Sprintf("the `compression` of layers: %s, which requires a base image in the OCI format, or %s", v1alpha1.Zstd, v1alpha1.Gzip))
+	flags.StringVar(&b.executor, "executor", "/kaniko/executor", "the `file` of Kaniko's executor")
+	flags.StringVar(&b.kanikoDir, "kaniko-dir", "/kaniko", "the `directory` in which Kaniko stores its files")
+	flags.StringVar(&b.imageRoot, "image-root", "/", "the `directory` that Kaniko snapshots as the root of the image")
+	flags.Int64Var(&b.diskLimit, "disk-limit", int64Variable(diskLimitVariable), "the limit of the container's ephemeral storage in `bytes`; unlimited if 0")
 	return b.run
 }
 

@@ -37,7 +37,7 @@ func TestBuild(t *testing.T) {
 	require.Equal(t, exitOK, code, printed)
 	assert.Contains(t, printed, "the claim holds 8 files, 128.0 MiB")
 	assert.Contains(t, printed, "skipped 1 special file: ")
-	assert.Contains(t, printed, "there is no Secret regcred, so the push is anonymous")
+	assert.Contains(t, printed, "Secret regcred does not exist: the push is anonymous")
 	program, err := os.Stat(p.path("kiln/modelkiln-step"))
 	require.NoError(t, err)
 	assert.Equal(t, fs.FileMode(0o755), program.Mode().Perm())

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
@@ -44,12 +45,12 @@ type command struct {
 }
 
 var commands = []command{
-	{name: "mount-check", summary: "check storage, credentials and tag, and plan the layers", step: contract.StepMountCheck, define: defineMountCheck},
-	{name: "build", summary: "build and push the image with Kaniko", step: contract.StepBuild, define: defineBuild},
-	{name: "stream", summary: "build and push the image without Kaniko", step: contract.StepBuild, define: defineStream},
-	{name: kaniko.PackCommand, summary: "put one layer into the image; run by Kaniko during build", define: definePack},
+	{name: "mount-check", summary: "check the storage, the credentials and the tag, and plan the layers", step: contract.StepMountCheck, define: defineMountCheck},
+	{name: "build", summary: "build and push the image with the engine Kaniko", step: contract.StepBuild, define: defineBuild},
+	{name: "stream", summary: "build and push the image with the engine Stream", step: contract.StepBuild, define: defineStream},
+	{name: kaniko.PackCommand, summary: "add one layer to the image; Kaniko runs it during build", define: definePack},
 	{name: "status-report", summary: "verify the image in the registry", step: contract.StepStatusReport, define: defineStatusReport},
-	{name: "output", summary: "placeholder container from which Argo collects outputs", define: defineOutput},
+	{name: "output", summary: "exit with code 0; Argo collects the outputs from its container, main", define: defineOutput},
 }
 
 // paths are where the pod's files are. Their defaults are those of the workflow
@@ -68,6 +69,10 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		usage(stderr)
 		return exitUsage
 	}
+	if slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0]) {
+		usage(stdout)
+		return exitOK
+	}
 	for _, c := range commands {
 		if c.name == args[0] {
 			return c.run(ctx, args[1:], stdout, stderr)
@@ -83,14 +88,15 @@ func usage(to io.Writer) {
 	for _, c := range commands {
 		console.Logf(to, "  %-14s %s", c.name, c.summary)
 	}
+	console.Logf(to, "modelkiln-step COMMAND -h lists the flags of a command.")
 }
 
 func (c command) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	p := &paths{}
-	flags.StringVar((*string)(&p.shared), "shared", "/kiln", "the `directory` that all steps share")
-	flags.StringVar(&p.terminationLog, "termination-log", "/dev/termination-log", "the `file` for the container's termination message")
+	flags.StringVar((*string)(&p.shared), "shared", "/kiln", "the `directory` of the volume that all steps share")
+	flags.StringVar(&p.terminationLog, "termination-log", "/dev/termination-log", "the `file` that receives the termination message of the container")
 	act := c.define(flags, p)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -22,8 +22,9 @@ func TestMainUsage(t *testing.T) {
 		"an unknown command": {args: []string{"bake"}, want: exitUsage, output: `unknown command "bake"`},
 		"an unknown flag":    {args: []string{"pack", "--x"}, want: exitUsage, output: "flag provided but not defined"},
 		"an argument":        {args: []string{"output", "x"}, want: exitUsage, output: `accepts flags only, not the argument "x"`},
-		"an invalid value":   {args: []string{"mount-check", "--push-secret-required=perhaps"}, want: exitUsage, output: "perhaps"},
-		"help":               {args: []string{"build", "-h"}, want: exitOK, output: "-created-by"},
+		"an invalid value":   {args: []string{"mount-check", "--push-secret-required=perhaps"}, want: exitUsage, output: `invalid value "perhaps" for flag -push-secret-required: must be true or false`},
+		"help":               {args: []string{"--help"}, want: exitOK, output: "mount-check"},
+		"help of a command":  {args: []string{"build", "-h"}, want: exitOK, output: "-created-by"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

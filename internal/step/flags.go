@@ -1,6 +1,7 @@
 package step
 
 import (
+	"errors"
 	"flag"
 	"net/url"
 	"os"
@@ -22,14 +23,14 @@ type registryFlags struct {
 }
 
 func (f *registryFlags) defineRegistry(flags *flag.FlagSet) {
-	flags.StringVar(&f.image, "image", "", "the image to push, as repository and tag")
-	flags.Func("plain-http", "comma-separated registry `hosts` that are accessed over plain HTTP", list(&f.plainHTTP))
-	flags.StringVar(&f.pushSecret, "push-secret", "", "the `name` of the Secret with the push credentials, for messages")
-	flags.StringVar(&f.pushSecretDir, "push-secret-folder", "/push-secret", "the `directory` with the push secret's config.json, if there is one")
-	flags.StringVar(&f.registryCAFile, "registry-ca", "/registry-ca/ca.crt", "the `file` with private certificate authorities, if there is one")
+	flags.StringVar(&f.image, "image", "", "the `reference` of the image to push, with a tag")
+	flags.Func("plain-http", "the registry `hosts` that are accessed over plain HTTP, separated by commas", list(&f.plainHTTP))
+	flags.StringVar(&f.pushSecret, "push-secret", "", "the `name` of the Secret with the push credentials, used in messages only")
+	flags.StringVar(&f.pushSecretDir, "push-secret-dir", "/push-secret", "the `directory` where the push Secret is mounted; without a config.json in it, the push is anonymous")
+	flags.StringVar(&f.registryCAFile, "registry-ca", "/registry-ca/ca.crt", "the `file` with the certificates of private authorities, in PEM; ignored if it does not exist")
 }
 
-// credentialsFile returns the path of the push secret's content, if there is one.
+// credentialsFile returns the path of the push credentials, which may not exist.
 func (f *registryFlags) credentialsFile() string {
 	return filepath.Join(f.pushSecretDir, "config.json")
 }
@@ -37,7 +38,7 @@ func (f *registryFlags) credentialsFile() string {
 // account returns what messages call the credentials.
 func (f *registryFlags) account() string {
 	if f.pushSecret == "" {
-		return "the push secret"
+		return "the push Secret"
 	}
 	return "Secret " + f.pushSecret
 }
@@ -67,13 +68,13 @@ type imageFlags struct {
 
 func (f *imageFlags) defineImage(flags *flag.FlagSet, defaultCompression, compressionUsage string) {
 	f.defineRegistry(flags)
-	flags.StringVar(&f.baseImage, "base-image", "", "the base image, or scratch")
-	flags.StringVar(&f.model, "model", "", "the name of the Model")
-	flags.StringVar(&f.modelVersion, "model-version", "", "the name of the ModelVersion")
-	flags.StringVar(&f.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion")
-	flags.StringVar(&f.createdBy, "created-by", "", "the creator of the model, URL query-escaped")
+	flags.StringVar(&f.baseImage, "base-image", "", "the `reference` of the base image, or scratch")
+	flags.StringVar(&f.model, "model", "", "the `name` of the Model")
+	flags.StringVar(&f.modelVersion, "model-version", "", "the `name` of the ModelVersion")
+	flags.StringVar(&f.modelVersionUID, "model-version-uid", "", "the `UID` of the ModelVersion")
+	flags.StringVar(&f.createdBy, "created-by", "", "the `user` or job that created the model, URL query-escaped")
 	flags.StringVar(&f.compression, "compression", defaultCompression, compressionUsage)
-	flags.StringVar(&f.progressFile, "progress-file", os.Getenv(console.ProgressFileVariable), "the `file` from which Argo reads the progress; empty is none")
+	flags.StringVar(&f.progressFile, "progress-file", os.Getenv(console.ProgressFileVariable), "the `file` from which Argo reads the progress; no progress is reported if empty")
 }
 
 // list returns the parser of a flag whose value is a comma-separated list, which
@@ -99,8 +100,11 @@ func boolean(into *bool) func(string) error {
 			return nil
 		}
 		parsed, err := strconv.ParseBool(value)
+		if err != nil {
+			return errors.New("must be true or false")
+		}
 		*into = parsed
-		return err
+		return nil
 	}
 }
 

@@ -42,25 +42,25 @@ type mountCheck struct {
 func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	m := &mountCheck{paths: p, limits: layer.Limits{Size: layer.DefaultSize}}
 	m.defineRegistry(flags)
-	flags.StringVar(&m.storageKind, "storage-kind", "", fmt.Sprintf("%s, %s or %s", contract.StorageLocal, contract.StorageNFS, contract.StorageClaim))
+	flags.StringVar(&m.storageKind, "storage-kind", "", fmt.Sprintf("the `kind` of storage: %s, %s or %s", contract.StorageLocal, contract.StorageNFS, contract.StorageClaim))
 	flags.StringVar(&m.storagePath, "storage-path", "", "for localStorage, the `directory` on the node")
-	flags.StringVar(&m.subPath, "sub-path", "", "the `directory` within the volume; empty is the whole volume")
+	flags.StringVar(&m.subPath, "sub-path", "", "for persistentVolumeClaim, the `directory` in the claim; the whole claim if empty")
 	flags.StringVar(&m.nfsServer, "nfs-server", "", "for nfs, the `server`")
-	flags.StringVar(&m.nfsPath, "nfs-path", "", "for nfs, the exported `directory` of the server")
-	flags.Func("denied-paths", "comma-separated `directories` of the node that are never packaged, in addition to those of the system", list(&m.hostPaths.Denied))
-	flags.Func("allowed-paths", "comma-separated `directories` of the node, the only ones that are packaged; empty is every one that is not denied", list(&m.hostPaths.Allowed))
-	flags.Func("bind-mounted-paths", "comma-separated `directories` of the node that are bind mounts of other directories", list(&m.hostPaths.BindMounted))
-	flags.Func("allowed-nfs", "comma-separated NFS `servers` and server:/directory pairs, the only ones that are packaged; empty is every one", list(&m.nfs.Allowed))
-	flags.StringVar(&m.baseImage, "base-image", "", "the base image, or scratch")
-	flags.Func("push-secret-required", "`true` if the push secret must exist", boolean(&m.pushSecretRequired))
-	flags.StringVar(&m.engine, "engine", string(v1alpha1.Kaniko), fmt.Sprintf("%s or %s", v1alpha1.Kaniko, v1alpha1.Stream))
-	flags.Func("layer-size", "the `size` from which a file gets its own layer, and the maximum size of a layer of smaller files, as in 64Mi", m.parseLayerSize)
-	flags.IntVar(&m.limits.Layers, "max-layers", layer.DefaultLayers, "the maximum `number` of layers for the model")
-	flags.StringVar(&m.workflowUID, "workflow-uid", "", "the UID of the Workflow")
-	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion, if there is one")
+	flags.StringVar(&m.nfsPath, "nfs-path", "", "for nfs, the `directory` that the server exports")
+	flags.Func("denied-paths", "the `directories` of nodes that are never packaged, in addition to system directories, separated by commas", list(&m.hostPaths.Denied))
+	flags.Func("allowed-paths", "the only `directories` of nodes that may be packaged, separated by commas; all except system and denied directories if empty", list(&m.hostPaths.Allowed))
+	flags.Func("bind-mounted-paths", "the `directories` of nodes that are bind mounts, as kind's extraMounts create them, separated by commas", list(&m.hostPaths.BindMounted))
+	flags.Func("allowed-nfs", "the only NFS `servers`, or directories of servers as in nas.example.com:/models, that may be packaged, separated by commas; all if empty", list(&m.nfs.Allowed))
+	flags.StringVar(&m.baseImage, "base-image", "", "the `reference` of the base image, or scratch")
+	flags.Func("push-secret-required", "whether the push Secret must exist, `true or false`", boolean(&m.pushSecretRequired))
+	flags.StringVar(&m.engine, "engine", string(v1alpha1.Kaniko), fmt.Sprintf("the `engine` of the build step: %s or %s", v1alpha1.Kaniko, v1alpha1.Stream))
+	flags.Func("layer-size", fmt.Sprintf("the `size` from which a file has its own layer and up to which smaller files share a layer (default %s)", resource.NewQuantity(layer.DefaultSize, resource.BinarySI)), m.parseLayerSize)
+	flags.IntVar(&m.limits.Layers, "max-layers", layer.DefaultLayers, "the maximum `number` of layers of the model; if more are needed, layers become larger")
+	flags.StringVar(&m.workflowUID, "workflow-uid", "", "the `UID` of the Workflow")
+	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the `UID` of the ModelVersion; empty in a build without one")
 	flags.StringVar(&m.mount, "source", "/source", "the `directory` where the storage is mounted")
-	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` with the mounts of this process")
-	flags.StringVar(&m.program, "program", "", "the `file` to install for Kaniko's container; empty is this program")
+	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` that lists the mounts of this process")
+	flags.StringVar(&m.program, "program", "", "the `file` to copy to the shared volume, from which Kaniko's container runs it; this program if empty")
 	return m.run
 }
 
@@ -68,7 +68,7 @@ func (m *mountCheck) run(ctx context.Context, log io.Writer) error {
 	err := m.check(ctx, log)
 	var unreadable *failure.Error
 	if m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable {
-		return failure.New(unreadable.Reason, "%s; the engine Stream does not run as root: make the files readable for everyone, or use the engine Kaniko", unreadable.Message).WithCause(unreadable.Cause)
+		return failure.New(unreadable.Reason, "%s; the engine Stream does not run as root: make the files readable for all users, or use the engine Kaniko", unreadable.Message).WithCause(unreadable.Cause)
 	}
 	return err
 }
@@ -76,7 +76,7 @@ func (m *mountCheck) run(ctx context.Context, log io.Writer) error {
 func (m *mountCheck) parseLayerSize(value string) error {
 	quantity, err := resource.ParseQuantity(value)
 	if err != nil || quantity.Value() < layer.MinSize {
-		return errors.New("must be a size of at least 1Mi, as in 64Mi")
+		return errors.New("must be a quantity of 1Mi or more, for example 64Mi")
 	}
 	m.limits.Size = quantity.Value()
 	return nil

@@ -19,7 +19,7 @@ func TestMountCheckPushSecret(t *testing.T) {
 		reason, want      string
 	}{
 		"absent and optional": {},
-		"absent and required": {required: "true", reason: v1alpha1.ReasonPushSecretMissing, want: "there is no Secret regcred of type kubernetes.io/dockerconfigjson in this namespace: create it with " + command},
+		"absent and required": {required: "true", reason: v1alpha1.ReasonPushSecretMissing, want: "Secret regcred of type kubernetes.io/dockerconfigjson does not exist in this namespace: create it with " + command},
 		"not a Docker configuration": {
 			content: "user:password", reason: v1alpha1.ReasonPushSecretMissing,
 			want: "a Docker configuration: create it with " + command,
@@ -98,7 +98,7 @@ func TestMountCheckRegistryErrors(t *testing.T) {
 	}{
 		"401 for every request": {
 			registry: func(http.Handler) http.Handler { return respond(http.StatusUnauthorized) },
-			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401 Unauthorized); credentials: none (there is no push secret)",
+			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "(401 Unauthorized); credentials: none (the push Secret does not exist)",
 		},
 		"403 for pushes": {
 			registry: func(inner http.Handler) http.Handler { return rejectPushes(http.StatusForbidden, inner) },

@@ -21,8 +21,8 @@ type pack struct {
 
 func definePack(flags *flag.FlagSet, paths *paths) action {
 	p := &pack{paths: paths}
-	flags.IntVar(&p.layer, "layer", noLayer, "the `number` of the layer, from 0")
-	flags.BoolVar(&p.manifest, "manifest", false, "put the manifest of the model into the image")
+	flags.IntVar(&p.layer, "layer", noLayer, "the `number` of the layer to add, starting with 0")
+	flags.BoolVar(&p.manifest, "manifest", false, "add the list of the model's files, /.modelkiln/manifest.json")
 	return p.run
 }
 

@@ -115,7 +115,7 @@ func (p *pod) command(name string) []string {
 func (p *pod) registryArgs() []string {
 	return []string{
 		"--image=" + p.image(), "--plain-http=" + p.host, "--push-secret=" + p.secret,
-		"--push-secret-folder=" + p.path("push-secret"), "--registry-ca=" + p.path("ca.crt"),
+		"--push-secret-dir=" + p.path("push-secret"), "--registry-ca=" + p.path("ca.crt"),
 	}
 }
 
@@ -141,7 +141,7 @@ func (p *pod) imageArgs() []string {
 }
 
 func (p *pod) buildArgs() []string {
-	return append(p.imageArgs(), "--executor="+os.Args[0], "--kaniko-folder="+p.path("kaniko"), "--image-root="+p.path("image"))
+	return append(p.imageArgs(), "--executor="+os.Args[0], "--kaniko-dir="+p.path("kaniko"), "--image-root="+p.path("image"))
 }
 
 func (p *pod) statusReport(t *testing.T) (int, string) {

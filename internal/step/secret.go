@@ -27,9 +27,9 @@ func (f *registryFlags) checkSecret(required bool, log io.Writer) (registry.Conf
 	case !errors.Is(err, fs.ErrNotExist):
 		return config, fmt.Errorf("find the push credentials: %w", err)
 	case required:
-		return config, failure.New(v1alpha1.ReasonPushSecretMissing, "there is no %s of type kubernetes.io/dockerconfigjson in this namespace: create it with %s", f.account(), createSecretCommand(f.pushSecret))
+		return config, failure.New(v1alpha1.ReasonPushSecretMissing, "%s of type kubernetes.io/dockerconfigjson does not exist in this namespace: create it with %s", f.account(), createSecretCommand(f.pushSecret))
 	default:
-		console.Logf(log, "there is no %s, so the push is anonymous", f.account())
+		console.Logf(log, "%s does not exist: the push is anonymous", f.account())
 	}
 	return config, nil
 }

@@ -34,7 +34,7 @@ type statusReport struct {
 func defineStatusReport(flags *flag.FlagSet, p *paths) action {
 	s := &statusReport{paths: p}
 	s.defineRegistry(flags)
-	flags.StringVar(&s.modelVersionUID, "model-version-uid", "", "the UID of the ModelVersion, if there is one")
+	flags.StringVar(&s.modelVersionUID, "model-version-uid", "", "the `UID` of the ModelVersion; empty in a build without one")
 	return s.run
 }
 

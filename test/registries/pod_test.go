@@ -102,7 +102,7 @@ func (p *pod) command(t *testing.T, step string) *exec.Cmd {
 	t.Helper()
 	args := []string{
 		step, "--shared=" + p.path("kiln"), "--termination-log=" + p.path("termination-log"), "--image=" + p.image(),
-		"--push-secret=regcred", "--push-secret-folder=" + p.path("push-secret"), "--registry-ca=" + p.path("registry-ca/ca.crt"),
+		"--push-secret=regcred", "--push-secret-dir=" + p.path("push-secret"), "--registry-ca=" + p.path("registry-ca/ca.crt"),
 		"--model-version-uid=" + p.uid,
 	}
 	if !p.encrypted {

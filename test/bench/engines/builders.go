@@ -165,7 +165,7 @@ func (b bench) cached(image, _ string) ([]*command, error) {
 // steps returns the command lines of the steps of a build, as in the workflow
 // template.
 func (b bench) steps(image, source string, build []string) [][]string {
-	common := []string{"--image=" + image, "--plain-http=" + b.registry.host, "--push-secret-folder=/push-secret", "--registry-ca=/none"}
+	common := []string{"--image=" + image, "--plain-http=" + b.registry.host, "--push-secret-dir=/push-secret", "--registry-ca=/none"}
 	check := append([]string{"mount-check", "--storage-kind=persistentVolumeClaim", "--base-image=" + b.registry.base(), "--source=" + source}, common...)
 	build = slices.Concat(build, []string{"--base-image=" + b.registry.base(), "--model=bench"}, common)
 	report := append([]string{"status-report"}, common...)
