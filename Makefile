@@ -76,8 +76,8 @@ bench: go-version ## Compare both engines with other tools, and run Go's benchma
 # reads REPOSITORY and TAG from the environment, so that it does not evaluate them.
 .PHONY: push-images
 push-images: go-version ## Build and push Modelkiln's images: make push-images REPOSITORY=registry.example.com/modelkiln TAG=v0.1.0
-	@[[ "$${REPOSITORY:-}" =~ ^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$$ ]] || { echo "REPOSITORY='$${REPOSITORY:-}' is not a registry and a path without a tag; write: make push-images REPOSITORY=registry.example.com/modelkiln TAG=v0.1.0" >&2; exit 1; }
-	@[[ "$${TAG:-}" =~ ^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$$ ]] || { echo "TAG='$${TAG:-}' is not an image tag; write: make push-images REPOSITORY=$$REPOSITORY TAG=v0.1.0" >&2; exit 1; }
+	@[[ "$${REPOSITORY:-}" =~ ^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$$ ]] || { echo "REPOSITORY='$${REPOSITORY:-}' is invalid: it must be a registry host and a lowercase path, without a scheme or a tag. Example: make push-images REPOSITORY=registry.example.com/modelkiln TAG=v0.1.0" >&2; exit 1; }
+	@[[ "$${TAG:-}" =~ ^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$$ ]] || { echo "TAG='$${TAG:-}' is not a valid image tag. Example: make push-images REPOSITORY=$$REPOSITORY TAG=v0.1.0" >&2; exit 1; }
 	@revision=$$(git describe --always --dirty --abbrev=40 --exclude='*'); \
 	KO_DOCKER_REPO=$$REPOSITORY $(KO) build --base-import-paths --tags="$$TAG" \
 		--image-label=org.opencontainers.image.source=https://github.com/modelkiln/modelkiln \

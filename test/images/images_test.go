@@ -215,27 +215,27 @@ func TestPushImages_WrongArguments(t *testing.T) {
 		want string
 	}{
 		"no repository": {
-			want: "REPOSITORY='' is not a registry and a path without a tag; write: " + usage,
+			want: "REPOSITORY='' is invalid: it must be a registry host and a lowercase path, without a scheme or a tag. Example: " + usage,
 		},
 		"a repository without a registry": {
 			args: []string{"REPOSITORY=modelkiln", "TAG=v1"},
-			want: "REPOSITORY='modelkiln' is not a registry and a path without a tag; write: " + usage,
+			want: "REPOSITORY='modelkiln' is invalid: it must be a registry host and a lowercase path, without a scheme or a tag. Example: " + usage,
 		},
 		"a URL": {
 			args: []string{"REPOSITORY=https://registry.example.com/modelkiln", "TAG=v1"},
-			want: "REPOSITORY='https://registry.example.com/modelkiln' is not a registry and a path without a tag; write: " + usage,
+			want: "REPOSITORY='https://registry.example.com/modelkiln' is invalid: it must be a registry host and a lowercase path, without a scheme or a tag. Example: " + usage,
 		},
 		"a repository with a tag": {
 			args: []string{"REPOSITORY=registry.example.com/modelkiln:v1", "TAG=v1"},
-			want: "REPOSITORY='registry.example.com/modelkiln:v1' is not a registry and a path without a tag; write: " + usage,
+			want: "REPOSITORY='registry.example.com/modelkiln:v1' is invalid: it must be a registry host and a lowercase path, without a scheme or a tag. Example: " + usage,
 		},
 		"no tag": {
 			args: []string{"REPOSITORY=registry.example.com/modelkiln"},
-			want: "TAG='' is not an image tag; write: " + usage,
+			want: "TAG='' is not a valid image tag. Example: " + usage,
 		},
 		"a tag that a shell would evaluate": {
 			args: []string{"REPOSITORY=registry.example.com/modelkiln", "TAG=`id`"},
-			want: "TAG='`id`' is not an image tag; write: " + usage,
+			want: "TAG='`id`' is not a valid image tag. Example: " + usage,
 		},
 	}
 	for name, tt := range tests {
