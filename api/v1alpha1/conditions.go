@@ -1,8 +1,8 @@
 package v1alpha1
 
-// Condition types of a ModelVersion. They follow kstatus: Ready is always
-// present once the operator has observed the object; Reconciling and Stalled
-// are present only while they are True.
+// Condition types of a ModelVersion. Ready is always present once the operator
+// has observed the object; Reconciling and Stalled are present only while they
+// are True.
 const (
 	// ConditionReady is True when the image is in the registry and was verified
 	// there, False when the last attempt failed or the ModelVersion cannot be
@@ -219,7 +219,7 @@ const (
 	ReasonWorkflowStopped = "WorkflowStopped"
 	// ReasonWorkflowTerminated means that a user terminated the Workflow. Argo
 	// reports a Workflow that is terminated while it waits for a lock as
-	// succeeded; it is reported here all the same.
+	// succeeded; the operator reports it as terminated.
 	ReasonWorkflowTerminated = "WorkflowTerminated"
 	// ReasonWorkflowFailed means that the Workflow failed outside its steps, for
 	// example because Argo finds the template invalid. The message quotes Argo.

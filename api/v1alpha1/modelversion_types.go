@@ -69,7 +69,8 @@ const (
 // imageTag, storage) are immutable; createdBy and build can be changed.
 //
 // Required fields are enforced by validation rules and not by the "required" list
-// of the schema, so that the error message explains what to write.
+// of the schema, so that the error message explains what to write. The schema and
+// the API reference therefore list them as optional.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.modelName)",message="modelName is required: name the Model that this is a version of, for example modelName: resnet"
 // +kubebuilder:validation:XValidation:rule="has(self.imageRepo)",message="imageRepo is required: name the repository that the image is pushed to, for example imageRepo: modelhub/resnet"

@@ -24,14 +24,17 @@ func main() {
 
 func run() error {
 	var options manager.Options
-	configFile := flag.String("config", "", "path to the configuration file; defaults are used if empty")
+	configFile := flag.String("config", "", "path of the configuration file; all fields have their defaults if empty")
 	flag.StringVar(&options.MetricsAddress, "metrics-bind-address", ":8443", `address of the metrics server (TLS, authorized clients only); "0" disables it`)
 	flag.StringVar(&options.ProbeAddress, "health-probe-bind-address", ":8081", `address of the probe server (/healthz, /readyz); "0" disables it`)
 	flag.StringVar(&options.WebhookAddress, "webhook-bind-address", ":9443", `address of the webhook server (TLS); "0" disables it`)
-	flag.StringVar(&options.Namespace, "namespace", "", "namespace of the operator, which holds the webhook's certificate")
-	flag.BoolVar(&options.LeaderElect, "leader-elect", false, "enable leader election so that only one replica is active")
-	logLevel := zap.LevelFlag("log-level", zap.InfoLevel, "log level: debug, info or error")
+	flag.StringVar(&options.Namespace, "namespace", "", "namespace of the operator, for the Secret with the certificate of the webhook server; required unless that server is disabled")
+	flag.BoolVar(&options.LeaderElect, "leader-elect", false, "elect a leader, so that only one replica runs the controllers")
+	logLevel := zap.LevelFlag("log-level", zap.InfoLevel, "minimum level of log messages: debug, info or error (default info)")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q: modelkiln accepts flags only", flag.Arg(0))
+	}
 
 	if err := setLogger(zap.NewAtomicLevelAt(*logLevel)); err != nil {
 		return err

@@ -61,7 +61,7 @@ type Config struct {
 	// ClusterWorkflowTemplates that replace streamWorkflowTemplate there. A
 	// namespace that is only in namespaceWorkflowTemplates has no Stream.
 	NamespaceStreamWorkflowTemplates map[string]string `json:"namespaceStreamWorkflowTemplates,omitempty"`
-	// layerSize is the size from which a file becomes a layer of its own, and up to
+	// layerSize is the size from which a file has its own layer, and up to
 	// which smaller files share a layer. The template's default is 64Mi. Raise it
 	// for large models of small files, or for a registry that limits the number of
 	// layers.

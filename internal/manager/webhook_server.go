@@ -34,10 +34,10 @@ func newWebhookServer(o Options) (*webhookServer, error) {
 	}
 	port, err := strconv.Atoi(portName)
 	if err != nil {
-		return nil, fmt.Errorf("set up webhook: port %q is not a number", portName)
+		return nil, fmt.Errorf("set up webhook: the port %q of --webhook-bind-address is not a number", portName)
 	}
 	if o.Namespace == "" {
-		return nil, errors.New("set up webhook: the operator's namespace is unknown: set --namespace")
+		return nil, errors.New("set up webhook: --namespace is required, unless --webhook-bind-address is 0")
 	}
 	rotator := &certs.Rotator{Namespace: o.Namespace, Host: o.WebhookHost, Now: time.Now}
 	if rotator.Host == "" {
