@@ -30,7 +30,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 
 // CacheOptions limits the manager's cache to what the controllers read: build
 // pods, the events that explain why such a pod does not start, and the names of
-// CRDs. Argo's objects and training workloads have caches of their own.
+// CRDs. Argo's objects and training workloads have separate caches.
 func CacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
@@ -51,7 +51,7 @@ func CacheOptions() cache.Options {
 type ArgoCache struct {
 	// cache is set once the kinds are watched.
 	cache atomic.Pointer[cache.Cache]
-	// present says whether the cluster has the kinds now.
+	// present is true while the cluster has the kinds.
 	present atomic.Bool
 }
 

@@ -20,8 +20,8 @@ import (
 const conflictRequeueDelay = 200 * time.Millisecond
 
 // resultFor returns the result of a pass that ended with an error. Some errors
-// are expected and concern nobody: the object or its namespace is being deleted,
-// or somebody else wrote first.
+// are expected and need no action: the object or its namespace is being deleted,
+// or another client wrote first.
 func resultFor(err error) (ctrl.Result, error) {
 	switch {
 	case isGone(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
@@ -62,7 +62,7 @@ func isArgoGone(err error) bool {
 }
 
 // statusFor returns the status that reports an error to users, for errors that
-// last until somebody acts: the API server rejects something, or no longer
+// last until a user acts: the API server rejects something, or no longer
 // serves Argo's kinds. It returns false for any other error.
 func statusFor(mv *v1alpha1.ModelVersion, err error) (v1alpha1.ModelVersionStatus, bool) {
 	switch {

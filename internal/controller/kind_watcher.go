@@ -23,11 +23,12 @@ import (
 )
 
 // A KindWatcher is the controller of kinds that come and go with their CRDs. It
-// has other controllers watch them: at once if the API server serves the kinds at
-// the start, and otherwise when it begins to. A kind that is absent costs nothing.
+// starts the watches of other controllers on them: immediately if the API server
+// serves the kinds at the start, and otherwise as soon as it does. Nothing is
+// watched or cached for a kind that is absent.
 //
-// controller-runtime has no such thing: a watch that is set up on a kind that is
-// absent ends the operator.
+// controller-runtime does not support this: a watch on a kind that is absent ends
+// the operator.
 type KindWatcher struct {
 	// name is the name of the controller.
 	name string
@@ -41,7 +42,7 @@ type KindWatcher struct {
 	// before any controller runs, which then waits until it has seen all of their
 	// objects.
 	watchEarly bool
-	// onChange is called after kinds have appeared or gone.
+	// onChange is called after kinds have become present or absent.
 	onChange func(context.Context)
 }
 
@@ -52,10 +53,11 @@ type kindSet struct {
 	// watch starts the watches. It is called until it succeeds.
 	watch   func(context.Context) error
 	watched bool
-	// removable says that the kinds are absent again once a CRD of theirs is
-	// deleted. The others remain present: a watch resumes when the CRD returns.
+	// removable is true if the kinds become absent when one of their CRDs is
+	// deleted. Other kinds remain present: a watch resumes when the CRD is created
+	// again.
 	removable bool
-	// present says whether the cluster has the kinds.
+	// present is true while the cluster has the kinds.
 	present *atomic.Bool
 }
 
@@ -138,7 +140,7 @@ func NewTrainingWatcher(mgr ctrl.Manager, versions *ModelVersionReconciler, work
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=list;watch
 
 // Reconcile is called at the start, and when a CRD of one of the kinds' API groups
-// has appeared, changed or gone.
+// was created, changed or deleted.
 func (w *KindWatcher) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	changed := false
 	var errs []error
@@ -169,7 +171,7 @@ func (w *KindWatcher) update(ctx context.Context, set *kindSet) error {
 		return err
 	}
 	if installed && !served {
-		// A new CRD is served a moment after it was created, which no event says:
+		// A new CRD is served a moment after it was created, without a further event:
 		// the error causes a retry.
 		return fmt.Errorf("the API server does not serve %s yet", set.kinds[0].GroupKind())
 	}

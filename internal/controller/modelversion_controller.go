@@ -1,6 +1,6 @@
-// Package controller holds the reconcilers. They read objects, ask
-// internal/lifecycle what to do about them, and do it: no decision about builds
-// is made here.
+// Package controller contains the reconcilers. They read objects, let
+// internal/lifecycle decide what to do about them, and do it. They do not make
+// decisions about builds themselves.
 package controller
 
 import (
@@ -31,24 +31,23 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
-// ModelVersionReconciler turns a ModelVersion into Workflows, and what becomes
-// of those into its status.
+// ModelVersionReconciler creates the Workflows of a ModelVersion, and derives its
+// status from them.
 type ModelVersionReconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
-	// Live reads past the cache, where a stale answer would start a second
-	// build.
+	// Live reads from the API server where stale data would start a second build.
 	Live client.Reader
 	// Recorder emits events.
 	Recorder events.EventRecorder
-	// Metrics count what is done.
+	// Metrics records what the operator does.
 	Metrics *metrics.Metrics
-	// Options shape the builds.
+	// Options are the settings of builds.
 	Options workflow.Options
 	// RegistryCA is the PEM bundle that builds trust for private registries;
 	// empty when there are none.
 	RegistryCA string
-	// Argo gives the reader of Argo's objects, or nil while the cluster does not
+	// Argo returns the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader
 	// Training caches training workloads and the pods that train a ModelVersion.
@@ -56,15 +55,16 @@ type ModelVersionReconciler struct {
 	// Now is the clock of conditions.
 	Now func() time.Time
 
-	// controller is this reconciler's, and kindsChanged is one of its sources: an
-	// event says that a kind has appeared or gone. SetupWithManager sets both.
+	// controller runs this reconciler, and kindsChanged is one of its sources: it
+	// receives an event when a kind has become present or absent.
+	// SetupWithManager sets both.
 	controller   controller.Controller
 	kindsChanged chan event.GenericEvent
 }
 
-// No version is ever deleted. Where the admission plugin
-// OwnerReferencesPermissionEnforcement is on, as on OpenShift, only those who
-// may delete an object may set its owner.
+// The operator never deletes a ModelVersion. The admission plugin
+// OwnerReferencesPermissionEnforcement, which OpenShift enables, requires the
+// permission to delete an object to set its owner.
 //
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch
@@ -74,7 +74,7 @@ type ModelVersionReconciler struct {
 // +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Reconcile takes one ModelVersion one step further.
+// Reconcile runs one pass for one ModelVersion.
 func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var mv v1alpha1.ModelVersion
 	if err := r.Client.Get(ctx, req.NamespacedName, &mv); err != nil {
@@ -95,8 +95,8 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 }
 
 // reconcile runs one pass: read, decide, create, patch the status once, and then
-// terminate and delete. The status goes before the termination, since it records
-// why a Workflow is terminated.
+// terminate and delete. The status is patched before the termination, because
+// it records why a Workflow is terminated.
 func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.ModelVersion) (requeueAfter time.Duration, err error) {
 	observed, err := r.observe(ctx, mv)
 	if err != nil {
@@ -161,9 +161,9 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 	return step, nil
 }
 
-// ensureFresh returns a conflict when the cache shows an old state of the
-// ModelVersion: one that has finished since, and whose Workflow was deleted,
-// would be built again.
+// ensureFresh returns a conflict if the cached ModelVersion is stale. Otherwise a
+// ModelVersion that has finished since, and whose Workflow was deleted, would be
+// built again.
 func (r *ModelVersionReconciler) ensureFresh(ctx context.Context, mv *v1alpha1.ModelVersion) error {
 	var live v1alpha1.ModelVersion
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(mv), &live); err != nil {
@@ -202,7 +202,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 // pruneHistory deletes Workflows beyond the history limit.
 func (r *ModelVersionReconciler) pruneHistory(ctx context.Context, workflows []*wfv1.Workflow) error {
 	for _, wf := range workflows {
-		// Only as it was seen: a user may have retried it a moment ago.
+		// The preconditions protect a Workflow that a user has just retried.
 		seen := client.Preconditions{UID: &wf.UID, ResourceVersion: &wf.ResourceVersion}
 		if err := r.Client.Delete(ctx, wf, seen, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete Workflow %q: %w", wf.Name, err)
@@ -211,8 +211,8 @@ func (r *ModelVersionReconciler) pruneHistory(ctx context.Context, workflows []*
 	return nil
 }
 
-// terminate ends a Workflow, if any, as argo terminate does. Argo's types are
-// never written back whole, since Argo keeps its status in the same object.
+// terminate ends a Workflow, if any, as argo terminate does. Argo's
+// objects are patched and never updated, because they include Argo's status.
 func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflow) error {
 	if wf == nil {
 		return nil

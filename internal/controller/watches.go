@@ -79,7 +79,7 @@ func (r *ModelVersionReconciler) watchTraining(kind schema.GroupVersionKind) err
 }
 
 // requeueUnfinished requeues all ModelVersions that are not finished: a kind that
-// they may depend on has appeared or gone.
+// they may depend on has become present or absent.
 func (r *ModelVersionReconciler) requeueUnfinished(ctx context.Context) {
 	select {
 	case r.kindsChanged <- event.GenericEvent{Object: &v1alpha1.ModelVersion{}}:
@@ -122,8 +122,7 @@ func (r *ModelVersionReconciler) versionsOfModel(ctx context.Context, model clie
 }
 
 // versionsOfTemplate returns the ModelVersions that may wait for a template. It does
-// not look at their conditions: a status that says so may have been written a moment
-// ago and not have reached the cache.
+// not check their conditions: the cache may not have a status that was just written.
 func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, template client.Object) []reconcile.Request {
 	var list v1alpha1.ModelVersionList
 	if err := r.Client.List(ctx, &list); err != nil {

@@ -49,7 +49,7 @@ type WorkloadReconciler struct {
 	Training cache.Cache
 	// Recorder emits events.
 	Recorder events.EventRecorder
-	// Options shape the builds.
+	// Options are the settings of builds.
 	Options workflow.Options
 
 	// controller is this reconciler's. SetupWithManager sets it.
@@ -115,7 +115,7 @@ func (r *WorkloadReconciler) workloadsInNamespace(ctx context.Context, namespace
 	return found
 }
 
-// Reconcile takes one workload one step further.
+// Reconcile runs one pass for one workload.
 func (r *WorkloadReconciler) Reconcile(ctx context.Context, key workloadKey) (ctrl.Result, error) {
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(key.GroupVersionKind)

@@ -39,7 +39,7 @@ func mountIntoAll(containers []*corev1.Container, mount corev1.VolumeMount) (mou
 }
 
 // addVolume adds a volume to a pod, unless the pod has it already. Another
-// volume of the pod may not have its name; content says in the message what the
+// volume of the pod may not have its name; content describes in the message what the
 // volume holds.
 func addVolume(spec *corev1.PodSpec, volume corev1.Volume, content string) *workflow.Problem {
 	i := indexOfVolume(spec, volume.Name)

@@ -109,7 +109,7 @@ func Serving(pod *corev1.Pod, mv *v1alpha1.ModelVersion, mode ServingMount) (*co
 	return served, nil
 }
 
-// CreatedWhenReady says when a pod that was refused is created after all.
+// CreatedWhenReady describes when a pod that was rejected is created after all.
 const CreatedWhenReady = "Pods of a Deployment, StatefulSet, DaemonSet or Job are created automatically once the ModelVersion is Ready; recreate a standalone pod yourself"
 
 // servingProblem returns why a ModelVersion cannot be served, or nil.

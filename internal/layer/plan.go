@@ -143,7 +143,7 @@ func NewPlan(listing []SourceEntry) (Plan, error) {
 }
 
 // Budget returns how many layers are left for the model on a base image with the
-// given number of layers. A result below 1 means that there is no room.
+// given number of layers. A result below 1 means that no layer is left for the model.
 func Budget(baseLayers int) int {
 	const manifestLayers = 1
 	return MaxImageLayers - baseLayers - manifestLayers

@@ -45,7 +45,7 @@ func StateOfVersion(mv *v1alpha1.ModelVersion) VersionState {
 
 // A Completion is how an attempt ended.
 type Completion struct {
-	// Succeeded says that the image is in the registry.
+	// Succeeded is true if the image is in the registry.
 	Succeeded bool
 	// Reason is the reason of the Ready condition.
 	Reason string
@@ -88,7 +88,7 @@ func hasEnded(status v1alpha1.ModelVersionStatus) bool {
 	return status.Workflow != nil && (phase == v1alpha1.ImageBuildSucceeded || phase == v1alpha1.ImageBuildFailed)
 }
 
-// sameAttempt reports whether no retry lies between two statuses. A Workflow that
+// sameAttempt reports whether no retry happened between two statuses. A Workflow that
 // the operator terminated because of its pod may still be seen to start.
 func sameAttempt(before, after v1alpha1.ModelVersionStatus) bool {
 	retried := before.FinishTime != nil && !before.StartTime.Equal(after.StartTime)

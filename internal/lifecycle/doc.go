@@ -1,6 +1,6 @@
 // Package lifecycle decides what happens to a ModelVersion. NextStep (next.go)
-// takes everything that a reconcile has read, and returns what to create, end or
-// delete, and the status that is true then. It is pure: no client, no logger, no
+// takes everything that a pass has read, and returns what to create, terminate or
+// delete, and the status after that. It is pure: no client, no logger, no
 // clock, no context.
 //
 //	SelectWorkflow   select.go    which Workflow a ModelVersion follows
@@ -8,7 +8,7 @@
 //	NextStep         next.go      what to do (pending.go, progress.go, training.go)
 //	statusOf         status.go    the only place that turns a decision into a status
 //	Latest           latest.go    which ModelVersion is its Model's latest
-//	FromTemplate     template.go  which ModelVersion a workload's template stands for
+//	FromTemplate     template.go  the ModelVersion of a workload's template
 //
 // The states of a ModelVersion:
 //

@@ -28,12 +28,12 @@ type Observed struct {
 	Workflows []*wfv1.Workflow
 	// Followed is the one of them that SelectWorkflow selects, or nil.
 	Followed *wfv1.Workflow
-	// ArgoMissing says that the cluster does not have Argo's kinds, so that
+	// ArgoMissing is true if the cluster does not have Argo's kinds. In that case
 	// nothing else was read.
 	ArgoMissing bool
 	// Training is the workload that the ModelVersion waits for, or nil when it
-	// does not exist. TrainingKindMissing says that the cluster does not have its
-	// kind.
+	// does not exist. TrainingKindMissing is true if the cluster does not have
+	// its kind.
 	Training            *unstructured.Unstructured
 	TrainingKindMissing bool
 	// TrainingPods have the ModelVersion's name in their label train-version.
@@ -42,12 +42,12 @@ type Observed struct {
 	TrainingPods []corev1.Pod
 	// Previous is the Model's latest version, or nil when it has none.
 	Previous *v1alpha1.LatestVersion
-	// TemplateFound says that the ClusterWorkflowTemplate exists.
+	// TemplateFound is true if the ClusterWorkflowTemplate exists.
 	TemplateFound bool
-	// TemplateMarked says that it has the label that allows ModelVersions to name
+	// TemplateMarked is true if it has the label that allows ModelVersions to name
 	// it.
 	TemplateMarked bool
-	// ModelTerminating says that a Model of the name is still being deleted.
+	// ModelTerminating is true while a Model of this name is being deleted.
 	ModelTerminating bool
 	// StartedPods are the IDs of those nodes of the followed Workflow whose pods
 	// are no longer pending, which Argo may notice later.
@@ -70,14 +70,13 @@ type Step struct {
 	Volume *workflow.Volume
 	// Status is what is true then. The times of conditions that changed are zero.
 	Status v1alpha1.ModelVersionStatus
-	// Terminate is the Workflow to terminate, or nil. The status goes first, since
-	// it records why.
+	// Terminate is the Workflow to terminate, or nil. The status is patched first,
+	// because it records the reason.
 	Terminate *wfv1.Workflow
 	// Delete are the finished Workflows beyond the history limit.
 	Delete []*wfv1.Workflow
-	// RequeueAfter is when the ModelVersion has to be looked at again although
-	// nothing happens: a pod that does not start is not waited for without end.
-	// Zero waits for events only.
+	// RequeueAfter is when the next pass is due even if no event occurs, because a
+	// pod that does not start causes none. Zero waits for events only.
 	RequeueAfter time.Duration
 }
 
@@ -106,7 +105,7 @@ func NextStep(o Observed, opts workflow.Options) Step {
 	return step
 }
 
-// A verdict is what a decision comes to: the outcome, and what to do about it.
+// A verdict is the result of a decision: the outcome, and what to do about it.
 // statusOf turns it into a status.
 type verdict struct {
 	// Outcome is the state, with its reason and message. An empty state leaves
@@ -205,15 +204,15 @@ func withWorkflow(o Observed, opts workflow.Options) verdict {
 }
 
 // templateNotSeen reports whether Argo did not find the Workflow's template. It
-// may have looked too early: the operator can see a new template a moment before
-// Argo's controller does.
+// may not have the template in its cache yet: the operator can observe a new
+// template a moment before Argo's controller does.
 func templateNotSeen(wf *wfv1.Workflow) bool {
 	return wf.Status.Phase == wfv1.WorkflowError &&
 		strings.Contains(wf.Status.Message, fmt.Sprintf("clusterworkflowtemplates.argoproj.io %q not found", wf.Spec.WorkflowTemplateRef.Name))
 }
 
-// start creates the next attempt, or says what it waits for or why it is not
-// possible.
+// start returns the verdict that creates the next attempt, or what the attempt
+// waits for, or why it is not possible.
 func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict {
 	mv := o.Version
 	if o.ModelTerminating {

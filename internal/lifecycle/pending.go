@@ -28,7 +28,7 @@ type startBlocker struct {
 	Reason string
 	// Message is one sentence without a full stop.
 	Message string
-	// Permanent says that waiting does not help.
+	// Permanent is true if waiting does not help.
 	Permanent bool
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// progress is how far a running build is, and since when the status says so.
+// progress is how far a running build is, and since when the status reports it.
 type progress struct {
 	percent int32
 	time    metav1.Time

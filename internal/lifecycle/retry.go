@@ -10,8 +10,8 @@ import (
 )
 
 // Argo can retry a template by its retryStrategy. A node of type Retry then
-// stands for all tries, and each try has nodes of its own. Only the last try
-// says what state the Workflow is in and what it led to.
+// stands for all tries, and each try has its own nodes. Only the last try
+// shows the state of the Workflow and its result.
 
 // currentNodes returns a Workflow's nodes without those of tries that another
 // try followed, in the order of their IDs.
@@ -86,7 +86,7 @@ type retrying struct {
 	tries int
 	// failed are the nodes of the newest try that failed.
 	failed []wfv1.NodeStatus
-	// pending says that this is the latest try, and that Argo waits or decides
+	// pending is true if this is the latest try, and that Argo waits or decides
 	// whether there is another one.
 	pending bool
 }

@@ -64,8 +64,8 @@ func currentStatus(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
 	return status
 }
 
-// describeWorkflow writes what a status says about the Workflow that the
-// ModelVersion follows. What it said about another one's image is removed.
+// describeWorkflow sets what a status reports about the Workflow that the
+// ModelVersion follows. What it reported about the image of another one is removed.
 func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.Options) {
 	status.Image = workflow.Argument(wf, contract.ParamImage)
 	if mv.Spec.Storage.LocalStorage != nil {
@@ -80,7 +80,7 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	status.SentBytes, status.ReusedBytes = 0, 0
 }
 
-// describeImage writes what a status says about the image that was built.
+// describeImage sets what a status reports about the image that was built.
 func describeImage(status *v1alpha1.ModelVersionStatus, run report.Report) {
 	status.Digest = run.Image.Digest
 	status.ShortDigest = strings.TrimPrefix(run.Image.Digest, "sha256:")[:shortDigestLength]

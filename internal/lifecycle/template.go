@@ -30,14 +30,14 @@ const (
 type TemplateStep struct {
 	// Version is the ModelVersion, or nil when there is nothing to do.
 	Version *v1alpha1.ModelVersion
-	// Create says that the ModelVersion is due. Before that it is created as a
+	// Create is true if the ModelVersion has to be created. Before that it is created as a
 	// dry run, so that a mistake shows before the training has ended.
 	Create bool
 	// Problem is why there cannot be a ModelVersion, for an event, or nil.
 	Problem *workflow.Problem
 }
 
-// NextTemplateStep decides what to do about a workload. Allowed says that the
+// NextTemplateStep decides what to do about a workload. Allowed is true if the
 // namespace allows its workloads to create ModelVersions.
 func NextTemplateStep(object *unstructured.Unstructured, allowed bool, opts workflow.Options) TemplateStep {
 	state, _ := workload.StateOf(object)

@@ -43,7 +43,7 @@ type Options struct {
 	// LeaderElectionNamespace holds the lease of the replicas; the pod's own
 	// namespace if empty.
 	LeaderElectionNamespace string
-	// SharedProcess says that other managers run, or have run, in this process,
+	// SharedProcess is true if other managers run, or have run, in this process,
 	// as in tests. Their metrics are added up.
 	SharedProcess bool
 }

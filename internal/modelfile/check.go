@@ -19,7 +19,7 @@ type File struct {
 	Size int64
 }
 
-// Check returns a message that says which files are missing or corrupted and what
+// Check returns a message that names which files are missing or corrupted and what
 // to do about it, or "" if no problem is found. files are all files of the
 // directory. Files that these refer to are looked up in dir, whose opened files
 // must implement io.ReaderAt. An error is one of reading, and an *fs.PathError.

@@ -21,7 +21,7 @@ func defectf(format string, args ...any) error { return defect(fmt.Sprintf(forma
 // errTruncated is the defect of a file that ends in the middle of a value.
 var errTruncated = defect("is truncated: it ends in the middle of a value")
 
-// truncated returns the defect of a file that is smaller than its header says.
+// truncated returns the defect of a file that is smaller than its header describes.
 func truncated(size, want int64) error {
 	return defectf("is truncated: it has %d bytes, but its header describes %d", size, want)
 }

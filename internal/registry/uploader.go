@@ -19,7 +19,7 @@ const (
 	// duration.
 	maxChunkSize = 512 << 20
 	// minChunkSize is the smallest chunk size to which the uploader goes down in
-	// search of such a limit. Some registries require 5 MiB, and say so.
+	// search of such a limit. Some registries require 5 MiB, and return that limit.
 	minChunkSize = 1 << 20
 	// maxFailures is how many times in a row an upload may fail without progress.
 	maxFailures = 8

@@ -94,7 +94,7 @@ type Failure struct {
 	// Message is one sentence for users, without a full stop and without
 	// secrets.
 	Message string `json:"message"`
-	// Transient is true if a retry in another pod may succeed although nobody
+	// Transient is true if a retry in another pod may succeed although no user
 	// fixed anything. The workflow template retries such failures and no others.
 	Transient bool `json:"transient,omitempty"`
 }

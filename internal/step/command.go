@@ -119,8 +119,8 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 	return exitFailed
 }
 
-// terminated returns the failure of a step that received SIGTERM although nobody
-// stopped the Workflow: its node is drained, or its pod was deleted. Another pod
+// terminated returns the failure of a step that received SIGTERM although the
+// Workflow was not stopped: its node is drained, or its pod was deleted. Another pod
 // may succeed, unless it would fill the disk like this one.
 func terminated(cause error) *failure.Error {
 	f := failure.New(v1alpha1.ReasonPodLost, "the pod was terminated, for example by a node drain").WithCause(cause)

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// sampleCount and sampleSize say how much of a file is compressed to estimate
+	// sampleCount and sampleSize are how much of a file is compressed to estimate
 	// its compressed size.
 	sampleCount = 16
 	sampleSize  = 64 << 10

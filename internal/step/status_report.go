@@ -109,7 +109,7 @@ func (s *statusReport) pullSecret(config registry.Config, tag name.Tag) string {
 func getImage(ctx context.Context, repository *registry.Repository, tag name.Tag) (v1.Image, v1.Hash, error) {
 	descriptor, err := repository.Fetch(ctx, tag)
 	if registry.IsNotFound(err) {
-		return nil, v1.Hash{}, failure.Verification("the registry has nothing at %s after the push: build again", tag).WithCause(err)
+		return nil, v1.Hash{}, failure.Verification("the registry does not have %s after the push: build again", tag).WithCause(err)
 	}
 	if err != nil {
 		return nil, v1.Hash{}, failure.OfRegistry(err)

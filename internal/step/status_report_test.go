@@ -26,7 +26,7 @@ func TestStepsDetectFaultsOfKaniko(t *testing.T) {
 	tests := map[string]detection{
 		faultRejected:          {step: "build", reason: v1alpha1.ReasonRegistryUnauthorized, want: "403 Forbidden"},
 		faultDropsFile:         {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "/kubedl-model/w.bin" out of its layer`},
-		faultPushesNothing:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry has nothing at"},
+		faultPushesNothing:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry does not have"},
 		faultDropsFirstLayer:   firstLayerMissing,
 		faultDropsManifest:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the manifest of the model's files: delete the tag"},
 		faultTruncatesManifest: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lists other files than were packaged: delete the tag"},

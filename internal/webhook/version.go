@@ -20,7 +20,7 @@ func labelValue(pod *corev1.Pod, label, kind string) (name string, found bool, e
 	return name, found, nil
 }
 
-// namedBy says in messages that a pod's label names an object.
+// namedBy describes, in messages, that a pod's label names an object.
 func namedBy(label string) string { return "named by the pod's label " + label }
 
 // notFound returns the error for an object that a pod needs and that does not
@@ -31,7 +31,7 @@ func notFound(kind, namespace, name, origin, next string) error {
 
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions;models,verbs=get
 
-// getVersion returns a ModelVersion of a pod's namespace. origin says in messages
+// getVersion returns a ModelVersion of a pod's namespace. origin describes in messages
 // why the pod needs that one.
 func getVersion(ctx context.Context, live client.Reader, namespace, name, origin string) (*v1alpha1.ModelVersion, error) {
 	mv := &v1alpha1.ModelVersion{}

@@ -62,7 +62,7 @@ func Argument(wf *wfv1.Workflow, name string) string {
 }
 
 // arguments returns the arguments of a build by parameter name. Empty ones are
-// left out, since the template has a default for each.
+// omitted, because the template has a default for each.
 func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[string]string, *Problem) {
 	if problem := sourceOf(mv, opts).problem; problem != nil {
 		return nil, problem
@@ -97,7 +97,7 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	return args, nil
 }
 
-// IdentityArguments returns the arguments, empty ones included, that say which
+// IdentityArguments returns the arguments, empty ones included, that identify which
 // ModelVersion a Workflow builds and from which files. The node of a training's
 // chief is among them once it is known.
 func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]string {

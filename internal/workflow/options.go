@@ -17,8 +17,8 @@ type History struct {
 	Succeeded, Failed int
 }
 
-// Options are the platform team's choices that shape a build. The operator's
-// configuration file has them all; internal/config says there what each means
+// Options are the settings of builds that the platform team chooses. The operator's
+// configuration file has them all; internal/config documents each of them
 // to the platform team.
 type Options struct {
 	// DefaultRegistry is put in front of repositories without a host. Empty
@@ -27,7 +27,7 @@ type Options struct {
 	// PlainHTTPRegistries are the hosts, with ports, that are accessed over plain
 	// HTTP.
 	PlainHTTPRegistries []string
-	// BaseImage is the image that models are put on, unless the ModelVersion
+	// BaseImage is the image to which models are added, unless the ModelVersion
 	// names one.
 	BaseImage string
 	// WorkflowTemplate names the ClusterWorkflowTemplate of builds, unless the
@@ -43,7 +43,7 @@ type Options struct {
 	// are empty, it has no template.
 	StreamTemplate           string
 	NamespaceStreamTemplates map[string]string
-	// LayerSize and MaxLayers say how models are spread over layers. Zero leaves
+	// LayerSize and MaxLayers control how files are assigned to layers. Zero leaves
 	// it to the template.
 	LayerSize resource.Quantity
 	MaxLayers int
@@ -57,7 +57,7 @@ type Options struct {
 	// the one that it follows.
 	History History
 	// DeadlineSeconds is how long a build may take, from when Argo starts it,
-	// unless the ModelVersion says otherwise.
+	// unless the ModelVersion overrides it.
 	DeadlineSeconds int64
 	// PendingTimeout is how long a build's pod may take to start before the
 	// build fails.

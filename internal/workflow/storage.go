@@ -9,7 +9,7 @@ import (
 
 // A source is what a kind of storage adds to a build.
 type source struct {
-	// arguments say where the files are, by parameter name. They do not depend
+	// arguments locate the files, by parameter name. They do not depend
 	// on the operator's options.
 	arguments map[string]string
 	// volume is what the operator creates before the build, or nil.

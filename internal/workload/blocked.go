@@ -25,7 +25,7 @@ func BecameReady(mv *v1alpha1.ModelVersion, now time.Time) bool {
 		now.Sub(ready.LastTransitionTime.Time) < maxRetryDelay
 }
 
-// ReadyMark returns what the annotation model-ready says on a workload that was
+// ReadyMark returns the value of the annotation model-ready on a workload that was
 // notified of a ModelVersion.
 func ReadyMark(mv *v1alpha1.ModelVersion) string { return mv.Name + "@" + mv.Status.Digest }
 

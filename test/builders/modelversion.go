@@ -1,4 +1,4 @@
-// Package builders creates the objects of tests, so that a test says only what
+// Package builders creates the objects of tests, so that a test specifies only what
 // it is about: ModelVersions, and Workflows in the states in which Argo leaves
 // them.
 package builders
@@ -15,7 +15,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// Epoch is when the objects of tests are created, unless they say otherwise.
+// Epoch is when the objects of tests are created, unless they specify another time.
 var Epoch = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 
 // ModelVersionUID is the UID of a ModelVersion that does not set one. Its

@@ -4,7 +4,7 @@
 // deletes the dependents of deleted objects.
 //
 // The operator is the one that cmd/modelkiln starts (internal/manager). It runs
-// in the test process with a token of its own service account, so that a
+// in the test process with a token of its service account, so that a
 // permission that is missing in deploy/rbac fails these tests.
 package integration
 

@@ -43,7 +43,7 @@ func (r request) inNamespace(namespace string) bool {
 	return strings.Contains(r.path+"/", "/namespaces/"+namespace+"/")
 }
 
-// disconnect says at which write in a namespace the connection breaks, counted
+// disconnect specifies at which write in a namespace the connection breaks, counted
 // from one, and whether that write still reaches the API server. In both cases
 // the operator receives no response.
 type disconnect struct {

@@ -86,7 +86,7 @@ func TestWritesWhileWaiting(t *testing.T) {
 	// The operator requeues unfinished ModelVersions once, when it has found the
 	// training kinds.
 	op.awaitRequest(t, func(r request) bool { return r.path == "/apis/batch/v1/jobs" && r.status == http.StatusOK }, "for Jobs")
-	// Every event is sent by a goroutine of its own, so that a later one may
+	// Every event is sent by its own goroutine, so that a later one may
 	// overtake it: each must be awaited.
 	awaitPending := func(s sandbox) *wfv1.Workflow {
 		wf := s.argo.awaitOnlyWorkflow()

@@ -17,7 +17,7 @@ import (
 // Input is what every engine builds an image from.
 type Input struct {
 	handoff.Plan
-	// Registry says how to access registries.
+	// Registry configures the access to registries.
 	Registry registry.Config
 	// Target is the tag to push to.
 	Target name.Tag

@@ -18,10 +18,10 @@ const maxLength = 500
 type Error struct {
 	// Reason is one of the reasons in api/v1alpha1.
 	Reason string
-	// Message says what failed and what to do about it, for the user who wants
+	// Message explains what failed and what to do about it, for the user who wants
 	// the image.
 	Message string
-	// Transient is true if a retry may succeed although nobody fixed anything.
+	// Transient is true if a retry may succeed without any fix.
 	Transient bool
 	// Cause is the underlying error, for the log. It may be nil.
 	Cause error

@@ -76,7 +76,7 @@ func createModelDir(image *os.Root) error {
 		return fmt.Errorf("inspect the base image: %w", err)
 	}
 	if !isEmpty {
-		return failure.New(v1alpha1.ReasonInvalidSpec, "the base image already has files at %s: choose a base image without", v1alpha1.ModelPath)
+		return failure.New(v1alpha1.ReasonInvalidSpec, "the base image already has files at %s: choose a base image without them", v1alpha1.ModelPath)
 	}
 	return nil
 }

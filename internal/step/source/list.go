@@ -29,7 +29,7 @@ const maxEntries = 200_000
 const readDirBatch = 10_000
 
 // errTooMany is the failure of a model with more than maxEntries.
-var errTooMany = failure.New(v1alpha1.ReasonSourceUnsafe, "the model's directory holds more than %d files and directories, and the build has no memory for so many: put the small ones into archives, or split the model", maxEntries)
+var errTooMany = failure.New(v1alpha1.ReasonSourceUnsafe, "the model's directory has more than %d files and directories, the maximum of a build: put small files into archives, or split the model", maxEntries)
 
 // List returns everything in a directory that is packaged or skipped, and the
 // directory itself. It opens every file, so that an unreadable one is found

@@ -279,5 +279,5 @@ func TestListTooManyEntries(t *testing.T) {
 	l = lister{root: open(t, dir), left: entries - 1}
 	err := l.list(t.Context(), layer.RootDir)
 	assertReason(t, v1alpha1.ReasonSourceUnsafe, err)
-	require.ErrorContains(t, err, "holds more than 200000 files and directories")
+	require.ErrorContains(t, err, "has more than 200000 files and directories")
 }

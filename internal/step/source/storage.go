@@ -33,7 +33,7 @@ type Identity struct {
 }
 
 // Check opens the directory and records its identity. Each container of a pod
-// has a mount of its own, and a symbolic link on the node may have changed
+// has its own mount, and a symbolic link on the node may have changed
 // before the next one is mounted. The error is a *failure.Error.
 func (s *Storage) Check() (*os.Root, error) {
 	volume, err := s.openVolume()

@@ -29,7 +29,7 @@ type pushedLayer struct {
 	Digest, DiffID v1.Hash
 	// Size is its size in the registry, in bytes.
 	Size int64
-	// MediaType says whether and how it is compressed.
+	// MediaType includes whether and how it is compressed.
 	MediaType types.MediaType
 	// Files is the number of files of the model in it, and Bytes the sum of
 	// their sizes.

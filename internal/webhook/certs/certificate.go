@@ -40,7 +40,7 @@ func newCertificate(host string) (map[string][]byte, error) {
 	return map[string][]byte{corev1.TLSCertKey: chain, corev1.TLSPrivateKeyKey: key}, nil
 }
 
-// readCertificate returns the certificate in the data of a Secret. The error says
+// readCertificate returns the certificate in the data of a Secret. The error describes
 // why it has to be replaced: it is missing, is not valid for the host now, or is
 // about to expire.
 func readCertificate(data map[string][]byte, host string, now time.Time) (*certificate, error) {

@@ -125,7 +125,7 @@ func (r *Rotator) ensureCertificate(ctx context.Context) (*certificate, error) {
 }
 
 // ensureTrust configures the API server to trust certificates that this CA has
-// signed. A configuration that does not exist was removed on purpose: the API
+// signed. A configuration that does not exist was removed deliberately: the API
 // server does not call that webhook.
 func (r *Rotator) ensureTrust(ctx context.Context, ca []byte) error {
 	for _, configuration := range []client.Object{

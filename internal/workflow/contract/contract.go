@@ -25,7 +25,7 @@ const (
 	ParamCreatedBy = "created-by"
 	// ParamImage is the image reference to push: repository and tag.
 	ParamImage = "image"
-	// ParamBaseImage is the image that the model is put on, or scratch.
+	// ParamBaseImage is the image to which the model is added, or scratch.
 	ParamBaseImage = "base-image"
 	// ParamStorageKind is localStorage, nfs or persistentVolumeClaim.
 	ParamStorageKind = "storage-kind"
@@ -69,8 +69,8 @@ const (
 	ParamCompression = "compression"
 	// ParamChangeDetection is Content or ModTime. Only Stream's template has it.
 	ParamChangeDetection = "change-detection"
-	// ParamLayerSize is the size from which a file has its own layer, and the size
-	// of layers of smaller files, as a quantity.
+	// ParamLayerSize is the size from which a file has its own layer and up to which
+	// smaller files share a layer, as a quantity.
 	ParamLayerSize = "layer-size"
 	// ParamMaxLayers is the largest number of layers for a model.
 	ParamMaxLayers = "max-layers"
