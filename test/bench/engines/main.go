@@ -44,15 +44,18 @@ func run(ctx context.Context, args []string) error {
 	var s settings
 	flags := flag.NewFlagSet("engines", flag.ContinueOnError)
 	mebibytes := flags.Int64("size", 2048, "the model's size in `MiB`")
-	flags.IntVar(&s.files, "files", 8, "the number of `files` of the model")
-	flags.IntVar(&s.runs, "runs", 5, "the number of runs")
+	flags.IntVar(&s.files, "files", 8, "the `number` of files of the model")
+	flags.IntVar(&s.runs, "runs", 5, "the `number` of runs")
 	flags.StringVar(&s.dir, "dir", "/var/tmp/modelkiln-bench", "a work `directory` with space for six times the model's size; its content is deleted")
 	flags.StringVar(&s.results, "results", "test/bench", "the `directory` for the table and the chart")
-	flags.Func("only", "measure only this `builder` and Stream: kubedl, cache, kaniko, stream, times, oras or crane; can be repeated", func(key string) error {
+	flags.Func("only", "measure only this `builder` and Stream: kubedl, cache (Kaniko with its cache), kaniko, stream, times (Stream with ModTime), oras or crane; can be repeated", func(key string) error {
 		s.only = append(s.only, key)
 		return nil
 	})
 	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
 		return err
 	}
 	s.size = *mebibytes << 20
