@@ -35,7 +35,7 @@ func CacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}: {Label: labels.SelectorFromSet(contract.BuildPodLabels())},
+			&corev1.Pod{}: {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
 			&corev1.Event{}: {Field: fields.SelectorFromSet(fields.Set{
 				"involvedObject.kind": "Pod",
 				"reason":              "FailedMount",
@@ -77,7 +77,7 @@ func argoCacheOptions(mgr ctrl.Manager) (cache.Options, error) {
 		HTTPClient:       mgr.GetHTTPClient(),
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&wfv1.Workflow{}: {Label: builds, Transform: stripWorkflow},
+			metadataOf(argoKinds[0]): {Label: builds, Transform: stripWorkflow},
 		},
 	}, nil
 }
@@ -125,16 +125,42 @@ func stripAnnotations(object any) (any, error) {
 	return object, nil
 }
 
-// stripWorkflow drops the parts of a Workflow that repeat its template. Cached
-// Workflows are never written back.
+// stripWorkflow drops the annotations and labels of a Workflow that are not read:
+// users can write any number of them.
 func stripWorkflow(object any) (any, error) {
-	if wf, ok := object.(*wfv1.Workflow); ok {
-		wf.ManagedFields = nil
-		wf.Status.StoredTemplates = nil
-		wf.Status.StoredWorkflowSpec = nil
+	if wf, ok := object.(client.Object); ok {
+		wf.SetManagedFields(nil)
+		wf.SetAnnotations(keep(wf.GetAnnotations(), workflow.Annotations()...))
+		wf.SetLabels(keep(wf.GetLabels(), v1alpha1.LabelModelVersionUID, v1alpha1.LabelAttempt, labelPhase, labelCompleted))
 	}
 	return object, nil
 }
+
+// stripBuildPod drops what is not read of a build's pod.
+func stripBuildPod(object any) (any, error) {
+	if pod, ok := object.(*corev1.Pod); ok {
+		labels := contract.BuildPodLabels()
+		labels[labelWorkflow] = pod.Labels[labelWorkflow]
+		pod.ManagedFields, pod.Labels, pod.Annotations = nil, labels, keep(pod.Annotations, annotationNode)
+		pod.Spec, pod.Status = corev1.PodSpec{}, corev1.PodStatus{Phase: pod.Status.Phase}
+	}
+	return object, nil
+}
+
+// keep returns the entries with these keys, with values of bounded length.
+func keep(all map[string]string, keys ...string) map[string]string {
+	kept := map[string]string{}
+	for _, key := range keys {
+		if value, found := all[key]; found {
+			kept[key] = text.TruncateBytes(value, maxValue)
+		}
+	}
+	return kept
+}
+
+// maxValue is the number of bytes of an annotation's value that are kept: more than
+// any that is read may have.
+const maxValue = 4096
 
 // stripWorkload drops all annotations. A workload with a template keeps that
 // annotation without its content.

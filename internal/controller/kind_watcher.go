@@ -101,7 +101,7 @@ func startArgoCache(ctx context.Context, mgr ctrl.Manager) (cache.Cache, error) 
 	if err != nil {
 		return nil, fmt.Errorf("set up the cache of Argo's objects: %w", err)
 	}
-	if err := c.IndexField(ctx, &wfv1.Workflow{}, indexOwner, controllerUID); err != nil {
+	if err := c.IndexField(ctx, metadataOf(argoKinds[0]), indexOwner, controllerUID); err != nil {
 		return nil, err
 	}
 	return c, mgr.Add(c)

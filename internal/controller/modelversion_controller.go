@@ -189,7 +189,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	if !apierrors.IsAlreadyExists(err) {
 		return nil, fmt.Errorf("create Workflow %q: %w", wf.Name, err)
 	}
-	var existing wfv1.Workflow
+	existing, getErr := r.reader.get(ctx, client.ObjectKeyFromObject(wf))
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wf), &existing); err != nil {
 		return nil, fmt.Errorf("get Workflow %q: %w", wf.Name, err)
 	}

@@ -44,7 +44,7 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 		return observed, err
 	}
 	var err error
-	if observed.Workflows, err = r.workflows(ctx, argo, mv); err != nil {
+	if observed.Workflows, observed.Invalid, err = r.workflows(ctx, argo, mv); err != nil {
 		return observed, err
 	}
 	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, argo, mv); err != nil {
@@ -62,38 +62,6 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	}
 	observed.MountFailure, err = r.mountFailure(ctx, observed.Followed)
 	return observed, err
-}
-
-// workflows returns the Workflows that the ModelVersion controls and that are
-// not being deleted. The one that the status names is read past the cache when
-// the cache does not have it: a Workflow that was just created would otherwise
-// look like one that was deleted.
-func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Reader, mv *v1alpha1.ModelVersion) ([]*wfv1.Workflow, error) {
-	var list wfv1.WorkflowList
-	if err := argo.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexOwner: string(mv.UID)}); err != nil {
-		return nil, fmt.Errorf("list Workflows: %w", err)
-	}
-	var workflows []*wfv1.Workflow
-	cached := map[string]bool{}
-	for i := range list.Items {
-		cached[list.Items[i].Name] = true
-		if list.Items[i].DeletionTimestamp.IsZero() {
-			workflows = append(workflows, &list.Items[i])
-		}
-	}
-	last := mv.Status.Workflow
-	if last == nil || cached[last.Name] || lifecycle.IsFinished(mv) {
-		return workflows, nil
-	}
-	var wf wfv1.Workflow
-	err := r.Live.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: last.Name}, &wf)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("get Workflow %q: %w", last.Name, err)
-	}
-	if err == nil && wf.DeletionTimestamp.IsZero() && metav1.IsControlledBy(&wf, mv) {
-		workflows = append(workflows, &wf)
-	}
-	return workflows, nil
 }
 
 // latest returns the Model's latest version. A ModelVersion whose result is final

@@ -59,7 +59,7 @@ func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 func (r *ModelVersionReconciler) watchArgo(mgr ctrl.Manager, c cache.Cache) error {
 	toOwner := handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1alpha1.ModelVersion{}, handler.OnlyControllerOwner())
 	for _, kind := range []source.Source{
-		source.Kind[client.Object](c, &wfv1.Workflow{}, toOwner, exceptOwnCreates()),
+		source.Kind[client.Object](c, metadataOf(argoKinds[0]), toOwner, exceptOwnCreates()),
 		source.Kind[client.Object](c, templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsOfTemplate), predicate.LabelChangedPredicate{}),
 	} {
 		if err := r.controller.Watch(kind); err != nil {
@@ -157,11 +157,11 @@ func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Ob
 	}
 	ctx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
-	var wf wfv1.Workflow
-	if err := argo.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Labels[labelWorkflow]}, &wf); err != nil {
+	wf := metadataOf(argoKinds[0])
+	if err := argo.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Labels[labelWorkflow]}, wf); err != nil {
 		return nil
 	}
-	owner := metav1.GetControllerOf(&wf)
+	owner := metav1.GetControllerOf(wf)
 	if owner == nil || owner.Kind != "ModelVersion" {
 		return nil
 	}
@@ -204,8 +204,7 @@ func requests(versions []v1alpha1.ModelVersion) []reconcile.Request {
 func exceptOwnCreates() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
-			wf, ok := e.Object.(*wfv1.Workflow)
-			return !ok || wf.GenerateName != "" || wf.Status.Phase != wfv1.WorkflowUnknown
+			return e.Object.GetGenerateName() != "" || e.Object.GetLabels()[labelPhase] != ""
 		},
 	}
 }

@@ -1,0 +1,170 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+)
+
+// Workflows are watched and cached as metadata, and those that matter to a pass
+// are read one by one. Argo's default CRD accepts anything under spec and status:
+// one Workflow that cannot be decoded would fail every list and watch of typed
+// Workflows, and a few large ones would fill the memory of the operator.
+
+const (
+	// labelPhase and labelCompleted are Argo's copies of a Workflow's phase, and
+	// of whether it is final.
+	labelPhase     = "workflows.argoproj.io/phase"
+	labelCompleted = "workflows.argoproj.io/completed"
+
+	// maxWorkflowsRead is how many Workflows of one ModelVersion a pass reads.
+	maxWorkflowsRead = 10
+	// maxWorkflowNodes is how many nodes a Workflow may have. Ours have six, and
+	// ten for each retry.
+	maxWorkflowNodes = 2000
+)
+
+// errInvalidWorkflow is the error of a Workflow that was read and cannot be used.
+type errInvalidWorkflow struct{ error }
+
+// workflowReader reads the Workflows of ModelVersions from the API server.
+type workflowReader struct {
+	live client.Reader
+
+	mu sync.Mutex
+	// seen has the resource versions of the Workflows of each ModelVersion at its
+	// last pass. A Workflow that users retry can finish again between two passes.
+	seen map[types.NamespacedName]map[types.UID]string
+}
+
+// get reads one Workflow. Its error is an errInvalidWorkflow if it cannot be
+// decoded.
+func (w *workflowReader) get(ctx context.Context, key client.ObjectKey) (*wfv1.Workflow, error) {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(argoKinds[0])
+	if err := w.live.Get(ctx, key, object); err != nil {
+		return nil, err
+	}
+	return decodeWorkflow(object)
+}
+
+func decodeWorkflow(object *unstructured.Unstructured) (*wfv1.Workflow, error) {
+	nodes, _, err := unstructured.NestedFieldNoCopy(object.Object, "status", "nodes")
+	if list, isMap := nodes.(map[string]any); err == nil && isMap && len(list) > maxWorkflowNodes {
+		return nil, errInvalidWorkflow{fmt.Errorf("it has %d nodes, and at most %d are read", len(list), maxWorkflowNodes)}
+	}
+	raw, err := json.Marshal(object.Object)
+	if err != nil {
+		return nil, errInvalidWorkflow{err}
+	}
+	wf := &wfv1.Workflow{}
+	if err := json.Unmarshal(raw, wf); err != nil {
+		return nil, errInvalidWorkflow{err}
+	}
+	wf.ManagedFields, wf.Status.StoredTemplates, wf.Status.StoredWorkflowSpec = nil, nil, nil
+	return wf, nil
+}
+
+// relevant returns the names of the Workflows that have to be read to decide which
+// of them the ModelVersion follows, and what that one means: the one that the
+// status names, those that have not finished, the newest, and those that have
+// changed since the last pass.
+func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.PartialObjectMetadata) map[string]bool {
+	slices.SortStableFunc(list, func(a, b metav1.PartialObjectMetadata) int {
+		return b.CreationTimestamp.Compare(a.CreationTimestamp.Time)
+	})
+	key := client.ObjectKeyFromObject(mv)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before, now := w.seen[key], map[types.UID]string{}
+	names := map[string]bool{}
+	if last := mv.Status.Workflow; last != nil {
+		names[last.Name] = true
+	}
+	for i, wf := range list {
+		now[wf.UID] = wf.ResourceVersion
+		changed := before[wf.UID] != wf.ResourceVersion || wf.Labels[labelCompleted] != "true"
+		if (i == 0 || changed) && len(names) < maxWorkflowsRead {
+			names[wf.Name] = true
+		}
+	}
+	if w.seen == nil {
+		w.seen = map[types.NamespacedName]map[types.UID]string{}
+	}
+	w.seen[key] = now
+	return names
+}
+
+// forget forgets a ModelVersion that is finished or deleted.
+func (w *workflowReader) forget(key types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.seen, key)
+}
+
+// withoutContent returns a Workflow of which only the metadata is known, and the
+// phase that Argo's label repeats.
+func withoutContent(object metav1.PartialObjectMetadata) *wfv1.Workflow {
+	wf := &wfv1.Workflow{ObjectMeta: object.ObjectMeta}
+	wf.Status.Phase = wfv1.WorkflowPhase(object.Labels[labelPhase])
+	return wf
+}
+
+// workflows returns the Workflows that the ModelVersion controls and that are not
+// being deleted, with their content where it matters, and the one that the status
+// names if it is invalid.
+//
+// The one that the status names is read even if the cache does not have it: a
+// Workflow that was just created would otherwise look like one that was deleted.
+func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Reader, mv *v1alpha1.ModelVersion) ([]*wfv1.Workflow, *lifecycle.InvalidWorkflow, error) {
+	list := metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(argoKinds[0].GroupVersion().WithKind("WorkflowList"))
+	if err := argo.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexOwner: string(mv.UID)}); err != nil {
+		return nil, nil, fmt.Errorf("list Workflows: %w", err)
+	}
+	var workflows []*wfv1.Workflow
+	if lifecycle.IsFinished(mv) {
+		r.reader.forget(client.ObjectKeyFromObject(mv))
+		for _, object := range list.Items {
+			if object.DeletionTimestamp.IsZero() {
+				workflows = append(workflows, withoutContent(object))
+			}
+		}
+		return workflows, nil, nil
+	}
+	relevant := r.reader.relevant(mv, list.Items)
+	for _, object := range list.Items {
+		if !relevant[object.Name] && object.DeletionTimestamp.IsZero() {
+			workflows = append(workflows, withoutContent(object))
+		}
+	}
+	var invalid *lifecycle.InvalidWorkflow
+	for _, name := range slices.Sorted(maps.Keys(relevant)) {
+		wf, err := r.reader.get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: name})
+		switch broken, isInvalid := err.(errInvalidWorkflow); { //nolint:errorlint // It is not wrapped.
+		case isInvalid:
+			if last := mv.Status.Workflow; last != nil && last.Name == name {
+				invalid = &lifecycle.InvalidWorkflow{Name: name, Message: broken.Error()}
+			}
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return nil, nil, fmt.Errorf("get Workflow %q: %w", name, err)
+		case wf.DeletionTimestamp.IsZero() && metav1.IsControlledBy(wf, mv):
+			workflows = append(workflows, wf)
+		}
+	}
+	return workflows, invalid, nil
+}
