@@ -127,6 +127,11 @@ const (
 	// deleted repeatedly and is not created again. Request a new attempt with the
 	// rebuild annotation.
 	ReasonWorkflowDeleted = "WorkflowDeleted"
+	// ReasonWorkflowInvalid means that the Workflow of the build cannot be decoded,
+	// for example because a user edited a number into text, or has more nodes than
+	// the operator reads. The message has the cause and the command that replaces
+	// the Workflow. Other ModelVersions are not affected.
+	ReasonWorkflowInvalid = "WorkflowInvalid"
 )
 
 // Reasons why a build failed. Those about the source and the registry are
@@ -255,6 +260,7 @@ var Reasons = []string{
 	ReasonNodeUnknown,
 	ReasonWorkflowNameConflict,
 	ReasonWorkflowDeleted,
+	ReasonWorkflowInvalid,
 	ReasonSourceMissing,
 	ReasonSourceNotDirectory,
 	ReasonSourceEmpty,

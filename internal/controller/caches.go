@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/text"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/internal/workload"
 )
@@ -36,7 +38,7 @@ func CacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
-			&corev1.Event{}: {Field: fields.SelectorFromSet(fields.Set{
+			&corev1.Event{}: {Transform: stripEvent, Field: fields.SelectorFromSet(fields.Set{
 				"involvedObject.kind": "Pod",
 				"reason":              "FailedMount",
 			})},
@@ -147,6 +149,15 @@ func stripBuildPod(object any) (any, error) {
 	return object, nil
 }
 
+// stripEvent drops what is not read of an event.
+func stripEvent(object any) (any, error) {
+	if ev, ok := object.(*corev1.Event); ok {
+		meta := metav1.ObjectMeta{Namespace: ev.Namespace, Name: ev.Name, UID: ev.UID, ResourceVersion: ev.ResourceVersion}
+		return &corev1.Event{ObjectMeta: meta, InvolvedObject: ev.InvolvedObject, Message: text.TruncateBytes(ev.Message, maxValue), LastTimestamp: ev.LastTimestamp}, nil
+	}
+	return object, nil
+}
+
 // keep returns the entries with these keys, with values of bounded length.
 func keep(all map[string]string, keys ...string) map[string]string {
 	kept := map[string]string{}
@@ -158,8 +169,8 @@ func keep(all map[string]string, keys ...string) map[string]string {
 	return kept
 }
 
-// maxValue is the number of bytes of an annotation's value that are kept: more than
-// any that is read may have.
+// maxValue is the number of bytes that are kept of the value of an annotation and of
+// the message of an event: more than any that is read may have.
 const maxValue = 4096
 
 // stripWorkload drops all annotations. A workload with a template keeps that

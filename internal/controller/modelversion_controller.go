@@ -60,6 +60,8 @@ type ModelVersionReconciler struct {
 	// SetupWithManager sets both.
 	controller   controller.Controller
 	kindsChanged chan event.GenericEvent
+	// reader reads Workflows.
+	reader workflowReader
 }
 
 // The operator never deletes a ModelVersion. The admission plugin
@@ -78,6 +80,7 @@ type ModelVersionReconciler struct {
 func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var mv v1alpha1.ModelVersion
 	if err := r.Client.Get(ctx, req.NamespacedName, &mv); err != nil {
+		r.reader.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !mv.DeletionTimestamp.IsZero() {
@@ -189,14 +192,17 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	if !apierrors.IsAlreadyExists(err) {
 		return nil, fmt.Errorf("create Workflow %q: %w", wf.Name, err)
 	}
-	existing, getErr := r.reader.get(ctx, client.ObjectKeyFromObject(wf))
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wf), &existing); err != nil {
+	existing, err := r.reader.get(ctx, client.ObjectKeyFromObject(wf))
+	var invalid errInvalidWorkflow
+	switch {
+	case errors.As(err, &invalid):
+		return nil, nil
+	case err != nil:
 		return nil, fmt.Errorf("get Workflow %q: %w", wf.Name, err)
-	}
-	if !metav1.IsControlledBy(&existing, mv) {
+	case !metav1.IsControlledBy(existing, mv):
 		return nil, nil
 	}
-	return &existing, nil
+	return existing, nil
 }
 
 // pruneHistory deletes Workflows beyond the history limit.
@@ -218,7 +224,9 @@ func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflo
 		return nil
 	}
 	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"shutdown":"Terminate"}}`))
-	target := &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Namespace: wf.Namespace, Name: wf.Name}}
+	// The response is decoded too, as metadata: a user may have edited the rest.
+	target := metadataOf(argoKinds[0])
+	target.Namespace, target.Name = wf.Namespace, wf.Name
 	if err := r.Client.Patch(ctx, target, patch); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("terminate Workflow %q: %w", wf.Name, err)
 	}
@@ -226,9 +234,30 @@ func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflo
 }
 
 // patchStatus writes the status, if it differs, and then emits the event and
-// counts what has ended. It is called once a pass.
+// counts what has ended. It is called once a pass. A status that the API server
+// rejects is replaced by one that says so, which it accepts: the same Workflow
+// would lead to the same status at every pass.
 func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifecycle.Observed, next v1alpha1.ModelVersionStatus) error {
 	mv := observed.Version
+	before := mv.DeepCopy()
+	err := r.writeStatus(ctx, mv, next)
+	if apierrors.IsInvalid(err) {
+		before.DeepCopyInto(mv)
+		err = r.writeStatus(ctx, mv, lifecycle.Unstorable(before, err.Error()))
+	}
+	if err != nil {
+		return fmt.Errorf("patch status: %w", err)
+	}
+	r.recordTransition(ctx, mv, before.Status.Conditions)
+	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
+		r.Metrics.AttemptCompleted(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
+	}
+	return nil
+}
+
+// writeStatus patches the status, if it differs. The conditions that changed get
+// the current time.
+func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.ModelVersion, next v1alpha1.ModelVersionStatus) error {
 	// In the API server's precision, so that what is written equals what is read.
 	now := ptr.To(metav1.NewTime(r.Now())).Rfc3339Copy()
 	for i := range next.Conditions {
@@ -242,14 +271,7 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 	before := mv.DeepCopy()
 	mv.Status = next
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, mv, patch); err != nil {
-		return fmt.Errorf("patch status: %w", err)
-	}
-	r.recordTransition(ctx, mv, before.Status.Conditions)
-	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
-		r.Metrics.AttemptCompleted(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
-	}
-	return nil
+	return r.Client.Status().Patch(ctx, mv, patch)
 }
 
 // recordTransition emits an event when the reason of the Ready condition has

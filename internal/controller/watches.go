@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -38,6 +37,7 @@ func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	r.kindsChanged = make(chan event.GenericEvent)
+	r.reader.live = r.Live
 	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildRequested())
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("modelversion").

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -154,8 +155,9 @@ func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Read
 	var invalid *lifecycle.InvalidWorkflow
 	for _, name := range slices.Sorted(maps.Keys(relevant)) {
 		wf, err := r.reader.get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: name})
-		switch broken, isInvalid := err.(errInvalidWorkflow); { //nolint:errorlint // It is not wrapped.
-		case isInvalid:
+		var broken errInvalidWorkflow
+		switch {
+		case errors.As(err, &broken):
 			if last := mv.Status.Workflow; last != nil && last.Name == name {
 				invalid = &lifecycle.InvalidWorkflow{Name: name, Message: broken.Error()}
 			}

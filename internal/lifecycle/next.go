@@ -28,6 +28,8 @@ type Observed struct {
 	Workflows []*wfv1.Workflow
 	// Followed is the one of them that SelectWorkflow selects, or nil.
 	Followed *wfv1.Workflow
+	// Invalid is the Workflow that the status names, if it cannot be decoded.
+	Invalid *InvalidWorkflow
 	// ArgoMissing is true if the cluster does not have Argo's kinds. In that case
 	// nothing else was read.
 	ArgoMissing bool
@@ -57,6 +59,12 @@ type Observed struct {
 	MountFailure *MountFailure
 	// Now is when the pass began.
 	Now time.Time
+}
+
+// An InvalidWorkflow is a Workflow that the API server stores and that cannot be
+// decoded, or is too large.
+type InvalidWorkflow struct {
+	Name, Message string
 }
 
 // A Step is what a pass has to do, in this order: create, patch the status,
@@ -162,6 +170,9 @@ func withoutWorkflow(o Observed, opts workflow.Options) verdict {
 	switch {
 	case last == nil:
 		return start(o, workflow.Attempt{}, opts)
+	case o.Invalid != nil:
+		return fail(v1alpha1.ReasonWorkflowInvalid, fmt.Sprintf("Workflow %s is invalid: %s. To build again, delete it: kubectl delete wf -n %s %s && %s",
+			o.Invalid.Name, sentence(o.Invalid.Message), mv.Namespace, o.Invalid.Name, rebuildCommand(mv)))
 	case building && o.ArgoMissing:
 		return argoMissing
 	case building && last.Restarts >= maxRestarts:
@@ -285,6 +296,13 @@ func NameConflict(o Observed, name string) v1alpha1.ModelVersionStatus {
 // rejects, with this message, a resource that the build needs.
 func Rejected(mv *v1alpha1.ModelVersion, message string) v1alpha1.ModelVersionStatus {
 	return statusOf(mv, wait(v1alpha1.ReasonRefused, "The API server rejected a resource that the build needs; retrying: "+sentence(message)), workflow.Options{})
+}
+
+// Unstorable returns the status of a ModelVersion for which the API server rejects,
+// with this message, the status that its Workflow led to: users can write into a
+// Workflow what no status can hold.
+func Unstorable(mv *v1alpha1.ModelVersion, message string) v1alpha1.ModelVersionStatus {
+	return statusOf(mv, fail(v1alpha1.ReasonReportInvalid, fmt.Sprintf("The API server rejected the status that the Workflow led to: %s. To build again: %s", sentence(message), rebuildCommand(mv))), workflow.Options{})
 }
 
 // ArgoMissing returns the status of a ModelVersion that cannot be built, since

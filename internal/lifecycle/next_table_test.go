@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
@@ -292,6 +293,17 @@ var nextStepCases = map[string]nextStepCase{
 	}, building(v1alpha1.ReasonArgoMissing, "Argo Workflows is not installed")},
 	"deleted after failure": {func(s *scenario) { s.failed(); s.observed.Workflows = nil }, unchanged},
 	"deleted after success": {func(s *scenario) { s.succeeded(); s.observed.Workflows = nil }, unchanged},
+
+	// The Workflow cannot be decoded.
+	"invalid": {func(s *scenario) {
+		s.started()
+		s.observed.Workflows, s.observed.Invalid = nil, &lifecycle.InvalidWorkflow{Name: "mv-3-1c072-1", Message: "spec is text."}
+	}, fails(v1alpha1.ReasonWorkflowInvalid, "Workflow mv-3-1c072-1 is invalid: spec is text. To build again, delete it: kubectl delete wf -n default mv-3-1c072-1 && kubectl annotate mv")},
+	"invalid, and another one runs": {func(s *scenario) {
+		s.failed()
+		s.resubmit(runningStep(contract.StepBuild))
+		s.observed.Workflows, s.observed.Invalid = s.observed.Workflows[1:], &lifecycle.InvalidWorkflow{Name: "mv-3-1c072-1"}
+	}, building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1-x7k2p runs step build")},
 
 	// A user acts.
 	"build edited after failure":              {func(s *scenario) { s.failed(); s.edit() }, creates("mv-3-1c072-2")},

@@ -30,7 +30,8 @@ func checkProof(wf *wfv1.Workflow, run report.Report) error {
 		return errors.New("its report is about another ModelVersion")
 	case run.Source == nil || run.Image == nil:
 		return errors.New("its report does not say what was packaged and pushed")
-	case run.Source.Files < 0 || run.Source.Bytes < 0 || run.Image.Bytes < 0:
+	case run.Source.Files < 0 || run.Source.Bytes < 0 || run.Image.Bytes < 0,
+		run.Build != nil && (run.Build.SentBytes < 0 || run.Build.ReusedBytes < 0):
 		return errors.New("its report has a negative count")
 	}
 	return checkImage(run.Run.Image, run.Image)

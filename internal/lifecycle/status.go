@@ -11,12 +11,17 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // shortDigestLength is the number of hex digits of a digest that lists show.
 const shortDigestLength = 12
+
+// maxPhase is the number of characters that a status holds of a Workflow's phase,
+// which users can edit.
+const maxPhase = 64
 
 // statusOf returns the status of a ModelVersion after a verdict. The options
 // matter to a verdict that follows a Workflow.
@@ -100,7 +105,7 @@ func workflowStatus(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.
 	status := &v1alpha1.WorkflowStatus{
 		Name:       wf.Name,
 		UID:        string(wf.UID),
-		Phase:      string(wf.Status.Phase),
+		Phase:      text.OneLine(string(wf.Status.Phase), maxPhase),
 		Generation: workflow.Generation(wf),
 		Rebuild:    workflow.RebuildRequest(wf.Annotations),
 		Restarts:   workflow.Restarts(wf),

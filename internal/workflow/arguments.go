@@ -28,6 +28,11 @@ func RebuildRequest(annotations map[string]string) string {
 	return string(request[:min(len(request), maxRebuildRequest)])
 }
 
+// Annotations returns the annotations of a Workflow that are read.
+func Annotations() []string {
+	return []string{annotationRestarts, v1alpha1.AnnotationGeneration, v1alpha1.AnnotationRebuild}
+}
+
 // AttemptNumber returns the number of a Workflow's attempt, or 0 when its label
 // holds none.
 func AttemptNumber(wf *wfv1.Workflow) int64 { return count(wf.Labels[v1alpha1.LabelAttempt]) }

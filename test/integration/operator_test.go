@@ -99,6 +99,14 @@ func (op *operator) awaitLookup(t *testing.T, namespace, workflow string) {
 	}, "for Workflow "+workflow)
 }
 
+// awaitTrainingKinds waits until the operator has found the training kinds, and
+// has requeued unfinished ModelVersions for that.
+func (op *operator) awaitTrainingKinds(t *testing.T) {
+	t.Helper()
+	op.awaitRequest(t, func(r request) bool { return r.path == "/apis/batch/v1/jobs" && r.status == http.StatusOK }, "for Jobs")
+	op.drainQueue(t, shared)
+}
+
 // awaitRequest waits until the operator has sent a request that matches.
 func (op *operator) awaitRequest(t *testing.T, match func(request) bool, purpose string) {
 	t.Helper()

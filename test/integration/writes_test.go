@@ -83,9 +83,7 @@ func TestWrites(t *testing.T) {
 // requests.
 func TestWritesWhileWaiting(t *testing.T) {
 	op := startOperator(t, shared, withConfig(func(c *config.Config) { c.AllowedHostPaths = []string{"/models"} }))
-	// The operator requeues unfinished ModelVersions once, when it has found the
-	// training kinds.
-	op.awaitRequest(t, func(r request) bool { return r.path == "/apis/batch/v1/jobs" && r.status == http.StatusOK }, "for Jobs")
+	op.awaitTrainingKinds(t)
 	// Every event is sent by its own goroutine, so that a later one may
 	// overtake it: each must be awaited.
 	awaitPending := func(s sandbox) *wfv1.Workflow {
