@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
@@ -109,7 +108,7 @@ func TestMountCheckBaseImageWithManyLayers(t *testing.T) {
 			for i := range 200 {
 				path := fmt.Sprintf("source/weights-%03d.bin", i)
 				p.write(t, path, "")
-				require.NoError(t, os.Truncate(p.path(path), layer.DefaultSize))
+				require.NoError(t, os.Truncate(p.path(path), layerSize))
 			}
 			p.base = p.host + "/base/many:1"
 			image, err := random.Image(10, int64(base))

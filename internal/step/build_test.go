@@ -35,7 +35,7 @@ func TestBuild(t *testing.T) {
 
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitOK, code, printed)
-	assert.Contains(t, printed, "the claim holds 8 files, 128.0 MiB")
+	assert.Contains(t, printed, "the claim holds 8 files, 8.0 MiB")
 	assert.Contains(t, printed, "skipped 1 special file: ")
 	assert.Contains(t, printed, "Secret regcred does not exist: the push is anonymous")
 	program, err := os.Stat(p.path("kiln/modelkiln-step"))
@@ -44,7 +44,7 @@ func TestBuild(t *testing.T) {
 
 	code, printed = p.build(t)
 	require.Equal(t, exitOK, code, printed)
-	assert.Contains(t, printed, "layer 1: copied 1 file, 64.0 MiB")
+	assert.Contains(t, printed, "layer 1: copied 1 file, 4.0 MiB")
 	assert.Contains(t, printed, "layer 2: Kaniko archived it completely")
 	assert.Contains(t, printed, "; its 3 layers hold all 8 files")
 
@@ -53,7 +53,7 @@ func TestBuild(t *testing.T) {
 
 	r := p.report(t)
 	assert.Equal(t, report.Run{WorkflowUID: "wf-1", ModelVersionUID: versionUID, Image: p.image()}, r.Run)
-	assert.Equal(t, &report.Source{Files: 8, Bytes: 2*layer.DefaultSize + 1 + 2 + 2 + 3 + 4 + 10 + 10, Layers: 3, Skipped: 1}, r.Source)
+	assert.Equal(t, &report.Source{Files: 8, Bytes: 2*layerSize + 1 + 2 + 2 + 3 + 4 + 10 + 10, Layers: 3, Skipped: 1}, r.Source)
 	assert.Nil(t, r.Failure)
 	image := p.pull(t)
 	digest, err := image.Digest()
@@ -87,7 +87,7 @@ func (p *pod) writeModel(t *testing.T) {
 	for i := range 2 {
 		path := fmt.Sprintf("source/weights-%d.bin", i)
 		p.write(t, path, fmt.Sprintf("weights %d", i))
-		require.NoError(t, os.Truncate(p.path(path), layer.DefaultSize+int64(i)))
+		require.NoError(t, os.Truncate(p.path(path), layerSize+int64(i)))
 	}
 	long := time.Date(2020, 2, 3, 4, 5, 6, 789, time.UTC)
 	require.NoError(t, filepath.WalkDir(p.path("source"), func(path string, d fs.DirEntry, err error) error {

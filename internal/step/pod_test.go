@@ -2,6 +2,7 @@ package step
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -101,6 +102,10 @@ func (p *pod) write(t *testing.T, name, content string) {
 
 func (p *pod) image() string { return p.host + "/" + p.repo + ":" + p.tag }
 
+// layerSize is the size from which a file has its own layer: less than the default,
+// so that models and images are small.
+const layerSize = 4 << 20
+
 func (p *pod) run(t *testing.T, command string, args ...string) (code int, printed string) {
 	t.Helper()
 	var out bytes.Buffer
@@ -123,7 +128,7 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	all := append(p.registryArgs(), p.storage...)
 	all = append(all, "--base-image="+p.base, "--push-secret-required=false", "--workflow-uid=wf-1",
-		"--model-version-uid="+p.uid, "--source="+p.path("source"), "--program="+os.Args[0])
+		"--model-version-uid="+p.uid, "--source="+p.path("source"), "--program="+os.Args[0], fmt.Sprintf("--layer-size=%d", layerSize))
 	return p.run(t, "mount-check", append(all, args...)...)
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/layer"
 )
 
 // uploadCounter counts the bytes of uploads to a registry.
@@ -45,8 +44,8 @@ func TestStreamSendsOnlyChangedLayers(t *testing.T) {
 	}{
 		"nothing":                      {change: func(*testing.T, *pod) {}},
 		"a small file":                 {change: func(t *testing.T, p *pod) { p.write(t, "source/config.json", "[]") }, small: true},
-		"a large file":                 {change: func(t *testing.T, p *pod) { p.writeSized(t, "source/weights-0.bin", "others", layer.DefaultSize) }, large: layer.DefaultSize},
-		"a large file of another size": {change: func(t *testing.T, p *pod) { p.writeSized(t, "source/weights-0.bin", "weights 0", layer.DefaultSize+9) }, large: layer.DefaultSize + 9},
+		"a large file":                 {change: func(t *testing.T, p *pod) { p.writeSized(t, "source/weights-0.bin", "others", layerSize) }, large: layerSize},
+		"a large file of another size": {change: func(t *testing.T, p *pod) { p.writeSized(t, "source/weights-0.bin", "weights 0", layerSize+9) }, large: layerSize + 9},
 	}
 	for name, tt := range changes {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +121,7 @@ func TestStreamModTimesOfCopies(t *testing.T) {
 		touched []string
 		want    int64
 	}{
-		"one of two large files was touched": {small: true, touched: []string{"source/weights-0.bin"}, want: layer.DefaultSize},
+		"one of two large files was touched": {small: true, touched: []string{"source/weights-0.bin"}, want: layerSize},
 		"all were copied":                    {small: true, touched: []string{"source/weights-0.bin", "source/weights-1.bin", "source/config.json"}},
 		"all were copied, and are large":     {touched: []string{"source/weights-0.bin", "source/weights-1.bin"}},
 	}
@@ -130,8 +129,8 @@ func TestStreamModTimesOfCopies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newStreamingPod(t)
 			p.changeDetection = string(v1alpha1.ChangesInModTime)
-			p.writeSized(t, "source/weights-0.bin", "weights 0", layer.DefaultSize)
-			p.writeSized(t, "source/weights-1.bin", "weights 1", layer.DefaultSize)
+			p.writeSized(t, "source/weights-0.bin", "weights 0", layerSize)
+			p.writeSized(t, "source/weights-1.bin", "weights 1", layerSize)
 			if tt.small {
 				p.write(t, "source/config.json", "{}")
 			}
@@ -166,7 +165,7 @@ func TestMountCheckComparesImageWithOtherLayers(t *testing.T) {
 	require.Equal(t, exitOK, code, printed)
 	assert.True(t, p.report(t).Source.AlreadyPushed)
 
-	p.writeSized(t, "source/weights-0.bin", "others", layer.DefaultSize)
+	p.writeSized(t, "source/weights-0.bin", "others", layerSize)
 	code, printed = p.mountCheck(t)
 	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, "was changed", code, printed)
 }

@@ -150,7 +150,7 @@ func TestMountCheckNamesChangedLargeFile(t *testing.T) {
 	code, printed := p.allSteps(t)
 	require.Equal(t, exitOK, code, printed)
 	p.write(t, "source/weights-1.bin", "other weights")
-	require.NoError(t, os.Truncate(p.path("source/weights-1.bin"), layer.DefaultSize+1))
+	require.NoError(t, os.Truncate(p.path("source/weights-1.bin"), layerSize+1))
 	code, printed = p.mountCheck(t)
 	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, `since ("weights-1.bin" was changed`, code, printed)
 }
@@ -248,7 +248,7 @@ func TestStreamExpectsPlannedLayers(t *testing.T) {
 	}
 	assert.Equal(t, []layer.BuiltLayer{
 		{Files: 6, Bytes: 2 + 2 + 3 + 4 + 10 + 10},
-		{Files: 1, Bytes: layer.DefaultSize},
-		{Files: 1, Bytes: layer.DefaultSize + 1},
+		{Files: 1, Bytes: layerSize},
+		{Files: 1, Bytes: layerSize + 1},
 	}, built)
 }

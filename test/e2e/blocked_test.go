@@ -111,6 +111,8 @@ func TestArgoInstalledLater(t *testing.T) {
 	installed.SetUID("")
 	ns := live.namespace(t)
 	dir := model(t)
+	// An operator that is just starting waits for kinds that it has found.
+	live.failed(t, makeVersion("running", ns, dir).LocalStorage(publicDirectory, nodeName).New())
 	after(t, func(ctx context.Context) {
 		err := live.Create(ctx, installed.DeepCopy())
 		assert.True(t, apierrors.IsAlreadyExists(err), "the test has installed it again: %v", err)
