@@ -127,37 +127,41 @@ func withoutContent(object metav1.PartialObjectMetadata) *wfv1.Workflow {
 // workflows returns the Workflows that the ModelVersion controls and that are not
 // being deleted, with their content where it matters, and the one that the status
 // names if it is invalid.
-//
-// The one that the status names is read even if the cache does not have it: a
-// Workflow that was just created would otherwise look like one that was deleted.
 func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Reader, mv *v1alpha1.ModelVersion) ([]*wfv1.Workflow, *lifecycle.InvalidWorkflow, error) {
 	list := metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(argoKinds[0].GroupVersion().WithKind("WorkflowList"))
 	if err := argo.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexOwner: string(mv.UID)}); err != nil {
 		return nil, nil, fmt.Errorf("list Workflows: %w", err)
 	}
-	var workflows []*wfv1.Workflow
+	relevant := map[string]bool{}
 	if lifecycle.IsFinished(mv) {
 		r.reader.forget(client.ObjectKeyFromObject(mv))
-		for _, object := range list.Items {
-			if object.DeletionTimestamp.IsZero() {
-				workflows = append(workflows, withoutContent(object))
-			}
-		}
-		return workflows, nil, nil
+	} else {
+		relevant = r.reader.relevant(mv, list.Items)
 	}
-	relevant := r.reader.relevant(mv, list.Items)
+	workflows, invalid, err := r.reader.read(ctx, mv, relevant)
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, object := range list.Items {
 		if !relevant[object.Name] && object.DeletionTimestamp.IsZero() {
 			workflows = append(workflows, withoutContent(object))
 		}
 	}
+	return workflows, invalid, nil
+}
+
+// read reads the Workflows with these names, whether or not the cache has them: one
+// that was just created would otherwise look like one that was deleted.
+func (w *workflowReader) read(ctx context.Context, mv *v1alpha1.ModelVersion, names map[string]bool) ([]*wfv1.Workflow, *lifecycle.InvalidWorkflow, error) {
+	var workflows []*wfv1.Workflow
 	var invalid *lifecycle.InvalidWorkflow
-	for _, name := range slices.Sorted(maps.Keys(relevant)) {
-		wf, err := r.reader.get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: name})
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		wf, err := w.get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: name})
 		var broken errInvalidWorkflow
 		switch {
 		case errors.As(err, &broken):
+			// Any other one that is invalid builds nothing.
 			if last := mv.Status.Workflow; last != nil && last.Name == name {
 				invalid = &lifecycle.InvalidWorkflow{Name: name, Message: broken.Error()}
 			}
