@@ -86,6 +86,7 @@ func scanning(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 
 	template := &wfv1.ClusterWorkflowTemplate{}
 	require.NoError(t, json.Unmarshal([]byte(patched), template))
+	template.Name = name // The patch renames it.
 	containerOf(t, template, "scan").Image = live.registry + "/library/busybox:1.37"
 	return template
 }
