@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -41,6 +42,20 @@ func TestStreamPodMeetsRestricted(t *testing.T) {
 	for _, container := range got.Containers {
 		assert.False(t, *container.SecurityContext.AllowPrivilegeEscalation, container.Name)
 		assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, container.SecurityContext.Capabilities, container.Name)
+	}
+}
+
+// With the token of the service account, a step could report results for other
+// Workflows of its namespace. The API server mounts it in no container that has
+// another volume in its place.
+func TestStepsHaveNoToken(t *testing.T) {
+	for name, of := range map[string]*wfv1.ClusterWorkflowTemplate{"Kaniko": template(t), "Stream": streamTemplate(t)} {
+		t.Run(name, func(t *testing.T) {
+			pod := of.Spec.Templates[0]
+			assert.Contains(t, pod.Volumes, corev1.Volume{Name: "no-token", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+			assert.Contains(t, pod.ContainerSet.VolumeMounts, corev1.VolumeMount{Name: "no-token", MountPath: "/var/run/secrets/kubernetes.io/serviceaccount", ReadOnly: true})
+			assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)
+		})
 	}
 }
 

@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -61,6 +63,32 @@ func TestEditorPermissions(t *testing.T) {
 		out, err := try(t.Context(), "kubectl", append([]string{"auth", "can-i", "--as", who}, args...)...)
 		require.Error(t, err, what)
 		assert.Contains(t, out, "no", what)
+	}
+}
+
+// Only Argo's own container has the token of the service account, with which
+// results can be reported for other Workflows of the namespace.
+func TestStepsHaveNoToken(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []v1alpha1.BuildEngine{v1alpha1.Kaniko, v1alpha1.Stream} {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			mv := live.built(t, makeVersion("mv", ns, model(t)).Engine(engine).New())
+			pods, err := live.podsOf(t.Context(), ns, mv.Status.Workflow.Name)
+			require.NoError(t, err)
+			require.Len(t, pods, 1)
+			got := map[string]string{}
+			for _, container := range pods[0].Spec.Containers {
+				for _, mount := range container.VolumeMounts {
+					if mount.MountPath == "/var/run/secrets/kubernetes.io/serviceaccount" {
+						got[container.Name], _, _ = strings.Cut(mount.Name, "-access-")
+					}
+				}
+			}
+			assert.Equal(t, map[string]string{"wait": "kube-api", "mount-check": "no-token", "build": "no-token", "status-report": "no-token", "main": "no-token"}, got)
+			assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pods[0].Spec.SecurityContext.SeccompProfile.Type)
+		})
 	}
 }
 
