@@ -105,6 +105,11 @@ const (
 	// ModelVersion that was rejected before its first build starts when the
 	// operator's configuration allows it.
 	ReasonSourceForbidden = "SourceForbidden"
+	// ReasonImageForbidden means that the platform team does not allow models to
+	// be pushed to imageRepo, or to be added to spec.build.baseImage. The message
+	// names the setting that forbids it. The build starts when the operator's
+	// configuration allows it, or with another base image.
+	ReasonImageForbidden = "ImageForbidden"
 	// ReasonTrainingKindUnknown means that the operator does not watch the kind
 	// that spec.trainedBy names. Ask the platform team to add it to trainingKinds
 	// in the operator's configuration.
@@ -255,6 +260,7 @@ var Reasons = []string{
 	ReasonInvalidSpec,
 	ReasonStorageKindUnsupported,
 	ReasonSourceForbidden,
+	ReasonImageForbidden,
 	ReasonTrainingKindUnknown,
 	ReasonTrainingFailed,
 	ReasonNodeUnknown,

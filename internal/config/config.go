@@ -97,6 +97,16 @@ type Config struct {
 	// argoInstanceID is the instanceID of the Argo controller that runs the builds,
 	// if it has one.
 	ArgoInstanceID string `json:"argoInstanceID,omitempty"`
+	// allowedImageRepos lists where models may be pushed: registries, for example
+	// registry.example.com, and repositories including those below them, for example
+	// registry.example.com/team-a. Those of Docker Hub begin with docker.io/. All if
+	// empty.
+	AllowedImageRepos []string `json:"allowedImageRepos,omitempty"`
+	// allowedBaseImages lists which images spec.build.baseImage may name, in addition
+	// to baseImage and scratch: registries, repositories including those below them,
+	// and single images with a tag or a digest, for example
+	// docker.io/library/busybox:1.37.0. All if empty.
+	AllowedBaseImages []string `json:"allowedBaseImages,omitempty"`
 	// deniedHostPaths are directories of nodes that are never packaged, in addition
 	// to the system directories.
 	DeniedHostPaths []string `json:"deniedHostPaths,omitempty"`
@@ -224,17 +234,9 @@ func checkRenamed(raw []byte) error {
 	return errors.Join(problems...)
 }
 
-var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
-
-// isHost reports whether an image reference that starts with host refers to that
-// registry. A single word before a slash would be a user on Docker Hub.
-func isHost(host string) bool {
-	return hostPattern.MatchString(host) && workflow.RegistryHost(host+"/") == host
-}
-
 func (r Registry) validate() error {
 	var problems []error
-	if !isHost(r.Host) {
+	if !workflow.IsRegistryHost(r.Host) {
 		problems = append(problems, fmt.Errorf("host %q is not a registry host: use the form registry.example.com:5000", r.Host))
 	}
 	if r.PlainHTTP && r.CABundle != "" {
@@ -247,12 +249,12 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits())
+	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits())
 }
 
 func (c Config) validateRegistries() error {
 	var problems []error
-	if c.DefaultRegistry != "" && !isHost(c.DefaultRegistry) {
+	if c.DefaultRegistry != "" && !workflow.IsRegistryHost(c.DefaultRegistry) {
 		problems = append(problems, fmt.Errorf("defaultRegistry %q is not a registry host: use the form registry.example.com:5000", c.DefaultRegistry))
 	}
 	for i, r := range c.Registries {
@@ -283,6 +285,23 @@ func (c Config) validateShares() error {
 	}
 	if slices.Contains(c.AllowedEFSAttributes, "") {
 		problems = append(problems, errors.New("allowedEFSAttributes contains an empty name"))
+	}
+	return errors.Join(problems...)
+}
+
+// imagePattern is what the schema of ModelVersions requires of a base image.
+var imagePattern = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9._:/]*[a-zA-Z0-9])?(@sha256:[0-9a-f]{64})?$`)
+
+func (c Config) validateImages() error {
+	var problems []error
+	if c.BaseImage != "" && !imagePattern.MatchString(c.BaseImage) {
+		problems = append(problems, fmt.Errorf("baseImage %q is not an image reference: use the form registry.example.com/library/busybox:1.37, or scratch", c.BaseImage))
+	}
+	for _, entry := range c.AllowedImageRepos {
+		problems = append(problems, workflow.CheckRepoEntry(entry))
+	}
+	for _, entry := range c.AllowedBaseImages {
+		problems = append(problems, workflow.CheckBaseImageEntry(entry))
 	}
 	return errors.Join(problems...)
 }
@@ -331,6 +350,12 @@ func (c Config) validateLimits() error {
 	if c.MaxLayers < 0 || c.MaxLayers >= layer.MaxImageLayers {
 		problems = append(problems, fmt.Errorf("maxLayers %d must be from 1 to %d", c.MaxLayers, layer.MaxImageLayers-1))
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Requests)) {
+		request := c.Requests[name]
+		if limit, found := c.Limits[name]; found && request.Cmp(limit) > 0 {
+			problems = append(problems, fmt.Errorf("requests.%s %s is above limits.%s %s: lower the request or raise the limit", name, request.String(), name, limit.String()))
+		}
+	}
 	if c.DeadlineSeconds <= 0 || c.PendingSeconds <= 0 {
 		problems = append(problems, errors.New("deadlineSeconds and pendingSeconds must be greater than zero"))
 	}
@@ -376,6 +401,7 @@ func (c Config) Options() workflow.Options {
 		HostPaths:                sourcepolicy.HostPathRules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
 		NFS:                      sourcepolicy.NFSRules{Allowed: c.AllowedNFS},
 		EFS:                      sourcepolicy.EFSRules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes, Writable: c.WritableEFS},
+		Images:                   workflow.ImageRules{Repos: c.AllowedImageRepos, BaseImages: c.AllowedBaseImages},
 	}
 }
 

@@ -132,6 +132,10 @@ func TestLoadRejects(t *testing.T) {
 		"an NFS server with a slash":           {"allowedNFS: [nas/models]", `"nas/models" is not an NFS server or a directory of one: write it as nas.example.com or nas.example.com:/exports/models`},
 		"an Elastic File System with a star":   {`allowedEFS: ["fs-*"]`, `"fs-*" is not an AWS Elastic File System, or a directory or access point of one: write it as fs-12345678, fs-12345678:/models or fs-12345678::fsap-12345678`},
 		"an attribute without a name":          {`allowedEFSAttributes: [""]`, "allowedEFSAttributes contains an empty name"},
+		"a repository without a registry":      {"allowedImageRepos: [team/resnet]", `"team/resnet" is not a registry or a repository with its registry: write it as registry.example.com or registry.example.com/team-a`},
+		"a base image without a registry":      {`allowedBaseImages: ["busybox:1.37.0"]`, `"busybox:1.37.0" is not a registry, repository or image with its registry`},
+		"a base image with a space":            {"baseImage: A B", `baseImage "A B" is not an image reference: use the form registry.example.com/library/busybox:1.37, or scratch`},
+		"a request above its limit":            {"requests: {memory: 2Gi}", "requests.memory 2Gi is above limits.memory 1Gi"},
 		"no base image":                        {`baseImage: ""`, "baseImage and workflowTemplate must not be empty"},
 		"no workflow template":                 {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
 		"an unknown engine":                    {"engine: Docker", `engine "Docker" is not supported: use Kaniko or Stream`},
@@ -168,6 +172,12 @@ func TestOptionsShares(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, sourcepolicy.NFSRules{Allowed: []string{"nas.example.com:/models"}}, got.Options().NFS)
 	assert.Equal(t, sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}, Attributes: []string{"crossaccount"}, Writable: true}, got.Options().EFS)
+}
+
+func TestOptionsImages(t *testing.T) {
+	got, err := load(t, "allowedImageRepos: [registry.example.com/models]\nallowedBaseImages: [\"docker.io/library/busybox:1.37.0\"]")
+	require.NoError(t, err)
+	assert.Equal(t, workflow.ImageRules{Repos: []string{"registry.example.com/models"}, BaseImages: []string{"docker.io/library/busybox:1.37.0"}}, got.Options().Images)
 }
 
 func TestOptionsRegistries(t *testing.T) {

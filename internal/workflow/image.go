@@ -80,6 +80,9 @@ func imageOf(mv *v1alpha1.ModelVersion, collision int, opts Options) (string, *P
 	if mv.Spec.ImageRepo == "" {
 		return "", &Problem{v1alpha1.ReasonInvalidSpec, "imageRepo is missing: create a new ModelVersion that names the repository to push to"}
 	}
+	if problem := checkRepo(mv, opts); problem != nil {
+		return "", problem
+	}
 	tag := mv.Spec.ImageTag
 	if tag == "" {
 		automatic, found := automaticTag(mv.UID, collision)

@@ -76,4 +76,6 @@ type Options struct {
 	NFS sourcepolicy.NFSRules
 	// EFS are the rules for which AWS Elastic File Systems may be packaged.
 	EFS sourcepolicy.EFSRules
+	// Images are the rules for where models may be pushed, and for base images.
+	Images ImageRules
 }

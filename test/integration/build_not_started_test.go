@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
@@ -44,6 +45,31 @@ func TestBuildNotStartedSourceForbidden(t *testing.T) {
 		assert.Empty(t, s.argo.workflows())
 		assert.Empty(t, mv.Finalizers)
 	})
+}
+
+func TestBuildNotStartedImageForbidden(t *testing.T) {
+	op := startOperator(t, shared, withConfig(func(c *config.Config) {
+		c.AllowedImageRepos = []string{"registry.example.com/models"}
+		c.AllowedBaseImages = []string{"registry.example.com/base"}
+	}))
+	s := newSandbox(t, shared)
+	s.create(localVersion, set("spec.imageRepo", "registry.example.com/other/resnet"))
+	s.create(localVersion, set("metadata.name", "resnet-2"), set("spec.imageRepo", "registry.example.com/models/resnet"), build("baseImage", "docker.io/library/python:3"))
+
+	mv := s.awaitReason(resnet, v1alpha1.ReasonImageForbidden)
+	assert.Equal(t, stalled, conditionStatuses(mv))
+	assert.Contains(t, mv.Status.Message, "Models may not be pushed to registry.example.com/other/resnet (allowedImageRepos)")
+	mv = s.awaitReason("resnet-2", v1alpha1.ReasonImageForbidden)
+	assert.Contains(t, mv.Status.Message, "Models may not be added to the base image docker.io/library/python:3 (allowedBaseImages)")
+	assert.Empty(t, s.argo.workflows())
+
+	s.edit("resnet-2", func(mv *v1alpha1.ModelVersion) { mv.Spec.Build.BaseImage = "registry.example.com/base/python:3" })
+	wf := s.argo.awaitOnlyWorkflow()
+	assert.Equal(t, "resnet-2", wf.Labels[v1alpha1.LabelModelVersion])
+
+	op.stop()
+	startOperator(t, shared)
+	s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
 }
 
 func TestBuildNotStartedTemplate(t *testing.T) {
