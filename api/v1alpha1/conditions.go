@@ -214,13 +214,12 @@ const (
 	// away, before the build finished.
 	ReasonPodLost = "PodLost"
 	// ReasonPodForbidden means that the API server does not admit the build's
-	// pod: the Pod Security Standard level of the namespace, or another policy of
-	// the cluster, forbids what the pod needs. localStorage needs the level
-	// privileged; other storage needs baseline, or, for claims and AWSEfs with
-	// the engine Stream, restricted. The message quotes the API server. The
-	// ModelVersion is not Stalled while the Workflow still retries. Create a new
-	// ModelVersion with another kind of storage or in another namespace, or ask
-	// the platform team to change the level.
+	// pod: the Pod Security Standard level, a quota or a LimitRange of the
+	// namespace, or another policy of the cluster, forbids what the pod needs.
+	// localStorage needs the level privileged; other storage needs baseline, or,
+	// for claims and AWSEfs with the engine Stream, restricted. The message quotes
+	// the API server and says what to do. The ModelVersion is not Stalled while
+	// the Workflow still retries.
 	ReasonPodForbidden = "PodForbidden"
 	// ReasonDeadlineExceeded means that the build did not finish within its
 	// deadline.

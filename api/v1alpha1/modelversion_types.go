@@ -488,8 +488,8 @@ type ModelVersionStatus struct {
 	// startTime is when the attempt in workflow started.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
-	// finishTime is when the attempt in workflow finished. It is absent while the
-	// attempt is running.
+	// finishTime is when the attempt in workflow finished, or, without an attempt,
+	// when the ModelVersion failed. It is absent while the attempt is running.
 	// +optional
 	FinishTime *metav1.Time `json:"finishTime,omitempty"`
 	// observedGeneration is the generation of the spec that this status was

@@ -255,8 +255,8 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 	return nil
 }
 
-// writeStatus patches the status, if it differs. The conditions that changed get
-// the current time.
+// writeStatus patches the status, if it differs. The conditions that changed, and a
+// failure without a Workflow, get the current time.
 func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.ModelVersion, next v1alpha1.ModelVersionStatus) error {
 	// In the API server's precision, so that what is written equals what is read.
 	now := ptr.To(metav1.NewTime(r.Now())).Rfc3339Copy()
@@ -264,6 +264,9 @@ func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.M
 		if next.Conditions[i].LastTransitionTime.IsZero() {
 			next.Conditions[i].LastTransitionTime = now
 		}
+	}
+	if next.FinishTime != nil && next.FinishTime.IsZero() {
+		next.FinishTime = &now
 	}
 	if equality.Semantic.DeepEqual(mv.Status, next) {
 		return nil

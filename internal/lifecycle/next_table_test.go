@@ -131,6 +131,11 @@ var (
 	runs     = training("", "", "")
 )
 
+// podRejected has the API server reject the pod of the build.
+func podRejected(message string) func(*scenario) {
+	return changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper { return w.FailedWithoutPod(message) })
+}
+
 var nextStepCases = map[string]nextStepCase{
 	// Not started.
 	"created":                       {func(*scenario) {}, creates("mv-3-1c072-1")},
@@ -273,11 +278,14 @@ var nextStepCases = map[string]nextStepCase{
 	"out of memory":                         {ended(contract.StepBuild, "build: OOMKilled (exit code 137)"), fails(v1alpha1.ReasonOutOfMemory, "Workflow mv-3-1c072-1 ran out of memory: build: OOMKilled (exit code 137). Raise spec.build.resources.limits.memory, "+editTail)},
 	"evicted":                               {ended("", "The node was low on resource: ephemeral-storage."), fails(v1alpha1.ReasonEvicted, "The pod of Workflow mv-3-1c072-1 was evicted: The node was low on resource: ephemeral-storage. Raise ephemeral-storage in spec.build.resources (Kaniko needs twice the model's size), "+editTail)},
 	"pod lost":                              {ended("", "pod deleted"), fails(v1alpha1.ReasonPodLost, "The pod of Workflow mv-3-1c072-1 was lost: pod deleted. "+againTail)},
-	"pod forbidden": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
-		return w.FailedWithoutPod(`pods "mv-3" is forbidden: violates PodSecurity "baseline:latest"`)
-	}), fails(v1alpha1.ReasonPodForbidden, "ask the platform team to change the Pod Security level of the namespace (kubectl get namespace default --show-labels) and build again: kubectl annotate mv")},
-	"automatic tag taken":      {changed(failing(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image")), withImage("modelhub/resnet:v1c072d5e", creates("mv-3-1c072-2"))},
-	"all automatic tags taken": {allTagsTaken, fails(v1alpha1.ReasonTagTaken, "Every automatic tag of this ModelVersion is taken: create a new ModelVersion with an imageTag")},
+	"pod forbidden":                         {podRejected(`pods "mv-3" is forbidden: violates PodSecurity "baseline:latest"`), fails(v1alpha1.ReasonPodForbidden, "ask the platform team to change the Pod Security level of the namespace (kubectl get namespace default --show-labels) and build again: kubectl annotate mv")},
+	"quota needs limits":                    {podRejected(`pods "mv-3" is forbidden: failed quota: q: must specify limits.cpu for: build,init,main,mount-check,status-report,wait`), fails(v1alpha1.ReasonPodForbidden, "The quota applies to every container of the pod. Create a LimitRange in namespace default with default requests and limits for what the quota counts, for example default: {cpu: 500m, memory: 256Mi}, then build again: kubectl annotate mv")},
+	"quota exceeded":                        {podRejected(`pods "mv-3" is forbidden: exceeded quota: q, requested: pods=1, used: pods=8, limited: pods=8`), fails(v1alpha1.ReasonPodForbidden, "Free resources in namespace default (kubectl describe quota -n default), or ask the platform team to raise the quota, then build again: kubectl annotate mv")},
+	"limit above the LimitRange":            {podRejected(`pods "mv-3" is forbidden: maximum memory usage per Container is 512Mi, but limit is 1Gi`), fails(v1alpha1.ReasonPodForbidden, "A LimitRange of the namespace restricts resources (kubectl describe limitrange -n default). Set spec.build.resources to values that it allows, "+editTail)},
+	"request above the default limit":       {podRejected(`Pod "mv-3" is invalid: spec.containers[2].resources.requests: Invalid value: "500m": must be less than or equal to cpu limit of 200m`), fails(v1alpha1.ReasonWorkflowError, "A LimitRange of the namespace sets a limit below the build's request (kubectl describe limitrange -n default). Set spec.build.resources.limits to the request or more, "+editTail)},
+	"pod rejected by a webhook":             {podRejected(`admission webhook "policy.example.com" denied the request: pods "mv-3" is forbidden: no owner`), fails(v1alpha1.ReasonPodForbidden, "Ask the platform team to allow the pod, then build again: kubectl annotate mv")},
+	"automatic tag taken":                   {changed(failing(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "the tag holds another image")), withImage("modelhub/resnet:v1c072d5e", creates("mv-3-1c072-2"))},
+	"all automatic tags taken":              {allTagsTaken, fails(v1alpha1.ReasonTagTaken, "Every automatic tag of this ModelVersion is taken: create a new ModelVersion with an imageTag")},
 	"requested tag taken": {func(s *scenario) {
 		s.mv().Spec.ImageTag = "v1.0"
 		changed(failing(contract.StepMountCheck, v1alpha1.ReasonTagTaken, "modelhub/resnet:v1.0 holds another image"))(s)

@@ -24,7 +24,8 @@ const shortDigestLength = 12
 const maxPhase = 64
 
 // statusOf returns the status of a ModelVersion after a verdict. The options
-// matter to a verdict that follows a Workflow.
+// matter to a verdict that follows a Workflow. The time of a failure without a
+// Workflow, as the time of a condition whose status changed, is left zero.
 func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alpha1.ModelVersionStatus {
 	status := currentStatus(mv)
 	if v.follow != nil {
@@ -38,7 +39,7 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		// A ModelVersion that failed before keeps its phase, so that the attempt
 		// that it waits for is not taken for one that was deleted.
 		if status.Workflow == nil {
-			status.ImageBuildPhase = v1alpha1.ImageBuilding
+			status.ImageBuildPhase, status.FinishTime = v1alpha1.ImageBuilding, nil
 		}
 		setConditions(&status, mv, metav1.ConditionFalse, v1alpha1.ConditionReconciling, v.Outcome)
 	case StateBuilding:
@@ -50,6 +51,9 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		setConditions(&status, mv, metav1.ConditionTrue, "", v.Outcome)
 	case StateFailed:
 		status.ImageBuildPhase = v1alpha1.ImageBuildFailed
+		if v.follow == nil && status.FinishTime == nil {
+			status.FinishTime = &metav1.Time{}
+		}
 		setConditions(&status, mv, metav1.ConditionFalse, v1alpha1.ConditionStalled, v.Outcome)
 	}
 	return status
@@ -138,50 +142,6 @@ func setConditions(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVersio
 	}
 	status.Conditions = conditions
 	status.Message = outcome.Message
-}
-
-// withNextCommand returns the message of a failed Workflow with what to do about
-// it at its end.
-func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outcome) string {
-	edit := fmt.Sprintf("which starts a new attempt: kubectl edit mv -n %s %s", mv.Namespace, mv.Name)
-	switch outcome.Reason {
-	case v1alpha1.ReasonTagTaken:
-		return outcome.Message + ". Create a new ModelVersion with another imageTag"
-	case v1alpha1.ReasonSourceChanged, v1alpha1.ReasonSourceForbidden:
-		return outcome.Message + ". Create a new ModelVersion"
-	case v1alpha1.ReasonOutOfMemory:
-		return fmt.Sprintf("%s. Raise spec.build.resources.limits.memory, %s", outcome.Message, edit)
-	case v1alpha1.ReasonEvicted:
-		return fmt.Sprintf("%s. Raise ephemeral-storage in spec.build.resources (Kaniko needs twice the model's size), %s", outcome.Message, edit)
-	case v1alpha1.ReasonDeadlineExceeded:
-		return fmt.Sprintf("%s. Raise spec.build.deadlineSeconds, %s", outcome.Message, edit)
-	case v1alpha1.ReasonPodForbidden:
-		return fmt.Sprintf("%s. Create a new ModelVersion with files in another kind of storage or in another namespace, or ask the platform team to change the Pod Security level of the namespace (kubectl get namespace %s --show-labels) and build again: %s", outcome.Message, mv.Namespace, rebuildCommand(mv))
-	case v1alpha1.ReasonPodLost, v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated:
-		return fmt.Sprintf("%s. To build again: %s", outcome.Message, rebuildCommand(mv))
-	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonReportInvalid,
-		v1alpha1.ReasonWorkflowFailed, v1alpha1.ReasonWorkflowError:
-		return outcome.Message + ". " + inspectCommand(wf)
-	case v1alpha1.ReasonInvalidSpec:
-		return fmt.Sprintf("%s. %s", outcome.Message, workflow.FixSpec(mv))
-	default:
-		return fmt.Sprintf("%s. After fixing this, rebuild with: %s", outcome.Message, rebuildCommand(mv))
-	}
-}
-
-// inspectCommand returns the command that shows the log of a build that had a
-// pod, or what Argo knows about one that had none.
-func inspectCommand(wf *wfv1.Workflow) string {
-	for _, node := range wf.Status.Nodes {
-		if node.Type == wfv1.NodeTypeContainer {
-			return fmt.Sprintf("To see its log: kubectl logs -n %s -l workflows.argoproj.io/workflow=%s --all-containers --tail=50", wf.Namespace, wf.Name)
-		}
-	}
-	return fmt.Sprintf("To see what Argo reports: kubectl describe wf -n %s %s", wf.Namespace, wf.Name)
-}
-
-func rebuildCommand(mv *v1alpha1.ModelVersion) string {
-	return fmt.Sprintf(`kubectl annotate mv -n %s %s %s="$(date +%%s)" --overwrite`, mv.Namespace, mv.Name, v1alpha1.AnnotationRebuild)
 }
 
 // ReadyReason returns the reason of a ModelVersion's Ready condition, or an

@@ -122,6 +122,24 @@ func TestNextStepRetryClearsFailure(t *testing.T) {
 	assert.Equal(t, "Ready Reconciling", conditionTypes(s.mv().Status.Conditions))
 }
 
+// TestNextStepFinishTimeWithoutWorkflow shows that a failure without an attempt has
+// a time too. It is zero until the status is written.
+func TestNextStepFinishTimeWithoutWorkflow(t *testing.T) {
+	s := newScenario(t)
+	s.trainedByJob(training("Failed", "", ""))
+	s.pass()
+	assert.Equal(t, &metav1.Time{}, s.mv().Status.FinishTime)
+
+	written := metav1.NewTime(builders.Epoch)
+	s.mv().Status.FinishTime = &written
+	s.pass()
+	assert.Equal(t, &written, s.mv().Status.FinishTime, "not written again")
+
+	s.trainedByJob(runs)
+	s.pass()
+	assert.Nil(t, s.mv().Status.FinishTime)
+}
+
 func TestFollowArgoURL(t *testing.T) {
 	s := newScenario(t)
 	wf := s.pass()

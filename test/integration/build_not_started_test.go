@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
@@ -30,6 +31,7 @@ func TestBuildNotStartedSourceForbidden(t *testing.T) {
 		mv := s.awaitReason(resnet, v1alpha1.ReasonSourceForbidden)
 		assert.Equal(t, stalled, conditionStatuses(mv))
 		assert.Contains(t, mv.Status.Message, "/etc/kubernetes")
+		assert.WithinDuration(t, time.Now(), mv.Status.FinishTime.Time, deadline, "kubectl wait --for=jsonpath='{.status.finishTime}' ends")
 		assert.Empty(t, s.argo.workflows())
 	})
 
@@ -69,7 +71,8 @@ func TestBuildNotStartedImageForbidden(t *testing.T) {
 
 	op.stop()
 	startOperator(t, shared)
-	s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+	mv = s.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+	assert.Nil(t, mv.Status.FinishTime)
 }
 
 func TestBuildNotStartedTemplate(t *testing.T) {
