@@ -68,6 +68,12 @@ const (
 	// still creates its own. A ModelVersion that a user deletes is not created
 	// again.
 	AnnotationMadeVersion = "model.kubedl.io/made-version"
+	// AnnotationTrained on a ModelVersion that was created from a workload records
+	// that the workload had completed. The build does not wait for it again, because
+	// the workload may have been deleted since. The value is the node of the
+	// training's chief if the files are on that node and it was known; empty
+	// otherwise.
+	AnnotationTrained = "model.kubedl.io/trained"
 	// AnnotationGeneration is the generation of the ModelVersion whose build
 	// settings a Workflow has. It is on every Workflow that the operator created.
 	AnnotationGeneration = "model.kubedl.io/generation"

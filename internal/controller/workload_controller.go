@@ -45,7 +45,7 @@ type WorkloadReconciler struct {
 	// Live reads from the API server: the cache has metadata only.
 	Live client.Reader
 	// Training caches the metadata of training workloads, and of the namespaces
-	// that allow ModelVersions from workloads.
+	// that allow ModelVersions from workloads, and training pods.
 	Training cache.Cache
 	// Recorder emits events.
 	Recorder events.EventRecorder
@@ -177,6 +177,11 @@ func (r *WorkloadReconciler) dryRun(ctx context.Context, key workloadKey, object
 
 // create creates the ModelVersion, and marks the workload.
 func (r *WorkloadReconciler) create(ctx context.Context, key workloadKey, object *unstructured.Unstructured, mv *v1alpha1.ModelVersion) error {
+	var pods corev1.PodList
+	if err := r.Training.List(ctx, &pods, client.InNamespace(mv.Namespace), client.MatchingLabels{v1alpha1.LabelTrainVersion: mv.Name}); err != nil {
+		return fmt.Errorf("list training pods: %w", err)
+	}
+	lifecycle.MarkTrained(mv, pods.Items)
 	err := r.Client.Create(ctx, mv)
 	if apierr.IsRejected(err) {
 		r.recordEvent(key, object, lifecycle.TemplateRejected(err.Error()))

@@ -159,6 +159,22 @@ var nextStepCases = map[string]nextStepCase{
 	"training absent":    {func(s *scenario) { s.trainedByJob(nil) }, building(v1alpha1.ReasonWaitingForTraining, "Job train does not exist yet; the build starts when it has completed. "+buildNow)},
 	"training runs":      {func(s *scenario) { s.trainedByJob(runs) }, building(v1alpha1.ReasonWaitingForTraining, "Job train has not completed; the build starts when it has. "+buildNow)},
 	"training completed": {func(s *scenario) { s.trainedByJob(finished) }, creates("mv-3-1c072-1")},
+	"training completed and gone": {func(s *scenario) {
+		s.trainedByJob(nil)
+		lifecycle.MarkTrained(s.mv(), nil)
+	}, creates("mv-3-1c072-1")},
+	"training completed on a node and gone": {func(s *scenario) {
+		s.trainedOnUnknownNode(nil)
+		lifecycle.MarkTrained(s.mv(), []corev1.Pod{{Spec: corev1.PodSpec{NodeName: "node-7"}}})
+	}, creates("mv-3-1c072-1")},
+	"training completed on an unknown node and gone": {func(s *scenario) {
+		s.trainedOnUnknownNode(nil)
+		lifecycle.MarkTrained(s.mv(), nil)
+	}, fails(v1alpha1.ReasonNodeUnknown, "Job train completed, but the node that has its files is not known: no pod with the label model.kubedl.io/train-version was seen. Create a new ModelVersion with nodeName")},
+	"training completed on a malformed node": {func(s *scenario) {
+		s.trainedOnUnknownNode(nil)
+		s.mv().Annotations = map[string]string{v1alpha1.AnnotationTrained: "{{workflow.name}}"}
+	}, fails(v1alpha1.ReasonNodeUnknown, "the node that has its files is not known")},
 	"training failed": {func(s *scenario) {
 		s.trainedByJob(training("Failed", "BackoffLimitExceeded", "Job has reached\nthe limit."))
 	}, fails(v1alpha1.ReasonTrainingFailed, "Job train failed: BackoffLimitExceeded: Job has reached the limit. Create it again under the same name; the build starts when it has completed. "+buildNow)},

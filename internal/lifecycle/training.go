@@ -4,7 +4,9 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow"
@@ -16,7 +18,7 @@ import (
 // empty kind when the operator does not watch the kind.
 func TrainedBy(mv *v1alpha1.ModelVersion, opts workflow.Options) (schema.GroupVersionKind, bool) {
 	named := mv.Spec.TrainedBy
-	if named == nil || mv.Status.Workflow != nil {
+	if _, trained := mv.Annotations[v1alpha1.AnnotationTrained]; named == nil || trained || mv.Status.Workflow != nil {
 		return schema.GroupVersionKind{}, false
 	}
 	group := schema.FromAPIVersionAndKind(named.APIVersion, named.Kind).Group
@@ -35,6 +37,9 @@ func awaitTraining(o Observed, opts workflow.Options) (verdict, bool) {
 	mv := o.Version
 	kind, waits := TrainedBy(mv, opts)
 	if !waits {
+		if mv.Status.Workflow == nil && workflow.LacksChiefNode(mv) {
+			return chiefUnknown(mv, nil), true
+		}
 		return verdict{}, false
 	}
 	named := mv.Spec.TrainedBy
@@ -60,10 +65,26 @@ func awaitTraining(o Observed, opts workflow.Options) (verdict, bool) {
 	case workload.Completed:
 	}
 	if workflow.LacksChiefNode(mv) {
-		_, why := workload.ChiefNode(o.TrainingPods)
-		return fail(v1alpha1.ReasonNodeUnknown, fmt.Sprintf("%s completed, but the node that has its files is not known: %s. Create a new ModelVersion with nodeName", name, why)), true
+		return chiefUnknown(mv, o.TrainingPods), true
 	}
 	return verdict{}, false
+}
+
+// chiefUnknown returns the verdict on a ModelVersion whose training has completed
+// on a node that these pods do not show.
+func chiefUnknown(mv *v1alpha1.ModelVersion, pods []corev1.Pod) verdict {
+	_, why := workload.ChiefNode(pods)
+	return fail(v1alpha1.ReasonNodeUnknown, fmt.Sprintf("%s %s completed, but the node that has its files is not known: %s. Create a new ModelVersion with nodeName", mv.Spec.TrainedBy.Kind, mv.Spec.TrainedBy.Name, why))
+}
+
+// MarkTrained records on a ModelVersion, before it is created, that its training has
+// completed, and the node of the training's chief if the files are there.
+func MarkTrained(mv *v1alpha1.ModelVersion, pods []corev1.Pod) {
+	node := ""
+	if workflow.NeedsChiefNode(mv) {
+		node, _ = workload.ChiefNode(pods)
+	}
+	metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationTrained, node)
 }
 
 // buildNow returns how to build without waiting for the training. Files on a node
@@ -79,10 +100,17 @@ func buildNow(mv *v1alpha1.ModelVersion) string {
 // the status, where it needs one. Where no pod is left, the node that was found
 // before stays.
 func withChiefNode(mv *v1alpha1.ModelVersion, pods []corev1.Pod) *v1alpha1.ModelVersion {
-	if !workflow.NeedsChiefNode(mv) || mv.Status.Workflow != nil || len(pods) == 0 {
+	trainedOn := mv.Annotations[v1alpha1.AnnotationTrained]
+	if len(validation.IsDNS1123Subdomain(trainedOn)) != 0 {
+		trainedOn = "" // Users can edit annotations.
+	}
+	if !workflow.NeedsChiefNode(mv) || mv.Status.Workflow != nil || len(pods) == 0 && trainedOn == "" {
 		return mv
 	}
 	mv = mv.DeepCopy()
-	mv.Status.NodeName, _ = workload.ChiefNode(pods)
+	mv.Status.NodeName = trainedOn
+	if trainedOn == "" {
+		mv.Status.NodeName, _ = workload.ChiefNode(pods)
+	}
 	return mv
 }

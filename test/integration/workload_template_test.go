@@ -144,6 +144,20 @@ func TestWorkloadTemplate(t *testing.T) {
 		assert.Equal(t, "node-7", s.version(templateVersionName(job)).Status.NodeName)
 	})
 
+	t.Run("the build does not wait for a Job that is deleted when it has completed", func(t *testing.T) {
+		t.Parallel()
+		s := newTemplateSandbox(t)
+		job := s.createJobWithTemplate("train", localTemplate+"build: {workflowTemplate: "+s.namespace+"}\n")
+		pod := s.createTrainingPod("train-0", "node-7", map[string]string{v1alpha1.LabelTrainVersion: templateVersionName(job)})
+		s.completeJob(job)
+		mv := s.awaitReason(s.awaitVersion(job).Name, v1alpha1.ReasonTemplateMissing)
+		require.NoError(t, s.client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground)))
+		require.NoError(t, s.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)))
+		s.createTemplate(s.namespace)
+		s.completeBuild(s.argo.awaitOnlyWorkflow())
+		assert.Equal(t, "node-7", s.version(mv.Name).Status.NodeName)
+	})
+
 	t.Run("the namespace must allow it", func(t *testing.T) {
 		t.Parallel()
 		s := newSandbox(t, shared)
