@@ -7,6 +7,7 @@ CLUSTER := go -C test/cluster run .
 CONTROLLER_GEN := go tool -modfile=test/tools/controller-gen/go.mod controller-gen
 GOLANGCI_LINT := go tool -modfile=test/tools/golangci-lint/go.mod golangci-lint
 CRD_REF_DOCS := go tool -modfile=test/tools/crd-ref-docs/go.mod crd-ref-docs
+GOVULNCHECK := go tool -modfile=test/tools/govulncheck/go.mod govulncheck
 KO := go tool -modfile=test/tools/ko/go.mod ko
 # The modules that contain code of this project. Those under test/tools and test/cluster/tools only pin versions.
 MODULES := . test/argo test/argo4 test/cluster
@@ -54,6 +55,10 @@ generate: go-version ## Generate deep copies, CRDs, the operator's role and the 
 	$(CONTROLLER_GEN) object crd paths=./api/... output:crd:dir=deploy/crd
 	$(CONTROLLER_GEN) rbac:roleName=modelkiln-manager paths=./internal/... paths=./cmd/modelkiln/... output:rbac:dir=deploy/rbac
 	$(CRD_REF_DOCS) --config=api/reference.yaml --source-path=api --renderer=markdown --output-path=api/README.md --log-level=ERROR
+
+.PHONY: vulncheck
+vulncheck: go-version ## Check the programs for known vulnerabilities (needs access to https://vuln.go.dev)
+	$(GOVULNCHECK) ./cmd/...
 
 .PHONY: verify
 verify: generate lint ## Check that generated files are up to date and modules are tidy, and run the linters
