@@ -49,6 +49,7 @@ const (
 	faultTruncatesManifest = "truncates the manifest"
 	faultDropsEnvironment  = "drops the environment"
 	faultDropsLabels       = "drops the labels"
+	faultWritesNoDigest    = "writes no digest"
 	faultPacksTwice        = "runs a command twice"
 )
 
@@ -299,9 +300,6 @@ func (e *executor) archive(archive *tar.Writer, path string) error {
 }
 
 func (e *executor) push() error {
-	if hasFault(faultPushesNothing) {
-		return nil
-	}
 	if hasFault(faultDropsFirstLayer) {
 		e.layers = e.layers[1:]
 	}
@@ -323,6 +321,9 @@ func (e *executor) push() error {
 	if image, err = e.configure(image); err != nil {
 		return err
 	}
+	if err := e.writeDigest(image); err != nil || hasFault(faultPushesNothing) {
+		return err
+	}
 	tag, err := name.NewTag(e.flags("destination")[0], name.Insecure)
 	if err != nil {
 		return err
@@ -332,6 +333,17 @@ func (e *executor) push() error {
 	}
 	// The Kaniko of osscontainertools does so.
 	return os.RemoveAll(filepath.Join(os.Getenv(kanikoDir), "layers"))
+}
+
+func (e *executor) writeDigest(image v1.Image) error {
+	if hasFault(faultWritesNoDigest) {
+		return nil
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(e.flags("digest-file")[0], []byte(digest.String()), 0o644)
 }
 
 // configure applies the flags and instructions to an image's config.

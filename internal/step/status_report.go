@@ -64,7 +64,7 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if want.Digest != "" && want.Digest != digest.String() {
+	if want.Digest != digest.String() {
 		return failure.Verification("the tag %s was moved from %s to another image during the build: find out who pushes there, then build again", tag, want.Digest)
 	}
 
@@ -136,8 +136,8 @@ func (s *statusReport) verify(ctx context.Context, repository *registry.Reposito
 	if err := verifyLayers(config.RootFS.DiffIDs, want.Layers, model); err != nil {
 		return nil, err
 	}
-	// mount-check has compared the manifest of the image that it found.
-	if want.Digest == "" {
+	// mount-check has compared the manifest of an image that it found.
+	if want.ManifestSHA256 != "" {
 		if err := verifyManifest(repository, image, want.ManifestSHA256); err != nil {
 			return nil, err
 		}

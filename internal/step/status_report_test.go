@@ -1,11 +1,14 @@
 package step
 
 import (
+	"archive/tar"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,6 +29,7 @@ func TestStepsDetectFaultsOfKaniko(t *testing.T) {
 	tests := map[string]detection{
 		faultRejected:          {step: "build", reason: v1alpha1.ReasonRegistryUnauthorized, want: "403 Forbidden"},
 		faultDropsFile:         {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "/kubedl-model/w.bin" out of its layer`},
+		faultWritesNoDigest:    {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: "the image builder did not report what it pushed"},
 		faultPushesNothing:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry does not have"},
 		faultDropsFirstLayer:   firstLayerMissing,
 		faultDropsManifest:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the manifest of the model's files: delete the tag"},
@@ -93,6 +97,49 @@ func TestStatusReportDetectsMovedTag(t *testing.T) {
 	p.push(t, mutate.Annotations(p.pull(t), map[string]string{"a": "b"}).(v1.Image), p.image())
 	code, printed = p.statusReport(t)
 	p.assertFailed(t, "status-report", v1alpha1.ReasonVerificationFailed, "was moved from sha256:", code, printed)
+}
+
+// Somebody replaces the image between the push and its verification by one that has
+// another file between the model's layers and the manifest of its files, and
+// everything else of the original.
+func TestStatusReportDetectsReplacedImage(t *testing.T) {
+	for name, newPod := range map[string]func(*testing.T) *pod{"Kaniko": newPod, "Stream": newStreamingPod} {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/w.bin", "weights")
+			code, printed := p.mountCheck(t)
+			require.Equal(t, exitOK, code, printed)
+			code, printed = p.build(t)
+			require.Equal(t, exitOK, code, printed)
+
+			p.push(t, withHiddenLayer(t, p.pull(t)), p.image())
+
+			code, printed = p.statusReport(t)
+			p.assertFailed(t, "status-report", v1alpha1.ReasonVerificationFailed, "was moved from sha256:", code, printed)
+			assert.Nil(t, p.report(t).Image)
+		})
+	}
+}
+
+// withHiddenLayer returns an image with another layer below its last one.
+func withHiddenLayer(t *testing.T, image v1.Image) v1.Image {
+	t.Helper()
+	layers, err := image.Layers()
+	require.NoError(t, err)
+	config, err := image.ConfigFile()
+	require.NoError(t, err)
+	added, err := imageWith(t, tar.Header{Name: "kubedl-model/w.bin", Typeflag: tar.TypeReg, Mode: 0o644}).Layers()
+	require.NoError(t, err)
+
+	changed, err := mutate.AppendLayers(empty.Image, slices.Insert(layers, len(layers)-1, added...)...)
+	require.NoError(t, err)
+	withLayers, err := changed.ConfigFile()
+	require.NoError(t, err)
+	config = config.DeepCopy()
+	config.RootFS, config.History = withLayers.RootFS, nil
+	changed, err = mutate.ConfigFile(changed, config)
+	require.NoError(t, err)
+	return changed
 }
 
 func TestStatusReportDetectsFaultsOfRegistry(t *testing.T) {

@@ -34,6 +34,8 @@ type Input struct {
 
 // Result is what an engine pushed.
 type Result struct {
+	// Digest is the digest of the image that was pushed, "sha256:…".
+	Digest string
 	// ManifestSHA256 is the digest of the model's manifest in the image.
 	ManifestSHA256 string
 	// Layers are the layers that hold the model's files.
@@ -45,5 +47,5 @@ type Result struct {
 
 // Expectation returns what the registry must hold after the push.
 func (r Result) Expectation() handoff.Expectation {
-	return handoff.Expectation{ManifestSHA256: r.ManifestSHA256, Layers: r.Layers}
+	return handoff.Expectation{Digest: r.Digest, ManifestSHA256: r.ManifestSHA256, Layers: r.Layers}
 }

@@ -42,8 +42,8 @@ func (b BaseImage) IsScratch() bool { return b.Name == Scratch }
 // pushed it or mount-check found it there. status-report verifies both, because
 // an attempt that failed may have left what was found.
 type Expectation struct {
-	// Digest is the digest of the image that mount-check found and compared;
-	// empty if there was none.
+	// Digest is the digest of the image that was pushed, or that mount-check found
+	// and compared; empty before there is one.
 	Digest string `json:"digest,omitempty"`
 	// ManifestSHA256 is the digest of the model's manifest that was written into
 	// the image; empty if mount-check compared the manifest that it found.

@@ -14,6 +14,8 @@ type invocation struct {
 	Context string
 	// Destination is the image to push: registry, repository and tag.
 	Destination string
+	// DigestFile is where Kaniko writes the digest of the image, an absolute path.
+	DigestFile string
 	// PlainHTTP lists the registry hosts of this build that are accessed over
 	// plain HTTP, to pull or to push.
 	PlainHTTP []string
@@ -41,6 +43,7 @@ func (i invocation) arguments() []string {
 		"--context=dir://" + i.Context,
 		"--dockerfile=" + filepath.Join(i.Context, dockerfileName),
 		"--destination=" + i.Destination,
+		"--digest-file=" + i.DigestFile,
 		// Otherwise Kaniko holds whole compressed layers in memory.
 		"--compressed-caching=false",
 		// Otherwise Kaniko reads every file once more to detect changes that

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/step/console"
@@ -13,6 +16,10 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
+
+// digestFile, in the directory that the steps share, is where Kaniko writes the
+// digest of what it pushed.
+const digestFile = "digest"
 
 // contextDir is the directory, shared by the steps, with Kaniko's build context.
 const contextDir = "context"
@@ -74,7 +81,24 @@ func packAndPush(ctx context.Context, in Input) (engine.Result, error) {
 	if !p.finished {
 		return engine.Result{}, failure.Verification("the image builder ended without adding all files of the model")
 	}
-	return engine.Result{ManifestSHA256: p.manifestSHA256, Layers: p.layers}, nil
+	digest, err := readDigest(in)
+	if err != nil {
+		return engine.Result{}, err
+	}
+	return engine.Result{Digest: digest, ManifestSHA256: p.manifestSHA256, Layers: p.layers}, nil
+}
+
+// readDigest returns the digest of the image that Kaniko pushed.
+func readDigest(in Input) (string, error) {
+	raw, err := os.ReadFile(in.Shared.Path(digestFile))
+	if err != nil {
+		return "", failure.Verification("the image builder did not report what it pushed").WithCause(err)
+	}
+	digest, err := v1.NewHash(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return "", failure.Verification("the image builder did not report what it pushed: %v", err)
+	}
+	return digest.String(), nil
 }
 
 // writeContext writes the build context, which holds the Dockerfile only.
@@ -105,6 +129,7 @@ func runExecutor(ctx context.Context, in Input) error {
 	defer func() { _ = os.RemoveAll(credentials) }()
 	inv := invocation{
 		Context: in.Shared.Path(contextDir), Destination: in.Target.Name(), Labels: in.Labels,
+		DigestFile: in.Shared.Path(digestFile),
 		IgnoredDir: filepath.Join(in.ImageRoot, stagingDir), Zstd: in.Zstd,
 	}
 	for _, host := range registryHosts(in) {

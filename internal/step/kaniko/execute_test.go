@@ -166,7 +166,7 @@ func TestExecuteCanceled(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	got := invocation{
-		Context: "/kiln/context", Destination: "h:5000/models/resnet:v1",
+		Context: "/kiln/context", Destination: "h:5000/models/resnet:v1", DigestFile: "/kiln/digest",
 		PlainHTTP: []string{"h:5000"}, HTTPS: []string{"index.docker.io"}, CAFile: "/registry-ca/ca.crt",
 		IgnoredDir: "/staging",
 		Labels:     map[string]string{"d": "e", "a": "b c"},
@@ -175,6 +175,7 @@ func TestArguments(t *testing.T) {
 		--context=dir:///kiln/context
 		--dockerfile=/kiln/context/Dockerfile
 		--destination=h:5000/models/resnet:v1
+		--digest-file=/kiln/digest
 		--compressed-caching=false
 		--snapshot-mode=redo
 		--cache=false

@@ -58,7 +58,7 @@ func Build(ctx context.Context, in Input) (engine.Result, error) {
 		return engine.Result{}, err
 	}
 	result := engine.Result{Layers: builtLayers(layers), SentBytes: s.sentBytes, ReusedBytes: s.reusedBytes}
-	result.ManifestSHA256, err = pushImage(ctx, in, repository, layers)
+	result.Digest, result.ManifestSHA256, err = pushImage(ctx, in, repository, layers)
 	if err != nil {
 		return engine.Result{}, err
 	}
@@ -76,27 +76,31 @@ func (in Input) mountable() []name.Repository {
 }
 
 // pushImage pushes the manifest of the model, the image's config and, last, the
-// tag, so that no one sees an incomplete image. It returns the SHA-256 of the
-// model's manifest.
-func pushImage(ctx context.Context, in Input, repository *registry.Repository, layers []pushedLayer) (string, error) {
+// tag, so that no one sees an incomplete image. It returns the digest of the image and
+// the SHA-256 of the model's manifest.
+func pushImage(ctx context.Context, in Input, repository *registry.Repository, layers []pushedLayer) (digest, manifestSHA256 string, err error) {
 	manifest := layer.NewManifest(in.Model, nil)
 	manifest.Layers, manifest.Streamed = builtLayers(layers), true
-	manifestLayer, digest, err := newManifestLayer(manifest)
+	manifestLayer, manifestSHA256, err := newManifestLayer(manifest)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	base, err := pullBase(ctx, in)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	image, err := assemble(base, layers, manifestLayer, in.Labels)
 	if err != nil {
-		return "", failure.OfRegistry(repository.Explain(err))
+		return "", "", failure.OfRegistry(repository.Explain(err))
+	}
+	pushed, err := image.Digest()
+	if err != nil {
+		return "", "", failure.OfRegistry(repository.Explain(err))
 	}
 	if err := repository.Push(ctx, in.Target, image); err != nil {
-		return "", failure.OfRegistry(err)
+		return "", "", failure.OfRegistry(err)
 	}
-	return digest, nil
+	return pushed.String(), manifestSHA256, nil
 }
 
 // pullBase returns the base image, or nil for scratch.
