@@ -148,14 +148,14 @@ func TestWorkloadTemplate(t *testing.T) {
 		t.Parallel()
 		s := newTemplateSandbox(t)
 		job := s.createJobWithTemplate("train", localTemplate+"build: {workflowTemplate: "+s.namespace+"}\n")
-		pod := s.createTrainingPod("train-0", "node-7", map[string]string{v1alpha1.LabelTrainVersion: templateVersionName(job)})
+		pod := s.createTrainingPod("train-0", "node-8", map[string]string{v1alpha1.LabelTrainVersion: templateVersionName(job)})
 		s.completeJob(job)
 		mv := s.awaitReason(s.awaitVersion(job).Name, v1alpha1.ReasonTemplateMissing)
 		require.NoError(t, s.client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground)))
 		require.NoError(t, s.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)))
 		s.createTemplate(s.namespace)
 		s.completeBuild(s.argo.awaitOnlyWorkflow())
-		assert.Equal(t, "node-7", s.version(mv.Name).Status.NodeName)
+		assert.Equal(t, "node-8", s.version(mv.Name).Status.NodeName)
 	})
 
 	t.Run("the namespace must allow it", func(t *testing.T) {
