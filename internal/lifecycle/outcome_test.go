@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -223,4 +224,32 @@ func TestWorkflowOutcomePodForbiddenWhileRetrying(t *testing.T) {
 	assert.Equal(t, lifecycle.StateBuilding, got.State)
 	assert.Equal(t, v1alpha1.ReasonPodForbidden, got.Reason)
 	assert.Equal(t, "Workflow mv-3-1c072-1 may retry automatically. Try 1 failed: task 'mv-3-1c072-1(0).pod' errored: "+message, got.Message)
+}
+
+// BenchmarkWorkflowOutcomeChain has nodes that are each inside the one before: the
+// time per node must hardly depend on their number.
+func BenchmarkWorkflowOutcomeChain(b *testing.B) {
+	for _, nodes := range []int{1000, 10_000, 100_000} {
+		b.Run(strconv.Itoa(nodes), func(b *testing.B) {
+			wf := chainedWorkflow(nodes)
+			for b.Loop() {
+				lifecycle.WorkflowOutcome(wf)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(nodes), "ns/node")
+		})
+	}
+}
+
+// chainedWorkflow returns a failed Workflow whose nodes are retries, each inside the
+// one before.
+func chainedWorkflow(nodes int) *wfv1.Workflow {
+	wf := makeWorkflow().FailedWithoutReport(contract.StepBuild).Obj()
+	for i := range nodes {
+		id := "n" + strconv.Itoa(i)
+		wf.Status.Nodes[id] = wfv1.NodeStatus{
+			ID: id, Type: wfv1.NodeTypeRetry, Phase: wfv1.NodeFailed, Message: "failed",
+			BoundaryID: "n" + strconv.Itoa(i-1), Children: []string{"n" + strconv.Itoa(i+1)},
+		}
+	}
+	return wf
 }
