@@ -47,11 +47,12 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("load the configuration of the Kubernetes client: %w", err)
 	}
-	mgr, err := manager.New(rc, cfg, options)
+	ctx := ctrl.SetupSignalHandler()
+	mgr, err := manager.New(ctx, rc, cfg, options)
 	if err != nil {
 		return err
 	}
-	return mgr.Start(ctrl.SetupSignalHandler())
+	return mgr.Start(ctx)
 }
 
 func setLogger(level zap.AtomicLevel) error {

@@ -230,9 +230,9 @@ func (r *ModelVersionReconciler) argoInstalled(ctx context.Context) (bool, error
 
 // SetupWithManager registers the controller. The controllers that are to watch the
 // kinds are registered before it.
-func (w *KindWatcher) SetupWithManager(mgr ctrl.Manager) error {
+func (w *KindWatcher) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	if w.watchEarly {
-		if err := w.watchServed(); err != nil {
+		if err := w.watchServed(ctx); err != nil {
 			return err
 		}
 	}
@@ -251,8 +251,7 @@ func (w *KindWatcher) SetupWithManager(mgr ctrl.Manager) error {
 }
 
 // watchServed watches the kinds that the API server serves now.
-func (w *KindWatcher) watchServed() error {
-	ctx := context.Background() //nolint:forbidigo // The manager has no context yet, and nothing here waits.
+func (w *KindWatcher) watchServed(ctx context.Context) error {
 	for _, set := range w.sets {
 		served, err := w.served(set)
 		if err != nil {

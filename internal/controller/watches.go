@@ -32,8 +32,8 @@ const passTimeout = time.Minute
 
 // SetupWithManager registers the reconciler and its watches. The kinds that the
 // cluster may not have are added later, by KindWatchers.
-func (r *ModelVersionReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	if err := indexFields(mgr); err != nil {
+func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	if err := indexFields(ctx, mgr); err != nil {
 		return err
 	}
 	r.kindsChanged = make(chan event.GenericEvent)
@@ -89,8 +89,7 @@ func (r *ModelVersionReconciler) requeueUnfinished(ctx context.Context) {
 
 // indexFields indexes the cached events by the object that they are about, and
 // ModelVersions by their Model.
-func indexFields(mgr ctrl.Manager) error {
-	ctx := context.Background() //nolint:forbidigo // The manager has no context yet, and indexing does not wait.
+func indexFields(ctx context.Context, mgr ctrl.Manager) error {
 	indexer := mgr.GetFieldIndexer()
 	if err := indexer.IndexField(ctx, &corev1.Event{}, indexEventObject, func(o client.Object) []string {
 		return []string{string(o.(*corev1.Event).InvolvedObject.UID)}

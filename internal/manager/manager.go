@@ -4,6 +4,7 @@
 package manager
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -51,14 +52,15 @@ type Options struct {
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
-// New returns the operator, which is not started yet.
-func New(rc *rest.Config, cfg config.Config, o Options) (ctrl.Manager, error) {
+// New returns the operator, which is not started yet. The context is that of the
+// requests with which it finds the kinds that the cluster has.
+func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
 	}
 	options := managerOptions(scheme, o)
-	setUps := []func(ctrl.Manager, config.Config) error{setUpControllers, setUpMetrics, setUpProbes}
+	setUps := []func(ctrl.Manager, config.Config) error{setUpMetrics, setUpProbes}
 	if o.WebhookAddress != "0" {
 		server, err := newWebhookServer(o)
 		if err != nil {
@@ -70,6 +72,9 @@ func New(rc *rest.Config, cfg config.Config, o Options) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(rc, options)
 	if err != nil {
 		return nil, fmt.Errorf("set up manager: %w", err)
+	}
+	if err := setUpControllers(ctx, mgr, cfg); err != nil {
+		return nil, err
 	}
 	for _, setUp := range setUps {
 		if err := setUp(mgr, cfg); err != nil {
@@ -104,7 +109,7 @@ func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
 //
 // The watchers come last: they have the controllers before them watch kinds that
 // the cluster may not have.
-func setUpControllers(mgr ctrl.Manager, cfg config.Config) error {
+func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config) error {
 	recorder := mgr.GetEventRecorder("modelkiln")
 	training, err := controller.NewTrainingCache(mgr)
 	if err != nil {
@@ -138,16 +143,18 @@ func setUpControllers(mgr ctrl.Manager, cfg config.Config) error {
 	}
 	for _, c := range []struct {
 		name  string
-		setUp func(ctrl.Manager) error
+		setUp func() error
 	}{
-		{"ModelVersion", versions.SetupWithManager},
-		{"Model", models.SetupWithManager},
-		{"workload", workloads.SetupWithManager},
-		{"blocked workload", blocked.SetupWithManager},
-		{"Argo kinds", controller.NewArgoWatcher(mgr, argo, versions).SetupWithManager},
-		{"training kinds", controller.NewTrainingWatcher(mgr, versions, workloads).SetupWithManager},
+		{"ModelVersion", func() error { return versions.SetupWithManager(ctx, mgr) }},
+		{"Model", func() error { return models.SetupWithManager(mgr) }},
+		{"workload", func() error { return workloads.SetupWithManager(mgr) }},
+		{"blocked workload", func() error { return blocked.SetupWithManager(mgr) }},
+		{"Argo kinds", func() error { return controller.NewArgoWatcher(mgr, argo, versions).SetupWithManager(ctx, mgr) }},
+		{"training kinds", func() error {
+			return controller.NewTrainingWatcher(mgr, versions, workloads).SetupWithManager(ctx, mgr)
+		}},
 	} {
-		if err := c.setUp(mgr); err != nil {
+		if err := c.setUp(); err != nil {
 			return fmt.Errorf("set up the %s controller: %w", c.name, err)
 		}
 	}

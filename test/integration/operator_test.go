@@ -46,10 +46,10 @@ func startOperator(t *testing.T, server *apiServer, options ...func(*settings)) 
 	}
 	rc := server.serviceAccountConfig(t, operatorNamespace, operatorAccount)
 	rc.Wrap(s.transport.wrap)
-	mgr, err := manager.New(rc, s.config, s.manager)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	mgr, err := manager.New(ctx, rc, s.config, s.manager)
 	require.NoError(t, err)
 
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	stopped := make(chan error, 1)
 	go func() { stopped <- mgr.Start(ctx) }()
 	op := &operator{t: t, transport: s.transport, stop: sync.OnceFunc(func() {
