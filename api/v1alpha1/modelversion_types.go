@@ -546,6 +546,14 @@ type WorkflowStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Restarts int64 `json:"restarts,omitempty"`
+	// buildHash identifies the ClusterWorkflowTemplate of the attempt and those of
+	// its arguments that decide what the image holds beside the model's files, for
+	// example the base image. A Workflow with another template or other such
+	// arguments is followed only if the spec and the operator's configuration ask
+	// for them.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	BuildHash string `json:"buildHash,omitempty"`
 }
 
 // ModelVersion is one version of a trained model and the image that is built from

@@ -50,10 +50,10 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, argo, mv); err != nil {
 		return observed, err
 	}
-	if observed.Previous, err = r.latest(ctx, mv); err != nil {
+	if observed.Versions, err = r.versionsOfSameModel(ctx, mv); err != nil {
 		return observed, err
 	}
-	observed.Followed = lifecycle.SelectWorkflow(mv, observed.Workflows, r.Options)
+	observed.Followed = lifecycle.SelectWorkflow(observed, r.Options)
 	if observed.Followed == nil || observed.Followed.Status.Phase.Completed() {
 		return observed, nil
 	}
@@ -64,9 +64,9 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	return observed, err
 }
 
-// latest returns the Model's latest version. A ModelVersion whose result is final
-// does not need it.
-func (r *ModelVersionReconciler) latest(ctx context.Context, mv *v1alpha1.ModelVersion) (*v1alpha1.LatestVersion, error) {
+// versionsOfSameModel returns the ModelVersions of the same Model. A ModelVersion
+// whose result is final does not need them.
+func (r *ModelVersionReconciler) versionsOfSameModel(ctx context.Context, mv *v1alpha1.ModelVersion) ([]v1alpha1.ModelVersion, error) {
 	if lifecycle.IsFinished(mv) {
 		return nil, nil
 	}
@@ -74,7 +74,7 @@ func (r *ModelVersionReconciler) latest(ctx context.Context, mv *v1alpha1.ModelV
 	if err := r.Client.List(ctx, &versions, client.InNamespace(mv.Namespace), client.MatchingFields{indexModelName: mv.Spec.ModelName}); err != nil {
 		return nil, fmt.Errorf("list ModelVersions: %w", err)
 	}
-	return lifecycle.Latest(versions.Items), nil
+	return versions.Items, nil
 }
 
 // template reports whether the ModelVersion's ClusterWorkflowTemplate exists, and

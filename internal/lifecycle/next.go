@@ -42,8 +42,8 @@ type Observed struct {
 	// They are read for a ModelVersion whose files are on a node that it does not
 	// name.
 	TrainingPods []corev1.Pod
-	// Previous is the Model's latest version, or nil when it has none.
-	Previous *v1alpha1.LatestVersion
+	// Versions are the ModelVersions of the same Model, in any order.
+	Versions []v1alpha1.ModelVersion
 	// TemplateFound is true if the ClusterWorkflowTemplate exists.
 	TemplateFound bool
 	// TemplateMarked is true if it has the label that allows ModelVersions to name
@@ -229,7 +229,7 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 	if o.ModelTerminating {
 		return wait(v1alpha1.ReasonModelTerminating, fmt.Sprintf("Model %s is being deleted; the build starts when it is gone", mv.Spec.ModelName))
 	}
-	attempt.Number, attempt.Previous = attempts(o)+1, o.Previous
+	attempt.Number, attempt.Previous = attempts(o)+1, Latest(o.Versions)
 	training, waits := awaitTraining(o, opts)
 	wf, problem := workflow.New(mv, attempt, opts)
 	if workflow.LacksChiefNode(mv) {
@@ -245,7 +245,7 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 		return argoMissing
 	case !o.TemplateFound:
 		return wait(v1alpha1.ReasonTemplateMissing, templateMissing(mv, opts))
-	case workflow.TemplateName(mv, opts) != workflow.PlatformTemplate(mv, opts) && !o.TemplateMarked:
+	case !templateAllowed(o, opts):
 		return wait(v1alpha1.ReasonTemplateNotAllowed, templateNotAllowed(mv, opts))
 	}
 	v := following(mv, wf)
@@ -277,11 +277,11 @@ var argoMissing = wait(v1alpha1.ReasonArgoMissing, "Argo Workflows is not instal
 // that was interrupted may have created it, and so may a user: one that does not
 // build the ModelVersion is not followed, although the ModelVersion controls it.
 func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.ModelVersionStatus {
-	mv := withChiefNode(o.Version, o.TrainingPods)
-	if !builds(wf, mv, opts) {
+	o.Version = withChiefNode(o.Version, o.TrainingPods)
+	if !builds(wf, o, opts) {
 		return NameConflict(o, wf.Name)
 	}
-	return statusOf(mv, following(mv, wf), opts)
+	return statusOf(o.Version, following(o.Version, wf), opts)
 }
 
 // NameConflict returns the status of a ModelVersion whose Workflow cannot be

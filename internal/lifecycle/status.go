@@ -113,6 +113,7 @@ func workflowStatus(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.
 		Generation: workflow.Generation(wf),
 		Rebuild:    workflow.RebuildRequest(wf.Annotations),
 		Restarts:   workflow.Restarts(wf),
+		BuildHash:  workflow.BuildHash(wf),
 	}
 	if opts.ArgoURL != "" {
 		status.URL = fmt.Sprintf("%s/workflows/%s/%s", opts.ArgoURL, wf.Namespace, wf.Name)

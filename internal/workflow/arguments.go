@@ -2,6 +2,8 @@ package workflow
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/url"
@@ -84,15 +86,11 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	args[contract.ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
 	args[contract.ParamImage] = image
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
-	if engine(mv, opts) == v1alpha1.Stream {
-		if p := attempt.Previous; p != nil && p.Digest != "" {
-			args[contract.ParamPreviousImage] = Pinned(p.ImageName, p.Digest)
-		}
-		if b := mv.Spec.Build; b != nil {
-			args[contract.ParamChangeDetection] = string(b.ChangeDetection)
-		}
+	if p := attempt.Previous; p != nil && p.Digest != "" && engine(mv, opts) == v1alpha1.Stream {
+		args[contract.ParamPreviousImage] = Pinned(p.ImageName, p.Digest)
 	}
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
+	maps.Copy(args, BuildSettings(mv, opts))
 	maps.DeleteFunc(args, func(_, value string) bool { return value == "" })
 
 	for _, name := range slices.Sorted(maps.Keys(args)) {
@@ -125,6 +123,47 @@ func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 	return identity
 }
 
+// BuildSettings returns the arguments, empty ones included, by which the spec and
+// the operator's configuration decide what an image holds beside the model's files,
+// and whether every file is read.
+func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
+	build := ptr.Deref(mv.Spec.Build, v1alpha1.Build{})
+	settings := map[string]string{
+		contract.ParamBaseImage:       cmp.Or(build.BaseImage, opts.BaseImage),
+		contract.ParamChangeDetection: "",
+	}
+	if engine(mv, opts) == v1alpha1.Stream {
+		settings[contract.ParamChangeDetection] = string(build.ChangeDetection)
+	}
+	return settings
+}
+
+// BuildHash returns a hash of a Workflow's template and of those arguments that
+// decide what its image holds beside the model's files, or what is certified without
+// reading the files.
+func BuildHash(wf *wfv1.Workflow) string {
+	decisive := []string{wf.Spec.WorkflowTemplateRef.Name}
+	for _, name := range []string{
+		contract.ParamBaseImage, contract.ParamPlainHTTPRegistries, contract.ParamPreviousImage,
+		contract.ParamKnownDigest, contract.ParamChangeDetection,
+	} {
+		decisive = append(decisive, Argument(wf, name))
+	}
+	sum := sha256.Sum256([]byte(strings.Join(decisive, "\n")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// UsesPlainHTTPOnlyFor reports whether a Workflow accesses no other registries over
+// plain HTTP than these.
+func UsesPlainHTTPOnlyFor(wf *wfv1.Workflow, hosts []string) bool {
+	for host := range strings.SplitSeq(Argument(wf, contract.ParamPlainHTTPRegistries), ",") {
+		if host != "" && !slices.Contains(hosts, host) {
+			return false
+		}
+	}
+	return true
+}
+
 // checkCompression returns the Problem of a ModelVersion that asks for a
 // compression which its engine, which the platform team may have chosen, does
 // not support.
@@ -151,16 +190,12 @@ func buildArguments(b v1alpha1.Build, opts Options) map[string]string {
 		contract.ParamLayerSize:          formatQuantity(opts.LayerSize),
 		contract.ParamMaxLayers:          formatCount(opts.MaxLayers),
 		contract.ParamCompression:        string(b.Compression),
-		contract.ParamBaseImage:          opts.BaseImage,
 		contract.ParamPushSecret:         contract.DefaultPushSecret,
 		contract.ParamPushSecretRequired: "false",
 		contract.ParamRequests:           formatResources(requests),
 		contract.ParamLimits:             formatResources(limits),
 		contract.ParamNodeSelector:       formatNodeSelector(b.NodeSelector),
 		contract.ParamTolerations:        formatTolerations(b.Tolerations),
-	}
-	if b.BaseImage != "" {
-		args[contract.ParamBaseImage] = b.BaseImage
 	}
 	if b.PushSecretName != "" {
 		args[contract.ParamPushSecret] = b.PushSecretName
