@@ -485,6 +485,14 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Attempts int64 `json:"attempts,omitempty"`
+	// modelUID is the UID of the Model that owns the ModelVersion, or once owned it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ModelUID string `json:"modelUID,omitempty"`
+	// trained is true if the training had completed when the ModelVersion was created
+	// from its workload. The build does not wait for the workload again.
+	// +optional
+	Trained bool `json:"trained,omitempty"`
 	// startTime is when the attempt in workflow started.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`

@@ -129,11 +129,9 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 // returns the step with the status that is true then.
 func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Observed) (lifecycle.Step, error) {
 	mv := observed.Version
-	if !lifecycle.IsFinished(mv) {
-		var err error
-		if observed.ModelTerminating, err = r.adopt(ctx, mv); err != nil {
-			return lifecycle.Step{}, err
-		}
+	var err error
+	if observed.ModelTerminating, err = r.adopt(ctx, mv); err != nil {
+		return lifecycle.Step{}, err
 	}
 	if err := r.observeTraining(ctx, mv, observed); err != nil {
 		return lifecycle.Step{}, err

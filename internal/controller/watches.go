@@ -38,7 +38,7 @@ func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.
 	}
 	r.kindsChanged = make(chan event.GenericEvent)
 	r.reader.live = r.Live
-	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildRequested())
+	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildRequested(), detached())
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("modelversion").
 		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
@@ -216,6 +216,20 @@ func rebuildRequested() predicate.Predicate {
 		GenericFunc: func(event.GenericEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRebuild] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRebuild]
+		},
+	}
+}
+
+// detached selects ModelVersions that a change has removed from their Model. The
+// operator's own change, which adds them, starts no pass.
+func detached() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			mv, ok := e.ObjectNew.(*v1alpha1.ModelVersion)
+			return ok && lifecycle.IsDetached(mv)
 		},
 	}
 }

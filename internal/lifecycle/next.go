@@ -94,8 +94,14 @@ func IsFinished(mv *v1alpha1.ModelVersion) bool {
 	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded {
 		return true
 	}
-	ours := len(mv.Status.Conditions) > 0
-	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed && !ours
+	return finishedByKubeDL(mv)
+}
+
+// finishedByKubeDL reports whether KubeDL finished a ModelVersion: it wrote no
+// conditions.
+func finishedByKubeDL(mv *v1alpha1.ModelVersion) bool {
+	phase := mv.Status.ImageBuildPhase
+	return len(mv.Status.Conditions) == 0 && (phase == v1alpha1.ImageBuildSucceeded || phase == v1alpha1.ImageBuildFailed)
 }
 
 // NextStep decides what to do about a ModelVersion.
@@ -345,7 +351,7 @@ func terminatedByOperator(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome 
 	last := mv.Status.Workflow
 	started := startTime(wf)
 	terminating := wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate
-	ending := outcome.State == StateBuilding && (terminating || mv.Status.StartTime.Equal(&started))
+	ending := outcome.State == StateBuilding && (terminating || !mv.Status.StartTime.Before(&started))
 	return (ending || outcome.Reason == v1alpha1.ReasonWorkflowTerminated) &&
 		last != nil && last.UID == string(wf.UID) &&
 		mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed &&

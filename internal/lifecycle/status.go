@@ -63,9 +63,12 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 // status that KubeDL wrote, which has no conditions, is left alone.
 func currentStatus(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
 	status := *mv.Status.DeepCopy()
-	if IsFinished(mv) && len(status.Conditions) == 0 {
+	if finishedByKubeDL(mv) {
 		return status
 	}
+	_, trained := mv.Annotations[v1alpha1.AnnotationTrained]
+	status.Trained = status.Trained || trained
+	status.ModelUID = modelUID(mv)
 	status.ObservedGeneration = mv.Generation
 	for i := range status.Conditions {
 		status.Conditions[i].ObservedGeneration = mv.Generation
@@ -82,7 +85,7 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	}
 	status.Workflow = workflowStatus(mv, wf, opts)
 	status.Attempts = max(status.Attempts, workflow.AttemptNumber(wf))
-	status.StartTime = timeOrNil(startTime(wf))
+	status.StartTime = laterTime(status.StartTime, startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
 	status.Digest, status.ShortDigest, status.PullSecretName = "", "", ""
 	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
@@ -161,6 +164,16 @@ func startTime(wf *wfv1.Workflow) metav1.Time {
 		return wf.Status.StartedAt
 	}
 	return wf.CreationTimestamp
+}
+
+// laterTime returns the later of two times. The start of an attempt is never before
+// that of the attempt before it, although the clocks of the API server, of Argo and of
+// its last replica differ: an attempt with an earlier start counts as history.
+func laterTime(before *metav1.Time, now metav1.Time) *metav1.Time {
+	if before != nil && now.Before(before) {
+		return before
+	}
+	return timeOrNil(now)
 }
 
 func timeOrNil(t metav1.Time) *metav1.Time {
