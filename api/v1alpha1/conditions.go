@@ -110,6 +110,10 @@ const (
 	// names the setting that forbids it. The build starts when the operator's
 	// configuration allows it, or with another base image.
 	ReasonImageForbidden = "ImageForbidden"
+	// ReasonImageLost means that the registry no longer has the image of a
+	// ModelVersion that was Ready, and that it could not be built again. The message
+	// has the cause. Fix it, then request a rebuild.
+	ReasonImageLost = "ImageLost"
 	// ReasonTrainingKindUnknown means that the operator does not watch the kind
 	// that spec.trainedBy names. Ask the platform team to add it to trainingKinds
 	// in the operator's configuration.
@@ -260,6 +264,7 @@ var Reasons = []string{
 	ReasonStorageKindUnsupported,
 	ReasonSourceForbidden,
 	ReasonImageForbidden,
+	ReasonImageLost,
 	ReasonTrainingKindUnknown,
 	ReasonTrainingFailed,
 	ReasonNodeUnknown,

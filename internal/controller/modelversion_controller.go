@@ -119,6 +119,9 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 	if actErr != nil {
 		return 0, actErr
 	}
+	if step.Ignored != "" {
+		r.Recorder.Eventf(mv, nil, corev1.EventTypeWarning, eventRebuildIgnored, "Build", "%s", step.Ignored)
+	}
 	if err := r.terminate(ctx, step.Terminate); err != nil {
 		return 0, err
 	}
@@ -276,11 +279,11 @@ func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.M
 }
 
 // recordTransition emits an event when the reason of the Ready condition has
-// changed.
+// changed, and when there is news about an image that was built.
 func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alpha1.ModelVersion, before []metav1.Condition) {
 	ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
 	previous := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
-	if ready == nil || (previous != nil && previous.Reason == ready.Reason) {
+	if ready == nil || previous != nil && previous.Reason == ready.Reason && (previous.Message == ready.Message || ready.Status != metav1.ConditionTrue) {
 		return
 	}
 	kind := corev1.EventTypeNormal
@@ -290,6 +293,10 @@ func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alp
 	ctrl.LoggerFrom(ctx).Info("Status changed", "reason", ready.Reason, "message", ready.Message)
 	r.Recorder.Eventf(mv, nil, kind, ready.Reason, "Build", "%s", note(ready.Message))
 }
+
+// eventRebuildIgnored is the reason of an event on a ModelVersion for which a
+// requested rebuild has no effect.
+const eventRebuildIgnored = "RebuildIgnored"
 
 // maxNote is the number of bytes that the note of an event may have.
 const maxNote = 1024

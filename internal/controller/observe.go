@@ -47,6 +47,9 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	if observed.Workflows, observed.Invalid, err = r.workflows(ctx, argo, mv); err != nil {
 		return observed, err
 	}
+	if lifecycle.IsFinal(mv, observed.Workflows) {
+		return observed, nil
+	}
 	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, argo, mv); err != nil {
 		return observed, err
 	}
@@ -64,12 +67,8 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	return observed, err
 }
 
-// versionsOfSameModel returns the ModelVersions of the same Model. A ModelVersion
-// whose result is final does not need them.
+// versionsOfSameModel returns the ModelVersions of the same Model.
 func (r *ModelVersionReconciler) versionsOfSameModel(ctx context.Context, mv *v1alpha1.ModelVersion) ([]v1alpha1.ModelVersion, error) {
-	if lifecycle.IsFinished(mv) {
-		return nil, nil
-	}
 	var versions v1alpha1.ModelVersionList
 	if err := r.Client.List(ctx, &versions, client.InNamespace(mv.Namespace), client.MatchingFields{indexModelName: mv.Spec.ModelName}); err != nil {
 		return nil, fmt.Errorf("list ModelVersions: %w", err)

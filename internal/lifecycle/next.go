@@ -83,6 +83,8 @@ type Step struct {
 	Terminate *wfv1.Workflow
 	// Delete are the finished Workflows beyond the history limit.
 	Delete []*wfv1.Workflow
+	// Ignored is why a rebuild that a user requested has no effect, or empty.
+	Ignored string
 	// RequeueAfter is when the next pass is due even if no event occurs, because a
 	// pod that does not start causes none. Zero waits for events only.
 	RequeueAfter time.Duration
@@ -114,6 +116,9 @@ func NextStep(o Observed, opts workflow.Options) Step {
 		Status:       statusOf(o.Version, v, opts),
 		Terminate:    v.terminate,
 		RequeueAfter: v.requeueAfter,
+	}
+	if finishedByKubeDL(o.Version) && workflow.RebuildRequest(o.Version.Annotations) != "" {
+		step.Ignored = "KubeDL has finished this ModelVersion, and its result is final. To build the files, create a new ModelVersion"
 	}
 	step.Delete = beyondHistoryLimit(o.Workflows, step.Status.Workflow, opts.History)
 	return step
@@ -152,14 +157,21 @@ func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) verdict {
 	outcome := WorkflowOutcome(wf)
 	if outcome.State == StateFailed {
 		outcome.Message = withNextCommand(mv, wf, outcome)
+		digest := workflow.Argument(wf, contract.ParamKnownDigest)
+		if source := outcome.Report.Source; source != nil && source.ImageLost && digest != "" {
+			outcome.Reason = v1alpha1.ReasonImageLost
+			outcome.Message = fmt.Sprintf("The registry no longer has the image %s, and it could not be built again: %s", workflow.Pinned(workflow.Argument(wf, contract.ParamImage), digest), outcome.Message)
+		}
 	}
 	return verdict{Outcome: outcome, follow: wf}
 }
 
 func decide(o Observed, opts workflow.Options) verdict {
 	switch {
-	case IsFinished(o.Version):
+	case finishedByKubeDL(o.Version):
 		return unchanged
+	case IsFinished(o.Version):
+		return whenReady(o, opts)
 	case o.Followed == nil:
 		return withoutWorkflow(o, opts)
 	default:
@@ -287,6 +299,9 @@ func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.Model
 	if !builds(wf, o, opts) {
 		return NameConflict(o, wf.Name)
 	}
+	if IsFinished(o.Version) {
+		return statusOf(o.Version, checking(o.Version, following(o.Version, wf)), opts)
+	}
 	return statusOf(o.Version, following(o.Version, wf), opts)
 }
 
@@ -295,13 +310,13 @@ func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.Model
 func NameConflict(o Observed, name string) v1alpha1.ModelVersionStatus {
 	mv := withChiefNode(o.Version, o.TrainingPods)
 	message := fmt.Sprintf("Workflow %s exists and does not belong to this ModelVersion. To replace it with the build: kubectl delete wf -n %s %s && %s", name, mv.Namespace, name, rebuildCommand(mv))
-	return statusOf(mv, fail(v1alpha1.ReasonWorkflowNameConflict, message), workflow.Options{})
+	return statusOf(mv, waitingFor(mv, fail(v1alpha1.ReasonWorkflowNameConflict, message)), workflow.Options{})
 }
 
 // Rejected returns the status of a ModelVersion for which the API server
 // rejects, with this message, a resource that the build needs.
 func Rejected(mv *v1alpha1.ModelVersion, message string) v1alpha1.ModelVersionStatus {
-	return statusOf(mv, wait(v1alpha1.ReasonRefused, "The API server rejected a resource that the build needs; retrying: "+sentence(message)), workflow.Options{})
+	return statusOf(mv, waitingFor(mv, wait(v1alpha1.ReasonRefused, "The API server rejected a resource that the build needs; retrying: "+sentence(message))), workflow.Options{})
 }
 
 // Unstorable returns the status of a ModelVersion for which the API server rejects,
@@ -314,7 +329,7 @@ func Unstorable(mv *v1alpha1.ModelVersion, message string) v1alpha1.ModelVersion
 // ArgoMissing returns the status of a ModelVersion that cannot be built, since
 // the cluster does not have Argo's kinds.
 func ArgoMissing(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
-	return statusOf(mv, argoMissing, workflow.Options{})
+	return statusOf(mv, waitingFor(mv, argoMissing), workflow.Options{})
 }
 
 // attempts returns how many attempts were created, by the status and by the

@@ -47,7 +47,11 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		setConditions(&status, mv, metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v.Outcome)
 	case StateBuilt:
 		status.ImageBuildPhase = v1alpha1.ImageBuildSucceeded
-		describeImage(&status, v.Report)
+		if v.follow != nil {
+			describeImage(&status, v.Report)
+		}
+		// A request that was made during the attempt is served by it.
+		status.Workflow.Rebuild = workflow.RebuildRequest(mv.Annotations)
 		setConditions(&status, mv, metav1.ConditionTrue, "", v.Outcome)
 	case StateFailed:
 		status.ImageBuildPhase = v1alpha1.ImageBuildFailed

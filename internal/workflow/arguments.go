@@ -89,6 +89,9 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	if p := attempt.Previous; p != nil && p.Digest != "" && engine(mv, opts) == v1alpha1.Stream {
 		args[contract.ParamPreviousImage] = Pinned(p.ImageName, p.Digest)
 	}
+	if image == mv.Status.Image {
+		args[contract.ParamKnownDigest] = attempt.KnownDigest
+	}
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
 	maps.Copy(args, BuildSettings(mv, opts))
 	maps.DeleteFunc(args, func(_, value string) bool { return value == "" })
