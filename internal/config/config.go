@@ -124,8 +124,9 @@ type Config struct {
 	// PersistentVolumes itself and Pod Security Standards do not restrict those.
 	AllowedEFS []string `json:"allowedEFS,omitempty"`
 	// allowedEFSAttributes lists the volume attributes that AWSEfs may set in
-	// addition to path and encryptInTransit, compared case-insensitively. The
-	// attribute mounttargetip makes every NFS server reachable.
+	// addition to path, and to encryptInTransit with the value true, compared
+	// case-insensitively. The attribute mounttargetip makes every NFS server
+	// reachable.
 	AllowedEFSAttributes []string `json:"allowedEFSAttributes,omitempty"`
 	// writableEFS allows training pods to write to what allowedEFS allows. By
 	// default the PersistentVolumes that the operator creates are read-only for

@@ -42,7 +42,8 @@ func CacheOptions() cache.Options {
 				"involvedObject.kind": "Pod",
 				"reason":              "FailedMount",
 			})},
-			crdMetadata(): {Transform: stripAnnotations},
+			&corev1.PersistentVolume{}: {Label: labels.SelectorFromSet(workflow.ManagedLabels()), Transform: stripVolume},
+			crdMetadata():              {Transform: stripAnnotations},
 		},
 	}
 }

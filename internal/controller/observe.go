@@ -22,6 +22,7 @@ const (
 	indexOwner       = "controller-uid"
 	indexEventObject = "involved-object-uid"
 	indexModelName   = "model-name"
+	indexUID         = "uid"
 )
 
 // labelWorkflow is Argo's label on the pods of a Workflow: its name.

@@ -127,6 +127,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config) 
 		Training:   training,
 		Now:        time.Now,
 	}
+	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Options: cfg.Options()}
 	models := &controller.ModelReconciler{Client: mgr.GetClient()}
 	workloads := &controller.WorkloadReconciler{
 		Client:   mgr.GetClient(),
@@ -146,6 +147,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config) 
 		setUp func() error
 	}{
 		{"ModelVersion", func() error { return versions.SetupWithManager(ctx, mgr) }},
+		{"volume", func() error { return volumes.SetupWithManager(ctx, mgr) }},
 		{"Model", func() error { return models.SetupWithManager(mgr) }},
 		{"workload", func() error { return workloads.SetupWithManager(mgr) }},
 		{"blocked workload", func() error { return blocked.SetupWithManager(mgr) }},

@@ -193,8 +193,9 @@ func TestPolicyEFS(t *testing.T) {
 		})
 	}
 	t.Run("an attribute that selects another server", func(t *testing.T) {
-		attributes := map[string]string{"mountTargetIP": "10.0.0.7"}
-		s.assertSameDecision(t, s.newEFSVersion(t, "fs-1", attributes), "allowedEFSAttributes", false, rules.Check("fs-1", attributes))
+		for _, attributes := range []map[string]string{{"mountTargetIP": "10.0.0.7"}, {"encryptInTransit": "false"}, {"ENCRYPTINTRANSIT": "0"}} {
+			s.assertSameDecision(t, s.newEFSVersion(t, "fs-1", attributes), "allowedEFSAttributes", false, rules.Check("fs-1", attributes))
+		}
 	})
 	t.Run("a path with two dots", func(t *testing.T) {
 		attributes := map[string]string{"path": "/models/../secret"}
