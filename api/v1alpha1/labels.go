@@ -77,9 +77,11 @@ const (
 	// AnnotationGeneration is the generation of the ModelVersion whose build
 	// settings a Workflow has. It is on every Workflow that the operator created.
 	AnnotationGeneration = "model.kubedl.io/generation"
-	// AnnotationRebuild on a ModelVersion whose last attempt failed requests a new
-	// attempt whenever its value changes:
+	// AnnotationRebuild on a ModelVersion requests a new attempt whenever its value
+	// changes:
 	// kubectl annotate mv NAME model.kubedl.io/rebuild="$(date +%s)" --overwrite
+	// On a ModelVersion that is Ready, the attempt checks that the registry still has
+	// the image, and pushes it again if not.
 	AnnotationRebuild = "model.kubedl.io/rebuild"
 	// AnnotationJoined on a ModelVersion records that it was added to its Model.
 	// The value is the ModelVersion's own UID, so that a copy is added on its own.

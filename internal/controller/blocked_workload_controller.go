@@ -30,6 +30,8 @@ type BlockedWorkloadReconciler struct {
 	Live client.Reader
 	// Recorder emits events.
 	Recorder events.EventRecorder
+	// Passes knows the passes that run.
+	Passes *Passes
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -116,7 +118,7 @@ func (r *BlockedWorkloadReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("blocked-workload").
 		For(&v1alpha1.ModelVersion{}).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(latestOfModel)).
-		Complete(r)
+		Complete(known(r.Passes, "blocked-workload", r))
 }
 
 // latestOfModel returns the latest ModelVersion of a Model.

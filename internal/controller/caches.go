@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
+	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,9 +35,12 @@ func AddToScheme(scheme *runtime.Scheme) error {
 // CacheOptions limits the manager's cache to what the controllers read: build
 // pods, the events that explain why such a pod does not start, and the names of
 // CRDs. Argo's objects and training workloads have separate caches.
-func CacheOptions() cache.Options {
+//
+// watchFailed is called when a list or a watch has failed, before it is tried again.
+func CacheOptions(watchFailed func(kind string)) cache.Options {
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultWatchErrorHandler: watchErrorHandler(watchFailed),
+		DefaultTransform:         cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
 			&corev1.Event{}: {Transform: stripEvent, Field: fields.SelectorFromSet(fields.Set{
@@ -45,6 +50,15 @@ func CacheOptions() cache.Options {
 			&corev1.PersistentVolume{}: {Label: labels.SelectorFromSet(workflow.ManagedLabels()), Transform: stripVolume},
 			crdMetadata():              {Transform: stripAnnotations},
 		},
+	}
+}
+
+// watchErrorHandler returns a handler that reports a failed list or watch, and logs it
+// as client-go does.
+func watchErrorHandler(watchFailed func(kind string)) toolscache.WatchErrorHandlerWithContext {
+	return func(ctx context.Context, r *toolscache.Reflector, err error) {
+		watchFailed(r.TypeDescription())
+		toolscache.DefaultWatchErrorHandler(ctx, r, err)
 	}
 }
 
@@ -69,7 +83,7 @@ func (a *ArgoCache) Reader() client.Reader {
 
 // argoCacheOptions limits the cache of Argo's objects to Workflows that build
 // ModelVersions. A resubmitted Workflow keeps its labels, so none is missed.
-func argoCacheOptions(mgr ctrl.Manager) (cache.Options, error) {
+func argoCacheOptions(mgr ctrl.Manager, watchFailed func(kind string)) (cache.Options, error) {
 	builds, err := hasLabel(v1alpha1.LabelModelVersionUID)
 	if err != nil {
 		return cache.Options{}, err
@@ -79,6 +93,8 @@ func argoCacheOptions(mgr ctrl.Manager) (cache.Options, error) {
 		Mapper:           mgr.GetRESTMapper(),
 		HTTPClient:       mgr.GetHTTPClient(),
 		DefaultTransform: cache.TransformStripManagedFields(),
+
+		DefaultWatchErrorHandler: watchErrorHandler(watchFailed),
 		ByObject: map[client.Object]cache.ByObject{
 			metadataOf(argoKinds[0]): {Label: builds, Transform: stripWorkflow},
 		},
@@ -89,7 +105,7 @@ func argoCacheOptions(mgr ctrl.Manager) (cache.Options, error) {
 // workloads, of the pods that train a ModelVersion, which their label names, and
 // of the namespaces that allow ModelVersions from workloads. Of workloads and
 // namespaces it holds the metadata, and of pods where they run.
-func NewTrainingCache(mgr ctrl.Manager) (cache.Cache, error) {
+func NewTrainingCache(mgr ctrl.Manager, watchFailed func(kind string)) (cache.Cache, error) {
 	trains, err := hasLabel(v1alpha1.LabelTrainVersion)
 	if err != nil {
 		return nil, err
@@ -99,6 +115,8 @@ func NewTrainingCache(mgr ctrl.Manager) (cache.Cache, error) {
 		Mapper:           mgr.GetRESTMapper(),
 		HTTPClient:       mgr.GetHTTPClient(),
 		DefaultTransform: stripWorkload,
+
+		DefaultWatchErrorHandler: watchErrorHandler(watchFailed),
 		ByObject: map[client.Object]cache.ByObject{
 			namespaceMetadata(): {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelVersionsFromWorkloads: "true"}), Transform: stripAnnotations},
 			&corev1.Pod{}:       {Label: trains, Transform: stripPod},

@@ -72,7 +72,7 @@ var argoKinds = []schema.GroupVersionKind{
 // what was, so the kinds are removable.
 func NewArgoWatcher(mgr ctrl.Manager, argo *ArgoCache, versions *ModelVersionReconciler) *KindWatcher {
 	watch := func(ctx context.Context) error {
-		c, err := startArgoCache(ctx, mgr)
+		c, err := startArgoCache(ctx, mgr, versions.Metrics.WatchFailed)
 		if err != nil {
 			return err
 		}
@@ -92,8 +92,8 @@ func NewArgoWatcher(mgr ctrl.Manager, argo *ArgoCache, versions *ModelVersionRec
 	}
 }
 
-func startArgoCache(ctx context.Context, mgr ctrl.Manager) (cache.Cache, error) {
-	options, err := argoCacheOptions(mgr)
+func startArgoCache(ctx context.Context, mgr ctrl.Manager, watchFailed func(kind string)) (cache.Cache, error) {
+	options, err := argoCacheOptions(mgr, watchFailed)
 	if err != nil {
 		return nil, err
 	}

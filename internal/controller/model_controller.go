@@ -19,6 +19,8 @@ import (
 type ModelReconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
+	// Passes knows the passes that run.
+	Passes *Passes
 }
 
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models/status,verbs=patch
@@ -56,7 +58,7 @@ func (r *ModelReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("model").
 		For(&v1alpha1.Model{}).
 		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(modelOfVersion)).
-		Complete(r)
+		Complete(known(r.Passes, "model", r))
 }
 
 // modelOfVersion returns the Model of a ModelVersion.

@@ -59,7 +59,15 @@ func (r *ModelVersionReconciler) ensureModel(ctx context.Context, mv *v1alpha1.M
 	}
 	model = v1alpha1.Model{}
 	model.Namespace, model.Name = key.Namespace, key.Name
-	if err := r.Client.Create(ctx, &model); err != nil {
+	err = r.Client.Create(ctx, &model)
+	if apierrors.IsAlreadyExists(err) {
+		// The pass of another ModelVersion has just created it.
+		if err := r.Live.Get(ctx, key, &model); err != nil {
+			return nil, fmt.Errorf("get Model %q: %w", key.Name, err)
+		}
+		return &model, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("create Model %q: %w", key.Name, err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Created Model", "Model", klog.KObj(&model))

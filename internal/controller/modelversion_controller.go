@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/apierr"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/metrics"
 	"github.com/modelkiln/modelkiln/internal/text"
@@ -42,6 +43,8 @@ type ModelVersionReconciler struct {
 	Recorder events.EventRecorder
 	// Metrics records what the operator does.
 	Metrics *metrics.Metrics
+	// Passes knows the passes that run.
+	Passes *Passes
 	// Options are the settings of builds.
 	Options workflow.Options
 	// RegistryCA is the PEM bundle that builds trust for private registries;
@@ -110,6 +113,9 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 		status, found := statusFor(mv, actErr)
 		if !found {
 			return 0, actErr
+		}
+		if apierr.IsRejected(actErr) {
+			r.Metrics.WriteRejected()
 		}
 		step = lifecycle.Step{Status: status}
 	}
@@ -243,6 +249,7 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 	before := mv.DeepCopy()
 	err := r.writeStatus(ctx, mv, next)
 	if apierrors.IsInvalid(err) {
+		r.Metrics.WriteRejected()
 		before.DeepCopyInto(mv)
 		err = r.writeStatus(ctx, mv, lifecycle.Unstorable(before, err.Error()))
 	}

@@ -24,6 +24,8 @@ import (
 type VolumeReconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
+	// Passes knows the passes that run.
+	Passes *Passes
 	// Live reads claims, which are not cached.
 	Live client.Reader
 	// Options are the settings of builds.
@@ -102,7 +104,7 @@ func (r *VolumeReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manage
 		Named("volume").
 		For(&corev1.PersistentVolume{}).
 		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(volumeOfVersion), builder.WithPredicates(onlyDeletes())).
-		Complete(r)
+		Complete(known(r.Passes, "volume", r))
 }
 
 // mayWatchVolumes asks the API server whether the operator may watch

@@ -30,6 +30,10 @@ import (
 // a permission is missing or a kind is gone.
 const passTimeout = time.Minute
 
+// maxConcurrentPasses is how many ModelVersions are looked at at the same time. One
+// whose pass takes long delays no other.
+const maxConcurrentPasses = 4
+
 // SetupWithManager registers the reconciler and its watches. The kinds that the
 // cluster may not have are added later, by KindWatchers.
 func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
@@ -46,8 +50,8 @@ func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
 		WatchesRawSource(source.Kind[client.Object](r.Training, &corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(versionOfTrainingPod))).
 		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.unfinishedVersions))).
-		WithOptions(controller.Options{ReconciliationTimeout: passTimeout}).
-		Build(r)
+		WithOptions(controller.Options{ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: maxConcurrentPasses}).
+		Build(known(r.Passes, "modelversion", r))
 	if err != nil {
 		return err
 	}

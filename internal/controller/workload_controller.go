@@ -49,6 +49,8 @@ type WorkloadReconciler struct {
 	Training cache.Cache
 	// Recorder emits events.
 	Recorder events.EventRecorder
+	// Passes knows the passes that run.
+	Passes *Passes
 	// Options are the settings of builds.
 	Options workflow.Options
 
@@ -69,7 +71,7 @@ type WorkloadReconciler struct {
 func (r *WorkloadReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.lastEvent = map[workloadKey]string{}
 	c, err := controller.NewTyped("workload", mgr, controller.TypedOptions[workloadKey]{
-		Reconciler: r, ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: 1,
+		Reconciler: known(r.Passes, "workload", r), ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: 1,
 	})
 	if err != nil {
 		return err

@@ -60,7 +60,7 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 		return nil, err
 	}
 	options := managerOptions(scheme, o)
-	setUps := []func(ctrl.Manager, config.Config) error{setUpMetrics, setUpProbes}
+	setUps := []func(ctrl.Manager, config.Config) error{setUpMetrics}
 	if o.WebhookAddress != "0" {
 		server, err := newWebhookServer(o)
 		if err != nil {
@@ -73,7 +73,11 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	if err != nil {
 		return nil, fmt.Errorf("set up manager: %w", err)
 	}
-	if err := setUpControllers(ctx, mgr, cfg); err != nil {
+	passes := &controller.Passes{Cache: mgr.GetCache(), Now: time.Now}
+	if err := setUpControllers(ctx, mgr, cfg, passes); err != nil {
+		return nil, err
+	}
+	if err := setUpProbes(mgr, passes); err != nil {
 		return nil, err
 	}
 	for _, setUp := range setUps {
@@ -87,7 +91,7 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
 	return ctrl.Options{
 		Scheme: scheme,
-		Cache:  controller.CacheOptions(),
+		Cache:  controller.CacheOptions(metrics.Shared().WatchFailed),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.MetricsAddress,
 			SecureServing:  true,
@@ -109,9 +113,9 @@ func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
 //
 // The watchers come last: they have the controllers before them watch kinds that
 // the cluster may not have.
-func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config) error {
+func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, passes *controller.Passes) error {
 	recorder := mgr.GetEventRecorder("modelkiln")
-	training, err := controller.NewTrainingCache(mgr)
+	training, err := controller.NewTrainingCache(mgr, metrics.Shared().WatchFailed)
 	if err != nil {
 		return err
 	}
@@ -121,25 +125,28 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config) 
 		Live:       mgr.GetAPIReader(),
 		Recorder:   recorder,
 		Metrics:    metrics.Shared(),
+		Passes:     passes,
 		Options:    cfg.Options(),
 		RegistryCA: cfg.RegistryCA(),
 		Argo:       argo.Reader,
 		Training:   training,
 		Now:        time.Now,
 	}
-	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Options: cfg.Options()}
-	models := &controller.ModelReconciler{Client: mgr.GetClient()}
+	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options()}
+	models := &controller.ModelReconciler{Client: mgr.GetClient(), Passes: passes}
 	workloads := &controller.WorkloadReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
 		Training: training,
 		Recorder: recorder,
+		Passes:   passes,
 		Options:  cfg.Options(),
 	}
 	blocked := &controller.BlockedWorkloadReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
 		Recorder: recorder,
+		Passes:   passes,
 		Now:      time.Now,
 	}
 	for _, c := range []struct {
@@ -170,8 +177,8 @@ func setUpMetrics(mgr ctrl.Manager, _ config.Config) error {
 	return nil
 }
 
-func setUpProbes(mgr ctrl.Manager, _ config.Config) error {
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+func setUpProbes(mgr ctrl.Manager, passes *controller.Passes) error {
+	if err := mgr.AddHealthzCheck("passes", passes.Check); err != nil {
 		return fmt.Errorf("set up health check: %w", err)
 	}
 	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
