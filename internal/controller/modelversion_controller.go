@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -128,6 +129,9 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 	if step.Ignored != "" {
 		r.Recorder.Eventf(mv, nil, corev1.EventTypeWarning, eventRebuildIgnored, "Build", "%s", step.Ignored)
 	}
+	if err := r.updateArguments(ctx, step.Update); err != nil {
+		return 0, err
+	}
 	if err := r.terminate(ctx, step.Terminate); err != nil {
 		return 0, err
 	}
@@ -236,6 +240,28 @@ func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflo
 	target.Namespace, target.Name = wf.Namespace, wf.Name
 	if err := r.Client.Patch(ctx, target, patch); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("terminate Workflow %q: %w", wf.Name, err)
+	}
+	return nil
+}
+
+// updateArguments updates the arguments of a Workflow, if any, unless it has changed
+// since it was read: Argo may have started it.
+func (r *ModelVersionReconciler) updateArguments(ctx context.Context, wf *wfv1.Workflow) error {
+	if wf == nil {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": wf.ResourceVersion},
+		"spec":     map[string]any{"arguments": map[string]any{"parameters": wf.Spec.Arguments.Parameters}},
+	})
+	if err != nil {
+		return fmt.Errorf("encode the arguments of Workflow %q: %w", wf.Name, err)
+	}
+	target := metadataOf(argoKinds[0])
+	target.Namespace, target.Name = wf.Namespace, wf.Name
+	err = r.Client.Patch(ctx, target, client.RawPatch("application/merge-patch+json", patch))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("update the arguments of Workflow %q: %w", wf.Name, err)
 	}
 	return nil
 }

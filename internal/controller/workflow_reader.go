@@ -75,7 +75,11 @@ func decodeWorkflow(object *unstructured.Unstructured) (*wfv1.Workflow, error) {
 	if err := json.Unmarshal(raw, wf); err != nil {
 		return nil, errInvalidWorkflow{err}
 	}
-	wf.ManagedFields, wf.Status.StoredTemplates, wf.Status.StoredWorkflowSpec = nil, nil, nil
+	wf.ManagedFields, wf.Status.StoredTemplates = nil, nil
+	if wf.Status.StoredWorkflowSpec != nil {
+		// Only that Argo has stored it is read: it does not read the arguments again.
+		wf.Status.StoredWorkflowSpec = &wfv1.WorkflowSpec{}
+	}
 	return wf, nil
 }
 

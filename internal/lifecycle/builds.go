@@ -70,6 +70,26 @@ func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
 		(previous == "" || slices.ContainsFunc(o.Versions, func(other v1alpha1.ModelVersion) bool { return isImageOf(other, previous) }))
 }
 
+// whileQueued returns the followed Workflow with the image of the Model's present
+// latest version to compare with, if Argo has not started it and it has another one.
+// A Workflow can wait for others for hours: one that compares with what was latest
+// when it was created sends all files again that the others have sent.
+func whileQueued(o Observed, opts workflow.Options) *wfv1.Workflow {
+	wf := o.Followed
+	waits := wf.Status.Phase == wfv1.WorkflowUnknown || wf.Status.Phase == wfv1.WorkflowPending
+	latest := workflow.PreviousImage(o.Version, Latest(o.Versions), opts)
+	if !waits || wf.Status.StoredWorkflowSpec != nil || latest == "" || latest == workflow.Argument(wf, contract.ParamPreviousImage) || !isRequested(wf, o, opts) {
+		return nil
+	}
+	return workflow.WithPreviousImage(wf, latest)
+}
+
+// IsQueued reports whether a ModelVersion's Workflow waits for Argo to start it.
+func IsQueued(mv *v1alpha1.ModelVersion) bool {
+	wf := mv.Status.Workflow
+	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuilding && wf != nil && (wf.Phase == "" || wf.Phase == string(wfv1.WorkflowPending))
+}
+
 // isImageOf reports whether an image, by its digest, is the one that was built for a
 // ModelVersion.
 func isImageOf(mv v1alpha1.ModelVersion, pinned string) bool {

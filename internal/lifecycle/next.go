@@ -67,7 +67,7 @@ type InvalidWorkflow struct {
 	Name, Message string
 }
 
-// A Step is what a pass has to do, in this order: create, patch the status,
+// A Step is what a pass has to do, in this order: create, patch the status, update,
 // terminate, delete.
 type Step struct {
 	// Create is the Workflow to create, or nil. Once it exists, Follow returns
@@ -78,6 +78,9 @@ type Step struct {
 	Volume *workflow.Volume
 	// Status is what is true then. The times of conditions that changed are zero.
 	Status v1alpha1.ModelVersionStatus
+	// Update is the Workflow whose arguments have to be updated, with the new ones,
+	// or nil. It has not started.
+	Update *wfv1.Workflow
 	// Terminate is the Workflow to terminate, or nil. The status is patched first,
 	// because it records the reason.
 	Terminate *wfv1.Workflow
@@ -114,6 +117,7 @@ func NextStep(o Observed, opts workflow.Options) Step {
 		Create:       v.create,
 		Volume:       v.volume,
 		Status:       statusOf(o.Version, v, opts),
+		Update:       v.update,
 		Terminate:    v.terminate,
 		RequeueAfter: v.requeueAfter,
 	}
@@ -136,9 +140,9 @@ type verdict struct {
 	// progress is how far the build is, or nil.
 	progress *progress
 	// The rest is Step's.
-	create, terminate *wfv1.Workflow
-	volume            *workflow.Volume
-	requeueAfter      time.Duration
+	create, update, terminate *wfv1.Workflow
+	volume                    *workflow.Volume
+	requeueAfter              time.Duration
 }
 
 // unchanged is the verdict that leaves a status as it is.
@@ -226,7 +230,9 @@ func withWorkflow(o Observed, opts workflow.Options) verdict {
 		// Workflow.
 		return startFailure(wf, ReadyReason(mv), mv.Status.Message)
 	case v.State == StateBuilding:
-		return whileBuilding(o, v, opts)
+		v = whileBuilding(o, v, opts)
+		v.update = whileQueued(o, opts)
+		return v
 	default:
 		return v
 	}

@@ -86,9 +86,7 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	args[contract.ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
 	args[contract.ParamImage] = image
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
-	if p := attempt.Previous; p != nil && p.Digest != "" && engine(mv, opts) == v1alpha1.Stream {
-		args[contract.ParamPreviousImage] = Pinned(p.ImageName, p.Digest)
-	}
+	args[contract.ParamPreviousImage] = PreviousImage(mv, attempt.Previous, opts)
 	if image == mv.Status.Image {
 		args[contract.ParamKnownDigest] = attempt.KnownDigest
 	}
@@ -124,6 +122,28 @@ func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 		delete(identity, contract.ParamNodeName)
 	}
 	return identity
+}
+
+// PreviousImage returns the image, by digest, whose layers a build may reuse: that of
+// the Model's latest version. It is empty if there is none, or the engine reuses none.
+func PreviousImage(mv *v1alpha1.ModelVersion, latest *v1alpha1.LatestVersion, opts Options) string {
+	if latest == nil || latest.Digest == "" || engine(mv, opts) != v1alpha1.Stream {
+		return ""
+	}
+	return Pinned(latest.ImageName, latest.Digest)
+}
+
+// WithPreviousImage returns a Workflow with another previous image.
+func WithPreviousImage(wf *wfv1.Workflow, image string) *wfv1.Workflow {
+	args := map[string]string{contract.ParamPreviousImage: image}
+	for _, parameter := range wf.Spec.Arguments.Parameters {
+		if parameter.Name != contract.ParamPreviousImage && parameter.Value != nil {
+			args[parameter.Name] = parameter.Value.String()
+		}
+	}
+	wf = wf.DeepCopy()
+	wf.Spec.Arguments.Parameters = parameters(args)
+	return wf
 }
 
 // BuildSettings returns the arguments, empty ones included, by which the spec and
