@@ -270,12 +270,18 @@ func (s *apiServer) clientWithRules(t *testing.T, namespace, name string, rules 
 // other permissions there.
 func (s *apiServer) clientWithRoles(t *testing.T, namespace, name string, roles ...rbacv1.RoleRef) client.Client {
 	t.Helper()
+	s.bindRoles(t, namespace, name, roles...)
+	return s.clientFor(t, namespace, name)
+}
+
+// bindRoles grants roles in a namespace to a service account of it.
+func (s *apiServer) bindRoles(t *testing.T, namespace, account string, roles ...rbacv1.RoleRef) {
+	t.Helper()
 	for _, role := range roles {
 		require.NoError(t, s.admin.Create(t.Context(), &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: name + "-"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: account + "-"},
 			RoleRef:    role,
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
 		}))
 	}
-	return s.clientFor(t, namespace, name)
 }
