@@ -110,6 +110,11 @@ const (
 	// names the setting that forbids it. The build starts when the operator's
 	// configuration allows it, or with another base image.
 	ReasonImageForbidden = "ImageForbidden"
+	// ReasonSchedulingForbidden means that the platform team does not allow
+	// spec.build.tolerations or spec.build.nodeSelector. The message names the
+	// setting that forbids it. The build starts when the operator's configuration
+	// allows it, or without them.
+	ReasonSchedulingForbidden = "SchedulingForbidden"
 	// ReasonTrainingKindUnknown means that the operator does not watch the kind
 	// that spec.trainedBy names. Ask the platform team to add it to trainingKinds
 	// in the operator's configuration.
@@ -260,6 +265,7 @@ var Reasons = []string{
 	ReasonStorageKindUnsupported,
 	ReasonSourceForbidden,
 	ReasonImageForbidden,
+	ReasonSchedulingForbidden,
 	ReasonTrainingKindUnknown,
 	ReasonTrainingFailed,
 	ReasonNodeUnknown,
