@@ -33,6 +33,9 @@ import (
 // Config is the operator's configuration file. deploy/README.md documents it with
 // a table that is generated from these comments.
 type Config struct {
+	// namespaces lists the only namespaces whose ModelVersions the operator builds. It
+	// then needs no permissions in others. All if empty.
+	Namespaces []string `json:"namespaces,omitempty"`
 	// defaultRegistry is the registry, as host or host:port, of repositories
 	// without a host. Docker Hub (docker.io) if empty.
 	DefaultRegistry string `json:"defaultRegistry,omitempty"`
@@ -257,7 +260,17 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits())
+	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits())
+}
+
+func (c Config) validateNamespaces() error {
+	var problems []error
+	for _, name := range c.Namespaces {
+		if len(validation.IsDNS1123Label(name)) > 0 {
+			problems = append(problems, fmt.Errorf("namespaces contains %q, which is not the name of a namespace", name))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 func (c Config) validateRegistries() error {

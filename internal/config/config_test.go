@@ -133,6 +133,7 @@ func TestLoadRejects(t *testing.T) {
 		"an Elastic File System with a star":   {`allowedEFS: ["fs-*"]`, `"fs-*" is not an AWS Elastic File System, or a directory or access point of one: write it as fs-12345678, fs-12345678:/models or fs-12345678::fsap-12345678`},
 		"an attribute without a name":          {`allowedEFSAttributes: [""]`, "allowedEFSAttributes contains an empty name"},
 		"a repository without a registry":      {"allowedImageRepos: [team/resnet]", `"team/resnet" is not a registry or a repository with its registry: write it as registry.example.com or registry.example.com/team-a`},
+		"a namespace with a wildcard":          {`namespaces: ["team-*"]`, `namespaces contains "team-*", which is not the name of a namespace`},
 		"a toleration of everything":           {`allowedTolerations: [""]`, `allowedTolerations contains "", which is not a key: use the form nvidia.com/gpu`},
 		"a node selector with a value":         {`allowedNodeSelectors: ["disktype=ssd"]`, `allowedNodeSelectors contains "disktype=ssd", which is not a key`},
 		"a base image without a registry":      {`allowedBaseImages: ["busybox:1.37.0"]`, `"busybox:1.37.0" is not a registry, repository or image with its registry`},

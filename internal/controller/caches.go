@@ -32,10 +32,12 @@ func AddToScheme(scheme *runtime.Scheme) error {
 
 // CacheOptions limits the manager's cache to what the controllers read: build
 // pods, the events that explain why such a pod does not start, and the names of
-// CRDs. Argo's objects and training workloads have separate caches.
-func CacheOptions() cache.Options {
+// CRDs. Argo's objects and training workloads have separate caches. Objects in
+// namespaces are limited to these namespaces, if any.
+func CacheOptions(namespaces []string) cache.Options {
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform:  cache.TransformStripManagedFields(),
+		DefaultNamespaces: inNamespaces(namespaces),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
 			&corev1.Event{}: {Transform: stripEvent, Field: fields.SelectorFromSet(fields.Set{
@@ -47,10 +49,25 @@ func CacheOptions() cache.Options {
 	}
 }
 
+// inNamespaces limits a cache to these namespaces; it does not limit it if there are none.
+func inNamespaces(names []string) map[string]cache.Config {
+	if len(names) == 0 {
+		return nil
+	}
+	limits := map[string]cache.Config{}
+	for _, name := range names {
+		limits[name] = cache.Config{}
+	}
+	return limits
+}
+
 // ArgoCache caches Argo's objects while the cluster has their kinds. It is not
 // part of the manager's cache: a cache that has to hold a kind that is absent
 // ends the operator.
 type ArgoCache struct {
+	// Namespaces are the only namespaces whose Workflows are cached; all if empty.
+	Namespaces []string
+
 	// cache is set once the kinds are watched.
 	cache atomic.Pointer[cache.Cache]
 	// present is true while the cluster has the kinds.
@@ -68,16 +85,17 @@ func (a *ArgoCache) Reader() client.Reader {
 
 // argoCacheOptions limits the cache of Argo's objects to Workflows that build
 // ModelVersions. A resubmitted Workflow keeps its labels, so none is missed.
-func argoCacheOptions(mgr ctrl.Manager) (cache.Options, error) {
+func argoCacheOptions(mgr ctrl.Manager, namespaces []string) (cache.Options, error) {
 	builds, err := hasLabel(v1alpha1.LabelModelVersionUID)
 	if err != nil {
 		return cache.Options{}, err
 	}
 	return cache.Options{
-		Scheme:           mgr.GetScheme(),
-		Mapper:           mgr.GetRESTMapper(),
-		HTTPClient:       mgr.GetHTTPClient(),
-		DefaultTransform: cache.TransformStripManagedFields(),
+		Scheme:            mgr.GetScheme(),
+		Mapper:            mgr.GetRESTMapper(),
+		HTTPClient:        mgr.GetHTTPClient(),
+		DefaultTransform:  cache.TransformStripManagedFields(),
+		DefaultNamespaces: inNamespaces(namespaces),
 		ByObject: map[client.Object]cache.ByObject{
 			metadataOf(argoKinds[0]): {Label: builds, Transform: stripWorkflow},
 		},
@@ -87,17 +105,19 @@ func argoCacheOptions(mgr ctrl.Manager) (cache.Options, error) {
 // NewTrainingCache returns a cache, which the manager starts, of training
 // workloads, of the pods that train a ModelVersion, which their label names, and
 // of the namespaces that allow ModelVersions from workloads. Of workloads and
-// namespaces it holds the metadata, and of pods where they run.
-func NewTrainingCache(mgr ctrl.Manager) (cache.Cache, error) {
+// namespaces it holds the metadata, and of pods where they run. Workloads and pods
+// are limited to these namespaces, if any.
+func NewTrainingCache(mgr ctrl.Manager, namespaces []string) (cache.Cache, error) {
 	trains, err := hasLabel(v1alpha1.LabelTrainVersion)
 	if err != nil {
 		return nil, err
 	}
 	c, err := cache.New(mgr.GetConfig(), cache.Options{
-		Scheme:           mgr.GetScheme(),
-		Mapper:           mgr.GetRESTMapper(),
-		HTTPClient:       mgr.GetHTTPClient(),
-		DefaultTransform: stripWorkload,
+		Scheme:            mgr.GetScheme(),
+		Mapper:            mgr.GetRESTMapper(),
+		HTTPClient:        mgr.GetHTTPClient(),
+		DefaultTransform:  stripWorkload,
+		DefaultNamespaces: inNamespaces(namespaces),
 		ByObject: map[client.Object]cache.ByObject{
 			namespaceMetadata(): {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelVersionsFromWorkloads: "true"}), Transform: stripAnnotations},
 			&corev1.Pod{}:       {Label: trains, Transform: stripPod},

@@ -59,7 +59,7 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	if err != nil {
 		return nil, err
 	}
-	options := managerOptions(scheme, o)
+	options := managerOptions(scheme, cfg, o)
 	setUps := []func(ctrl.Manager, config.Config) error{setUpMetrics, setUpProbes}
 	if o.WebhookAddress != "0" {
 		server, err := newWebhookServer(o)
@@ -84,10 +84,10 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	return mgr, nil
 }
 
-func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
+func managerOptions(scheme *runtime.Scheme, cfg config.Config, o Options) ctrl.Options {
 	return ctrl.Options{
 		Scheme: scheme,
-		Cache:  controller.CacheOptions(),
+		Cache:  controller.CacheOptions(cfg.Namespaces),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.MetricsAddress,
 			SecureServing:  true,
@@ -111,11 +111,11 @@ func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
 // the cluster may not have.
 func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config) error {
 	recorder := mgr.GetEventRecorder("modelkiln")
-	training, err := controller.NewTrainingCache(mgr)
+	training, err := controller.NewTrainingCache(mgr, cfg.Namespaces)
 	if err != nil {
 		return err
 	}
-	argo := &controller.ArgoCache{}
+	argo := &controller.ArgoCache{Namespaces: cfg.Namespaces}
 	versions := &controller.ModelVersionReconciler{
 		Client:     mgr.GetClient(),
 		Live:       mgr.GetAPIReader(),
@@ -134,6 +134,8 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config) 
 		Training: training,
 		Recorder: recorder,
 		Options:  cfg.Options(),
+
+		Namespaces: cfg.Namespaces,
 	}
 	blocked := &controller.BlockedWorkloadReconciler{
 		Client:   mgr.GetClient(),

@@ -37,6 +37,8 @@ import (
 const (
 	modelkilnCRDs     = "../../deploy/crd"
 	deployRBAC        = "../../deploy/rbac"
+	deployComponents  = "../../deploy/components"
+	deployNamespaced  = "../../deploy/namespaced"
 	workflowTemplates = "../../workflow-templates"
 	kanikoTemplate    = workflowTemplates + "/kaniko"
 
@@ -125,7 +127,7 @@ func (s *apiServer) install(directories ...string) error {
 				return err
 			}
 			for _, object := range objects {
-				if object.GetKind() == "Kustomization" {
+				if kind := object.GetKind(); kind == "Kustomization" || kind == "Component" {
 					continue
 				}
 				if err := s.admin.Create(ctx, object); err != nil {
