@@ -2,12 +2,14 @@ package integration
 
 import (
 	"net/http"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -111,4 +113,24 @@ func TestInstallationWithoutComponents(t *testing.T) {
 		}))
 		s.argo.awaitOnlyWorkflow()
 	})
+}
+
+// The API server accepts the objects of all components, and knows all of their
+// fields.
+func TestComponents(t *testing.T) {
+	files, err := filepath.Glob(deployComponents + "/*/*.yaml")
+	require.NoError(t, err)
+	checked := 0
+	for _, file := range files {
+		objects, err := readManifests(file)
+		require.NoError(t, err)
+		for _, o := range objects {
+			if o.GetKind() != "Component" {
+				err := shared.admin.Create(t.Context(), o, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))
+				require.NoError(t, client.IgnoreAlreadyExists(err), file)
+				checked++
+			}
+		}
+	}
+	assert.Equal(t, 7, checked)
 }
