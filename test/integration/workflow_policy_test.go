@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -324,6 +325,18 @@ func TestWorkflowPolicyRefusesForgedCopies(t *testing.T) {
 	s := newReportingSandbox(t)
 	editor := s.userWithRoles(viewRole, editRole)
 	report := &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: "a", GlobalName: contract.OutputReport, Value: wfv1.AnyStringPtr("{}")}}}
+	// withNode edits the node of the pod in a memoized resubmit.
+	withNode := func(edit func(*wfv1.NodeStatus)) func(*wfv1.Workflow) {
+		return func(wf *wfv1.Workflow) {
+			*wf = *s.readWorkflow("commands/failed-in-mount-check.resubmit-memoized.yaml")
+			for id, node := range wf.Status.Nodes {
+				if node.Type == wfv1.NodeTypePod {
+					edit(&node)
+					wf.Status.Nodes[id] = node
+				}
+			}
+		}
+	}
 	for name, tc := range map[string]struct {
 		edit func(*wfv1.Workflow)
 		want string
@@ -336,22 +349,19 @@ func TestWorkflowPolicyRefusesForgedCopies(t *testing.T) {
 			func(wf *wfv1.Workflow) { wf.Status.StoredTemplates = map[string]wfv1.Template{"a": {}} }, "may write the status of Workflow",
 		},
 		"a node that has succeeded": {
-			func(wf *wfv1.Workflow) {
-				wf.Status.Nodes = wfv1.Nodes{"a": {Type: wfv1.NodeTypePod, Phase: wfv1.NodeSucceeded}}
-			},
-			"neither Pending nor Skipped",
+			withNode(func(node *wfv1.NodeStatus) { node.Phase = wfv1.NodeSucceeded }), "does not have: create it with argo resubmit, without --memoized",
 		},
-		"a report in a node that does not run": {
-			func(wf *wfv1.Workflow) {
-				wf.Status.Nodes = wfv1.Nodes{"a": {Type: wfv1.NodeTypeSkipped, Phase: wfv1.NodeSkipped, Outputs: report}}
-			},
-			"argo resubmit, without --memoized",
+		"a node that is skipped": {
+			withNode(func(node *wfv1.NodeStatus) { node.Type, node.Phase = wfv1.NodeTypeSkipped, wfv1.NodeSkipped }), "does not have",
+		},
+		"a node of another pod": {
+			withNode(func(node *wfv1.NodeStatus) { node.Name = strings.TrimSuffix(node.Name, "pod") + "scan" }), "does not have",
+		},
+		"another retry": {
+			withNode(func(node *wfv1.NodeStatus) { node.Type = wfv1.NodeTypeRetry }), "does not have",
 		},
 		"a report in a node without a pod": {
-			func(wf *wfv1.Workflow) {
-				wf.Status.Nodes = wfv1.Nodes{"a": {Type: wfv1.NodeTypeDAG, Phase: wfv1.NodePending, Outputs: report}}
-			},
-			"argo resubmit, without --memoized",
+			withNode(func(node *wfv1.NodeStatus) { node.Type, node.Outputs = wfv1.NodeTypeDAG, report }), "argo resubmit, without --memoized",
 		},
 		"another name": {func(wf *wfv1.Workflow) { wf.Name, wf.GenerateName = "mine", "" }, "is not named as the build of a ModelVersion"},
 		"only an owner": {
