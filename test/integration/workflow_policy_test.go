@@ -429,7 +429,7 @@ func TestWorkflowPolicyResults(t *testing.T) {
 	t.Run("a task set", func(t *testing.T) {
 		err := editor.Create(t.Context(), &wfv1.WorkflowTaskSet{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: build}})
 		require.True(t, apierrors.IsForbidden(err), "%v", err)
-		assert.ErrorContains(t, err, "builds of ModelVersions have no WorkflowTaskSets")
+		require.ErrorContains(t, err, "builds of ModelVersions have no WorkflowTaskSets")
 		assert.NoError(t, editor.Create(t.Context(), &wfv1.WorkflowTaskSet{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "other"}}))
 	})
 }
