@@ -139,10 +139,10 @@ func (s sandbox) buildToken(ctx context.Context, as client.Client, pod *corev1.P
 	return request.Status.Token, err
 }
 
-// readWorkflow reads a Workflow that test/argo recorded, into this namespace.
+// readWorkflow reads a Workflow below test/, for this namespace.
 func (s sandbox) readWorkflow(file string) *wfv1.Workflow {
 	s.t.Helper()
-	raw, err := os.ReadFile(filepath.Join("..", "argo", "testdata", file))
+	raw, err := os.ReadFile(filepath.Join("..", file))
 	require.NoError(s.t, err)
 	var wf wfv1.Workflow
 	require.NoError(s.t, yaml.UnmarshalStrict(raw, &wf))
@@ -154,7 +154,7 @@ func (s sandbox) readWorkflow(file string) *wfv1.Workflow {
 // specification that Argo runs.
 func (s sandbox) createFailed(recorded string) *wfv1.Workflow {
 	s.t.Helper()
-	wf := s.readWorkflow(recorded + ".workflow.yaml")
+	wf := s.readWorkflow("argo/testdata/" + recorded + ".workflow.yaml")
 	wf.Status.StoredWorkflowSpec = storedSpec(s.t)
 	require.NoError(s.t, s.argo.client.Create(s.t.Context(), wf))
 	return wf
@@ -174,27 +174,30 @@ func storedSpec(t *testing.T) *wfv1.WorkflowSpec {
 var recordedFailures = []string{"failed-in-mount-check", "failed-after-tries"}
 
 // The writes of the argo command and of Argo's UI, from Argo's own code
-// (TestCommands in test/argo), by a user with the shipped roles.
+// (TestCommands in test/argo and test/argo4), by a user with the shipped roles.
 func TestWorkflowPolicyAllowsCommands(t *testing.T) {
 	s := newReportingSandbox(t)
 	editor := s.userWithRoles(viewRole, editRole)
-	for _, recorded := range recordedFailures {
-		t.Run(recorded, func(t *testing.T) {
-			s := s.withT(t)
-			wf := s.createFailed(recorded)
-			t.Run("resubmit", func(t *testing.T) {
-				assert.NoError(t, editor.Create(t.Context(), s.readWorkflow("commands/"+recorded+".resubmit.yaml")))
+	for _, version := range []string{"argo", "argo4"} {
+		for _, recorded := range recordedFailures {
+			t.Run(version+"/"+recorded, func(t *testing.T) {
+				s := newReportingSandbox(t)
+				editor := s.userWithRoles(viewRole, editRole)
+				wf, commands := s.createFailed(recorded), version+"/testdata/commands/"+recorded
+				t.Run("resubmit", func(t *testing.T) {
+					assert.NoError(t, editor.Create(t.Context(), s.readWorkflow(commands+".resubmit.yaml")))
+				})
+				t.Run("resubmit --memoized", func(t *testing.T) {
+					assert.NoError(t, editor.Create(t.Context(), s.readWorkflow(commands+".resubmit-memoized.yaml")))
+				})
+				t.Run("retry", func(t *testing.T) {
+					retried := s.readWorkflow(commands + ".retry.yaml")
+					retried.UID, retried.ResourceVersion = wf.UID, wf.ResourceVersion
+					retried.Status.StoredWorkflowSpec = storedSpec(t)
+					assert.NoError(t, editor.Update(t.Context(), retried))
+				})
 			})
-			t.Run("resubmit --memoized", func(t *testing.T) {
-				assert.NoError(t, editor.Create(t.Context(), s.readWorkflow("commands/"+recorded+".resubmit-memoized.yaml")))
-			})
-			t.Run("retry", func(t *testing.T) {
-				retried := s.readWorkflow("commands/" + recorded + ".retry.yaml")
-				retried.UID, retried.ResourceVersion = wf.UID, wf.ResourceVersion
-				retried.Status.StoredWorkflowSpec = storedSpec(t)
-				assert.NoError(t, editor.Update(t.Context(), retried))
-			})
-		})
+		}
 	}
 	wf := s.startedWorkflow("resnet-00000-1")
 	for name, patch := range map[string]string{
@@ -328,7 +331,7 @@ func TestWorkflowPolicyRefusesForgedCopies(t *testing.T) {
 	// withNode edits the node of the pod in a memoized resubmit.
 	withNode := func(edit func(*wfv1.NodeStatus)) func(*wfv1.Workflow) {
 		return func(wf *wfv1.Workflow) {
-			*wf = *s.readWorkflow("commands/failed-in-mount-check.resubmit-memoized.yaml")
+			*wf = *s.readWorkflow("argo/testdata/commands/failed-in-mount-check.resubmit-memoized.yaml")
 			for id, node := range wf.Status.Nodes {
 				if node.Type == wfv1.NodeTypePod {
 					edit(&node)
@@ -369,7 +372,7 @@ func TestWorkflowPolicyRefusesForgedCopies(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wf := s.readWorkflow("commands/failed-in-mount-check.resubmit.yaml")
+			wf := s.readWorkflow("argo/testdata/commands/failed-in-mount-check.resubmit.yaml")
 			tc.edit(wf)
 			err := editor.Create(t.Context(), wf)
 			require.True(t, apierrors.IsForbidden(err), "%v", err)
