@@ -23,7 +23,7 @@ type ModelReconciler struct {
 	Passes *Passes
 }
 
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=models/status,verbs=patch
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=models/status,verbs=patch,roleName=modelkiln-namespaced
 
 // Reconcile updates the status of one Model.
 func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {

@@ -72,13 +72,13 @@ type ModelVersionReconciler struct {
 // OwnerReferencesPermissionEnforcement, which OpenShift enables, requires the
 // permission to delete an object to set its owner.
 //
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create
-// +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;create;patch;delete,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch;delete,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=argoproj.io,resources=clusterworkflowtemplates,verbs=list;watch
-// +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch,roleName=modelkiln-namespaced
 
 // Reconcile runs one pass for one ModelVersion.
 func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {

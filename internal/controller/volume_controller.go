@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -30,9 +31,12 @@ type VolumeReconciler struct {
 	Live client.Reader
 	// Options are the settings of builds.
 	Options workflow.Options
+	// Namespaces are the only namespaces of whose ModelVersions the operator knows;
+	// all if empty.
+	Namespaces []string
 }
 
-// +kubebuilder:rbac:groups="",resources=persistentvolumes,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=persistentvolumes,verbs=list;watch,roleName=modelkiln-efs
 
 // Reconcile runs one pass for one PersistentVolume.
 func (r *VolumeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -41,6 +45,10 @@ func (r *VolumeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !volume.DeletionTimestamp.IsZero() || volume.Spec.ClaimRef == nil {
+		return ctrl.Result{}, nil
+	}
+	if len(r.Namespaces) > 0 && !slices.Contains(r.Namespaces, volume.Spec.ClaimRef.Namespace) {
+		// Another operator has created it.
 		return ctrl.Result{}, nil
 	}
 	needed, err := r.isNeeded(ctx, &volume)

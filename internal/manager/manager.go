@@ -59,7 +59,8 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	if err != nil {
 		return nil, err
 	}
-	options := managerOptions(scheme, o)
+	caches := controller.CacheSettings{Namespaces: cfg.Namespaces, WatchFailed: metrics.Shared().WatchFailed}
+	options := managerOptions(scheme, caches, o)
 	setUps := []func(ctrl.Manager, config.Config) error{setUpMetrics}
 	if o.WebhookAddress != "0" {
 		server, err := newWebhookServer(o)
@@ -74,7 +75,7 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 		return nil, fmt.Errorf("set up manager: %w", err)
 	}
 	passes := &controller.Passes{Cache: mgr.GetCache(), Now: time.Now}
-	if err := setUpControllers(ctx, mgr, cfg, passes); err != nil {
+	if err := setUpControllers(ctx, mgr, cfg, caches, passes); err != nil {
 		return nil, err
 	}
 	if err := setUpProbes(mgr, passes); err != nil {
@@ -88,10 +89,10 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	return mgr, nil
 }
 
-func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
+func managerOptions(scheme *runtime.Scheme, caches controller.CacheSettings, o Options) ctrl.Options {
 	return ctrl.Options{
 		Scheme: scheme,
-		Cache:  controller.CacheOptions(metrics.Shared().WatchFailed),
+		Cache:  controller.CacheOptions(caches),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.MetricsAddress,
 			SecureServing:  true,
@@ -113,13 +114,13 @@ func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
 //
 // The watchers come last: they have the controllers before them watch kinds that
 // the cluster may not have.
-func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, passes *controller.Passes) error {
+func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, caches controller.CacheSettings, passes *controller.Passes) error {
 	recorder := mgr.GetEventRecorder("modelkiln")
-	training, err := controller.NewTrainingCache(mgr, metrics.Shared().WatchFailed)
+	training, err := controller.NewTrainingCache(mgr, caches)
 	if err != nil {
 		return err
 	}
-	argo := &controller.ArgoCache{}
+	argo := &controller.ArgoCache{Settings: caches}
 	versions := &controller.ModelVersionReconciler{
 		Client:     mgr.GetClient(),
 		Live:       mgr.GetAPIReader(),
@@ -132,7 +133,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		Training:   training,
 		Now:        time.Now,
 	}
-	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options()}
+	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
 	models := &controller.ModelReconciler{Client: mgr.GetClient(), Passes: passes}
 	workloads := &controller.WorkloadReconciler{
 		Client:   mgr.GetClient(),
@@ -141,6 +142,8 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		Recorder: recorder,
 		Passes:   passes,
 		Options:  cfg.Options(),
+
+		Namespaces: cfg.Namespaces,
 	}
 	blocked := &controller.BlockedWorkloadReconciler{
 		Client:   mgr.GetClient(),

@@ -79,7 +79,7 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	if problem != nil {
 		return nil, problem
 	}
-	if problem := cmp.Or(checkBaseImage(mv, opts), checkCompression(mv, opts)); problem != nil {
+	if problem := cmp.Or(checkBaseImage(mv, opts), checkScheduling(mv, opts), checkCompression(mv, opts)); problem != nil {
 		return nil, problem
 	}
 	args := IdentityArguments(mv, opts)
