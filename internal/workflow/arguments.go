@@ -83,6 +83,7 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	args := IdentityArguments(mv, opts)
 	args[contract.ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
 	args[contract.ParamImage] = image
+	args[contract.ParamKnownDigest] = attempt.KnownDigest
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	if engine(mv, opts) == v1alpha1.Stream {
 		if p := attempt.Previous; p != nil && p.Digest != "" {

@@ -41,6 +41,10 @@ type Attempt struct {
 	// Previous is the latest version of the Model, whose image may hold many of
 	// the files already. It is nil when the Model has none.
 	Previous *v1alpha1.LatestVersion
+	// KnownDigest is the digest that an earlier attempt reported, "sha256:…". If the
+	// tag holds the image with this digest, mount-check takes it for this
+	// ModelVersion's. It is empty when no attempt has reported one.
+	KnownDigest string
 }
 
 // A Problem is why a ModelVersion cannot be built, or a pod cannot have its

@@ -74,6 +74,9 @@ const (
 	ParamLayerSize = "layer-size"
 	// ParamMaxLayers is the largest number of layers for a model.
 	ParamMaxLayers = "max-layers"
+	// ParamKnownDigest is the digest, "sha256:…", that an earlier attempt of the
+	// ModelVersion reported. The image with this digest belongs to the ModelVersion.
+	ParamKnownDigest = "known-digest"
 
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"
