@@ -18,6 +18,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
@@ -35,7 +36,9 @@ type mountCheck struct {
 	pushSecretRequired                bool
 	engine                            string
 	limits                            layer.Limits
-	workflowUID, modelVersionUID      string
+	workflowUID                       string
+	model, modelVersion               string
+	modelVersionUID, knownDigest      string
 	mount, mountinfo, program         string
 }
 
@@ -57,7 +60,10 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	flags.Func("layer-size", fmt.Sprintf("the `size` from which a file has its own layer and up to which smaller files share a layer (default %s)", resource.NewQuantity(layer.DefaultSize, resource.BinarySI)), m.parseLayerSize)
 	flags.IntVar(&m.limits.Layers, "max-layers", layer.DefaultLayers, "the maximum `number` of layers of the model; if more are needed, layers become larger")
 	flags.StringVar(&m.workflowUID, "workflow-uid", "", "the `UID` of the Workflow")
+	flags.StringVar(&m.model, "model", "", "the `name` of the Model")
+	flags.StringVar(&m.modelVersion, "model-version", "", "the `name` of the ModelVersion")
 	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the `UID` of the ModelVersion; empty in a build without one")
+	flags.StringVar(&m.knownDigest, "known-digest", "", "the `digest` that an earlier build of this ModelVersion reported; the image with this digest belongs to it")
 	flags.StringVar(&m.mount, "source", "/source", "the `directory` where the storage is mounted")
 	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` that lists the mounts of this process")
 	flags.StringVar(&m.program, "program", "", "the `file` to copy to the shared volume, from which Kaniko's container runs it; this program if empty")
@@ -115,7 +121,8 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	}
 
 	existing, err := tagCheck{
-		config: config, tag: tag, versionUID: m.modelVersionUID, model: model, root: root, log: log, skipSize: m.streams(),
+		config: config, tag: tag, knownDigest: m.knownDigest, baseImage: m.baseImage, model: model, root: root, log: log, skipSize: m.streams(),
+		lineage: modelimage.Lineage{Model: m.model, ModelVersion: m.modelVersion, ModelVersionUID: m.modelVersionUID, Tag: tag.TagStr()},
 	}.run(ctx)
 	if err != nil {
 		return err
@@ -231,14 +238,14 @@ func (m *mountCheck) planModel(ctx context.Context, root *os.Root, storage sourc
 // addBase adds the base image to a plan, and limits the model's layers to those
 // that the base image leaves.
 func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config registry.Config, log io.Writer) (handoff.Plan, error) {
-	base, err := findBase(ctx, config, m.baseImage)
+	base, _, err := findBase(ctx, config, m.baseImage)
 	if err != nil {
 		return handoff.Plan{}, err
 	}
 	limits := m.limits
-	limits.Layers = max(1, min(limits.Layers, layer.Budget(base.Layers)))
+	limits.Layers = max(1, min(limits.Layers, layer.Budget(len(base.DiffIDs))))
 	plan.Base, plan.Model = base, plan.Model.WithLimits(limits)
-	console.Logf(log, "the base image is %s with %s; the model has %d", base.Reference, console.Count(base.Layers, "layer"), len(plan.Model.Layers))
+	console.Logf(log, "the base image is %s with %s; the model has %d", base.Reference, console.Count(len(base.DiffIDs), "layer"), len(plan.Model.Layers))
 	return plan, nil
 }
 

@@ -19,22 +19,17 @@ import (
 // detection is where and how a fault is detected.
 type detection struct{ step, reason, want string }
 
-// Faults that every later attempt detects in the same way.
-var (
-	firstLayerMissing  = detection{step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the layer sha256:"}
-	environmentMissing = detection{step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "does not set KUBEDL_MODEL_PATH=/kubedl-model: delete the tag"}
-)
-
 func TestStepsDetectFaultsOfKaniko(t *testing.T) {
 	tests := map[string]detection{
 		faultRejected:          {step: "build", reason: v1alpha1.ReasonRegistryUnauthorized, want: "403 Forbidden"},
 		faultDropsFile:         {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "/kubedl-model/w.bin" out of its layer`},
 		faultWritesNoDigest:    {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: "the image builder did not report what it pushed"},
 		faultPushesNothing:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry does not have"},
-		faultDropsFirstLayer:   firstLayerMissing,
+		faultDropsFirstLayer:   {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the layer sha256:"},
+		faultAddsLayer:         {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "has other layers than those of the base image, the model and the manifest"},
 		faultDropsManifest:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the manifest of the model's files: delete the tag"},
 		faultTruncatesManifest: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lists other files than were packaged: delete the tag"},
-		faultDropsEnvironment:  environmentMissing,
+		faultDropsEnvironment:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "does not set KUBEDL_MODEL_PATH=/kubedl-model: delete the tag"},
 		faultDropsLabels:       {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "belongs to another ModelVersion"},
 	}
 	for name, tt := range tests {
@@ -52,13 +47,14 @@ func TestStepsDetectFaultsOfKaniko(t *testing.T) {
 
 // The next attempt does not accept what a failed one left at the tag.
 func TestStepsDetectFaultsOfEarlierAttempt(t *testing.T) {
-	tests := map[string]detection{
-		faultDropsFirstLayer:  firstLayerMissing,
-		faultDropsManifest:    {step: "mount-check", reason: v1alpha1.ReasonTagTaken, want: "without a manifest of its files"},
-		faultDropsEnvironment: environmentMissing,
-		faultDropsLabels:      {step: "mount-check", reason: v1alpha1.ReasonTagTaken, want: "something other than this ModelVersion"},
+	tests := map[string]string{
+		faultDropsFirstLayer:  "the manifest of its files lists 1 layers, and the image has 1",
+		faultAddsLayer:        "below the model's layers, it has other layers than the base image",
+		faultDropsManifest:    "lacks the manifest of the model's files",
+		faultDropsEnvironment: "does not set KUBEDL_MODEL_PATH=/kubedl-model",
+		faultDropsLabels:      "an image that names no ModelVersion",
 	}
-	for name, tt := range tests {
+	for name, want := range tests {
 		t.Run("Kaniko "+name, func(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/config.json", "{}")
@@ -71,7 +67,7 @@ func TestStepsDetectFaultsOfEarlierAttempt(t *testing.T) {
 			for range 2 {
 				p.recreate(t)
 				code, printed = p.allSteps(t)
-				p.assertFailed(t, tt.step, tt.reason, tt.want, code, printed)
+				p.assertFailed(t, "mount-check", v1alpha1.ReasonTagTaken, want, code, printed)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package step
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -28,6 +29,7 @@ func TestMountCheckRejectsChangedFiles(t *testing.T) {
 	for name, tt := range changes {
 		t.Run(name, func(t *testing.T) {
 			p := newBuiltPod(t)
+			p.known = p.digest(t)
 			tt.change(t, p)
 			code, printed := p.mountCheck(t)
 			p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, tt.want, code, printed)
@@ -42,34 +44,44 @@ func TestMountCheckRejectsTakenTag(t *testing.T) {
 		push func(t *testing.T, p *pod)
 		want string
 	}{
-		"an image without a UID": {
-			uid: versionUID, want: "already holds something other than this ModelVersion",
+		"an image without labels": {
+			uid: versionUID, want: "already holds an image that names no ModelVersion; tags are never overwritten: choose another imageTag or, if nobody needs that image, delete it with crane delete 127.0.0.1",
 			push: func(t *testing.T, p *pod) { p.push(t, randomImage(t), p.image()) },
 		},
 		"an image of another ModelVersion": {
-			uid: "another", want: "already holds something other than this ModelVersion",
-			push: func(t *testing.T, p *pod) { p.push(t, configured(t, randomImage(t), ours), p.image()) },
+			uid: versionUID, want: `already holds an image with the labels of ModelVersion "bert [31m" of Model "models", UID "123"; tags`,
+			push: func(t *testing.T, p *pod) {
+				p.push(t, configured(t, randomImage(t), v1.Config{Labels: map[string]string{
+					v1alpha1.LabelModelName: "models", v1alpha1.LabelModelVersion: "bert\n\x1b[31m", v1alpha1.LabelModelVersionUID: "123",
+				}}), p.image())
+			},
+		},
+		"an image with long labels": {
+			uid: versionUID, want: strings.Repeat("x", 62) + `…" of Model`,
+			push: func(t *testing.T, p *pod) {
+				p.push(t, configured(t, randomImage(t), v1.Config{Labels: map[string]string{v1alpha1.LabelModelVersion: strings.Repeat("x", 10_000)}}), p.image())
+			},
 		},
 		"a build without a ModelVersion": {
-			uid: "", want: "already holds something other than this ModelVersion",
+			uid: "", want: "already holds an image that names no ModelVersion",
 			push: func(t *testing.T, p *pod) { p.push(t, randomImage(t), p.image()) },
 		},
 		"an image of this ModelVersion without a manifest": {
-			uid: versionUID, want: "without a manifest of its files",
+			uid: versionUID, want: "is not what this build would push: it lacks the manifest of the model's files",
 			push: func(t *testing.T, p *pod) { p.push(t, configured(t, randomImage(t), ours), p.image()) },
 		},
 		"an image of this ModelVersion without layers": {
-			uid: versionUID, want: "without a manifest of its files",
+			uid: versionUID, want: "is not what this build would push: it lacks the manifest of the model's files",
 			push: func(t *testing.T, p *pod) { p.push(t, configured(t, empty.Image, ours), p.image()) },
 		},
 		"an artifact": {
-			uid: versionUID, want: "already holds something other than this ModelVersion",
+			uid: versionUID, want: "already holds something that is not an image for one platform",
 			push: func(t *testing.T, p *pod) {
 				p.push(t, mutate.ConfigMediaType(randomImage(t), "application/vnd.cncf.helm.config.v1+json"), p.image())
 			},
 		},
 		"an index": {
-			uid: versionUID, want: "already holds something other than this ModelVersion",
+			uid: versionUID, want: "already holds something that is not an image for one platform",
 			push: func(t *testing.T, p *pod) {
 				index, err := random.Index(10, 1, 2)
 				require.NoError(t, err)
