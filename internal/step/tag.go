@@ -163,7 +163,8 @@ func (c tagCheck) taken(what, problem string) *failure.Error {
 	if problem != "" {
 		problem = ", but is not what this build would push: " + text.OneLine(problem, maxProblem)
 	}
-	return failure.New(v1alpha1.ReasonTagTaken, "the tag %s already holds %s%s; tags are never overwritten: choose another imageTag or, if nobody needs that image, delete it with crane delete %s", c.tag, what, problem, c.tag)
+	// The whole reference is in the message once, so that the command at its end fits.
+	return failure.New(v1alpha1.ReasonTagTaken, "the tag %s already holds %s%s; tags are never overwritten: choose another imageTag or, if nobody needs that image, delete it with crane delete %s", c.tag.TagStr(), what, problem, c.tag)
 }
 
 // maxProblem and maxName are how many characters of a problem, and of a name in an

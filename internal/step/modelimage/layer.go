@@ -62,25 +62,25 @@ func ReadLayer(layer v1.Layer, diffID string, maxSize int64, visit Visit) error 
 	source := &errorKeeper{reader: blob}
 	content, closeContent, err := decompress(source)
 	if err != nil {
-		return source.explain(diffID, err)
+		return source.explain(err)
 	}
 	defer closeContent()
 	archive := &hashReader{reader: io.LimitReader(content, maxSize+1), digest: sha256.New()}
-	if err := visitEntries(archive, source, diffID, visit); err != nil {
+	if err := visitEntries(archive, source, visit); err != nil {
 		return err
 	}
 	if archive.bytes > maxSize {
-		return Invalid("its layer %s has more than the expected %d bytes", diffID, maxSize)
+		return Invalid("a layer has more than the expected %d bytes", maxSize)
 	}
 	if got := "sha256:" + hex.EncodeToString(archive.digest.Sum(nil)); got != diffID {
-		return Invalid("the content of its layer %s has another digest, %s", diffID, got)
+		return Invalid("the content of a layer has another digest than its diffID %s", diffID)
 	}
 	return nil
 }
 
 // visitEntries reads an archive to its end. An empty layer is an archive of its own
 // kind, without any entry.
-func visitEntries(archive *hashReader, source *errorKeeper, diffID string, visit Visit) error {
+func visitEntries(archive *hashReader, source *errorKeeper, visit Visit) error {
 	entries := tar.NewReader(archive)
 	for {
 		header, err := entries.Next()
@@ -88,7 +88,7 @@ func visitEntries(archive *hashReader, source *errorKeeper, diffID string, visit
 			break
 		}
 		if err != nil {
-			return source.explain(diffID, err)
+			return source.explain(err)
 		}
 		if err := visit(header, entries); err != nil {
 			// The content may have failed while visit read it.
@@ -99,7 +99,7 @@ func visitEntries(archive *hashReader, source *errorKeeper, diffID string, visit
 		}
 	}
 	if _, err := io.Copy(io.Discard, archive); err != nil {
-		return source.explain(diffID, err)
+		return source.explain(err)
 	}
 	return nil
 }
@@ -142,11 +142,11 @@ func (k *errorKeeper) Read(p []byte) (int, error) {
 }
 
 // explain returns the registry's error, or else an *InvalidError.
-func (k *errorKeeper) explain(diffID string, err error) error {
+func (k *errorKeeper) explain(err error) error {
 	if k.err != nil {
 		return k.err
 	}
-	return Invalid("its layer %s is not an archive: %v", diffID, err)
+	return Invalid("a layer is not an archive: %v", err)
 }
 
 // hashReader hashes and counts what is read.

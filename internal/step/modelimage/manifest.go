@@ -79,13 +79,13 @@ func findManifest(image v1.Image, read func(content io.Reader) error) error {
 	found := false
 	err = ReadLayer(layers[last], diffIDs[last], MaxManifestSize, func(header *tar.Header, content io.Reader) error {
 		if layer.RemovesModel(header.Name) {
-			return Invalid("its last layer removes a part of the model: %q", header.Name)
+			return Invalid("the last layer removes a part of the model: %q", header.Name)
 		}
 		if layer.CleanName(header.Name) != layer.ManifestFile {
 			return nil
 		}
 		if found {
-			return Invalid("its last layer holds /%s twice", layer.ManifestFile)
+			return Invalid("the last layer holds /%s twice", layer.ManifestFile)
 		}
 		found = true
 		return read(content)

@@ -53,7 +53,7 @@ func (c *content) check(ctx context.Context, l v1.Layer, maxSize int64) error {
 		return err
 	}
 	for name := range c.missing {
-		return modelimage.Invalid("its layer %s lacks %q", c.diffID, name)
+		return modelimage.Invalid("a layer lacks %q", name)
 	}
 	return nil
 }
@@ -61,20 +61,20 @@ func (c *content) check(ctx context.Context, l v1.Layer, maxSize int64) error {
 func (c *content) visit(header *tar.Header, file io.Reader) error {
 	name := layer.CleanName(header.Name)
 	if !isPlainName(header.Name, name) {
-		return modelimage.Invalid("its layer %s holds an entry with the unusual name %q", c.diffID, header.Name)
+		return modelimage.Invalid("a layer holds an entry with the unusual name %q", header.Name)
 	}
 	if name == layer.RootDir && isPlainRoot(header) {
 		return nil
 	}
 	want, allowed := c.entries[name]
 	if !allowed {
-		return modelimage.Invalid("its layer %s holds %q, which no build adds", c.diffID, name)
+		return modelimage.Invalid("a layer holds %q, which no build adds", name)
 	}
 	if c.found[name] {
-		return modelimage.Invalid("its layer %s holds %q twice", c.diffID, name)
+		return modelimage.Invalid("a layer holds %q twice", name)
 	}
 	if !matches(header, want) {
-		return modelimage.Invalid("its layer %s holds %q in another form than the model: type, size, mode, owner or target", c.diffID, name)
+		return modelimage.Invalid("a layer holds %q with another type, size, mode, owner or target", name)
 	}
 	c.found[name] = true
 	delete(c.missing, name)
@@ -86,7 +86,7 @@ func (c *content) visit(header *tar.Header, file io.Reader) error {
 		return modelimage.Invalid("the content of %q cannot be read: %v", name, err)
 	}
 	if hex.EncodeToString(sum.Sum(nil)) != c.digests[want.Path] {
-		return modelimage.Invalid("its layer %s holds %q with other content than the model", c.diffID, name)
+		return modelimage.Invalid("a layer holds %q with other content than the model", name)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (i Image) checkLayers() error {
 	}
 	for number, built := range i.Files.Layers {
 		if got := i.diffIDs[i.baseLayers()+number]; got != built.DiffID {
-			return modelimage.Invalid("its layer %s is not one of the model's", got)
+			return modelimage.Invalid("a layer is not one of the model's: %s", got)
 		}
 	}
 	return nil

@@ -84,7 +84,7 @@ func (i Image) expectedFiles(plan layer.Plan, digests map[string]string) layer.M
 func (i Image) checkBlobs(plan layer.Plan) error {
 	for number, blob := range i.manifest.Layers[i.baseLayers():] {
 		if len(blob.URLs) > 0 || !blob.MediaType.IsLayer() || !blob.MediaType.IsDistributable() {
-			return modelimage.Invalid("its layer %s is not stored as a layer in the registry", blob.Digest)
+			return modelimage.Invalid("a layer is not stored as such in the registry: %s", blob.Digest)
 		}
 		stat, found := blob.Annotations[modelimage.AnnotationStatDigest]
 		if found && (number >= len(plan.Layers) || stat != layer.StatDigest(plan.Layers[number])) {
