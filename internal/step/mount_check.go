@@ -73,7 +73,7 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 func (m *mountCheck) run(ctx context.Context, log io.Writer) error {
 	err := m.check(ctx, log)
 	var unreadable *failure.Error
-	if m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable {
+	if m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable && !errors.Is(err, source.ErrMaybeTemporary) {
 		return failure.New(unreadable.Reason, "%s; the engine Stream does not run as root: make the files readable for all users, or use the engine Kaniko", unreadable.Message).WithCause(unreadable.Cause)
 	}
 	return err

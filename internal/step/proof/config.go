@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // kanikoPath is the environment that Kaniko gives an image whose base has none
@@ -65,6 +66,9 @@ func environmentDifference(image, base []string) string {
 	return ""
 }
 
+// maxShown is how many characters of a label are shown.
+const maxShown = 24
+
 // labelDifference compares the labels of an image with those of the base image and
 // those that a build adds.
 func labelDifference(image, base, added map[string]string, free []string) string {
@@ -75,7 +79,7 @@ func labelDifference(image, base, added map[string]string, free []string) string
 		}
 		got, found := image[key]
 		if expected, known := want[key]; found != known || got != expected {
-			return fmt.Sprintf("its label %s is %q instead of %q", key, got, expected)
+			return fmt.Sprintf("its label %s is %q instead of %q", key, text.OneLine(got, maxShown), text.OneLine(expected, maxShown))
 		}
 	}
 	return ""
