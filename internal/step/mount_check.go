@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -70,7 +71,12 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	return m.run
 }
 
+// memoryTarget is how many bytes of memory mount-check uses before it collects
+// garbage more often. The template limits it to 512Mi.
+const memoryTarget = 384 << 20
+
 func (m *mountCheck) run(ctx context.Context, log io.Writer) error {
+	debug.SetMemoryLimit(memoryTarget)
 	err := m.check(ctx, log)
 	var unreadable *failure.Error
 	if m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable && !errors.Is(err, source.ErrMaybeTemporary) {
