@@ -94,14 +94,15 @@ func TestStreamReusesLayersOfTheModelOnly(t *testing.T) {
 		// records reports whether a layer above the base image records the times of
 		// the files. The first one holds the model.
 		records func(number int) bool
-		change  func(f *forgery)
+		change  func(t *testing.T, f *forgery)
 	}{
 		"the layer with the model":    {records: func(number int) bool { return number == 0 }},
 		"the layer of the base image": {records: func(number int) bool { return number < 0 }},
 		"the layer with the manifest": {records: func(number int) bool { return number == 1 }},
 		"a layer of files of other sizes": {
 			records: func(number int) bool { return number == 0 },
-			change: func(f *forgery) {
+			change: func(t *testing.T, f *forgery) {
+				f.setContent(t, "kubedl-model/w.bin", "BACKDOR")
 				for i := range f.files.Entries {
 					f.files.Entries[i].Size++
 				}
@@ -120,7 +121,7 @@ func TestStreamReusesLayersOfTheModelOnly(t *testing.T) {
 			stat := p.statDigest(t)
 			forged := p.takeApart(t)
 			if tt.change != nil {
-				tt.change(forged)
+				tt.change(t, forged)
 			}
 			forged.replace = func(number int, l v1.Layer) mutate.Addendum {
 				addendum := mutate.Addendum{Layer: l}
