@@ -14,6 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
 // detection is where and how a fault is detected.
@@ -171,4 +174,39 @@ func TestStatusReportDetectsFaultsOfRegistry(t *testing.T) {
 			p.assertFailed(t, "status-report", tt.reason, tt.want, code, printed)
 		})
 	}
+}
+
+func TestVerifyLayers(t *testing.T) {
+	want := handoff.Expectation{
+		BaseDiffIDs: []string{"base 0", "base 1"},
+		Layers:      []layer.BuiltLayer{{DiffID: "model 0", Files: 1, Bytes: 2}, {DiffID: "model 1", Files: 2, Bytes: 3}},
+	}
+	tests := map[string]struct {
+		diffIDs []string
+		want    string
+	}{
+		"the expected layers":        {diffIDs: []string{"base 0", "base 1", "model 0", "model 1", "manifest"}},
+		"no manifest":                {[]string{"base 0", "base 1", "model 0", "model 1"}, "lacks the manifest of the model's files"},
+		"a layer less":               {[]string{"base 0", "base 1", "model 1", "manifest"}, "lacks the layer model 0, which holds 1 file"},
+		"a layer less of the base":   {[]string{"base 1", "model 0", "model 1", "manifest"}, "has other layers"},
+		"another base":               {[]string{"base 0", "other", "model 0", "model 1", "manifest"}, "has other layers"},
+		"another order":              {[]string{"base 0", "base 1", "model 1", "model 0", "manifest"}, "has other layers"},
+		"a layer below the base":     {[]string{"other", "base 0", "base 1", "model 0", "model 1", "manifest"}, "has other layers"},
+		"a layer below the model":    {[]string{"base 0", "base 1", "other", "model 0", "model 1", "manifest"}, "has other layers"},
+		"a layer between the model":  {[]string{"base 0", "base 1", "model 0", "other", "model 1", "manifest"}, "has other layers"},
+		"a layer above the model":    {[]string{"base 0", "base 1", "model 0", "model 1", "other", "manifest"}, "has other layers"},
+		"a layer above the manifest": {[]string{"base 0", "base 1", "model 0", "model 1", "manifest", "other"}, "has other layers"},
+		"no layers":                  {want: "lacks the layer model 0"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := verifyLayers(tt.diffIDs, want, report.Source{Files: 3, Bytes: 5})
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
+		})
+	}
+	require.ErrorContains(t, verifyLayers([]string{"base 0", "base 1", "model 0", "model 1", "manifest"}, want, report.Source{Files: 4, Bytes: 5}), "hold 3 files with 5 bytes, and the model 4 files")
 }
