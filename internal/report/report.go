@@ -55,8 +55,8 @@ type Source struct {
 	// Skipped is the number of sockets, pipes, devices and a top-level
 	// lost+found, which have no content to package.
 	Skipped int64 `json:"skipped,omitempty"`
-	// AlreadyPushed is true if the registry holds this ModelVersion with the
-	// same content, so that there is nothing to build.
+	// AlreadyPushed is true if the registry holds this ModelVersion, or a deleted one
+	// of the same name, with the same content, so that there is nothing to build.
 	AlreadyPushed bool `json:"alreadyPushed,omitempty"`
 }
 

@@ -97,6 +97,42 @@ func TestStepsAdoptImageOfKaniko(t *testing.T) {
 	assert.Equal(t, want, p.report(t).Image)
 }
 
+// Kaniko keeps what the base image has at the place of the link for KServe.
+func TestStepsAdoptImageWithoutLink(t *testing.T) {
+	p := newPod(t)
+	p.base = p.host + "/base/models:1"
+	p.push(t, baseOf(t, file("models/own", "x")), p.base)
+	p.write(t, "source/w.bin", "weights")
+	code, printed := p.allSteps(t)
+	require.Equal(t, exitOK, code, printed)
+	p.recreate(t)
+	p.uid = "recreated"
+	code, printed = p.allSteps(t)
+	require.Equal(t, exitOK, code, printed)
+	assert.True(t, p.report(t).Source.AlreadyPushed)
+}
+
+// The base image has a file in the model's directory. The layers of Kaniko would not
+// hide it, so Kaniko refuses to build, and an image that is put together is refused.
+func TestMountCheckRejectsFilesOfBaseImage(t *testing.T) {
+	p := newForgedPod(t, false)
+	forged := p.takeApart(t)
+	base := baseOf(t, file("kubedl-model/x", "evil"))
+	layers, err := base.Layers()
+	require.NoError(t, err)
+	forged.base = layers
+	digest, err := base.Digest()
+	require.NoError(t, err)
+	forged.config.Config.Labels["org.opencontainers.image.base.digest"] = digest.String()
+	forged.config.Config.Env, forged.config.Config.User = []string{"KUBEDL_MODEL_PATH=/kubedl-model"}, ""
+	p.push(t, base, p.base)
+	p.push(t, forged.image(t), p.image())
+
+	code, printed := p.mountCheck(t)
+
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonTagTaken, "its base image has files at /kubedl-model", code, printed)
+}
+
 func TestMountCheckAdoptsNothingElse(t *testing.T) {
 	holder := `already holds an image with the labels of ModelVersion "resnet-v1" of Model "resnet", UID "` + versionUID + `"`
 	tests := map[string]struct {

@@ -261,7 +261,7 @@ var forgeries = map[string]struct {
 	},
 	"a label": {
 		change: func(_ *testing.T, f *forgery) { f.config.Config.Labels["scanned"] = "true" },
-		kaniko: `its label scanned is "true"`, stream: `its label scanned is "true"`,
+		kaniko: "it has the label scanned", stream: "it has the label scanned",
 	},
 	"another base image in a label": {
 		change: func(_ *testing.T, f *forgery) { f.config.Config.Labels["org.opencontainers.image.base.name"] = "good" },

@@ -105,6 +105,10 @@ func (c tagCheck) checkTagged(ctx context.Context, descriptor *remote.Descriptor
 	return expectation, nil
 }
 
+// maxConfigSize is the size in bytes above which the config of an image is not read.
+// Configs have some KiB.
+const maxConfigSize = 8 << 20
+
 // imageOf returns the image at a tag and its config. The image is nil for an index
 // or an artifact, which can be stored in the form of an image.
 func imageOf(descriptor *remote.Descriptor) (v1.Image, *v1.ConfigFile, error) {
@@ -116,7 +120,7 @@ func imageOf(descriptor *remote.Descriptor) (v1.Image, *v1.ConfigFile, error) {
 		return nil, nil, err
 	}
 	manifest, err := image.Manifest()
-	if err != nil || !manifest.Config.MediaType.IsConfig() {
+	if err != nil || !manifest.Config.MediaType.IsConfig() || manifest.Config.Size > maxConfigSize {
 		return nil, nil, err
 	}
 	config, err := image.ConfigFile()

@@ -78,8 +78,7 @@ func ReadLayer(layer v1.Layer, diffID string, maxSize int64, visit Visit) error 
 	return nil
 }
 
-// visitEntries reads an archive to its end. An empty layer is an archive of its own
-// kind, without any entry.
+// visitEntries reads an archive to its end.
 func visitEntries(archive *hashReader, source *errorKeeper, visit Visit) error {
 	entries := tar.NewReader(archive)
 	for {
@@ -98,10 +97,21 @@ func visitEntries(archive *hashReader, source *errorKeeper, visit Visit) error {
 			return err
 		}
 	}
-	if _, err := io.Copy(io.Discard, archive); err != nil {
+	if _, err := io.Copy(padding{}, archive); err != nil {
 		return source.explain(err)
 	}
 	return nil
+}
+
+// padding accepts what follows the last entry of an archive: zeros. Other readers
+// could find more entries in anything else.
+type padding struct{}
+
+func (padding) Write(p []byte) (int, error) {
+	if len(bytes.Trim(p, "\x00")) > 0 {
+		return 0, errors.New("it has content after its end")
+	}
+	return len(p), nil
 }
 
 // decompress returns the archive in a blob, however it is compressed. Runtimes look

@@ -133,6 +133,11 @@ func TestReadLayer(t *testing.T) {
 			require.NoError(t, read(int64(archive.Len())))
 			assert.Equal(t, "aabc", got)
 			require.ErrorContains(t, read(int64(archive.Len())-1), "more than the expected")
+
+			archive := append(archive.Bytes(), 'x')
+			l, err = tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive)), nil }, tarball.WithCompression(compression))
+			require.NoError(t, err)
+			require.ErrorContains(t, read(int64(len(archive))), "it has content after its end")
 		})
 	}
 }

@@ -21,11 +21,8 @@ const kanikoPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 // configDifference describes how an image's config differs from what an engine
 // writes, or returns "". base is that of the base image, and empty for scratch.
 func configDifference(image, base *v1.ConfigFile, labels map[string]string, freeLabels []string) string {
-	if base.OS == "" && base.Architecture == "" {
-		base = base.DeepCopy()
-		base.OS, base.Architecture = image.OS, image.Architecture
-	}
-	if image.OS != base.OS || image.Architecture != base.Architecture {
+	// A base image without a platform is for any.
+	if base.Architecture != "" && (image.OS != base.OS || image.Architecture != base.Architecture) {
 		return fmt.Sprintf("it is for %s/%s instead of %s/%s", image.OS, image.Architecture, base.OS, base.Architecture)
 	}
 	if difference := environmentDifference(image.Config.Env, base.Config.Env); difference != "" {
@@ -78,7 +75,13 @@ func labelDifference(image, base, added map[string]string, free []string) string
 			continue
 		}
 		got, found := image[key]
-		if expected, known := want[key]; found != known || got != expected {
+		expected, known := want[key]
+		switch {
+		case !known:
+			return fmt.Sprintf("it has the label %s", text.OneLine(key, 2*maxShown))
+		case !found:
+			return fmt.Sprintf("it lacks the label %s", key)
+		case got != expected:
 			return fmt.Sprintf("its label %s is %q instead of %q", key, text.OneLine(got, maxShown), text.OneLine(expected, maxShown))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -83,7 +84,7 @@ func inspectBase(ctx context.Context, base v1.Image) (hasModels bool, err error)
 			return false, err
 		}
 		switch name := layer.CleanName(header.Name); {
-		case name == layer.KServeDir:
+		case name == layer.KServeDir || strings.HasPrefix(name, layer.KServeDir+"/"):
 			hasModels = true
 		case name == layer.ModelDir && header.Typeflag != tar.TypeDir, layer.InModel(name) && name != layer.ModelDir:
 			return false, modelimage.Invalid("its base image has files at %s", v1alpha1.ModelPath)
