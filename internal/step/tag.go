@@ -109,8 +109,9 @@ func (c tagCheck) checkTagged(ctx context.Context, descriptor *remote.Descriptor
 // Configs have some KiB.
 const maxConfigSize = 8 << 20
 
-// imageOf returns the image at a tag and its config. The image is nil for an index
-// or an artifact, which can be stored in the form of an image.
+// imageOf returns the image at a tag and its config. The image is nil for an index,
+// for an artifact, which can be stored in the form of an image, and for a manifest or
+// a config that cannot be decoded. The error is the registry's.
 func imageOf(descriptor *remote.Descriptor) (v1.Image, *v1.ConfigFile, error) {
 	if !descriptor.MediaType.IsImage() {
 		return nil, nil, nil
@@ -121,10 +122,16 @@ func imageOf(descriptor *remote.Descriptor) (v1.Image, *v1.ConfigFile, error) {
 	}
 	manifest, err := image.Manifest()
 	if err != nil || !manifest.Config.MediaType.IsConfig() || manifest.Config.Size > maxConfigSize {
+		return nil, nil, nil //nolint:nilerr // The manifest was fetched before.
+	}
+	if _, err := image.RawConfigFile(); err != nil {
 		return nil, nil, err
 	}
 	config, err := image.ConfigFile()
-	return image, config, err
+	if err != nil {
+		return nil, nil, nil //nolint:nilerr // The config was fetched before.
+	}
+	return image, config, nil
 }
 
 // compare describes how the files of the model differ from those of an image, or

@@ -1,6 +1,7 @@
 package step
 
 import (
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/require"
@@ -80,6 +82,16 @@ func TestMountCheckRejectsTakenTag(t *testing.T) {
 				p.push(t, mutate.ConfigMediaType(randomImage(t), "application/vnd.cncf.helm.config.v1+json"), p.image())
 			},
 		},
+		"an image with a config that cannot be decoded": {
+			uid: versionUID, want: "already holds something that is not an image for one platform",
+			push: func(t *testing.T, p *pod) { p.push(t, rawConfig{randomImage(t), "{"}, p.image()) },
+		},
+		"an image with a huge config": {
+			uid: versionUID, want: "already holds something that is not an image for one platform",
+			push: func(t *testing.T, p *pod) {
+				p.push(t, rawConfig{randomImage(t), `{"author": "` + strings.Repeat("x", maxConfigSize) + `"}`}, p.image())
+			},
+		},
 		"an index": {
 			uid: versionUID, want: "already holds something that is not an image for one platform",
 			push: func(t *testing.T, p *pod) {
@@ -102,3 +114,39 @@ func TestMountCheckRejectsTakenTag(t *testing.T) {
 		})
 	}
 }
+
+// rawConfig is an image with another config.
+type rawConfig struct {
+	v1.Image
+	config string
+}
+
+func (r rawConfig) RawConfigFile() ([]byte, error) { return []byte(r.config), nil }
+
+func (r rawConfig) ConfigName() (v1.Hash, error) {
+	hash, _, err := v1.SHA256(strings.NewReader(r.config))
+	return hash, err
+}
+
+func (r rawConfig) Manifest() (*v1.Manifest, error) {
+	manifest, err := r.Image.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	manifest = manifest.DeepCopy()
+	manifest.Config.Size = int64(len(r.config))
+	manifest.Config.Digest, err = r.ConfigName()
+	return manifest, err
+}
+
+func (r rawConfig) RawManifest() ([]byte, error) {
+	manifest, err := r.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(manifest)
+}
+
+func (r rawConfig) Digest() (v1.Hash, error) { return partial.Digest(r) }
+
+func (r rawConfig) Size() (int64, error) { return partial.Size(r) }
