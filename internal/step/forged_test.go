@@ -61,10 +61,10 @@ func (f *forgery) entry(t *testing.T, name string) *tarEntry {
 	return nil
 }
 
-// setContent changes the content of a file of the model, which keeps its size.
-func (f *forgery) setContent(t *testing.T, name, content string) {
+// setWeights changes the content of w.bin, which keeps its size.
+func (f *forgery) setWeights(t *testing.T, content string) {
 	t.Helper()
-	e := f.entry(t, name)
+	e := f.entry(t, "kubedl-model/w.bin")
 	require.Len(t, content, int(e.Size))
 	e.content = content
 }
@@ -179,13 +179,13 @@ var forgeries = map[string]struct {
 }{
 	"a layer between the model and the manifest of files": {
 		change: func(t *testing.T, f *forgery) {
-			f.model = append(f.model, []tarEntry{file("kubedl-model/w.bin", "BACKDOR")})
+			f.model = append(f.model, []tarEntry{file("kubedl-model/w.bin", "hostile")})
 		},
 		kaniko: "a layer is not one of the model's", stream: "a layer is not one of the model's",
 	},
 	"a layer that the manifest of files lists": {
 		change: func(t *testing.T, f *forgery) {
-			f.model = append(f.model, []tarEntry{file("kubedl-model/w.bin", "BACKDOR")})
+			f.model = append(f.model, []tarEntry{file("kubedl-model/w.bin", "hostile")})
 			f.files.Layers = append(f.files.Layers, layer.BuiltLayer{})
 		},
 		kaniko: "does not assign every file to a layer", stream: "does not assign every file to a layer",
@@ -196,14 +196,14 @@ var forgeries = map[string]struct {
 	},
 	"a layer above the manifest of files": {
 		change: func(t *testing.T, f *forgery) {
-			f.above = []v1.Layer{archiveOf(t, file("kubedl-model/w.bin", "BACKDOR"))}
+			f.above = []v1.Layer{archiveOf(t, file("kubedl-model/w.bin", "hostile"))}
 		},
 		kaniko: "lacks the manifest of the model's files", stream: "lacks the manifest of the model's files",
 	},
 	"a layer with another manifest of files above": {
 		change: func(t *testing.T, f *forgery) {
 			f.image(t)
-			f.above = []v1.Layer{archiveOf(t, append(slices.Clone(f.last), file("kubedl-model/w.bin", "BACKDOR"))...)}
+			f.above = []v1.Layer{archiveOf(t, append(slices.Clone(f.last), file("kubedl-model/w.bin", "hostile"))...)}
 		},
 		kaniko: "is not one of the model's", stream: "is not one of the model's",
 	},
@@ -269,7 +269,7 @@ var forgeries = map[string]struct {
 	},
 	"other content, and files without SHA-256": {
 		change: func(t *testing.T, f *forgery) {
-			f.setContent(t, "kubedl-model/w.bin", "BACKDOR")
+			f.setWeights(t, "hostile")
 			for i := range f.files.Entries {
 				f.files.Entries[i].SHA256 = ""
 			}
@@ -278,12 +278,12 @@ var forgeries = map[string]struct {
 		kaniko: `no SHA-256 of "config.json"`, stream: `no SHA-256 of "config.json"`,
 	},
 	"other content": {
-		change: func(t *testing.T, f *forgery) { f.setContent(t, "kubedl-model/w.bin", "BACKDOR") },
+		change: func(t *testing.T, f *forgery) { f.setWeights(t, "hostile") },
 		kaniko: `holds "kubedl-model/w.bin" with other content`,
 	},
 	"other content with its SHA-256": {
 		change: func(t *testing.T, f *forgery) {
-			f.setContent(t, "kubedl-model/w.bin", "BACKDOR")
+			f.setWeights(t, "hostile")
 			for i, e := range f.files.Entries {
 				if e.Path == "w.bin" && !f.files.Streamed {
 					f.files.Entries[i].SHA256 = strings.Repeat("0", 64)
@@ -293,19 +293,19 @@ var forgeries = map[string]struct {
 		kaniko: sourceChanged,
 	},
 	"a second file under another spelling, ./": {
-		change: addToModel(file("./kubedl-model/w.bin", "BACKDOR")), kaniko: `the unusual name "./kubedl-model/w.bin"`,
+		change: addToModel(file("./kubedl-model/w.bin", "hostile")), kaniko: `the unusual name "./kubedl-model/w.bin"`,
 	},
 	"a second file under another spelling, //": {
-		change: addToModel(file("kubedl-model//w.bin", "BACKDOR")), kaniko: `the unusual name "kubedl-model//w.bin"`,
+		change: addToModel(file("kubedl-model//w.bin", "hostile")), kaniko: `the unusual name "kubedl-model//w.bin"`,
 	},
 	"a second file under another spelling, ..": {
-		change: addToModel(file("kubedl-model/x/../w.bin", "BACKDOR")), kaniko: `the unusual name "kubedl-model/x/../w.bin"`,
+		change: addToModel(file("kubedl-model/x/../w.bin", "hostile")), kaniko: `the unusual name "kubedl-model/x/../w.bin"`,
 	},
 	"a second file under another spelling, /": {
-		change: addToModel(file("/kubedl-model/w.bin", "BACKDOR")), kaniko: `the unusual name "/kubedl-model/w.bin"`,
+		change: addToModel(file("/kubedl-model/w.bin", "hostile")), kaniko: `the unusual name "/kubedl-model/w.bin"`,
 	},
 	"a second file under the same name": {
-		change: addToModel(file("kubedl-model/w.bin", "BACKDOR")), kaniko: `holds "kubedl-model/w.bin" twice`,
+		change: addToModel(file("kubedl-model/w.bin", "hostile")), kaniko: `holds "kubedl-model/w.bin" twice`,
 	},
 	"one more file": {
 		change: addToModel(file("kubedl-model/x", "")), kaniko: `holds "kubedl-model/x", which no build adds`,
@@ -365,7 +365,7 @@ var forgeries = map[string]struct {
 		kaniko: `lacks "kubedl-model/w.bin"`,
 	},
 	"a file in the layer of the manifest of files": {
-		change: func(_ *testing.T, f *forgery) { f.last = append(f.last, file("kubedl-model/w.bin", "BACKDOR")) },
+		change: func(_ *testing.T, f *forgery) { f.last = append(f.last, file("kubedl-model/w.bin", "hostile")) },
 		kaniko: `holds "kubedl-model/w.bin", which no build adds`, stream: `holds "kubedl-model/w.bin", which no build adds`,
 	},
 	"a link beside the manifest of files": {
@@ -391,7 +391,7 @@ var forgeries = map[string]struct {
 				}
 				diffID, err := l.DiffID()
 				require.NoError(t, err)
-				f.setContent(t, "kubedl-model/w.bin", "BACKDOR")
+				f.setWeights(t, "hostile")
 				return mutate.Addendum{Layer: lyingLayer{archiveOf(t, f.model[0]...), diffID}}
 			}
 		},
