@@ -61,12 +61,12 @@ func (f *forgery) entry(t *testing.T, name string) *tarEntry {
 	return nil
 }
 
-// setWeights changes the content of w.bin, which keeps its size.
-func (f *forgery) setWeights(t *testing.T, content string) {
+// spoilWeights changes the content of w.bin, which keeps its size.
+func (f *forgery) spoilWeights(t *testing.T) {
 	t.Helper()
 	e := f.entry(t, "kubedl-model/w.bin")
-	require.Len(t, content, int(e.Size))
-	e.content = content
+	e.content = "hostile"
+	require.Len(t, e.content, int(e.Size))
 }
 
 // takeApart takes apart the image at the tag.
@@ -269,7 +269,7 @@ var forgeries = map[string]struct {
 	},
 	"other content, and files without SHA-256": {
 		change: func(t *testing.T, f *forgery) {
-			f.setWeights(t, "hostile")
+			f.spoilWeights(t)
 			for i := range f.files.Entries {
 				f.files.Entries[i].SHA256 = ""
 			}
@@ -278,12 +278,12 @@ var forgeries = map[string]struct {
 		kaniko: `no SHA-256 of "config.json"`, stream: `no SHA-256 of "config.json"`,
 	},
 	"other content": {
-		change: func(t *testing.T, f *forgery) { f.setWeights(t, "hostile") },
+		change: func(t *testing.T, f *forgery) { f.spoilWeights(t) },
 		kaniko: `holds "kubedl-model/w.bin" with other content`,
 	},
 	"other content with its SHA-256": {
 		change: func(t *testing.T, f *forgery) {
-			f.setWeights(t, "hostile")
+			f.spoilWeights(t)
 			for i, e := range f.files.Entries {
 				if e.Path == "w.bin" && !f.files.Streamed {
 					f.files.Entries[i].SHA256 = strings.Repeat("0", 64)
@@ -391,7 +391,7 @@ var forgeries = map[string]struct {
 				}
 				diffID, err := l.DiffID()
 				require.NoError(t, err)
-				f.setWeights(t, "hostile")
+				f.spoilWeights(t)
 				return mutate.Addendum{Layer: lyingLayer{archiveOf(t, f.model[0]...), diffID}}
 			}
 		},

@@ -102,7 +102,7 @@ func TestStreamReusesLayersOfTheModelOnly(t *testing.T) {
 		"a layer of files of other sizes": {
 			records: func(number int) bool { return number == 0 },
 			change: func(t *testing.T, f *forgery) {
-				f.setWeights(t, "hostile")
+				f.spoilWeights(t)
 				for i := range f.files.Entries {
 					f.files.Entries[i].Size++
 				}
