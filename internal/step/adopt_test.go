@@ -83,6 +83,26 @@ func TestStepsAdoptCompressedImage(t *testing.T) {
 	assert.Equal(t, want, p.report(t).Image)
 }
 
+// An image that records modification times is adopted only if they are those of the
+// files: later builds may rely on them instead of reading the files.
+func TestStepsAdoptImageWithModTimes(t *testing.T) {
+	p := newStreamingPod(t)
+	p.changeDetection = string(v1alpha1.ChangesInModTime)
+	p.write(t, "source/w.bin", "weights")
+	code, printed := p.allSteps(t)
+	require.Equal(t, exitOK, code, printed)
+	want := p.report(t).Image
+	p.uid = "recreated"
+	code, printed = p.allSteps(t)
+	require.Equal(t, exitOK, code, printed)
+	assert.Equal(t, want, p.report(t).Image)
+
+	later := time.Now().Add(time.Hour)
+	require.NoError(t, os.Chtimes(p.path("source/w.bin"), later, later))
+	code, printed = p.mountCheck(t)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonTagTaken, "it records other modification times than those of the files", code, printed)
+}
+
 // Layers of a model with many layers, unusual names, modes and links.
 func TestStepsAdoptImageOfKaniko(t *testing.T) {
 	p := newPod(t)
