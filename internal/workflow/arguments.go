@@ -87,7 +87,7 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	args[contract.ParamImage] = image
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	args[contract.ParamPreviousImage] = PreviousImage(mv, attempt.Previous, opts)
-	if image == mv.Status.Image {
+	if image == mv.Status.Image { // The digest is that of an image in this repository.
 		args[contract.ParamKnownDigest] = attempt.KnownDigest
 	}
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
