@@ -162,8 +162,10 @@ func startTime(wf *wfv1.Workflow) metav1.Time {
 	return wf.CreationTimestamp
 }
 
+// timeOrNil returns nil for no time, and for one that has no form in UTC that the API
+// server accepts: users can write a time of the year 9999 with an offset.
 func timeOrNil(t metav1.Time) *metav1.Time {
-	if t.IsZero() {
+	if year := t.UTC().Year(); t.IsZero() || year < 1 || year > 9999 {
 		return nil
 	}
 	return ptr.To(t)

@@ -10,9 +10,10 @@ import (
 
 const ellipsis = "…"
 
-// OneLine returns s as a single line of at most limit characters. Control
-// characters and bytes that are not UTF-8 become spaces, and runs of white
-// space become one space. A longer line ends in an ellipsis.
+// OneLine returns s as a single line of at most limit characters. Characters that
+// are not visible, such as those that control a terminal or reverse the direction of
+// writing, and bytes that are not UTF-8 become spaces, and runs of white space become
+// one space. A longer line ends in an ellipsis.
 func OneLine(s string, limit int) string {
 	return truncate(fold(s), limit)
 }
@@ -34,7 +35,7 @@ func TruncateBytes(s string, limit int) string {
 
 func fold(s string) string {
 	printable := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == utf8.RuneError {
+		if !unicode.IsGraphic(r) || r == utf8.RuneError {
 			return ' '
 		}
 		return r

@@ -47,10 +47,11 @@ func Generation(wf *wfv1.Workflow) int64 {
 	return count(wf.Annotations[v1alpha1.AnnotationGeneration])
 }
 
-// count returns the number that a text holds. Anything else is 0: users can
-// edit the labels and annotations of a Workflow.
+// count returns the number that a text holds. Anything else, and a number that no
+// count reaches, is 0: users can edit the labels and annotations of a Workflow, and
+// the next attempt has the next number.
 func count(text string) int64 {
-	n, err := strconv.ParseInt(text, 10, 64)
+	n, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || n < 0 {
 		return 0
 	}
