@@ -226,6 +226,15 @@ func TestWorkflowOutcomePodForbiddenWhileRetrying(t *testing.T) {
 	assert.Equal(t, "Workflow mv-3-1c072-1 may retry automatically. Try 1 failed: task 'mv-3-1c072-1(0).pod' errored: "+message, got.Message)
 }
 
+func TestWorkflowOutcomeOfALargeReport(t *testing.T) {
+	wf := makeWorkflow()
+	r := wf.Report()
+	r.Run.Image = strings.Repeat("a", report.MaxSize)
+	got := lifecycle.WorkflowOutcome(wf.Succeeded(r).Obj())
+	assert.Equal(t, v1alpha1.ReasonReportInvalid, got.Reason)
+	assert.Contains(t, got.Message, "its report cannot be parsed")
+}
+
 // BenchmarkWorkflowOutcomeChain has nodes that are each inside the one before: the
 // time per node must hardly depend on their number.
 func BenchmarkWorkflowOutcomeChain(b *testing.B) {

@@ -33,15 +33,18 @@ func TruncateBytes(s string, limit int) string {
 	return strings.ToValidUTF8(s[:limit-len(ellipsis)], "") + ellipsis
 }
 
-func fold(s string) string {
-	printable := strings.Map(func(r rune) rune {
+// Printable returns s with a space for each character that is not visible, and for
+// each byte that is not UTF-8.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
 		if !unicode.IsGraphic(r) || r == utf8.RuneError {
 			return ' '
 		}
 		return r
 	}, s)
-	return strings.Join(strings.Fields(printable), " ")
 }
+
+func fold(s string) string { return strings.Join(strings.Fields(Printable(s)), " ") }
 
 func truncate(line string, limit int) string {
 	if runes := []rune(line); len(runes) > limit {

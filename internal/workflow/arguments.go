@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -22,10 +23,10 @@ import (
 // a status keeps.
 const maxRebuildRequest = 1024
 
-// RebuildRequest returns the value of the rebuild annotation, cut to what a
-// status keeps.
+// RebuildRequest returns the value of the rebuild annotation, printable and cut to
+// what a status keeps.
 func RebuildRequest(annotations map[string]string) string {
-	request := []rune(annotations[v1alpha1.AnnotationRebuild])
+	request := []rune(text.Printable(annotations[v1alpha1.AnnotationRebuild]))
 	return string(request[:min(len(request), maxRebuildRequest)])
 }
 
