@@ -24,11 +24,12 @@ func Sentence(s string, limit int) string {
 	return truncate(strings.TrimRight(fold(s), ".: "), limit)
 }
 
-// TruncateBytes returns s cut to at most limit bytes of valid UTF-8. A cut text
-// ends in an ellipsis. limit is at least 3, the length of the ellipsis.
+// TruncateBytes returns s, without bytes that are not UTF-8, cut to at most limit
+// bytes. A cut text ends in an ellipsis. limit is at least 3, the length of the
+// ellipsis.
 func TruncateBytes(s string, limit int) string {
 	if len(s) <= limit {
-		return s
+		return strings.ToValidUTF8(s, "")
 	}
 	return strings.ToValidUTF8(s[:limit-len(ellipsis)], "") + ellipsis
 }
