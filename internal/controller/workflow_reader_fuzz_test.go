@@ -62,6 +62,7 @@ func FuzzWorkflow(f *testing.F) {
 		f.Add(text, "pod deleted\x1b[2J\u202e", `{"image":{"bytes":-1}}`, "9999-12-31T23:59:59-23:00", "9223372036854775807")
 	}
 	f.Add(`{"phase":"Failed","nodes":{"a":{"type":"Pod","phase":"Failed","message":"$MESSAGE","startedAt":"$TIME"}},"startedAt":"$TIME","finishedAt":"$TIME"}`, strings.Repeat("é", 40_000), "", "0000-01-01T00:00:00+23:00", "-1")
+	f.Add(`{"phase":"$MESSAGE","message":"$MESSAGE","progress":"$MESSAGE"}`, strings.Repeat("a", 40_000), "", "", "")
 	f.Add(`{"phase":"Running","nodes":{"a":{"id":"a","type":"Retry","phase":"Running","children":["a","a","b"]},"b":{"id":"a","boundaryID":"b","type":"Pod","phase":"Pending","progress":"1/0"}}}`, "", "", "", "")
 
 	f.Fuzz(func(t *testing.T, status, message, report, at, number string) {
