@@ -3,6 +3,7 @@ package modelimage
 import (
 	"archive/tar"
 	"bytes"
+	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -67,8 +68,23 @@ func TestReadManifest(t *testing.T) {
 		require.ErrorAs(t, err, &f)
 		assert.Contains(t, f.Message, "removes a part of the model")
 	})
-	t.Run("rejects a damaged manifest", func(t *testing.T) {
-		_, _, err := ReadManifest(imageWith(t, map[string][]byte{layer.ManifestFile: []byte("{")}))
-		require.ErrorContains(t, err, "read the manifest of the model")
+	for name, content := range map[string]string{
+		"is cut":                       `{"entries":[{"path":"a"}`,
+		"is a list":                    `[]`,
+		"is null":                      `null`,
+		"has entries that are no list": `{"entries":{}}`,
+		"has an entry that is text":    `{"entries":["a"]}`,
+		"has too many entries":         `{"entries":[` + strings.Repeat("{},", maxManifestItems) + `{}]}`,
+		"has too many layers":          `{"layers":[` + strings.Repeat("{},", maxManifestItems) + `{}]}`,
+	} {
+		t.Run("rejects a manifest that "+name, func(t *testing.T) {
+			_, _, err := ReadManifest(imageWith(t, map[string][]byte{layer.ManifestFile: []byte(content)}))
+			require.ErrorContains(t, err, "read the manifest of the model")
+		})
+	}
+	t.Run("ignores what a later release may add", func(t *testing.T) {
+		got, _, err := ReadManifest(imageWith(t, map[string][]byte{layer.ManifestFile: []byte(`{"a":{"b":[1]},"streamed":true,"entries":null,"layers":[{"files":1}]}`)}))
+		require.NoError(t, err)
+		assert.Equal(t, layer.Manifest{Streamed: true, Layers: []layer.BuiltLayer{{Files: 1}}}, got)
 	})
 }
