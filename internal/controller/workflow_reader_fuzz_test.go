@@ -164,7 +164,7 @@ func assertStorable(t *testing.T, schema *validate.SchemaValidator, status v1alp
 	require.NoError(t, schema.Validate(object).AsError(), "%s", raw)
 	forEachText(object, func(text string) {
 		assert.NotContains(t, text, "\ufffd")
-		assert.True(t, strings.IndexFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }) < 0, "%q", text)
+		assert.Equal(t, -1, strings.IndexFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }), "%q", text)
 	})
 }
 
