@@ -115,9 +115,17 @@ func Read(dir string) (Report, error) {
 	return Parse(string(raw))
 }
 
-// Parse parses a report from the value of a workflow output.
+// MaxSize is the size of a report in bytes that Parse accepts. Reports of our steps
+// have about one kilobyte.
+const MaxSize = 64 << 10
+
+// Parse parses a report from the value of a workflow output. It returns an error if
+// the text is not JSON of this form or larger than MaxSize.
 func Parse(text string) (Report, error) {
 	var r Report
+	if len(text) > MaxSize {
+		return Report{}, fmt.Errorf("parse report: it has %d bytes, and at most %d are read", len(text), MaxSize)
+	}
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		return Report{}, fmt.Errorf("parse report: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -19,6 +20,11 @@ import (
 // MaxManifestSize is the maximum number of bytes to read of a manifest from a
 // registry.
 const MaxManifestSize = 256 << 20
+
+// maxManifestItems is the maximum number of entries, and of layers, of a manifest
+// from a registry. A build packages at most 200,000. Two bytes of JSON could
+// otherwise stand for a hundred in memory.
+const maxManifestItems = 1_000_000
 
 // WriteManifest writes the manifest as images hold it, and returns the SHA-256
 // of what it wrote in hexadecimal.
@@ -36,13 +42,76 @@ func WriteManifest(w io.Writer, manifest layer.Manifest) (digest string, err err
 // none, or one that cannot be decoded, the error is an *InvalidError.
 func ReadManifest(image v1.Image) (manifest layer.Manifest, err error) {
 	err = findManifest(image, func(content io.Reader) error {
-		decoder := json.NewDecoder(content)
-		if err := decoder.Decode(&manifest); err != nil {
+		var err error
+		if manifest, err = decodeManifest(json.NewDecoder(content)); err != nil {
 			return Invalid("the manifest of its files, /%s, cannot be decoded: %v", layer.ManifestFile, err)
 		}
 		return nil
 	})
 	return manifest, err
+}
+
+// decodeManifest decodes a manifest entry by entry, so that its JSON is never in
+// memory as a whole.
+func decodeManifest(from *json.Decoder) (manifest layer.Manifest, err error) {
+	token, err := from.Token()
+	if err != nil {
+		return manifest, err
+	}
+	if token != json.Delim('{') {
+		return manifest, errNoObject
+	}
+	for from.More() {
+		key, err := from.Token()
+		if err != nil {
+			return manifest, err
+		}
+		switch key {
+		case "entries":
+			manifest.Entries, err = decodeList[layer.ManifestEntry](from)
+		case "layers":
+			manifest.Layers, err = decodeList[layer.BuiltLayer](from)
+		case "streamed":
+			err = from.Decode(&manifest.Streamed)
+		default:
+			err = from.Decode(&json.RawMessage{})
+		}
+		if err != nil {
+			return manifest, err
+		}
+	}
+	_, err = from.Token()
+	return manifest, err
+}
+
+var (
+	errNoObject = errors.New("it is not a JSON object")
+	errNoList   = errors.New("entries and layers must be lists")
+	errTooMany  = fmt.Errorf("it has more than %d entries or layers", maxManifestItems)
+)
+
+// decodeList decodes a list, or null.
+func decodeList[T any](from *json.Decoder) ([]T, error) {
+	token, err := from.Token()
+	if err != nil || token == nil {
+		return nil, err
+	}
+	if token != json.Delim('[') {
+		return nil, errNoList
+	}
+	var list []T
+	for from.More() {
+		if len(list) == maxManifestItems {
+			return nil, errTooMany
+		}
+		var item T
+		if err := from.Decode(&item); err != nil {
+			return nil, err
+		}
+		list = append(list, item)
+	}
+	_, err = from.Token()
+	return list, err
 }
 
 // ManifestDigest returns the SHA-256 of the manifest of the model in an image,

@@ -56,6 +56,27 @@ func TestReadManifest(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, digest, gotDigest)
 	})
+	for name, content := range map[string]string{
+		"is cut":                       `{"entries":[{"path":"a"}`,
+		"is a list":                    `[]`,
+		"is null":                      `null`,
+		"has entries that are no list": `{"entries":{}}`,
+		"has an entry that is text":    `{"entries":["a"]}`,
+		"has too many entries":         `{"entries":[` + strings.Repeat("{},", maxManifestItems) + `{}]}`,
+		"has too many layers":          `{"layers":[` + strings.Repeat("{},", maxManifestItems) + `{}]}`,
+	} {
+		t.Run("rejects a manifest that "+name, func(t *testing.T) {
+			_, err := ReadManifest(imageWith(t, map[string][]byte{layer.ManifestFile: []byte(content)}))
+			var invalid *InvalidError
+			require.ErrorAs(t, err, &invalid)
+			assert.Contains(t, invalid.Problem, "cannot be decoded")
+		})
+	}
+	t.Run("ignores what a later release may add", func(t *testing.T) {
+		got, err := ReadManifest(imageWith(t, map[string][]byte{layer.ManifestFile: []byte(`{"a":{"b":[1]},"streamed":true,"entries":null,"layers":[{"files":1}]}`)}))
+		require.NoError(t, err)
+		assert.Equal(t, layer.Manifest{Streamed: true, Layers: []layer.BuiltLayer{{Files: 1}}}, got)
+	})
 	for name, tt := range map[string]struct {
 		image v1.Image
 		want  string
