@@ -9,6 +9,8 @@ GOLANGCI_LINT := go tool -modfile=test/tools/golangci-lint/go.mod golangci-lint
 CRD_REF_DOCS := go tool -modfile=test/tools/crd-ref-docs/go.mod crd-ref-docs
 GOVULNCHECK := go tool -modfile=test/tools/govulncheck/go.mod govulncheck
 KO := go tool -modfile=test/tools/ko/go.mod ko
+# The programs that have an image.
+PROGRAMS := ./cmd/modelkiln ./cmd/modelkiln-step
 # The modules that contain code of this project. Those under test/tools and test/cluster/tools only pin versions.
 MODULES := . test/argo test/argo4 test/cluster
 
@@ -86,19 +88,20 @@ bench: go-version ## Compare both engines with other tools, and run Go's benchma
 	go test -run '^$$' -bench . -benchmem ./internal/... ./test/bench
 	go run ./test/bench/engines $(BENCH_ARGS)
 
-# ko reads .ko.yaml, and uses the credentials that docker login or ko login have stored. KO_FLAGS are further flags of
+# ko reads .ko.yaml, adds the licenses in cmd/*/kodata, which test/notices generates, and uses the credentials that docker login or ko login have stored. KO_FLAGS are further flags of
 # ko build, such as --insecure-registry for a registry without TLS. make exports the variables of its command line: the shell
 # reads REPOSITORY and TAG from the environment, so that it does not evaluate them.
 .PHONY: push-images
 push-images: go-version ## Build and push Modelkiln's images: make push-images REPOSITORY=registry.example.com/modelkiln TAG=v0.1.0
 	@[[ "$${REPOSITORY:-}" =~ ^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$$ ]] || { echo "REPOSITORY='$${REPOSITORY:-}' is invalid: it must be a registry host and a lowercase path, without a scheme or a tag. Example: make push-images REPOSITORY=registry.example.com/modelkiln TAG=v0.1.0" >&2; exit 1; }
 	@[[ "$${TAG:-}" =~ ^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$$ ]] || { echo "TAG='$${TAG:-}' is not a valid image tag. Example: make push-images REPOSITORY=$$REPOSITORY TAG=v0.1.0" >&2; exit 1; }
+	go run ./test/notices $(PROGRAMS)
 	@revision=$$(git describe --always --dirty --abbrev=40 --exclude='*'); \
 	KO_DOCKER_REPO=$$REPOSITORY $(KO) build --base-import-paths --tags="$$TAG" \
 		--image-label=org.opencontainers.image.source=https://github.com/modelkiln/modelkiln \
 		--image-label=org.opencontainers.image.revision="$$revision" \
 		--image-label=org.opencontainers.image.version="$$TAG" \
-		$(KO_FLAGS) ./cmd/modelkiln ./cmd/modelkiln-step \
+		$(KO_FLAGS) $(PROGRAMS) \
 		|| { echo "The images were not pushed. If the registry denied access, log in with: $(KO) login $${REPOSITORY%%/*}" >&2; exit 1; }
 
 .PHONY: ci

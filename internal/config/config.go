@@ -181,10 +181,11 @@ type Registry struct {
 
 // Default returns the configuration that applies where the file sets nothing. The
 // resources are for Kaniko without its caches, whose memory usage does not depend
-// on the model's size.
+// on the model's size. The base image is pinned by the digest of its index of all
+// architectures; see deploy/README.md for how to update it.
 func Default() Config {
 	return Config{
-		BaseImage:                       "docker.io/library/busybox:1.37.0",
+		BaseImage:                       "docker.io/library/busybox:1.37.0@sha256:bdf57e528e45e4433820e045b29b4597825a1c9e38353532d90a01445013f82e",
 		WorkflowTemplate:                contract.BuildTemplate,
 		Engine:                          v1alpha1.Kaniko,
 		DeadlineSeconds:                 6 * 60 * 60,

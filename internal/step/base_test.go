@@ -52,6 +52,31 @@ func TestMountCheckBaseImage(t *testing.T) {
 	}
 }
 
+// A digest identifies the base image, even if the tag before it was moved.
+func TestMountCheckBaseImageDigest(t *testing.T) {
+	for name, reference := range map[string]string{"a digest": "/base/python@", "a tag and a digest": "/base/python:3@", "a tag that was removed and a digest": "/base/python:2@"} {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/a", "x")
+			image := randomImage(t)
+			p.push(t, image, p.host+"/base/python:3")
+			p.push(t, randomImage(t), p.host+"/base/python:3")
+			digest, err := image.Digest()
+			require.NoError(t, err)
+			p.base = p.host + reference + digest.String()
+
+			code, printed := p.mountCheck(t)
+			require.Equal(t, exitOK, code, printed)
+			plan, err := handoff.Dir(p.path("kiln")).ReadPlan()
+			require.NoError(t, err)
+			assert.Equal(t, p.base, plan.Base.Name)
+			assert.Equal(t, p.host+"/base/python@"+digest.String(), plan.Base.Reference)
+			code, printed = p.build(t)
+			require.Equal(t, exitOK, code, printed)
+		})
+	}
+}
+
 func TestMountCheckBaseImageIndex(t *testing.T) {
 	variant := func(image v1.Image, architecture string) mutate.IndexAddendum {
 		return mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}}}

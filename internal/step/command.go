@@ -50,7 +50,7 @@ var commands = []command{
 	{name: "stream", summary: "build and push the image with the engine Stream", step: contract.StepBuild, define: defineStream},
 	{name: kaniko.PackCommand, summary: "add one layer to the image; Kaniko runs it during build", define: definePack},
 	{name: "status-report", summary: "verify the image in the registry", step: contract.StepStatusReport, define: defineStatusReport},
-	{name: "output", summary: "exit with code 0; Argo collects the outputs from its container, main", define: defineOutput},
+	{name: "output", summary: "wait for the result of the build and log it; Argo collects the outputs from its container, main", define: defineOutput},
 }
 
 // paths are where the pod's files are. Their defaults are those of the workflow

@@ -75,7 +75,7 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	verified.Reference, verified.Digest, verified.PullSecret = tag.String(), digest.String(), s.pullSecret(config, tag)
 	console.Logf(log, "all %s are in the registry, %s; KUBEDL_MODEL_PATH and the labels are set", console.Count(verified.Layers, "layer"), console.Size(verified.Bytes))
 	console.Logf(log, "the layers hold all %s, %s", console.Count(r.Source.Files, "file"), console.Size(r.Source.Bytes))
-	console.Logf(log, "%s: %s@%s", outcome(r), tag, digest)
+	console.Logf(log, "%s: %s", outcome(r), pushed(verified))
 	return s.shared.UpdateReport(func(r *report.Report) { r.Image = verified })
 }
 
@@ -90,7 +90,7 @@ func (s *statusReport) readReport() (report.Report, error) {
 
 // outcome returns the outcome of a build for the last line of the log.
 func outcome(r report.Report) string {
-	if r.Source.AlreadyPushed {
+	if r.Source != nil && r.Source.AlreadyPushed {
 		return "verified, already in the registry"
 	}
 	return "pushed and verified"

@@ -87,3 +87,34 @@ func TestFormulateRetryWorkflow(t *testing.T) {
 		})
 	}
 }
+
+// main also succeeds in a pod in which a step fails, in order to log the failure. Argo
+// runs it again with the other containers of the next pod.
+func TestFormulateRetryWorkflow_mainSucceeded(t *testing.T) {
+	var wf wfv1.Workflow
+	unmarshal(t, "testdata/failed-in-mount-check.workflow.yaml", &wf)
+	var main, pod wfv1.NodeStatus
+	for _, node := range wf.Status.Nodes {
+		switch {
+		case node.DisplayName == "main":
+			main = node
+		case node.Type == wfv1.NodeTypePod:
+			pod = node
+		}
+	}
+	for id, node := range wf.Status.Nodes {
+		node.Children = slices.DeleteFunc(node.Children, func(child string) bool { return child == main.ID })
+		if id == pod.ID {
+			node.Children = append(node.Children, main.ID)
+		}
+		wf.Status.Nodes[id] = node
+	}
+	main.Phase, main.Message = wfv1.NodeSucceeded, ""
+	wf.Status.Nodes[main.ID] = main
+
+	got, pods, err := util.FormulateRetryWorkflow(t.Context(), &wf, false, "", nil)
+	require.NoError(t, err)
+	assert.Len(t, pods, 1)
+	assert.NotContains(t, got.Status.Nodes, main.ID)
+	assert.NotContains(t, got.Status.Nodes, pod.ID)
+}

@@ -5,9 +5,12 @@ import (
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/argoproj/argo-workflows/v3/workflow/common"
+	"github.com/argoproj/argo-workflows/v3/workflow/util"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
 )
 
@@ -52,9 +55,66 @@ func TestStepsHaveNoToken(t *testing.T) {
 	for name, of := range map[string]*wfv1.ClusterWorkflowTemplate{"Kaniko": template(t), "Stream": streamTemplate(t)} {
 		t.Run(name, func(t *testing.T) {
 			pod := of.Spec.Templates[0]
-			assert.Contains(t, pod.Volumes, corev1.Volume{Name: "no-token", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+			assert.Contains(t, pod.Volumes, corev1.Volume{Name: "no-token", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}}})
 			assert.Contains(t, pod.ContainerSet.VolumeMounts, corev1.VolumeMount{Name: "no-token", MountPath: "/var/run/secrets/kubernetes.io/serviceaccount", ReadOnly: true})
+			for _, volume := range pod.Volumes {
+				assert.Nil(t, volume.Projected, "%s: a projected volume can hold a token", volume.Name)
+				if volume.Secret != nil {
+					assert.Equal(t, "push-secret", volume.Name)
+				}
+			}
 			assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)
+		})
+	}
+}
+
+// Argo creates the containers init and wait itself, with its image's user, which is
+// root, and the capabilities of the container runtime.
+func TestArgoContainersAreUnprivileged(t *testing.T) {
+	want := &corev1.SecurityContext{
+		RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To(int64(65532)), AllowPrivilegeEscalation: ptr.To(false),
+		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+	for name, of := range map[string]*wfv1.ClusterWorkflowTemplate{"Kaniko": template(t), "Stream": streamTemplate(t)} {
+		t.Run(name, func(t *testing.T) {
+			created := corev1.PodSpec{
+				InitContainers: []corev1.Container{{Name: common.InitContainerName}},
+				Containers:     []corev1.Container{{Name: common.WaitContainerName}},
+			}
+			got, err := util.ApplyPodSpecPatch(created, of.Spec.PodSpecPatch)
+			require.NoError(t, err)
+			require.Len(t, got.InitContainers, 1)
+			require.Len(t, got.Containers, 1)
+			assert.Equal(t, want, got.InitContainers[0].SecurityContext)
+			assert.Equal(t, want, got.Containers[0].SecurityContext)
+		})
+	}
+}
+
+// What is stored in the volumes of a pod is bounded. The storage replaces the volume
+// source.
+func TestVolumesHaveSizeLimits(t *testing.T) {
+	for name, of := range map[string]*wfv1.ClusterWorkflowTemplate{"Kaniko": template(t), "Stream": streamTemplate(t)} {
+		t.Run(name, func(t *testing.T) {
+			for _, volume := range of.Spec.Templates[0].Volumes {
+				if volume.EmptyDir != nil && volume.Name != "source" {
+					assert.NotNil(t, volume.EmptyDir.SizeLimit, volume.Name)
+				}
+			}
+		})
+	}
+}
+
+// Nothing joins the build in its pod, and autoscalers do not interrupt it.
+func TestPodMetadata(t *testing.T) {
+	for name, of := range map[string]*wfv1.ClusterWorkflowTemplate{"Kaniko": template(t), "Stream": streamTemplate(t)} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, "false", of.Spec.PodMetadata.Labels["sidecar.istio.io/inject"])
+			assert.Equal(t, map[string]string{
+				"linkerd.io/inject": "disabled",
+				"cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+				"karpenter.sh/do-not-disrupt":                    "true",
+			}, of.Spec.PodMetadata.Annotations)
 		})
 	}
 }

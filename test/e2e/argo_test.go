@@ -45,6 +45,7 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 			workflow := failed.Status.Workflow.Name
 			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", shippedUser, workflow, "-c", contract.StepMountCheck), v1alpha1.ReasonSourceEmpty)
+			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", shippedUser, workflow), "FAILED mount-check: "+v1alpha1.ReasonSourceEmpty)
 			dir.write(t, "model.bin", "weights")
 
 			live.awaitReleased(t, ns, workflow)

@@ -4,15 +4,18 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"debug/buildinfo"
 	"debug/elf"
 	"encoding/json"
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,7 +148,7 @@ func assertBase(t *testing.T, want baseImage, img v1.Image, architecture string)
 	assert.Equal(t, want.digests[architecture].String(), manifest.Annotations["org.opencontainers.image.base.digest"])
 }
 
-// assertImage checks that an image is one program for its architecture, and runs as the base image's user.
+// assertImage checks that an image is one program for its architecture with its licenses, and runs as the base image's user.
 func assertImage(t *testing.T, img v1.Image, program, architecture string) {
 	t.Helper()
 	config, err := img.ConfigFile()
@@ -158,8 +161,8 @@ func assertImage(t *testing.T, img v1.Image, program, architecture string) {
 	assert.Regexp(t, `^[0-9a-f]{40}(-dirty)?$`, config.Config.Labels["org.opencontainers.image.revision"])
 
 	found := files(t, img)
-	require.Len(t, found, 1)
 	require.Contains(t, found, "/ko-app/"+program, "the path that deploy/ and workflow-templates/ name")
+	assertNotices(t, found, program)
 	header, err := elf.NewFile(bytes.NewReader(found["/ko-app/"+program]))
 	require.NoError(t, err)
 	assert.Equal(t, machines[architecture], header.Machine)
@@ -167,6 +170,31 @@ func assertImage(t *testing.T, img v1.Image, program, architecture string) {
 	imported, err := header.ImportedLibraries()
 	require.NoError(t, err)
 	assert.Empty(t, imported, "the program is static")
+}
+
+// kodata is where ko puts the licenses.
+const kodata = "/var/run/ko/"
+
+// assertNotices checks that an image contains, besides its program, only licenses and
+// notices: Modelkiln's, Go's, and those of each module that is linked into the program.
+func assertNotices(t *testing.T, found map[string][]byte, program string) {
+	t.Helper()
+	license, err := os.ReadFile(filepath.Join(checkout, "LICENSE"))
+	require.NoError(t, err)
+	assert.Equal(t, string(license), string(found[kodata+"LICENSE"]))
+	assert.Contains(t, found, kodata+"third_party/go/LICENSE")
+
+	build, err := buildinfo.Read(bytes.NewReader(found["/ko-app/"+program]))
+	require.NoError(t, err)
+	require.NotEmpty(t, build.Deps)
+	others := maps.Clone(found)
+	delete(others, "/ko-app/"+program)
+	maps.DeleteFunc(others, func(path string, _ []byte) bool { return strings.HasPrefix(path, kodata) })
+	assert.Empty(t, slices.Collect(maps.Keys(others)))
+	for _, dependency := range build.Deps {
+		dir := kodata + "third_party/" + dependency.Path + "@" + dependency.Version + "/"
+		assert.True(t, slices.ContainsFunc(slices.Collect(maps.Keys(found)), func(path string) bool { return strings.HasPrefix(path, dir) }), "no license in %s", dir)
+	}
 }
 
 // files returns the content of the regular files of an image by path.
