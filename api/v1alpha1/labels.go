@@ -81,6 +81,10 @@ const (
 	// attempt whenever its value changes:
 	// kubectl annotate mv NAME model.kubedl.io/rebuild="$(date +%s)" --overwrite
 	AnnotationRebuild = "model.kubedl.io/rebuild"
+	// AnnotationCreatedByUser on a ModelVersion is the name of the authenticated user
+	// who created it. The webhook writes it, whatever the user wrote, and a policy
+	// prevents other values. It is absent if the webhook was unavailable.
+	AnnotationCreatedByUser = "model.kubedl.io/created-by-user"
 	// AnnotationJoined on a ModelVersion records that it was added to its Model.
 	// The value is the ModelVersion's own UID, so that a copy is added on its own.
 	// The annotation outlives the owner reference, which

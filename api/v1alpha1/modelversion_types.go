@@ -476,6 +476,13 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	NodeName string `json:"nodeName,omitempty"`
+	// createdByUser is the authenticated user who created the ModelVersion; for one
+	// that was created from a workload, the operator. It is copied once from the
+	// annotation model.kubedl.io/created-by-user, and absent if the webhook was
+	// unavailable. spec.createdBy, in contrast, is free text.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	CreatedByUser string `json:"createdByUser,omitempty"`
 	// workflow is the attempt that this status describes: the one that was started,
 	// resubmitted or retried last, or the one that succeeded.
 	// +optional

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -33,11 +34,11 @@ func withWebhook(address string) func(*settings) {
 // deletes it after the test.
 func installWebhook(t *testing.T, server *apiServer, address string) {
 	t.Helper()
-	for _, file := range []string{"secret.yaml", "configuration.yaml", "workloads.yaml"} {
+	for _, file := range []string{"secret.yaml", "configuration.yaml", "workloads.yaml", "policy.yaml"} {
 		objects, err := readManifests(filepath.Join(deployWebhook, file))
 		require.NoError(t, err)
 		for _, o := range objects {
-			if o.GetKind() != "Secret" {
+			if strings.HasSuffix(o.GetKind(), "WebhookConfiguration") {
 				replaceService(t, o, address)
 			}
 			require.NoError(t, server.admin.Create(t.Context(), o))
