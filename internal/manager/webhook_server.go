@@ -25,6 +25,10 @@ import (
 	"github.com/modelkiln/modelkiln/internal/webhook/certs"
 )
 
+// trustPropagation is how long API servers may take to notice that they have to trust
+// another certificate.
+const trustPropagation = 10 * time.Second
+
 // webhookServer is the server of the admission webhooks, with its certificate.
 type webhookServer struct {
 	host    string
@@ -46,7 +50,7 @@ func newWebhookServer(o Options) (*webhookServer, error) {
 	if o.Namespace == "" {
 		return nil, errors.New("set up webhook: --namespace is required, unless --webhook-bind-address is 0")
 	}
-	rotator := &certs.Rotator{Namespace: o.Namespace, Host: o.WebhookHost, Now: time.Now}
+	rotator := &certs.Rotator{Namespace: o.Namespace, Host: o.WebhookHost, Propagation: trustPropagation}
 	if rotator.Host == "" {
 		rotator.Host = certs.ServiceName + "." + o.Namespace + ".svc"
 	}
@@ -91,7 +95,11 @@ func (s *webhookServer) configure(options *ctrl.Options) {
 // setUp registers the webhooks, which every replica serves. A replica is not ready
 // before it can serve them, so that it gets no requests until then.
 func (s *webhookServer) setUp(mgr ctrl.Manager, cfg config.Config) error {
-	s.rotator.Client = mgr.GetClient()
+	clock, err := certs.ServerClock(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("set up the webhook's certificates: %w", err)
+	}
+	s.rotator.Client, s.rotator.Clock = mgr.GetClient(), clock
 	if err := s.rotator.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the webhook's certificates: %w", err)
 	}
