@@ -80,8 +80,8 @@ func webhookClients(o Options) (*webhook.Clients, error) {
 // manager. The server starts once something is registered with it.
 func (s *webhookServer) configure(options *ctrl.Options) {
 	options.WebhookServer = ctrlwebhook.NewServer(ctrlwebhook.Options{
-		Host:    s.host,
-		Port:    s.port,
+		Host: s.host,
+		Port: s.port,
 		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 			c.GetCertificate = s.rotator.Get
 			if s.clients != nil {

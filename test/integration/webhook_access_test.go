@@ -219,4 +219,3 @@ plugins:
 `, kubeconfig), 0o600))
 	return configuration
 }
-
