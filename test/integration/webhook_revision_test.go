@@ -197,11 +197,7 @@ func TestWebhookServingOtherControllers(t *testing.T) {
 	startWithWebhook(t)
 	s := newSandbox(t, shared)
 	s.newLatest("v1")
-	warnings := &recordedWarnings{}
-	config := rest.CopyConfig(shared.config)
-	config.WarningHandler = warnings
-	warned, err := client.New(config, client.Options{Scheme: testScheme()})
-	require.NoError(t, err)
+	warned, warnings := clientWithWarnings(t)
 	cluster := &unstructured.Unstructured{}
 	cluster.SetName("cluster")
 	cluster.SetUID("2f1c2b56-4ac7-4e2f-8f2e-6a9d51f9d1f0")
@@ -213,6 +209,18 @@ func TestWebhookServingOtherControllers(t *testing.T) {
 	require.Len(t, warnings.all, 1)
 	assert.Contains(t, warnings.all[0], "Pods of RayCluster cluster can serve different versions of the Model")
 	assert.LessOrEqual(t, len(warnings.all[0]), 256, "the API server cuts longer ones")
+}
+
+// clientWithWarnings returns a client, and where it collects the API server's
+// warnings.
+func clientWithWarnings(t *testing.T) (client.Client, *recordedWarnings) {
+	t.Helper()
+	warnings := &recordedWarnings{}
+	config := rest.CopyConfig(shared.config)
+	config.WarningHandler = warnings
+	c, err := client.New(config, client.Options{Scheme: testScheme()})
+	require.NoError(t, err)
+	return c, warnings
 }
 
 // recordedWarnings collects the warnings of the API server.
