@@ -173,6 +173,7 @@ func TestWebhookCertificateRestored(t *testing.T) {
 		require.NoError(c, s.client.Get(t.Context(), client.ObjectKey{Name: certs.PodsConfigurationName}, configuration))
 		current, hasPrevious := strings.CutSuffix(string(configuration.Webhooks[0].ClientConfig.CABundle), string(secret.Data["previous-ca.crt"]))
 		require.True(c, hasPrevious)
+		require.NotEmpty(c, current)
 		assert.Contains(c, string(secret.Data[corev1.TLSCertKey]), current)
 		assert.Contains(c, string(before), string(secret.Data["previous-ca.crt"]), "replicas may still serve the certificate before")
 	}, deadline, tick)
