@@ -160,7 +160,7 @@ func TestRotatorClocks(t *testing.T) {
 			c := newCluster(t)
 			c.now = c.now.Add(skew)
 			_, err := c.rotator().Reconcile(t.Context(), ctrl.Request{})
-			assert.ErrorContains(t, err, "set the clock of the operator's node, which differs from that of the API server by 7200h0m0s")
+			require.ErrorContains(t, err, "set the clock of the operator's node, which differs from that of the API server by 7200h0m0s")
 			assert.Empty(t, c.secret())
 		})
 	}
@@ -193,7 +193,7 @@ func TestServerClock(t *testing.T) {
 
 	date = "yesterday"
 	_, err = clock(t.Context())
-	assert.ErrorContains(t, err, "read the header Date")
+	require.ErrorContains(t, err, "read the header Date")
 	server.Close()
 	_, err = clock(t.Context())
 	assert.ErrorContains(t, err, "connection refused")
