@@ -53,7 +53,7 @@ func TestWebhookCreator(t *testing.T) {
 		s := newSandbox(t, shared)
 		require.NoError(t, ann.Create(t.Context(), newObject(t, s.namespace, localVersion)))
 		wf := s.argo.awaitOnlyWorkflow()
-		annotate := func(value any) error {
+		annotate := func(value any, opts ...client.PatchOption) error {
 			o := newObject(t, s.namespace, localVersion)
 			require.NoError(t, s.client.Get(t.Context(), client.ObjectKeyFromObject(o), o))
 			before := o.DeepCopy()
@@ -61,11 +61,11 @@ func TestWebhookCreator(t *testing.T) {
 			if value != nil {
 				createdBy(value.(string)).apply(t, o)
 			}
-			return ann.Patch(t.Context(), o, client.MergeFrom(before))
+			return ann.Patch(t.Context(), o, client.MergeFrom(before), opts...)
 		}
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
-			assertForbidden(c, annotate("bob@example.com"), writtenByOperator)
-		}, deadline, tick)
+			assertForbidden(c, annotate("bob@example.com", client.DryRunAll), writtenByOperator)
+		}, deadline, tick, "the API server loads the policy after a moment")
 		require.NoError(t, annotate("ann@example.com"))
 		require.NoError(t, annotate(nil))
 		assertForbidden(t, annotate("ann@example.com"), writtenByOperator)
@@ -101,20 +101,20 @@ func TestWebhookServedAnnotations(t *testing.T) {
 	require.NoError(t, s.client.Create(t.Context(), serving))
 	other := plainPod(s.namespace)
 	require.NoError(t, s.client.Create(t.Context(), other))
-	annotate := func(pod *corev1.Pod, key string, value any) error {
+	annotate := func(pod *corev1.Pod, key string, value any, opts ...client.PatchOption) error {
 		s.refresh(t, pod)
 		before := pod.DeepCopy()
 		delete(pod.Annotations, key)
 		if value != nil {
 			pod.SetAnnotations(map[string]string{key: value.(string)})
 		}
-		return s.client.Patch(t.Context(), pod, client.MergeFrom(before))
+		return s.client.Patch(t.Context(), pod, client.MergeFrom(before), opts...)
 	}
 	const leave = "name what the pod serves, and are written by the operator"
 
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		assertForbidden(c, annotate(serving, v1alpha1.AnnotationServedImage, "registry.example.com/evil"), leave)
-	}, deadline, tick)
+		assertForbidden(c, annotate(serving, v1alpha1.AnnotationServedImage, "registry.example.com/evil", client.DryRunAll), leave)
+	}, deadline, tick, "the API server loads the policy after a moment")
 	assertForbidden(t, annotate(serving, v1alpha1.AnnotationServedVersion, nil), leave)
 	assertForbidden(t, annotate(other, v1alpha1.AnnotationServedVersion, resnet), leave)
 	copied := plainPod(s.namespace)
