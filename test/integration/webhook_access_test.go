@@ -128,9 +128,9 @@ func TestWebhookClientCertificate(t *testing.T) {
 		assert.Equal(c, http.StatusOK, status)
 	}, deadline, tick)
 
-	assert.NoError(t, callTLS(t, address, client))
-	assert.ErrorContains(t, callTLS(t, address, keyPair{}), "certificate required")
-	assert.ErrorContains(t, callTLS(t, address, authority.sign(t, dir, "another")), "bad certificate")
+	require.NoError(t, callTLS(t, address, client))
+	require.ErrorContains(t, callTLS(t, address, keyPair{}), "certificate required")
+	require.ErrorContains(t, callTLS(t, address, authority.sign(t, dir, "another")), "bad certificate")
 	assert.ErrorContains(t, callTLS(t, address, newAuthority(t).sign(t, dir, name)), "unknown certificate authority")
 }
 
