@@ -81,9 +81,11 @@ const (
 	// AnnotationGeneration is the generation of the ModelVersion whose build
 	// settings a Workflow has. It is on every Workflow that the operator created.
 	AnnotationGeneration = "model.kubedl.io/generation"
-	// AnnotationRebuild on a ModelVersion whose last attempt failed requests a new
-	// attempt whenever its value changes:
+	// AnnotationRebuild on a ModelVersion requests a new attempt whenever its value
+	// changes:
 	// kubectl annotate mv NAME model.kubedl.io/rebuild="$(date +%s)" --overwrite
+	// On a ModelVersion that is Ready, the attempt checks that the registry still has
+	// the image, and pushes it again if not.
 	AnnotationRebuild = "model.kubedl.io/rebuild"
 	// AnnotationCreatedByUser on a ModelVersion is the name of the authenticated user
 	// who created it. The webhook writes it, whatever the user wrote, and a policy

@@ -495,6 +495,14 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Attempts int64 `json:"attempts,omitempty"`
+	// modelUID is the UID of the Model that owns the ModelVersion, or once owned it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ModelUID string `json:"modelUID,omitempty"`
+	// trained is true if the training had completed when the ModelVersion was created
+	// from its workload. The build does not wait for the workload again.
+	// +optional
+	Trained bool `json:"trained,omitempty"`
 	// startTime is when the attempt in workflow started.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
@@ -556,6 +564,14 @@ type WorkflowStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Restarts int64 `json:"restarts,omitempty"`
+	// buildHash identifies the ClusterWorkflowTemplate of the attempt and those of
+	// its arguments that decide what the image holds beside the model's files, for
+	// example the base image. A Workflow with another template or other such
+	// arguments is followed only if the spec and the operator's configuration ask
+	// for them.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	BuildHash string `json:"buildHash,omitempty"`
 }
 
 // ModelVersion is one version of a trained model and the image that is built from

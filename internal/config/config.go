@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -32,6 +33,9 @@ import (
 // Config is the operator's configuration file. deploy/README.md documents it with
 // a table that is generated from these comments.
 type Config struct {
+	// namespaces lists the only namespaces whose ModelVersions the operator builds. It
+	// then needs no permissions in others. All if empty.
+	Namespaces []string `json:"namespaces,omitempty"`
 	// defaultRegistry is the registry, as host or host:port, of repositories
 	// without a host. Docker Hub (docker.io) if empty.
 	DefaultRegistry string `json:"defaultRegistry,omitempty"`
@@ -107,6 +111,13 @@ type Config struct {
 	// and single images with a tag or a digest, for example
 	// docker.io/library/busybox:1.37.0. All if empty.
 	AllowedBaseImages []string `json:"allowedBaseImages,omitempty"`
+	// allowedTolerations lists the keys of taints that spec.build.tolerations may
+	// tolerate. A toleration without a key, which matches every taint, is not allowed
+	// then. All if empty.
+	AllowedTolerations []string `json:"allowedTolerations,omitempty"`
+	// allowedNodeSelectors lists the keys of node labels that spec.build.nodeSelector
+	// may name. All if empty.
+	AllowedNodeSelectors []string `json:"allowedNodeSelectors,omitempty"`
 	// deniedHostPaths are directories of nodes that are never packaged, in addition
 	// to the system directories.
 	DeniedHostPaths []string `json:"deniedHostPaths,omitempty"`
@@ -124,8 +135,9 @@ type Config struct {
 	// PersistentVolumes itself and Pod Security Standards do not restrict those.
 	AllowedEFS []string `json:"allowedEFS,omitempty"`
 	// allowedEFSAttributes lists the volume attributes that AWSEfs may set in
-	// addition to path and encryptInTransit, compared case-insensitively. The
-	// attribute mounttargetip makes every NFS server reachable.
+	// addition to path, and to encryptInTransit with the value true, compared
+	// case-insensitively. The attribute mounttargetip makes every NFS server
+	// reachable.
 	AllowedEFSAttributes []string `json:"allowedEFSAttributes,omitempty"`
 	// writableEFS allows training pods to write to what allowedEFS allows. By
 	// default the PersistentVolumes that the operator creates are read-only for
@@ -249,7 +261,17 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits())
+	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits())
+}
+
+func (c Config) validateNamespaces() error {
+	var problems []error
+	for _, name := range c.Namespaces {
+		if len(validation.IsDNS1123Label(name)) > 0 {
+			problems = append(problems, fmt.Errorf("namespaces contains %q, which is not the name of a namespace", name))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 func (c Config) validateRegistries() error {
@@ -302,6 +324,20 @@ func (c Config) validateImages() error {
 	}
 	for _, entry := range c.AllowedBaseImages {
 		problems = append(problems, workflow.CheckBaseImageEntry(entry))
+	}
+	return errors.Join(problems...)
+}
+
+func (c Config) validateScheduling() error {
+	return errors.Join(validateKeys("allowedTolerations", c.AllowedTolerations), validateKeys("allowedNodeSelectors", c.AllowedNodeSelectors))
+}
+
+func validateKeys(field string, keys []string) error {
+	var problems []error
+	for _, key := range keys {
+		if len(validation.IsQualifiedName(key)) > 0 {
+			problems = append(problems, fmt.Errorf("%s contains %q, which is not a key: use the form nvidia.com/gpu", field, key))
+		}
 	}
 	return errors.Join(problems...)
 }
@@ -402,6 +438,7 @@ func (c Config) Options() workflow.Options {
 		NFS:                      sourcepolicy.NFSRules{Allowed: c.AllowedNFS},
 		EFS:                      sourcepolicy.EFSRules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes, Writable: c.WritableEFS},
 		Images:                   workflow.ImageRules{Repos: c.AllowedImageRepos, BaseImages: c.AllowedBaseImages},
+		Scheduling:               workflow.SchedulingRules{Tolerations: c.AllowedTolerations, NodeSelectors: c.AllowedNodeSelectors},
 	}
 }
 

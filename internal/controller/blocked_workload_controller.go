@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -30,6 +31,8 @@ type BlockedWorkloadReconciler struct {
 	Live client.Reader
 	// Recorder emits events.
 	Recorder events.EventRecorder
+	// Passes knows the passes that run.
+	Passes *Passes
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -37,10 +40,10 @@ type BlockedWorkloadReconciler struct {
 // The annotation is patched through the status, which does not permit the operator
 // to change what a workload runs.
 //
-// +kubebuilder:rbac:groups=apps,resources=replicasets;statefulsets;daemonsets,verbs=list
-// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=list
-// +kubebuilder:rbac:groups=apps,resources=replicasets/status;statefulsets/status;daemonsets/status,verbs=patch
-// +kubebuilder:rbac:groups=batch,resources=jobs/status,verbs=patch
+// +kubebuilder:rbac:groups=apps,resources=replicasets;statefulsets;daemonsets,verbs=list,roleName=modelkiln-serving
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=list,roleName=modelkiln-serving
+// +kubebuilder:rbac:groups=apps,resources=replicasets/status;statefulsets/status;daemonsets/status,verbs=patch,roleName=modelkiln-serving
+// +kubebuilder:rbac:groups=batch,resources=jobs/status,verbs=patch,roleName=modelkiln-serving
 
 // reasonModelReady is the reason of the event on an annotated workload.
 const reasonModelReady = "ModelReady"
@@ -61,7 +64,13 @@ func (r *BlockedWorkloadReconciler) Reconcile(ctx context.Context, req ctrl.Requ
 		return ctrl.Result{}, err
 	}
 	for _, list := range []client.ObjectList{&appsv1.ReplicaSetList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}, &batchv1.JobList{}} {
-		if err := r.unblock(ctx, list, &mv, isLatest); err != nil {
+		err := r.unblock(ctx, list, &mv, isLatest)
+		if apierrors.IsForbidden(err) {
+			// Kubernetes creates the pods later without the annotation.
+			ctrl.LoggerFrom(ctx).Info("No permission to annotate workloads whose pods were rejected; the component deploy/components/serving grants it", "cause", err.Error())
+			return ctrl.Result{}, nil
+		}
+		if err != nil {
 			return resultFor(err)
 		}
 	}
@@ -116,7 +125,7 @@ func (r *BlockedWorkloadReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("blocked-workload").
 		For(&v1alpha1.ModelVersion{}).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(latestOfModel)).
-		Complete(r)
+		Complete(known(r.Passes, "blocked-workload", r))
 }
 
 // latestOfModel returns the latest ModelVersion of a Model.

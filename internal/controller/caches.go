@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
+	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,24 +35,60 @@ func AddToScheme(scheme *runtime.Scheme) error {
 // CacheOptions limits the manager's cache to what the controllers read: build
 // pods, the events that explain why such a pod does not start, and the names of
 // CRDs. Argo's objects and training workloads have separate caches.
-func CacheOptions() cache.Options {
+func CacheOptions(s CacheSettings) cache.Options {
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultNamespaces:        s.namespaces(),
+		DefaultWatchErrorHandler: s.watchErrorHandler(),
+		DefaultTransform:         cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
 			&corev1.Event{}: {Transform: stripEvent, Field: fields.SelectorFromSet(fields.Set{
 				"involvedObject.kind": "Pod",
 				"reason":              "FailedMount",
 			})},
-			crdMetadata(): {Transform: stripAnnotations},
+			&corev1.PersistentVolume{}: {Label: labels.SelectorFromSet(workflow.ManagedLabels()), Transform: stripVolume},
+			crdMetadata():              {Transform: stripAnnotations},
 		},
 	}
+}
+
+// CacheSettings are what all caches have in common.
+type CacheSettings struct {
+	// Namespaces limits the caches to objects in these namespaces, if any.
+	Namespaces []string
+	// WatchFailed is called when a list or a watch has failed, before it is tried
+	// again.
+	WatchFailed func(kind string)
+}
+
+// watchErrorHandler returns a handler that reports a failed list or watch, and logs it
+// as client-go does.
+func (s CacheSettings) watchErrorHandler() toolscache.WatchErrorHandlerWithContext {
+	return func(ctx context.Context, r *toolscache.Reflector, err error) {
+		s.WatchFailed(r.TypeDescription())
+		toolscache.DefaultWatchErrorHandler(ctx, r, err)
+	}
+}
+
+// namespaces returns the limits of a cache, or nil if there are none.
+func (s CacheSettings) namespaces() map[string]cache.Config {
+	if len(s.Namespaces) == 0 {
+		return nil
+	}
+	limits := map[string]cache.Config{}
+	for _, name := range s.Namespaces {
+		limits[name] = cache.Config{}
+	}
+	return limits
 }
 
 // ArgoCache caches Argo's objects while the cluster has their kinds. It is not
 // part of the manager's cache: a cache that has to hold a kind that is absent
 // ends the operator.
 type ArgoCache struct {
+	// Settings are those of all caches.
+	Settings CacheSettings
+
 	// cache is set once the kinds are watched.
 	cache atomic.Pointer[cache.Cache]
 	// present is true while the cluster has the kinds.
@@ -68,16 +106,18 @@ func (a *ArgoCache) Reader() client.Reader {
 
 // argoCacheOptions limits the cache of Argo's objects to Workflows that build
 // ModelVersions. A resubmitted Workflow keeps its labels, so none is missed.
-func argoCacheOptions(mgr ctrl.Manager) (cache.Options, error) {
+func argoCacheOptions(mgr ctrl.Manager, s CacheSettings) (cache.Options, error) {
 	builds, err := hasLabel(v1alpha1.LabelModelVersionUID)
 	if err != nil {
 		return cache.Options{}, err
 	}
 	return cache.Options{
-		Scheme:           mgr.GetScheme(),
-		Mapper:           mgr.GetRESTMapper(),
-		HTTPClient:       mgr.GetHTTPClient(),
-		DefaultTransform: cache.TransformStripManagedFields(),
+		Scheme:                   mgr.GetScheme(),
+		Mapper:                   mgr.GetRESTMapper(),
+		HTTPClient:               mgr.GetHTTPClient(),
+		DefaultTransform:         cache.TransformStripManagedFields(),
+		DefaultNamespaces:        s.namespaces(),
+		DefaultWatchErrorHandler: s.watchErrorHandler(),
 		ByObject: map[client.Object]cache.ByObject{
 			metadataOf(argoKinds[0]): {Label: builds, Transform: stripWorkflow},
 		},
@@ -88,16 +128,18 @@ func argoCacheOptions(mgr ctrl.Manager) (cache.Options, error) {
 // workloads, of the pods that train a ModelVersion, which their label names, and
 // of the namespaces that allow ModelVersions from workloads. Of workloads and
 // namespaces it holds the metadata, and of pods where they run.
-func NewTrainingCache(mgr ctrl.Manager) (cache.Cache, error) {
+func NewTrainingCache(mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
 	trains, err := hasLabel(v1alpha1.LabelTrainVersion)
 	if err != nil {
 		return nil, err
 	}
 	c, err := cache.New(mgr.GetConfig(), cache.Options{
-		Scheme:           mgr.GetScheme(),
-		Mapper:           mgr.GetRESTMapper(),
-		HTTPClient:       mgr.GetHTTPClient(),
-		DefaultTransform: stripWorkload,
+		Scheme:                   mgr.GetScheme(),
+		Mapper:                   mgr.GetRESTMapper(),
+		HTTPClient:               mgr.GetHTTPClient(),
+		DefaultTransform:         stripWorkload,
+		DefaultNamespaces:        s.namespaces(),
+		DefaultWatchErrorHandler: s.watchErrorHandler(),
 		ByObject: map[client.Object]cache.ByObject{
 			namespaceMetadata(): {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelVersionsFromWorkloads: "true"}), Transform: stripAnnotations},
 			&corev1.Pod{}:       {Label: trains, Transform: stripPod},

@@ -72,7 +72,7 @@ var argoKinds = []schema.GroupVersionKind{
 // what was, so the kinds are removable.
 func NewArgoWatcher(mgr ctrl.Manager, argo *ArgoCache, versions *ModelVersionReconciler) *KindWatcher {
 	watch := func(ctx context.Context) error {
-		c, err := startArgoCache(ctx, mgr)
+		c, err := startArgoCache(ctx, mgr, argo.Settings)
 		if err != nil {
 			return err
 		}
@@ -92,8 +92,8 @@ func NewArgoWatcher(mgr ctrl.Manager, argo *ArgoCache, versions *ModelVersionRec
 	}
 }
 
-func startArgoCache(ctx context.Context, mgr ctrl.Manager) (cache.Cache, error) {
-	options, err := argoCacheOptions(mgr)
+func startArgoCache(ctx context.Context, mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
+	options, err := argoCacheOptions(mgr, s)
 	if err != nil {
 		return nil, err
 	}
@@ -107,10 +107,10 @@ func startArgoCache(ctx context.Context, mgr ctrl.Manager) (cache.Cache, error) 
 	return c, mgr.Add(c)
 }
 
-// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch
-// +kubebuilder:rbac:groups=jobset.x-k8s.io,resources=jobsets,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=kubeflow.org,resources=pytorchjobs;tfjobs,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=trainer.kubeflow.org,resources=trainjobs,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=jobset.x-k8s.io,resources=jobsets,verbs=get;list;watch,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=kubeflow.org,resources=pytorchjobs;tfjobs,verbs=get;list;watch,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=trainer.kubeflow.org,resources=trainjobs,verbs=get;list;watch,roleName=modelkiln-namespaced
 
 // NewTrainingWatcher returns the controller that has the ModelVersion controller
 // and the workload controller watch the training kinds.

@@ -19,9 +19,11 @@ import (
 type ModelReconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
+	// Passes knows the passes that run.
+	Passes *Passes
 }
 
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=models/status,verbs=patch
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=models/status,verbs=patch,roleName=modelkiln-namespaced
 
 // Reconcile updates the status of one Model.
 func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -56,7 +58,7 @@ func (r *ModelReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("model").
 		For(&v1alpha1.Model{}).
 		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(modelOfVersion)).
-		Complete(r)
+		Complete(known(r.Passes, "model", r))
 }
 
 // modelOfVersion returns the Model of a ModelVersion.

@@ -3,40 +3,37 @@ package controller
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
-// adopt makes the Model the owner of the ModelVersion, after creating the Model if
-// it does not exist. It reports whether the ModelVersion has to wait for a Model of
-// that name to be deleted. A ModelVersion that has had a Model never creates it
-// again: if the Model is gone, the ModelVersion is about to be garbage-collected.
+// adopt makes the Model the owner of a new ModelVersion, after creating the Model if
+// it does not exist, and restores what users have removed of a ModelVersion that it
+// has adopted before. It reports whether the ModelVersion has to wait for a Model of
+// that name to be deleted.
 func (r *ModelVersionReconciler) adopt(ctx context.Context, mv *v1alpha1.ModelVersion) (terminating bool, err error) {
-	if isAdopted(mv) || mv.Spec.ModelName == "" {
+	if !lifecycle.IsDetached(mv) {
 		return false, nil
 	}
 	model, err := r.ensureModel(ctx, mv)
 	if err != nil {
 		return false, err
 	}
-	if !model.DeletionTimestamp.IsZero() {
+	if !lifecycle.HasJoined(mv) && !model.DeletionTimestamp.IsZero() {
 		return true, nil
 	}
 	before := mv.DeepCopy()
-	if err := controllerutil.SetOwnerReference(model, mv, r.Client.Scheme()); err != nil {
-		return false, fmt.Errorf("adopt ModelVersion %q: %w", mv.Name, err)
+	lifecycle.Join(mv, model)
+	if equality.Semantic.DeepEqual(before.ObjectMeta, mv.ObjectMeta) {
+		return false, nil
 	}
-	metav1.SetMetaDataLabel(&mv.ObjectMeta, v1alpha1.LabelModelName, mv.Spec.ModelName)
-	metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationJoined, string(mv.UID))
 	// The lock prevents two passes from each adding an owner.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, mv, patch); err != nil {
@@ -45,25 +42,32 @@ func (r *ModelVersionReconciler) adopt(ctx context.Context, mv *v1alpha1.ModelVe
 	return false, nil
 }
 
-// isAdopted reports whether a Model owns the ModelVersion, or once did.
-func isAdopted(mv *v1alpha1.ModelVersion) bool {
-	annotated := mv.Annotations[v1alpha1.AnnotationJoined] == string(mv.UID)
-	return annotated || slices.ContainsFunc(mv.OwnerReferences, func(owner metav1.OwnerReference) bool {
-		return owner.Kind == "Model" && strings.HasPrefix(owner.APIVersion, v1alpha1.GroupVersion.Group+"/")
-	})
-}
-
-// ensureModel returns the Model of the ModelVersion, after creating it if it does
-// not exist.
+// ensureModel returns the Model of the ModelVersion. If it does not exist, it is
+// created for a ModelVersion that has never had one, and nil for any other.
 func (r *ModelVersionReconciler) ensureModel(ctx context.Context, mv *v1alpha1.ModelVersion) (*v1alpha1.Model, error) {
 	key := client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}
 	var model v1alpha1.Model
 	err := r.Live.Get(ctx, key, &model)
-	if !apierrors.IsNotFound(err) {
-		return &model, err
+	if err == nil {
+		return &model, nil
 	}
-	model = v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
-	if err := r.Client.Create(ctx, &model); err != nil {
+	if !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("get Model %q: %w", key.Name, err)
+	}
+	if lifecycle.HasJoined(mv) {
+		return nil, nil
+	}
+	model = v1alpha1.Model{}
+	model.Namespace, model.Name = key.Namespace, key.Name
+	err = r.Client.Create(ctx, &model)
+	if apierrors.IsAlreadyExists(err) {
+		// The pass of another ModelVersion has just created it.
+		if err := r.Live.Get(ctx, key, &model); err != nil {
+			return nil, fmt.Errorf("get Model %q: %w", key.Name, err)
+		}
+		return &model, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("create Model %q: %w", key.Name, err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Created Model", "Model", klog.KObj(&model))

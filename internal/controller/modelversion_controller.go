@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/apierr"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/metrics"
 	"github.com/modelkiln/modelkiln/internal/text"
@@ -42,6 +44,8 @@ type ModelVersionReconciler struct {
 	Recorder events.EventRecorder
 	// Metrics records what the operator does.
 	Metrics *metrics.Metrics
+	// Passes knows the passes that run.
+	Passes *Passes
 	// Options are the settings of builds.
 	Options workflow.Options
 	// RegistryCA is the PEM bundle that builds trust for private registries;
@@ -68,13 +72,13 @@ type ModelVersionReconciler struct {
 // OwnerReferencesPermissionEnforcement, which OpenShift enables, requires the
 // permission to delete an object to set its owner.
 //
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create
-// +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions,verbs=get;list;watch;create;patch;delete,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch;delete,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=argoproj.io,resources=clusterworkflowtemplates,verbs=list;watch
-// +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch,roleName=modelkiln-namespaced
 
 // Reconcile runs one pass for one ModelVersion.
 func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -111,6 +115,9 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 		if !found {
 			return 0, actErr
 		}
+		if apierr.IsRejected(actErr) {
+			r.Metrics.WriteRejected()
+		}
 		step = lifecycle.Step{Status: status}
 	}
 	if err := r.patchStatus(ctx, observed, step.Status); err != nil {
@@ -118,6 +125,12 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 	}
 	if actErr != nil {
 		return 0, actErr
+	}
+	if step.Ignored != "" {
+		r.Recorder.Eventf(mv, nil, corev1.EventTypeWarning, eventRebuildIgnored, "Build", "%s", step.Ignored)
+	}
+	if err := r.updateArguments(ctx, step.Update); err != nil {
+		return 0, err
 	}
 	if err := r.terminate(ctx, step.Terminate); err != nil {
 		return 0, err
@@ -129,11 +142,9 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 // returns the step with the status that is true then.
 func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Observed) (lifecycle.Step, error) {
 	mv := observed.Version
-	if !lifecycle.IsFinished(mv) {
-		var err error
-		if observed.ModelTerminating, err = r.adopt(ctx, mv); err != nil {
-			return lifecycle.Step{}, err
-		}
+	var err error
+	if observed.ModelTerminating, err = r.adopt(ctx, mv); err != nil {
+		return lifecycle.Step{}, err
 	}
 	if err := r.observeTraining(ctx, mv, observed); err != nil {
 		return lifecycle.Step{}, err
@@ -233,6 +244,28 @@ func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflo
 	return nil
 }
 
+// updateArguments updates the arguments of a Workflow, if any, unless it has changed
+// since it was read: Argo may have started it.
+func (r *ModelVersionReconciler) updateArguments(ctx context.Context, wf *wfv1.Workflow) error {
+	if wf == nil {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": wf.ResourceVersion},
+		"spec":     map[string]any{"arguments": map[string]any{"parameters": wf.Spec.Arguments.Parameters}},
+	})
+	if err != nil {
+		return fmt.Errorf("encode the arguments of Workflow %q: %w", wf.Name, err)
+	}
+	target := metadataOf(argoKinds[0])
+	target.Namespace, target.Name = wf.Namespace, wf.Name
+	err = r.Client.Patch(ctx, target, client.RawPatch("application/merge-patch+json", patch))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("update the arguments of Workflow %q: %w", wf.Name, err)
+	}
+	return nil
+}
+
 // patchStatus writes the status, if it differs, and then emits the event and
 // counts what has ended. It is called once a pass. A status that the API server
 // rejects is replaced by one that says so, which it accepts: the same Workflow
@@ -242,6 +275,7 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 	before := mv.DeepCopy()
 	err := r.writeStatus(ctx, mv, next)
 	if apierrors.IsInvalid(err) {
+		r.Metrics.WriteRejected()
 		before.DeepCopyInto(mv)
 		err = r.writeStatus(ctx, mv, lifecycle.Unstorable(before, err.Error()))
 	}
@@ -278,11 +312,11 @@ func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.M
 }
 
 // recordTransition emits an event when the reason of the Ready condition has
-// changed.
+// changed, and when there is news about an image that was built.
 func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alpha1.ModelVersion, before []metav1.Condition) {
 	ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
 	previous := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
-	if ready == nil || (previous != nil && previous.Reason == ready.Reason) {
+	if ready == nil || previous != nil && previous.Reason == ready.Reason && (previous.Message == ready.Message || ready.Status != metav1.ConditionTrue) {
 		return
 	}
 	kind := corev1.EventTypeNormal
@@ -292,6 +326,10 @@ func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alp
 	ctrl.LoggerFrom(ctx).Info("Status changed", "reason", ready.Reason, "message", ready.Message)
 	r.Recorder.Eventf(mv, nil, kind, ready.Reason, "Build", "%s", note(ready.Message))
 }
+
+// eventRebuildIgnored is the reason of an event on a ModelVersion for which a
+// requested rebuild has no effect.
+const eventRebuildIgnored = "RebuildIgnored"
 
 // maxNote is the number of bytes that the note of an event may have.
 const maxNote = 1024

@@ -19,12 +19,12 @@ const fieldOwner = client.FieldOwner("modelkiln")
 // The operator may patch objects of these names only. A permission to create objects
 // cannot be limited to a name.
 //
-// +kubebuilder:rbac:groups="",resources=serviceaccounts;configmaps,verbs=create
-// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=patch,resourceNames=modelkiln-build
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=patch,resourceNames=modelkiln-registry-ca
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=create
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=patch,resourceNames=modelkiln-build
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=modelkiln-build
+// +kubebuilder:rbac:groups="",resources=serviceaccounts;configmaps,verbs=create,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=patch,resourceNames=modelkiln-build,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=patch,resourceNames=modelkiln-registry-ca,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=create,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=patch,resourceNames=modelkiln-build,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=modelkiln-build,roleName=modelkiln-namespaced
 
 // prepareNamespace applies what build pods need in a namespace: the service account
 // that they run as, its permission to report results to Argo, and the certificates

@@ -22,6 +22,7 @@ const (
 	indexOwner       = "controller-uid"
 	indexEventObject = "involved-object-uid"
 	indexModelName   = "model-name"
+	indexUID         = "uid"
 )
 
 // labelWorkflow is Argo's label on the pods of a Workflow: its name.
@@ -47,13 +48,16 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	if observed.Workflows, observed.Invalid, err = r.workflows(ctx, argo, mv); err != nil {
 		return observed, err
 	}
+	if lifecycle.IsFinal(mv, observed.Workflows) {
+		return observed, nil
+	}
 	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, argo, mv); err != nil {
 		return observed, err
 	}
-	if observed.Previous, err = r.latest(ctx, mv); err != nil {
+	if observed.Versions, err = r.versionsOfSameModel(ctx, mv); err != nil {
 		return observed, err
 	}
-	observed.Followed = lifecycle.SelectWorkflow(mv, observed.Workflows, r.Options)
+	observed.Followed = lifecycle.SelectWorkflow(observed, r.Options)
 	if observed.Followed == nil || observed.Followed.Status.Phase.Completed() {
 		return observed, nil
 	}
@@ -64,17 +68,13 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	return observed, err
 }
 
-// latest returns the Model's latest version. A ModelVersion whose result is final
-// does not need it.
-func (r *ModelVersionReconciler) latest(ctx context.Context, mv *v1alpha1.ModelVersion) (*v1alpha1.LatestVersion, error) {
-	if lifecycle.IsFinished(mv) {
-		return nil, nil
-	}
+// versionsOfSameModel returns the ModelVersions of the same Model.
+func (r *ModelVersionReconciler) versionsOfSameModel(ctx context.Context, mv *v1alpha1.ModelVersion) ([]v1alpha1.ModelVersion, error) {
 	var versions v1alpha1.ModelVersionList
 	if err := r.Client.List(ctx, &versions, client.InNamespace(mv.Namespace), client.MatchingFields{indexModelName: mv.Spec.ModelName}); err != nil {
 		return nil, fmt.Errorf("list ModelVersions: %w", err)
 	}
-	return lifecycle.Latest(versions.Items), nil
+	return versions.Items, nil
 }
 
 // template reports whether the ModelVersion's ClusterWorkflowTemplate exists, and

@@ -19,7 +19,7 @@ import (
 // The names are known, so the operator does not list volumes and claims, and it never
 // changes one that exists.
 //
-// +kubebuilder:rbac:groups="",resources=persistentvolumes;persistentvolumeclaims,verbs=get;create;delete
+// +kubebuilder:rbac:groups="",resources=persistentvolumes;persistentvolumeclaims,verbs=get;create;delete,roleName=modelkiln-efs
 
 // prepareVolume creates the storage of a ModelVersion, unless an earlier attempt has
 // created it. The finalizer is added first, so that the storage is deleted even if a
@@ -58,6 +58,9 @@ func (r *ModelVersionReconciler) claim(ctx context.Context, mv *v1alpha1.ModelVe
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(wanted), claim)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
+	}
+	if apierrors.IsForbidden(err) {
+		return nil, fmt.Errorf("get PersistentVolumeClaim %q: %w. Ask the platform team to grant the permissions for AWSEfs, which the component deploy/components/efs contains", wanted.Name, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get PersistentVolumeClaim %q: %w", wanted.Name, err)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -30,6 +31,10 @@ import (
 // a permission is missing or a kind is gone.
 const passTimeout = time.Minute
 
+// maxConcurrentPasses is how many ModelVersions are looked at at the same time. One
+// whose pass takes long delays no other.
+const maxConcurrentPasses = 4
+
 // SetupWithManager registers the reconciler and its watches. The kinds that the
 // cluster may not have are added later, by KindWatchers.
 func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
@@ -38,16 +43,17 @@ func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.
 	}
 	r.kindsChanged = make(chan event.GenericEvent)
 	r.reader.live = r.Live
-	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildRequested())
+	changed := predicate.Or(predicate.GenerationChangedPredicate{}, rebuildRequested(), detached())
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("modelversion").
 		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
+		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(r.nextVersions), builder.WithPredicates(becameReady())).
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
 		WatchesRawSource(source.Kind[client.Object](r.Training, &corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(versionOfTrainingPod))).
 		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.unfinishedVersions))).
-		WithOptions(controller.Options{ReconciliationTimeout: passTimeout}).
-		Build(r)
+		WithOptions(controller.Options{ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: maxConcurrentPasses}).
+		Build(known(r.Passes, "modelversion", r))
 	if err != nil {
 		return err
 	}
@@ -118,6 +124,27 @@ func (r *ModelVersionReconciler) versionsOfModel(ctx context.Context, model clie
 		return nil
 	}
 	return requests(list.Items)
+}
+
+// maxNextVersions is how many queued ModelVersions are looked at when another one of
+// their Model has become Ready. Argo starts the oldest first; to look at all of them
+// each time would cost a write for each pair.
+const maxNextVersions = 2
+
+// nextVersions returns the ModelVersions of the same Model whose Workflows Argo starts
+// next: they can reuse what has just been pushed.
+func (r *ModelVersionReconciler) nextVersions(ctx context.Context, ready client.Object) []reconcile.Request {
+	var list v1alpha1.ModelVersionList
+	name := ready.(*v1alpha1.ModelVersion).Spec.ModelName
+	if err := r.Client.List(ctx, &list, client.InNamespace(ready.GetNamespace()), client.MatchingFields{indexModelName: name}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions of a Model with a new image")
+		return nil
+	}
+	queued := slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool { return !lifecycle.IsQueued(&mv) })
+	slices.SortFunc(queued, func(a, b v1alpha1.ModelVersion) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	return requests(queued[:min(len(queued), maxNextVersions)])
 }
 
 // versionsOfTemplate returns the ModelVersions that may wait for a template. It does
@@ -216,6 +243,34 @@ func rebuildRequested() predicate.Predicate {
 		GenericFunc: func(event.GenericEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRebuild] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRebuild]
+		},
+	}
+}
+
+// detached selects ModelVersions that a change has removed from their Model. The
+// operator's own change, which adds them, starts no pass.
+func detached() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			mv, ok := e.ObjectNew.(*v1alpha1.ModelVersion)
+			return ok && lifecycle.IsDetached(mv)
+		},
+	}
+}
+
+// becameReady selects ModelVersions whose image has just been built.
+func becameReady() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, isVersion := e.ObjectOld.(*v1alpha1.ModelVersion)
+			after, _ := e.ObjectNew.(*v1alpha1.ModelVersion)
+			return isVersion && after != nil && before.Status.Digest != after.Status.Digest && after.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded
 		},
 	}
 }

@@ -75,14 +75,19 @@ func decodeWorkflow(object *unstructured.Unstructured) (*wfv1.Workflow, error) {
 	if err := json.Unmarshal(raw, wf); err != nil {
 		return nil, errInvalidWorkflow{err}
 	}
-	wf.ManagedFields, wf.Status.StoredTemplates, wf.Status.StoredWorkflowSpec = nil, nil, nil
+	wf.ManagedFields, wf.Status.StoredTemplates = nil, nil
+	if wf.Status.StoredWorkflowSpec != nil {
+		// Only that Argo has stored it is read: it does not read the arguments again.
+		wf.Status.StoredWorkflowSpec = &wfv1.WorkflowSpec{}
+	}
 	return wf, nil
 }
 
 // relevant returns the names of the Workflows that have to be read to decide which
 // of them the ModelVersion follows, and what that one means: the one that the
 // status names, those that have not finished, the newest, and those that have
-// changed since the last pass.
+// changed since the last pass. Of a ModelVersion whose image was built, these are the
+// ones that were created after the one that built it, or have changed.
 func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.PartialObjectMetadata) map[string]bool {
 	slices.SortStableFunc(list, func(a, b metav1.PartialObjectMetadata) int {
 		return b.CreationTimestamp.Compare(a.CreationTimestamp.Time)
@@ -92,13 +97,18 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 	defer w.mu.Unlock()
 	before, now := w.seen[key], map[types.UID]string{}
 	names := map[string]bool{}
-	if last := mv.Status.Workflow; last != nil {
+	finished, last := lifecycle.IsFinished(mv), mv.Status.Workflow
+	if last != nil && !finished {
 		names[last.Name] = true
 	}
 	for i, wf := range list {
 		now[wf.UID] = wf.ResourceVersion
-		changed := before[wf.UID] != wf.ResourceVersion || wf.Labels[labelCompleted] != "true"
-		if (i == 0 || changed) && len(names) < maxWorkflowsRead {
+		version, seen := before[wf.UID]
+		relevant := i == 0 || version != wf.ResourceVersion || wf.Labels[labelCompleted] != "true"
+		if finished {
+			relevant = last != nil && last.UID != string(wf.UID) && (seen && version != wf.ResourceVersion || !wf.CreationTimestamp.Before(mv.Status.StartTime))
+		}
+		if relevant && len(names) < maxWorkflowsRead {
 			names[wf.Name] = true
 		}
 	}
@@ -109,7 +119,7 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 	return names
 }
 
-// forget forgets a ModelVersion that is finished or deleted.
+// forget forgets a ModelVersion that was deleted.
 func (w *workflowReader) forget(key types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -133,12 +143,7 @@ func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Read
 	if err := argo.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexOwner: string(mv.UID)}); err != nil {
 		return nil, nil, fmt.Errorf("list Workflows: %w", err)
 	}
-	relevant := map[string]bool{}
-	if lifecycle.IsFinished(mv) {
-		r.reader.forget(client.ObjectKeyFromObject(mv))
-	} else {
-		relevant = r.reader.relevant(mv, list.Items)
-	}
+	relevant := r.reader.relevant(mv, list.Items)
 	workflows, invalid, err := r.reader.read(ctx, mv, relevant)
 	if err != nil {
 		return nil, nil, err

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -49,8 +50,12 @@ type WorkloadReconciler struct {
 	Training cache.Cache
 	// Recorder emits events.
 	Recorder events.EventRecorder
+	// Passes knows the passes that run.
+	Passes *Passes
 	// Options are the settings of builds.
 	Options workflow.Options
+	// Namespaces are the only namespaces of which workloads are read; all if empty.
+	Namespaces []string
 
 	// controller is this reconciler's. SetupWithManager sets it.
 	controller controller.TypedController[workloadKey]
@@ -61,7 +66,10 @@ type WorkloadReconciler struct {
 }
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
-// +kubebuilder:rbac:groups=batch,resources=jobs/status,verbs=patch
+// +kubebuilder:rbac:groups=batch,resources=jobs/status,verbs=patch,roleName=modelkiln-versions-from-workloads
+// +kubebuilder:rbac:groups=jobset.x-k8s.io,resources=jobsets,verbs=patch,roleName=modelkiln-versions-from-workloads
+// +kubebuilder:rbac:groups=kubeflow.org,resources=pytorchjobs;tfjobs,verbs=patch,roleName=modelkiln-versions-from-workloads
+// +kubebuilder:rbac:groups=trainer.kubeflow.org,resources=trainjobs,verbs=patch,roleName=modelkiln-versions-from-workloads
 
 // SetupWithManager registers the reconciler and its watch on namespaces that begin
 // to allow ModelVersions from workloads. The kinds of workloads are added later, by
@@ -69,7 +77,7 @@ type WorkloadReconciler struct {
 func (r *WorkloadReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.lastEvent = map[workloadKey]string{}
 	c, err := controller.NewTyped("workload", mgr, controller.TypedOptions[workloadKey]{
-		Reconciler: r, ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: 1,
+		Reconciler: known(r.Passes, "workload", r), ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: 1,
 	})
 	if err != nil {
 		return err
@@ -95,6 +103,9 @@ func (r *WorkloadReconciler) watch(kind schema.GroupVersionKind) error {
 
 // workloadsInNamespace returns the workloads with a template in a namespace.
 func (r *WorkloadReconciler) workloadsInNamespace(ctx context.Context, namespace client.Object) []workloadKey {
+	if len(r.Namespaces) > 0 && !slices.Contains(r.Namespaces, namespace.GetName()) {
+		return nil
+	}
 	var found []workloadKey
 	for _, kind := range r.Options.TrainingKinds {
 		if _, err := r.Client.RESTMapper().RESTMapping(kind.GroupKind(), kind.Version); err != nil {
@@ -182,6 +193,11 @@ func (r *WorkloadReconciler) create(ctx context.Context, key workloadKey, object
 		return fmt.Errorf("list training pods: %w", err)
 	}
 	lifecycle.MarkTrained(mv, pods.Items)
+	// Without the mark, a ModelVersion that a user deletes would be created again.
+	if err := r.markCreated(ctx, client.NewDryRunClient(r.Client), key, object.DeepCopy()); apierrors.IsForbidden(err) {
+		r.recordEvent(key, object, lifecycle.TemplateNotPermitted(err.Error()))
+		return nil
+	}
 	err := r.Client.Create(ctx, mv)
 	if apierr.IsRejected(err) {
 		r.recordEvent(key, object, lifecycle.TemplateRejected(err.Error()))
@@ -198,7 +214,7 @@ func (r *WorkloadReconciler) create(ctx context.Context, key workloadKey, object
 		ctrl.LoggerFrom(ctx).Info("Created ModelVersion", "ModelVersion", klog.KObj(mv), "workload", key.String())
 		r.Recorder.Eventf(object, nil, corev1.EventTypeNormal, lifecycle.EventCreated, "Build", "Created ModelVersion %s", mv.Name)
 	}
-	if err := r.markCreated(ctx, key, object); client.IgnoreNotFound(err) != nil {
+	if err := r.markCreated(ctx, r.Client, key, object); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("annotate %s with its created ModelVersion: %w", key, err)
 	}
 	delete(r.lastEvent, key)
@@ -209,12 +225,12 @@ func (r *WorkloadReconciler) create(ctx context.Context, key workloadKey, object
 // annotation is patched through the status, so that the operator needs no
 // permission to change what the Job runs. The kind of a CRD ignores annotations
 // there.
-func (r *WorkloadReconciler) markCreated(ctx context.Context, key workloadKey, object *unstructured.Unstructured) error {
+func (r *WorkloadReconciler) markCreated(ctx context.Context, writer client.Client, key workloadKey, object *unstructured.Unstructured) error {
 	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, object.GetUID(), v1alpha1.AnnotationMadeVersion, object.GetUID()))
 	if key.Group == batchv1.GroupName {
-		return r.Client.Status().Patch(ctx, object, patch)
+		return writer.Status().Patch(ctx, object, patch)
 	}
-	return r.Client.Patch(ctx, object, patch)
+	return writer.Patch(ctx, object, patch)
 }
 
 // recordEvent emits an event on the workload, unless it was the last one.

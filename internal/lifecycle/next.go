@@ -42,8 +42,8 @@ type Observed struct {
 	// They are read for a ModelVersion whose files are on a node that it does not
 	// name.
 	TrainingPods []corev1.Pod
-	// Previous is the Model's latest version, or nil when it has none.
-	Previous *v1alpha1.LatestVersion
+	// Versions are the ModelVersions of the same Model, in any order.
+	Versions []v1alpha1.ModelVersion
 	// TemplateFound is true if the ClusterWorkflowTemplate exists.
 	TemplateFound bool
 	// TemplateMarked is true if it has the label that allows ModelVersions to name
@@ -67,7 +67,7 @@ type InvalidWorkflow struct {
 	Name, Message string
 }
 
-// A Step is what a pass has to do, in this order: create, patch the status,
+// A Step is what a pass has to do, in this order: create, patch the status, update,
 // terminate, delete.
 type Step struct {
 	// Create is the Workflow to create, or nil. Once it exists, Follow returns
@@ -78,11 +78,16 @@ type Step struct {
 	Volume *workflow.Volume
 	// Status is what is true then. The times of conditions that changed are zero.
 	Status v1alpha1.ModelVersionStatus
+	// Update is the Workflow whose arguments have to be updated, with the new ones,
+	// or nil. It has not started.
+	Update *wfv1.Workflow
 	// Terminate is the Workflow to terminate, or nil. The status is patched first,
 	// because it records the reason.
 	Terminate *wfv1.Workflow
 	// Delete are the finished Workflows beyond the history limit.
 	Delete []*wfv1.Workflow
+	// Ignored is why a rebuild that a user requested has no effect, or empty.
+	Ignored string
 	// RequeueAfter is when the next pass is due even if no event occurs, because a
 	// pod that does not start causes none. Zero waits for events only.
 	RequeueAfter time.Duration
@@ -94,8 +99,14 @@ func IsFinished(mv *v1alpha1.ModelVersion) bool {
 	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded {
 		return true
 	}
-	ours := len(mv.Status.Conditions) > 0
-	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed && !ours
+	return finishedByKubeDL(mv)
+}
+
+// finishedByKubeDL reports whether KubeDL finished a ModelVersion: it wrote no
+// conditions.
+func finishedByKubeDL(mv *v1alpha1.ModelVersion) bool {
+	phase := mv.Status.ImageBuildPhase
+	return len(mv.Status.Conditions) == 0 && (phase == v1alpha1.ImageBuildSucceeded || phase == v1alpha1.ImageBuildFailed)
 }
 
 // NextStep decides what to do about a ModelVersion.
@@ -106,8 +117,12 @@ func NextStep(o Observed, opts workflow.Options) Step {
 		Create:       v.create,
 		Volume:       v.volume,
 		Status:       statusOf(o.Version, v, opts),
+		Update:       v.update,
 		Terminate:    v.terminate,
 		RequeueAfter: v.requeueAfter,
+	}
+	if finishedByKubeDL(o.Version) && workflow.RebuildRequest(o.Version.Annotations) != "" {
+		step.Ignored = "KubeDL has finished this ModelVersion, and its result is final. To build the files, create a new ModelVersion"
 	}
 	step.Delete = beyondHistoryLimit(o.Workflows, step.Status.Workflow, opts.History)
 	return step
@@ -125,9 +140,9 @@ type verdict struct {
 	// progress is how far the build is, or nil.
 	progress *progress
 	// The rest is Step's.
-	create, terminate *wfv1.Workflow
-	volume            *workflow.Volume
-	requeueAfter      time.Duration
+	create, update, terminate *wfv1.Workflow
+	volume                    *workflow.Volume
+	requeueAfter              time.Duration
 }
 
 // unchanged is the verdict that leaves a status as it is.
@@ -146,14 +161,21 @@ func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) verdict {
 	outcome := WorkflowOutcome(wf)
 	if outcome.State == StateFailed {
 		outcome.Message = withNextCommand(mv, wf, outcome)
+		digest := workflow.Argument(wf, contract.ParamKnownDigest)
+		if source := outcome.Report.Source; source != nil && source.ImageLost && digest != "" {
+			outcome.Reason = v1alpha1.ReasonImageLost
+			outcome.Message = fmt.Sprintf("The registry no longer has the image %s, and it could not be built again: %s", workflow.Pinned(workflow.Argument(wf, contract.ParamImage), digest), outcome.Message)
+		}
 	}
 	return verdict{Outcome: outcome, follow: wf}
 }
 
 func decide(o Observed, opts workflow.Options) verdict {
 	switch {
-	case IsFinished(o.Version):
+	case finishedByKubeDL(o.Version):
 		return unchanged
+	case IsFinished(o.Version):
+		return whenReady(o, opts)
 	case o.Followed == nil:
 		return withoutWorkflow(o, opts)
 	default:
@@ -208,7 +230,9 @@ func withWorkflow(o Observed, opts workflow.Options) verdict {
 		// Workflow.
 		return startFailure(wf, ReadyReason(mv), mv.Status.Message)
 	case v.State == StateBuilding:
-		return whileBuilding(o, v, opts)
+		v = whileBuilding(o, v, opts)
+		v.update = whileQueued(o, opts)
+		return v
 	default:
 		return v
 	}
@@ -229,7 +253,7 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 	if o.ModelTerminating {
 		return wait(v1alpha1.ReasonModelTerminating, fmt.Sprintf("Model %s is being deleted; the build starts when it is gone", mv.Spec.ModelName))
 	}
-	attempt.Number, attempt.Previous = attempts(o)+1, o.Previous
+	attempt.Number, attempt.Previous = attempts(o)+1, Latest(o.Versions)
 	training, waits := awaitTraining(o, opts)
 	wf, problem := workflow.New(mv, attempt, opts)
 	if workflow.LacksChiefNode(mv) {
@@ -245,7 +269,7 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 		return argoMissing
 	case !o.TemplateFound:
 		return wait(v1alpha1.ReasonTemplateMissing, templateMissing(mv, opts))
-	case workflow.TemplateName(mv, opts) != workflow.PlatformTemplate(mv, opts) && !o.TemplateMarked:
+	case !templateAllowed(o, opts):
 		return wait(v1alpha1.ReasonTemplateNotAllowed, templateNotAllowed(mv, opts))
 	}
 	v := following(mv, wf)
@@ -277,11 +301,14 @@ var argoMissing = wait(v1alpha1.ReasonArgoMissing, "Argo Workflows is not instal
 // that was interrupted may have created it, and so may a user: one that does not
 // build the ModelVersion is not followed, although the ModelVersion controls it.
 func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.ModelVersionStatus {
-	mv := withChiefNode(o.Version, o.TrainingPods)
-	if !builds(wf, mv, opts) {
+	o.Version = withChiefNode(o.Version, o.TrainingPods)
+	if !builds(wf, o, opts) {
 		return NameConflict(o, wf.Name)
 	}
-	return statusOf(mv, following(mv, wf), opts)
+	if IsFinished(o.Version) {
+		return statusOf(o.Version, checking(o.Version, following(o.Version, wf)), opts)
+	}
+	return statusOf(o.Version, following(o.Version, wf), opts)
 }
 
 // NameConflict returns the status of a ModelVersion whose Workflow cannot be
@@ -289,13 +316,13 @@ func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.Model
 func NameConflict(o Observed, name string) v1alpha1.ModelVersionStatus {
 	mv := withChiefNode(o.Version, o.TrainingPods)
 	message := fmt.Sprintf("Workflow %s exists and does not belong to this ModelVersion. To replace it with the build: kubectl delete wf -n %s %s && %s", name, mv.Namespace, name, rebuildCommand(mv))
-	return statusOf(mv, fail(v1alpha1.ReasonWorkflowNameConflict, message), workflow.Options{})
+	return statusOf(mv, waitingFor(mv, fail(v1alpha1.ReasonWorkflowNameConflict, message)), workflow.Options{})
 }
 
 // Rejected returns the status of a ModelVersion for which the API server
 // rejects, with this message, a resource that the build needs.
 func Rejected(mv *v1alpha1.ModelVersion, message string) v1alpha1.ModelVersionStatus {
-	return statusOf(mv, wait(v1alpha1.ReasonRefused, "The API server rejected a resource that the build needs; retrying: "+sentence(message)), workflow.Options{})
+	return statusOf(mv, waitingFor(mv, wait(v1alpha1.ReasonRefused, "The API server rejected a resource that the build needs; retrying: "+sentence(message))), workflow.Options{})
 }
 
 // Unstorable returns the status of a ModelVersion for which the API server rejects,
@@ -308,7 +335,7 @@ func Unstorable(mv *v1alpha1.ModelVersion, message string) v1alpha1.ModelVersion
 // ArgoMissing returns the status of a ModelVersion that cannot be built, since
 // the cluster does not have Argo's kinds.
 func ArgoMissing(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
-	return statusOf(mv, argoMissing, workflow.Options{})
+	return statusOf(mv, waitingFor(mv, argoMissing), workflow.Options{})
 }
 
 // attempts returns how many attempts were created, by the status and by the
@@ -345,7 +372,7 @@ func terminatedByOperator(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome 
 	last := mv.Status.Workflow
 	started := startTime(wf)
 	terminating := wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate
-	ending := outcome.State == StateBuilding && (terminating || mv.Status.StartTime.Equal(&started))
+	ending := outcome.State == StateBuilding && (terminating || !mv.Status.StartTime.Before(&started))
 	return (ending || outcome.Reason == v1alpha1.ReasonWorkflowTerminated) &&
 		last != nil && last.UID == string(wf.UID) &&
 		mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed &&

@@ -334,7 +334,6 @@ var nextStepCases = map[string]nextStepCase{
 	"build edited after failure and deletion": {func(s *scenario) { s.failed(); s.edit(); s.observed.Workflows = nil }, creates("mv-3-1c072-2")},
 	"build edited after success":              {func(s *scenario) { s.succeeded(); s.edit() }, isReady()},
 	"rebuild requested after failure":         {func(s *scenario) { s.failed(); s.requestRebuild() }, creates("mv-3-1c072-2")},
-	"rebuild requested after success":         {func(s *scenario) { s.succeeded(); s.requestRebuild() }, unchanged},
 	"rebuild requested, template missing":     {func(s *scenario) { s.failed(); s.edit(); s.observed.TemplateFound = false }, fails(v1alpha1.ReasonTemplateMissing, "ClusterWorkflowTemplate modelkiln-build does not exist")},
 	"retried":                                 {func(s *scenario) { s.failed(); s.update(retrying(runningStep(contract.StepMountCheck))) }, building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step mount-check")},
 	"retried and succeeded":                   {func(s *scenario) { s.failed(); s.update(retrying(succeeding)) }, isReady()},

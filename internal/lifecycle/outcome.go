@@ -129,7 +129,7 @@ func succeeded(wf run) Outcome {
 	return Outcome{
 		State:   StateBuilt,
 		Reason:  v1alpha1.ReasonSucceeded,
-		Message: fmt.Sprintf("Image %s was pushed and verified in the registry", run.Image.Reference),
+		Message: pushed(run.Image.Reference),
 		Report:  run,
 	}
 }

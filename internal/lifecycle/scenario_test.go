@@ -41,7 +41,7 @@ func (s *scenario) mv() *v1alpha1.ModelVersion { return s.observed.Version }
 
 // next returns what a pass would do now.
 func (s *scenario) next() lifecycle.Step {
-	s.observed.Followed = lifecycle.SelectWorkflow(s.mv(), s.observed.Workflows, options)
+	s.observed.Followed = lifecycle.SelectWorkflow(s.observed, options)
 	return lifecycle.NextStep(s.observed, options)
 }
 
@@ -161,7 +161,7 @@ func failingTry(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 // nextStep selects the Workflow that the ModelVersion follows, as the reconciler
 // does, and decides.
 func nextStep(o lifecycle.Observed, opts workflow.Options) lifecycle.Step {
-	o.Followed = lifecycle.SelectWorkflow(o.Version, o.Workflows, opts)
+	o.Followed = lifecycle.SelectWorkflow(o, opts)
 	return lifecycle.NextStep(o, opts)
 }
 

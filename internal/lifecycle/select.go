@@ -8,7 +8,6 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow"
-	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // SelectWorkflow returns the Workflow that a ModelVersion follows: of those that
@@ -16,10 +15,10 @@ import (
 // old one again. It returns nil when there is none. Once a Workflow was
 // followed, the ones before it are history: the deletion of an attempt does not
 // bring the previous one back.
-func SelectWorkflow(mv *v1alpha1.ModelVersion, workflows []*wfv1.Workflow, opts workflow.Options) *wfv1.Workflow {
+func SelectWorkflow(o Observed, opts workflow.Options) *wfv1.Workflow {
 	var newest *wfv1.Workflow
-	for _, wf := range workflows {
-		if !builds(wf, mv, opts) || isHistory(wf, mv) {
+	for _, wf := range o.Workflows {
+		if isHistory(wf, o.Version) || !builds(wf, o, opts) {
 			continue
 		}
 		if newest == nil || startedAfter(wf, newest) {
@@ -79,20 +78,4 @@ func isHistory(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion) bool {
 	}
 	started := startTime(wf)
 	return started.Before(since) || started.Equal(since) && workflow.AttemptNumber(wf) < mv.Status.Attempts
-}
-
-// builds reports whether a Workflow builds this ModelVersion, and no other
-// image or files: a resubmit, a retry or a Workflow that a user created can have
-// other arguments or templates, and then proves something else.
-func builds(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion, opts workflow.Options) bool {
-	ref := wf.Spec.WorkflowTemplateRef
-	if ref == nil || !ref.ClusterScope || len(wf.Spec.Templates) > 0 || wf.Spec.Entrypoint != "" || wf.Spec.PodSpecPatch != "" {
-		return false
-	}
-	for name, value := range workflow.IdentityArguments(mv, opts) {
-		if workflow.Argument(wf, name) != value {
-			return false
-		}
-	}
-	return workflow.IsImageOf(mv, workflow.Argument(wf, contract.ParamImage), opts)
 }

@@ -1,6 +1,8 @@
 package lifecycle_test
 
 import (
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,7 +42,7 @@ func TestSelectWorkflow(t *testing.T) {
 				workflows = append(workflows, w.Obj())
 			}
 			got := ""
-			if newest := lifecycle.SelectWorkflow(mv, workflows, options); newest != nil {
+			if newest := lifecycle.SelectWorkflow(lifecycle.Observed{Version: mv, Workflows: workflows}, options); newest != nil {
 				got = newest.Name
 			}
 			assert.Equal(t, tc.want, got)
@@ -75,28 +77,171 @@ func TestSelectWorkflowOtherArguments(t *testing.T) {
 			wf := builders.MakeWorkflow(tc.version, 1).Argument(tc.parameter, tc.value)
 			built := wf.Succeeded(wf.Report()).Obj()
 
-			assert.Nil(t, lifecycle.SelectWorkflow(tc.version, []*wfv1.Workflow{built}, options))
+			assert.Nil(t, selectWorkflow(tc.version, built))
 		})
 	}
 }
 
-func TestSelectWorkflowOtherTemplate(t *testing.T) {
-	for name, change := range map[string]func(*wfv1.WorkflowSpec){
-		"no template":         func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef = nil },
-		"namespaced template": func(s *wfv1.WorkflowSpec) { s.WorkflowTemplateRef.ClusterScope = false },
-		"inline templates":    func(s *wfv1.WorkflowSpec) { s.Templates = []wfv1.Template{{Name: "build"}} },
-		"another entrypoint":  func(s *wfv1.WorkflowSpec) { s.Entrypoint = "forge" },
-		"podSpecPatch":        func(s *wfv1.WorkflowSpec) { s.PodSpecPatch = "{}" },
-	} {
-		t.Run(name, func(t *testing.T) {
-			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
-			forged := builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()
-			require.NotNil(t, lifecycle.SelectWorkflow(mv, []*wfv1.Workflow{forged}, options))
+// What Argo refuses under Strict template referencing can replace what the template
+// does. The list of its exceptions is ValidateUserOverrides in v3.7.18.
+func TestSelectWorkflowOtherSpec(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	allowed := []string{
+		"WorkflowTemplateRef", "Arguments", "Shutdown", "Suspend", "ActiveDeadlineSeconds", "Priority",
+		"TTLStrategy", "PodGC", "VolumeClaimGC", "ArtifactGC", "ArchiveLogs", "WorkflowMetadata", "Metrics",
+	}
+	for field, value := range reflect.ValueOf(&wfv1.WorkflowSpec{}).Elem().Fields() {
+		t.Run(field.Name, func(t *testing.T) {
+			built := builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()
+			require.NotNil(t, selectWorkflow(mv, built))
 
-			change(&forged.Spec)
-			assert.Nil(t, lifecycle.SelectWorkflow(mv, []*wfv1.Workflow{forged}, options))
+			set := reflect.ValueOf(&built.Spec).Elem().FieldByIndex(field.Index)
+			if set.IsZero() {
+				set.Set(notZero(t, value.Type()))
+			}
+			if slices.Contains(allowed, field.Name) {
+				assert.NotNil(t, selectWorkflow(mv, built))
+			} else {
+				assert.Nil(t, selectWorkflow(mv, built))
+			}
 		})
 	}
+}
+
+// notZero returns a value of a field's type that is not its zero value.
+func notZero(t *testing.T, of reflect.Type) reflect.Value {
+	t.Helper()
+	value := reflect.New(of).Elem()
+	switch of.Kind() {
+	case reflect.Pointer:
+		value.Set(reflect.New(of.Elem()))
+	case reflect.Slice:
+		value.Set(reflect.MakeSlice(of, 1, 1))
+	case reflect.Map:
+		value.Set(reflect.MakeMap(of))
+		value.SetMapIndex(reflect.New(of.Key()).Elem(), reflect.New(of.Elem()).Elem())
+	case reflect.String:
+		value.SetString("forge")
+	default:
+		require.Failf(t, "a field of a kind that is not expected", "%s", of)
+	}
+	return value
+}
+
+func TestSelectWorkflowOtherTemplate(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	scanning := options
+	scanning.NamespaceTemplates = map[string]string{"default": "platform-scan"}
+	named := mv.DeepCopy()
+	named.Spec.Build = &v1alpha1.Build{WorkflowTemplate: "team-build"}
+	for name, tc := range map[string]struct {
+		version  *v1alpha1.ModelVersion
+		opts     workflow.Options
+		template string
+		marked   bool
+		want     bool
+	}{
+		"the platform's":                       {mv, options, "modelkiln-build", false, true},
+		"the platform's for the namespace":     {mv, scanning, "platform-scan", false, true},
+		"default instead of the namespace's":   {mv, scanning, "modelkiln-build", false, false},
+		"another engine's":                     {mv, options, "modelkiln-build-stream", false, false},
+		"a user's own":                         {mv, options, "forge", true, false},
+		"the ModelVersion's, marked":           {named, options, "team-build", true, true},
+		"the ModelVersion's, not marked":       {named, options, "team-build", false, false},
+		"the platform's instead of the named":  {named, options, "modelkiln-build", true, false},
+		"marked one of another one's template": {named, options, "other-build", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			built := builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()
+			built.Spec.WorkflowTemplateRef = &wfv1.WorkflowTemplateRef{Name: tc.template, ClusterScope: true}
+
+			got := lifecycle.SelectWorkflow(lifecycle.Observed{Version: tc.version, Workflows: []*wfv1.Workflow{built}, TemplateMarked: tc.marked}, tc.opts)
+			assert.Equal(t, tc.want, got != nil)
+		})
+	}
+
+	t.Run("of a namespace", func(t *testing.T) {
+		built := builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()
+		built.Spec.WorkflowTemplateRef.ClusterScope = false
+		assert.Nil(t, selectWorkflow(mv, built))
+	})
+	t.Run("none", func(t *testing.T) {
+		built := builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()
+		built.Spec.WorkflowTemplateRef = nil
+		assert.Nil(t, selectWorkflow(mv, built))
+	})
+	t.Run("artifact collection by another account", func(t *testing.T) {
+		built := builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()
+		built.Spec.ArtifactGC = &wfv1.WorkflowLevelArtifactGC{ArtifactGC: wfv1.ArtifactGC{ServiceAccountName: "admin"}}
+		assert.Nil(t, selectWorkflow(mv, built))
+	})
+}
+
+// What decides the content of an image beside the model's files is what the spec and
+// the configuration ask for, or what the attempt before had.
+func TestSelectWorkflowOtherSettings(t *testing.T) {
+	s := newScenario(t)
+	s.mv().Spec.Build = &v1alpha1.Build{Engine: v1alpha1.Stream}
+	s.failed()
+	first := s.observed.Workflows[0]
+	other := builders.MakeModelVersion("mv-2", "default").Built("modelhub/resnet:v2", builders.Digest).Obj()
+	s.observed.Versions = []v1alpha1.ModelVersion{*other}
+
+	for name, tc := range map[string]struct {
+		parameter, value string
+		want             bool
+	}{
+		"base image":                         {contract.ParamBaseImage, "registry.example.com/forge:1", false},
+		"host over plain HTTP":               {contract.ParamPlainHTTPRegistries, "registry.example.com", false},
+		"change detection":                   {contract.ParamChangeDetection, string(v1alpha1.ChangesInModTime), false},
+		"known digest":                       {contract.ParamKnownDigest, builders.Digest, false},
+		"previous image":                     {contract.ParamPreviousImage, "modelhub/forge@" + builders.Digest, false},
+		"previous image of the Model":        {contract.ParamPreviousImage, "modelhub/resnet@" + builders.Digest, true},
+		"nothing that decides about content": {contract.ParamLimits, "memory=8Gi", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resubmitted := builders.FromWorkflow(first).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Argument(tc.parameter, tc.value)
+			o := s.observed
+			o.Workflows = []*wfv1.Workflow{first, resubmitted.Succeeded(resubmitted.Report()).Obj()}
+
+			followed := lifecycle.SelectWorkflow(o, options)
+			require.NotNil(t, followed)
+			assert.Equal(t, tc.want, followed != first)
+		})
+	}
+}
+
+// An attempt goes on to be followed when spec.build or the configuration changes: the
+// next one has the new settings. A resubmit of it has the old ones too.
+func TestSelectWorkflowChangedSettings(t *testing.T) {
+	for name, change := range map[string]func(*scenario, *workflow.Options){
+		"spec.build.baseImage": func(s *scenario, _ *workflow.Options) {
+			s.mv().Spec.Build = &v1alpha1.Build{BaseImage: "docker.io/library/debian:13"}
+		},
+		"spec.build.workflowTemplate": func(s *scenario, _ *workflow.Options) {
+			s.mv().Spec.Build = &v1alpha1.Build{WorkflowTemplate: "team-build"}
+		},
+		"spec.build.engine": func(s *scenario, _ *workflow.Options) {
+			s.mv().Spec.Build = &v1alpha1.Build{Engine: v1alpha1.Stream}
+		},
+		"base image of the configuration": func(_ *scenario, opts *workflow.Options) { opts.BaseImage = "docker.io/library/debian:13" },
+		"template of the configuration":   func(_ *scenario, opts *workflow.Options) { opts.WorkflowTemplate = "platform-scan" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, opts := newScenario(t), options
+			s.started()
+			change(s, &opts)
+
+			assert.Equal(t, s.observed.Workflows[0], lifecycle.SelectWorkflow(s.observed, opts))
+			s.observed.Workflows = append(s.observed.Workflows, builders.FromWorkflow(s.observed.Workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Obj())
+			assert.Equal(t, s.observed.Workflows[1], lifecycle.SelectWorkflow(s.observed, opts))
+		})
+	}
+}
+
+// selectWorkflow returns the Workflow if the ModelVersion follows it.
+func selectWorkflow(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) *wfv1.Workflow {
+	return lifecycle.SelectWorkflow(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}}, options)
 }
 
 func TestSelectWorkflowIgnoresForeignBuild(t *testing.T) {

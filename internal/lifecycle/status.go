@@ -51,7 +51,11 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		setConditions(&status, mv, metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v.Outcome)
 	case StateBuilt:
 		status.ImageBuildPhase = v1alpha1.ImageBuildSucceeded
-		describeImage(&status, v.Report)
+		if v.follow != nil {
+			describeImage(&status, v.Report)
+		}
+		// A request that was made during the attempt is served by it.
+		status.Workflow.Rebuild = workflow.RebuildRequest(mv.Annotations)
 		setConditions(&status, mv, metav1.ConditionTrue, "", v.Outcome)
 	case StateFailed:
 		status.ImageBuildPhase = v1alpha1.ImageBuildFailed
@@ -67,9 +71,12 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 // status that KubeDL wrote, which has no conditions, is left alone.
 func currentStatus(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
 	status := *mv.Status.DeepCopy()
-	if IsFinished(mv) && len(status.Conditions) == 0 {
+	if finishedByKubeDL(mv) {
 		return status
 	}
+	_, trained := mv.Annotations[v1alpha1.AnnotationTrained]
+	status.Trained = status.Trained || trained
+	status.ModelUID = modelUID(mv)
 	status.ObservedGeneration = mv.Generation
 	// The annotation may be removed later.
 	status.CreatedByUser = cmp.Or(status.CreatedByUser, text.OneLine(mv.Annotations[v1alpha1.AnnotationCreatedByUser], maxUser))
@@ -88,7 +95,7 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	}
 	status.Workflow = workflowStatus(mv, wf, opts)
 	status.Attempts = max(status.Attempts, workflow.AttemptNumber(wf))
-	status.StartTime = timeOrNil(startTime(wf))
+	status.StartTime = laterTime(status.StartTime, startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
 	status.Digest, status.ShortDigest, status.PullSecretName = "", "", ""
 	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
@@ -119,6 +126,7 @@ func workflowStatus(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.
 		Generation: workflow.Generation(wf),
 		Rebuild:    workflow.RebuildRequest(wf.Annotations),
 		Restarts:   workflow.Restarts(wf),
+		BuildHash:  workflow.BuildHash(wf),
 	}
 	if opts.ArgoURL != "" {
 		status.URL = fmt.Sprintf("%s/workflows/%s/%s", opts.ArgoURL, wf.Namespace, wf.Name)
@@ -166,6 +174,16 @@ func startTime(wf *wfv1.Workflow) metav1.Time {
 		return wf.Status.StartedAt
 	}
 	return wf.CreationTimestamp
+}
+
+// laterTime returns the later of two times. The start of an attempt is never before
+// that of the attempt before it, although the clocks of the API server, of Argo and of
+// its last replica differ: an attempt with an earlier start counts as history.
+func laterTime(before *metav1.Time, now metav1.Time) *metav1.Time {
+	if before != nil && now.Before(before) {
+		return before
+	}
+	return timeOrNil(now)
 }
 
 func timeOrNil(t metav1.Time) *metav1.Time {

@@ -102,6 +102,12 @@ func TemplateProblem(what string) *workflow.Problem {
 	return &workflow.Problem{Reason: EventRefused, Message: fmt.Sprintf("Annotation %s %s", v1alpha1.AnnotationModelVersion, what)}
 }
 
+// TemplateNotPermitted returns the Problem with a template on a workload that the
+// operator has no permission to annotate.
+func TemplateNotPermitted(message string) *workflow.Problem {
+	return TemplateProblem("is not used, because the operator may not annotate the workload: ask the platform team to grant the permission, which the component deploy/components/versions-from-workloads contains. The API server says: " + sentence(message))
+}
+
 // TemplateRejected returns the Problem with a template whose ModelVersion the API
 // server rejects.
 func TemplateRejected(message string) *workflow.Problem {

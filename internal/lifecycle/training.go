@@ -18,7 +18,8 @@ import (
 // empty kind when the operator does not watch the kind.
 func TrainedBy(mv *v1alpha1.ModelVersion, opts workflow.Options) (schema.GroupVersionKind, bool) {
 	named := mv.Spec.TrainedBy
-	if _, trained := mv.Annotations[v1alpha1.AnnotationTrained]; named == nil || trained || mv.Status.Workflow != nil {
+	_, trained := mv.Annotations[v1alpha1.AnnotationTrained]
+	if named == nil || trained || mv.Status.Trained || mv.Status.Workflow != nil {
 		return schema.GroupVersionKind{}, false
 	}
 	group := schema.FromAPIVersionAndKind(named.APIVersion, named.Kind).Group

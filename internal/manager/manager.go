@@ -65,8 +65,9 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	if err != nil {
 		return nil, err
 	}
-	options := managerOptions(scheme, o)
-	setUps := []func(ctrl.Manager, config.Config) error{setUpMetrics, setUpProbes}
+	caches := controller.CacheSettings{Namespaces: cfg.Namespaces, WatchFailed: metrics.Shared().WatchFailed}
+	options := managerOptions(scheme, caches, o)
+	setUps := []func(ctrl.Manager, config.Config) error{setUpMetrics}
 	if o.WebhookAddress != "0" {
 		server, err := newWebhookServer(o)
 		if err != nil {
@@ -79,7 +80,11 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	if err != nil {
 		return nil, fmt.Errorf("set up manager: %w", err)
 	}
-	if err := setUpControllers(ctx, mgr, cfg); err != nil {
+	passes := &controller.Passes{Cache: mgr.GetCache(), Now: time.Now}
+	if err := setUpControllers(ctx, mgr, cfg, caches, passes); err != nil {
+		return nil, err
+	}
+	if err := setUpProbes(mgr, passes); err != nil {
 		return nil, err
 	}
 	for _, setUp := range setUps {
@@ -90,10 +95,10 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	return mgr, nil
 }
 
-func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
+func managerOptions(scheme *runtime.Scheme, caches controller.CacheSettings, o Options) ctrl.Options {
 	return ctrl.Options{
 		Scheme: scheme,
-		Cache:  controller.CacheOptions(),
+		Cache:  controller.CacheOptions(caches),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.MetricsAddress,
 			SecureServing:  true,
@@ -115,36 +120,42 @@ func managerOptions(scheme *runtime.Scheme, o Options) ctrl.Options {
 //
 // The watchers come last: they have the controllers before them watch kinds that
 // the cluster may not have.
-func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config) error {
+func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, caches controller.CacheSettings, passes *controller.Passes) error {
 	recorder := mgr.GetEventRecorder("modelkiln")
-	training, err := controller.NewTrainingCache(mgr)
+	training, err := controller.NewTrainingCache(mgr, caches)
 	if err != nil {
 		return err
 	}
-	argo := &controller.ArgoCache{}
+	argo := &controller.ArgoCache{Settings: caches}
 	versions := &controller.ModelVersionReconciler{
 		Client:     mgr.GetClient(),
 		Live:       mgr.GetAPIReader(),
 		Recorder:   recorder,
 		Metrics:    metrics.Shared(),
+		Passes:     passes,
 		Options:    cfg.Options(),
 		RegistryCA: cfg.RegistryCA(),
 		Argo:       argo.Reader,
 		Training:   training,
 		Now:        time.Now,
 	}
-	models := &controller.ModelReconciler{Client: mgr.GetClient()}
+	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
+	models := &controller.ModelReconciler{Client: mgr.GetClient(), Passes: passes}
 	workloads := &controller.WorkloadReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
 		Training: training,
 		Recorder: recorder,
+		Passes:   passes,
 		Options:  cfg.Options(),
+
+		Namespaces: cfg.Namespaces,
 	}
 	blocked := &controller.BlockedWorkloadReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
 		Recorder: recorder,
+		Passes:   passes,
 		Now:      time.Now,
 	}
 	for _, c := range []struct {
@@ -152,6 +163,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config) 
 		setUp func() error
 	}{
 		{"ModelVersion", func() error { return versions.SetupWithManager(ctx, mgr) }},
+		{"volume", func() error { return volumes.SetupWithManager(ctx, mgr) }},
 		{"Model", func() error { return models.SetupWithManager(mgr) }},
 		{"workload", func() error { return workloads.SetupWithManager(mgr) }},
 		{"blocked workload", func() error { return blocked.SetupWithManager(mgr) }},
@@ -174,8 +186,8 @@ func setUpMetrics(mgr ctrl.Manager, _ config.Config) error {
 	return nil
 }
 
-func setUpProbes(mgr ctrl.Manager, _ config.Config) error {
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+func setUpProbes(mgr ctrl.Manager, passes *controller.Passes) error {
+	if err := mgr.AddHealthzCheck("passes", passes.Check); err != nil {
 		return fmt.Errorf("set up health check: %w", err)
 	}
 	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {

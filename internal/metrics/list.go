@@ -16,7 +16,7 @@ type Metric struct {
 }
 
 // All lists the operator's own metrics.
-var All = []Metric{builds, buildSeconds, stepSeconds, attempts, packagedBytes, versions}
+var All = []Metric{builds, buildSeconds, stepSeconds, attempts, packagedBytes, versions, rejectedWrites, watchErrors}
 
 var (
 	builds = Metric{
@@ -47,6 +47,17 @@ var (
 		Name: "modelkiln_packaged_bytes_total", Type: "counter",
 		Help:    "Total size of model files packaged by successful builds, in bytes.",
 		Details: "Before compression and without the base image.",
+	}
+	rejectedWrites = Metric{
+		Name: "modelkiln_rejected_writes_total", Type: "counter",
+		Help:    "Total number of writes of the operator that the API server rejected.",
+		Details: "A quota, an admission policy or a missing permission; the condition of the ModelVersion has the message.",
+	}
+	watchErrors = Metric{
+		Name: "modelkiln_watch_errors_total", Type: "counter", Labels: []string{"kind"},
+		Help: "Total number of failed lists and watches, by Go type or kind.",
+		Details: "Some are normal when the API server restarts. A steady increase means that the operator does not see changes: " +
+			"check its permissions and the API server.",
 	}
 	versions = Metric{
 		Name: "modelkiln_modelversions", Type: "gauge", Labels: []string{"state"},

@@ -18,7 +18,7 @@ import (
 func newRegistry(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	New(registry)
+	New(registry).WatchFailed("*v1.Pod") // Kinds are not known before they fail.
 	require.NoError(t, registry.Register(Versions{Reader: fixedReader{}}.gauge(t.Context())))
 	return registry
 }

@@ -21,6 +21,9 @@ type Metrics struct {
 	buildSeconds  *prometheus.HistogramVec
 	packagedBytes prometheus.Counter
 	attempts      prometheus.Counter
+
+	rejectedWrites prometheus.Counter
+	watchErrors    *prometheus.CounterVec
 }
 
 // Shared returns the metrics in controller-runtime's registry. A process has one
@@ -36,9 +39,12 @@ func New(registry prometheus.Registerer) *Metrics {
 		buildSeconds:  prometheus.NewHistogramVec(buildSeconds.histogramOpts(), buildSeconds.Labels),
 		packagedBytes: prometheus.NewCounter(prometheus.CounterOpts(packagedBytes.opts())),
 		attempts:      prometheus.NewCounter(prometheus.CounterOpts(attempts.opts())),
+
+		rejectedWrites: prometheus.NewCounter(prometheus.CounterOpts(rejectedWrites.opts())),
+		watchErrors:    prometheus.NewCounterVec(prometheus.CounterOpts(watchErrors.opts()), watchErrors.Labels),
 	}
 	m.initSeries()
-	registry.MustRegister(m.builds, m.stepSeconds, m.buildSeconds, m.packagedBytes, m.attempts)
+	registry.MustRegister(m.builds, m.stepSeconds, m.buildSeconds, m.packagedBytes, m.attempts, m.rejectedWrites, m.watchErrors)
 	return m
 }
 
@@ -59,6 +65,12 @@ func (m *Metrics) initSeries() {
 
 // AttemptCreated counts a Workflow that the operator created.
 func (m *Metrics) AttemptCreated() { m.attempts.Inc() }
+
+// WriteRejected counts a write of the operator that the API server has rejected.
+func (m *Metrics) WriteRejected() { m.rejectedWrites.Inc() }
+
+// WatchFailed counts a list or watch of a kind that has failed.
+func (m *Metrics) WatchFailed(kind string) { m.watchErrors.WithLabelValues(kind).Inc() }
 
 // AttemptCompleted counts a finished attempt and records how long its steps took.
 func (m *Metrics) AttemptCompleted(completion lifecycle.Completion, stepSeconds map[string]float64) {

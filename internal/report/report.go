@@ -58,6 +58,9 @@ type Source struct {
 	// AlreadyPushed is true if the registry holds this ModelVersion with the
 	// same content, so that there is nothing to build.
 	AlreadyPushed bool `json:"alreadyPushed,omitempty"`
+	// ImageLost is true if an earlier attempt had pushed an image that the registry
+	// no longer has.
+	ImageLost bool `json:"imageLost,omitempty"`
 }
 
 // Build is what the build step pushed.

@@ -13,10 +13,16 @@ import (
 // volume handle names none.
 const efsPathAttribute = "path"
 
-// harmlessEFSAttributes are the attributes, in lower case as the CSI driver
-// compares them, that cannot select anything that Check does not see. Others
-// can: mounttargetip, for example, names another server.
-var harmlessEFSAttributes = []string{efsPathAttribute, "encryptintransit"}
+// efsEncryptionAttribute is the volume attribute by which the driver encrypts what it
+// transfers, which is its default. Any other value than "true" switches that off.
+const efsEncryptionAttribute = "encryptInTransit"
+
+// isHarmlessEFSAttribute reports whether an attribute can neither select anything
+// that Check does not see nor expose the files. Others can: mounttargetip, for
+// example, names another server. The driver compares names in lower case.
+func isHarmlessEFSAttribute(name, value string) bool {
+	return strings.EqualFold(name, efsPathAttribute) || strings.EqualFold(name, efsEncryptionAttribute) && value == "true"
+}
 
 // EFSRules are what a platform team allows of AWS Elastic File System, in the
 // terms of the CSI driver efs.csi.aws.com: a volume handle and attributes. The
@@ -30,7 +36,7 @@ type EFSRules struct {
 	// empty, nothing is allowed.
 	Allowed []string
 	// Attributes lists the volume attributes that ModelVersions may set in addition
-	// to path and encryptInTransit.
+	// to path, and to encryptInTransit with the value true.
 	Attributes []string
 	// Writable allows pods to write to the volume, as training does. Otherwise
 	// every mount is read-only.
@@ -101,8 +107,8 @@ func (r EFSRules) Check(handle string, attributes map[string]string) error {
 func (r EFSRules) checkAttributes(attributes map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
 		matches := func(allowed string) bool { return strings.EqualFold(allowed, name) }
-		if !slices.ContainsFunc(slices.Concat(harmlessEFSAttributes, r.Attributes), matches) {
-			return fmt.Errorf("this cluster does not allow the volume attribute %q (allowedEFSAttributes): remove it, or ask the platform team to allow it", name)
+		if !isHarmlessEFSAttribute(name, attributes[name]) && !slices.ContainsFunc(r.Attributes, matches) {
+			return fmt.Errorf("this cluster does not allow the volume attribute %q with this value (allowedEFSAttributes): remove it, or ask the platform team to allow it", name)
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ import (
 // first pod is admitted. Its name is deterministic, so that of several first pods one
 // decides for all.
 //
-// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;create
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;create,roleName=modelkiln-namespaced
 
 // ofModel returns the ModelVersion of a Model that a pod serves.
 func (h *Serving) ofModel(ctx context.Context, request admission.Request, pod *corev1.Pod, model string) (*v1alpha1.ModelVersion, error) {

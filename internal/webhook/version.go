@@ -29,7 +29,7 @@ func notFound(kind, namespace, name, origin, next string) error {
 	return fmt.Errorf("%s %q not found in namespace %s (%s): %s", kind, name, namespace, origin, next)
 }
 
-// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions;models,verbs=get
+// +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions;models,verbs=get,roleName=modelkiln-namespaced
 
 // getVersion returns a ModelVersion of a pod's namespace. origin describes in messages
 // why the pod needs that one.

@@ -2,6 +2,8 @@ package workflow
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/url"
@@ -77,22 +79,19 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	if problem != nil {
 		return nil, problem
 	}
-	if problem := cmp.Or(checkBaseImage(mv, opts), checkCompression(mv, opts)); problem != nil {
+	if problem := cmp.Or(checkBaseImage(mv, opts), checkScheduling(mv, opts), checkCompression(mv, opts)); problem != nil {
 		return nil, problem
 	}
 	args := IdentityArguments(mv, opts)
 	args[contract.ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
 	args[contract.ParamImage] = image
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
-	if engine(mv, opts) == v1alpha1.Stream {
-		if p := attempt.Previous; p != nil && p.Digest != "" {
-			args[contract.ParamPreviousImage] = Pinned(p.ImageName, p.Digest)
-		}
-		if b := mv.Spec.Build; b != nil {
-			args[contract.ParamChangeDetection] = string(b.ChangeDetection)
-		}
+	args[contract.ParamPreviousImage] = PreviousImage(mv, attempt.Previous, opts)
+	if image == mv.Status.Image {
+		args[contract.ParamKnownDigest] = attempt.KnownDigest
 	}
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
+	maps.Copy(args, BuildSettings(mv, opts))
 	maps.DeleteFunc(args, func(_, value string) bool { return value == "" })
 
 	for _, name := range slices.Sorted(maps.Keys(args)) {
@@ -125,6 +124,69 @@ func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 	return identity
 }
 
+// PreviousImage returns the image, by digest, whose layers a build may reuse: that of
+// the Model's latest version. It is empty if there is none, or the engine reuses none.
+func PreviousImage(mv *v1alpha1.ModelVersion, latest *v1alpha1.LatestVersion, opts Options) string {
+	if latest == nil || latest.Digest == "" || engine(mv, opts) != v1alpha1.Stream {
+		return ""
+	}
+	return Pinned(latest.ImageName, latest.Digest)
+}
+
+// WithPreviousImage returns a Workflow with another previous image.
+func WithPreviousImage(wf *wfv1.Workflow, image string) *wfv1.Workflow {
+	args := map[string]string{contract.ParamPreviousImage: image}
+	for _, parameter := range wf.Spec.Arguments.Parameters {
+		if parameter.Name != contract.ParamPreviousImage && parameter.Value != nil {
+			args[parameter.Name] = parameter.Value.String()
+		}
+	}
+	wf = wf.DeepCopy()
+	wf.Spec.Arguments.Parameters = parameters(args)
+	return wf
+}
+
+// BuildSettings returns the arguments, empty ones included, by which the spec and
+// the operator's configuration decide what an image holds beside the model's files,
+// and whether every file is read.
+func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
+	build := ptr.Deref(mv.Spec.Build, v1alpha1.Build{})
+	settings := map[string]string{
+		contract.ParamBaseImage:       cmp.Or(build.BaseImage, opts.BaseImage),
+		contract.ParamChangeDetection: "",
+	}
+	if engine(mv, opts) == v1alpha1.Stream {
+		settings[contract.ParamChangeDetection] = string(build.ChangeDetection)
+	}
+	return settings
+}
+
+// BuildHash returns a hash of a Workflow's template and of those arguments that
+// decide what its image holds beside the model's files, or what is certified without
+// reading the files.
+func BuildHash(wf *wfv1.Workflow) string {
+	decisive := []string{wf.Spec.WorkflowTemplateRef.Name}
+	for _, name := range []string{
+		contract.ParamBaseImage, contract.ParamPlainHTTPRegistries, contract.ParamPreviousImage,
+		contract.ParamKnownDigest, contract.ParamChangeDetection,
+	} {
+		decisive = append(decisive, Argument(wf, name))
+	}
+	sum := sha256.Sum256([]byte(strings.Join(decisive, "\n")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// UsesPlainHTTPOnlyFor reports whether a Workflow accesses no other registries over
+// plain HTTP than these.
+func UsesPlainHTTPOnlyFor(wf *wfv1.Workflow, hosts []string) bool {
+	for host := range strings.SplitSeq(Argument(wf, contract.ParamPlainHTTPRegistries), ",") {
+		if host != "" && !slices.Contains(hosts, host) {
+			return false
+		}
+	}
+	return true
+}
+
 // checkCompression returns the Problem of a ModelVersion that asks for a
 // compression which its engine, which the platform team may have chosen, does
 // not support.
@@ -151,16 +213,12 @@ func buildArguments(b v1alpha1.Build, opts Options) map[string]string {
 		contract.ParamLayerSize:          formatQuantity(opts.LayerSize),
 		contract.ParamMaxLayers:          formatCount(opts.MaxLayers),
 		contract.ParamCompression:        string(b.Compression),
-		contract.ParamBaseImage:          opts.BaseImage,
 		contract.ParamPushSecret:         contract.DefaultPushSecret,
 		contract.ParamPushSecretRequired: "false",
 		contract.ParamRequests:           formatResources(requests),
 		contract.ParamLimits:             formatResources(limits),
 		contract.ParamNodeSelector:       formatNodeSelector(b.NodeSelector),
 		contract.ParamTolerations:        formatTolerations(b.Tolerations),
-	}
-	if b.BaseImage != "" {
-		args[contract.ParamBaseImage] = b.BaseImage
 	}
 	if b.PushSecretName != "" {
 		args[contract.ParamPushSecret] = b.PushSecretName

@@ -78,4 +78,6 @@ type Options struct {
 	EFS sourcepolicy.EFSRules
 	// Images are the rules for where models may be pushed, and for base images.
 	Images ImageRules
+	// Scheduling are the rules for tolerations and node selectors of builds.
+	Scheduling SchedulingRules
 }

@@ -122,12 +122,24 @@ func belongToSameVersion(a, b *corev1.PersistentVolume) bool {
 // volumeLabels returns the labels that identify the ModelVersion of a claim or a
 // PersistentVolume.
 func volumeLabels(mv *v1alpha1.ModelVersion) map[string]string {
-	return map[string]string{
-		"app.kubernetes.io/managed-by": "modelkiln",
-		v1alpha1.LabelModelName:        mv.Spec.ModelName,
-		v1alpha1.LabelModelVersion:     labelValue(mv.Name),
-		v1alpha1.LabelModelVersionUID:  string(mv.UID),
-	}
+	labels := ManagedLabels()
+	labels[v1alpha1.LabelModelName] = mv.Spec.ModelName
+	labels[v1alpha1.LabelModelVersion] = labelValue(mv.Name)
+	labels[v1alpha1.LabelModelVersionUID] = string(mv.UID)
+	return labels
+}
+
+// ManagedLabels returns the labels that every claim and PersistentVolume of the
+// operator has.
+func ManagedLabels() map[string]string {
+	return map[string]string{"app.kubernetes.io/managed-by": "modelkiln"}
+}
+
+// MayHaveVolume reports whether a ModelVersion's storage needs a PersistentVolume, and
+// the operator's options allow it.
+func MayHaveVolume(mv *v1alpha1.ModelVersion, opts Options) bool {
+	source := sourceOf(mv, opts)
+	return source.volume != nil && source.problem == nil
 }
 
 // accessModes returns the only access mode of the CSI driver that allows more than

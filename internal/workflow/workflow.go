@@ -41,6 +41,9 @@ type Attempt struct {
 	// Previous is the latest version of the Model, whose image may hold many of
 	// the files already. It is nil when the Model has none.
 	Previous *v1alpha1.LatestVersion
+	// KnownDigest is the digest of the image that an earlier attempt pushed, or
+	// empty.
+	KnownDigest string
 }
 
 // A Problem is why a ModelVersion cannot be built, or a pod cannot have its

@@ -19,10 +19,11 @@ import (
 )
 
 // TestArgoRetryAndResubmit has users with the roles that deploy/ ships fix a
-// failed build, with the argo command and in the Argo UI.
+// failed build, with the argo command and in the Argo UI, in a namespace where only
+// Argo's controller may report what a build has done.
 func TestArgoRetryAndResubmit(t *testing.T) {
 	t.Parallel()
-	ns := live.namespace(t)
+	ns := live.reportingNamespace(t)
 	shippedUser := live.shippedUser(t, ns)
 	tests := map[string]struct {
 		act  action
@@ -33,6 +34,7 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 		"retry":       {act: argoAs(shippedUser), verb: "retry", workflows: 1},
 		"resubmit":    {act: argoAs(shippedUser), verb: "resubmit", workflows: 2},
 		"retry in UI": {act: live.pressButton, verb: "retry", workflows: 1},
+		"memoized":    {act: argoAs(shippedUser, "--memoized"), verb: "resubmit", workflows: 2},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -54,6 +56,9 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			assert.Equal(t, failed.Status.Image, mv.Status.Image)
 			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
 			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
+
+			_, err := try(t.Context(), "kubectl", "patch", "workflow", "-n", ns, "--as", shippedUser, mv.Status.Workflow.Name, "--type=merge", "-p", `{"status":{"outputs":{"parameters":[{"name":"report","value":"{}"}]}}}`)
+			require.ErrorContains(t, err, "only the controller of Argo may write status.outputs")
 		})
 	}
 }

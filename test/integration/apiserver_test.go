@@ -37,6 +37,8 @@ import (
 const (
 	modelkilnCRDs     = "../../deploy/crd"
 	deployRBAC        = "../../deploy/rbac"
+	deployComponents  = "../../deploy/components"
+	deployNamespaced  = "../../deploy/namespaced"
 	workflowTemplates = "../../workflow-templates"
 	kanikoTemplate    = workflowTemplates + "/kaniko"
 
@@ -134,7 +136,7 @@ func (s *apiServer) install(directories ...string) error {
 				return err
 			}
 			for _, object := range objects {
-				if object.GetKind() == "Kustomization" {
+				if kind := object.GetKind(); kind == "Kustomization" || kind == "Component" {
 					continue
 				}
 				if err := s.admin.Create(ctx, object); err != nil {
@@ -279,12 +281,18 @@ func (s *apiServer) clientWithRules(t *testing.T, namespace, name string, rules 
 // other permissions there.
 func (s *apiServer) clientWithRoles(t *testing.T, namespace, name string, roles ...rbacv1.RoleRef) client.Client {
 	t.Helper()
+	s.bindRoles(t, namespace, name, roles...)
+	return s.clientFor(t, namespace, name)
+}
+
+// bindRoles grants roles in a namespace to a service account of it.
+func (s *apiServer) bindRoles(t *testing.T, namespace, account string, roles ...rbacv1.RoleRef) {
+	t.Helper()
 	for _, role := range roles {
 		require.NoError(t, s.admin.Create(t.Context(), &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: name + "-"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: account + "-"},
 			RoleRef:    role,
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
 		}))
 	}
-	return s.clientFor(t, namespace, name)
 }

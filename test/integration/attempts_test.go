@@ -3,10 +3,12 @@ package integration
 import (
 	"testing"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -125,6 +127,77 @@ func TestAttemptAfterRebuildAnnotation(t *testing.T) {
 		assert.Len(t, s.argo.workflows(), 2, "one request starts one attempt")
 	})
 
+}
+
+// A registry can lose an image. The digest in the status then names nothing.
+func TestAttemptAfterImageIsLost(t *testing.T) {
+	op := startOperator(t, shared)
+	const other = "sha256:0a53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+	pushAgain := func(s sandbox, wf *wfv1.Workflow) {
+		r := goodReport(wf)
+		r.Source.ImageLost, r.Image.Digest = true, other
+		s.argo.finish(wf, wfv1.WorkflowSucceeded, "", r)
+	}
+	awaitDigest := func(s sandbox) {
+		require.EventuallyWithT(s.t, func(c *assert.CollectT) { assert.Equal(c, other, s.version(resnet).Status.Digest) }, deadline, tick)
+		latest := s.latestVersion(resnet)
+		latest.Digest = other
+		s.awaitLatest("resnet", latest)
+		assert.Equal(s.t, ready, conditionStatuses(s.version(resnet)))
+	}
+
+	t.Run("a rebuild pushes it again", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t, shared)
+		mv := s.createReady()
+		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+
+		second := s.argo.awaitAttempt(mv, 2)
+		assert.Equal(t, digest, argument(second, contract.ParamKnownDigest))
+		s.awaitMessage("The requested rebuild checks it: Workflow " + second.Name)
+		assert.Equal(t, ready, conditionStatuses(s.version(resnet)), "it serves as before")
+		pushAgain(s, second)
+		awaitDigest(s)
+	})
+
+	t.Run("a rebuild finds it", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t, shared)
+		mv := s.createReady()
+		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+		second := s.argo.awaitAttempt(mv, 2)
+		s.argo.completeWorkflow(second)
+
+		s.awaitMessage("Workflow " + second.Name + " found it there again")
+		s.awaitEvent("ModelVersion", v1alpha1.ReasonSucceeded, "found it there again")
+		op.drainQueue(t, shared)
+		assert.Len(t, s.argo.workflows(), 2, "one request starts one attempt")
+	})
+
+	t.Run("a rebuild cannot push it again", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t, shared)
+		mv := s.createReady()
+		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+		second := s.argo.awaitAttempt(mv, 2)
+		r := goodReport(second)
+		r.Source.ImageLost, r.Build, r.Image = true, nil, nil
+		r.Failure = &report.Failure{Step: contract.StepBuild, Reason: v1alpha1.ReasonRegistryUnreachable, Message: "the registry does not respond"}
+		s.argo.finish(second, wfv1.WorkflowFailed, "", r)
+
+		mv = s.awaitReason(resnet, v1alpha1.ReasonImageLost)
+		assert.Empty(t, mv.Status.Digest)
+		s.awaitLatest("resnet", nil)
+	})
+
+	t.Run("a resubmit pushes it again", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t, shared)
+		s.createReady()
+		first := s.argo.awaitOnlyWorkflow()
+		pushAgain(s, s.argo.resubmit(s.client, first))
+		awaitDigest(s)
+	})
 }
 
 func TestAttemptAfterTagTaken(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -29,6 +30,40 @@ func (s sandbox) startNamedBuild(name string) *wfv1.Workflow {
 func awaitNextSecond(t *testing.T, after *v1alpha1.ModelVersion) {
 	t.Helper()
 	require.Eventually(t, func() bool { return time.Now().Unix() > after.CreationTimestamp.Unix() }, deadline, tick)
+}
+
+// Workflows that wait in Argo's queue compare with what is latest when they start. The
+// next two are updated, and not all of them each time.
+func TestLatestVersionForQueuedWorkflows(t *testing.T) {
+	op := startOperator(t, shared)
+	s := newSandbox(t, shared)
+	s.createTemplate(contract.StreamTemplate)
+	versions := []string{"a", "b", "c", "d"}
+	workflows := map[string]*wfv1.Workflow{}
+	for _, name := range versions {
+		mv := s.create(localVersion, set("metadata.name", name), build("engine", "Stream"))
+		workflows[name] = s.argo.awaitAttempt(mv, 1)
+		s.awaitWorkflowPhase(name, workflows[name], "")
+	}
+	previous := func(name string) string {
+		s.refresh(t, workflows[name])
+		return argument(workflows[name], contract.ParamPreviousImage)
+	}
+	s.completeBuild(workflows["a"])
+
+	image := s.version("a").Status.Image
+	want := workflow.Pinned(image, digest)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.Equal(c, []string{want, want}, []string{previous("b"), previous("c")})
+	}, deadline, tick)
+	op.drainQueue(t, shared)
+	assert.Empty(t, previous("d"))
+	s.completeBuild(workflows["b"])
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		newer := workflow.Pinned(s.version("b").Status.Image, digest)
+		assert.Equal(c, []string{newer, newer}, []string{previous("c"), previous("d")})
+	}, deadline, tick)
+	s.completeBuild(workflows["d"])
 }
 
 func TestLatestVersion(t *testing.T) {

@@ -42,7 +42,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer shared.stop()
-	if err := shared.install(deployRBAC, workflowTemplates, kanikoTemplate); err != nil {
+	if err := shared.install(deployRBAC, deployComponents+"/serving", deployComponents+"/versions-from-workloads", deployComponents+"/efs", workflowTemplates, kanikoTemplate); err != nil {
 		fmt.Fprintln(os.Stderr, "Could not install the operator's RBAC and templates:", err)
 		return 1
 	}

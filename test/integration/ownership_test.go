@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -122,9 +123,11 @@ func TestModelOwnershipAfterModelDeletion(t *testing.T) {
 		s.create(localVersion, build("workflowTemplate", s.namespace))
 		s.awaitReason(resnet, v1alpha1.ReasonTemplateMissing)
 
-		// As kubectl delete model --cascade=orphan does.
+		// As kubectl delete model --cascade=orphan and the garbage collector do.
+		m := s.model("resnet")
+		require.NoError(t, s.client.Delete(t.Context(), m, client.PropagationPolicy(metav1.DeletePropagationOrphan)))
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.OwnerReferences = nil })
-		require.NoError(t, s.client.Delete(t.Context(), s.model("resnet")))
+		s.finalizeDeletion(m)
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 		op.drainQueue(t, shared)
 
@@ -152,6 +155,93 @@ func TestModelOwnershipAfterModelDeletion(t *testing.T) {
 
 		s.awaitReason("resnet-2", v1alpha1.ReasonWorkflowPending)
 		assert.Equal(t, s.model("resnet").UID, s.version("resnet-2").OwnerReferences[0].UID)
+	})
+}
+
+// kubectl replace -f of the unchanged manifest, and users who edit metadata, remove
+// what the operator has written there.
+func TestModelMembershipIsRestored(t *testing.T) {
+	op := startOperator(t, shared)
+	replace := func(mv *v1alpha1.ModelVersion) { mv.Labels, mv.Annotations, mv.OwnerReferences = nil, nil, nil }
+	belongs := func(s sandbox, name string) {
+		m := s.model("resnet")
+		require.EventuallyWithT(s.t, func(c *assert.CollectT) {
+			mv := s.version(name)
+			assert.Equal(c, "resnet", mv.Labels[v1alpha1.LabelModelName])
+			assert.Equal(c, string(mv.UID), mv.Annotations[v1alpha1.AnnotationJoined])
+			assert.Equal(c, []metav1.OwnerReference{{APIVersion: "model.kubedl.io/v1alpha1", Kind: "Model", Name: "resnet", UID: m.UID}}, mv.OwnerReferences)
+		}, deadline, tick)
+	}
+
+	for name, change := range map[string]func(*v1alpha1.ModelVersion){
+		"replaced":       replace,
+		"label changed":  func(mv *v1alpha1.ModelVersion) { mv.Labels[v1alpha1.LabelModelName] = "bert" },
+		"label removed":  func(mv *v1alpha1.ModelVersion) { mv.Labels = nil },
+		"owner removed":  func(mv *v1alpha1.ModelVersion) { mv.OwnerReferences = nil },
+		"annotation":     func(mv *v1alpha1.ModelVersion) { mv.Annotations = nil },
+		"another's UID":  func(mv *v1alpha1.ModelVersion) { mv.Annotations[v1alpha1.AnnotationJoined] = "1c072d5e" },
+		"another's name": func(mv *v1alpha1.ModelVersion) { mv.OwnerReferences[0].UID = "1c072d5e" },
+	} {
+		t.Run("of a Ready ModelVersion, "+name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t, shared)
+			s.createReady()
+			s.edit(resnet, change)
+			belongs(s, resnet)
+		})
+	}
+
+	t.Run("of a failed ModelVersion, whose deleted Model does not come back", func(t *testing.T) {
+		t.Parallel()
+		s, wf := startBuild(t)
+		s.failBuild(wf, contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "no files")
+		s.edit(resnet, replace)
+		belongs(s, resnet)
+
+		// No garbage collector runs.
+		require.NoError(t, s.client.Delete(t.Context(), s.model("resnet")))
+		s.edit(resnet, replace)
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			assert.Equal(c, "resnet", s.version(resnet).Labels[v1alpha1.LabelModelName])
+		}, deadline, tick)
+		op.drainQueue(t, shared)
+		s.assertAbsent("resnet", &v1alpha1.Model{})
+		assert.Empty(t, s.version(resnet).OwnerReferences)
+	})
+
+	t.Run("an orphaned ModelVersion does not join a new Model", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t, shared)
+		s.createReady()
+		m := s.model("resnet")
+		require.NoError(t, s.client.Delete(t.Context(), m, client.PropagationPolicy(metav1.DeletePropagationOrphan)))
+		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.OwnerReferences = nil })
+		s.finalizeDeletion(m)
+		s.create(localVersion, set("metadata.name", "resnet-2"))
+		s.awaitReason("resnet-2", v1alpha1.ReasonWorkflowPending)
+
+		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Labels = nil })
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			assert.Equal(c, "resnet", s.version(resnet).Labels[v1alpha1.LabelModelName])
+		}, deadline, tick)
+		assert.Empty(t, s.version(resnet).OwnerReferences)
+		belongs(s, "resnet-2")
+	})
+
+	// The garbage collector deletes an object whose owner is not in its namespace.
+	t.Run("a manifest of another namespace with its owner creates a ModelVersion", func(t *testing.T) {
+		t.Parallel()
+		a, b := newSandbox(t, shared), newSandbox(t, shared)
+		original := a.createReady()
+		copied := original.DeepCopy()
+		copied.ObjectMeta = metav1.ObjectMeta{
+			Namespace: b.namespace, Name: original.Name,
+			Labels: original.Labels, Annotations: original.Annotations, OwnerReferences: original.OwnerReferences,
+		}
+		require.NoError(t, b.client.Create(t.Context(), copied))
+
+		b.awaitReason(resnet, v1alpha1.ReasonWorkflowPending)
+		belongs(b, resnet)
 	})
 }
 

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -14,9 +15,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
 const (
@@ -193,8 +198,9 @@ func TestPolicyEFS(t *testing.T) {
 		})
 	}
 	t.Run("an attribute that selects another server", func(t *testing.T) {
-		attributes := map[string]string{"mountTargetIP": "10.0.0.7"}
-		s.assertSameDecision(t, s.newEFSVersion(t, "fs-1", attributes), "allowedEFSAttributes", false, rules.Check("fs-1", attributes))
+		for _, attributes := range []map[string]string{{"mountTargetIP": "10.0.0.7"}, {"encryptInTransit": "false"}, {"ENCRYPTINTRANSIT": "0"}} {
+			s.assertSameDecision(t, s.newEFSVersion(t, "fs-1", attributes), "allowedEFSAttributes", false, rules.Check("fs-1", attributes))
+		}
 	})
 	t.Run("a path with two dots", func(t *testing.T) {
 		attributes := map[string]string{"path": "/models/../secret"}
@@ -214,6 +220,146 @@ func TestPolicyClaims(t *testing.T) {
 		s.namespace + ".allowedEFSAttributes": entries("CrossAccount"),
 	})
 	assert.NoError(t, s.client.Create(t.Context(), newObject(t, s.namespace, claimVersion), client.DryRunAll))
+}
+
+// operatorProblem returns why the operator does not build a ModelVersion, or nil.
+func operatorProblem(t *testing.T, o *unstructured.Unstructured, edit func(*config.Config)) error {
+	t.Helper()
+	var mv v1alpha1.ModelVersion
+	require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &mv))
+	cfg := config.Default()
+	edit(&cfg)
+	if _, problem := workflow.New(&mv, workflow.Attempt{Number: 1}, cfg.Options()); problem != nil {
+		return errors.New(problem.Message)
+	}
+	return nil
+}
+
+func TestPolicyImageRepos(t *testing.T) {
+	allowed := []string{"registry.example.com/team", "registry:5000", "docker.io/library", "docker.io/team-c", "default.example.com/a"}
+	s, hub := newSandbox(t, shared), newSandbox(t, shared)
+	applyPolicy(t, map[string]string{
+		"defaultRegistry":                    "default.example.com",
+		s.namespace + ".allowedImageRepos":   entries(allowed...),
+		hub.namespace + ".allowedImageRepos": entries(allowed...),
+		hub.namespace + ".defaultRegistry":   "",
+	})
+	for _, tc := range []struct {
+		repo string
+		hub  bool
+		want bool
+	}{
+		{repo: "registry.example.com/team", want: true},
+		{repo: "registry.example.com/team/resnet", want: true},
+		{repo: "registry.example.com/team-b/resnet"},
+		{repo: "registry.example.com/resnet"},
+		{repo: "registry.example.com.evil.example/team"},
+		{repo: "registry:5000/resnet", want: true},
+		{repo: "registry:500/resnet"},
+		{repo: "registry/resnet"},
+		{repo: "docker.io/resnet", want: true},
+		{repo: "docker.io/team-c/resnet", want: true},
+		{repo: "docker.io/team-d/resnet"},
+		{repo: "a/resnet", want: true},
+		{repo: "a", want: true},
+		{repo: "team-c/resnet"},
+		{repo: "resnet", hub: true, want: true},
+		{repo: "team-c/resnet", hub: true, want: true},
+		{repo: "a/resnet", hub: true},
+		{repo: "localhost/resnet", hub: true},
+	} {
+		t.Run(fmt.Sprintf("%s hub=%t", tc.repo, tc.hub), func(t *testing.T) {
+			s, registry := s, "default.example.com"
+			if tc.hub {
+				s, registry = hub, ""
+			}
+			mv := newObject(t, s.namespace, localVersion, set("spec.imageRepo", tc.repo))
+			s.assertSameDecision(t, mv, "allowedImageRepos", tc.want, operatorProblem(t, mv, func(c *config.Config) {
+				c.DefaultRegistry, c.AllowedImageRepos = registry, allowed
+			}))
+		})
+	}
+}
+
+func TestPolicyBaseImages(t *testing.T) {
+	pinned := "@sha256:" + strings.Repeat("a", 64)
+	allowed := []string{"registry.example.com/base", "registry:5000", "docker.io/library/python", "docker.io/library/busybox:1.37.0", "other.example.com/a" + pinned}
+	s := newSandbox(t, shared)
+	applyPolicy(t, map[string]string{s.namespace + ".allowedBaseImages": entries(allowed...)})
+	for image, want := range map[string]bool{
+		"scratch": true, "registry.example.com/base": true, "registry.example.com/base:3": true, "registry.example.com/base/python:3" + pinned: true,
+		"registry.example.com/base-b:3": false, "registry:5000/a": true, "registry:5000/a:1": true, "registry:5001/a": false, "python": true, "python:3": true,
+		"library/python:3": true, "docker.io/python:3": true, "docker.io/library/python:3": true, "team/python:3": false, "busybox:1.37.0": true,
+		"busybox:1.37.1": false, "busybox:1.37.0" + pinned: false, "other.example.com/a" + pinned: true, "other.example.com/a:1": false,
+		"registry.example.com/base/../other/python:3": false, "registry.example.com/base//python:3": false, "registry.example.com/Base:3": false, "evil.example.com/python:3": false,
+	} {
+		t.Run(image, func(t *testing.T) {
+			mv := newObject(t, s.namespace, localVersion, build("baseImage", image))
+			s.assertSameDecision(t, mv, "allowedBaseImages", want, operatorProblem(t, mv, func(c *config.Config) { c.AllowedBaseImages = allowed }))
+		})
+	}
+}
+
+func TestPolicyScheduling(t *testing.T) {
+	s := newSandbox(t, shared)
+	applyPolicy(t, map[string]string{
+		s.namespace + ".allowedTolerations":   entries("nvidia.com/gpu", "dedicated"),
+		s.namespace + ".allowedNodeSelectors": entries("disktype"),
+	})
+	for name, tc := range map[string]struct {
+		build change
+		list  string // empty: allowed
+	}{
+		"no build":          {},
+		"an allowed taint":  {build: build("tolerations", []any{map[string]any{"key": "dedicated", "value": "ml"}})},
+		"every taint":       {build("tolerations", []any{map[string]any{"key": "dedicated"}, map[string]any{"operator": "Exists"}}), "allowedTolerations"},
+		"another taint":     {build("tolerations", []any{map[string]any{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}}), "allowedTolerations"},
+		"an allowed label":  {build: build("nodeSelector", map[string]any{"disktype": "ssd"})},
+		"another label too": {build("nodeSelector", map[string]any{"disktype": "ssd", "kubernetes.io/hostname": "a"}), "allowedNodeSelectors"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mv := newObject(t, s.namespace, localVersion, tc.build)
+			s.assertSameDecision(t, mv, tc.list, tc.list == "", operatorProblem(t, mv, func(c *config.Config) {
+				c.AllowedTolerations, c.AllowedNodeSelectors = []string{"nvidia.com/gpu", "dedicated"}, []string{"disktype"}
+			}))
+		})
+	}
+}
+
+// Fields under spec.build can be changed after creation, to what the lists allow.
+func TestPolicyUpdates(t *testing.T) {
+	s := newSandbox(t, shared)
+	s.create(localVersion, build("baseImage", "registry.example.com/base:3"))
+	applyPolicy(t, map[string]string{
+		s.namespace + ".allowedStorage":       "",
+		s.namespace + ".allowedHostPaths":     "",
+		s.namespace + ".allowedImageRepos":    "",
+		s.namespace + ".allowedBaseImages":    entries("docker.io/library"),
+		s.namespace + ".allowedTolerations":   entries("dedicated"),
+		s.namespace + ".allowedNodeSelectors": "",
+	})
+	for name, tc := range map[string]struct{ patch, want string }{
+		"a label":             {`{"metadata":{"labels":{"a":"b"}}}`, ""},
+		"the author":          {`{"spec":{"createdBy":"somebody"}}`, ""},
+		"another build field": {`{"spec":{"build":{"deadlineSeconds":600}}}`, ""},
+		"no base image":       {`{"spec":{"build":{"baseImage":null}}}`, ""},
+		"an allowed image":    {`{"spec":{"build":{"baseImage":"python:3"}}}`, ""},
+		"an allowed taint":    {`{"spec":{"build":{"tolerations":[{"key":"dedicated"}]}}}`, ""},
+		"another image":       {`{"spec":{"build":{"baseImage":"registry.example.com/base:4"}}}`, "models may not be added to the base image registry.example.com/base:4 in namespace " + s.namespace + " (allowedBaseImages): set spec.build.baseImage to one in docker.io/library, remove it, or ask the platform team to allow it"},
+		"every taint":         {`{"spec":{"build":{"tolerations":[{"operator":"Exists"}]}}}`, "builds in namespace " + s.namespace + ` may not tolerate taints with the key "" (allowedTolerations): use only dedicated in spec.build.tolerations, remove it, or ask the platform team to allow it`},
+		"another node":        {`{"spec":{"build":{"nodeSelector":{"a":"b"}}}}`, "builds in namespace " + s.namespace + ` may not select nodes by the label "a" (allowedNodeSelectors): remove it, or ask the platform team to allow it`},
+		"the finalizers":      {`{"metadata":{"finalizers":[]}}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := s.client.Patch(t.Context(), s.version(resnet), mergePatch(tc.patch), client.DryRunAll)
+			if tc.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.True(t, apierrors.IsForbidden(err), "%v", err)
+			assert.ErrorContains(t, err, tc.want)
+		})
+	}
 }
 
 func (s sandbox) newEFSVersion(t *testing.T, handle string, attributes map[string]string) *unstructured.Unstructured {
@@ -307,7 +453,7 @@ func TestPolicyMessages(t *testing.T) {
 		s.setPolicyLists(map[string]string{"team-a.allowedHostPath": "/models"})
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			assert.EqualError(c, s.client.Create(t.Context(), newObject(t, s.namespace, claimVersion), client.DryRunAll),
-				prefix+"the ConfigMap modelkiln-bounds in namespace modelkiln-system contains the unknown key team-a.allowedHostPath (known keys: allowedStorage, allowedHostPaths, deniedHostPaths, allowedNFS, allowedEFS, allowedEFSAttributes, optionally prefixed with NAMESPACE.); ask the platform team to fix it")
+				prefix+"the ConfigMap modelkiln-bounds in namespace modelkiln-system contains the unknown key team-a.allowedHostPath (known keys: allowedStorage, allowedHostPaths, deniedHostPaths, allowedNFS, allowedEFS, allowedEFSAttributes, allowedImageRepos, allowedBaseImages, allowedTolerations, allowedNodeSelectors, defaultRegistry, optionally prefixed with NAMESPACE.); ask the platform team to fix it")
 		}, deadline, tick)
 	})
 }

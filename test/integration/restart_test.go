@@ -113,7 +113,7 @@ func (s sandbox) assertBuiltOnce() {
 	assert.Equal(s.t, ready, conditionStatuses(mv))
 	assert.Equal(s.t, int64(1), mv.Status.Attempts)
 	assert.Equal(s.t, digest, mv.Status.Digest)
-	assert.Equal(s.t, v1alpha1.WorkflowStatus{Name: wf.Name, UID: string(wf.UID), Phase: "Succeeded", Generation: 1}, *mv.Status.Workflow)
+	assert.Equal(s.t, v1alpha1.WorkflowStatus{Name: wf.Name, UID: string(wf.UID), Phase: "Succeeded", Generation: 1, BuildHash: workflow.BuildHash(wf)}, *mv.Status.Workflow)
 	require.Len(s.t, mv.OwnerReferences, 1)
 	assert.Equal(s.t, s.model("resnet").UID, mv.OwnerReferences[0].UID)
 	assert.Equal(s.t, s.latestVersion(resnet), s.model("resnet").Status.LatestVersion)

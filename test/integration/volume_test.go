@@ -301,6 +301,46 @@ func TestVolumeNameConflict(t *testing.T) {
 	s.persistentVolume(mv)
 }
 
+// A user who edits a namespace can remove the finalizer. The PersistentVolume is
+// cluster-scoped and would stay for ever.
+func TestVolumeOrphaned(t *testing.T) {
+	op := startOperator(t, shared, withEFS())
+	for name, down := range map[string]bool{"while the operator runs": false, "while the operator is down": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newSandbox(t, shared)
+			mv, claim, volume := s.startEFSBuild()
+			s.bind(claim, volume)
+			if down {
+				op.stop()
+			}
+			s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Finalizers = nil })
+			require.NoError(t, s.client.Delete(t.Context(), mv))
+			s.awaitGone(mv)
+			if down {
+				op = startOperator(t, shared, withEFS())
+			}
+			s.finalizeDeletion(claim)
+			s.finalizeDeletion(volume)
+		})
+	}
+}
+
+// What the configuration no longer allows is removed: pods of the namespace would go
+// on mounting it.
+func TestVolumeNoLongerAllowed(t *testing.T) {
+	op := startOperator(t, shared, withEFS())
+	s := newSandbox(t, shared)
+	mv, claim, volume := s.startEFSBuild()
+	s.bind(claim, volume)
+	s.completeBuild(s.argo.awaitOnlyWorkflow())
+	op.stop()
+
+	startOperator(t, shared)
+	s.finalizeDeletion(claim)
+	s.finalizeDeletion(volume)
+	assert.Equal(t, v1alpha1.ReasonSucceeded, readyReason(s.version(mv.Name)), "the image exists")
+}
+
 // The finalizer keeps a deleted ModelVersion until an operator runs again.
 func TestVolumeDeletionWhileOperatorIsDown(t *testing.T) {
 	s := newSandbox(t, shared)

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -47,7 +48,7 @@ func TestWorkflowStatusSucceeded(t *testing.T) {
 	assert.Equal(t, int64(30<<20), mv.Status.ImageSizeBytes)
 	assert.True(t, wf.Status.FinishedAt.Equal(mv.Status.FinishTime), "finished at %v, not %v", wf.Status.FinishedAt, mv.Status.FinishTime)
 	assert.Equal(t, mv.Generation, mv.Status.ObservedGeneration)
-	assert.Equal(t, v1alpha1.WorkflowStatus{Name: wf.Name, UID: string(wf.UID), Phase: "Succeeded", Generation: 1}, *mv.Status.Workflow)
+	assert.Equal(t, v1alpha1.WorkflowStatus{Name: wf.Name, UID: string(wf.UID), Phase: "Succeeded", Generation: 1, BuildHash: workflow.BuildHash(wf)}, *mv.Status.Workflow)
 	s.awaitLatest("resnet", s.latestVersion(resnet))
 }
 
@@ -172,7 +173,6 @@ func TestWorkflowStatusResubmit(t *testing.T) {
 		again := s.argo.resubmit(s.client, wf)
 		s.argo.failWorkflow(again, contract.StepMountCheck, v1alpha1.ReasonSourceChanged, "the files have changed")
 		s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build = &v1alpha1.Build{BaseImage: "scratch"} })
-		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 		require.NoError(t, s.client.DeleteAllOf(t.Context(), &wfv1.Workflow{}, client.InNamespace(s.namespace)))
 		op.drainQueue(t, shared)
 

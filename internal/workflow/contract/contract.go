@@ -64,6 +64,9 @@ const (
 	// ParamPreviousImage is an image by digest that may hold many of the files
 	// already. Only Stream's template has it.
 	ParamPreviousImage = "previous-image"
+	// ParamKnownDigest is the digest of an image that an earlier attempt of the
+	// ModelVersion reported.
+	ParamKnownDigest = "known-digest"
 	// ParamCompression is None or Zstd in Stream's template, and Zstd or Gzip in
 	// Kaniko's.
 	ParamCompression = "compression"

@@ -1,0 +1,124 @@
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+)
+
+// whenReady decides about a ModelVersion whose image was built. It stays Ready,
+// unless a later attempt has pushed another image, or has found that the registry no
+// longer has this one and could not push it again. Users resubmit Workflows, and
+// request such an attempt with the rebuild annotation.
+func whenReady(o Observed, opts workflow.Options) verdict {
+	mv, wf := o.Version, o.Followed
+	switch {
+	case mv.Status.Workflow == nil:
+		return unchanged
+	case wf == nil, isDescribed(mv, wf):
+		return checkIfRequested(o, opts)
+	}
+	v := following(mv, wf)
+	request := workflow.RebuildRequest(mv.Annotations)
+	requested := request != "" && workflow.RebuildRequest(wf.Annotations) == request
+	switch {
+	case v.State == StateBuilt && v.Report.Image.Digest != mv.Status.Digest:
+		return v
+	case v.Reason == v1alpha1.ReasonImageLost:
+		return v
+	case !requested:
+		return checkIfRequested(o, opts)
+	case v.State == StateBuilt:
+		return stayReady(mv, fmt.Sprintf("Workflow %s found it there again", wf.Name))
+	case v.State == StateFailed:
+		return stayReady(mv, fmt.Sprintf("Workflow %s, which checks it, failed: %s", wf.Name, v.Message))
+	default:
+		building := whileBuilding(o, v, opts)
+		check := checking(mv, building)
+		check.terminate, check.requeueAfter = building.terminate, building.requeueAfter
+		return check
+	}
+}
+
+// checkIfRequested returns the verdict that creates the attempt which a user has
+// requested with the rebuild annotation, or that says why it cannot be created. A
+// request is served once.
+func checkIfRequested(o Observed, opts workflow.Options) verdict {
+	mv := o.Version
+	if !isCheckRequested(mv) {
+		return unchanged
+	}
+	v := start(o, workflow.Attempt{Collision: workflow.TagCollision(mv, mv.Status.Image), KnownDigest: mv.Status.Digest}, opts)
+	if v.create == nil {
+		return notChecked(mv, v.Message)
+	}
+	check := checking(mv, v)
+	check.create, check.volume = v.create, v.volume
+	return check
+}
+
+// isCheckRequested reports whether a user has requested an attempt that was not
+// created yet.
+func isCheckRequested(mv *v1alpha1.ModelVersion) bool {
+	request := workflow.RebuildRequest(mv.Annotations)
+	return request != "" && request != mv.Status.Workflow.Rebuild
+}
+
+// isDescribed reports whether a Workflow is the one that the status describes.
+func isDescribed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) bool {
+	return mv.Status.Workflow.UID == string(wf.UID)
+}
+
+// notChecked is the verdict on a ModelVersion that stays Ready, since the attempt
+// which would check its image cannot be created.
+func notChecked(mv *v1alpha1.ModelVersion, why string) verdict {
+	return stayReady(mv, "The requested rebuild was not started: "+why)
+}
+
+// checking is the verdict on a ModelVersion that stays Ready while an attempt checks
+// its image.
+func checking(mv *v1alpha1.ModelVersion, attempt verdict) verdict {
+	return stayReady(mv, "The requested rebuild checks it: "+attempt.Message)
+}
+
+// stayReady is the verdict on a ModelVersion whose status goes on to describe the
+// attempt that built its image.
+func stayReady(mv *v1alpha1.ModelVersion, about string) verdict {
+	return verdict{Outcome: Outcome{
+		State:   StateBuilt,
+		Reason:  v1alpha1.ReasonSucceeded,
+		Message: pushed(mv.Status.Image) + ". " + about,
+	}}
+}
+
+// pushed is the message about an image that was built.
+func pushed(image string) string {
+	return fmt.Sprintf("Image %s was pushed and verified in the registry", image)
+}
+
+// waitingFor returns a verdict about what a ModelVersion waits for: one that is Ready
+// stays so.
+func waitingFor(mv *v1alpha1.ModelVersion, v verdict) verdict {
+	if IsFinished(mv) && !finishedByKubeDL(mv) {
+		return notChecked(mv, v.Message)
+	}
+	return v
+}
+
+// IsFinal reports whether nothing is left to decide about a ModelVersion with these
+// Workflows: its result is final, and there is no later attempt, nor a request for one.
+func IsFinal(mv *v1alpha1.ModelVersion, workflows []*wfv1.Workflow) bool {
+	switch {
+	case !IsFinished(mv):
+		return false
+	case mv.Status.Workflow == nil:
+		return true
+	default:
+		later := func(wf *wfv1.Workflow) bool { return !isHistory(wf, mv) && !isDescribed(mv, wf) }
+		return !isCheckRequested(mv) && !slices.ContainsFunc(workflows, later)
+	}
+}

@@ -1,0 +1,182 @@
+package lifecycle_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/builders"
+)
+
+const (
+	pushed      = "Image modelhub/resnet:v1c072 was pushed and verified in the registry"
+	otherDigest = "sha256:0a53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+)
+
+// pushedAgain ends an attempt that had to push the image again.
+func pushedAgain(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+	r := w.Report()
+	r.Source.ImageLost, r.Image.Digest = true, otherDigest
+	return w.Succeeded(r)
+}
+
+// lost fails an attempt that found no image in the registry.
+func lost(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+	r := w.FailureReport(contract.StepBuild, v1alpha1.ReasonRegistryUnreachable, "the registry does not respond")
+	r.Source = w.Report().Source
+	r.Source.ImageLost = true
+	return w.Failed(r)
+}
+
+// A rebuild of a ModelVersion that is Ready checks the registry. The ModelVersion
+// stays Ready, unless the image is lost and cannot be built again.
+func TestNextStepRebuildWhenReady(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change  func(*builders.WorkflowWrapper) *builders.WorkflowWrapper
+		message string
+		digest  string
+		reason  string
+	}{
+		"created":              {nil, pushed + ". The requested rebuild checks it: Workflow mv-3-1c072-2 waits for Argo to start it", builders.Digest, v1alpha1.ReasonSucceeded},
+		"running":              {runningStep(contract.StepMountCheck), pushed + ". The requested rebuild checks it: Workflow mv-3-1c072-2 runs step mount-check", builders.Digest, v1alpha1.ReasonSucceeded},
+		"found again":          {succeeding, pushed + ". Workflow mv-3-1c072-2 found it there again", builders.Digest, v1alpha1.ReasonSucceeded},
+		"pushed again":         {pushedAgain, pushed, otherDigest, v1alpha1.ReasonSucceeded},
+		"source changed":       {failing(contract.StepMountCheck, v1alpha1.ReasonSourceChanged, "its files have changed since"), pushed + ". Workflow mv-3-1c072-2, which checks it, failed: Step mount-check: its files have changed since. Create a new ModelVersion", builders.Digest, v1alpha1.ReasonSucceeded},
+		"lost":                 {lost, "The registry no longer has the image modelhub/resnet@" + builders.Digest + ", and it could not be built again: Step build: the registry does not respond", "", v1alpha1.ReasonImageLost},
+		"succeeded, no report": {func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper { return w.TerminatedWhileWaitingForLock() }, pushed + ". Workflow mv-3-1c072-2, which checks it, failed: Workflow mv-3-1c072-2 was terminated", builders.Digest, v1alpha1.ReasonSucceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			s.succeeded()
+			s.requestRebuild()
+			created := s.pass()
+			require.NotNil(t, created)
+			assert.Equal(t, builders.Digest, workflow.Argument(created, contract.ParamKnownDigest))
+			if tc.change != nil {
+				assert.Nil(t, s.updatePass(tc.change))
+			}
+
+			got := s.mv().Status
+			assert.Contains(t, got.Message, tc.message)
+			assert.Equal(t, tc.digest, got.Digest)
+			assert.Equal(t, tc.reason, lifecycle.ReadyReason(s.mv()))
+			assert.Equal(t, tc.reason == v1alpha1.ReasonSucceeded, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionReady))
+
+			assert.Nil(t, s.pass(), "a request is served once")
+			assert.Equal(t, got, s.mv().Status)
+			s.observed.Workflows = nil
+			assert.Nil(t, s.pass(), "the status remembers what the Workflow found")
+			assert.Equal(t, got, s.mv().Status)
+		})
+	}
+
+	t.Run("a lost image can be built later", func(t *testing.T) {
+		s := newScenario(t)
+		s.succeeded()
+		s.requestRebuild()
+		s.pass()
+		s.updatePass(lost)
+		s.update(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+			return w.Retried(builders.Epoch.Add(time.Hour))
+		})
+
+		assert.Nil(t, s.updatePass(pushedAgain))
+		assert.Equal(t, otherDigest, s.mv().Status.Digest)
+		assert.Equal(t, v1alpha1.ImageBuildSucceeded, s.mv().Status.ImageBuildPhase)
+	})
+	t.Run("a request during the build is served by it", func(t *testing.T) {
+		s := newScenario(t)
+		s.started()
+		s.requestRebuild()
+		assert.Nil(t, s.updatePass(succeeding))
+		assert.Nil(t, s.pass())
+		assert.Equal(t, pushed, s.mv().Status.Message)
+	})
+}
+
+// A rebuild that cannot be started says so, and the ModelVersion stays Ready.
+func TestNextStepRebuildWhenReadyNotStarted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*scenario)
+		want   string
+	}{
+		"Argo missing":      {func(s *scenario) { s.observed.ArgoMissing = true }, "Argo Workflows is not installed"},
+		"template missing":  {func(s *scenario) { s.observed.TemplateFound = false }, "ClusterWorkflowTemplate modelkiln-build does not exist"},
+		"no longer allowed": {func(s *scenario) { s.mv().Spec.Storage.LocalStorage.Path = "/etc" }, "/etc cannot be packaged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			s.succeeded()
+			s.requestRebuild()
+			tc.change(s)
+
+			assert.Nil(t, s.pass())
+			assert.Contains(t, s.mv().Status.Message, pushed+". The requested rebuild was not started: "+tc.want)
+			assert.Equal(t, builders.Digest, s.mv().Status.Digest)
+			assert.Equal(t, v1alpha1.ReasonSucceeded, lifecycle.ReadyReason(s.mv()))
+		})
+	}
+
+	t.Run("rejected by the API server", func(t *testing.T) {
+		s := newScenario(t)
+		s.succeeded()
+		s.requestRebuild()
+		for _, got := range []v1alpha1.ModelVersionStatus{
+			lifecycle.Rejected(s.mv(), "exceeded quota"), lifecycle.ArgoMissing(s.mv()), lifecycle.NameConflict(s.observed, "mv-3-1c072-2"),
+		} {
+			assert.Contains(t, got.Message, pushed+". The requested rebuild was not started: ")
+			assert.True(t, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionReady))
+			assert.Equal(t, "again", got.Workflow.Rebuild)
+		}
+	})
+}
+
+// A Workflow that users resubmit after a success changes nothing, unless it had to
+// push: the digest before may not exist any more.
+func TestNextStepResubmitWhenReady(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*builders.WorkflowWrapper) *builders.WorkflowWrapper
+		want   string
+	}{
+		"found again":    {succeeding, builders.Digest},
+		"pushed again":   {pushedAgain, otherDigest},
+		"source changed": {failing(contract.StepMountCheck, v1alpha1.ReasonSourceChanged, "its files have changed since"), builders.Digest},
+		"running":        {runningStep(contract.StepBuild), builders.Digest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			s.succeeded()
+			before := s.mv().Status
+			s.observed.Workflows = append(s.observed.Workflows, builders.FromWorkflow(s.observed.Workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Obj())
+
+			assert.Nil(t, s.updatePass(tc.change))
+			assert.Equal(t, tc.want, s.mv().Status.Digest)
+			assert.Equal(t, v1alpha1.ImageBuildSucceeded, s.mv().Status.ImageBuildPhase)
+			if tc.want == builders.Digest {
+				assert.Equal(t, before, s.mv().Status)
+			}
+		})
+	}
+}
+
+// What KubeDL has finished is final: a rebuild has no effect and says so.
+func TestNextStepRebuildFinishedByKubeDL(t *testing.T) {
+	for _, phase := range []v1alpha1.ImageBuildPhase{v1alpha1.ImageBuildSucceeded, v1alpha1.ImageBuildFailed} {
+		s := newScenario(t)
+		finishedByKubeDL(phase)(s)
+		assert.Empty(t, s.next().Ignored)
+
+		s.requestRebuild()
+		step := s.next()
+		assert.Equal(t, "KubeDL has finished this ModelVersion, and its result is final. To build the files, create a new ModelVersion", step.Ignored)
+		assert.Equal(t, s.mv().Status, step.Status)
+		assert.Nil(t, step.Create)
+	}
+}
