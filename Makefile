@@ -66,6 +66,16 @@ verify: generate lint ## Check that generated files are up to date and modules a
 	@git diff --exit-code -- api deploy || { echo "Generated files differ from the committed ones; run 'make generate' and commit the result." >&2; exit 1; }
 	@untracked=$$(git ls-files --others --exclude-standard -- api deploy); if [ -n "$$untracked" ]; then echo "Generated files are not committed: $$untracked" >&2; exit 1; fi
 
+# The Go command fuzzes one target at a time. Inputs that it finds interesting stay in its cache (go clean -fuzzcache
+# removes them), and one that fails is written to testdata/fuzz: commit it with the fix.
+FUZZTIME ?= 10s
+.PHONY: fuzz
+fuzz: go-version ## Run every fuzz target for FUZZTIME (10s), from its seeds and testdata/fuzz
+	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal | sort | while IFS=: read -r file target; do \
+		echo "== $$(dirname "$$file") $${target#func }"; \
+		go test -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" </dev/null; \
+	done
+
 .PHONY: lint
 lint: go-version ## Run the linters in every module
 	$(GOLANGCI_LINT) run --build-tags e2e ./...
@@ -92,7 +102,7 @@ push-images: go-version ## Build and push Modelkiln's images: make push-images R
 		|| { echo "The images were not pushed. If the registry denied access, log in with: $(KO) login $${REPOSITORY%%/*}" >&2; exit 1; }
 
 .PHONY: ci
-ci: verify test e2e ## Run everything that CI checks
+ci: verify test fuzz e2e ## Run everything that CI checks
 
 # The Go command needs a cache in the user's home directory, and may fail before the cluster's program checks the user.
 .PHONY: root

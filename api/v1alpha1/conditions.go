@@ -168,9 +168,9 @@ const (
 	ReasonSourceUnsafe = "SourceUnsafe"
 	// ReasonSourceIncomplete means that a file of the model is missing or
 	// damaged, as far as names, sizes and headers show: an index names a file
-	// that does not exist, or a safetensors, GGUF or ONNX file is empty or
-	// truncated. Finish copying the model, or remove the files that do not belong
-	// to it, then retry.
+	// that does not exist, a safetensors, GGUF or ONNX file is empty or truncated,
+	// or a file is a temporary one of rsync or of a download. Finish copying the
+	// model, or remove the files that do not belong to it, then retry.
 	ReasonSourceIncomplete = "SourceIncomplete"
 	// ReasonSourceChanging means that a file changed while it was packaged. A
 	// process is still writing; retry when it has finished.
@@ -198,8 +198,9 @@ const (
 	// ReasonRegistryUnauthorized means that the registry rejects the credentials,
 	// or requires credentials and received none.
 	ReasonRegistryUnauthorized = "RegistryUnauthorized"
-	// ReasonTagTaken means that the image tag holds something other than this
-	// ModelVersion. Nothing is overwritten; choose another imageTag.
+	// ReasonTagTaken means that the image tag holds something other than what the
+	// build of this ModelVersion would push. Nothing is overwritten; choose another
+	// imageTag, or delete the tag in the registry if nobody needs its image.
 	ReasonTagTaken = "TagTaken"
 	// ReasonBuildFailed means that the build engine failed; the message ends with
 	// the end of its log.

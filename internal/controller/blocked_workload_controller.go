@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -63,18 +65,17 @@ func (r *BlockedWorkloadReconciler) Reconcile(ctx context.Context, req ctrl.Requ
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	for _, list := range []client.ObjectList{&appsv1.ReplicaSetList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}, &batchv1.JobList{}} {
-		err := r.unblock(ctx, list, &mv, isLatest)
+	var failed []error
+	for _, kind := range []client.ObjectList{&appsv1.ReplicaSetList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}, &batchv1.JobList{}} {
+		err := r.unblock(ctx, kind, &mv, isLatest)
 		if apierrors.IsForbidden(err) {
 			// Kubernetes creates the pods later without the annotation.
 			ctrl.LoggerFrom(ctx).Info("No permission to annotate workloads whose pods were rejected; the component deploy/components/serving grants it", "cause", err.Error())
-			return ctrl.Result{}, nil
+			continue
 		}
-		if err != nil {
-			return resultFor(err)
-		}
+		failed = append(failed, err)
 	}
-	return ctrl.Result{}, nil
+	return resultFor(errors.Join(failed...))
 }
 
 // isLatest reports whether a ModelVersion is its Model's latest. If it becomes the
@@ -89,33 +90,35 @@ func (r *BlockedWorkloadReconciler) isLatest(ctx context.Context, mv *v1alpha1.M
 	return latest != nil && latest.ModelVersion == mv.Name, nil
 }
 
-// unblock annotates the blocked workloads of one kind.
-func (r *BlockedWorkloadReconciler) unblock(ctx context.Context, list client.ObjectList, mv *v1alpha1.ModelVersion, isLatest bool) error {
-	if err := r.Live.List(ctx, list, client.InNamespace(mv.Namespace)); err != nil {
-		return fmt.Errorf("list workloads: %w", err)
+// unblock annotates the blocked workloads of one kind. One that cannot be annotated
+// does not prevent the others.
+func (r *BlockedWorkloadReconciler) unblock(ctx context.Context, kind client.ObjectList, mv *v1alpha1.ModelVersion, isLatest bool) error {
+	var failed []error
+	err := listPages(ctx, r.Live, kind, mv.Namespace, func(page client.ObjectList) {
+		failed = append(failed, meta.EachListItem(page, func(object runtime.Object) error {
+			if blocked := object.(client.Object); workload.IsBlocked(blocked, mv, isLatest) {
+				failed = append(failed, r.annotate(ctx, blocked, mv))
+			}
+			return nil
+		}))
+	})
+	return errors.Join(append(failed, err)...)
+}
+
+// annotate annotates a blocked workload.
+func (r *BlockedWorkloadReconciler) annotate(ctx context.Context, blocked client.Object, mv *v1alpha1.ModelVersion) error {
+	before := blocked.DeepCopyObject().(client.Object)
+	annotations := blocked.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
 	}
-	objects, err := meta.ExtractList(list)
-	if err != nil {
-		return fmt.Errorf("list workloads: %w", err)
+	annotations[v1alpha1.AnnotationModelReady] = workload.ReadyMark(mv)
+	blocked.SetAnnotations(annotations)
+	if err := client.IgnoreNotFound(r.Client.Status().Patch(ctx, blocked, client.MergeFrom(before))); err != nil {
+		return fmt.Errorf("annotate %T %q: %w", blocked, blocked.GetName(), err)
 	}
-	for _, object := range objects {
-		blocked := object.(client.Object)
-		if !workload.IsBlocked(blocked, mv, isLatest) {
-			continue
-		}
-		before := blocked.DeepCopyObject().(client.Object)
-		annotations := blocked.GetAnnotations()
-		if annotations == nil {
-			annotations = map[string]string{}
-		}
-		annotations[v1alpha1.AnnotationModelReady] = workload.ReadyMark(mv)
-		blocked.SetAnnotations(annotations)
-		if err := client.IgnoreNotFound(r.Client.Status().Patch(ctx, blocked, client.MergeFrom(before))); err != nil {
-			return fmt.Errorf("annotate %T %q: %w", blocked, blocked.GetName(), err)
-		}
-		ctrl.LoggerFrom(ctx).Info("Annotated workload, whose ModelVersion is Ready", "kind", fmt.Sprintf("%T", blocked), "workload", blocked.GetName())
-		r.Recorder.Eventf(blocked, mv, corev1.EventTypeNormal, reasonModelReady, "Serve", "ModelVersion %s is Ready; pods that serve it can now be created", mv.Name)
-	}
+	ctrl.LoggerFrom(ctx).Info("Annotated workload, whose ModelVersion is Ready", "kind", fmt.Sprintf("%T", blocked), "workload", blocked.GetName())
+	r.Recorder.Eventf(blocked, mv, corev1.EventTypeNormal, reasonModelReady, "Serve", "ModelVersion %s is Ready; pods that serve it can now be created", mv.Name)
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -14,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -41,7 +44,9 @@ func CacheOptions(s CacheSettings) cache.Options {
 		DefaultWatchErrorHandler: s.watchErrorHandler(),
 		DefaultTransform:         cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}: {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
+			&v1alpha1.ModelVersion{}: {Transform: stripVersion},
+			&v1alpha1.Model{}:        {Transform: stripAnnotations},
+			&corev1.Pod{}:            {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
 			&corev1.Event{}: {Transform: stripEvent, Field: fields.SelectorFromSet(fields.Set{
 				"involvedObject.kind": "Pod",
 				"reason":              "FailedMount",
@@ -120,6 +125,7 @@ func argoCacheOptions(mgr ctrl.Manager, s CacheSettings) (cache.Options, error) 
 		DefaultWatchErrorHandler: s.watchErrorHandler(),
 		ByObject: map[client.Object]cache.ByObject{
 			metadataOf(argoKinds[0]): {Label: builds, Transform: stripWorkflow},
+			templateMetadata():       {Transform: stripTemplate},
 		},
 	}, nil
 }
@@ -142,7 +148,7 @@ func NewTrainingCache(mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
 		DefaultWatchErrorHandler: s.watchErrorHandler(),
 		ByObject: map[client.Object]cache.ByObject{
 			namespaceMetadata(): {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelVersionsFromWorkloads: "true"}), Transform: stripAnnotations},
-			&corev1.Pod{}:       {Label: trains, Transform: stripPod},
+			&corev1.Pod{}:       {Label: trains, Transform: stripTrainingPod},
 		},
 	})
 	if err != nil {
@@ -160,6 +166,10 @@ func hasLabel(label string) (labels.Selector, error) {
 	return labels.NewSelector().Add(*requirement), nil
 }
 
+// Users write labels, annotations, owners and finalizers of any number and, but for
+// labels, of any length into objects of all kinds. The cache keeps those that are
+// read.
+
 // stripAnnotations drops annotations, in which kubectl keeps the whole object.
 func stripAnnotations(object any) (any, error) {
 	if o, ok := object.(client.Object); ok {
@@ -169,13 +179,29 @@ func stripAnnotations(object any) (any, error) {
 	return object, nil
 }
 
-// stripWorkflow drops the annotations and labels of a Workflow that are not read:
-// users can write any number of them.
+// stripVersion drops the annotations of a ModelVersion that are not read. The
+// owners and finalizers stay, because a patch replaces their whole list.
+func stripVersion(object any) (any, error) {
+	if mv, ok := object.(*v1alpha1.ModelVersion); ok {
+		mv.ManagedFields = nil
+		mv.Annotations = keep(mv.Annotations, v1alpha1.AnnotationRebuild, v1alpha1.AnnotationJoined, v1alpha1.AnnotationTrained)
+	}
+	return object, nil
+}
+
+// stripWorkflow drops the metadata of a Workflow that is not read.
 func stripWorkflow(object any) (any, error) {
 	if wf, ok := object.(client.Object); ok {
-		wf.SetManagedFields(nil)
-		wf.SetAnnotations(keep(wf.GetAnnotations(), workflow.Annotations()...))
-		wf.SetLabels(keep(wf.GetLabels(), v1alpha1.LabelModelVersionUID, v1alpha1.LabelAttempt, labelPhase, labelCompleted))
+		strip(wf, workflow.Annotations(), v1alpha1.LabelModelVersionUID, v1alpha1.LabelAttempt, labelPhase, labelCompleted)
+	}
+	return object, nil
+}
+
+// stripTemplate drops everything but the name of a ClusterWorkflowTemplate and the
+// label that allows ModelVersions to name it.
+func stripTemplate(object any) (any, error) {
+	if template, ok := object.(client.Object); ok {
+		strip(template, nil, v1alpha1.LabelBuildTemplate)
 	}
 	return object, nil
 }
@@ -183,45 +209,29 @@ func stripWorkflow(object any) (any, error) {
 // stripBuildPod drops what is not read of a build's pod.
 func stripBuildPod(object any) (any, error) {
 	if pod, ok := object.(*corev1.Pod); ok {
-		labels := contract.BuildPodLabels()
-		labels[labelWorkflow] = pod.Labels[labelWorkflow]
-		pod.ManagedFields, pod.Labels, pod.Annotations = nil, labels, keep(pod.Annotations, annotationNode)
+		strip(pod, []string{annotationNode}, append(slices.Collect(maps.Keys(contract.BuildPodLabels())), labelWorkflow)...)
 		pod.Spec, pod.Status = corev1.PodSpec{}, corev1.PodStatus{Phase: pod.Status.Phase}
 	}
 	return object, nil
 }
 
-// stripEvent drops what is not read of an event.
-func stripEvent(object any) (any, error) {
-	if ev, ok := object.(*corev1.Event); ok {
-		meta := metav1.ObjectMeta{Namespace: ev.Namespace, Name: ev.Name, UID: ev.UID, ResourceVersion: ev.ResourceVersion}
-		return &corev1.Event{ObjectMeta: meta, InvolvedObject: ev.InvolvedObject, Message: text.TruncateBytes(ev.Message, maxValue), LastTimestamp: ev.LastTimestamp}, nil
+// stripTrainingPod drops everything but the name, node and phase of a training pod,
+// and the labels that show whether it is the chief.
+func stripTrainingPod(object any) (any, error) {
+	if pod, ok := object.(*corev1.Pod); ok {
+		strip(pod, nil, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion)...)
+		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
+		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
 	}
 	return object, nil
 }
 
-// keep returns the entries with these keys, with values of bounded length.
-func keep(all map[string]string, keys ...string) map[string]string {
-	kept := map[string]string{}
-	for _, key := range keys {
-		if value, found := all[key]; found {
-			kept[key] = text.TruncateBytes(value, maxValue)
-		}
-	}
-	return kept
-}
-
-// maxValue is the number of bytes that are kept of the value of an annotation and of
-// the message of an event: more than any that is read may have.
-const maxValue = 4096
-
-// stripWorkload drops all annotations. A workload with a template keeps that
-// annotation without its content.
+// stripWorkload drops everything but the name of a training workload, and whether
+// it has a template: that annotation is kept without its content.
 func stripWorkload(object any) (any, error) {
 	if o, ok := object.(client.Object); ok {
 		hasTemplate := workload.HasTemplate(o)
-		o.SetAnnotations(nil)
-		o.SetManagedFields(nil)
+		strip(o, nil)
 		if hasTemplate {
 			o.SetAnnotations(map[string]string{v1alpha1.AnnotationModelVersion: ""})
 		}
@@ -229,15 +239,50 @@ func stripWorkload(object any) (any, error) {
 	return object, nil
 }
 
-// stripPod drops everything but the name, labels, node and phase of a pod.
-func stripPod(object any) (any, error) {
-	if pod, ok := object.(*corev1.Pod); ok {
-		pod.Annotations, pod.ManagedFields = nil, nil
-		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
-		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
+// stripEvent drops what is not read of an event.
+func stripEvent(object any) (any, error) {
+	if ev, ok := object.(*corev1.Event); ok {
+		about := ev.InvolvedObject
+		return &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Namespace: ev.Namespace, Name: ev.Name, UID: ev.UID, ResourceVersion: ev.ResourceVersion},
+			InvolvedObject: corev1.ObjectReference{Namespace: bounded(about.Namespace), Name: bounded(about.Name), UID: types.UID(bounded(string(about.UID)))},
+			Message:        bounded(ev.Message),
+			LastTimestamp:  ev.LastTimestamp,
+		}, nil
 	}
 	return object, nil
 }
+
+// strip drops the annotations and labels of an object other than these, all owners
+// but its controller, and the finalizers.
+func strip(o client.Object, annotations []string, labels ...string) {
+	o.SetManagedFields(nil)
+	o.SetFinalizers(nil)
+	o.SetAnnotations(keep(o.GetAnnotations(), annotations...))
+	o.SetLabels(keep(o.GetLabels(), labels...))
+	owner := metav1.GetControllerOf(o)
+	o.SetOwnerReferences(nil)
+	if owner != nil {
+		o.SetOwnerReferences([]metav1.OwnerReference{*owner})
+	}
+}
+
+// keep returns the entries with these keys, with values of bounded length.
+func keep(all map[string]string, keys ...string) map[string]string {
+	kept := map[string]string{}
+	for _, key := range keys {
+		if value, found := all[key]; found {
+			kept[key] = bounded(value)
+		}
+	}
+	return kept
+}
+
+// maxValue is the number of bytes that are kept of a text: that of the longest
+// annotation that is read.
+const maxValue = 4096
+
+func bounded(value string) string { return text.TruncateBytes(value, maxValue) }
 
 // metadataOf returns an empty object of a kind of which only the metadata is read
 // and cached.

@@ -1,8 +1,8 @@
 package controller
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/json"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
@@ -23,7 +24,8 @@ import (
 // Workflows are watched and cached as metadata, and those that matter to a pass
 // are read one by one. Argo's default CRD accepts anything under spec and status:
 // one Workflow that cannot be decoded would fail every list and watch of typed
-// Workflows, and a few large ones would fill the memory of the operator.
+// Workflows, and a few large ones would fill the memory of the operator. So each is
+// decoded by itself, and its size is checked before.
 
 const (
 	// labelPhase and labelCompleted are Argo's copies of a Workflow's phase, and
@@ -33,9 +35,19 @@ const (
 
 	// maxWorkflowsRead is how many Workflows of one ModelVersion a pass reads.
 	maxWorkflowsRead = 10
+	// maxWorkflowBytes is the size of a Workflow that is read, as JSON. Argo does
+	// not store larger ones: it compresses their nodes.
+	maxWorkflowBytes = 1 << 20
 	// maxWorkflowNodes is how many nodes a Workflow may have. Ours have six, and
 	// ten for each retry.
 	maxWorkflowNodes = 2000
+	// maxWorkflowValues is how many JSON values a Workflow may have: 30 for each
+	// node. It bounds the memory, since three bytes in a list can stand for half a
+	// kilobyte of a Go type.
+	maxWorkflowValues = 30 * maxWorkflowNodes
+	// maxPassValues is how many JSON values all Workflows that a pass reads may
+	// have.
+	maxPassValues = 2 * maxWorkflowValues
 )
 
 // errInvalidWorkflow is the error of a Workflow that was read and cannot be used.
@@ -51,29 +63,55 @@ type workflowReader struct {
 	seen map[types.NamespacedName]map[types.UID]string
 }
 
-// get reads one Workflow. Its error is an errInvalidWorkflow if it cannot be
-// decoded.
-func (w *workflowReader) get(ctx context.Context, key client.ObjectKey) (*wfv1.Workflow, error) {
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(argoKinds[0])
-	if err := w.live.Get(ctx, key, object); err != nil {
-		return nil, err
-	}
-	return decodeWorkflow(object)
+// storedWorkflow is a Workflow as the API server returns it. Only after its size
+// was checked is it decoded.
+type storedWorkflow struct {
+	// Unstructured has the kind. The client requires it of an object that it does
+	// not decode into a Go type of the scheme.
+	unstructured.Unstructured
+	raw []byte
 }
 
-func decodeWorkflow(object *unstructured.Unstructured) (*wfv1.Workflow, error) {
-	nodes, _, err := unstructured.NestedFieldNoCopy(object.Object, "status", "nodes")
-	if list, isMap := nodes.(map[string]any); err == nil && isMap && len(list) > maxWorkflowNodes {
-		return nil, errInvalidWorkflow{fmt.Errorf("it has %d nodes, and at most %d are read", len(list), maxWorkflowNodes)}
+// UnmarshalJSON keeps the JSON.
+func (s *storedWorkflow) UnmarshalJSON(raw []byte) error {
+	s.raw = bytes.Clone(raw)
+	return nil
+}
+
+// get reads one Workflow. Its error is an errInvalidWorkflow if the Workflow cannot
+// be decoded or is too large.
+func (w *workflowReader) get(ctx context.Context, key client.ObjectKey) (*wfv1.Workflow, error) {
+	budget := maxPassValues
+	return w.getWithin(ctx, key, &budget)
+}
+
+// getWithin is get with a budget of JSON values, which it reduces.
+func (w *workflowReader) getWithin(ctx context.Context, key client.ObjectKey, budget *int) (*wfv1.Workflow, error) {
+	stored := &storedWorkflow{}
+	stored.SetGroupVersionKind(argoKinds[0])
+	if err := w.live.Get(ctx, key, stored); err != nil {
+		return nil, err
 	}
-	raw, err := json.Marshal(object.Object)
-	if err != nil {
-		return nil, errInvalidWorkflow{err}
+	return decodeWorkflow(stored.raw, budget)
+}
+
+func decodeWorkflow(raw []byte, budget *int) (*wfv1.Workflow, error) {
+	if len(raw) > maxWorkflowBytes {
+		return nil, errInvalidWorkflow{fmt.Errorf("it has %d bytes, and at most %d are read", len(raw), maxWorkflowBytes)}
+	}
+	values := countValues(raw)
+	if values > maxWorkflowValues {
+		return nil, errInvalidWorkflow{fmt.Errorf("it has %d fields and list items, and at most %d are read", values, maxWorkflowValues)}
+	}
+	if *budget -= values; *budget < 0 {
+		return nil, errInvalidWorkflow{fmt.Errorf("the Workflows of the ModelVersion together have more than %d fields and list items", maxPassValues)}
 	}
 	wf := &wfv1.Workflow{}
-	if err := json.Unmarshal(raw, wf); err != nil {
+	if err := json.UnmarshalCaseSensitivePreserveInts(raw, wf); err != nil {
 		return nil, errInvalidWorkflow{err}
+	}
+	if nodes := len(wf.Status.Nodes); nodes > maxWorkflowNodes {
+		return nil, errInvalidWorkflow{fmt.Errorf("it has %d nodes, and at most %d are read", nodes, maxWorkflowNodes)}
 	}
 	wf.ManagedFields, wf.Status.StoredTemplates = nil, nil
 	if wf.Status.StoredWorkflowSpec != nil {
@@ -81,6 +119,25 @@ func decodeWorkflow(object *unstructured.Unstructured) (*wfv1.Workflow, error) {
 		wf.Status.StoredWorkflowSpec = &wfv1.WorkflowSpec{}
 	}
 	return wf, nil
+}
+
+// countValues returns at least the number of values in a JSON text. Each value is
+// the first of an object or a list, or follows a comma.
+func countValues(raw []byte) int {
+	count, quoted, escaped := 0, false, false
+	for _, c := range raw {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted:
+			escaped, quoted = c == '\\', c != '"'
+		case c == '"':
+			quoted = true
+		case c == ',' || c == '{' || c == '[':
+			count++
+		}
+	}
+	return count
 }
 
 // relevant returns the names of the Workflows that have to be read to decide which
@@ -161,8 +218,9 @@ func (r *ModelVersionReconciler) workflows(ctx context.Context, argo client.Read
 func (w *workflowReader) read(ctx context.Context, mv *v1alpha1.ModelVersion, names map[string]bool) ([]*wfv1.Workflow, *lifecycle.InvalidWorkflow, error) {
 	var workflows []*wfv1.Workflow
 	var invalid *lifecycle.InvalidWorkflow
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		wf, err := w.get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: name})
+	budget := maxPassValues
+	for _, name := range readingOrder(mv, names) {
+		wf, err := w.getWithin(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: name}, &budget)
 		var broken errInvalidWorkflow
 		switch {
 		case errors.As(err, &broken):
@@ -178,4 +236,15 @@ func (w *workflowReader) read(ctx context.Context, mv *v1alpha1.ModelVersion, na
 		}
 	}
 	return workflows, invalid, nil
+}
+
+// readingOrder returns names in their order, after the one that the status names:
+// the others must not use up its budget.
+func readingOrder(mv *v1alpha1.ModelVersion, names map[string]bool) []string {
+	order := slices.Sorted(maps.Keys(names))
+	if last := mv.Status.Workflow; last != nil && names[last.Name] {
+		order = slices.DeleteFunc(order, func(name string) bool { return name == last.Name })
+		order = slices.Insert(order, 0, last.Name)
+	}
+	return order
 }

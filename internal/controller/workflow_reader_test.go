@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,25 +18,33 @@ import (
 )
 
 func TestDecodeWorkflow(t *testing.T) {
-	many := map[string]any{}
+	many := func(n int, value string) string { return strings.Repeat(value+",", n-1) + value }
+	var nodes []string
 	for i := range maxWorkflowNodes + 1 {
-		many[fmt.Sprint(i)] = map[string]any{}
+		nodes = append(nodes, fmt.Sprintf(`"%d":{}`, i))
 	}
 	for name, tc := range map[string]struct {
-		object  map[string]any
-		wantErr string
+		content, wantErr string
 	}{
-		"a Workflow":                  {map[string]any{"metadata": map[string]any{"name": "a"}, "status": map[string]any{"phase": "Running"}}, ""},
-		"a number that is text":       {map[string]any{"spec": map[string]any{"activeDeadlineSeconds": "600"}}, "activeDeadlineSeconds"},
-		"nodes that are a list":       {map[string]any{"status": map[string]any{"nodes": []any{}}}, "nodes"},
-		"a status that is text":       {map[string]any{"status": "Running"}, "status"},
-		"more nodes than are decoded": {map[string]any{"status": map[string]any{"nodes": many}}, "it has 2001 nodes"},
+		"a Workflow":                        {`{"metadata":{"name":"a"},"status":{"phase":"Running"}}`, ""},
+		"a number that is text":             {`{"spec":{"activeDeadlineSeconds":"600"}}`, "activeDeadlineSeconds"},
+		"nodes that are a list":             {`{"status":{"nodes":[]}}`, "nodes"},
+		"a status that is text":             {`{"status":"Running"}`, "status"},
+		"more nodes than are read":          {`{"status":{"nodes":{` + strings.Join(nodes, ",") + `}}}`, "it has 2001 nodes, and at most 2000 are read"},
+		"a long text":                       {`{"status":{"message":"` + strings.Repeat("a", maxWorkflowBytes) + `"}}`, "and at most 1048576 are read"},
+		"items that are larger when read":   {`{"spec":{"templates":[` + many(50_000, "{}") + `]}}`, "fields and list items, and at most 60000 are read"},
+		"text that looks like many values":  {`{"metadata":{"name":"a"},"status":{"message":"` + many(50_000, `{\"[`) + `"}}`, ""},
+		"text that ends in a backslash":     {`{"metadata":{"name":"a"},"status":{"message":"\\","x":[` + many(70_000, "1") + `]}}`, "and at most 60000 are read"},
+		"fields that differ only in case":   {`{"metadata":{"name":"a"},"Spec":{"activeDeadlineSeconds":"600"}}`, ""},
+		"stored templates are not returned": {`{"metadata":{"name":"a"},"status":{"storedTemplates":{"a":{}}}}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wf, err := decodeWorkflow(&unstructured.Unstructured{Object: tc.object})
+			budget := maxPassValues
+			wf, err := decodeWorkflow([]byte(tc.content), &budget)
 			if tc.wantErr == "" {
 				require.NoError(t, err)
 				assert.Equal(t, "a", wf.Name)
+				assert.Empty(t, wf.Status.StoredTemplates)
 				return
 			}
 			var invalid errInvalidWorkflow
@@ -44,6 +52,26 @@ func TestDecodeWorkflow(t *testing.T) {
 			assert.ErrorContains(t, err, tc.wantErr)
 		})
 	}
+}
+
+func TestDecodeWorkflowsOfAPass(t *testing.T) {
+	content := []byte(`{"status":{"conditions":[` + strings.Repeat("{},", 25_000) + `{}]}}`)
+	budget := maxPassValues
+	for range 2 {
+		_, err := decodeWorkflow(content, &budget)
+		require.NoError(t, err)
+	}
+	_, err := decodeWorkflow(content, &budget)
+	assert.ErrorContains(t, err, "the Workflows of the ModelVersion together have more than 120000")
+}
+
+func TestReadingOrder(t *testing.T) {
+	mv := &v1alpha1.ModelVersion{}
+	names := map[string]bool{"a": true, "b": true, "c": true}
+	assert.Equal(t, []string{"a", "b", "c"}, readingOrder(mv, names))
+	mv.Status.Workflow = &v1alpha1.WorkflowStatus{Name: "b"}
+	assert.Equal(t, []string{"b", "a", "c"}, readingOrder(mv, names))
+	assert.Empty(t, readingOrder(mv, nil), "nothing else is read")
 }
 
 func TestRelevantWorkflows(t *testing.T) {

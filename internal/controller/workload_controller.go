@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -59,10 +60,12 @@ type WorkloadReconciler struct {
 
 	// controller is this reconciler's. SetupWithManager sets it.
 	controller controller.TypedController[workloadKey]
-	// lastEvent holds the message of the last event on each unfinished workload,
-	// or after a dry run the template, so that neither is repeated each time that
-	// the workload changes. There is one worker, so it needs no lock.
-	lastEvent map[workloadKey]string
+	// lastEvent holds the hash of the message of the last event on each unfinished
+	// workload, or after a dry run of the template, so that neither is repeated each
+	// time that the workload changes. There is one worker, so it needs no lock.
+	lastEvent map[workloadKey]uint64
+	// seed is that of the hashes.
+	seed maphash.Seed
 }
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
@@ -75,7 +78,7 @@ type WorkloadReconciler struct {
 // to allow ModelVersions from workloads. The kinds of workloads are added later, by
 // a KindWatcher.
 func (r *WorkloadReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.lastEvent = map[workloadKey]string{}
+	r.lastEvent, r.seed = map[workloadKey]uint64{}, maphash.MakeSeed()
 	c, err := controller.NewTyped("workload", mgr, controller.TypedOptions[workloadKey]{
 		Reconciler: known(r.Passes, "workload", r), ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: 1,
 	})
@@ -113,14 +116,15 @@ func (r *WorkloadReconciler) workloadsInNamespace(ctx context.Context, namespace
 		}
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		if err := r.Live.List(ctx, list, client.InNamespace(namespace.GetName())); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Failed to list the workloads of a namespace that now allows ModelVersions from workloads", "kind", kind.Kind)
-			continue
-		}
-		for i := range list.Items {
-			if workload.HasTemplate(&list.Items[i]) {
-				found = append(found, workloadKey{kind, client.ObjectKeyFromObject(&list.Items[i])})
+		err := listPages(ctx, r.Live, list, namespace.GetName(), func(page client.ObjectList) {
+			for _, object := range page.(*metav1.PartialObjectMetadataList).Items {
+				if workload.HasTemplate(&object) {
+					found = append(found, workloadKey{kind, client.ObjectKeyFromObject(&object)})
+				}
 			}
+		})
+		if err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Failed to list the workloads of a namespace that now allows ModelVersions from workloads", "kind", kind.Kind)
 		}
 	}
 	return found
@@ -172,7 +176,7 @@ const dryRunOf = "dry run: "
 // dryRun finds out whether the API server would accept the ModelVersion, once for
 // each template.
 func (r *WorkloadReconciler) dryRun(ctx context.Context, key workloadKey, object *unstructured.Unstructured, mv *v1alpha1.ModelVersion) error {
-	template := dryRunOf + object.GetAnnotations()[v1alpha1.AnnotationModelVersion]
+	template := maphash.String(r.seed, dryRunOf+object.GetAnnotations()[v1alpha1.AnnotationModelVersion])
 	if r.lastEvent[key] == template {
 		return nil
 	}
@@ -235,9 +239,10 @@ func (r *WorkloadReconciler) markCreated(ctx context.Context, writer client.Clie
 
 // recordEvent emits an event on the workload, unless it was the last one.
 func (r *WorkloadReconciler) recordEvent(key workloadKey, object *unstructured.Unstructured, problem *workflow.Problem) {
-	if r.lastEvent[key] == problem.Message {
+	message := maphash.String(r.seed, problem.Message)
+	if r.lastEvent[key] == message {
 		return
 	}
-	r.lastEvent[key] = problem.Message
+	r.lastEvent[key] = message
 	r.Recorder.Eventf(object, nil, corev1.EventTypeWarning, problem.Reason, "Build", "%s", note(problem.Message))
 }

@@ -60,7 +60,8 @@ func NewManifest(plan Plan, digests map[string]string) Manifest {
 }
 
 // Repartition returns a plan with the manifest's partitioning into layers, or
-// false if the manifest does not assign all of its entries to layers.
+// false if the manifest does not assign all of its entries to layers, or if a layer
+// has none.
 func (m Manifest) Repartition(plan Plan) (Plan, bool) {
 	index, layers := m.Index(), make([][]Entry, len(m.Layers))
 	for _, e := range plan.Entries() {
@@ -71,7 +72,7 @@ func (m Manifest) Repartition(plan Plan) (Plan, bool) {
 		layers[at.Layer] = append(layers[at.Layer], e)
 	}
 	plan.Layers = layers
-	return plan, true
+	return plan, !slices.ContainsFunc(layers, func(entries []Entry) bool { return len(entries) == 0 })
 }
 
 // Difference describes how the source differs from what an image contains, or
@@ -106,6 +107,21 @@ func Difference(image, source Manifest) string {
 		return fmt.Sprintf("%s, and %d more", differences[0], more)
 	}
 	return differences[0]
+}
+
+// FileWithoutDigest returns the path of a file whose content the manifest does not
+// identify, or "". The digest of a layer identifies its files, too.
+func (m Manifest) FileWithoutDigest() string {
+	without := slices.IndexFunc(m.Entries, func(e ManifestEntry) bool { return e.Type == File && e.SHA256 == "" })
+	if m.Streamed || without < 0 {
+		return ""
+	}
+	return m.Entries[without].Path
+}
+
+// Equal reports whether two manifests say the same.
+func (m Manifest) Equal(other Manifest) bool {
+	return m.Streamed == other.Streamed && slices.Equal(m.Entries, other.Entries) && slices.Equal(m.Layers, other.Layers)
 }
 
 // Index holds the entries of a manifest by path.

@@ -17,6 +17,10 @@ func TestRemovesModel(t *testing.T) {
 		".wh.kubedl-model-of-my-own":   false,
 		"other/kubedl-model/.wh.a":     false,
 		"kubedl-model/.wh..wh..opq":    true,
+		".wh..wh..opq":                 true,
+		"//kubedl-model/.wh.a":         true,
+		"../kubedl-model//x/../.wh.a":  true,
+		"etc/.wh..wh..opq":             false,
 		"kubedl-model-of-my-own/.wh.a": false,
 	}
 	for name, want := range tests {

@@ -162,7 +162,7 @@ func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) verdict {
 	if outcome.State == StateFailed {
 		outcome.Message = withNextCommand(mv, wf, outcome)
 		digest := workflow.Argument(wf, contract.ParamKnownDigest)
-		if source := outcome.Report.Source; source != nil && source.ImageLost && digest != "" {
+		if outcome.Report.ImageLost && digest != "" {
 			outcome.Reason = v1alpha1.ReasonImageLost
 			outcome.Message = fmt.Sprintf("The registry no longer has the image %s, and it could not be built again: %s", workflow.Pinned(workflow.Argument(wf, contract.ParamImage), digest), outcome.Message)
 		}

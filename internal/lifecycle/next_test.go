@@ -7,6 +7,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
@@ -326,4 +327,24 @@ func TestNameConflictKeepsTheNodeOfTheTraining(t *testing.T) {
 	s.trainedOnUnknownNode(training("Complete", "", ""), trainingPod("a", "node-a", "0"))
 	require.NotNil(t, s.next().Create)
 	assert.Equal(t, "node-a", lifecycle.NameConflict(s.observed, "mv-3-1c072-1").NodeName)
+}
+
+// Users can edit the labels of a Workflow and Argo's times.
+func TestNextStepOfEditedNumbersAndTimes(t *testing.T) {
+	s := newScenario(t)
+	wf := s.pass()
+	require.NotNil(t, wf)
+	wf.Labels[v1alpha1.LabelAttempt] = "9223372036854775807"
+	wf.Annotations[v1alpha1.AnnotationGeneration] = "9223372036854775807"
+	failed := builders.FromWorkflow(wf).FailedWithoutReport(contract.StepBuild).Obj()
+	failed.Status.FinishedAt = metav1.NewTime(time.Date(9999, time.December, 31, 23, 0, 0, 0, time.FixedZone("", -3600*10)))
+	s.observed.Workflows = []*wfv1.Workflow{failed}
+	s.requestRebuild()
+	next := s.pass()
+	require.NotNil(t, next)
+	assert.Equal(t, "2", next.Labels[v1alpha1.LabelAttempt], "the next attempt has the next number")
+	assert.EqualValues(t, 2, s.mv().Status.Attempts)
+
+	s.observed.Workflows = []*wfv1.Workflow{failed}
+	assert.Nil(t, lifecycle.NextStep(lifecycle.Observed{Version: builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj(), Workflows: s.observed.Workflows, Followed: failed, Now: builders.Epoch}, options).Status.FinishTime, "no time that the API server rejects")
 }

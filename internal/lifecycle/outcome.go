@@ -61,7 +61,7 @@ func WorkflowOutcome(wf *wfv1.Workflow) Outcome {
 		return Outcome{
 			State:   StateBuilding,
 			Reason:  v1alpha1.ReasonWorkflowPhaseUnknown,
-			Message: fmt.Sprintf("Workflow %s is in phase %q, which this release of Modelkiln does not support", wf.Name, wf.Status.Phase),
+			Message: fmt.Sprintf("Workflow %s is in phase %q, which this release of Modelkiln does not support", wf.Name, sentence(string(wf.Status.Phase))),
 		}
 	}
 }
@@ -123,7 +123,7 @@ func succeeded(wf run) Outcome {
 		return Outcome{
 			State:   StateFailed,
 			Reason:  v1alpha1.ReasonReportInvalid,
-			Message: fmt.Sprintf("Workflow %s of ClusterWorkflowTemplate %s succeeded without proof that the image was pushed: %v", wf.Name, wf.Spec.WorkflowTemplateRef.Name, err),
+			Message: fmt.Sprintf("Workflow %s of ClusterWorkflowTemplate %s succeeded without proof that the image was pushed: %v", wf.Name, sentence(wf.Spec.WorkflowTemplateRef.Name), err),
 		}
 	}
 	return Outcome{

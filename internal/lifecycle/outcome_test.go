@@ -226,6 +226,33 @@ func TestWorkflowOutcomePodForbiddenWhileRetrying(t *testing.T) {
 	assert.Equal(t, "Workflow mv-3-1c072-1 may retry automatically. Try 1 failed: task 'mv-3-1c072-1(0).pod' errored: "+message, got.Message)
 }
 
+func TestWorkflowOutcomeOfALargeReport(t *testing.T) {
+	wf := makeWorkflow()
+	r := wf.Report()
+	r.Run.Image = strings.Repeat("a", report.MaxSize)
+	got := lifecycle.WorkflowOutcome(wf.Succeeded(r).Obj())
+	assert.Equal(t, v1alpha1.ReasonReportInvalid, got.Reason)
+	assert.Contains(t, got.Message, "its report cannot be parsed")
+}
+
+// Users can write into any part of a Workflow, and a status holds 32 KiB.
+func TestWorkflowOutcomeOfLongTexts(t *testing.T) {
+	long := strings.Repeat("a", 100_000)
+	for name, edit := range map[string]func(*wfv1.Workflow){
+		"phase":    func(wf *wfv1.Workflow) { wf.Status.Phase = wfv1.WorkflowPhase(long) },
+		"template": func(wf *wfv1.Workflow) { wf.Spec.WorkflowTemplateRef.Name = long },
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := makeWorkflow().Obj()
+			wf.Status.Phase = wfv1.WorkflowSucceeded
+			edit(wf)
+			message := lifecycle.WorkflowOutcome(wf).Message
+			assert.Contains(t, message, "aaa")
+			assert.Less(t, len(message), 2000)
+		})
+	}
+}
+
 // BenchmarkWorkflowOutcomeChain has nodes that are each inside the one before: the
 // time per node must hardly depend on their number.
 func BenchmarkWorkflowOutcomeChain(b *testing.B) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow"
@@ -97,9 +98,10 @@ func pendingPod(o Observed) (wfv1.NodeStatus, bool) {
 	if o.Followed.Status.Phase != wfv1.WorkflowRunning {
 		return wfv1.NodeStatus{}, false
 	}
+	started := sets.New(o.StartedPods...)
 	for _, node := range currentNodes(o.Followed) {
 		locked := node.SynchronizationStatus != nil && node.SynchronizationStatus.Waiting != ""
-		if node.Type == wfv1.NodeTypePod && node.Phase == wfv1.NodePending && !locked && !slices.Contains(o.StartedPods, node.ID) {
+		if node.Type == wfv1.NodeTypePod && node.Phase == wfv1.NodePending && !locked && !started.Has(node.ID) {
 			return node, true
 		}
 	}

@@ -23,15 +23,14 @@ const (
 // pushedAgain ends an attempt that had to push the image again.
 func pushedAgain(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 	r := w.Report()
-	r.Source.ImageLost, r.Image.Digest = true, otherDigest
+	r.ImageLost, r.Image.Digest = true, otherDigest
 	return w.Succeeded(r)
 }
 
 // lost fails an attempt that found no image in the registry.
 func lost(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 	r := w.FailureReport(contract.StepBuild, v1alpha1.ReasonRegistryUnreachable, "the registry does not respond")
-	r.Source = w.Report().Source
-	r.Source.ImageLost = true
+	r.ImageLost = true
 	return w.Failed(r)
 }
 

@@ -19,24 +19,25 @@ func currentNodes(wf *wfv1.Workflow) []wfv1.NodeStatus {
 	superseded := map[string]bool{}
 	for _, node := range wf.Status.Nodes {
 		tries := retryChildren(wf, node)
-		for i := range max(0, len(tries)-1) {
-			superseded[tries[i].ID] = true
+		for _, id := range tries[:max(0, len(tries)-1)] {
+			superseded[id] = true
 		}
 	}
 	isSuperseded := within(wf, superseded)
 	return nodesWhere(wf, func(node wfv1.NodeStatus) bool { return !isSuperseded(node) })
 }
 
-// retryChildren returns the tries of a node of type Retry, the first one first.
-// Any other node has none.
-func retryChildren(wf *wfv1.Workflow, node wfv1.NodeStatus) []wfv1.NodeStatus {
-	var tries []wfv1.NodeStatus
+// retryChildren returns the IDs of the tries of a node of type Retry, the first one
+// first. Any other node has none. They are not the nodes themselves, which take a
+// hundred times the memory of an ID: a user can repeat an ID.
+func retryChildren(wf *wfv1.Workflow, node wfv1.NodeStatus) []string {
+	var tries []string
 	if node.Type != wfv1.NodeTypeRetry {
 		return tries
 	}
 	for _, id := range node.Children {
-		if try, found := wf.Status.Nodes[id]; found {
-			tries = append(tries, try)
+		if _, found := wf.Status.Nodes[id]; found {
+			tries = append(tries, id)
 		}
 	}
 	return tries
@@ -76,8 +77,8 @@ func within(wf *wfv1.Workflow, ids map[string]bool) func(wfv1.NodeStatus) bool {
 }
 
 // nodesOf returns the node of a try and those that are part of it.
-func nodesOf(wf *wfv1.Workflow, try wfv1.NodeStatus) []wfv1.NodeStatus {
-	return nodesWhere(wf, within(wf, map[string]bool{try.ID: true}))
+func nodesOf(wf *wfv1.Workflow, try string) []wfv1.NodeStatus {
+	return nodesWhere(wf, within(wf, map[string]bool{try: true}))
 }
 
 // A retrying Workflow tries something more than once.
@@ -99,7 +100,8 @@ func (r run) retry() (retrying, bool) {
 		if node.Phase.Fulfilled(node.TaskResultSynced) || len(tries) == 0 {
 			continue
 		}
-		state := retrying{tries: len(tries), pending: tries[len(tries)-1].FailedOrError()}
+		last := r.Status.Nodes[tries[len(tries)-1]]
+		state := retrying{tries: len(tries), pending: last.FailedOrError()}
 		if state.pending {
 			state.failed = nodesOf(r.Workflow, tries[len(tries)-1])
 			return state, true

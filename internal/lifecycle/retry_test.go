@@ -2,6 +2,8 @@ package lifecycle_test
 
 import (
 	"fmt"
+	"runtime"
+	"slices"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -57,4 +59,18 @@ func TestWorkflowOutcomeIgnoresSupersededTries(t *testing.T) {
 			assert.Equal(t, tc.want, lifecycle.WorkflowOutcome(wf).Message)
 		})
 	}
+}
+
+// A user can name a node as its own child as often as a Workflow has room for.
+func TestWorkflowOutcomeOfRepeatedChildren(t *testing.T) {
+	wf := makeWorkflow().Running("build").Obj()
+	children := slices.Repeat([]string{"b"}, 100_000)
+	wf.Status.Nodes["a"] = wfv1.NodeStatus{ID: "a", Type: wfv1.NodeTypeRetry, Phase: wfv1.NodeRunning, Children: children}
+	wf.Status.Nodes["b"] = wfv1.NodeStatus{ID: "b", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed, Message: "failed"}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	assert.Equal(t, v1alpha1.ReasonRetrying, lifecycle.WorkflowOutcome(wf).Reason)
+	runtime.ReadMemStats(&after)
+	// A copy of a node takes 368 bytes.
+	assert.Less(t, (after.TotalAlloc-before.TotalAlloc)/uint64(len(children)), uint64(200), "bytes for each child")
 }

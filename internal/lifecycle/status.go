@@ -186,8 +186,10 @@ func laterTime(before *metav1.Time, now metav1.Time) *metav1.Time {
 	return timeOrNil(now)
 }
 
+// timeOrNil returns nil for no time, and for one that has no form in UTC that the API
+// server accepts: users can write a time of the year 9999 with an offset.
 func timeOrNil(t metav1.Time) *metav1.Time {
-	if t.IsZero() {
+	if year := t.UTC().Year(); t.IsZero() || year < 1 || year > 9999 {
 		return nil
 	}
 	return ptr.To(t)

@@ -86,8 +86,16 @@ func FromTemplate(object *unstructured.Unstructured, opts workflow.Options) (*v1
 	return mv, nil
 }
 
+// maxTemplate is the size of a template in bytes: many times what the spec of a
+// ModelVersion needs. In YAML, a text of this size can stand for one of its square,
+// by an alias that it repeats.
+const maxTemplate = 16 << 10
+
 // parseSpec parses a spec as strictly as kubectl apply parses a manifest.
 func parseSpec(text string, into *v1alpha1.ModelVersionSpec) error {
+	if len(text) > maxTemplate {
+		return fmt.Errorf("it has %d bytes, and at most %d are read", len(text), maxTemplate)
+	}
 	raw, err := yaml.YAMLToJSONStrict([]byte(text))
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -106,6 +107,7 @@ func TestFromTemplate(t *testing.T) {
 func TestFromTemplateRejects(t *testing.T) {
 	for name, tt := range map[string]struct{ spec, want string }{
 		"empty":                         {"", "storage names no kind"},
+		"too long":                      {templateSpec + "#" + strings.Repeat("a", maxTemplate), "and at most 16384 are read"},
 		"not YAML":                      {"{", "is not the spec of a ModelVersion"},
 		"unknown field":                 {templateSpec + "imagerepo: x", `unknown field "imagerepo"`},
 		"duplicate field":               {templateSpec + "modelName: x", `"modelName" already set`},

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // Kind classifies errors of registries.
@@ -74,12 +76,13 @@ func (r *Repository) explain(err error) error {
 	return &Error{Kind: Unreachable, Message: r.failedPeer(err) + " " + problem, Transient: transient, Cause: err}
 }
 
-// query matches the query of a URL.
-var query = regexp.MustCompile(`(://[^\s"?]+\?)[^\s"]+`)
+// query matches the query of a URL, which need not be absolute or valid, also if the
+// URL is quoted.
+var query = regexp.MustCompile(`\?(\\.|[^\s"\\])+`)
 
 // RedactQueries removes the queries from the URLs in a text: a registry may
 // redirect to a storage that accepts a signature in the query as a credential.
-func RedactQueries(text string) string { return query.ReplaceAllString(text, "${1}***") }
+func RedactQueries(message string) string { return query.ReplaceAllString(message, "?***") }
 
 // redactedError is an error whose text contains no URL queries.
 type redactedError struct{ error }
@@ -121,16 +124,22 @@ func (r *Repository) failedPeer(err error) string {
 func failedHost(err error) string {
 	var resp *transport.Error
 	if errors.As(err, &resp) && resp.Request != nil {
-		return resp.Request.URL.Host
+		return text.OneLine(resp.Request.URL.Host, maxText)
 	}
 	var request *url.Error
 	if errors.As(err, &request) {
 		if parsed, err := url.Parse(request.URL); err == nil {
-			return parsed.Host
+			return text.OneLine(parsed.Host, maxText)
 		}
 	}
 	return ""
 }
+
+// maxText is the number of characters that a message repeats of what a registry sent.
+const maxText = 300
+
+// cause returns the text of an error, in which a registry's answer can be quoted.
+func cause(err error) string { return text.OneLine(err.Error(), maxText) }
 
 // explainStatus returns the error for a status code.
 func (r *Repository) explainStatus(resp *transport.Error, err error) error {
@@ -183,9 +192,9 @@ func (r *Repository) connectionProblem(err error) (problem string, transient boo
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout():
 		return "did not respond in time: check that it is running and that no firewall blocks it", true
 	case strings.Contains(err.Error(), invalidRealm):
-		return fmt.Sprintf("directs the build to a token service at an unsafe address: give the token service a host name and, unless the registry itself is accessed over plain HTTP, HTTPS (%v)", err), false
+		return fmt.Sprintf("directs the build to a token service at an unsafe address: give the token service a host name and, unless the registry itself is accessed over plain HTTP, HTTPS (%s)", cause(err)), false
 	default:
-		return "cannot be used, connection failed: " + err.Error(), true
+		return "cannot be used, connection failed: " + cause(err), true
 	}
 }
 
@@ -199,7 +208,7 @@ func certificateProblem(err error) string {
 	case errors.As(err, &authority):
 		return "presented a certificate from an unknown authority: add the authority's certificate to the operator's configuration"
 	case errors.As(err, &hostname) || errors.As(err, &certificate):
-		return "presented a certificate that is not valid for it: " + err.Error()
+		return "presented a certificate that is not valid for it: " + cause(err)
 	default:
 		return ""
 	}

@@ -46,6 +46,21 @@ func TestErrorRedactsQueries(t *testing.T) {
 	assert.NotContains(t, err.Error()+errors.Unwrap(err).Error(), "secret")
 }
 
+func TestRedactQueries(t *testing.T) {
+	for name, tc := range map[string]struct{ in, want string }{
+		"a URL":                     {"GET https://a.example.com/b?signature=secret: EOF", "GET https://a.example.com/b?*** EOF"},
+		"a URL in quotes":           {`Get "https://a.example.com/b?signature=secret": EOF`, `Get "https://a.example.com/b?***": EOF`},
+		"a path":                    {`parse "/v2/b?signature=secret": EOF`, `parse "/v2/b?***": EOF`},
+		"a URL that is not valid":   {`parse ":?signature=secret": missing protocol scheme`, `parse ":?***": missing protocol scheme`},
+		"a quote within the quotes": {`parse "/a?b=\"c&signature=secret": EOF`, `parse "/a?***": EOF`},
+		"a question":                {"is it running?", "is it running?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tc.want, RedactQueries(tc.in))
+		})
+	}
+}
+
 func isTransient(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Transient

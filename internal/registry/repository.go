@@ -84,6 +84,11 @@ func (r *Repository) Push(ctx context.Context, tag name.Tag, image v1.Image) err
 	return r.explain(remote.Write(tag, image, remote.WithContext(ctx), remote.WithTransport(r.anonymous), remote.WithAuthFromKeychain(r.credentials)))
 }
 
+// Tag has a tag refer to a manifest that the registry has.
+func (r *Repository) Tag(ctx context.Context, tag name.Tag, manifest *remote.Descriptor) error {
+	return r.explain(remote.Tag(tag, manifest, remote.WithContext(ctx), remote.WithTransport(r.anonymous), remote.WithAuthFromKeychain(r.credentials)))
+}
+
 // Fetch returns the manifest of a reference.
 func (r *Repository) Fetch(ctx context.Context, ref name.Reference) (*remote.Descriptor, error) {
 	descriptor, err := r.puller.Get(ctx, ref)

@@ -45,6 +45,7 @@ func (t timeoutTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	redirects := 0
 	for from := req; from.Response != nil; from = from.Response.Request {
 		if redirects++; redirects > maxRedirects {
+			closeBody(req)
 			return nil, errRedirectLoop
 		}
 	}

@@ -23,9 +23,18 @@ type httpsOnly struct{ inner http.RoundTripper }
 
 func (t httpsOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" {
+		closeBody(req)
 		return nil, fmt.Errorf("%w for %s", errPlainHTTP, req.URL.Host)
 	}
 	return t.inner.RoundTrip(req)
+}
+
+// closeBody closes the body of a request that is not sent, as http.RoundTripper
+// requires: an upload waits for it.
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
 }
 
 // newTransport returns a transport that trusts the system's certificate

@@ -94,7 +94,7 @@ func (u *upload) start(ctx context.Context) error {
 		return err
 	}
 	if minLength, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil {
-		u.chunkSize = max(u.chunkSize, minLength)
+		u.chunkSize = max(u.chunkSize, min(minLength, maxChunkSize))
 	}
 	return u.setLocation(resp)
 }

@@ -23,6 +23,9 @@ type Report struct {
 	// Run identifies the run, so that the report of another run is never
 	// mistaken for this one's.
 	Run Run `json:"run"`
+	// ImageLost is written by mount-check. It is true if the registry no longer has
+	// the image that an earlier attempt had pushed.
+	ImageLost bool `json:"imageLost,omitempty"`
 	// Source is written by mount-check.
 	Source *Source `json:"source,omitempty"`
 	// Build is written by the build step.
@@ -55,12 +58,9 @@ type Source struct {
 	// Skipped is the number of sockets, pipes, devices and a top-level
 	// lost+found, which have no content to package.
 	Skipped int64 `json:"skipped,omitempty"`
-	// AlreadyPushed is true if the registry holds this ModelVersion with the
-	// same content, so that there is nothing to build.
+	// AlreadyPushed is true if the registry holds this ModelVersion, or a deleted one
+	// of the same name, with the same content, so that there is nothing to build.
 	AlreadyPushed bool `json:"alreadyPushed,omitempty"`
-	// ImageLost is true if an earlier attempt had pushed an image that the registry
-	// no longer has.
-	ImageLost bool `json:"imageLost,omitempty"`
 }
 
 // Build is what the build step pushed.
@@ -115,9 +115,17 @@ func Read(dir string) (Report, error) {
 	return Parse(string(raw))
 }
 
-// Parse parses a report from the value of a workflow output.
+// MaxSize is the size of a report in bytes that Parse accepts. Reports of our steps
+// have about one kilobyte.
+const MaxSize = 64 << 10
+
+// Parse parses a report from the value of a workflow output. It returns an error if
+// the text is not JSON of this form or larger than MaxSize.
 func Parse(text string) (Report, error) {
 	var r Report
+	if len(text) > MaxSize {
+		return Report{}, fmt.Errorf("parse report: it has %d bytes, and at most %d are read", len(text), MaxSize)
+	}
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		return Report{}, fmt.Errorf("parse report: %w", err)
 	}

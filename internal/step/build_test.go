@@ -199,9 +199,8 @@ func TestStepsOutOfOrder(t *testing.T) {
 
 func TestBuildWritesManifest(t *testing.T) {
 	p := newBuiltPod(t)
-	manifest, found, err := modelimage.ReadManifest(p.pull(t))
+	manifest, err := modelimage.ReadManifest(p.pull(t))
 	require.NoError(t, err)
-	require.True(t, found)
 	config, err := p.pull(t).ConfigFile()
 	require.NoError(t, err)
 	assert.Equal(t, []layer.BuiltLayer{{DiffID: config.RootFS.DiffIDs[0].String(), Files: 2, Bytes: 9}}, manifest.Layers)

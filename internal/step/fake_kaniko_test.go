@@ -2,6 +2,7 @@ package step
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +46,7 @@ const (
 	faultRejected          = "is rejected by the registry"
 	faultPushesNothing     = "pushes nothing"
 	faultDropsFile         = "drops a file"
+	faultAddsLayer         = "adds a layer"
 	faultDropsFirstLayer   = "drops the first layer"
 	faultDropsManifest     = "drops the layer with the manifest"
 	faultTruncatesManifest = "truncates the manifest"
@@ -303,6 +306,9 @@ func (e *executor) push() error {
 	if hasFault(faultDropsFirstLayer) {
 		e.layers = e.layers[1:]
 	}
+	if hasFault(faultAddsLayer) {
+		e.layers = slices.Insert(e.layers, 0, e.layers[len(e.layers)-1])
+	}
 	if hasFault(faultDropsManifest) {
 		e.layers = e.layers[:len(e.layers)-1]
 	}
@@ -354,10 +360,16 @@ func (e *executor) configure(image v1.Image) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.Config.User = e.user
+	if config.Config.Env == nil {
+		config.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	}
 	if !hasFault(faultDropsEnvironment) {
 		config.Config.Env = append(config.Config.Env, e.env...)
 	}
-	config.Config.Labels = map[string]string{}
+	config.OS, config.Architecture = cmp.Or(config.OS, "linux"), cmp.Or(config.Architecture, runtime.GOARCH)
+	if config.Config.Labels == nil {
+		config.Config.Labels = map[string]string{}
+	}
 	for _, label := range e.flags("label") {
 		key, value, _ := strings.Cut(label, "=")
 		if !hasFault(faultDropsLabels) {

@@ -7,7 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -18,7 +22,9 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
+	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -35,7 +41,9 @@ type mountCheck struct {
 	pushSecretRequired                bool
 	engine                            string
 	limits                            layer.Limits
-	workflowUID, modelVersionUID      string
+	workflowUID                       string
+	model, modelVersion               string
+	modelVersionUID, knownDigest      string
 	mount, mountinfo, program         string
 }
 
@@ -57,17 +65,25 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	flags.Func("layer-size", fmt.Sprintf("the `size` from which a file has its own layer and up to which smaller files share a layer (default %s)", resource.NewQuantity(layer.DefaultSize, resource.BinarySI)), m.parseLayerSize)
 	flags.IntVar(&m.limits.Layers, "max-layers", layer.DefaultLayers, "the maximum `number` of layers of the model; if more are needed, layers become larger")
 	flags.StringVar(&m.workflowUID, "workflow-uid", "", "the `UID` of the Workflow")
+	flags.StringVar(&m.model, "model", "", "the `name` of the Model")
+	flags.StringVar(&m.modelVersion, "model-version", "", "the `name` of the ModelVersion")
 	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the `UID` of the ModelVersion; empty in a build without one")
+	flags.StringVar(&m.knownDigest, "known-digest", "", "the `digest` that an earlier build of this ModelVersion reported; the image with this digest belongs to it")
 	flags.StringVar(&m.mount, "source", "/source", "the `directory` where the storage is mounted")
 	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` that lists the mounts of this process")
 	flags.StringVar(&m.program, "program", "", "the `file` to copy to the shared volume, from which Kaniko's container runs it; this program if empty")
 	return m.run
 }
 
+// memoryTarget is how many bytes of memory mount-check uses before it collects
+// garbage more often. The template limits it to 512Mi.
+const memoryTarget = 384 << 20
+
 func (m *mountCheck) run(ctx context.Context, log io.Writer) error {
+	debug.SetMemoryLimit(memoryTarget)
 	err := m.check(ctx, log)
 	var unreadable *failure.Error
-	if m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable {
+	if m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable && !errors.Is(err, source.ErrMaybeTemporary) {
 		return failure.New(unreadable.Reason, "%s; the engine Stream does not run as root: make the files readable for all users, or use the engine Kaniko", unreadable.Message).WithCause(unreadable.Cause)
 	}
 	return err
@@ -104,6 +120,10 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be pushed: %v", err)
 	}
 
+	known, err := m.findKnown(ctx, config, tag, log)
+	if err != nil {
+		return err
+	}
 	root, err := storage.Check()
 	if err != nil {
 		return err
@@ -115,7 +135,8 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	}
 
 	existing, err := tagCheck{
-		config: config, tag: tag, versionUID: m.modelVersionUID, model: model, root: root, log: log, skipSize: m.streams(),
+		config: config, tag: tag, known: known, baseImage: m.baseImage, model: model, root: root, log: log, skipSize: m.streams(),
+		lineage: modelimage.Lineage{Model: m.model, ModelVersion: m.modelVersion, ModelVersionUID: m.modelVersionUID, Tag: tag.TagStr()},
 	}.run(ctx)
 	if err != nil {
 		return err
@@ -127,6 +148,31 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 		}
 	}
 	return m.handOff(plan, existing)
+}
+
+// findKnown returns the image that an earlier attempt has pushed, whether or not the
+// tag still refers to it, or nil. The report says so if the registry no longer has it,
+// even if a later check fails: pods that serve the ModelVersion refer to its digest.
+func (m *mountCheck) findKnown(ctx context.Context, config registry.Config, tag name.Tag, log io.Writer) (*remote.Descriptor, error) {
+	if m.knownDigest == "" {
+		return nil, nil
+	}
+	if _, err := v1.NewHash(m.knownDigest); err != nil {
+		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "the known digest %q is not a digest: omit it, or write it as sha256:…", text.OneLine(m.knownDigest, maxProblem))
+	}
+	repository, err := config.Open(ctx, tag.Repository, registry.Push)
+	if err != nil {
+		return nil, failure.OfRegistry(err)
+	}
+	known, err := repository.Fetch(ctx, tag.Repository.Digest(m.knownDigest))
+	if registry.IsNotFound(err) {
+		console.Logf(log, "the registry no longer has %s@%s, which an earlier attempt had pushed", tag.Repository, m.knownDigest)
+		return nil, m.shared.UpdateReport(func(r *report.Report) { r.ImageLost = true })
+	}
+	if err != nil {
+		return nil, failure.OfRegistry(err)
+	}
+	return known, nil
 }
 
 // prepare replaces the report of an earlier attempt, and installs this program for
@@ -231,14 +277,14 @@ func (m *mountCheck) planModel(ctx context.Context, root *os.Root, storage sourc
 // addBase adds the base image to a plan, and limits the model's layers to those
 // that the base image leaves.
 func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config registry.Config, log io.Writer) (handoff.Plan, error) {
-	base, err := findBase(ctx, config, m.baseImage)
+	base, _, err := findBase(ctx, config, m.baseImage)
 	if err != nil {
 		return handoff.Plan{}, err
 	}
 	limits := m.limits
-	limits.Layers = max(1, min(limits.Layers, layer.Budget(base.Layers)))
+	limits.Layers = max(1, min(limits.Layers, layer.Budget(len(base.DiffIDs))))
 	plan.Base, plan.Model = base, plan.Model.WithLimits(limits)
-	console.Logf(log, "the base image is %s with %s; the model has %d", base.Reference, console.Count(base.Layers, "layer"), len(plan.Model.Layers))
+	console.Logf(log, "the base image is %s with %s; the model has %d", base.Reference, console.Count(len(base.DiffIDs), "layer"), len(plan.Model.Layers))
 	return plan, nil
 }
 

@@ -2,12 +2,16 @@ package step
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
@@ -123,4 +127,62 @@ func TestMountCheckLocalStorage(t *testing.T) {
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitOK, code, printed)
 	assert.Contains(t, printed, "the path /foo on the node is mounted")
+}
+
+// The engine Stream is not root. The advice to use Kaniko, which is, is for files that
+// are complete.
+func TestMountCheckAdviceForUnreadableFile(t *testing.T) {
+	const useKaniko = "or use the engine Kaniko"
+	tests := map[string]struct {
+		file         string
+		reason, want string
+	}{
+		"a private file":                            {"private.bin", v1alpha1.ReasonSourceUnreadable, useKaniko},
+		"a temporary file of rsync":                 {".private.bin.7iOc1a", v1alpha1.ReasonSourceIncomplete, "is a temporary file of rsync, so that the model is incomplete"},
+		"what may be a temporary file of rsync":     {".private.bin.abcdef", v1alpha1.ReasonSourceUnreadable, "if it is a temporary file of rsync"},
+		"a private file of a download that goes on": {"private.bin.part", v1alpha1.ReasonSourceIncomplete, "is a temporary file of a download"},
+	}
+	for name, tt := range tests {
+		for _, engine := range []v1alpha1.BuildEngine{v1alpha1.Stream, v1alpha1.Kaniko} {
+			t.Run(name+", "+string(engine), func(t *testing.T) {
+				p := newPod(t)
+				p.write(t, "source/"+tt.file, "x")
+				require.NoError(t, os.Chmod(p.path("source/"+tt.file), 0o000))
+				dropPrivileges(t, p.dir)
+				code, printed := p.mountCheck(t, "--engine="+string(engine), "--program="+p.path("termination-log"))
+				want := tt.want
+				if engine == v1alpha1.Kaniko && want == useKaniko {
+					want = "permission denied"
+				}
+				p.assertFailed(t, "mount-check", tt.reason, want, code, printed)
+				assert.Equal(t, want == useKaniko, strings.Contains(printed, useKaniko))
+			})
+		}
+	}
+}
+
+// dropPrivileges makes this test read and write files as another user, to whom the
+// directory belongs. Go may run a test as root, who can read all.
+func dropPrivileges(t *testing.T, dir string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	const nobody = 65534
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || strings.HasPrefix(path, filepath.Join(dir, "source")) {
+			return err
+		}
+		return os.Chown(path, nobody, nobody)
+	}))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	// The user belongs to the thread.
+	runtime.LockOSThread()
+	_, err := unix.SetfsuidRetUid(nobody)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := unix.SetfsuidRetUid(0)
+		require.NoError(t, err)
+		runtime.UnlockOSThread()
+	})
 }

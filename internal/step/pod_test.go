@@ -36,7 +36,9 @@ type pod struct {
 	repo, tag string
 	base      string
 	uid       string
-	secret    string
+	// known is the digest that an earlier attempt reported.
+	known  string
+	secret string
 	// streams selects the engine Stream instead of Kaniko. The fields below it are
 	// flags of Stream.
 	streams                                bool
@@ -128,7 +130,7 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	all := append(p.registryArgs(), p.storage...)
 	all = append(all, "--base-image="+p.base, "--push-secret-required=false", "--workflow-uid=wf-1",
-		"--model-version-uid="+p.uid, "--source="+p.path("source"), "--program="+os.Args[0], fmt.Sprintf("--layer-size=%d", layerSize))
+		"--model=resnet", "--model-version=resnet-v1", "--model-version-uid="+p.uid, "--known-digest="+p.known, "--source="+p.path("source"), "--program="+os.Args[0], fmt.Sprintf("--layer-size=%d", layerSize))
 	return p.run(t, "mount-check", append(all, args...)...)
 }
 
@@ -227,6 +229,19 @@ func (p *pod) push(t *testing.T, image v1.Image, reference string) {
 	ref, err := name.ParseReference(reference, name.Insecure)
 	require.NoError(t, err)
 	require.NoError(t, remote.Write(ref, image))
+}
+
+// byDigest returns the reference by digest of the image at the tag.
+func (p *pod) byDigest(t *testing.T) string {
+	t.Helper()
+	return p.host + "/" + p.repo + "@" + p.digest(t)
+}
+
+func (p *pod) digest(t *testing.T) string {
+	t.Helper()
+	digest, err := p.pull(t).Digest()
+	require.NoError(t, err)
+	return digest.String()
 }
 
 func (p *pod) pull(t *testing.T) v1.Image {

@@ -33,7 +33,7 @@ func (f *imageFlags) runEngine(ctx context.Context, dir handoff.Dir, log io.Writ
 	if err != nil {
 		return err
 	}
-	if err := dir.WriteExpectation(result.Expectation()); err != nil {
+	if err := dir.WriteExpectation(result.Expectation(in.Base)); err != nil {
 		return err
 	}
 	return dir.UpdateReport(func(r *report.Report) {

@@ -1,6 +1,7 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -12,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/step/console"
@@ -130,10 +130,10 @@ func (s *statusReport) verify(ctx context.Context, repository *registry.Reposito
 	if err != nil {
 		return nil, failure.OfContent(repository, err)
 	}
-	if err := s.verifyConfig(config); err != nil {
+	if err := verifyConfig(config, *cmp.Or(want.AdoptedUID, &s.modelVersionUID)); err != nil {
 		return nil, err
 	}
-	if err := verifyLayers(config.RootFS.DiffIDs, want.Layers, model); err != nil {
+	if err := verifyLayers(modelimage.DiffIDs(config), want, model); err != nil {
 		return nil, err
 	}
 	// mount-check has compared the manifest of an image that it found.
@@ -159,31 +159,41 @@ func (s *statusReport) verify(ctx context.Context, repository *registry.Reposito
 	return verified, nil
 }
 
-// verifyConfig checks what containers and later builds read from the config.
-func (s *statusReport) verifyConfig(config *v1.ConfigFile) error {
+// verifyConfig checks what containers and later builds read from the config. uid is
+// the UID in the image's labels.
+func verifyConfig(config *v1.ConfigFile, uid string) error {
 	want := v1alpha1.ModelPathEnv + "=" + v1alpha1.ModelPath
 	if !slices.Contains(config.Config.Env, want) {
 		return failure.BrokenImage("the image in the registry does not set %s", want)
 	}
-	if got := config.Config.Labels[v1alpha1.LabelModelVersionUID]; got != s.modelVersionUID {
+	if got := config.Config.Labels[v1alpha1.LabelModelVersionUID]; got != uid {
 		return failure.Verification("the image in the registry belongs to another ModelVersion, with the UID %q: choose another imageTag, or delete the tag if it is not in use", got)
 	}
 	return nil
 }
 
-// verifyLayers checks that the image has the layers that the engine built, and
-// that together they hold every file.
-func verifyLayers(diffIDs []v1.Hash, built []layer.BuiltLayer, model report.Source) error {
+// verifyLayers checks that the image has the layers of the base image, those that
+// the engine built, and the one with the manifest of the model's files, in this order
+// and no others, and that together they hold every file.
+func verifyLayers(diffIDs []string, want handoff.Expectation, model report.Source) error {
 	var files, bytes int64
-	for _, l := range built {
-		if !slices.ContainsFunc(diffIDs, func(id v1.Hash) bool { return id.String() == l.DiffID }) {
+	expected := slices.Clone(want.BaseDiffIDs)
+	for _, l := range want.Layers {
+		if !slices.Contains(diffIDs, l.DiffID) {
 			return failure.BrokenImage("the image in the registry lacks the layer %s, which holds %s", l.DiffID, console.Count(l.Files, "file"))
 		}
+		expected = append(expected, l.DiffID)
 		files += l.Files
 		bytes += l.Bytes
 	}
 	if files != model.Files || bytes != model.Bytes {
 		return failure.BrokenImage("the image's layers hold %s with %d bytes, and the model %s with %d bytes", console.Count(files, "file"), bytes, console.Count(model.Files, "file"), model.Bytes)
+	}
+	switch manifestLayers := len(diffIDs) - len(expected); {
+	case manifestLayers == 0 && slices.Equal(diffIDs, expected):
+		return failure.BrokenImage("the image in the registry lacks the manifest of the model's files")
+	case manifestLayers != 1 || !slices.Equal(diffIDs[:len(expected)], expected):
+		return failure.BrokenImage("the image in the registry has other layers than those of the base image, the model and the manifest of its files")
 	}
 	return nil
 }
@@ -191,12 +201,13 @@ func verifyLayers(diffIDs []v1.Hash, built []layer.BuiltLayer, model report.Sour
 // verifyManifest checks that the model's manifest in the image is the one that the
 // engine wrote.
 func verifyManifest(repository *registry.Repository, image v1.Image, want string) error {
-	digest, found, err := modelimage.ManifestDigest(image)
+	digest, err := modelimage.ManifestDigest(image)
+	var invalid *modelimage.InvalidError
+	if errors.As(err, &invalid) {
+		return failure.BrokenImage("the image in the registry is damaged: %s", invalid.Problem)
+	}
 	if err != nil {
 		return failure.OfContent(repository, err)
-	}
-	if !found {
-		return failure.BrokenImage("the image in the registry lacks the manifest of the model's files")
 	}
 	if digest != want {
 		return failure.BrokenImage("the manifest in the image lists other files than were packaged")

@@ -14,16 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
 // detection is where and how a fault is detected.
 type detection struct{ step, reason, want string }
-
-// Faults that every later attempt detects in the same way.
-var (
-	firstLayerMissing  = detection{step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the layer sha256:"}
-	environmentMissing = detection{step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "does not set KUBEDL_MODEL_PATH=/kubedl-model: delete the tag"}
-)
 
 func TestStepsDetectFaultsOfKaniko(t *testing.T) {
 	tests := map[string]detection{
@@ -31,10 +28,11 @@ func TestStepsDetectFaultsOfKaniko(t *testing.T) {
 		faultDropsFile:         {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "/kubedl-model/w.bin" out of its layer`},
 		faultWritesNoDigest:    {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: "the image builder did not report what it pushed"},
 		faultPushesNothing:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry does not have"},
-		faultDropsFirstLayer:   firstLayerMissing,
+		faultDropsFirstLayer:   {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the layer sha256:"},
+		faultAddsLayer:         {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "has other layers than those of the base image, the model and the manifest"},
 		faultDropsManifest:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the manifest of the model's files: delete the tag"},
 		faultTruncatesManifest: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lists other files than were packaged: delete the tag"},
-		faultDropsEnvironment:  environmentMissing,
+		faultDropsEnvironment:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "does not set KUBEDL_MODEL_PATH=/kubedl-model: delete the tag"},
 		faultDropsLabels:       {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "belongs to another ModelVersion"},
 	}
 	for name, tt := range tests {
@@ -52,13 +50,14 @@ func TestStepsDetectFaultsOfKaniko(t *testing.T) {
 
 // The next attempt does not accept what a failed one left at the tag.
 func TestStepsDetectFaultsOfEarlierAttempt(t *testing.T) {
-	tests := map[string]detection{
-		faultDropsFirstLayer:  firstLayerMissing,
-		faultDropsManifest:    {step: "mount-check", reason: v1alpha1.ReasonTagTaken, want: "without a manifest of its files"},
-		faultDropsEnvironment: environmentMissing,
-		faultDropsLabels:      {step: "mount-check", reason: v1alpha1.ReasonTagTaken, want: "something other than this ModelVersion"},
+	tests := map[string]string{
+		faultDropsFirstLayer:  "the manifest of its files lists 1 layers, and the image has 1",
+		faultAddsLayer:        "below the model's layers, it has other layers than the base image",
+		faultDropsManifest:    "lacks the manifest of the model's files",
+		faultDropsEnvironment: "does not set KUBEDL_MODEL_PATH=/kubedl-model",
+		faultDropsLabels:      "an image that names no ModelVersion",
 	}
-	for name, tt := range tests {
+	for name, want := range tests {
 		t.Run("Kaniko "+name, func(t *testing.T) {
 			p := newPod(t)
 			p.write(t, "source/config.json", "{}")
@@ -71,7 +70,7 @@ func TestStepsDetectFaultsOfEarlierAttempt(t *testing.T) {
 			for range 2 {
 				p.recreate(t)
 				code, printed = p.allSteps(t)
-				p.assertFailed(t, tt.step, tt.reason, tt.want, code, printed)
+				p.assertFailed(t, "mount-check", v1alpha1.ReasonTagTaken, want, code, printed)
 			}
 		})
 	}
@@ -175,4 +174,39 @@ func TestStatusReportDetectsFaultsOfRegistry(t *testing.T) {
 			p.assertFailed(t, "status-report", tt.reason, tt.want, code, printed)
 		})
 	}
+}
+
+func TestVerifyLayers(t *testing.T) {
+	want := handoff.Expectation{
+		BaseDiffIDs: []string{"base 0", "base 1"},
+		Layers:      []layer.BuiltLayer{{DiffID: "model 0", Files: 1, Bytes: 2}, {DiffID: "model 1", Files: 2, Bytes: 3}},
+	}
+	tests := map[string]struct {
+		diffIDs []string
+		want    string
+	}{
+		"the expected layers":        {diffIDs: []string{"base 0", "base 1", "model 0", "model 1", "manifest"}},
+		"no manifest":                {[]string{"base 0", "base 1", "model 0", "model 1"}, "lacks the manifest of the model's files"},
+		"a layer less":               {[]string{"base 0", "base 1", "model 1", "manifest"}, "lacks the layer model 0, which holds 1 file"},
+		"a layer less of the base":   {[]string{"base 1", "model 0", "model 1", "manifest"}, "has other layers"},
+		"another base":               {[]string{"base 0", "other", "model 0", "model 1", "manifest"}, "has other layers"},
+		"another order":              {[]string{"base 0", "base 1", "model 1", "model 0", "manifest"}, "has other layers"},
+		"a layer below the base":     {[]string{"other", "base 0", "base 1", "model 0", "model 1", "manifest"}, "has other layers"},
+		"a layer below the model":    {[]string{"base 0", "base 1", "other", "model 0", "model 1", "manifest"}, "has other layers"},
+		"a layer between the model":  {[]string{"base 0", "base 1", "model 0", "other", "model 1", "manifest"}, "has other layers"},
+		"a layer above the model":    {[]string{"base 0", "base 1", "model 0", "model 1", "other", "manifest"}, "has other layers"},
+		"a layer above the manifest": {[]string{"base 0", "base 1", "model 0", "model 1", "manifest", "other"}, "has other layers"},
+		"no layers":                  {want: "lacks the layer model 0"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := verifyLayers(tt.diffIDs, want, report.Source{Files: 3, Bytes: 5})
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
+		})
+	}
+	require.ErrorContains(t, verifyLayers([]string{"base 0", "base 1", "model 0", "model 1", "manifest"}, want, report.Source{Files: 4, Bytes: 5}), "hold 3 files with 5 bytes, and the model 4 files")
 }

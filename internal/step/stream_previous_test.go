@@ -56,7 +56,7 @@ func TestStreamSendsOnlyChangedLayers(t *testing.T) {
 			count := &uploadCounter{inner: p.registry.get()}
 			p.registry.set(count)
 			tt.change(t, p)
-			p.previous, p.tag, p.uid = p.image(), "v2", "another"
+			p.previous, p.tag, p.uid = p.byDigest(t), "v2", "another"
 
 			code, printed = p.allSteps(t)
 
@@ -101,7 +101,7 @@ func TestStreamChangeDetection(t *testing.T) {
 				written = written.Add(time.Second)
 			}
 			require.NoError(t, os.Chtimes(p.path("source/w.bin"), written, written))
-			p.previous, p.tag, p.uid = p.image(), "v2", "another"
+			p.previous, p.tag, p.uid = p.byDigest(t), "v2", "another"
 
 			code, printed = p.allSteps(t)
 
@@ -140,7 +140,7 @@ func TestStreamModTimesOfCopies(t *testing.T) {
 				now := time.Now().Add(time.Minute)
 				require.NoError(t, os.Chtimes(p.path(file), now, now))
 			}
-			p.previous, p.tag, p.uid = p.image(), "v2", "another"
+			p.previous, p.tag, p.uid = p.byDigest(t), "v2", "another"
 
 			code, printed = p.allSteps(t)
 
@@ -175,7 +175,7 @@ func TestStreamMountsLayers(t *testing.T) {
 	p.writeModel(t)
 	code, printed := p.allSteps(t)
 	require.Equal(t, exitOK, code, printed)
-	p.previous, p.repo, p.uid = p.image(), "models/resnet-next", "another"
+	p.previous, p.repo, p.uid = p.byDigest(t), "models/resnet-next", "another"
 
 	code, printed = p.allSteps(t)
 

@@ -3,6 +3,7 @@ package step
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -17,20 +18,25 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
-	"github.com/modelkiln/modelkiln/internal/step/source"
-	"github.com/modelkiln/modelkiln/internal/step/stream"
+	"github.com/modelkiln/modelkiln/internal/step/proof"
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // tagCheck checks what the registry holds at the tag to push.
 type tagCheck struct {
 	config registry.Config
 	tag    name.Tag
-	// versionUID is the UID of the ModelVersion, or empty if the build has none,
-	// so that no image can be its own.
-	versionUID string
-	model      layer.Plan
-	root       *os.Root
-	log        io.Writer
+	// lineage is that of the image to push. Its UID is empty if the build has no
+	// ModelVersion. Its base image is not resolved yet.
+	lineage modelimage.Lineage
+	// known is the image that an earlier attempt has pushed, if the registry still has
+	// it, or nil.
+	known *remote.Descriptor
+	// baseImage is the reference of the base image.
+	baseImage string
+	model     layer.Plan
+	root      *os.Root
+	log       io.Writer
 	// skipSize skips the check of the upload size, for an engine that adapts to
 	// a limit of the registry.
 	skipSize bool
@@ -48,6 +54,9 @@ func (c tagCheck) run(ctx context.Context) (handoff.Expectation, error) {
 		return handoff.Expectation{}, failure.OfRegistry(err)
 	}
 	descriptor, err := repository.Fetch(ctx, c.tag)
+	if registry.IsNotFound(err) && c.known != nil {
+		return c.restoreTag(ctx, repository)
+	}
 	if registry.IsNotFound(err) {
 		console.Logf(c.log, "the tag %s is free", c.tag.TagStr())
 		return handoff.Expectation{}, c.checkPush(ctx, repository)
@@ -55,22 +64,157 @@ func (c tagCheck) run(ctx context.Context) (handoff.Expectation, error) {
 	if err != nil {
 		return handoff.Expectation{}, failure.OfRegistry(err)
 	}
-	image, ours, err := c.isOurs(descriptor)
+	expectation, err := c.checkTagged(ctx, descriptor)
 	if err != nil {
 		return handoff.Expectation{}, failure.OfContent(repository, err)
 	}
-	if !ours {
-		return handoff.Expectation{}, failure.New(v1alpha1.ReasonTagTaken, "the tag %s already holds something other than this ModelVersion, and tags are never overwritten: choose another imageTag", c.tag)
-	}
-	console.Logf(c.log, "the tag %s holds this ModelVersion; comparing its files", c.tag.TagStr())
-	manifest, found, err := modelimage.ReadManifest(image)
+	return expectation, nil
+}
+
+// restoreTag has the tag refer again to the image that an earlier attempt has pushed.
+// Only the tag was deleted, and the next retention run of the registry would delete
+// the image too.
+func (c tagCheck) restoreTag(ctx context.Context, repository *registry.Repository) (handoff.Expectation, error) {
+	expectation, err := c.checkTagged(ctx, c.known)
 	if err != nil {
 		return handoff.Expectation{}, failure.OfContent(repository, err)
 	}
-	if !found {
-		return handoff.Expectation{}, failure.New(v1alpha1.ReasonTagTaken, "the tag %s holds this ModelVersion without a manifest of its files, so it cannot be compared: delete the tag, or choose another imageTag", c.tag)
+	if err := repository.Tag(ctx, c.tag, c.known); err != nil {
+		return handoff.Expectation{}, failure.OfRegistry(err)
 	}
-	return handoff.Expectation{Digest: descriptor.Digest.String(), Layers: manifest.Layers}, c.compare(ctx, manifest)
+	console.Logf(c.log, "the tag %s was deleted, and refers to the image %s again", c.tag.TagStr(), c.known.Digest)
+	return expectation, nil
+}
+
+// checkTagged returns what the tag holds, if that is the image of this
+// ModelVersion with the same files.
+func (c tagCheck) checkTagged(ctx context.Context, descriptor *remote.Descriptor) (handoff.Expectation, error) {
+	image, config, err := imageOf(descriptor)
+	if err != nil {
+		return handoff.Expectation{}, err
+	}
+	if image == nil {
+		return handoff.Expectation{}, c.taken("something that is not an image for one platform", "")
+	}
+	labels := config.Config.Labels
+	known := c.known != nil && descriptor.Digest == c.known.Digest
+	if !known && !c.claimsVersion(labels) {
+		return handoff.Expectation{}, c.taken(holder(labels), "")
+	}
+	console.Logf(c.log, "the tag %s holds an image of this ModelVersion, according to its labels; comparing it with the files", c.tag.TagStr())
+	found, changed, err := c.compare(ctx, image, known)
+	var invalid *modelimage.InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		return handoff.Expectation{}, c.taken(holder(labels), invalid.Problem)
+	case err != nil:
+		return handoff.Expectation{}, err
+	case changed != "" && (known || c.hasUID(labels)):
+		return handoff.Expectation{}, failure.New(v1alpha1.ReasonSourceChanged, "the registry already holds this ModelVersion, and its files have changed since (%s); a pushed tag is never overwritten", changed)
+	case changed != "":
+		return handoff.Expectation{}, c.taken(holder(labels), "its files are not those of the model: "+changed)
+	}
+	console.Logf(c.log, "the files are the same")
+	expectation := handoff.Expectation{Digest: descriptor.Digest.String(), BaseDiffIDs: found.BaseDiffIDs(), Layers: found.Files.Layers}
+	if !c.hasUID(labels) {
+		uid := labels[v1alpha1.LabelModelVersionUID]
+		expectation.AdoptedUID = &uid
+		console.Logf(c.log, "adopting the image, which an earlier ModelVersion of the same name pushed")
+	}
+	return expectation, nil
+}
+
+// maxConfigSize is the size in bytes above which the config of an image is not read.
+// Configs have some KiB.
+const maxConfigSize = 8 << 20
+
+// imageOf returns the image at a tag and its config. The image is nil for an index,
+// for an artifact, which can be stored in the form of an image, and for a manifest or
+// a config that cannot be decoded. The error is the registry's.
+func imageOf(descriptor *remote.Descriptor) (v1.Image, *v1.ConfigFile, error) {
+	if !descriptor.MediaType.IsImage() {
+		return nil, nil, nil
+	}
+	image, err := descriptor.Image()
+	if err != nil {
+		return nil, nil, err
+	}
+	manifest, err := image.Manifest()
+	if err != nil || !manifest.Config.MediaType.IsConfig() || manifest.Config.Size > maxConfigSize {
+		return nil, nil, nil //nolint:nilerr // The manifest was fetched before.
+	}
+	if _, err := image.RawConfigFile(); err != nil {
+		return nil, nil, err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, nil, nil //nolint:nilerr // The config was fetched before.
+	}
+	return image, config, nil
+}
+
+// compare describes how the files of the model differ from those of an image, or
+// returns "". Unless an earlier attempt reported the image, the rest of it is
+// compared too. The error is a *modelimage.InvalidError for an image that this
+// build would not push.
+func (c tagCheck) compare(ctx context.Context, image v1.Image, known bool) (found proof.Image, changed string, err error) {
+	if found, err = proof.Open(image); err != nil {
+		return found, "", err
+	}
+	source := proof.Source{Root: c.root, Model: c.model}
+	if known {
+		changed, err = found.ChangedFiles(ctx, source)
+		return found, changed, err
+	}
+	lineage := c.lineage
+	if lineage.Base, source.Base, err = findBase(ctx, c.config, c.baseImage); err != nil {
+		return found, "", err
+	}
+	source.Labels, source.FreeLabels = lineage.Labels(), lineage.FreeLabels()
+	changed, err = found.Prove(ctx, source)
+	return found, changed, err
+}
+
+// claimsVersion reports whether an image claims to be one of this ModelVersion, or of
+// an earlier one with the same name, which was deleted.
+func (c tagCheck) claimsVersion(labels map[string]string) bool {
+	sameName := c.lineage.Model != "" && labels[v1alpha1.LabelModelName] == c.lineage.Model &&
+		c.lineage.ModelVersion != "" && labels[v1alpha1.LabelModelVersion] == c.lineage.ModelVersion
+	return c.lineage.ModelVersionUID != "" && (sameName || c.hasUID(labels))
+}
+
+func (c tagCheck) hasUID(labels map[string]string) bool {
+	return labels[v1alpha1.LabelModelVersionUID] == c.lineage.ModelVersionUID
+}
+
+// taken returns the failure of a tag that holds something else. problem is why an
+// image that claims to be this ModelVersion's is not; empty is no claim.
+func (c tagCheck) taken(what, problem string) *failure.Error {
+	if problem != "" {
+		problem = ", but is not what this build would push: " + text.OneLine(problem, maxProblem)
+	}
+	// The whole reference is in the message once, so that the command at its end fits.
+	return failure.New(v1alpha1.ReasonTagTaken, "the tag %s already holds %s%s; tags are never overwritten: choose another imageTag or, if nobody needs that image, delete it with crane delete %s", c.tag.TagStr(), what, problem, c.tag)
+}
+
+// maxProblem and maxName are how many characters of a problem, and of a name in an
+// image's labels, a message holds.
+const (
+	maxProblem = 160
+	maxName    = 63
+)
+
+// holder returns what an image's labels say that it is.
+func holder(labels map[string]string) string {
+	model, version := labels[v1alpha1.LabelModelName], labels[v1alpha1.LabelModelVersion]
+	if model == "" && version == "" {
+		return "an image that names no ModelVersion"
+	}
+	says := fmt.Sprintf("an image with the labels of ModelVersion %q of Model %q", text.OneLine(version, maxName), text.OneLine(model, maxName))
+	if uid := labels[v1alpha1.LabelModelVersionUID]; uid != "" {
+		says += fmt.Sprintf(", UID %q", text.OneLine(uid, maxName))
+	}
+	return says
 }
 
 func (c tagCheck) checkPush(ctx context.Context, repository *registry.Repository) error {
@@ -117,66 +261,4 @@ func (c tagCheck) checkSize(ctx context.Context, repository *registry.Repository
 	}
 	console.Logf(c.log, "the registry accepts uploads of %s, the minimum for the largest file", console.Size(size))
 	return nil
-}
-
-// isOurs reports whether the tag holds an image of this ModelVersion.
-func (c tagCheck) isOurs(descriptor *remote.Descriptor) (image v1.Image, ours bool, err error) {
-	if c.versionUID == "" || !descriptor.MediaType.IsImage() {
-		return nil, false, nil
-	}
-	image, err = descriptor.Image()
-	if err != nil {
-		return nil, false, err
-	}
-	manifest, err := image.Manifest()
-	if err != nil {
-		return nil, false, err
-	}
-	if !manifest.Config.MediaType.IsConfig() {
-		// An artifact that is stored in the form of an image.
-		return nil, false, nil
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		return nil, false, err
-	}
-	return image, config.Config.Labels[v1alpha1.LabelModelVersionUID] == c.versionUID, nil
-}
-
-// compare returns a failure if the source differs from what the image holds. It
-// reads the files only if their names, sizes and modes are the same.
-func (c tagCheck) compare(ctx context.Context, manifest layer.Manifest) error {
-	difference := layer.Difference(manifest, layer.NewManifest(c.model, nil))
-	if difference == "" {
-		var err error
-		if difference, err = c.compareContent(ctx, manifest); err != nil {
-			return err
-		}
-	}
-	if difference != "" {
-		return failure.New(v1alpha1.ReasonSourceChanged, "the registry already holds this ModelVersion, and its files have changed since (%s); a pushed tag is never overwritten", difference)
-	}
-	console.Logf(c.log, "the files are the same")
-	return nil
-}
-
-// compareContent describes how the content of the files differs from that of an
-// image, or returns "". A manifest of Kaniko has a digest for each file, and one of
-// Stream for each layer.
-func (c tagCheck) compareContent(ctx context.Context, manifest layer.Manifest) (string, error) {
-	if manifest.Streamed {
-		return stream.ChangedLayer(ctx, c.root, c.model, manifest)
-	}
-	digests := map[string]string{}
-	for _, e := range c.model.Entries() {
-		if e.Type != layer.File {
-			continue
-		}
-		digest, err := source.Read(ctx, c.root, e, io.Discard)
-		if err != nil {
-			return "", err
-		}
-		digests[e.Path] = digest
-	}
-	return layer.Difference(manifest, layer.NewManifest(c.model, digests)), nil
 }

@@ -14,6 +14,8 @@ func TestOneLine(t *testing.T) {
 		"white space becomes one space":                {" disk\n\tquota  exceeded\r\n", "disk quota exceeded"},
 		"terminal escapes lose their control bytes":    {"a\x1b[31mb", "a [31mb"},
 		"invalid UTF-8 becomes a space":                {"a\xffb", "a b"},
+		"text that is reversed is not":                 {"a\u202eb\u2066c", "a b c"},
+		"separators of lines become spaces":            {"a\u2028b\u0085c", "a b c"},
 		"punctuation at the end stays":                 {"quota exceeded.", "quota exceeded."},
 		"twenty characters fit":                        {strings.Repeat("ä", 20), strings.Repeat("ä", 20)},
 		"a longer line is cut and ends in an ellipsis": {strings.Repeat("ä", 21), strings.Repeat("ä", 19) + "…"},

@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -24,10 +25,10 @@ import (
 // a status keeps.
 const maxRebuildRequest = 1024
 
-// RebuildRequest returns the value of the rebuild annotation, cut to what a
-// status keeps.
+// RebuildRequest returns the value of the rebuild annotation, printable and cut to
+// what a status keeps.
 func RebuildRequest(annotations map[string]string) string {
-	request := []rune(annotations[v1alpha1.AnnotationRebuild])
+	request := []rune(text.Printable(annotations[v1alpha1.AnnotationRebuild]))
 	return string(request[:min(len(request), maxRebuildRequest)])
 }
 
@@ -49,10 +50,11 @@ func Generation(wf *wfv1.Workflow) int64 {
 	return count(wf.Annotations[v1alpha1.AnnotationGeneration])
 }
 
-// count returns the number that a text holds. Anything else is 0: users can
-// edit the labels and annotations of a Workflow.
+// count returns the number that a text holds. Anything else, and a number that no
+// count reaches, is 0: users can edit the labels and annotations of a Workflow, and
+// the next attempt has the next number.
 func count(text string) int64 {
-	n, err := strconv.ParseInt(text, 10, 64)
+	n, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || n < 0 {
 		return 0
 	}
@@ -87,7 +89,7 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	args[contract.ParamImage] = image
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	args[contract.ParamPreviousImage] = PreviousImage(mv, attempt.Previous, opts)
-	if image == mv.Status.Image {
+	if image == mv.Status.Image { // The digest is that of an image in this repository.
 		args[contract.ParamKnownDigest] = attempt.KnownDigest
 	}
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))

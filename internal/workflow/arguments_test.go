@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -101,5 +102,18 @@ func TestTagCollision(t *testing.T) {
 func TestCount(t *testing.T) {
 	for text, want := range map[string]int64{"3": 3, "": 0, "-1": 0, "x": 0, "9223372036854775808": 0} {
 		assert.Equal(t, want, count(text), text)
+	}
+}
+
+func TestRebuildRequest(t *testing.T) {
+	for name, tc := range map[string]struct{ value, want string }{
+		"none":                   {"", ""},
+		"a date":                 {"Sun Mar  1 12:00:00 UTC 2026", "Sun Mar  1 12:00:00 UTC 2026"},
+		"control characters":     {"a\x1b[2J\nb", "a [2J b"},
+		"more than a status has": {strings.Repeat("é", 2000), strings.Repeat("é", maxRebuildRequest)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tc.want, RebuildRequest(map[string]string{v1alpha1.AnnotationRebuild: tc.value}))
+		})
 	}
 }

@@ -1,6 +1,8 @@
 package workflow_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -223,6 +225,22 @@ func TestNewPreviousImage(t *testing.T) {
 			}
 			assert.Equal(t, tc.want, got)
 		})
+	}
+}
+
+func TestNewKnownDigest(t *testing.T) {
+	for _, engine := range []v1alpha1.BuildEngine{v1alpha1.Kaniko, v1alpha1.Stream} {
+		for _, digest := range []string{"", "sha256:00"} {
+			t.Run(fmt.Sprintf("%s %q", engine, digest), func(t *testing.T) {
+				mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Engine(engine).Obj()
+				mv.Status.Image = "modelhub/resnet:v1c072"
+				wf, problem := workflow.New(mv, workflow.Attempt{Number: 2, KnownDigest: digest}, config.Default().Options())
+				require.Nil(t, problem)
+				assert.Equal(t, digest, workflow.Argument(wf, contract.ParamKnownDigest))
+				sent := slices.ContainsFunc(wf.Spec.Arguments.Parameters, func(p wfv1.Parameter) bool { return p.Name == contract.ParamKnownDigest })
+				assert.Equal(t, digest != "", sent, "empty arguments are omitted")
+			})
+		}
 	}
 }
 

@@ -54,21 +54,32 @@ const (
 	rankUnknown
 )
 
-// labelReplicatedJob is JobSet's label for the replicated job that a pod
-// belongs to. Each replicated job has a first pod.
-const labelReplicatedJob = "jobset.sigs.k8s.io/replicatedjob-name"
+// Labels that the controllers of training workloads set on pods: Kubeflow's training
+// operator, Job, and JobSet, which Trainer creates for its TrainJobs. Each
+// replicated job of a JobSet has a first pod.
+const (
+	labelReplicaType     = "training.kubeflow.org/replica-type"
+	labelReplicaIndex    = "training.kubeflow.org/replica-index"
+	labelCompletionIndex = "batch.kubernetes.io/job-completion-index"
+	labelJobIndex        = "jobset.sigs.k8s.io/job-index"
+	labelReplicatedJob   = "jobset.sigs.k8s.io/replicatedjob-name"
+)
 
-// rankOf returns a pod's rank by the labels that its controller sets: Kubeflow's
-// training operator, Job, and JobSet, which Trainer creates for its TrainJobs.
+// ChiefLabels returns the labels of pods that ChiefNode reads.
+func ChiefLabels() []string {
+	return []string{labelReplicaType, labelReplicaIndex, labelCompletionIndex, labelJobIndex, labelReplicatedJob}
+}
+
+// rankOf returns a pod's rank by the labels that its controller sets.
 func rankOf(pod corev1.Pod) int {
-	switch role := strings.ToLower(pod.Labels["training.kubeflow.org/replica-type"]); {
+	switch role := strings.ToLower(pod.Labels[labelReplicaType]); {
 	case role == "master" || role == "chief":
 		return rankChief
-	case role == "worker" && pod.Labels["training.kubeflow.org/replica-index"] == "0":
+	case role == "worker" && pod.Labels[labelReplicaIndex] == "0":
 		return rankFirstWorker
 	}
-	isFirstJob := pod.Labels["jobset.sigs.k8s.io/job-index"] == "" || pod.Labels["jobset.sigs.k8s.io/job-index"] == "0"
-	if pod.Labels["batch.kubernetes.io/job-completion-index"] == "0" && isFirstJob {
+	isFirstJob := pod.Labels[labelJobIndex] == "" || pod.Labels[labelJobIndex] == "0"
+	if pod.Labels[labelCompletionIndex] == "0" && isFirstJob {
 		return rankFirstWorker
 	}
 	return rankUnknown

@@ -43,7 +43,8 @@ const (
 func StateOf(workload *unstructured.Unstructured) (State, string) {
 	state, message := Running, ""
 	// A status of any other shape has no condition that counts.
-	conditions, _, _ := unstructured.NestedSlice(workload.Object, "status", "conditions")
+	value, _, _ := unstructured.NestedFieldNoCopy(workload.Object, "status", "conditions")
+	conditions, _ := value.([]any)
 	for _, each := range conditions {
 		condition, isCondition := each.(map[string]any)
 		if !isCondition || condition["status"] != string(corev1.ConditionTrue) {

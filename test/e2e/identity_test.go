@@ -46,6 +46,33 @@ func TestVersionRecreated(t *testing.T) {
 	live.latest(t, second)
 }
 
+// The manifest of a ModelVersion that was deleted is applied again: here, and in
+// another namespace, as in a cluster that is built again from Git.
+func TestVersionAppliedAgain(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []v1alpha1.BuildEngine{v1alpha1.Kaniko, v1alpha1.Stream} {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			here, there := live.namespace(t), live.namespace(t)
+			dir := model(t)
+			version := func(ns string) *v1alpha1.ModelVersion {
+				return makeVersion("r1", ns, dir).ImageRepo("e2e/" + here).ImageTag("r1").Engine(engine).New()
+			}
+			first := live.built(t, version(here))
+			run(t, "kubectl", "delete", "mv", "r1", "-n", here)
+
+			for _, ns := range []string{here, there} {
+				again := live.built(t, version(ns))
+				assert.NotEqual(t, first.UID, again.UID)
+				assert.Equal(t, first.Status.Image, again.Status.Image)
+				assert.Equal(t, first.Status.Digest, again.Status.Digest)
+				live.latest(t, again)
+			}
+			assertImage(t, first, dir)
+		})
+	}
+}
+
 func TestSameNameInTwoNamespaces(t *testing.T) {
 	t.Parallel()
 	here, there := live.namespace(t), live.namespace(t)

@@ -35,11 +35,15 @@ func TestTagTaken(t *testing.T) {
 	rival = live.settled(t, rival, func(*v1alpha1.ModelVersion) bool { return true })
 	assertFailed(t, rival, v1alpha1.ReasonTagTaken, holder.Status.Image)
 
-	// The reader may have no access to the other namespace.
+	// The message names the holder, as the image's labels do, which everyone can read who
+	// can push there. It does not name the namespace, to which the reader may have no
+	// access.
 	stranger, took := live.failed(t, claim("stranger", elsewhere, second))
 	assertFailed(t, stranger, v1alpha1.ReasonTagTaken, holder.Status.Image)
 	logNoticed(t, stranger, took)
-	assert.NotContains(t, stranger.Status.Message, holder.Name)
+	assert.Contains(t, stranger.Status.Message, `ModelVersion "holder"`)
+	assert.Contains(t, stranger.Status.Message, string(holder.UID))
+	assert.Contains(t, stranger.Status.Message, "crane delete "+holder.Status.Image)
 	assert.NotContains(t, stranger.Status.Message, "-n "+ns)
 
 	assert.Equal(t, holder.Status.Digest, content.Digest(t, holder.Status.Image))

@@ -135,7 +135,7 @@ func TestAttemptAfterImageIsLost(t *testing.T) {
 	const other = "sha256:0a53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
 	pushAgain := func(s sandbox, wf *wfv1.Workflow) {
 		r := goodReport(wf)
-		r.Source.ImageLost, r.Image.Digest = true, other
+		r.ImageLost, r.Image.Digest = true, other
 		s.argo.finish(wf, wfv1.WorkflowSucceeded, "", r)
 	}
 	awaitDigest := func(s sandbox) {
@@ -181,7 +181,7 @@ func TestAttemptAfterImageIsLost(t *testing.T) {
 		s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
 		second := s.argo.awaitAttempt(mv, 2)
 		r := goodReport(second)
-		r.Source.ImageLost, r.Build, r.Image = true, nil, nil
+		r.ImageLost, r.Build, r.Image = true, nil, nil
 		r.Failure = &report.Failure{Step: contract.StepBuild, Reason: v1alpha1.ReasonRegistryUnreachable, Message: "the registry does not respond"}
 		s.argo.finish(second, wfv1.WorkflowFailed, "", r)
 

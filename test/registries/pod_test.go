@@ -32,8 +32,11 @@ type pod struct {
 	// model is the directory with the model's files.
 	model string
 	// registry is the host and port of the registry to push to.
-	registry                 string
-	repository, tag, uid     string
+	registry             string
+	repository, tag, uid string
+	// version is the name of the ModelVersion, and known the digest that an earlier
+	// attempt reported.
+	version, known           string
 	baseImage, previousImage string
 	// engine is what mount-check is for; the build step is that of Stream.
 	engine             v1alpha1.BuildEngine
@@ -52,7 +55,7 @@ const layerSize = 4 << 20
 func newPod(t *testing.T, registry string) *pod {
 	t.Helper()
 	p := &pod{
-		dir: t.TempDir(), model: t.TempDir(), registry: registry, repository: "models/resnet", tag: "v1", uid: "7d2c1c07-2f0e-4d4f-8d54-3f1a1c1f0a52",
+		dir: t.TempDir(), model: t.TempDir(), registry: registry, repository: "models/resnet", tag: "v1", uid: "7d2c1c07-2f0e-4d4f-8d54-3f1a1c1f0a52", version: "resnet-v1",
 		baseImage: "scratch", engine: v1alpha1.Stream, compression: v1alpha1.NoCompression, changeDetection: v1alpha1.ChangesInContent,
 	}
 	for _, mount := range []string{"kiln", "push-secret", "registry-ca"} {
@@ -66,9 +69,9 @@ func newPod(t *testing.T, registry string) *pod {
 func (p *pod) next(t *testing.T) *pod {
 	t.Helper()
 	following := newPod(t, p.registry)
-	following.tag, following.uid = "v2", "another"
+	following.tag, following.version, following.uid = "v2", "resnet-v2", "another"
 	following.compression, following.changeDetection = p.compression, p.changeDetection
-	following.previousImage, following.model = p.image(), p.model
+	following.previousImage, following.model = p.registry+"/"+p.repository+"@"+content.Digest(t, p.image()), p.model
 	return following
 }
 
@@ -110,11 +113,11 @@ func (p *pod) command(t *testing.T, step string) *exec.Cmd {
 	}
 	switch step {
 	case contract.StepMountCheck:
-		args = append(args, "--engine="+string(p.engine), "--storage-kind="+contract.StorageClaim, "--source="+p.model,
+		args = append(args, "--model=resnet", "--model-version="+p.version, "--known-digest="+p.known, "--engine="+string(p.engine), "--storage-kind="+contract.StorageClaim, "--source="+p.model,
 			"--base-image="+p.baseImage, fmt.Sprintf("--push-secret-required=%t", p.pushSecretRequired), fmt.Sprintf("--layer-size=%d", layerSize), "--workflow-uid=wf-1")
 	case contract.StepBuild:
 		args[0] = "stream"
-		args = append(args, "--base-image="+p.baseImage, "--model=resnet", "--model-version=resnet-"+p.tag, "--created-by=user1",
+		args = append(args, "--base-image="+p.baseImage, "--model=resnet", "--model-version="+p.version, "--created-by=user1",
 			"--compression="+string(p.compression), "--previous-image="+p.previousImage, "--change-detection="+string(p.changeDetection))
 	}
 	return exec.CommandContext(t.Context(), program("modelkiln-step"), args...)

@@ -181,13 +181,40 @@ func TestTag(t *testing.T) {
 		"holds the image of another ModelVersion": {
 			before: func(t *testing.T, p *pod) {
 				p.builds(t)
+				p.uid, p.version = "another", "bert-v1"
+			},
+			reason: v1alpha1.ReasonTagTaken, says: `ModelVersion "resnet-v1" of Model "resnet"`,
+		},
+		"holds an image that claims to be of this ModelVersion": {
+			before: func(t *testing.T, p *pod) {
+				pushImage(t, p.image(), v1.Config{Labels: map[string]string{v1alpha1.LabelModelVersionUID: p.uid}})
+			},
+			reason: v1alpha1.ReasonTagTaken, says: "is not what this build would push",
+		},
+		"holds an earlier ModelVersion of the same name with the same files": {
+			before: func(t *testing.T, p *pod) {
+				p.builds(t)
 				p.uid = "another"
 			},
-			reason: v1alpha1.ReasonTagTaken,
+		},
+		"holds an earlier ModelVersion of the same name with other files": {
+			before: func(t *testing.T, p *pod) {
+				p.builds(t)
+				p.uid = "another"
+				p.write(t, "config.json", `{"layers": 3}`)
+			},
+			reason: v1alpha1.ReasonTagTaken, says: `"config.json"`,
+		},
+		"holds the image that an earlier attempt reported": {
+			before: func(t *testing.T, p *pod) {
+				left, _ := p.builds(t)
+				p.known = left.Image.Digest
+			},
 		},
 		"holds the same ModelVersion with other files": {
 			before: func(t *testing.T, p *pod) {
-				p.builds(t)
+				left, _ := p.builds(t)
+				p.known = left.Image.Digest
 				p.write(t, "config.json", `{"layers": 3}`)
 			},
 			reason: v1alpha1.ReasonSourceChanged, says: `"config.json"`,

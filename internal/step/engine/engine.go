@@ -45,7 +45,8 @@ type Result struct {
 	SentBytes, ReusedBytes int64
 }
 
-// Expectation returns what the registry must hold after the push.
-func (r Result) Expectation() handoff.Expectation {
-	return handoff.Expectation{Digest: r.Digest, ManifestSHA256: r.ManifestSHA256, Layers: r.Layers}
+// Expectation returns what the registry must hold after the push of an image with
+// this base image.
+func (r Result) Expectation(base handoff.BaseImage) handoff.Expectation {
+	return handoff.Expectation{Digest: r.Digest, ManifestSHA256: r.ManifestSHA256, BaseDiffIDs: base.DiffIDs, Layers: r.Layers}
 }

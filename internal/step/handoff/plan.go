@@ -31,8 +31,9 @@ type BaseImage struct {
 	Digest string `json:"digest,omitempty"`
 	// User is the user in the image's config; empty is root.
 	User string `json:"user,omitempty"`
-	// Layers is the number of layers.
-	Layers int `json:"layers"`
+	// DiffIDs are the digests of its layers' uncompressed archives, "sha256:…", from
+	// the lowest one.
+	DiffIDs []string `json:"diffIDs,omitempty"`
 }
 
 // IsScratch reports whether the base image is the empty one.
@@ -48,6 +49,14 @@ type Expectation struct {
 	// ManifestSHA256 is the digest of the model's manifest that was written into
 	// the image; empty if mount-check compared the manifest that it found.
 	ManifestSHA256 string `json:"manifestSHA256,omitempty"`
-	// Layers are the layers that hold the model's files.
+	// BaseDiffIDs are the digests of the archives of the base image's layers, which
+	// are below the model's.
+	BaseDiffIDs []string `json:"baseDiffIDs,omitempty"`
+	// Layers are the layers that hold the model's files. Above them is only the one
+	// with the model's manifest.
 	Layers []layer.BuiltLayer `json:"layers,omitempty"`
+	// AdoptedUID is the UID in the labels of an image that mount-check adopted from a
+	// ModelVersion with the same name, which may be empty; nil if the image is this
+	// ModelVersion's.
+	AdoptedUID *string `json:"adoptedUID,omitempty"`
 }

@@ -9,8 +9,18 @@ import (
 // maxLabelLength is the maximum number of characters of a label's value.
 const maxLabelLength = 1024
 
-// labelCreatedBy is the label with the creator of the model.
-const labelCreatedBy = "model.kubedl.io/created-by"
+// Labels with the creator of the model.
+const (
+	labelAuthors   = "org.opencontainers.image.authors"
+	labelCreatedBy = "model.kubedl.io/created-by"
+)
+
+// labelTitle is the label with the name of the Model for other tools.
+const labelTitle = "org.opencontainers.image.title"
+
+// AnnotationStatDigest is the annotation of a layer, in the image's manifest, with
+// the layer.StatDigest of its files. The layer's digest does not depend on it.
+const AnnotationStatDigest = "model.kubedl.io/stat"
 
 // Lineage is the origin of an image. Empty fields have no label.
 type Lineage struct {
@@ -34,9 +44,9 @@ func (l Lineage) Labels() map[string]string {
 		base = handoff.BaseImage{}
 	}
 	pairs := []struct{ key, value string }{
-		{"org.opencontainers.image.title", l.Model},
+		{labelTitle, l.Model},
 		{"org.opencontainers.image.version", l.Tag},
-		{"org.opencontainers.image.authors", l.CreatedBy},
+		{labelAuthors, l.CreatedBy},
 		{"org.opencontainers.image.base.name", base.Name},
 		{"org.opencontainers.image.base.digest", base.Digest},
 		{v1alpha1.LabelModelName, l.Model},
@@ -51,4 +61,17 @@ func (l Lineage) Labels() map[string]string {
 		}
 	}
 	return labels
+}
+
+// FreeLabels returns the labels that can have any value in an image of this lineage:
+// who built it, and what empty fields would name.
+func (l Lineage) FreeLabels() []string {
+	free := []string{v1alpha1.LabelModelVersionUID, labelAuthors, labelCreatedBy}
+	if l.Model == "" {
+		free = append(free, labelTitle, v1alpha1.LabelModelName)
+	}
+	if l.ModelVersion == "" {
+		free = append(free, v1alpha1.LabelModelVersion)
+	}
+	return free
 }

@@ -61,6 +61,11 @@ func (l *lister) list(ctx context.Context, dir string) error {
 	if err != nil {
 		return cannotRead(dir, err)
 	}
+	// An incomplete file is reported before one that cannot be read: it may be the
+	// same, and then must not become readable.
+	if err := checkFinished(dir, children); err != nil {
+		return err
+	}
 	for _, child := range children {
 		name := path.Join(dir, child.Name())
 		entry, err := l.inspect(name, child)
@@ -131,6 +136,9 @@ func entryOf(name string, info fs.FileInfo) layer.SourceEntry {
 func cannotRead(name string, err error) error {
 	var f *failure.Error
 	if errors.As(err, &f) {
+		return f
+	}
+	if f := unreadable(name, err); f != nil {
 		return f
 	}
 	if errors.Is(err, fs.ErrNotExist) {

@@ -18,7 +18,7 @@ const copyBufferSize = 256 << 10
 
 // opaqueWhiteout hides whatever the base image holds in the model's directory,
 // such as another model.
-var opaqueWhiteout = layer.Entry{Path: layer.WhiteoutPrefix + layer.WhiteoutPrefix + ".opq", Type: layer.File, Mode: layer.ModeReadable}
+var opaqueWhiteout = layer.Entry{Path: layer.OpaqueWhiteout, Type: layer.File, Mode: layer.ModeReadable}
 
 // newArchive returns a layer of a plan as Stream sends it.
 func newArchive(root *os.Root, plan layer.Plan, number int) (source.Archive, error) {
@@ -50,13 +50,9 @@ func diffIDOf(ctx context.Context, archive source.Archive) (string, error) {
 type readerOnly struct{ io.Reader }
 
 // ChangedLayer describes a layer of an image whose content is no longer that of
-// the model's directory, or returns "". The manifest is that of the image.
-func ChangedLayer(ctx context.Context, root *os.Root, plan layer.Plan, manifest layer.Manifest) (string, error) {
-	// The image may have been built with other limits for its layers.
-	plan, known := manifest.Repartition(plan)
-	if !known {
-		return "the image's manifest does not assign every file to a layer", nil
-	}
+// the model's directory, or returns "". built are the layers of the image, and plan
+// assigns the files to them.
+func ChangedLayer(ctx context.Context, root *os.Root, plan layer.Plan, built []layer.BuiltLayer) (string, error) {
 	for number := range plan.Layers {
 		archive, err := newArchive(root, plan, number)
 		if err != nil {
@@ -66,7 +62,7 @@ func ChangedLayer(ctx context.Context, root *os.Root, plan layer.Plan, manifest 
 		if err != nil {
 			return "", err
 		}
-		if diffID != manifest.Layers[number].DiffID {
+		if diffID != built[number].DiffID {
 			return describeFiles(plan.Layers[number]) + " was changed", nil
 		}
 	}

@@ -39,15 +39,11 @@ type pushedLayer struct {
 	StatDigest string
 }
 
-// annotationStatDigest is the annotation of a layer, in the image's manifest,
-// with its StatDigest. The layer's digest does not depend on it.
-const annotationStatDigest = "model.kubedl.io/stat"
-
 func (l pushedLayer) annotations() map[string]string {
 	if l.StatDigest == "" {
 		return nil
 	}
-	return map[string]string{annotationStatDigest: l.StatDigest}
+	return map[string]string{modelimage.AnnotationStatDigest: l.StatDigest}
 }
 
 // errContentNotLocal is the error of reading the content of a layer that is in

@@ -2,8 +2,11 @@ package stream
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -41,16 +44,29 @@ func findPrevious(ctx context.Context, in Input) previousImage {
 	return previous
 }
 
+// readPrevious reads an image by its digest. What a tag references can change, and
+// only the digest of an image identifies what was verified when it was built: the
+// registry's content is verified against it.
 func readPrevious(ctx context.Context, in Input) (previousImage, error) {
 	ref, err := in.Registry.Reference(in.PreviousImage)
 	if err != nil {
 		return previousImage{}, err
 	}
+	if _, byDigest := ref.(name.Digest); !byDigest {
+		return previousImage{}, errors.New("it is not a reference by digest")
+	}
 	image, _, err := modelimage.Pull(ctx, in.Registry, ref)
 	if err != nil {
 		return previousImage{}, err
 	}
-	manifest, _, err := modelimage.ReadManifest(image)
+	return newPrevious(image)
+}
+
+// newPrevious returns the layers of an image that hold its model, according to the
+// manifest of the model's files. Others, such as those of its base image, are not
+// reused.
+func newPrevious(image v1.Image) (previousImage, error) {
+	manifest, err := modelimage.ReadManifest(image)
 	if err != nil {
 		return previousImage{}, err
 	}
@@ -62,12 +78,22 @@ func readPrevious(ctx context.Context, in Input) (previousImage, error) {
 	if err != nil {
 		return previousImage{}, err
 	}
-	previous := previousImage{files: manifest.Index(), byDiffID: map[string]previousLayer{}, byStatDigest: map[string]previousLayer{}}
 	diffIDs, layers := config.RootFS.DiffIDs, imageManifest.Layers
-	for i := range min(len(diffIDs), len(layers)) {
-		l := previousLayer{layers[i], diffIDs[i]}
-		previous.byDiffID[l.diffID.String()] = l
-		if digest := l.Annotations[annotationStatDigest]; digest != "" {
+	if len(diffIDs) != len(layers) {
+		return previousImage{}, fmt.Errorf("it has %d layers in its manifest and %d in its config", len(layers), len(diffIDs))
+	}
+	holdsModel := map[string]bool{}
+	for _, built := range manifest.Layers {
+		holdsModel[built.DiffID] = true
+	}
+	previous := previousImage{files: manifest.Index(), byDiffID: map[string]previousLayer{}, byStatDigest: map[string]previousLayer{}}
+	for i, diffID := range diffIDs {
+		if !holdsModel[diffID.String()] {
+			continue
+		}
+		l := previousLayer{layers[i], diffID}
+		previous.byDiffID[diffID.String()] = l
+		if digest := l.Annotations[modelimage.AnnotationStatDigest]; digest != "" {
 			previous.byStatDigest[digest] = l
 		}
 	}
@@ -91,7 +117,7 @@ func (p previousImage) hasModTimesOf(plan layer.Plan) bool {
 func (s *sender) findInPrevious(ctx context.Context, archive source.Archive, statDigest string, entries []layer.Entry) (previousLayer, bool, error) {
 	if s.useModTimes {
 		l, known := s.previous.byStatDigest[statDigest]
-		return l, known, nil
+		return l, known && s.previous.files.Has(entries), nil
 	}
 	if len(s.previous.files) == 0 || !s.previous.files.Has(entries) {
 		return previousLayer{}, false, nil

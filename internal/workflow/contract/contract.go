@@ -64,9 +64,6 @@ const (
 	// ParamPreviousImage is an image by digest that may hold many of the files
 	// already. Only Stream's template has it.
 	ParamPreviousImage = "previous-image"
-	// ParamKnownDigest is the digest of an image that an earlier attempt of the
-	// ModelVersion reported.
-	ParamKnownDigest = "known-digest"
 	// ParamCompression is None or Zstd in Stream's template, and Zstd or Gzip in
 	// Kaniko's.
 	ParamCompression = "compression"
@@ -77,6 +74,9 @@ const (
 	ParamLayerSize = "layer-size"
 	// ParamMaxLayers is the largest number of layers for a model.
 	ParamMaxLayers = "max-layers"
+	// ParamKnownDigest is the digest, "sha256:…", that an earlier attempt of the
+	// ModelVersion reported. The image with this digest belongs to the ModelVersion.
+	ParamKnownDigest = "known-digest"
 
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"

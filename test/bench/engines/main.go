@@ -13,6 +13,9 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // settings are the benchmark's flags.
@@ -122,7 +125,23 @@ func (s settings) measureBuilder(ctx context.Context, server *registry, m builde
 		}
 		measured.builder, measured.scenario = m.key, scenario
 		fmt.Printf("  %-28s %-12s %6.1f s  %5d MiB\n", m.name, scenario, measured.wall.Seconds(), measured.memory>>20)
-		all, previous = append(all, measured), image
+		all = append(all, measured)
+		if previous, err = byDigest(ctx, image); err != nil {
+			return nil, fmt.Errorf("%s, %s: %w", m.name, scenario, err)
+		}
 	}
 	return all, nil
+}
+
+// byDigest returns the reference by digest of the image at a tag.
+func byDigest(ctx context.Context, image string) (string, error) {
+	tag, err := name.NewTag(image, name.Insecure)
+	if err != nil {
+		return "", err
+	}
+	descriptor, err := remote.Head(tag, remote.WithContext(ctx))
+	if err != nil {
+		return "", err
+	}
+	return tag.Digest(descriptor.Digest.String()).Name(), nil
 }

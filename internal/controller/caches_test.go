@@ -1,0 +1,90 @@
+package controller
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/internal/workload"
+)
+
+// hostileMetadata has a megabyte in each part of the metadata that users write.
+func hostileMetadata(labels ...string) metav1.ObjectMeta {
+	meta := metav1.ObjectMeta{Namespace: "team", Name: "a", UID: "uid", Labels: map[string]string{}, Annotations: map[string]string{}}
+	for i := range 10_000 {
+		name := fmt.Sprint(i)
+		meta.Labels["example.com/"+name] = strings.Repeat("a", 60)
+		meta.Annotations["example.com/"+name] = strings.Repeat("a", 100)
+		meta.Finalizers = append(meta.Finalizers, "example.com/"+strings.Repeat("a", 60)+name)
+		meta.OwnerReferences = append(meta.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: strings.Repeat("a", 60), UID: types.UID(name)})
+	}
+	meta.OwnerReferences = append(meta.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "ModelVersion", Name: "mv", UID: "owner", Controller: ptr.To(true)})
+	for _, label := range labels {
+		meta.Labels[label] = "kept"
+	}
+	for _, annotation := range append(workflow.Annotations(), annotationNode, v1alpha1.AnnotationModelVersion) {
+		meta.Annotations[annotation] = "kept" + strings.Repeat("a", 1<<20)
+	}
+	return meta
+}
+
+func TestCachedObjectsAreSmall(t *testing.T) {
+	buildLabels := append(workload.ChiefLabels(), v1alpha1.LabelModelVersionUID, v1alpha1.LabelAttempt, labelPhase, labelCompleted, labelWorkflow, v1alpha1.LabelTrainVersion, v1alpha1.LabelBuildTemplate)
+	for label := range contract.BuildPodLabels() {
+		buildLabels = append(buildLabels, label)
+	}
+	metadata := func() client.Object {
+		return &metav1.PartialObjectMetadata{ObjectMeta: hostileMetadata(buildLabels...)}
+	}
+	pod := func() client.Object {
+		large := strings.Repeat("a", 1<<20)
+		return &corev1.Pod{
+			ObjectMeta: hostileMetadata(buildLabels...),
+			Spec:       corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Args: []string{large}}}},
+			Status:     corev1.PodStatus{Phase: corev1.PodPending, Message: large},
+		}
+	}
+	event := func() client.Object {
+		large := strings.Repeat("a", 1<<20)
+		return &corev1.Event{
+			ObjectMeta: hostileMetadata(), Message: "kept" + large, Source: corev1.EventSource{Component: large},
+			InvolvedObject: corev1.ObjectReference{Kind: large, Namespace: large, Name: large, UID: types.UID("kept" + large), APIVersion: large, FieldPath: large},
+		}
+	}
+	for name, tc := range map[string]struct {
+		object    client.Object
+		transform func(any) (any, error)
+		kept      []string
+	}{
+		"a Workflow":                  {metadata(), stripWorkflow, []string{v1alpha1.LabelModelVersionUID, v1alpha1.LabelAttempt, labelPhase, labelCompleted, v1alpha1.AnnotationRebuild, `"controller":true`}},
+		"a ClusterWorkflowTemplate":   {metadata(), stripTemplate, []string{v1alpha1.LabelBuildTemplate}},
+		"a training workload":         {metadata(), stripWorkload, []string{v1alpha1.AnnotationModelVersion}},
+		"the pod of a build":          {pod(), stripBuildPod, []string{labelWorkflow, annotationNode, `"controller":true`, "Pending"}},
+		"a training pod":              {pod(), stripTrainingPod, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion, "node-1", "Pending")},
+		"an event":                    {event(), stripEvent, []string{`"message":"kept`, `"uid":"kept`}},
+		"a ModelVersion's annotation": {&v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Annotations: hostileMetadata().Annotations}}, stripVersion, []string{v1alpha1.AnnotationRebuild}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			object, err := tc.transform(tc.object)
+			require.NoError(t, err)
+			raw, err := json.Marshal(object)
+			require.NoError(t, err)
+			for _, want := range tc.kept {
+				assert.Contains(t, string(raw), want)
+			}
+			assert.Less(t, len(raw), 20<<10, "of an object of several megabytes")
+		})
+	}
+}

@@ -1,0 +1,127 @@
+package source
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/text"
+)
+
+// ErrMaybeTemporary is the cause of the failure to read a file whose name may be that
+// of a temporary file of rsync. Making such a file readable is the wrong advice.
+var ErrMaybeTemporary = errors.New("the name may be that of a temporary file of rsync")
+
+// rsync receives NAME as .NAME.XXXXXX in the same directory, with the mode 0600, and
+// renames it when it is complete. A dot that NAME begins with is not doubled
+// (get_tmpname in rsync's receiver.c). The X are what mkstemp chooses: with glibc,
+// any of the 62 letters and digits.
+var rsyncName = regexp.MustCompile(`\A\.(.+)\.([A-Za-z0-9]{6})\z`)
+
+// A suffix of capital and small letters is certainly random, unless only its first
+// letter is a capital one, or it is a name such as GitHub: three of four are. Any
+// other may be a word, as in .env.sample, or a date. If NAME exists too, capital and
+// small letters suffice, or digits among letters that are not the name of a checksum:
+// nearly all are.
+var (
+	capitalInside    = regexp.MustCompile(`\A.+[A-Z]`)
+	smallLetter      = regexp.MustCompile(`[a-z]`)
+	twoWords         = regexp.MustCompile(`\A[A-Z]?[a-z]+[A-Z]+[a-z]*\z`)
+	letter           = regexp.MustCompile(`[A-Za-z]`)
+	digit            = regexp.MustCompile(`[0-9]`)
+	checksumOrFormat = regexp.MustCompile(`(?i)\A(md5sum|sha224|sha256|sha384|sha512|blake2|blake3|base64)\z`)
+)
+
+// Names of directories that hold only incomplete files.
+const (
+	// rsyncDelayed is where rsync --delay-updates keeps files until all are complete
+	// (tmp_partialdir in rsync's options.c).
+	rsyncDelayed = ".~tmp~"
+	// rsyncPartial is the directory that rsync's manual uses for --partial-dir.
+	rsyncPartial = ".rsync-partial"
+)
+
+// unfinishedSuffixes are the suffixes that programs give to a file until they have
+// received all of it.
+var unfinishedSuffixes = map[string]string{
+	".crdownload": "Chrome",
+	".incomplete": "Hugging Face's libraries",
+	".part":       "a download",
+	".partial":    "a download",
+}
+
+// aria2Suffix is the suffix of the file in which aria2 keeps the state of a download,
+// beside the file that it downloads, until that is complete.
+const aria2Suffix = ".aria2"
+
+// checkFinished returns a failure for the first file of a directory that a program
+// has not finished to write, as far as its name is conclusive.
+func checkFinished(dir string, children []fs.DirEntry) error {
+	files := map[string]bool{}
+	for _, child := range children {
+		files[child.Name()] = child.Type().IsRegular()
+	}
+	for _, child := range children {
+		if !files[child.Name()] {
+			continue
+		}
+		if writer := unfinishedBy(dir, child.Name(), files); writer != "" {
+			return failure.New(v1alpha1.ReasonSourceIncomplete,
+				"%q is a temporary file of %s, so that the model is incomplete: wait until that has ended; if it was interrupted, delete the file and start it again; then retry",
+				text.OneLine(path.Join(dir, child.Name()), maxShownPath), writer)
+		}
+	}
+	return nil
+}
+
+// maxShownPath is how many characters of a path a message holds.
+const maxShownPath = 200
+
+// unfinishedBy returns which program has not finished to write a file, or "" if the
+// name is not conclusive. files are the files of its directory.
+func unfinishedBy(dir, name string, files map[string]bool) string {
+	for element := range strings.SplitSeq(dir, "/") {
+		if element == rsyncDelayed || element == rsyncPartial {
+			return "rsync"
+		}
+	}
+	if isRsyncTemporary(name, files) {
+		return "rsync"
+	}
+	if complete, found := strings.CutSuffix(name, aria2Suffix); found && files[complete] {
+		return "aria2"
+	}
+	suffix := path.Ext(name)
+	if name == suffix {
+		return ""
+	}
+	return unfinishedSuffixes[suffix]
+}
+
+func isRsyncTemporary(name string, files map[string]bool) bool {
+	parts := rsyncName.FindStringSubmatch(name)
+	if parts == nil {
+		return false
+	}
+	complete, suffix := parts[1], parts[2]
+	mixed := capitalInside.MatchString(suffix) && smallLetter.MatchString(suffix)
+	if !files[complete] {
+		return mixed && !twoWords.MatchString(suffix)
+	}
+	return mixed || letter.MatchString(suffix) && digit.MatchString(suffix) && !checksumOrFormat.MatchString(suffix)
+}
+
+// unreadable returns the failure of a file that the build may not read, although its
+// name may be that of a temporary file of rsync, or nil for any other.
+func unreadable(name string, err error) error {
+	if !errors.Is(err, fs.ErrPermission) || !rsyncName.MatchString(path.Base(name)) {
+		return nil
+	}
+	return failure.New(v1alpha1.ReasonSourceUnreadable,
+		"the build cannot read %q: if it is a temporary file of rsync, wait until the copy has ended, or delete the file if it was interrupted; otherwise make it readable for all users",
+		text.OneLine(name, maxShownPath)).WithCause(errors.Join(ErrMaybeTemporary, err))
+}

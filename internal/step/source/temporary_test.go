@@ -1,0 +1,123 @@
+package source
+
+import (
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+)
+
+func TestListRejectsUnfinishedFiles(t *testing.T) {
+	tests := map[string]struct {
+		files []string
+		// want is the file that the message names; empty for none.
+		want, writer string
+	}{
+		"rsync, beside the file":                          {[]string{"2.bin", ".2.bin.7iOc1a"}, ".2.bin.7iOc1a", "rsync"},
+		"rsync, instead of the file":                      {[]string{"config.json", ".1.bin.JnfGe5"}, ".1.bin.JnfGe5", "rsync"},
+		"rsync, in a directory":                           {[]string{"config.json", "a/b/.1.bin.3Caik2"}, "a/b/.1.bin.3Caik2", "rsync"},
+		"rsync, of a hidden file, whose dot is its own":   {[]string{".gitattributes.xK9aZq"}, ".gitattributes.xK9aZq", "rsync"},
+		"rsync, a suffix without digits":                  {[]string{".1.bin.aBcDeF"}, ".1.bin.aBcDeF", "rsync"},
+		"rsync, a suffix like a name, beside the file":    {[]string{"1.bin", ".1.bin.GitHub"}, ".1.bin.GitHub", "rsync"},
+		"rsync, a suffix without capitals, beside it":     {[]string{"1.bin", ".1.bin.a1b2c3"}, ".1.bin.a1b2c3", "rsync"},
+		"rsync --delay-updates":                           {[]string{".~tmp~/1.bin"}, ".~tmp~/1.bin", "rsync"},
+		"rsync --partial-dir":                             {[]string{"a/.rsync-partial/1.bin"}, "a/.rsync-partial/1.bin", "rsync"},
+		"aria2, beside its file":                          {[]string{"1.bin", "1.bin.aria2"}, "1.bin.aria2", "aria2"},
+		"Chrome":                                          {[]string{"1.bin.crdownload"}, "1.bin.crdownload", "Chrome"},
+		"Hugging Face":                                    {[]string{".cache/huggingface/download/1.abc.incomplete"}, ".cache/huggingface/download/1.abc.incomplete", "Hugging Face's libraries"},
+		"a part":                                          {[]string{"1.bin.part"}, "1.bin.part", "a download"},
+		"a partial file":                                  {[]string{"1.bin.partial"}, "1.bin.partial", "a download"},
+		"a name with control characters":                  {[]string{"\x1b[31m.part"}, " [31m.part", "a download"},
+		"a suffix that is a word":                         {files: []string{".env", ".env.sample", "env", ".config.abcdef", "config", ".config.backup"}},
+		"a suffix that is a capitalized word":             {files: []string{".env.Sample", ".env.README"}},
+		"a suffix that is a name":                         {files: []string{".env.GitHub", ".env.OpenAI", ".env.iPhone"}},
+		"a suffix that is a date":                         {files: []string{"log", ".log.202611"}},
+		"a suffix that is a checksum's":                   {files: []string{"1.bin", ".1.bin.sha256", ".1.bin.md5sum"}},
+		"a suffix with digits, and no file":               {files: []string{".1.bin.a1b2c3"}},
+		"a suffix of another length":                      {files: []string{"1.bin", ".1.bin.7iOc1", ".1.bin.7iOc1ab"}},
+		"a file that is not hidden":                       {files: []string{"1.bin", "1.bin.7iOc1a"}},
+		"files of a repository":                           {files: []string{".gitattributes", ".gitignore", ".git/config"}},
+		"names that only consist of a suffix":             {files: []string{".part", ".incomplete"}},
+		"a suffix in capitals, and one inside a name":     {files: []string{"1.PART", "a.part.bin", "partial"}},
+		"aria2 without its file":                          {files: []string{"1.aria2"}},
+		"a directory that is called like unfinished file": {files: []string{"1.part/x", ".1.bin.7iOc1a/x"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, file := range tt.files {
+				put(t, dir, file, "x")
+			}
+			_, err := List(t.Context(), open(t, dir))
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			assertReason(t, v1alpha1.ReasonSourceIncomplete, err)
+			assert.Contains(t, err.Error(), "\""+strings.TrimSpace(tt.want)+"\" is a temporary file of "+tt.writer+", ")
+			assert.Contains(t, err.Error(), "wait until that has ended; if it was interrupted, delete the file")
+		})
+	}
+}
+
+// dropPrivileges makes this test read files as another user. Go may run a test as
+// root, who can read all.
+func dropPrivileges(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	// The user belongs to the thread.
+	runtime.LockOSThread()
+	_, err := unix.SetfsuidRetUid(65534)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := unix.SetfsuidRetUid(0)
+		require.NoError(t, err)
+		runtime.UnlockOSThread()
+	})
+}
+
+// An incomplete file is reported before one that cannot be read, since it may be the
+// same: rsync writes its temporary files with the mode 0600.
+func TestListReportsUnfinishedFileFirst(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(put(t, dir, ".1.bin.JnfGe5", "x"), 0o000))
+	require.NoError(t, os.Chmod(put(t, dir, ".0.bin", "x"), 0o000))
+	root := open(t, dir)
+	dropPrivileges(t)
+
+	_, err := List(t.Context(), root)
+
+	assertReason(t, v1alpha1.ReasonSourceIncomplete, err)
+	assert.Contains(t, err.Error(), ".1.bin.JnfGe5")
+}
+
+func TestUnreadableTemporaryFile(t *testing.T) {
+	denied := &fs.PathError{Op: "openat", Path: "a", Err: syscall.EACCES}
+	for name, maybe := range map[string]bool{".1.bin.abcdef": true, "a/.1.bin.ABCDEF": true, "1.bin": false, ".1.bin": false} {
+		t.Run(name, func(t *testing.T) {
+			err := cannotRead(name, denied)
+			assertReason(t, v1alpha1.ReasonSourceUnreadable, err)
+			require.ErrorIs(t, err, syscall.EACCES)
+			var f *failure.Error
+			require.ErrorAs(t, err, &f)
+			if maybe {
+				require.ErrorIs(t, err, ErrMaybeTemporary)
+				assert.Contains(t, f.Message, "delete the file if it was interrupted")
+				return
+			}
+			require.NotErrorIs(t, err, ErrMaybeTemporary)
+		})
+	}
+	require.NotErrorIs(t, cannotRead(".1.bin.abcdef", &fs.PathError{Op: "read", Path: "a", Err: syscall.EIO}), ErrMaybeTemporary)
+}
