@@ -35,14 +35,18 @@ const (
 	// the image exists.
 	LabelServeVersion = "model.kubedl.io/serve-version"
 	// LabelServeModel on a pod names a Model in the pod's namespace. It has the
-	// effect of LabelServeVersion for the ModelVersion that is the Model's latest
-	// when the pod is created. A pod has at most one of the two labels.
+	// effect of LabelServeVersion for the ModelVersion that was the Model's latest
+	// when the first pod of the same ReplicaSet, Job, or revision of a StatefulSet or
+	// DaemonSet was created; for other pods, when the pod itself is created. A pod has
+	// at most one of the two labels. The label is also on the ControllerRevisions in
+	// which the operator records this.
 	LabelServeModel = "model.kubedl.io/serve-model"
 	// AnnotationMountPath on a pod with one of these labels is the path at which
 	// the model is mounted: an absolute path of letters, digits, '.', '_' and '-'.
 	// The default is /kubedl-model.
 	AnnotationMountPath = "model.kubedl.io/mount-path"
-	// AnnotationServedVersion is the name of the ModelVersion that a pod serves.
+	// AnnotationServedVersion is the name of the ModelVersion that a pod serves; on a
+	// ControllerRevision, the one that the pods of its owner serve.
 	// Only the operator writes it.
 	AnnotationServedVersion = "model.kubedl.io/served-version"
 	// AnnotationServedImage is the image, by digest, that a pod serves. Only the
@@ -83,6 +87,10 @@ const (
 	// On a ModelVersion that is Ready, the attempt checks that the registry still has
 	// the image, and pushes it again if not.
 	AnnotationRebuild = "model.kubedl.io/rebuild"
+	// AnnotationCreatedByUser on a ModelVersion is the name of the authenticated user
+	// who created it. The webhook writes it, whatever the user wrote, and a policy
+	// prevents other values. It is absent if the webhook was unavailable.
+	AnnotationCreatedByUser = "model.kubedl.io/created-by-user"
 	// AnnotationJoined on a ModelVersion records that it was added to its Model.
 	// The value is the ModelVersion's own UID, so that a copy is added on its own.
 	// The annotation outlives the owner reference, which

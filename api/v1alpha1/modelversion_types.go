@@ -283,6 +283,9 @@ type PersistentVolumeClaim struct {
 }
 
 // Build specifies how to build the image.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.engine) || !has(self.compression) || self.engine != 'Stream' || self.compression != 'Gzip'",message="the engine Stream does not support the compression Gzip: set compression to None or Zstd, or remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.engine) || !has(self.compression) || self.engine != 'Kaniko' || self.compression != 'None'",message="the engine Kaniko does not support the compression None: set compression to Zstd or Gzip, or remove it"
 type Build struct {
 	// engine is the program that builds the image: Kaniko or Stream. The default
 	// comes from the operator's configuration (Kaniko unless configured). Images of
@@ -312,7 +315,7 @@ type Build struct {
 	// shell.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9]([-a-zA-Z0-9._:/]*[a-zA-Z0-9])?(@sha256:[0-9a-f]{64})?$')",message="baseImage must be an image reference, for example registry.example.com/library/busybox:1.37, or scratch"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^((localhost|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)+|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?:[0-9]{1,5}|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)+:[0-9]{1,5})/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$')",message="baseImage must be an image reference without scheme, lower case after the host, for example registry.example.com/library/busybox:1.37, or scratch"
 	BaseImage string `json:"baseImage,omitempty"`
 	// pushSecretName is the name of a Secret of type
 	// kubernetes.io/dockerconfigjson in the ModelVersion's namespace. If it is set,
@@ -476,6 +479,13 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	NodeName string `json:"nodeName,omitempty"`
+	// createdByUser is the authenticated user who created the ModelVersion; for one
+	// that was created from a workload, the operator. It is copied once from the
+	// annotation model.kubedl.io/created-by-user, and absent if the webhook was
+	// unavailable. spec.createdBy, in contrast, is free text.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	CreatedByUser string `json:"createdByUser,omitempty"`
 	// workflow is the attempt that this status describes: the one that was started,
 	// resubmitted or retried last, or the one that succeeded.
 	// +optional

@@ -28,6 +28,8 @@ func run() error {
 	flag.StringVar(&options.MetricsAddress, "metrics-bind-address", ":8443", `address of the metrics server (TLS, authorized clients only); "0" disables it`)
 	flag.StringVar(&options.ProbeAddress, "health-probe-bind-address", ":8081", `address of the probe server (/healthz, /readyz); "0" disables it`)
 	flag.StringVar(&options.WebhookAddress, "webhook-bind-address", ":9443", `address of the webhook server (TLS); "0" disables it`)
+	flag.StringVar(&options.WebhookClientCAFile, "webhook-client-ca-file", "", "PEM file with the certificate authorities of the API servers' client certificates; the webhook server rejects clients without such a certificate. It serves every client if empty")
+	flag.StringVar(&options.WebhookClientName, "webhook-client-name", "", "common name or DNS name that the client certificate must have; any name if empty. Requires --webhook-client-ca-file")
 	flag.StringVar(&options.Namespace, "namespace", "", "namespace of the operator, for the Secret with the certificate of the webhook server; required unless that server is disabled")
 	flag.BoolVar(&options.LeaderElect, "leader-elect", false, "elect a leader, so that only one replica runs the controllers")
 	logLevel := zap.LevelFlag("log-level", zap.InfoLevel, "minimum level of log messages: debug, info or error (default info)")

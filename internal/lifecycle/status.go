@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -22,6 +23,9 @@ const shortDigestLength = 12
 // maxPhase is the number of characters that a status holds of a Workflow's phase,
 // which users can edit.
 const maxPhase = 64
+
+// maxUser is the number of characters that a status holds of a user's name.
+const maxUser = 256
 
 // statusOf returns the status of a ModelVersion after a verdict. The options
 // matter to a verdict that follows a Workflow. The time of a failure without a
@@ -74,6 +78,8 @@ func currentStatus(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
 	status.Trained = status.Trained || trained
 	status.ModelUID = modelUID(mv)
 	status.ObservedGeneration = mv.Generation
+	// The annotation may be removed later.
+	status.CreatedByUser = cmp.Or(status.CreatedByUser, text.OneLine(mv.Annotations[v1alpha1.AnnotationCreatedByUser], maxUser))
 	for i := range status.Conditions {
 		status.Conditions[i].ObservedGeneration = mv.Generation
 	}

@@ -198,3 +198,21 @@ func kstatus(t *testing.T, mv *v1alpha1.ModelVersion) status.Status {
 	require.NoError(t, err)
 	return result.Status
 }
+
+func TestStatusCreatedByUser(t *testing.T) {
+	for name, tt := range map[string]struct{ annotation, status, want string }{
+		"copied":              {"ann@example.com", "", "ann@example.com"},
+		"copied once":         {"bob", "ann", "ann"},
+		"kept when removed":   {"", "ann", "ann"},
+		"unknown":             {"", "", ""},
+		"cleaned and bounded": {"\x1b[2Jann\n" + strings.Repeat("a", 300), "", "[2Jann " + strings.Repeat("a", 248) + "…"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mv := builders.MakeModelVersion("mv-3", "team-a").Status(v1alpha1.ModelVersionStatus{CreatedByUser: tt.status}).Obj()
+			mv.Annotations = map[string]string{v1alpha1.AnnotationCreatedByUser: tt.annotation}
+			got := lifecycle.NextStep(lifecycle.Observed{Version: mv}, workflow.Options{}).Status.CreatedByUser
+			assert.Equal(t, tt.want, got)
+			assert.LessOrEqual(t, len([]rune(got)), 256)
+		})
+	}
+}

@@ -80,7 +80,7 @@ func FromTemplate(object *unstructured.Unstructured, opts workflow.Options) (*v1
 	if mv.Spec.CreatedBy == "" {
 		mv.Spec.CreatedBy = object.GetName()
 	}
-	if problem := workflow.TrainingProblem(mv, opts); problem != nil {
+	if problem := workflow.StorageProblem(mv, opts); problem != nil {
 		return nil, TemplateProblem("cannot be built: " + problem.Message)
 	}
 	return mv, nil

@@ -113,6 +113,9 @@ func TestFromTemplateRejects(t *testing.T) {
 		"duplicate field":               {templateSpec + "modelName: x", `"modelName" already set`},
 		"complete ModelVersion":         {"apiVersion: v1\nkind: ModelVersion", "is not the spec"},
 		"trainedBy of another workload": {templateSpec + "trainedBy: {kind: Job}", "remove it"},
+		"no storage":                    {"modelName: resnet\nimageRepo: modelhub/resnet", "cannot be built: storage names no kind: set one of localStorage, nfs, AWSEfs or persistentVolumeClaim"},
+		"incomplete claim":              {"storage: {persistentVolumeClaim: {subPath: resnet}}", "cannot be built: persistentVolumeClaim needs claimName: name the claim"},
+		"incomplete NFS":                {"storage: {nfs: {server: nas}}", "cannot be built: nfs needs server and path: name the NFS server"},
 		"forbidden directory":           {"storage: {localStorage: {path: /etc}}", "cannot be built: "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,6 +124,7 @@ func TestFromTemplateRejects(t *testing.T) {
 			require.NotNil(t, problem)
 			assert.Equal(t, EventRefused, problem.Reason)
 			assert.Contains(t, problem.Message, tt.want)
+			assert.NotContains(t, problem.Message, "create a new ModelVersion", "the user writes a workload")
 		})
 	}
 }

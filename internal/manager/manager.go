@@ -37,6 +37,12 @@ type Options struct {
 	// WebhookHost is the name or address by which the API server calls the
 	// webhook; that of the Service in deploy/ if empty.
 	WebhookHost string
+	// WebhookClientCAFile is a PEM file with the authorities of the clients that the
+	// webhook server serves; it serves every client if empty.
+	WebhookClientCAFile string
+	// WebhookClientName is the common name, or a DNS name, in the certificate of
+	// those clients; any if empty. It requires WebhookClientCAFile.
+	WebhookClientName string
 	// Namespace is the operator's namespace. The webhook needs it.
 	Namespace string
 	// LeaderElect enables leader election, so that only one replica is active.

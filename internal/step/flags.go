@@ -47,7 +47,7 @@ func (f *registryFlags) account() string {
 func (f *registryFlags) config() (registry.Config, error) {
 	credentials, err := registry.ReadOptionalCredentials(f.credentialsFile(), f.account())
 	if err != nil {
-		return registry.Config{}, invalidSecret(f.pushSecret, err)
+		return registry.Config{}, f.invalidSecret(err)
 	}
 	return registry.Config{
 		PlainHTTP:   f.plainHTTP,

@@ -13,7 +13,8 @@ import (
 )
 
 func TestMountCheckPushSecret(t *testing.T) {
-	const command = "kubectl create secret docker-registry regcred --docker-server=HOST"
+	// The host of the pod's registry is inserted below.
+	const command = "kubectl create secret docker-registry regcred --docker-server=HOST --docker-username"
 	tests := map[string]struct {
 		content, required string
 		reason, want      string
@@ -42,8 +43,19 @@ func TestMountCheckPushSecret(t *testing.T) {
 				require.Equal(t, exitOK, code, printed)
 				return
 			}
-			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
+			p.assertFailed(t, "mount-check", tt.reason, strings.Replace(tt.want, "HOST", p.host, 1), code, printed)
 		})
+	}
+}
+
+func TestCreateSecretCommand(t *testing.T) {
+	for image, want := range map[string]string{
+		"registry.example.com:5000/team/resnet:v1": "registry.example.com:5000",
+		"modelhub/resnet:v1":                       "https://index.docker.io/v1/",
+		"not a reference":                          "HOST",
+	} {
+		flags := registryFlags{image: image}
+		assert.Equal(t, "kubectl create secret docker-registry NAME --docker-server="+want+" --docker-username=USER --docker-password=PASSWORD", flags.createSecretCommand())
 	}
 }
 

@@ -1,11 +1,14 @@
 package step
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/registry"
@@ -27,7 +30,7 @@ func (f *registryFlags) checkSecret(required bool, log io.Writer) (registry.Conf
 	case !errors.Is(err, fs.ErrNotExist):
 		return config, fmt.Errorf("find the push credentials: %w", err)
 	case required:
-		return config, failure.New(v1alpha1.ReasonPushSecretMissing, "%s of type kubernetes.io/dockerconfigjson does not exist in this namespace: create it with %s", f.account(), createSecretCommand(f.pushSecret))
+		return config, failure.New(v1alpha1.ReasonPushSecretMissing, "%s of type kubernetes.io/dockerconfigjson does not exist in this namespace: create it with %s", f.account(), f.createSecretCommand())
 	default:
 		console.Logf(log, "%s does not exist: the push is anonymous", f.account())
 	}
@@ -35,13 +38,19 @@ func (f *registryFlags) checkSecret(required bool, log io.Writer) (registry.Conf
 }
 
 // invalidSecret returns the failure of a push secret that cannot be used.
-func invalidSecret(name string, err error) error {
-	return failure.New(v1alpha1.ReasonPushSecretMissing, "%v: create it with %s", err, createSecretCommand(name)).WithCause(errors.Unwrap(err))
+func (f *registryFlags) invalidSecret(err error) error {
+	return failure.New(v1alpha1.ReasonPushSecretMissing, "%v: create it with %s", err, f.createSecretCommand()).WithCause(errors.Unwrap(err))
 }
 
-func createSecretCommand(name string) string {
-	if name == "" {
-		name = "NAME"
+// createSecretCommand returns the command that creates the push secret. Docker Hub
+// has another name there than in images.
+func (f *registryFlags) createSecretCommand() string {
+	host := "HOST"
+	if ref, err := name.ParseReference(f.image); err == nil {
+		host = ref.Context().RegistryStr()
 	}
-	return fmt.Sprintf("kubectl create secret docker-registry %s --docker-server=HOST --docker-username=USER --docker-password=PASSWORD", name)
+	if host == name.DefaultRegistry {
+		host = "https://index.docker.io/v1/"
+	}
+	return fmt.Sprintf("kubectl create secret docker-registry %s --docker-server=%s --docker-username=USER --docker-password=PASSWORD", cmp.Or(f.pushSecret, "NAME"), host)
 }

@@ -22,6 +22,8 @@ type Serving struct {
 	// Live reads from the API server: a pod is created as soon as its
 	// ModelVersion is Ready, which a cache may not show yet.
 	Live client.Reader
+	// Client creates the records of what the pods of a workload serve.
+	Client client.Writer
 	// Server returns the version of the API server.
 	Server discovery.ServerVersionInterfaceWithContext
 	// Mount is how models are mounted.
@@ -35,7 +37,7 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil {
 		return fmt.Errorf("read the admission request: %w", err)
 	}
-	mv, err := h.version(ctx, pod, request.Namespace)
+	mv, err := h.version(ctx, request, pod)
 	if err != nil || mv == nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 
 // version returns the ModelVersion that a pod serves, or nil if the pod has none
 // of the labels.
-func (h *Serving) version(ctx context.Context, pod *corev1.Pod, namespace string) (*v1alpha1.ModelVersion, error) {
+func (h *Serving) version(ctx context.Context, request admission.Request, pod *corev1.Pod) (*v1alpha1.ModelVersion, error) {
 	name, namesVersion, err := labelValue(pod, v1alpha1.LabelServeVersion, "ModelVersion")
 	if err != nil {
 		return nil, err
@@ -65,9 +67,9 @@ func (h *Serving) version(ctx context.Context, pod *corev1.Pod, namespace string
 	case namesVersion && namesModel:
 		return nil, fmt.Errorf("the pod has both labels, %s and %s: remove one of them", v1alpha1.LabelServeVersion, v1alpha1.LabelServeModel)
 	case namesVersion:
-		return getVersion(ctx, h.Live, namespace, name, namedBy(v1alpha1.LabelServeVersion))
+		return getVersion(ctx, h.Live, request.Namespace, name, namedBy(v1alpha1.LabelServeVersion))
 	case namesModel:
-		return h.latest(ctx, namespace, model)
+		return h.ofModel(ctx, request, pod, model)
 	default:
 		return nil, nil
 	}

@@ -10,9 +10,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/apierr"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // WorkloadsPath is the URL path for workloads with a ModelVersion template.
@@ -30,14 +32,17 @@ type Workloads struct {
 
 // Handle allows a workload if its ModelVersion could be created.
 func (h *Workloads) Handle(ctx context.Context, request admission.Request) admission.Response {
-	workload := &unstructured.Unstructured{}
-	if err := workload.UnmarshalJSON(request.Object.Raw); err != nil {
+	object := &unstructured.Unstructured{}
+	if err := object.UnmarshalJSON(request.Object.Raw); err != nil {
 		return admission.Errored(http.StatusBadRequest, fmt.Errorf("decode the workload: %w", err))
 	}
-	workload.SetNamespace(request.Namespace)
-	mv, problem := lifecycle.FromTemplate(workload, h.Options)
+	object.SetNamespace(request.Namespace)
+	mv, problem := lifecycle.FromTemplate(object, h.Options)
 	if problem != nil {
 		return admission.Denied(problem.Message)
+	}
+	if workload.LacksTrainLabel(object) {
+		warnf(ctx, "no pod template of %s has the label %s: the pods do not get the storage of the ModelVersion. Unless they write to it themselves, add the label to the pod template, with an empty value", object.GetKind(), v1alpha1.LabelTrainVersion)
 	}
 	err := h.Client.Create(ctx, mv, client.DryRunAll)
 	switch {

@@ -74,7 +74,7 @@ func Argument(wf *wfv1.Workflow, name string) string {
 // arguments returns the arguments of a build by parameter name. Empty ones are
 // omitted, because the template has a default for each.
 func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[string]string, *Problem) {
-	if problem := sourceOf(mv, opts).problem; problem != nil {
+	if problem := ofVersion(sourceOf(mv, opts).problem); problem != nil {
 		return nil, problem
 	}
 	image, problem := imageOf(mv, attempt.Collision, opts)

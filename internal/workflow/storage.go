@@ -14,7 +14,8 @@ type source struct {
 	arguments map[string]string
 	// volume is what the operator creates before the build, or nil.
 	volume *Volume
-	// problem is why the files may not be packaged, or nil.
+	// problem is why the files may not be packaged, or nil. It does not say where to
+	// correct the storage, which may be part of a ModelVersion or of a workload.
 	problem *Problem
 }
 
@@ -32,7 +33,7 @@ func sourceOf(mv *v1alpha1.ModelVersion, opts Options) source {
 	case s.PersistentVolumeClaim != nil:
 		return claim(*s.PersistentVolumeClaim)
 	default:
-		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: create a new ModelVersion with one of localStorage, nfs, AWSEfs or persistentVolumeClaim"}}
+		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: set one of localStorage, nfs, AWSEfs or persistentVolumeClaim"}}
 	}
 }
 
@@ -43,13 +44,28 @@ func StorageVolume(mv *v1alpha1.ModelVersion, opts Options) *Volume {
 }
 
 // TrainingProblem returns why a ModelVersion's storage may not be mounted for
-// training, or nil. A training may write to a directory of no particular node,
-// although it cannot be packaged from there.
+// training, or nil.
 func TrainingProblem(mv *v1alpha1.ModelVersion, opts Options) *Problem {
+	return ofVersion(StorageProblem(mv, opts))
+}
+
+// StorageProblem returns what TrainingProblem does for a ModelVersion that does not
+// exist yet, so that its storage can be corrected. A training may write to a directory
+// of no particular node, although it cannot be packaged from there.
+func StorageProblem(mv *v1alpha1.ModelVersion, opts Options) *Problem {
 	if dir := mv.Spec.Storage.LocalStorage; dir != nil && dir.Path != "" && dir.NodeName == "" {
 		return directoryProblem(dir.Path, opts)
 	}
 	return sourceOf(mv, opts).problem
+}
+
+// ofVersion returns the Problem of a storage, if any, for a ModelVersion, whose storage
+// is immutable.
+func ofVersion(problem *Problem) *Problem {
+	if problem == nil {
+		return nil
+	}
+	return &Problem{problem.Reason, problem.Message + ". The storage of a ModelVersion cannot be changed: create a new ModelVersion"}
 }
 
 // NeedsChiefNode reports whether the files are on a node that the spec does not
@@ -74,7 +90,7 @@ func localStorage(s v1alpha1.LocalStorage, found string, opts Options) source {
 		contract.ParamNodeName:    s.NodeName,
 	}}
 	if s.Path == "" || s.NodeName == "" {
-		local.problem = &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: create a new ModelVersion that names the directory and the node that has it"}
+		local.problem = &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: name the directory and the node that has it"}
 	} else {
 		local.problem = directoryProblem(s.Path, opts)
 	}
@@ -97,7 +113,7 @@ func nfsExport(s v1alpha1.NFS, opts Options) source {
 		contract.ParamNFSPath:     s.Path,
 	}}
 	if s.Server == "" || s.Path == "" {
-		export.problem = &Problem{v1alpha1.ReasonInvalidSpec, "nfs needs server and path: create a new ModelVersion that names the NFS server and the directory that it exports"}
+		export.problem = &Problem{v1alpha1.ReasonInvalidSpec, "nfs needs server and path: name the NFS server and the directory that it exports"}
 	} else if err := opts.NFS.Check(s.Server, s.Path); err != nil {
 		export.problem = forbidden(err)
 	}
@@ -113,7 +129,7 @@ func elasticFileSystem(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Option
 		contract.ParamClaimName:   volume.Claim.Name,
 	}}
 	if s.VolumeHandle == "" {
-		efs.problem = &Problem{v1alpha1.ReasonInvalidSpec, "AWSEfs needs volumeHandle: create a new ModelVersion that names the file system, for example fs-12345678"}
+		efs.problem = &Problem{v1alpha1.ReasonInvalidSpec, "AWSEfs needs volumeHandle: name the file system, for example fs-12345678"}
 	} else if err := opts.EFS.Check(s.VolumeHandle, attributes(s)); err != nil {
 		efs.problem = forbidden(err)
 	}
@@ -128,12 +144,12 @@ func claim(s v1alpha1.PersistentVolumeClaim) source {
 		contract.ParamSubPath:     s.SubPath,
 	}}
 	if s.ClaimName == "" {
-		pvc.problem = &Problem{v1alpha1.ReasonInvalidSpec, "persistentVolumeClaim needs claimName: create a new ModelVersion that names the claim that holds the files"}
+		pvc.problem = &Problem{v1alpha1.ReasonInvalidSpec, "persistentVolumeClaim needs claimName: name the claim that holds the files"}
 	}
 	return pvc
 }
 
 // forbidden returns the Problem of files that the platform team's rules exclude.
 func forbidden(why error) *Problem {
-	return &Problem{v1alpha1.ReasonSourceForbidden, why.Error() + ". Create a new ModelVersion with files in another place"}
+	return &Problem{v1alpha1.ReasonSourceForbidden, why.Error()}
 }

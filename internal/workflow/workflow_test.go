@@ -100,7 +100,7 @@ func TestNewRejects(t *testing.T) {
 		},
 		"NFS path that is not allowed": {
 			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/private"), restricted,
-			v1alpha1.ReasonSourceForbidden, "(allowedNFS): move the model to nas.example.com:/models, or ask the platform team to allow it. Create a new ModelVersion with files in another place",
+			v1alpha1.ReasonSourceForbidden, "(allowedNFS): move the model to nas.example.com:/models, or ask the platform team to allow it. The storage of a ModelVersion cannot be changed: create a new ModelVersion",
 		},
 		"NFS path that Argo would expand": {
 			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/{{workflow.uid}}"), opts,
@@ -112,7 +112,7 @@ func TestNewRejects(t *testing.T) {
 		},
 		"EFS with an empty allow-list": {
 			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-12345678"), opts,
-			v1alpha1.ReasonSourceForbidden, "(allowedEFS is empty): copy the model to another kind of storage, or ask the platform team to allow it. Create a new ModelVersion with files in another place",
+			v1alpha1.ReasonSourceForbidden, "(allowedEFS is empty): copy the model to another kind of storage, or ask the platform team to allow it. The storage of a ModelVersion cannot be changed: create a new ModelVersion",
 		},
 		"EFS that is not allowed": {
 			builders.MakeModelVersion("mv-3", "default").AWSEfs("fs-87654321"), restricted,

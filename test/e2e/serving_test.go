@@ -128,6 +128,47 @@ func pullsInPlainHTTP(t *testing.T, registry string) {
 	require.NoError(t, os.WriteFile(filepath.Join(settings, "hosts.toml"), []byte(text), 0o644))
 }
 
+// The revisions of a StatefulSet and a DaemonSet are other objects than those of a
+// Deployment.
+func TestServingRevisions(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	old := live.built(t, makeVersion("resnet-1", ns, dir).Model("resnet").New())
+	live.latest(t, old)
+	deployment := server(ns, "by-model", v1alpha1.LabelServeModel, "resnet")
+	stateful := &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "stateful"},
+		Spec:       appsv1.StatefulSetSpec{Selector: deployment.Spec.Selector, Template: deployment.Spec.Template, ServiceName: "none"},
+	}
+	daemons := &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "daemons"},
+		Spec:       appsv1.DaemonSetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "daemons"}}, Template: *deployment.Spec.Template.DeepCopy()},
+	}
+	daemons.Spec.Template.Labels["app"] = "daemons"
+	ofStateful, ofDaemons := deployment, server(ns, "daemons", v1alpha1.LabelServeModel, "resnet")
+	live.create(t, stateful)
+	live.create(t, daemons)
+	live.allServe(t, ofStateful, 1, old)
+	live.allServe(t, ofDaemons, 1, old)
+	latest := live.built(t, makeVersion("resnet-2", ns, dir).Model("resnet").New())
+	live.latest(t, latest)
+
+	run(t, "kubectl", "scale", "statefulset/stateful", "-n", ns, "--replicas=2")
+	live.allServe(t, ofStateful, 2, old)
+	run(t, "kubectl", "delete", "pod", "-n", ns, "-l", "app=daemons")
+	live.allServe(t, ofDaemons, 1, old)
+	for _, step := range []struct {
+		command string
+		want    *v1alpha1.ModelVersion
+	}{{"restart", latest}, {"undo", old}} {
+		run(t, "kubectl", "rollout", step.command, "statefulset/stateful", "-n", ns)
+		run(t, "kubectl", "rollout", step.command, "daemonset/daemons", "-n", ns)
+		live.allServe(t, ofStateful, 2, step.want)
+		live.allServe(t, ofDaemons, 1, step.want)
+	}
+}
+
 // These are the commands in the documentation.
 func TestServingRollout(t *testing.T) {
 	t.Parallel()
@@ -145,11 +186,22 @@ func TestServingRollout(t *testing.T) {
 
 	latest := live.built(t, makeVersion("resnet-2", ns, second).Model("resnet").New())
 	live.latest(t, latest)
-	live.servingPod(t, byModel, old)
+	run(t, "kubectl", "scale", "deployment/by-model", "-n", ns, "--replicas=3")
+	live.allServe(t, byModel, 3, old)
 
 	run(t, "kubectl", "rollout", "restart", "deployment/by-model", "-n", ns)
-	run(t, "kubectl", "rollout", "status", "deployment/by-model", "-n", ns, "--timeout=1m")
+	live.allServe(t, byModel, 3, latest)
 	assert.Equal(t, sumsOf(t, second), live.sumsIn(t, live.servingPod(t, byModel, latest)))
+	run(t, "kubectl", "rollout", "undo", "deployment/by-model", "-n", ns)
+	live.allServe(t, byModel, 3, old)
+	run(t, "kubectl", "delete", "pod", "-n", ns, "-l", "app=by-model", "--wait=false")
+	live.allServe(t, byModel, 3, old)
+
+	// kubectl copied the annotations of the old ReplicaSet to the Deployment.
+	run(t, "kubectl", "rollout", "restart", "deployment/by-model", "-n", ns)
+	live.allServe(t, byModel, 3, latest)
+	run(t, "kubectl", "scale", "deployment/by-model", "-n", ns, "--replicas=4")
+	live.allServe(t, byModel, 4, latest)
 
 	run(t, "kubectl", "patch", "deployment", "by-version", "-n", ns, "-p", `{"spec":{"template":{"metadata":{"labels":{"model.kubedl.io/serve-version":"resnet-2"}}}}}`)
 	run(t, "kubectl", "rollout", "status", "deployment/by-version", "-n", ns, "--timeout=1m")
@@ -244,6 +296,22 @@ func (c *cluster) servingPod(t *testing.T, deployment *appsv1.Deployment, mv *v1
 	}, time.Minute, tick)
 	assert.True(t, strings.HasSuffix(pod.Annotations[v1alpha1.AnnotationServedImage], "@"+mv.Status.Digest), pod.Annotations)
 	return pod
+}
+
+// allServe waits until a Deployment has this many pods that run, no others, and all
+// of them serve a ModelVersion.
+func (c *cluster) allServe(t *testing.T, deployment *appsv1.Deployment, count int, mv *v1alpha1.ModelVersion) {
+	t.Helper()
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		var pods corev1.PodList
+		require.NoError(collect, c.List(t.Context(), &pods, client.InNamespace(deployment.Namespace), client.MatchingLabels(deployment.Spec.Selector.MatchLabels)))
+		require.Len(collect, pods.Items, count)
+		for _, pod := range pods.Items {
+			assert.Equal(collect, corev1.PodRunning, pod.Status.Phase)
+			assert.Nil(collect, pod.DeletionTimestamp)
+			assert.Equal(collect, mv.Name, pod.Annotations[v1alpha1.AnnotationServedVersion])
+		}
+	}, time.Minute, tick)
 }
 
 // runs returns a pod when it runs.

@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,6 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
 // fieldError is one validation error of the API server.
@@ -44,6 +50,7 @@ const (
 	badModelName = "modelName is the name of a Model: use lower-case letters, digits, '-' and '.', at most 63 characters, for example resnet-50"
 	badSubPath   = "subPath must be a path in the claim, without a leading or trailing slash and without '..', for example resnet/1"
 	oneKind      = "storage needs exactly one kind: set one of localStorage, nfs, AWSEfs or persistentVolumeClaim"
+	badBase      = "baseImage must be an image reference without scheme, lower case after the host, for example registry.example.com/library/busybox:1.37, or scratch"
 	badQuantity  = "requests must be quantities of zero or more, without spaces, for example cpu: 500m, memory: 2Gi"
 	noPath       = "path is required: name the directory on the node, for example path: /models/resnet/1"
 	noNodeName   = "nodeName is required: name the node whose disk holds the path, for example nodeName: node-1 (kubectl get nodes lists them), or set trainedBy to the workload that writes the files, so that its node is used"
@@ -51,9 +58,16 @@ const (
 	noImageRepo  = "imageRepo is required: name the repository that the image is pushed to, for example imageRepo: modelhub/resnet"
 	noStorage    = "storage is required: specify where the model's files are stored, for example storage: {localStorage: {path: /models/resnet/1, nodeName: node-1}}"
 
+	streamGzip = "the engine Stream does not support the compression Gzip: set compression to None or Zstd, or remove it"
+	kanikoNone = "the engine Kaniko does not support the compression None: set compression to Zstd or Gzip, or remove it"
+
 	// unchecked is what the API server adds when the schema rejects an object.
 	unchecked = "null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
 )
+
+func engineWith(engine, compression string) change {
+	return set("spec.build", map[string]any{"engine": engine, "compression": compression})
+}
 
 func requests(of map[string]any) change {
 	return build("resources", map[string]any{"requests": of})
@@ -170,8 +184,17 @@ func TestAdmissionImage(t *testing.T) {
 func TestAdmissionBuild(t *testing.T) {
 	rejections{
 		"an unknown engine":                           {localVersion, build("engine", "Buildah"), []fieldError{{"spec.build.engine", `Unsupported value: "Buildah": supported values: "Kaniko", "Stream"`}, {"<nil>", unchecked}}},
-		"a baseImage with a space":                    {localVersion, build("baseImage", "busybox latest"), []fieldError{{"spec.build.baseImage", "baseImage must be an image reference, for example registry.example.com/library/busybox:1.37, or scratch"}}},
-		"a baseImage with a second line":              {localVersion, build("baseImage", "busybox\nRUN id"), []fieldError{{"spec.build.baseImage", "baseImage must be an image reference, for example registry.example.com/library/busybox:1.37, or scratch"}}},
+		"a baseImage with a space":                    {localVersion, build("baseImage", "busybox latest"), []fieldError{{"spec.build.baseImage", badBase}}},
+		"a baseImage with a second line":              {localVersion, build("baseImage", "busybox\nRUN id"), []fieldError{{"spec.build.baseImage", badBase}}},
+		"a baseImage with a scheme":                   {localVersion, build("baseImage", "https://registry.example.com/library/busybox"), []fieldError{{"spec.build.baseImage", badBase}}},
+		"a baseImage with a capital":                  {localVersion, build("baseImage", "BusyBox:1.37"), []fieldError{{"spec.build.baseImage", badBase}}},
+		"a baseImage with two dots":                   {localVersion, build("baseImage", "registry.example.com/base/../other/python:3"), []fieldError{{"spec.build.baseImage", badBase}}},
+		"a baseImage with two slashes":                {localVersion, build("baseImage", "registry.example.com/base//python:3"), []fieldError{{"spec.build.baseImage", badBase}}},
+		"a baseImage with a capital after the host":   {localVersion, build("baseImage", "registry.example.com/Base:3"), []fieldError{{"spec.build.baseImage", badBase}}},
+		"a baseImage with two tags":                   {localVersion, build("baseImage", "busybox:1.37:musl"), []fieldError{{"spec.build.baseImage", badBase}}},
+		"a baseImage with an incomplete digest":       {localVersion, build("baseImage", "busybox@sha256:0"), []fieldError{{"spec.build.baseImage", badBase}}},
+		"Stream with Gzip":                            {localVersion, engineWith("Stream", "Gzip"), []fieldError{{"spec.build", streamGzip}}},
+		"Kaniko with None":                            {localVersion, engineWith("Kaniko", "None"), []fieldError{{"spec.build", kanikoNone}}},
 		"a pushSecretName with a capital":             {localVersion, build("pushSecretName", "RegCred"), []fieldError{{"spec.build.pushSecretName", "pushSecretName is the name of a Secret (kubectl get secrets lists them): use lower-case letters, digits, '-' and '.'"}}},
 		"a workflowTemplate with a slash":             {localVersion, build("workflowTemplate", "team/build"), []fieldError{{"spec.build.workflowTemplate", "workflowTemplate is the name of a ClusterWorkflowTemplate: use lower-case letters, digits, '-' and '.'"}}},
 		"a deadline of zero":                          {localVersion, build("deadlineSeconds", int64(0)), []fieldError{{"spec.build.deadlineSeconds", "0: spec.build.deadlineSeconds in body should be greater than or equal to 1"}}},
@@ -247,6 +270,13 @@ func TestAdmissionAccepts(t *testing.T) {
 		"a path of 1024 characters":                         {localVersion, set(localPath, "/"+letters(1023))},
 		"a path of names that begin or end with dots":       {localVersion, set(localPath, "/..models/resnet..")},
 		"a path that the operator denies later":             {localVersion, set(localPath, "/etc")},
+		"Stream with None":                                  {localVersion, engineWith("Stream", "None")},
+		"Kaniko with Gzip":                                  {localVersion, engineWith("Kaniko", "Gzip")},
+		"the configured engine with Gzip":                   {localVersion, build("compression", "Gzip")},
+		"the base image scratch":                            {localVersion, build("baseImage", "scratch")},
+		"a base image by digest, in another case":           {localVersion, build("baseImage", "Harbor:5000/a/b__c@sha256:"+strings.Repeat("0", 64))},
+		"a base image on localhost":                         {localVersion, build("baseImage", "localhost/busybox")},
+		"a base image of 512 characters":                    {localVersion, build("baseImage", letters(507)+":1.37")},
 		"a creator of free text":                            {localVersion, set("spec.createdBy", "Ann {{x}} $(id)\n\"Müller\"")},
 		"every build setting": {localVersion, set("spec.build", map[string]any{
 			"engine": "Kaniko", "baseImage": "registry.example.com:5000/library/busybox:1.37@sha256:" + strings.Repeat("0", 64),
@@ -325,5 +355,64 @@ func TestAdmissionImmutableFields(t *testing.T) {
 			}
 			assert.Equal(t, tc.want, fieldErrors(t, err))
 		})
+	}
+}
+
+// A rule that is added later does not affect the objects that exist, except what it is
+// about.
+func TestAdmissionRatcheting(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(modelkilnCRDs, "model.*.yaml"))
+	require.NoError(t, err)
+	earlier := t.TempDir()
+	for _, file := range files {
+		objects, err := readManifests(file)
+		require.NoError(t, err)
+		removeRules(objects[0].Object, streamGzip, badBase)
+		raw, err := yaml.Marshal(objects[0].Object)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(earlier, filepath.Base(file)), raw, 0o600))
+	}
+	server := newAPIServer(t, earlier)
+	s := newSandbox(t, server)
+	invalid := set("spec.build", map[string]any{"engine": "Stream", "compression": "Gzip", "baseImage": "https://registry.example.com/busybox"})
+	s.create(localVersion, invalid)
+	require.NoError(t, server.installCRDs(modelkilnCRDs))
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		err := s.client.Create(t.Context(), newObject(t, s.namespace, localVersion, set("metadata.name", "other"), invalid), client.DryRunAll)
+		assert.ErrorContains(c, err, streamGzip)
+		assert.ErrorContains(c, err, badBase)
+	}, deadline, tick)
+
+	s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+	mv := s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.CreatedBy = "ann" })
+	before := mv.DeepCopy()
+	mv.Status.Message = "failed"
+	require.NoError(t, s.client.Status().Patch(t.Context(), mv, client.MergeFrom(before)))
+
+	before = mv.DeepCopy()
+	mv.Spec.Build.PushSecretName = "regcred"
+	assert.ErrorContains(t, s.client.Patch(t.Context(), mv, client.MergeFrom(before)), streamGzip)
+	mv = s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build.Compression = v1alpha1.Zstd })
+	before = mv.DeepCopy()
+	mv.Spec.Build.BaseImage = "https://registry.example.com/library/busybox"
+	assert.ErrorContains(t, s.client.Patch(t.Context(), mv, client.MergeFrom(before)), badBase)
+}
+
+// removeRules removes the validation rules with these messages from a CRD.
+func removeRules(node any, messages ...string) {
+	switch n := node.(type) {
+	case map[string]any:
+		if rules, found := n["x-kubernetes-validations"].([]any); found {
+			n["x-kubernetes-validations"] = slices.DeleteFunc(rules, func(rule any) bool {
+				return slices.Contains(messages, rule.(map[string]any)["message"].(string))
+			})
+		}
+		for _, child := range n {
+			removeRules(child, messages...)
+		}
+	case []any:
+		for _, child := range n {
+			removeRules(child, messages...)
+		}
 	}
 }

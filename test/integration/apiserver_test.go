@@ -68,18 +68,27 @@ type apiServer struct {
 // newAPIServer starts an API server with these CRDs for one test.
 func newAPIServer(t *testing.T, crdPaths ...string) *apiServer {
 	t.Helper()
-	server, err := startAPIServer(crdPaths...)
+	return newAPIServerWithFlags(t, nil, crdPaths...)
+}
+
+// newAPIServerWithFlags starts an API server with additional flags, by name.
+func newAPIServerWithFlags(t *testing.T, flags map[string]string, crdPaths ...string) *apiServer {
+	t.Helper()
+	server, err := startAPIServer(flags, crdPaths...)
 	require.NoError(t, err)
 	t.Cleanup(server.stop)
 	return server
 }
 
-func startAPIServer(crdPaths ...string) (*apiServer, error) {
+func startAPIServer(flags map[string]string, crdPaths ...string) (*apiServer, error) {
 	environment := &envtest.Environment{Scheme: testScheme()}
 	// OpenShift enables this plugin. A client needs permission to delete an object
 	// to change its owner references, and to update the owner's finalizers to set
 	// a reference that blocks the owner's deletion.
 	environment.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
+	for name, value := range flags {
+		environment.ControlPlane.GetAPIServer().Configure().Append(name, value)
+	}
 	config, err := environment.Start()
 	if err != nil {
 		return nil, err

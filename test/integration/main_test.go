@@ -37,7 +37,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	var err error
-	if shared, err = startAPIServer(modelkilnCRDs, argoCRDs()); err != nil {
+	if shared, err = startAPIServer(nil, modelkilnCRDs, argoCRDs()); err != nil {
 		fmt.Fprintln(os.Stderr, "Could not start an API server:", err)
 		return 1
 	}

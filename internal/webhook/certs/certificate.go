@@ -1,11 +1,13 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,12 +21,20 @@ const (
 	renewBefore = 90 * 24 * time.Hour
 )
 
+// previousCAKey is the key in the Secret of the CA that signed the certificate before
+// the current one, in PEM.
+const previousCAKey = "previous-ca.crt"
+
 // certificate is the serving certificate of the webhook.
 type certificate struct {
 	// pair is the certificate, followed by its CA's, and its key.
 	pair tls.Certificate
 	// ca is the certificate of the CA that signed it, in PEM.
 	ca []byte
+	// previousCA is the certificate of the CA that signed the certificate before this
+	// one, in PEM; empty if there was none. Replicas that still serve that one are
+	// trusted.
+	previousCA []byte
 	// renewal is when it has to be replaced.
 	renewal time.Time
 }
@@ -67,9 +77,28 @@ func readCertificate(data map[string][]byte, host string, now time.Time) (*certi
 	if !now.Before(renewal) {
 		return nil, fmt.Errorf("expires at %s", pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return &certificate{
-		pair:    pair,
-		ca:      pem.EncodeToMemory(&pem.Block{Type: certutil.CertificateBlockType, Bytes: ca.Raw}),
-		renewal: renewal,
-	}, nil
+	return &certificate{pair: pair, ca: encodeCA(ca.Raw), previousCA: readCA(data[previousCAKey]), renewal: renewal}, nil
+}
+
+func encodeCA(raw []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: certutil.CertificateBlockType, Bytes: raw})
+}
+
+// readCA returns the last certificate in PEM data, which is the CA's, or nothing. The
+// API server rejects a bundle that is not valid.
+func readCA(data []byte) []byte {
+	chain, err := certutil.ParseCertsPEM(data)
+	if err != nil {
+		return nil
+	}
+	return encodeCA(chain[len(chain)-1].Raw)
+}
+
+// bundle returns the CAs that the API server has to trust, in PEM.
+func (c *certificate) bundle() []byte { return slices.Concat(c.ca, c.previousCA) }
+
+// canPrecede reports whether the certificate can be served until the API server trusts
+// the next one: it is the one before that, and has not expired.
+func (c *certificate) canPrecede(next *certificate, now time.Time) bool {
+	return bytes.Equal(c.ca, next.previousCA) && now.Before(c.pair.Leaf.NotAfter)
 }

@@ -3,6 +3,7 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,7 +34,8 @@ const (
 	// SecretName is the Secret, in the operator's namespace, through which the
 	// replicas share the certificate.
 	SecretName = "modelkiln-webhook"
-	// PodsConfigurationName is the MutatingWebhookConfiguration for pods.
+	// PodsConfigurationName is the MutatingWebhookConfiguration for pods, and for the
+	// creators of ModelVersions.
 	PodsConfigurationName = "modelkiln-pods"
 	// WorkloadsConfigurationName is the ValidatingWebhookConfiguration for
 	// workloads.
@@ -55,10 +57,19 @@ type Rotator struct {
 	Namespace string
 	// Host is the name or address by which the API server calls the webhook.
 	Host string
-	// Now is the clock.
-	Now func() time.Time
+	// Clock returns the time of the API server, which verifies the certificate: the
+	// clocks of the replicas' machines may be wrong, and differ.
+	Clock func(context.Context) (time.Time, error)
+	// Propagation is how long a certificate is trusted before it is served instead of
+	// the previous one: the API servers notice changes of the configurations after a
+	// moment.
+	Propagation time.Duration
 
-	serving atomic.Pointer[tls.Certificate]
+	serving atomic.Pointer[certificate]
+	// trusted is the certificate that is about to be served, and trustedSince when
+	// this replica first found it trusted.
+	trusted      *certificate
+	trustedSince time.Time
 }
 
 // The manifests install the Secret and the configurations, empty: a permission to
@@ -86,25 +97,45 @@ func nameIs(name string) fields.Selector {
 // trusts it, and that this replica serves it. In this order: a certificate that
 // is served is trusted.
 func (r *Rotator) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
-	current, err := r.ensureCertificate(ctx)
+	now, err := r.Clock(ctx)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("get the API server's time: %w", err)
+	}
+	current, err := r.ensureCertificate(ctx, now)
 	if err != nil {
 		return ctrl.Result{}, ignoreConflict(err)
 	}
-	if err := r.ensureTrust(ctx, current.ca); err != nil {
+	if err := r.ensureTrust(ctx, current.bundle()); err != nil {
 		return ctrl.Result{}, ignoreConflict(err)
 	}
-	r.serving.Store(&current.pair)
-	return ctrl.Result{RequeueAfter: current.renewal.Sub(r.Now())}, nil
+	if wait := r.untilServed(current, now); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	r.serving.Store(current)
+	return ctrl.Result{RequeueAfter: current.renewal.Sub(now)}, nil
+}
+
+// untilServed returns how long the certificate that is served now has to be served
+// before the current one, which is trusted.
+func (r *Rotator) untilServed(current *certificate, now time.Time) time.Duration {
+	serving := r.serving.Load()
+	if serving == nil || !serving.canPrecede(current, now) {
+		return 0
+	}
+	if r.trusted == nil || !bytes.Equal(r.trusted.ca, current.ca) {
+		r.trusted, r.trustedSince = current, now
+	}
+	return r.Propagation - now.Sub(r.trustedSince)
 }
 
 // ensureCertificate returns the certificate in the Secret, after replacing it if
 // necessary.
-func (r *Rotator) ensureCertificate(ctx context.Context) (*certificate, error) {
+func (r *Rotator) ensureCertificate(ctx context.Context, now time.Time) (*certificate, error) {
 	secret := &corev1.Secret{}
 	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: SecretName}, secret); err != nil {
 		return nil, fmt.Errorf("get Secret %q, which deploy/webhook installs: %w", SecretName, err)
 	}
-	current, invalid := readCertificate(secret.Data, r.Host, r.Now())
+	current, invalid := readCertificate(secret.Data, r.Host, now)
 	if invalid == nil {
 		return current, nil
 	}
@@ -112,9 +143,10 @@ func (r *Rotator) ensureCertificate(ctx context.Context) (*certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	created, err := readCertificate(data, r.Host, r.Now())
+	data[previousCAKey] = r.previousCA(secret)
+	created, err := readCertificate(data, r.Host, now)
 	if err != nil {
-		return nil, fmt.Errorf("create a certificate for %s: %w", r.Host, err)
+		return nil, fmt.Errorf("create a certificate for %s: %w; set the clock of the operator's node, which differs from that of the API server by %s", r.Host, err, time.Since(now).Abs().Round(time.Minute))
 	}
 	secret.Data = data
 	if err := r.Client.Update(ctx, secret); err != nil {
@@ -124,10 +156,23 @@ func (r *Rotator) ensureCertificate(ctx context.Context) (*certificate, error) {
 	return created, nil
 }
 
-// ensureTrust configures the API server to trust certificates that this CA has
+// previousCA returns the CA of the certificate that replicas serve when the one in
+// the Secret is replaced: the one in the Secret or, if that was deleted, the one that
+// this replica serves.
+func (r *Rotator) previousCA(secret *corev1.Secret) []byte {
+	if ca := readCA(secret.Data[corev1.TLSCertKey]); ca != nil {
+		return ca
+	}
+	if serving := r.serving.Load(); serving != nil {
+		return serving.ca
+	}
+	return nil
+}
+
+// ensureTrust configures the API server to trust certificates that these CAs have
 // signed. A configuration that does not exist was removed deliberately: the API
 // server does not call that webhook.
-func (r *Rotator) ensureTrust(ctx context.Context, ca []byte) error {
+func (r *Rotator) ensureTrust(ctx context.Context, bundle []byte) error {
 	for _, configuration := range []client.Object{
 		&admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: PodsConfigurationName}},
 		&admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: WorkloadsConfigurationName}},
@@ -141,7 +186,7 @@ func (r *Rotator) ensureTrust(ctx context.Context, ca []byte) error {
 			return fmt.Errorf("get webhook configuration %q: %w", name, err)
 		}
 		before := configuration.DeepCopyObject()
-		setCABundle(configuration, ca)
+		setCABundle(configuration, bundle)
 		if equality.Semantic.DeepEqual(before, configuration) {
 			continue
 		}
@@ -152,16 +197,16 @@ func (r *Rotator) ensureTrust(ctx context.Context, ca []byte) error {
 	return nil
 }
 
-// setCABundle sets the CA of all webhooks in a configuration.
-func setCABundle(configuration client.Object, ca []byte) {
+// setCABundle sets the CAs of all webhooks in a configuration.
+func setCABundle(configuration client.Object, bundle []byte) {
 	switch c := configuration.(type) {
 	case *admissionregistrationv1.MutatingWebhookConfiguration:
 		for i := range c.Webhooks {
-			c.Webhooks[i].ClientConfig.CABundle = ca
+			c.Webhooks[i].ClientConfig.CABundle = bundle
 		}
 	case *admissionregistrationv1.ValidatingWebhookConfiguration:
 		for i := range c.Webhooks {
-			c.Webhooks[i].ClientConfig.CABundle = ca
+			c.Webhooks[i].ClientConfig.CABundle = bundle
 		}
 	}
 }
@@ -178,7 +223,7 @@ func ignoreConflict(err error) error {
 // Get returns the certificate to serve.
 func (r *Rotator) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if serving := r.serving.Load(); serving != nil {
-		return serving, nil
+		return &serving.pair, nil
 	}
 	return nil, errors.New("the webhook has no certificate yet")
 }

@@ -1,0 +1,79 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+const (
+	// maxHandled is how many requests are read and handled at a time. Each takes
+	// milliseconds, and memory of several times its size.
+	maxHandled = 16
+	// maxWaiting is how many more requests wait for their turn, unread.
+	maxWaiting = 512
+	// maxWait is how long a request waits.
+	maxWait = time.Second
+	// maxBody is the maximum size of a request in bytes. etcd stores objects of up
+	// to 1.5 MiB.
+	maxBody = 3 << 20
+	// maxReadTime is how long a client may take to send a request. It is the longest
+	// time for which the API server waits for a response.
+	maxReadTime = 10 * time.Second
+)
+
+// A Limiter bounds the memory that requests use, whoever sends them. The health and
+// readiness checks are served elsewhere.
+type Limiter struct {
+	admitted, handled chan struct{}
+}
+
+// NewLimiter returns a Limiter for all webhooks of a process.
+func NewLimiter() *Limiter {
+	return &Limiter{admitted: make(chan struct{}, maxHandled+maxWaiting), handled: make(chan struct{}, maxHandled)}
+}
+
+// Wrap returns a handler that rejects requests beyond the limits. The API server
+// repeats a request that was rejected because there are too many, until its
+// timeout.
+func (l *Limiter) Wrap(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > maxBody {
+			http.Error(w, fmt.Sprintf("the request is larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge)
+			return
+		}
+		release, admitted := l.acquire(r.Context())
+		if !admitted {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many admission requests at a time: retry in a second", http.StatusTooManyRequests)
+			return
+		}
+		defer release()
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxReadTime)); err != nil {
+			http.Error(w, "set the deadline of the request", http.StatusInternalServerError)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// acquire waits until a request may be handled, and returns what ends that. It
+// returns false if there are too many.
+func (l *Limiter) acquire(ctx context.Context) (release func(), admitted bool) {
+	select {
+	case l.admitted <- struct{}{}:
+	default:
+		return nil, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	select {
+	case l.handled <- struct{}{}:
+		return func() { <-l.handled; <-l.admitted }, true
+	case <-ctx.Done():
+		<-l.admitted
+		return nil, false
+	}
+}
