@@ -580,6 +580,8 @@ type WorkflowStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=mv,categories=modelkiln
+// +kubebuilder:selectablefield:JSONPath=`.spec.modelName`
+// +kubebuilder:selectablefield:JSONPath=`.status.imageBuildPhase`
 // +kubebuilder:printcolumn:name="Model",type=string,JSONPath=`.spec.modelName`
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.imageBuildPhase`
 // +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.status.image`

@@ -416,3 +416,17 @@ func removeRules(node any, messages ...string) {
 		}
 	}
 }
+
+// Versions can be listed by Model without its label, which users can remove.
+func TestFieldSelectors(t *testing.T) {
+	s := newSandbox(t, shared)
+	s.create(localVersion)
+	s.create(localVersion, set("metadata.name", "bert-1", "spec.modelName", "bert"))
+
+	for _, name := range []string{"resnet", "bert"} {
+		var list v1alpha1.ModelVersionList
+		require.NoError(t, s.client.List(t.Context(), &list, client.InNamespace(s.namespace), client.MatchingFields{"spec.modelName": name}))
+		require.Len(t, list.Items, 1)
+		assert.Equal(t, name, list.Items[0].Spec.ModelName)
+	}
+}

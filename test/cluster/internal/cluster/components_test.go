@@ -100,3 +100,72 @@ func TestComponents_HighAvailability(t *testing.T) {
 	assert.Len(t, named(resources, "PodDisruptionBudget"), 1)
 	assert.Len(t, named(resources, "NetworkPolicy"), 2)
 }
+
+// namePrefix renames objects, and what refers to them in ModelVersions and in pods.
+func TestNameReferences(t *testing.T) {
+	here, err := checkout.Find(".")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	references, err := os.ReadFile(filepath.Join(here.Root, "deploy", "kustomize", "references.yaml"))
+	require.NoError(t, err)
+	for name, content := range map[string]string{
+		"references.yaml":    string(references),
+		"kustomization.yaml": "namePrefix: dev-\nresources: [objects.yaml]\nconfigurations: [references.yaml]\n",
+		"objects.yaml": `
+{apiVersion: model.kubedl.io/v1alpha1, kind: Model, metadata: {name: resnet}}
+---
+apiVersion: model.kubedl.io/v1alpha1
+kind: ModelVersion
+metadata: {name: resnet-1}
+spec:
+  modelName: resnet
+  storage: {persistentVolumeClaim: {claimName: models}}
+  build: {pushSecretName: robot}
+  trainedBy: {apiVersion: batch/v1, kind: Job, name: train}
+---
+{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: models}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: robot}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: train}
+spec: {template: {metadata: {labels: {model.kubedl.io/train-version: resnet-1}}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: server}
+spec: {template: {metadata: {labels: {model.kubedl.io/serve-model: resnet}}}}
+`,
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	require.NoError(t, err)
+
+	var version struct {
+		Spec struct {
+			ModelName string
+			Storage   struct{ PersistentVolumeClaim struct{ ClaimName string } }
+			Build     struct{ PushSecretName string }
+			TrainedBy struct{ Name string }
+		}
+	}
+	object(t, resources, "ModelVersion", "dev-resnet-1", &version)
+	assert.Equal(t, "dev-resnet", version.Spec.ModelName)
+	assert.Equal(t, "dev-models", version.Spec.Storage.PersistentVolumeClaim.ClaimName)
+	assert.Equal(t, "dev-robot", version.Spec.Build.PushSecretName)
+	assert.Equal(t, "dev-train", version.Spec.TrainedBy.Name)
+	for kind, want := range map[string]map[string]string{
+		"Job":        {"model.kubedl.io/train-version": "dev-resnet-1"},
+		"Deployment": {"model.kubedl.io/serve-model": "dev-resnet"},
+	} {
+		var workload struct {
+			Spec struct {
+				Template struct{ Metadata struct{ Labels map[string]string } }
+			}
+		}
+		object(t, resources, kind, map[string]string{"Job": "dev-train", "Deployment": "dev-server"}[kind], &workload)
+		assert.Equal(t, want, workload.Spec.Template.Metadata.Labels)
+	}
+}
