@@ -73,6 +73,7 @@ func TestServingModes(t *testing.T) {
 	volume.Labels[v1alpha1.LabelServeVersion] = mv.Name
 	copied, problem := inject.Serving(serverPod(ns, "init-container"), mv, inject.ServingInitContainer)
 	require.Nil(t, problem)
+	copied.Annotations = nil // Only the operator may write them.
 	for _, pod := range []*corev1.Pod{volume, copied} {
 		t.Run(pod.Name, func(t *testing.T) {
 			live.create(t, pod)
@@ -101,7 +102,7 @@ func TestServingPullSecret(t *testing.T) {
 	// The node does not have the image yet.
 	without, problem := inject.Serving(serverPod(ns, "without"), mv, inject.ServingImageVolume)
 	require.Nil(t, problem)
-	without.Spec.ImagePullSecrets = nil
+	without.Annotations, without.Spec.ImagePullSecrets = nil, nil
 	live.create(t, without)
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var events corev1.EventList
