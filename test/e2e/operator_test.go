@@ -56,7 +56,7 @@ func TestServiceAccountPermissions(t *testing.T) {
 		"the operator changes no claims":                        {manager, "patch", "persistentvolumeclaims", "no"},
 		"the operator changes no volumes":                       {manager, "patch", "persistentvolumes", "no"},
 		"the operator does not list claims":                     {manager, "list", "persistentvolumeclaims", "no"},
-		"the operator does not list volumes":                    {manager, "list", "persistentvolumes", "no"},
+		"the operator finds volumes whose ModelVersion is gone": {manager, "list", "persistentvolumes", "yes"},
 		"the operator deletes no collections of volumes":        {manager, "deletecollection", "persistentvolumes", "no"},
 		"a build creates no claims":                             {builder, "create", "persistentvolumeclaims", "no"},
 		"a build reports its results":                           {builder, "create", "workflowtaskresults.argoproj.io", "yes"},
