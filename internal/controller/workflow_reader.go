@@ -161,9 +161,10 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 	for i, wf := range list {
 		now[wf.UID] = wf.ResourceVersion
 		version, seen := before[wf.UID]
-		relevant := i == 0 || version != wf.ResourceVersion || wf.Labels[labelCompleted] != "true"
+		changed := version != wf.ResourceVersion
+		relevant := i == 0 || changed || wf.Labels[labelCompleted] != "true"
 		if finished {
-			relevant = last != nil && last.UID != string(wf.UID) && (seen && version != wf.ResourceVersion || !wf.CreationTimestamp.Before(mv.Status.StartTime))
+			relevant = isLater(wf, mv, seen && changed)
 		}
 		if relevant && len(names) < maxWorkflowsRead {
 			names[wf.Name] = true
@@ -174,6 +175,14 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 	}
 	w.seen[key] = now
 	return names
+}
+
+// isLater reports whether a Workflow of a ModelVersion whose image was built may be
+// another attempt: it was created after the one that built the image, or has changed
+// since.
+func isLater(wf metav1.PartialObjectMetadata, mv *v1alpha1.ModelVersion, changed bool) bool {
+	last := mv.Status.Workflow
+	return last != nil && last.UID != string(wf.UID) && (changed || !wf.CreationTimestamp.Before(mv.Status.StartTime))
 }
 
 // forget forgets a ModelVersion that was deleted.

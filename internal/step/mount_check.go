@@ -164,7 +164,7 @@ func (m *mountCheck) findKnown(ctx context.Context, config registry.Config, tag 
 	if err != nil {
 		return nil, failure.OfRegistry(err)
 	}
-	known, err := repository.Fetch(ctx, tag.Repository.Digest(m.knownDigest))
+	known, err := repository.Fetch(ctx, tag.Digest(m.knownDigest))
 	if registry.IsNotFound(err) {
 		console.Logf(log, "the registry no longer has %s@%s, which an earlier attempt had pushed", tag.Repository, m.knownDigest)
 		return nil, m.shared.UpdateReport(func(r *report.Report) { r.ImageLost = true })

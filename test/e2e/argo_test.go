@@ -34,7 +34,6 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 		"retry":       {act: argoAs(shippedUser), verb: "retry", workflows: 1},
 		"resubmit":    {act: argoAs(shippedUser), verb: "resubmit", workflows: 2},
 		"retry in UI": {act: live.pressButton, verb: "retry", workflows: 1},
-		"memoized":    {act: argoAs(shippedUser, "--memoized"), verb: "resubmit", workflows: 2},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +57,9 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
 			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
 
-			_, err := try(t.Context(), "kubectl", "patch", "workflow", "-n", ns, "--as", shippedUser, mv.Status.Workflow.Name, "--type=merge", "-p", `{"status":{"outputs":{"parameters":[{"name":"report","value":"{}"}]}}}`)
+			_, err := try(t.Context(), "argo", "resubmit", "-n", ns, "--as", shippedUser, "--memoized", workflow)
+			require.ErrorContains(t, err, "create it with argo resubmit, without --memoized")
+			_, err = try(t.Context(), "kubectl", "patch", "workflow", "-n", ns, "--as", shippedUser, mv.Status.Workflow.Name, "--type=merge", "-p", `{"status":{"outputs":{"parameters":[{"name":"report","value":"{}"}]}}}`)
 			require.ErrorContains(t, err, "only the controller of Argo may write status.outputs")
 		})
 	}

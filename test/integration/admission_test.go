@@ -391,7 +391,7 @@ func TestAdmissionRatcheting(t *testing.T) {
 
 	before = mv.DeepCopy()
 	mv.Spec.Build.PushSecretName = "regcred"
-	assert.ErrorContains(t, s.client.Patch(t.Context(), mv, client.MergeFrom(before)), streamGzip)
+	require.ErrorContains(t, s.client.Patch(t.Context(), mv, client.MergeFrom(before)), streamGzip)
 	mv = s.edit(resnet, func(mv *v1alpha1.ModelVersion) { mv.Spec.Build.Compression = v1alpha1.Zstd })
 	before = mv.DeepCopy()
 	mv.Spec.Build.BaseImage = "https://registry.example.com/library/busybox"

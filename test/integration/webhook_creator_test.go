@@ -121,7 +121,7 @@ func TestWebhookServedAnnotations(t *testing.T) {
 	copied.Annotations = map[string]string{v1alpha1.AnnotationServedVersion: resnet}
 	assertForbidden(t, s.client.Create(t.Context(), copied), leave)
 
-	assert.NoError(t, annotate(other, "example.com/a", "b"))
+	require.NoError(t, annotate(other, "example.com/a", "b"))
 	s.refresh(t, serving)
 	serving.Labels["example.com/a"] = "b"
 	assert.NoError(t, s.client.Update(t.Context(), serving))

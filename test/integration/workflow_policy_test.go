@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -187,9 +186,6 @@ func TestWorkflowPolicyAllowsCommands(t *testing.T) {
 				t.Run("resubmit", func(t *testing.T) {
 					assert.NoError(t, editor.Create(t.Context(), s.readWorkflow(commands+".resubmit.yaml")))
 				})
-				t.Run("resubmit --memoized", func(t *testing.T) {
-					assert.NoError(t, editor.Create(t.Context(), s.readWorkflow(commands+".resubmit-memoized.yaml")))
-				})
 				t.Run("retry", func(t *testing.T) {
 					retried := s.readWorkflow(commands + ".retry.yaml")
 					retried.UID, retried.ResourceVersion = wf.UID, wf.ResourceVersion
@@ -328,18 +324,6 @@ func TestWorkflowPolicyRefusesForgedCopies(t *testing.T) {
 	s := newReportingSandbox(t)
 	editor := s.userWithRoles(viewRole, editRole)
 	report := &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: "a", GlobalName: contract.OutputReport, Value: wfv1.AnyStringPtr("{}")}}}
-	// withNode edits the node of the pod in a memoized resubmit.
-	withNode := func(edit func(*wfv1.NodeStatus)) func(*wfv1.Workflow) {
-		return func(wf *wfv1.Workflow) {
-			*wf = *s.readWorkflow("argo/testdata/commands/failed-in-mount-check.resubmit-memoized.yaml")
-			for id, node := range wf.Status.Nodes {
-				if node.Type == wfv1.NodeTypePod {
-					edit(&node)
-					wf.Status.Nodes[id] = node
-				}
-			}
-		}
-	}
 	for name, tc := range map[string]struct {
 		edit func(*wfv1.Workflow)
 		want string
@@ -351,20 +335,10 @@ func TestWorkflowPolicyRefusesForgedCopies(t *testing.T) {
 		"stored templates": {
 			func(wf *wfv1.Workflow) { wf.Status.StoredTemplates = map[string]wfv1.Template{"a": {}} }, "may write the status of Workflow",
 		},
-		"a node that has succeeded": {
-			withNode(func(node *wfv1.NodeStatus) { node.Phase = wfv1.NodeSucceeded }), "does not have: create it with argo resubmit, without --memoized",
-		},
-		"a node that is skipped": {
-			withNode(func(node *wfv1.NodeStatus) { node.Type, node.Phase = wfv1.NodeTypeSkipped, wfv1.NodeSkipped }), "does not have",
-		},
-		"a node of another pod": {
-			withNode(func(node *wfv1.NodeStatus) { node.Name = strings.TrimSuffix(node.Name, "pod") + "scan" }), "does not have",
-		},
-		"another retry": {
-			withNode(func(node *wfv1.NodeStatus) { node.Type = wfv1.NodeTypeRetry }), "does not have",
-		},
-		"a report in a node without a pod": {
-			withNode(func(node *wfv1.NodeStatus) { node.Type, node.Outputs = wfv1.NodeTypeDAG, report }), "argo resubmit, without --memoized",
+		"a memoized resubmit": {
+			func(wf *wfv1.Workflow) {
+				*wf = *s.readWorkflow("argo/testdata/commands/failed-in-mount-check.resubmit-memoized.yaml")
+			}, "create it with argo resubmit, without --memoized",
 		},
 		"another name": {func(wf *wfv1.Workflow) { wf.Name, wf.GenerateName = "mine", "" }, "is not named as the build of a ModelVersion"},
 		"only an owner": {
