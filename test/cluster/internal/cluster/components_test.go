@@ -162,7 +162,9 @@ spec: {template: {metadata: {labels: {model.kubedl.io/serve-model: resnet}}}}
 	} {
 		var workload struct {
 			Spec struct {
-				Template struct{ Metadata struct{ Labels map[string]string } }
+				Template struct {
+					Metadata struct{ Labels map[string]string }
+				}
 			}
 		}
 		object(t, resources, kind, map[string]string{"Job": "dev-train", "Deployment": "dev-server"}[kind], &workload)
