@@ -50,10 +50,18 @@ func isReference(spec wfv1.WorkflowSpec) bool {
 
 // isRecorded reports whether a Workflow builds as the one that the status describes
 // does. That one was accepted when it was created, and spec.build and the operator's
-// configuration may have changed since.
+// configuration may have changed since. A status from before hashes were recorded has
+// none: the Workflow that it describes goes on to count.
 func isRecorded(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion) bool {
 	last := mv.Status.Workflow
-	return last != nil && last.BuildHash != "" && last.BuildHash == workflow.BuildHash(wf)
+	switch {
+	case last == nil:
+		return false
+	case last.BuildHash == "":
+		return last.UID == string(wf.UID)
+	default:
+		return last.BuildHash == workflow.BuildHash(wf)
+	}
 }
 
 // isRequested reports whether a Workflow builds as the spec and the operator's

@@ -239,6 +239,24 @@ func TestSelectWorkflowChangedSettings(t *testing.T) {
 	}
 }
 
+// The default base image is another one after an upgrade, and the status of the release
+// before has no hash. Neither the running build is started again, nor is a resubmit of
+// a failed one ignored.
+func TestSelectWorkflowAfterUpgrade(t *testing.T) {
+	s, opts := newScenario(t), options
+	s.started()
+	s.mv().Status.Workflow.BuildHash = ""
+	opts.BaseImage = "docker.io/library/debian:13"
+	first := s.observed.Workflows[0]
+	assert.Equal(t, first, lifecycle.SelectWorkflow(s.observed, opts))
+
+	s.updatePass(failing(contract.StepMountCheck, v1alpha1.ReasonSourceEmpty, "/foo holds no file"))
+	assert.Equal(t, workflow.BuildHash(first), s.mv().Status.Workflow.BuildHash)
+	again := builders.FromWorkflow(first).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Obj()
+	s.observed.Workflows = append(s.observed.Workflows, again)
+	assert.Equal(t, again, lifecycle.SelectWorkflow(s.observed, opts))
+}
+
 // selectWorkflow returns the Workflow if the ModelVersion follows it.
 func selectWorkflow(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) *wfv1.Workflow {
 	return lifecycle.SelectWorkflow(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}}, options)
