@@ -48,6 +48,8 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			dir.write(t, "model.bin", "weights")
 
 			live.awaitReleased(t, ns, workflow)
+			_, err := try(t.Context(), "argo", "resubmit", "-n", ns, "--as", shippedUser, "--memoized", workflow)
+			require.ErrorContains(t, err, "create it with argo resubmit, without --memoized")
 			tt.act(t, tt.verb, ns, workflow)
 
 			mv := live.readyAgain(t, failed)
@@ -57,8 +59,6 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
 			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
 
-			_, err := try(t.Context(), "argo", "resubmit", "-n", ns, "--as", shippedUser, "--memoized", workflow)
-			require.ErrorContains(t, err, "create it with argo resubmit, without --memoized")
 			_, err = try(t.Context(), "kubectl", "patch", "workflow", "-n", ns, "--as", shippedUser, mv.Status.Workflow.Name, "--type=merge", "-p", `{"status":{"outputs":{"parameters":[{"name":"report","value":"{}"}]}}}`)
 			require.ErrorContains(t, err, "only the controller of Argo may write status.outputs")
 		})
