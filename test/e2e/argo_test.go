@@ -32,7 +32,6 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 		workflows int
 	}{
 		"retry":       {act: argoAs(shippedUser), verb: "retry", workflows: 1},
-		"resubmit":    {act: argoAs(shippedUser), verb: "resubmit", workflows: 2},
 		"retry in UI": {act: live.pressButton, verb: "retry", workflows: 1},
 	}
 	for name, tt := range tests {
@@ -48,8 +47,8 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			dir.write(t, "model.bin", "weights")
 
 			live.awaitReleased(t, ns, workflow)
-			_, err := try(t.Context(), "argo", "resubmit", "-n", ns, "--as", shippedUser, "--memoized", workflow)
-			require.ErrorContains(t, err, "create it with argo resubmit, without --memoized")
+			_, err := try(t.Context(), "argo", "resubmit", "-n", ns, "--as", shippedUser, workflow)
+			require.ErrorContains(t, err, "start the original again with argo retry")
 			tt.act(t, tt.verb, ns, workflow)
 
 			mv := live.readyAgain(t, failed)

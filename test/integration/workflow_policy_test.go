@@ -338,7 +338,7 @@ func TestWorkflowPolicyRefusesForgedCopies(t *testing.T) {
 		"a memoized resubmit": {
 			func(wf *wfv1.Workflow) {
 				*wf = *s.readWorkflow("argo/testdata/commands/failed-in-mount-check.resubmit-memoized.yaml")
-			}, "create it with argo resubmit, without --memoized",
+			}, "start the original again with argo retry",
 		},
 		"another name": {func(wf *wfv1.Workflow) { wf.Name, wf.GenerateName = "mine", "" }, "is not named as the build of a ModelVersion"},
 		"only an owner": {
