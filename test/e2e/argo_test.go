@@ -47,7 +47,7 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			dir.write(t, "model.bin", "weights")
 
 			live.awaitReleased(t, ns, workflow)
-			_, err := try(t.Context(), "argo", "resubmit", "-n", ns, "--as", shippedUser, workflow)
+			_, err := try(t.Context(), "argo", "resubmit", "-n", ns, "--as", shippedUser, "--memoized", workflow)
 			require.ErrorContains(t, err, "start the original again with argo retry")
 			tt.act(t, tt.verb, ns, workflow)
 
