@@ -51,7 +51,7 @@ func isReference(spec wfv1.WorkflowSpec) bool {
 // isRecorded reports whether a Workflow builds as the one that the status describes
 // does. That one was accepted when it was created, and spec.build and the operator's
 // configuration may have changed since. A status from before hashes were recorded has
-// none: the Workflow that it describes goes on to count.
+// none: the Workflow that it describes is still followed.
 func isRecorded(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion) bool {
 	last := mv.Status.Workflow
 	switch {

@@ -85,7 +85,7 @@ func checking(mv *v1alpha1.ModelVersion, attempt verdict) verdict {
 	return stayReady(mv, "The requested rebuild checks it: "+attempt.Message)
 }
 
-// stayReady is the verdict on a ModelVersion whose status goes on to describe the
+// stayReady is the verdict on a ModelVersion whose status continues to describe the
 // attempt that built its image.
 func stayReady(mv *v1alpha1.ModelVersion, about string) verdict {
 	return verdict{Outcome: Outcome{

@@ -211,7 +211,7 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 	}
 }
 
-// An attempt goes on to be followed when spec.build or the configuration changes: the
+// An attempt is still followed when spec.build or the configuration changes: the
 // next one has the new settings. A resubmit of it has the old ones too.
 func TestSelectWorkflowChangedSettings(t *testing.T) {
 	for name, change := range map[string]func(*scenario, *workflow.Options){

@@ -168,7 +168,7 @@ type lyingLayer struct {
 func (l lyingLayer) DiffID() (v1.Hash, error) { return l.diffID, nil }
 
 // forgeries change the image of a model of the files config.json and w.bin, which
-// are in one layer, in ways that whoever can push to the repository can.
+// are in one layer, in ways that are possible for anyone who can push to the repository.
 var forgeries = map[string]struct {
 	change func(t *testing.T, f *forgery)
 	// kaniko is what the message says about an image of Kaniko.

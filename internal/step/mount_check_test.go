@@ -137,10 +137,10 @@ func TestMountCheckAdviceForUnreadableFile(t *testing.T) {
 		file         string
 		reason, want string
 	}{
-		"a private file":                            {"private.bin", v1alpha1.ReasonSourceUnreadable, useKaniko},
-		"a temporary file of rsync":                 {".private.bin.7iOc1a", v1alpha1.ReasonSourceIncomplete, "is a temporary file of rsync, so that the model is incomplete"},
-		"what may be a temporary file of rsync":     {".private.bin.abcdef", v1alpha1.ReasonSourceUnreadable, "if it is a temporary file of rsync"},
-		"a private file of a download that goes on": {"private.bin.part", v1alpha1.ReasonSourceIncomplete, "is a temporary file of a download"},
+		"a private file":                              {"private.bin", v1alpha1.ReasonSourceUnreadable, useKaniko},
+		"a temporary file of rsync":                   {".private.bin.7iOc1a", v1alpha1.ReasonSourceIncomplete, "is a temporary file of rsync, so that the model is incomplete"},
+		"what may be a temporary file of rsync":       {".private.bin.abcdef", v1alpha1.ReasonSourceUnreadable, "if it is a temporary file of rsync"},
+		"a private file of a download that continues": {"private.bin.part", v1alpha1.ReasonSourceIncomplete, "is a temporary file of a download"},
 	}
 	for name, tt := range tests {
 		for _, engine := range []v1alpha1.BuildEngine{v1alpha1.Stream, v1alpha1.Kaniko} {

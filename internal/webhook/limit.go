@@ -23,7 +23,7 @@ const (
 	maxReadTime = 10 * time.Second
 )
 
-// A Limiter bounds the memory that requests use, whoever sends them. The health and
+// A Limiter bounds the memory that requests use, no matter who sends them. The health and
 // readiness checks are served elsewhere.
 type Limiter struct {
 	admitted, handled chan struct{}

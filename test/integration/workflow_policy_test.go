@@ -183,9 +183,6 @@ func TestWorkflowPolicyAllowsCommands(t *testing.T) {
 				s := newReportingSandbox(t)
 				editor := s.userWithRoles(viewRole, editRole)
 				wf, commands := s.createFailed(recorded), version+"/testdata/commands/"+recorded
-				t.Run("resubmit", func(t *testing.T) {
-					assert.NoError(t, editor.Create(t.Context(), s.readWorkflow(commands+".resubmit.yaml")))
-				})
 				t.Run("retry", func(t *testing.T) {
 					retried := s.readWorkflow(commands + ".retry.yaml")
 					retried.UID, retried.ResourceVersion = wf.UID, wf.ResourceVersion
@@ -300,7 +297,7 @@ func TestWorkflowPolicyRefusesForgedUpdates(t *testing.T) {
 	}
 	t.Run("the message names the command", func(t *testing.T) {
 		err := editor.Patch(t.Context(), wf.DeepCopy(), mergePatch(`{"status":{"phase":"Succeeded"}}`))
-		assert.ErrorContains(t, err, "only the controller of Argo may write status.phase of Workflow resnet-00000-1 in namespace "+s.namespace+": to start it again, use "+command+", or argo resubmit -n "+s.namespace+" resnet-00000-1")
+		assert.ErrorContains(t, err, "only the controller of Argo may write status.phase of Workflow resnet-00000-1 in namespace "+s.namespace+": to start it again, use "+command)
 	})
 	t.Run("a Workflow that becomes a build after it was forged", func(t *testing.T) {
 		forged := s.workflowNamed("resnet-00000-7")

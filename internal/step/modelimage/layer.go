@@ -137,7 +137,7 @@ func decompress(blob io.Reader) (archive io.Reader, closeArchive func(), err err
 }
 
 // errorKeeper keeps the error of reading a blob from the registry, so that it is
-// told apart from an error in the blob's content.
+// distinguished from an error in the blob's content.
 type errorKeeper struct {
 	reader io.Reader
 	err    error

@@ -1,7 +1,7 @@
 // Package proof decides whether an image that is already in a registry is the one
 // that a build of a model would push. What an image says about itself, in its labels
-// and its manifest of files, proves nothing, since whoever can push to the
-// repository writes both. So the image has to consist of the layers of the base
+// and its manifest of files, proves nothing, since anyone who can push to
+// the repository can write both. So the image has to consist of the layers of the base
 // image, of the model and of the manifest, and of nothing else, and all of it is
 // compared with the base image and with the files.
 package proof
