@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -22,15 +23,33 @@ func (c *cluster) explainAfter(t *testing.T, namespace string) {
 			{"get", "pods", "-n", namespace, "-o", "wide"},
 			{"get", "events", "-n", namespace, "--sort-by=.lastTimestamp"},
 			{"logs", "-n", namespace, "-l", workflowLabel, "--all-containers", "--prefix", "--tail=60", "--max-log-requests=60", "--ignore-errors"},
-			{"logs", "-n", operatorNamespace, "deploy/" + operator, "--tail=60"},
 		} {
-			out, err := try(ctx, "kubectl", command...)
-			if err != nil {
-				out += err.Error()
-			}
-			t.Logf("kubectl %s %s:\n%s", command[0], command[1], withoutExecutor(out))
+			t.Logf("kubectl %s %s:\n%s", command[0], command[1], withoutExecutor(explain(ctx, command...)))
 		}
+		log := explain(ctx, "logs", "-n", operatorNamespace, "deploy/"+operator, "--since=5m")
+		t.Logf("the operator about namespace %s:\n%s", namespace, linesWith(log, namespace))
 	})
+}
+
+// explain returns what kubectl prints, or why it does not.
+func explain(ctx context.Context, command ...string) string {
+	out, err := try(ctx, "kubectl", command...)
+	if err != nil {
+		out += err.Error()
+	}
+	return out
+}
+
+// linesWith returns the lines of a log that contain a text: the log of the
+// operator is about the tests that run at the same time, too.
+func linesWith(log, text string) string {
+	var found strings.Builder
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, text) {
+			found.WriteString(line)
+		}
+	}
+	return found.String()
 }
 
 // executor matches what Argo's own containers log in a build's pod: a lot, and
