@@ -135,9 +135,12 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		Passes:     passes,
 		Options:    cfg.Options(),
 		RegistryCA: cfg.RegistryCA(),
-		Argo:       argo.Reader,
-		Training:   training,
-		Now:        time.Now,
+
+		ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations,
+
+		Argo:     argo.Reader,
+		Training: training,
+		Now:      time.Now,
 	}
 	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
 	models := &controller.ModelReconciler{Client: mgr.GetClient(), Passes: passes}
