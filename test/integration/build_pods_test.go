@@ -68,7 +68,8 @@ func TestPullHost(t *testing.T) {
 	withPullHost := func(host string) func(*settings) {
 		return withConfig(func(c *config.Config) {
 			c.Registries = []config.Registry{{Host: "registry.registry.svc.cluster.local:5000", PlainHTTP: true, PullHost: host}}
-			c.Engine = v1alpha1.Stream
+			// The API server of these tests has one template.
+			c.Engine, c.StreamWorkflowTemplate = v1alpha1.Stream, contract.BuildTemplate
 		})
 	}
 	s := newSandbox(t, shared)
