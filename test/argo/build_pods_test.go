@@ -106,7 +106,7 @@ func TestPodEnv(t *testing.T) {
 		args := plainArguments(t, "persistentVolumeClaim")
 		args["workflow.parameters.env"] = strings.Join([]string{
 			"HTTPS_PROXY=http://proxy.example.com:3128", "NO_PROXY=.svc,.cluster.local,10.0.0.0/8", "ODD=$(HOME) $$ \"=\\",
-			"ARGO_NODE_ID=other", "MODELKILN_DISK_LIMIT=0", "KUBERNETES_SERVICE_HOST=other",
+			"ARGO_NODE_ID=other", "MODELKILN_DISK_LIMIT=0", "KUBERNETES_SERVICE_HOST=other", "SSL_CERT_FILE=/source/ca.crt",
 		}, "\n")
 		got, err := pod(tmpl, args)
 		require.NoError(t, err)
