@@ -160,10 +160,10 @@ func fail(reason, message string) verdict {
 func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.Options) verdict {
 	outcome := WorkflowOutcome(wf)
 	image := workflow.PullReference(workflow.Argument(wf, contract.ParamImage), opts)
-	switch outcome.State {
-	case StateBuilt:
+	if outcome.State == StateBuilt {
 		outcome.Message = pushed(image)
-	case StateFailed:
+	}
+	if outcome.State == StateFailed {
 		outcome.Message = withNextCommand(mv, wf, outcome)
 		digest := workflow.Argument(wf, contract.ParamKnownDigest)
 		if outcome.Report.ImageLost && digest != "" {

@@ -3,6 +3,7 @@ package integration
 import (
 	"cmp"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -160,7 +161,7 @@ func TestBuildPodWithinQuota(t *testing.T) {
 // test/argo, without its PriorityClass.
 func buildPod(t *testing.T, namespace, golden string) *corev1.Pod {
 	t.Helper()
-	raw, err := os.ReadFile("../argo/testdata/" + golden + ".pod.yaml")
+	raw, err := os.ReadFile(filepath.Join(renderedPods, golden+".pod.yaml"))
 	require.NoError(t, err)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "build-"}}
 	require.NoError(t, yaml.UnmarshalStrict(raw, &pod.Spec))
