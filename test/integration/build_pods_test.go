@@ -109,6 +109,8 @@ func TestPullHost(t *testing.T) {
 			assert.Empty(c, mv.Status.PushedImage)
 			assert.Equal(c, digest, mv.Status.Digest)
 		}, deadline, tick)
+		latest := push + ":v" + uidDigits(s.version("resnet-2"))[:5]
+		s.awaitLatest("resnet", &v1alpha1.LatestVersion{ModelVersion: "resnet-2", ImageName: latest, Digest: digest})
 	})
 }
 
