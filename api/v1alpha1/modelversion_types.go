@@ -419,11 +419,17 @@ type ModelVersionStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// image is the image as a pod can pull it: repository and tag, including the
-	// default registry if one is configured. It is set when the first build
-	// starts.
+	// default registry if one is configured, and with the registry's pullHost if it
+	// has one. It is set when the first build starts.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Image string `json:"image,omitempty"`
+	// pushedImage is the reference to which builds push the image. It is set if the
+	// operator's configuration has a pullHost for the registry, so that pods pull the
+	// image by another reference.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	PushedImage string `json:"pushedImage,omitempty"`
 	// imageBuildPhase is the state of the image, as KubeDL defined it:
 	// ImageBuilding, ImageBuildFailed or ImageBuildSucceeded.
 	// +optional

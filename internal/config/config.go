@@ -39,13 +39,18 @@ type Config struct {
 	// defaultRegistry is the registry, as host or host:port, of repositories
 	// without a host. Docker Hub (docker.io) if empty.
 	DefaultRegistry string `json:"defaultRegistry,omitempty"`
-	// registries configures access to registries that use plain HTTP or a private
-	// certificate authority. Each entry has a host, with its port if it has one,
-	// and either plainHTTP: true or caBundle.
+	// registries configures access to registries. Each entry has a host, with its port if
+	// it has one, and plainHTTP, caBundle or pullHost.
 	Registries []Registry `json:"registries,omitempty"`
 	// baseImage is the image to which models are added, unless the ModelVersion
 	// sets spec.build.baseImage.
 	BaseImage string `json:"baseImage,omitempty"`
+	// baseImageMirrors maps registries to mirrors from which builds pull base images
+	// instead, for example docker.io to registry.example.com/dockerhub: the mirror has
+	// docker.io/library/busybox as registry.example.com/dockerhub/library/busybox. Builds
+	// do not use the mirrors that nodes are configured with. Applies to baseImage and to
+	// spec.build.baseImage, whatever allowedBaseImages lists.
+	BaseImageMirrors map[string]string `json:"baseImageMirrors,omitempty"`
 	// workflowTemplate is the name of the ClusterWorkflowTemplate that builds run,
 	// unless the ModelVersion sets spec.build.workflowTemplate.
 	WorkflowTemplate string `json:"workflowTemplate,omitempty"`
@@ -80,6 +85,8 @@ type Config struct {
 	// limits are the resource limits of the build container. spec.build.resources
 	// overrides them.
 	Limits map[corev1.ResourceName]resource.Quantity `json:"limits,omitempty"`
+	// buildPods configures the pods that build images.
+	BuildPods BuildPods `json:"buildPods,omitzero"`
 	// deadlineSeconds is the maximum duration of a build in seconds, measured from
 	// when Argo starts it, unless the ModelVersion sets
 	// spec.build.deadlineSeconds.
@@ -177,6 +184,10 @@ type Registry struct {
 	// caBundle contains the PEM certificates of the authorities that sign the
 	// registry's certificate, if they are not public.
 	CABundle string `json:"caBundle,omitempty"`
+	// pullHost is the registry's host, with its port if it has one, by which nodes pull
+	// what builds push to host, for example localhost:30500 for a registry in the cluster.
+	// status.image and the pods that serve have it. Builds use host.
+	PullHost string `json:"pullHost,omitempty"`
 }
 
 // Default returns the configuration that applies where the file sets nothing. The
@@ -258,11 +269,14 @@ func (r Registry) validate() error {
 	if r.CABundle != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(r.CABundle)) {
 		problems = append(problems, errors.New("caBundle contains no certificate: use PEM, starting with -----BEGIN CERTIFICATE-----"))
 	}
+	if r.PullHost != "" && (!workflow.IsRegistryHost(r.PullHost) || r.PullHost == r.Host) {
+		problems = append(problems, fmt.Errorf("pullHost %q is not another registry host: use the form localhost:30500, or remove it if nodes pull from host", r.PullHost))
+	}
 	return errors.Join(problems...)
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits())
+	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits(), c.BuildPods.validate())
 }
 
 func (c Config) validateNamespaces() error {
@@ -283,6 +297,12 @@ func (c Config) validateRegistries() error {
 	for i, r := range c.Registries {
 		if err := r.validate(); err != nil {
 			problems = append(problems, fmt.Errorf("registries[%d]: %w", i, err))
+		}
+		differs := func(other Registry) bool {
+			return other.Host == r.Host && other.PullHost != "" && other.PullHost != r.PullHost
+		}
+		if r.PullHost != "" && slices.ContainsFunc(c.Registries[:i], differs) {
+			problems = append(problems, fmt.Errorf("registries[%d]: host %q has another pullHost above: nodes pull from one host only", i, r.Host))
 		}
 	}
 	return errors.Join(problems...)
@@ -319,6 +339,11 @@ func (c Config) validateImages() error {
 	var problems []error
 	if c.BaseImage != "" && !imagePattern.MatchString(c.BaseImage) {
 		problems = append(problems, fmt.Errorf("baseImage %q is not an image reference: use the form registry.example.com/library/busybox:1.37, or scratch", c.BaseImage))
+	}
+	for _, host := range slices.Sorted(maps.Keys(c.BaseImageMirrors)) {
+		if mirror := c.BaseImageMirrors[host]; !workflow.IsRegistryHost(host) || workflow.CheckRepoEntry(mirror) != nil {
+			problems = append(problems, fmt.Errorf("baseImageMirrors: %q does not map a registry to another one: use the form docker.io: registry.example.com/dockerhub", host+": "+mirror))
+		}
 	}
 	for _, entry := range c.AllowedImageRepos {
 		problems = append(problems, workflow.CheckRepoEntry(entry))
@@ -387,12 +412,7 @@ func (c Config) validateLimits() error {
 	if c.MaxLayers < 0 || c.MaxLayers >= layer.MaxImageLayers {
 		problems = append(problems, fmt.Errorf("maxLayers %d must be from 1 to %d", c.MaxLayers, layer.MaxImageLayers-1))
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Requests)) {
-		request := c.Requests[name]
-		if limit, found := c.Limits[name]; found && request.Cmp(limit) > 0 {
-			problems = append(problems, fmt.Errorf("requests.%s %s is above limits.%s %s: lower the request or raise the limit", name, request.String(), name, limit.String()))
-		}
-	}
+	problems = append(problems, checkRequests("requests", c.Requests, "limits", c.Limits))
 	if c.DeadlineSeconds <= 0 || c.PendingSeconds <= 0 {
 		problems = append(problems, errors.New("deadlineSeconds and pendingSeconds must be greater than zero"))
 	}
@@ -418,6 +438,9 @@ func (c Config) Options() workflow.Options {
 	return workflow.Options{
 		DefaultRegistry:          c.DefaultRegistry,
 		PlainHTTPRegistries:      plainHTTP,
+		PullHosts:                c.pullHosts(),
+		BaseImageMirrors:         c.BaseImageMirrors,
+		Pods:                     c.BuildPods.options(),
 		BaseImage:                c.BaseImage,
 		WorkflowTemplate:         c.WorkflowTemplate,
 		NamespaceTemplates:       c.NamespaceWorkflowTemplates,
@@ -441,6 +464,17 @@ func (c Config) Options() workflow.Options {
 		Images:                   workflow.ImageRules{Repos: c.AllowedImageRepos, BaseImages: c.AllowedBaseImages},
 		Scheduling:               workflow.SchedulingRules{Tolerations: c.AllowedTolerations, NodeSelectors: c.AllowedNodeSelectors},
 	}
+}
+
+// pullHosts returns the hosts of registries that nodes know by another host.
+func (c Config) pullHosts() map[string]string {
+	hosts := map[string]string{}
+	for _, r := range c.Registries {
+		if r.PullHost != "" {
+			hosts[r.Host] = r.PullHost
+		}
+	}
+	return hosts
 }
 
 // trainingKinds returns all kinds that spec.trainedBy can name.

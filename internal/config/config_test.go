@@ -207,6 +207,7 @@ func TestDefaultOptions(t *testing.T) {
 	assert.Equal(t, workflow.Options{
 		BaseImage: "docker.io/library/busybox:1.37.0@sha256:bdf57e528e45e4433820e045b29b4597825a1c9e38353532d90a01445013f82e", WorkflowTemplate: "modelkiln-build", Engine: v1alpha1.Kaniko, StreamTemplate: "modelkiln-build-stream", DeadlineSeconds: 21600, PendingTimeout: 15 * time.Minute, ProgressInterval: 10 * time.Second, History: workflow.History{Succeeded: 3, Failed: 3},
 		Requests: config.Default().Requests, Limits: config.Default().Limits, TrainingKinds: workload.TrainingKinds(),
+		PullHosts: map[string]string{},
 	}, config.Default().Options())
 }
 

@@ -51,6 +51,8 @@ type ModelVersionReconciler struct {
 	// RegistryCA is the PEM bundle that builds trust for private registries;
 	// empty when there are none.
 	RegistryCA string
+	// ServiceAccountAnnotations are annotations of the service account of build pods.
+	ServiceAccountAnnotations map[string]string
 	// Argo returns the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader

@@ -30,7 +30,7 @@ const fieldOwner = client.FieldOwner("modelkiln")
 // that they run as, its permission to report results to Argo, and the certificates
 // of private registries. Applying them again changes nothing.
 func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace string) error {
-	for _, object := range namespaceObjects(namespace, r.RegistryCA) {
+	for _, object := range namespaceObjects(namespace, r.RegistryCA, r.ServiceAccountAnnotations) {
 		if err := r.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
 			return fmt.Errorf("prepare namespace %q for builds: %w", namespace, err)
 		}
@@ -40,15 +40,17 @@ func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace
 
 // namespaceObjects returns the objects to apply. The bundle is applied even if it is
 // empty, so that a certificate that was removed from the configuration is no longer
-// trusted.
-func namespaceObjects(namespace, registryCA string) []runtime.ApplyConfiguration {
+// trusted. Annotations, labels and imagePullSecrets of the service account that others
+// have set are kept; the API server replaces lists of imagePullSecrets as a whole, which
+// is why the operator sets none.
+func namespaceObjects(namespace, registryCA string, annotations map[string]string) []runtime.ApplyConfiguration {
 	labels := map[string]string{"app.kubernetes.io/managed-by": "modelkiln"}
 	bundle := corev1ac.ConfigMap(contract.RegistryCAConfigMap, namespace).WithLabels(labels)
 	if registryCA != "" {
 		bundle.WithData(map[string]string{"ca.crt": registryCA})
 	}
 	return []runtime.ApplyConfiguration{
-		corev1ac.ServiceAccount(contract.BuildServiceAccount, namespace).WithLabels(labels),
+		corev1ac.ServiceAccount(contract.BuildServiceAccount, namespace).WithLabels(labels).WithAnnotations(annotations),
 		rbacv1ac.RoleBinding(contract.BuildServiceAccount, namespace).WithLabels(labels).
 			WithRoleRef(rbacv1ac.RoleRef().
 				WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(contract.BuildClusterRole)).

@@ -74,6 +74,7 @@ func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
 		workflow.Argument(wf, contract.ParamBaseImage) == settings[contract.ParamBaseImage] &&
 		workflow.Argument(wf, contract.ParamChangeDetection) == settings[contract.ParamChangeDetection] &&
 		workflow.UsesPlainHTTPOnlyFor(wf, opts.PlainHTTPRegistries) &&
+		workflow.UsesEnvOf(wf, opts.Pods) &&
 		(digest == "" || digest == o.Version.Status.Digest) &&
 		(previous == "" || slices.ContainsFunc(o.Versions, func(other v1alpha1.ModelVersion) bool { return isImageOf(other, previous) }))
 }
@@ -85,7 +86,7 @@ func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
 func whileQueued(o Observed, opts workflow.Options) *wfv1.Workflow {
 	wf := o.Followed
 	waits := wf.Status.Phase == wfv1.WorkflowUnknown || wf.Status.Phase == wfv1.WorkflowPending
-	latest := workflow.PreviousImage(o.Version, Latest(o.Versions), opts)
+	latest := workflow.PreviousImage(o.Version, latestOf(o.Versions), opts)
 	if !waits || wf.Status.StoredWorkflowSpec != nil || latest == "" || latest == workflow.Argument(wf, contract.ParamPreviousImage) || !isRequested(wf, o, opts) {
 		return nil
 	}
@@ -101,7 +102,7 @@ func IsQueued(mv *v1alpha1.ModelVersion) bool {
 // isImageOf reports whether an image, by its digest, is the one that was built for a
 // ModelVersion.
 func isImageOf(mv v1alpha1.ModelVersion, pinned string) bool {
-	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded && workflow.Pinned(mv.Status.Image, mv.Status.Digest) == pinned
+	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded && workflow.Pinned(workflow.PushedImage(&mv), mv.Status.Digest) == pinned
 }
 
 // templateAllowed reports whether the ModelVersion may be built with the template

@@ -111,7 +111,7 @@ func finishedByKubeDL(mv *v1alpha1.ModelVersion) bool {
 
 // NextStep decides what to do about a ModelVersion.
 func NextStep(o Observed, opts workflow.Options) Step {
-	o.Version = withChiefNode(o.Version, o.TrainingPods)
+	o.Version = withPullHost(withChiefNode(o.Version, o.TrainingPods), opts)
 	v := decide(o, opts)
 	step := Step{
 		Create:       v.create,
@@ -157,14 +157,18 @@ func fail(reason, message string) verdict {
 }
 
 // following is the verdict on a ModelVersion that follows a Workflow.
-func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) verdict {
+func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.Options) verdict {
 	outcome := WorkflowOutcome(wf)
+	image := workflow.PullReference(workflow.Argument(wf, contract.ParamImage), opts)
+	if outcome.State == StateBuilt {
+		outcome.Message = pushed(image)
+	}
 	if outcome.State == StateFailed {
 		outcome.Message = withNextCommand(mv, wf, outcome)
 		digest := workflow.Argument(wf, contract.ParamKnownDigest)
 		if outcome.Report.ImageLost && digest != "" {
 			outcome.Reason = v1alpha1.ReasonImageLost
-			outcome.Message = fmt.Sprintf("The registry no longer has the image %s, and it could not be built again: %s", workflow.Pinned(workflow.Argument(wf, contract.ParamImage), digest), outcome.Message)
+			outcome.Message = fmt.Sprintf("The registry no longer has the image %s, and it could not be built again: %s", workflow.Pinned(image, digest), outcome.Message)
 		}
 	}
 	if outcome.State == StateBuilt && outcome.Reason == v1alpha1.ReasonHeldByPolicy {
@@ -217,7 +221,7 @@ func withoutWorkflow(o Observed, opts workflow.Options) verdict {
 // withWorkflow decides about a ModelVersion by the Workflow that it follows.
 func withWorkflow(o Observed, opts workflow.Options) verdict {
 	mv, wf := o.Version, o.Followed
-	v := following(mv, wf)
+	v := following(mv, wf, opts)
 	recorded := workflowStatus(mv, wf, opts)
 	image := workflow.Argument(wf, contract.ParamImage)
 	collision := workflow.TagCollision(mv, image)
@@ -256,7 +260,7 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 	if o.ModelTerminating {
 		return wait(v1alpha1.ReasonModelTerminating, fmt.Sprintf("Model %s is being deleted; the build starts when it is gone", mv.Spec.ModelName))
 	}
-	attempt.Number, attempt.Previous = attempts(o)+1, Latest(o.Versions)
+	attempt.Number, attempt.Previous = attempts(o)+1, latestOf(o.Versions)
 	training, waits := awaitTraining(o, opts)
 	wf, problem := workflow.New(mv, attempt, opts)
 	if workflow.LacksChiefNode(mv) {
@@ -275,7 +279,7 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 	case !templateAllowed(o, opts):
 		return wait(v1alpha1.ReasonTemplateNotAllowed, templateNotAllowed(mv, opts))
 	}
-	v := following(mv, wf)
+	v := following(mv, wf, opts)
 	v.create, v.volume = wf, workflow.StorageVolume(mv, opts)
 	return v
 }
@@ -304,14 +308,14 @@ var argoMissing = wait(v1alpha1.ReasonArgoMissing, "Argo Workflows is not instal
 // that was interrupted may have created it, and so may a user: one that does not
 // build the ModelVersion is not followed, although the ModelVersion controls it.
 func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.ModelVersionStatus {
-	o.Version = withChiefNode(o.Version, o.TrainingPods)
+	o.Version = withPullHost(withChiefNode(o.Version, o.TrainingPods), opts)
 	if !builds(wf, o, opts) {
 		return NameConflict(o, wf.Name)
 	}
 	if IsFinished(o.Version) {
-		return statusOf(o.Version, checking(o.Version, following(o.Version, wf)), opts)
+		return statusOf(o.Version, checking(o.Version, following(o.Version, wf, opts)), opts)
 	}
-	return statusOf(o.Version, following(o.Version, wf), opts)
+	return statusOf(o.Version, following(o.Version, wf, opts), opts)
 }
 
 // NameConflict returns the status of a ModelVersion whose Workflow cannot be

@@ -26,12 +26,12 @@ func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outco
 	case v1alpha1.ReasonDeadlineExceeded:
 		return fmt.Sprintf("%s. Raise spec.build.deadlineSeconds, %s", outcome.Message, edit)
 	case v1alpha1.ReasonPodForbidden:
-		return outcome.Message + ". " + allowPod(mv, outcome.Message)
+		return fmt.Sprintf("%s. %s, then build again: %s", outcome.Message, allowPod(mv, outcome.Message), rebuildCommand(mv))
 	case v1alpha1.ReasonPodLost, v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated:
 		return fmt.Sprintf("%s. To build again: %s", outcome.Message, rebuildCommand(mv))
 	case v1alpha1.ReasonWorkflowError:
 		if strings.Contains(outcome.Message, requestAboveLimit) {
-			return fmt.Sprintf("%s. A LimitRange of the namespace sets a limit below the build's request (kubectl describe limitrange -n %s). Set spec.build.resources.limits to the request or more, %s", outcome.Message, mv.Namespace, edit)
+			return fmt.Sprintf("%s. %s", outcome.Message, raiseLimit(mv, outcome.Message))
 		}
 		return outcome.Message + ". " + inspectCommand(wf)
 	case v1alpha1.ReasonBuildFailed, v1alpha1.ReasonReportInvalid,
@@ -57,30 +57,4 @@ func inspectCommand(wf *wfv1.Workflow) string {
 
 func rebuildCommand(mv *v1alpha1.ModelVersion) string {
 	return fmt.Sprintf(`kubectl annotate mv -n %s %s %s="$(date +%%s)" --overwrite`, mv.Namespace, mv.Name, v1alpha1.AnnotationRebuild)
-}
-
-// Parts of the API server's messages about a pod, by the admission plugin that
-// rejects it (plugin/pkg/admission and pkg/apis/core/validation in Kubernetes 1.35).
-const (
-	violatesPodSecurity = "violates PodSecurity"
-	quotaNeedsValues    = ": must specify "
-	quotaExceeded       = "exceeded quota: "
-	beyondLimitRange    = " usage per "
-	requestAboveLimit   = ": must be less than or equal to "
-)
-
-// allowPod returns what to do about the API server's rejection of a build's pod.
-func allowPod(mv *v1alpha1.ModelVersion, message string) string {
-	switch {
-	case strings.Contains(message, violatesPodSecurity):
-		return fmt.Sprintf("Create a new ModelVersion with files in another kind of storage or in another namespace, or ask the platform team to change the Pod Security level of the namespace (kubectl get namespace %s --show-labels) and build again: %s", mv.Namespace, rebuildCommand(mv))
-	case strings.Contains(message, quotaNeedsValues):
-		return fmt.Sprintf("The quota applies to every container of the pod. Create a LimitRange in namespace %s with default requests and limits for what the quota counts, for example default: {cpu: 500m, memory: 256Mi}, then build again: %s", mv.Namespace, rebuildCommand(mv))
-	case strings.Contains(message, quotaExceeded):
-		return fmt.Sprintf("Free resources in namespace %s (kubectl describe quota -n %s), or ask the platform team to raise the quota, then build again: %s", mv.Namespace, mv.Namespace, rebuildCommand(mv))
-	case strings.Contains(message, beyondLimitRange):
-		return fmt.Sprintf("A LimitRange of the namespace restricts resources (kubectl describe limitrange -n %s). Set spec.build.resources to values that it allows, which starts a new attempt: kubectl edit mv -n %s %s", mv.Namespace, mv.Namespace, mv.Name)
-	default:
-		return fmt.Sprintf("Ask the platform team to allow the pod, then build again: %s", rebuildCommand(mv))
-	}
 }

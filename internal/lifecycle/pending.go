@@ -85,9 +85,13 @@ func startBlockerOf(o Observed) *startBlocker {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError":
 		return &startBlocker{Reason: v1alpha1.ReasonImagePullFailed, Message: fmt.Sprintf("Workflow %s waits for the image of a step: %s", wf.Name, sentence(pod.Message))}
 	default:
+		message := fmt.Sprintf("Workflow %s waits for its pod: %s", wf.Name, sentence(pod.Message))
+		if strings.Contains(pod.Message, podForbidden) {
+			message += ". " + allowPod(o.Version, pod.Message)
+		}
 		// A volume that could not be mounted before is mounted now, since kubelet
 		// has proceeded to the containers.
-		return &startBlocker{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod: %s", wf.Name, sentence(pod.Message))}
+		return &startBlocker{Reason: v1alpha1.ReasonPodNotStarted, Message: message}
 	}
 }
 

@@ -55,7 +55,7 @@ func TestNextStepPendingPod(t *testing.T) {
 			assert.Equal(t, tc.wantReason, got.Status.Conditions[0].Reason)
 			assert.Equal(t, tc.wantTerminate, got.Terminate != nil)
 			if tc.wantReason == v1alpha1.ReasonPodNotStarted && strings.Contains(tc.wf.Status.Nodes[builders.PodNode(tc.wf)].Message, "quota") {
-				assert.Contains(t, got.Status.Message, "exceeded quota: small")
+				assert.Contains(t, got.Status.Message, "exceeded quota: small. Free resources in namespace default (kubectl describe quota -n default), or ask the platform team to raise the quota")
 			}
 		})
 	}

@@ -23,7 +23,7 @@ func whenReady(o Observed, opts workflow.Options) verdict {
 	case wf == nil, isDescribed(mv, wf):
 		return checkIfRequested(o, opts)
 	}
-	v := following(mv, wf)
+	v := following(mv, wf, opts)
 	request := workflow.RebuildRequest(mv.Annotations)
 	requested := request != "" && workflow.RebuildRequest(wf.Annotations) == request
 	switch {

@@ -26,6 +26,7 @@ var conditionTime = time.Date(2026, time.March, 1, 13, 0, 0, 0, time.UTC)
 type scenario struct {
 	t        *testing.T
 	observed lifecycle.Observed
+	opts     workflow.Options
 	minutes  int
 }
 
@@ -33,7 +34,7 @@ type scenario struct {
 func newScenario(t *testing.T) *scenario {
 	t.Helper()
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
-	return &scenario{t: t, observed: lifecycle.Observed{Version: mv, TemplateFound: true, Now: builders.Epoch}}
+	return &scenario{t: t, opts: options, observed: lifecycle.Observed{Version: mv, TemplateFound: true, Now: builders.Epoch}}
 }
 
 // mv returns the ModelVersion.
@@ -41,8 +42,8 @@ func (s *scenario) mv() *v1alpha1.ModelVersion { return s.observed.Version }
 
 // next returns what a pass would do now.
 func (s *scenario) next() lifecycle.Step {
-	s.observed.Followed = lifecycle.SelectWorkflow(s.observed, options)
-	return lifecycle.NextStep(s.observed, options)
+	s.observed.Followed = lifecycle.SelectWorkflow(s.observed, s.opts)
+	return lifecycle.NextStep(s.observed, s.opts)
 }
 
 // pass does what a pass of the reconciler does, and returns the Workflow that it
@@ -59,7 +60,7 @@ func (s *scenario) pass() *wfv1.Workflow {
 		UID(types.UID("uid-of-" + step.Create.Name)).
 		Created(builders.Epoch.Add(time.Duration(s.minutes) * time.Minute)).Obj()
 	s.observed.Workflows = append(s.observed.Workflows, created)
-	s.write(lifecycle.Follow(s.observed, created, options))
+	s.write(lifecycle.Follow(s.observed, created, s.opts))
 	return created
 }
 

@@ -183,6 +183,8 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 	s := newScenario(t)
 	s.mv().Spec.Build = &v1alpha1.Build{Engine: v1alpha1.Stream}
 	s.failed()
+	opts := options
+	opts.Pods.Env = map[string]string{"HTTPS_PROXY": "http://proxy.example.com:3128", "NO_PROXY": ".svc"}
 	first := s.observed.Workflows[0]
 	other := builders.MakeModelVersion("mv-2", "default").Built("modelhub/resnet:v2", builders.Digest).Obj()
 	s.observed.Versions = []v1alpha1.ModelVersion{*other}
@@ -193,6 +195,8 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 	}{
 		"base image":                         {contract.ParamBaseImage, "registry.example.com/forge:1", false},
 		"host over plain HTTP":               {contract.ParamPlainHTTPRegistries, "registry.example.com", false},
+		"proxy":                              {contract.ParamEnv, "HTTPS_PROXY=http://forge.example.com", false},
+		"configured proxy":                   {contract.ParamEnv, "HTTPS_PROXY=http://proxy.example.com:3128", true},
 		"change detection":                   {contract.ParamChangeDetection, string(v1alpha1.ChangesInModTime), false},
 		"known digest":                       {contract.ParamKnownDigest, builders.Digest, false},
 		"previous image":                     {contract.ParamPreviousImage, "modelhub/forge@" + builders.Digest, false},
@@ -204,7 +208,7 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 			o := s.observed
 			o.Workflows = []*wfv1.Workflow{first, resubmitted.Succeeded(resubmitted.Report()).Obj()}
 
-			followed := lifecycle.SelectWorkflow(o, options)
+			followed := lifecycle.SelectWorkflow(o, opts)
 			require.NotNil(t, followed)
 			assert.Equal(t, tc.want, followed != first)
 		})
@@ -225,10 +229,14 @@ func TestSelectWorkflowChangedSettings(t *testing.T) {
 			s.mv().Spec.Build = &v1alpha1.Build{Engine: v1alpha1.Stream}
 		},
 		"base image of the configuration": func(_ *scenario, opts *workflow.Options) { opts.BaseImage = "docker.io/library/debian:13" },
-		"template of the configuration":   func(_ *scenario, opts *workflow.Options) { opts.WorkflowTemplate = "platform-scan" },
+		"proxy of the configuration": func(_ *scenario, opts *workflow.Options) {
+			opts.Pods.Env = map[string]string{"HTTPS_PROXY": "http://other.example.com"}
+		},
+		"template of the configuration": func(_ *scenario, opts *workflow.Options) { opts.WorkflowTemplate = "platform-scan" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, opts := newScenario(t), options
+			s.opts.Pods.Env = map[string]string{"HTTPS_PROXY": "http://proxy.example.com:3128"}
 			s.started()
 			change(s, &opts)
 

@@ -89,7 +89,7 @@ func currentStatus(mv *v1alpha1.ModelVersion) v1alpha1.ModelVersionStatus {
 // describeWorkflow sets what a status reports about the Workflow that the
 // ModelVersion follows. What it reported about the image of another one is removed.
 func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.Options) {
-	status.Image = workflow.Argument(wf, contract.ParamImage)
+	describeReference(status, workflow.Argument(wf, contract.ParamImage), opts)
 	if mv.Spec.Storage.LocalStorage != nil {
 		status.NodeName = workflow.Argument(wf, contract.ParamNodeName)
 	}
@@ -100,6 +100,27 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	status.Digest, status.ShortDigest, status.PullSecretName = "", "", ""
 	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
 	status.SentBytes, status.ReusedBytes = 0, 0
+}
+
+// describeReference sets the reference by which pods pull an image and, if it is
+// another one, that to which the image is pushed.
+func describeReference(status *v1alpha1.ModelVersionStatus, pushed string, opts workflow.Options) {
+	status.Image, status.PushedImage = workflow.PullReference(pushed, opts), ""
+	if status.Image != pushed {
+		status.PushedImage = pushed
+	}
+}
+
+// withPullHost returns a ModelVersion whose status has the reference by which pods pull
+// its image now: the configuration may have changed since the image was pushed.
+func withPullHost(mv *v1alpha1.ModelVersion, opts workflow.Options) *v1alpha1.ModelVersion {
+	pushed := workflow.PushedImage(mv)
+	if finishedByKubeDL(mv) || pushed == "" || mv.Status.Image == workflow.PullReference(pushed, opts) {
+		return mv
+	}
+	mv = mv.DeepCopy()
+	describeReference(&mv.Status, pushed, opts)
+	return mv
 }
 
 // describeImage sets what a status reports about the image that was built.

@@ -128,16 +128,17 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	}
 	argo := &controller.ArgoCache{Settings: caches}
 	versions := &controller.ModelVersionReconciler{
-		Client:     mgr.GetClient(),
-		Live:       mgr.GetAPIReader(),
-		Recorder:   recorder,
-		Metrics:    metrics.Shared(),
-		Passes:     passes,
-		Options:    cfg.Options(),
-		RegistryCA: cfg.RegistryCA(),
-		Argo:       argo.Reader,
-		Training:   training,
-		Now:        time.Now,
+		Client:                    mgr.GetClient(),
+		Live:                      mgr.GetAPIReader(),
+		Recorder:                  recorder,
+		Metrics:                   metrics.Shared(),
+		Passes:                    passes,
+		Options:                   cfg.Options(),
+		RegistryCA:                cfg.RegistryCA(),
+		ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations,
+		Argo:                      argo.Reader,
+		Training:                  training,
+		Now:                       time.Now,
 	}
 	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
 	models := &controller.ModelReconciler{Client: mgr.GetClient(), Passes: passes}

@@ -89,9 +89,10 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	args[contract.ParamImage] = image
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	args[contract.ParamPreviousImage] = PreviousImage(mv, attempt.Previous, opts)
-	if image == mv.Status.Image { // The digest is that of an image in this repository.
+	if image == PushedImage(mv) { // The digest is that of an image in this repository.
 		args[contract.ParamKnownDigest] = attempt.KnownDigest
 	}
+	maps.Copy(args, opts.Pods.arguments())
 	maps.Copy(args, buildArguments(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}), opts))
 	maps.Copy(args, BuildSettings(mv, opts))
 	maps.DeleteFunc(args, func(_, value string) bool { return value == "" })
@@ -127,12 +128,13 @@ func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 }
 
 // PreviousImage returns the image, by digest, whose layers a build may reuse: that of
-// the Model's latest version. It is empty if there is none, or the engine reuses none.
-func PreviousImage(mv *v1alpha1.ModelVersion, latest *v1alpha1.LatestVersion, opts Options) string {
-	if latest == nil || latest.Digest == "" || engine(mv, opts) != v1alpha1.Stream {
+// the latest version of the Model, as it was pushed. It is empty if there is none, or
+// the engine reuses none.
+func PreviousImage(mv, latest *v1alpha1.ModelVersion, opts Options) string {
+	if latest == nil || latest.Status.Digest == "" || engine(mv, opts) != v1alpha1.Stream {
 		return ""
 	}
-	return Pinned(latest.ImageName, latest.Digest)
+	return Pinned(PushedImage(latest), latest.Status.Digest)
 }
 
 // WithPreviousImage returns a Workflow with another previous image.
@@ -154,7 +156,7 @@ func WithPreviousImage(wf *wfv1.Workflow, image string) *wfv1.Workflow {
 func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	build := ptr.Deref(mv.Spec.Build, v1alpha1.Build{})
 	settings := map[string]string{
-		contract.ParamBaseImage:       cmp.Or(build.BaseImage, opts.BaseImage),
+		contract.ParamBaseImage:       mirrored(cmp.Or(build.BaseImage, opts.BaseImage), opts.BaseImageMirrors),
 		contract.ParamChangeDetection: "",
 	}
 	if engine(mv, opts) == v1alpha1.Stream {
@@ -173,6 +175,10 @@ func BuildHash(wf *wfv1.Workflow) string {
 		contract.ParamKnownDigest, contract.ParamChangeDetection,
 	} {
 		decisive = append(decisive, Argument(wf, name))
+	}
+	// Hashes from before there was this argument remain valid.
+	if env := Argument(wf, contract.ParamEnv); env != "" {
+		decisive = append(decisive, env)
 	}
 	sum := sha256.Sum256([]byte(strings.Join(decisive, "\n")))
 	return hex.EncodeToString(sum[:8])

@@ -2,6 +2,7 @@ package workflow_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -68,6 +69,23 @@ func TestContractPodLabels(t *testing.T) {
 	})
 }
 
+// The template has a place for as many labels and annotations as the configuration may
+// have, and leaves out those that it must not have.
+func TestContractPodMetadata(t *testing.T) {
+	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+		metadata := podTemplate(t, tmpl).Metadata
+		assert.Len(t, metadata.Labels, contract.MaxPodMetadata)
+		assert.Len(t, metadata.Annotations, contract.MaxPodMetadata)
+		entry := slices.IndexFunc(tmpl.Spec.Templates, func(each wfv1.Template) bool { return each.Name == tmpl.Spec.Entrypoint })
+		inputs := tmpl.Spec.Templates[entry].DAG.Tasks[0].Arguments.Parameters
+		require.Len(t, inputs, 2)
+		for _, input := range inputs {
+			assert.Contains(t, input.Value.String(), "'"+contract.ReservedMetadata+"'")
+			assert.Contains(t, input.Value.String(), fmt.Sprintf("0..%d", contract.MaxPodMetadata-1))
+		}
+	})
+}
+
 // A platform team can configure another template, for example one that scans the
 // files. ModelVersions must not bypass it by naming this template.
 func TestContractTemplateIsNotSelectable(t *testing.T) {
@@ -123,7 +141,8 @@ var allParameters = []string{
 	contract.ParamNodeName, contract.ParamClaimName, contract.ParamSubPath, contract.ParamNFSServer, contract.ParamNFSPath, contract.ParamPushSecret,
 	contract.ParamPushSecretRequired, contract.ParamPlainHTTPRegistries, contract.ParamRequests,
 	contract.ParamLimits, contract.ParamNodeSelector, contract.ParamTolerations, contract.ParamLayerSize, contract.ParamMaxLayers, contract.ParamCompression,
-	contract.ParamKnownDigest,
+	contract.ParamKnownDigest, contract.ParamPodLabels, contract.ParamPodAnnotations, contract.ParamEnv,
+	contract.ParamImagePullSecrets, contract.ParamPriorityClassName, contract.ParamOtherRequests, contract.ParamOtherLimits,
 }
 
 // parametersOf returns the parameters that a template must declare.

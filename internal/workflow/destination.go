@@ -50,6 +50,21 @@ func checkBaseImage(mv *v1alpha1.ModelVersion, opts Options) *Problem {
 	return &Problem{v1alpha1.ReasonImageForbidden, fmt.Sprintf("Models may not be added to the base image %s (allowedBaseImages). Set spec.build.baseImage to one in %s, or remove it: kubectl edit mv -n %s %s. Or ask the platform team to allow it", image, strings.Join(rules, " or "), mv.Namespace, mv.Name)}
 }
 
+// mirrored returns a base image as it is pulled from the mirror of its registry, if
+// that has one.
+func mirrored(image string, mirrors map[string]string) string {
+	if image == "" || image == scratch || len(mirrors) == 0 {
+		return image
+	}
+	full := qualified(image)
+	host := RegistryHost(full)
+	mirror, found := mirrors[host]
+	if !found {
+		return image
+	}
+	return mirror + strings.TrimPrefix(full, host)
+}
+
 // qualified returns a reference with the host and the namespace that images of
 // Docker Hub may omit.
 func qualified(reference string) string {

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -18,8 +19,8 @@ const DockerHub = "docker.io"
 // image.
 var automaticTagLengths = []int{5, 8, 16, 32}
 
-// ImageReference returns the reference that a pod can pull: the repository,
-// with the default registry in front when it names no host, and the tag.
+// ImageReference returns the reference that builds push to: the repository, with the
+// default registry in front when it names no host, and the tag.
 func ImageReference(repo, tag, defaultRegistry string) string {
 	if RegistryHost(repo) == "" && defaultRegistry != "" && defaultRegistry != DockerHub {
 		repo = defaultRegistry + "/" + repo
@@ -39,6 +40,24 @@ func RegistryHost(repo string) string {
 	return ""
 }
 
+// PullReference returns the reference by which pods pull an image that builds push
+// to a reference: with another host, if nodes know the registry by another name.
+func PullReference(image string, opts Options) string {
+	full := qualified(image)
+	host := RegistryHost(full)
+	pullHost, found := opts.PullHosts[host]
+	if !found {
+		return image
+	}
+	return pullHost + strings.TrimPrefix(full, host)
+}
+
+// PushedImage returns the reference to which a ModelVersion's image was or will be
+// pushed, which the steps of builds use. It is empty if no build has started.
+func PushedImage(mv *v1alpha1.ModelVersion) string {
+	return cmp.Or(mv.Status.PushedImage, mv.Status.Image)
+}
+
 // Pinned returns the reference of an image by its digest instead of its tag.
 func Pinned(image, digest string) string {
 	return strings.TrimSuffix(image, ":"+tagOf(image)) + "@" + digest
@@ -47,7 +66,7 @@ func Pinned(image, digest string) string {
 // IsImageOf reports whether a ModelVersion may be pushed to an image. The one
 // in the status may be from before another default registry was configured.
 func IsImageOf(mv *v1alpha1.ModelVersion, image string, opts Options) bool {
-	if image != "" && image == mv.Status.Image {
+	if image != "" && image == PushedImage(mv) {
 		return true
 	}
 	for collision := range automaticTagLengths {

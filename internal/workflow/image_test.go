@@ -40,6 +40,39 @@ func TestRegistryHost(t *testing.T) {
 	}
 }
 
+func TestPullReference(t *testing.T) {
+	opts := Options{PullHosts: map[string]string{"registry.example.com:5000": "localhost:30500", DockerHub: "mirror.example.com"}}
+	for name, tc := range map[string]struct{ image, want string }{
+		"host with another name": {"registry.example.com:5000/team/resnet:v1", "localhost:30500/team/resnet:v1"},
+		"by digest":              {"registry.example.com:5000/team/resnet@sha256:00", "localhost:30500/team/resnet@sha256:00"},
+		"another port":           {"registry.example.com/team/resnet:v1", "registry.example.com/team/resnet:v1"},
+		"Docker Hub":             {"modelhub/resnet:v1", "mirror.example.com/modelhub/resnet:v1"},
+		"Docker Hub by name":     {"docker.io/modelhub/resnet:v1", "mirror.example.com/modelhub/resnet:v1"},
+		"official image":         {"resnet:v1", "mirror.example.com/library/resnet:v1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tc.want, PullReference(tc.image, opts))
+		})
+	}
+	assert.Equal(t, "resnet:v1", PullReference("resnet:v1", Options{}), "as it was written")
+}
+
+func TestMirrored(t *testing.T) {
+	mirrors := map[string]string{DockerHub: "registry.example.com/dockerhub", "ghcr.io": "mirror:5000"}
+	for name, tc := range map[string]struct{ image, want string }{
+		"Docker Hub":       {"busybox:1.37.0", "registry.example.com/dockerhub/library/busybox:1.37.0"},
+		"host and digest":  {"docker.io/library/busybox:1.37.0@sha256:00", "registry.example.com/dockerhub/library/busybox:1.37.0@sha256:00"},
+		"another registry": {"ghcr.io/team/base:1", "mirror:5000/team/base:1"},
+		"no mirror":        {"quay.io/team/base:1", "quay.io/team/base:1"},
+		"scratch":          {"scratch", "scratch"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tc.want, mirrored(tc.image, mirrors))
+		})
+	}
+	assert.Equal(t, "busybox:1.37.0", mirrored("busybox:1.37.0", nil), "as it was written")
+}
+
 func TestAutomaticTag(t *testing.T) {
 	var tags []string
 	for collision := 0; ; collision++ {

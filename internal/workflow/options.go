@@ -27,9 +27,15 @@ type Options struct {
 	// PlainHTTPRegistries are the hosts, with ports, that are accessed over plain
 	// HTTP.
 	PlainHTTPRegistries []string
+	// PullHosts maps hosts of registries to the hosts, by which nodes know them, in the
+	// references that pods pull. Docker Hub's host is docker.io.
+	PullHosts map[string]string
 	// BaseImage is the image to which models are added, unless the ModelVersion
 	// names one.
 	BaseImage string
+	// BaseImageMirrors maps registries to where base images are pulled instead: a
+	// registry, or a path in one under which it has their repositories.
+	BaseImageMirrors map[string]string
 	// WorkflowTemplate names the ClusterWorkflowTemplate of builds, unless the
 	// ModelVersion names one.
 	WorkflowTemplate string
@@ -68,6 +74,8 @@ type Options struct {
 	// Requests and Limits are the build container's, where the ModelVersion
 	// names none.
 	Requests, Limits map[corev1.ResourceName]resource.Quantity
+	// Pods are settings of all pods that build images.
+	Pods Pods
 	// TrainingKinds are the kinds of workloads that ModelVersions may wait for.
 	TrainingKinds []schema.GroupVersionKind
 	// HostPaths are the rules for which directories of nodes may be packaged.

@@ -40,7 +40,7 @@ type Attempt struct {
 	Restarts int64
 	// Previous is the latest version of the Model, whose image may hold many of
 	// the files already. It is nil when the Model has none.
-	Previous *v1alpha1.LatestVersion
+	Previous *v1alpha1.ModelVersion
 	// KnownDigest is the digest that an earlier attempt reported, "sha256:…". If the
 	// tag holds the image with this digest, mount-check takes it for this
 	// ModelVersion's. The registry is asked whether it still has that image. It is

@@ -202,16 +202,20 @@ func TestNewTemplate(t *testing.T) {
 }
 
 func TestNewPreviousImage(t *testing.T) {
-	latest := &v1alpha1.LatestVersion{ModelVersion: "mv-2", ImageName: "registry.example.com:5000/modelhub/resnet:v1", Digest: "sha256:00"}
+	latest := builders.MakeModelVersion("mv-2", "default").Built("registry.example.com:5000/modelhub/resnet:v1", "sha256:00").Obj()
+	pulled := builders.MakeModelVersion("mv-2", "default").Built("localhost:30500/modelhub/resnet:v1", "sha256:00").Obj()
+	pulled.Status.PushedImage = "registry.example.com:5000/modelhub/resnet:v1"
+	fromKubeDL := builders.MakeModelVersion("mv-2", "default").Built("modelhub/resnet:v1", "").Obj()
 	for name, tc := range map[string]struct {
 		engine   v1alpha1.BuildEngine
-		previous *v1alpha1.LatestVersion
+		previous *v1alpha1.ModelVersion
 		want     string
 	}{
-		"Stream":                         {v1alpha1.Stream, latest, "registry.example.com:5000/modelhub/resnet@sha256:00"},
-		"Kaniko":                         {v1alpha1.Kaniko, latest, ""},
-		"first ModelVersion":             {v1alpha1.Stream, nil, ""},
-		"ModelVersion that KubeDL built": {v1alpha1.Stream, &v1alpha1.LatestVersion{ImageName: "modelhub/resnet:v1"}, ""},
+		"Stream":                                 {v1alpha1.Stream, latest, "registry.example.com:5000/modelhub/resnet@sha256:00"},
+		"Kaniko":                                 {v1alpha1.Kaniko, latest, ""},
+		"first ModelVersion":                     {v1alpha1.Stream, nil, ""},
+		"ModelVersion that KubeDL built":         {v1alpha1.Stream, fromKubeDL, ""},
+		"image that pods pull from another host": {v1alpha1.Stream, pulled, "registry.example.com:5000/modelhub/resnet@sha256:00"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Engine(tc.engine).Obj()

@@ -111,7 +111,8 @@ func TestPodMetadata(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, "false", of.Spec.PodMetadata.Labels["sidecar.istio.io/inject"])
 			assert.Equal(t, map[string]string{
-				"linkerd.io/inject": "disabled",
+				"linkerd.io/inject":                              "disabled",
+				"sidecar.istio.io/inject":                        "false",
 				"cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
 				"karpenter.sh/do-not-disrupt":                    "true",
 			}, of.Spec.PodMetadata.Annotations)

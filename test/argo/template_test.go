@@ -181,19 +181,27 @@ func assertNoInjection(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 	t.Helper()
 	for _, kind := range []string{"localStorage", "nfs", "persistentVolumeClaim"} {
 		plain := plainArguments(t, kind)
-		want, err := pod(tmpl, plain)
+		created, err := podOf(tmpl, plain)
 		require.NoError(t, err)
+		want := &created.Spec
 		blank(want)
 		for _, parameter := range tmpl.Spec.Arguments.Parameters {
+			if kind != "nfs" && !slices.Contains(ofStorage, parameter.Name) {
+				continue // The kind makes no difference, and each pod takes a while.
+			}
 			for _, injection := range slices.Concat(injections, expressions) {
 				t.Run(tmpl.Name+" "+kind+" "+parameter.Name+" "+injection, func(t *testing.T) {
 					hostile := maps.Clone(plain)
 					hostile["workflow.parameters."+parameter.Name] = injection
-					got, err := pod(tmpl, hostile)
+					gotPod, err := podOf(tmpl, hostile)
 					if err != nil {
 						return // Argo fails such a Workflow before it creates a pod.
 					}
+					got := &gotPod.Spec
 					blank(got)
+					if !strings.HasPrefix(parameter.Name, "pod-") {
+						assert.Equal(t, created.ObjectMeta, gotPod.ObjectMeta)
+					}
 					if parameter.Name == "storage-kind" {
 						require.NotNil(t, source(t, got).HostPath, "an unknown kind is handled like localStorage")
 						got.Volumes = want.Volumes
@@ -204,6 +212,9 @@ func assertNoInjection(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		}
 	}
 }
+
+// ofStorage are the parameters whose effect depends on the kind of storage.
+var ofStorage = []string{"storage-kind", "storage-path", "node-name", "claim-name", "sub-path", "nfs-server", "nfs-path"}
 
 // plainArguments returns harmless arguments for a build from a kind of storage.
 func plainArguments(t *testing.T, kind string) common.Parameters {
@@ -238,10 +249,11 @@ func TestPodUsesArgumentsLiterally(t *testing.T) {
 			assert.Equal(t, []string{injection}, nodeNames(got))
 			// Kubernetes expands $$ to $ in arguments.
 			escaped := strings.ReplaceAll(injection, "$", "$$")
-			assert.Contains(t, got.Containers[0].Args, "--storage-path="+escaped)
-			assert.Contains(t, got.Containers[0].Args, "--sub-path="+escaped)
-			assert.Contains(t, got.Containers[0].Args, "--nfs-server="+escaped)
-			assert.Contains(t, got.Containers[0].Args, "--nfs-path="+escaped)
+			flags := containerOf(t, got, "mount-check").Args
+			assert.Contains(t, flags, "--storage-path="+escaped)
+			assert.Contains(t, flags, "--sub-path="+escaped)
+			assert.Contains(t, flags, "--nfs-server="+escaped)
+			assert.Contains(t, flags, "--nfs-path="+escaped)
 
 			args["workflow.parameters.storage-kind"] = "nfs"
 			got, err = pod(template(t), args)
@@ -272,11 +284,11 @@ func blank(spec *corev1.PodSpec) {
 		names[0] = ""
 	}
 	spec.NodeSelector, spec.Tolerations = nil, nil
+	spec.ImagePullSecrets, spec.PriorityClassName = nil, ""
+	spec.InitContainers[0].Resources = corev1.ResourceRequirements{}
 	for i := range spec.Containers {
 		c := &spec.Containers[i]
-		if c.Name == "build" {
-			c.Resources = corev1.ResourceRequirements{}
-		}
+		c.Resources, c.Env = corev1.ResourceRequirements{}, nil
 		for j, arg := range c.Args {
 			c.Args[j], _, _ = strings.Cut(arg, "=")
 		}
@@ -290,6 +302,14 @@ func nodeNames(spec *corev1.PodSpec) []string {
 	return spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values
 }
 
+// containerOf returns the container of a pod with a name.
+func containerOf(t *testing.T, spec *corev1.PodSpec, name string) corev1.Container {
+	t.Helper()
+	i := slices.IndexFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == name })
+	require.NotEqual(t, -1, i, name)
+	return spec.Containers[i]
+}
+
 // source returns the volume of the model's files.
 func source(t *testing.T, spec *corev1.PodSpec) corev1.Volume {
 	t.Helper()
@@ -298,42 +318,90 @@ func source(t *testing.T, spec *corev1.PodSpec) corev1.Volume {
 	return spec.Volumes[i]
 }
 
-// pod returns the part of the build pod that depends on arguments. It follows
-// Argo's executeTemplate and createWorkflowPod, which expand the template, then
-// the pod, then the template that the pod contains for the executor, and the
-// patch in that template.
+// pod returns the spec of the build's pod: see podOf.
 func pod(tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) (*corev1.PodSpec, error) {
-	build, err := expand(&tmpl.Spec.Templates[0], args)
+	created, err := podOf(tmpl, args)
 	if err != nil {
 		return nil, err
 	}
-	spec := corev1.PodSpec{Volumes: build.Volumes}
-	for _, node := range build.ContainerSet.Containers {
-		spec.Containers = append(spec.Containers, node.Container)
-	}
-	spec.InitContainers = []corev1.Container{{Env: []corev1.EnvVar{{Name: common.EnvVarTemplate, Value: wfv1.MustMarshallJSON(build)}}}}
+	return &created.Spec, nil
+}
 
-	raw, err := argotemplate.Replace(wfv1.MustMarshallJSON(spec), argotemplate.ToAnyMap(args), true)
+// podOf returns the part of the build's pod that depends on arguments. It follows
+// Argo's executeTemplate, addMetadata and createWorkflowPod, which expand the
+// arguments of the task, then the template, then the pod, then the template that the
+// pod contains for the executor, and the patches.
+func podOf(tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) (*corev1.Pod, error) {
+	task, err := expandTask(tmpl.Spec.Templates[1].DAG.Tasks[0], args)
 	if err != nil {
 		return nil, err
 	}
-	spec = corev1.PodSpec{}
-	if err := json.Unmarshal([]byte(raw), &spec); err != nil {
+	build, err := expandWith(withPodMetadata(tmpl.Spec), &task.Arguments, args)
+	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal([]byte(spec.InitContainers[0].Env[0].Value), build); err != nil {
+	created := corev1.Pod{Spec: corev1.PodSpec{Volumes: build.Volumes, Containers: []corev1.Container{{Name: common.WaitContainerName}}}}
+	for _, node := range build.ContainerSet.Containers {
+		created.Spec.Containers = append(created.Spec.Containers, node.Container)
+	}
+	created.Labels, created.Annotations = maps.Clone(tmpl.Spec.PodMetadata.Labels), maps.Clone(tmpl.Spec.PodMetadata.Annotations)
+	created.Annotations[common.AnnotationKeyDefaultContainer] = common.MainContainerName
+	maps.Copy(created.Labels, build.Metadata.Labels)
+	maps.Copy(created.Annotations, build.Metadata.Annotations)
+	created.Spec.InitContainers = []corev1.Container{{Name: common.InitContainerName, Env: []corev1.EnvVar{{Name: common.EnvVarTemplate, Value: wfv1.MustMarshallJSON(build)}}}}
+
+	raw, err := argotemplate.Replace(wfv1.MustMarshallJSON(created), argotemplate.ToAnyMap(args), true)
+	if err != nil {
 		return nil, err
 	}
-	spec.InitContainers = nil
+	created = corev1.Pod{}
+	if err := json.Unmarshal([]byte(raw), &created); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal([]byte(created.Spec.InitContainers[0].Env[0].Value), build); err != nil {
+		return nil, err
+	}
+	created.Spec.InitContainers[0].Env = nil
 	patch, err := expand(build, args)
 	if err != nil {
 		return nil, err
 	}
-	return util.ApplyPodSpecPatch(spec, patch.PodSpecPatch)
+	spec, err := util.ApplyPodSpecPatch(created.Spec, tmpl.Spec.PodSpecPatch, patch.PodSpecPatch)
+	if err != nil {
+		return nil, err
+	}
+	created.Spec = *spec
+	return &created, nil
+}
+
+// withPodMetadata returns the template of the pod as Argo's addPodMetadata completes it.
+func withPodMetadata(spec wfv1.WorkflowSpec) *wfv1.Template {
+	build := spec.Templates[0].DeepCopy()
+	for key, value := range spec.PodMetadata.Labels {
+		build.Metadata.Labels[key] = value
+	}
+	for key, value := range spec.PodMetadata.Annotations {
+		build.Metadata.Annotations[key] = value
+	}
+	return build
+}
+
+// expandTask follows Argo's resolveDependencyReferences.
+func expandTask(task wfv1.DAGTask, args common.Parameters) (*wfv1.DAGTask, error) {
+	raw, err := argotemplate.Replace(wfv1.MustMarshallJSON(task), argotemplate.ToAnyMap(args), true)
+	if err != nil {
+		return nil, err
+	}
+	var expanded wfv1.DAGTask
+	return &expanded, json.Unmarshal([]byte(raw), &expanded)
 }
 
 func expand(tmpl *wfv1.Template, args common.Parameters) (*wfv1.Template, error) {
-	return common.ProcessArgs(tmpl, &wfv1.Arguments{}, args, common.Parameters{}, false, "default", nil)
+	return expandWith(tmpl, &wfv1.Arguments{}, args)
+}
+
+func expandWith(tmpl *wfv1.Template, inputs *wfv1.Arguments, args common.Parameters) (*wfv1.Template, error) {
+	return common.ProcessArgs(tmpl, inputs, args, common.Parameters{}, false, "default", nil)
 }
 
 // arguments returns the global parameters that Argo derives from a Workflow's

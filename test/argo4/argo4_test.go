@@ -6,6 +6,7 @@ package argo4
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,33 +137,86 @@ func TestPod(t *testing.T) {
 	}
 }
 
-// pod returns the part of the build pod that depends on arguments. It follows
-// Argo's executeTemplate and createWorkflowPod.
+// pod returns the spec of the build's pod: see podOf.
 func pod(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) *corev1.PodSpec {
 	t.Helper()
-	i := slices.IndexFunc(tmpl.Spec.Templates, func(each wfv1.Template) bool { return each.ContainerSet != nil })
-	require.NotEqual(t, -1, i)
-	build := expand(t, &tmpl.Spec.Templates[i], args)
-	spec := corev1.PodSpec{Volumes: build.Volumes}
+	return &podOf(t, tmpl, args).Spec
+}
+
+// podOf returns the part of the build's pod that depends on arguments. It follows
+// Argo's executeTemplate, addMetadata and createWorkflowPod.
+func podOf(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) *corev1.Pod {
+	t.Helper()
+	task := replaced(t, tmpl.Spec.Templates[1].DAG.Tasks[0], args)
+	build := tmpl.Spec.Templates[0].DeepCopy()
+	maps.Copy(build.Metadata.Labels, tmpl.Spec.PodMetadata.Labels)
+	maps.Copy(build.Metadata.Annotations, tmpl.Spec.PodMetadata.Annotations)
+	build = expandWith(t, build, &task.Arguments, args)
+	created := corev1.Pod{Spec: corev1.PodSpec{
+		Volumes:        build.Volumes,
+		InitContainers: []corev1.Container{{Name: common.InitContainerName}},
+		Containers:     []corev1.Container{{Name: common.WaitContainerName}},
+	}}
 	for _, node := range build.ContainerSet.Containers {
-		spec.Containers = append(spec.Containers, node.Container)
+		created.Spec.Containers = append(created.Spec.Containers, node.Container)
 	}
-	raw, err := json.Marshal(spec)
+	created.Labels, created.Annotations = maps.Clone(tmpl.Spec.PodMetadata.Labels), maps.Clone(tmpl.Spec.PodMetadata.Annotations)
+	created.Annotations[common.AnnotationKeyDefaultContainer] = common.MainContainerName
+	maps.Copy(created.Labels, build.Metadata.Labels)
+	maps.Copy(created.Annotations, build.Metadata.Annotations)
+	created = replaced(t, created, args)
+	spec, err := util.ApplyPodSpecPatch(created.Spec, tmpl.Spec.PodSpecPatch, expand(t, build, args).PodSpecPatch)
+	require.NoError(t, err)
+	created.Spec = *spec
+	return &created
+}
+
+// replaced returns a value after Argo has expanded it.
+func replaced[T any](t *testing.T, value T, args common.Parameters) T {
+	t.Helper()
+	raw, err := json.Marshal(value)
 	require.NoError(t, err)
 	expanded, err := argotemplate.Replace(logged(t), string(raw), args, true)
 	require.NoError(t, err)
-	spec = corev1.PodSpec{}
-	require.NoError(t, json.Unmarshal([]byte(expanded), &spec))
-	patched, err := util.ApplyPodSpecPatch(spec, expand(t, build, args).PodSpecPatch)
-	require.NoError(t, err)
-	return patched
+	var into T
+	require.NoError(t, json.Unmarshal([]byte(expanded), &into))
+	return into
 }
 
 func expand(t *testing.T, tmpl *wfv1.Template, args common.Parameters) *wfv1.Template {
 	t.Helper()
-	expanded, err := common.ProcessArgs(logged(t), tmpl, &wfv1.Arguments{}, args, common.Parameters{}, false, "default", nil)
+	return expandWith(t, tmpl, &wfv1.Arguments{}, args)
+}
+
+func expandWith(t *testing.T, tmpl *wfv1.Template, inputs *wfv1.Arguments, args common.Parameters) *wfv1.Template {
+	t.Helper()
+	expanded, err := common.ProcessArgs(logged(t), tmpl, inputs, args, common.Parameters{}, false, "default", nil)
 	require.NoError(t, err)
 	return expanded
+}
+
+// Labels and annotations of the configuration override the template's defaults, and
+// those on which Argo depends cannot be set.
+func TestPodLabelsAndAnnotations(t *testing.T) {
+	for name, tmpl := range map[string]*wfv1.ClusterWorkflowTemplate{"Kaniko": template(t), "Stream": streamTemplate(t)} {
+		t.Run(name, func(t *testing.T) {
+			args := arguments(t, workflows(t)["nfs"])
+			args["workflow.parameters.pod-labels"] = "workflows.argoproj.io/workflow=other,team=vision,sidecar.istio.io/inject=true"
+			args["workflow.parameters.pod-annotations"] = "workflows.argoproj.io/node-id=other\nlinkerd.io/inject=enabled\nnote=a, {b}"
+			tmpl.Spec = replaced(t, tmpl.Spec, args)
+
+			got := podOf(t, tmpl, args)
+			assert.Equal(t, map[string]string{
+				"app.kubernetes.io/name": "modelkiln", "app.kubernetes.io/component": "build",
+				"sidecar.istio.io/inject": "true", "team": "vision",
+			}, got.Labels)
+			assert.Equal(t, map[string]string{
+				"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true",
+				"kubectl.kubernetes.io/default-container": "main", "linkerd.io/inject": "enabled", "note": "a, {b}",
+				"sidecar.istio.io/inject": "false",
+			}, got.Annotations)
+		})
+	}
 }
 
 // arguments returns the global parameters that Argo derives from a Workflow's

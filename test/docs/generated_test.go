@@ -97,31 +97,53 @@ func TestConfiguration(t *testing.T) {
 
 	var b strings.Builder
 	b.WriteString("| field | default | description |\n|---|---|---|\n")
-	for _, field := range configFields(t) {
-		tag, err := strconv.Unquote(field.Tag.Value)
-		require.NoError(t, err)
-		name, _, _ := strings.Cut(reflect.StructTag(tag).Get("json"), ",")
+	structs := configStructs(t)
+	for _, field := range structs["Config"] {
+		name := jsonName(t, field)
 		preset := ""
 		if value := string(defaults[name]); value != "" && value != `"0"` {
 			preset = "`" + strings.Trim(value, `"`) + "`"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, preset, description(field.Doc, name, "is", "are"))
+		element, prefix := field.Type, name+"."
+		if list, isList := element.(*ast.ArrayType); isList {
+			element, prefix = list.Elt, name+"[]."
+		}
+		if of, isLocal := element.(*ast.Ident); isLocal {
+			for _, nested := range structs[of.Name] {
+				name := jsonName(t, nested)
+				fmt.Fprintf(&b, "| `%s` |  | %s |\n", prefix+name, description(nested.Doc, name, "is", "are"))
+			}
+		}
 	}
 	golden.AssertSection(t, root+"/deploy/README.md",
 		"<!-- begin configuration: go test ./test/docs -update -->", "<!-- end configuration -->", b.String())
 }
 
-// configFields returns the fields of config.Config, as they are in the source.
-func configFields(t *testing.T) []*ast.Field {
+// jsonName returns the name of a field in YAML.
+func jsonName(t *testing.T, field *ast.Field) string {
 	t.Helper()
-	var fields []*ast.Field
-	ast.Inspect(parseFile(t, root+"/internal/config/config.go"), func(n ast.Node) bool {
-		spec, isType := n.(*ast.TypeSpec)
-		if isType && spec.Name.Name == "Config" {
-			fields = spec.Type.(*ast.StructType).Fields.List
-		}
-		return true
-	})
-	require.NotEmpty(t, fields)
-	return fields
+	tag, err := strconv.Unquote(field.Tag.Value)
+	require.NoError(t, err)
+	name, _, _ := strings.Cut(reflect.StructTag(tag).Get("json"), ",")
+	return name
+}
+
+// configStructs returns the fields of the structs of the configuration, as they are in
+// the source.
+func configStructs(t *testing.T) map[string][]*ast.Field {
+	t.Helper()
+	structs := map[string][]*ast.Field{}
+	for _, file := range []string{"config.go", "build_pods.go"} {
+		ast.Inspect(parseFile(t, root+"/internal/config/"+file), func(n ast.Node) bool {
+			if spec, isType := n.(*ast.TypeSpec); isType {
+				if fields, isStruct := spec.Type.(*ast.StructType); isStruct {
+					structs[spec.Name.Name] = fields.Fields.List
+				}
+			}
+			return true
+		})
+	}
+	require.NotEmpty(t, structs["Config"])
+	return structs
 }

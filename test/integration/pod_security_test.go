@@ -1,8 +1,6 @@
 package integration
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -13,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 )
 
 // renderedPods holds the build pods that Argo creates from the golden
@@ -37,12 +34,7 @@ func TestPodSecurityBuildPods(t *testing.T) {
 		require.NoError(t, s.client.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "default"}}))
 		for storage, levels := range want {
 			t.Run(storage+" in "+level, func(t *testing.T) {
-				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "build"}}
-				raw, err := os.ReadFile(filepath.Join(renderedPods, storage+".pod.yaml"))
-				require.NoError(t, err)
-				require.NoError(t, yaml.UnmarshalStrict(raw, &pod.Spec))
-
-				err = s.client.Create(t.Context(), pod, client.DryRunAll)
+				err := s.client.Create(t.Context(), buildPod(t, s.namespace, storage), client.DryRunAll)
 				if levels[level] {
 					require.NoError(t, err)
 					return

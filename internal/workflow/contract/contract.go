@@ -4,6 +4,8 @@
 // fails when the two disagree.
 package contract
 
+import "regexp"
+
 // Templates, their parameters and their output.
 const (
 	// BuildTemplate is the ClusterWorkflowTemplate for the engine Kaniko.
@@ -77,6 +79,22 @@ const (
 	// ParamKnownDigest is the digest, "sha256:…", that an earlier attempt of the
 	// ModelVersion reported. The image with this digest belongs to the ModelVersion.
 	ParamKnownDigest = "known-digest"
+	// ParamPodLabels are labels of the build's pod, as in team=vision,stage=test.
+	ParamPodLabels = "pod-labels"
+	// ParamPodAnnotations are annotations of the build's pod, NAME=VALUE, one a line.
+	ParamPodAnnotations = "pod-annotations"
+	// ParamEnv are environment variables of the steps that access registries,
+	// NAME=VALUE, one a line.
+	ParamEnv = "env"
+	// ParamImagePullSecrets are the names of Secrets for the images of the build's pod,
+	// separated by commas.
+	ParamImagePullSecrets = "image-pull-secrets"
+	// ParamPriorityClassName is the PriorityClass of the build's pod.
+	ParamPriorityClassName = "priority-class-name"
+	// ParamOtherRequests are the resource requests of each container but build.
+	ParamOtherRequests = "other-requests"
+	// ParamOtherLimits are the resource limits of each container but build.
+	ParamOtherLimits = "other-limits"
 
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"
@@ -119,3 +137,19 @@ func BuildPodLabels() map[string]string {
 		"app.kubernetes.io/component": "build",
 	}
 }
+
+// MaxPodMetadata is how many labels, and how many annotations, a build's pod can have
+// beside those of the template: Argo expands keys and values, but no whole map, so the
+// template has a place for each.
+const MaxPodMetadata = 8
+
+// reservedMetadata matches keys of labels and annotations of a build's pod that only the
+// template and Argo set, since they depend on them. The template has the same pattern.
+var reservedMetadata = regexp.MustCompile(ReservedMetadata)
+
+// ReservedMetadata is the pattern of those keys.
+const ReservedMetadata = `(argoproj|kubedl)[.]io/|^app[.]kubernetes[.]io/(name|component)$|^kubectl[.]kubernetes[.]io/default-container$`
+
+// IsReservedMetadata reports whether a key of a label or an annotation of a build's pod
+// is reserved.
+func IsReservedMetadata(key string) bool { return reservedMetadata.MatchString(key) }
