@@ -205,7 +205,7 @@ func (r *ModelVersionReconciler) versionsTrainedBy(kind schema.GroupVersionKind)
 		}
 		return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
 			awaited, waits := lifecycle.TrainedBy(&mv, r.Options)
-			return !waits || awaited != kind || mv.Spec.TrainedBy.Name != workload.GetName()
+			return !waits || awaited == nil || awaited.GroupVersionKind != kind || mv.Spec.TrainedBy.Name != workload.GetName()
 		}))
 	}
 }
