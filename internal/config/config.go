@@ -155,9 +155,10 @@ type Config struct {
 	// model.kubedl.io/model-version.
 	TrainingKinds []TrainingKind `json:"trainingKinds,omitempty"`
 	// servingMount is how serving pods get their model. ImageVolume mounts the image
-	// itself, which needs Kubernetes 1.35 in the API server and on the nodes.
-	// InitContainer copies the files with the image's own shell. Auto chooses by the
-	// version of the API server.
+	// itself, which needs Kubernetes 1.35 in the API server and on the nodes, and
+	// containerd 2.2 or CRI-O 1.33. InitContainer copies the files with the image's own
+	// shell. Auto mounts the image if the API server and all nodes on which the pod may
+	// run are known to support it, and copies otherwise.
 	ServingMount inject.ServingMount `json:"servingMount,omitempty"`
 }
 

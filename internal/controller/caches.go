@@ -157,6 +157,22 @@ func NewTrainingCache(mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
 	return c, mgr.Add(c)
 }
 
+// NewNodeCache returns a cache, which the manager starts, of what nodes report about
+// how they run pods. It holds nothing until nodes are watched.
+func NewNodeCache(mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
+	c, err := cache.New(mgr.GetConfig(), cache.Options{
+		Scheme:                   mgr.GetScheme(),
+		Mapper:                   mgr.GetRESTMapper(),
+		HTTPClient:               mgr.GetHTTPClient(),
+		DefaultWatchErrorHandler: s.watchErrorHandler(),
+		ByObject:                 map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: stripNode}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the cache of nodes: %w", err)
+	}
+	return c, mgr.Add(c)
+}
+
 // hasLabel selects the objects that have a label, whatever its value.
 func hasLabel(label string) (labels.Selector, error) {
 	requirement, err := labels.NewRequirement(label, selection.Exists, nil)
@@ -222,6 +238,24 @@ func stripTrainingPod(object any) (any, error) {
 		strip(pod, nil, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion)...)
 		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
 		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
+	}
+	return object, nil
+}
+
+// stripNode drops everything but the name of a node, whether pods may run there, and
+// the versions of its kubelet and container runtime.
+func stripNode(object any) (any, error) {
+	if node, ok := object.(*corev1.Node); ok {
+		info := node.Status.NodeInfo
+		return &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion},
+			Spec:       corev1.NodeSpec{Unschedulable: node.Spec.Unschedulable, Taints: node.Spec.Taints},
+			Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{
+				KubeletVersion:          bounded(info.KubeletVersion),
+				ContainerRuntimeVersion: bounded(info.ContainerRuntimeVersion),
+				OperatingSystem:         bounded(info.OperatingSystem),
+			}},
+		}, nil
 	}
 	return object, nil
 }

@@ -26,6 +26,8 @@ type Serving struct {
 	Client client.Writer
 	// Server returns the version of the API server.
 	Server discovery.ServerVersionInterfaceWithContext
+	// Nodes are the nodes on which pods may run. Only ServingAuto needs them.
+	Nodes *Nodes
 	// Mount is how models are mounted.
 	Mount inject.ServingMount
 }
@@ -41,7 +43,7 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil || mv == nil {
 		return err
 	}
-	mode, err := h.mode(ctx)
+	mode, err := h.mode(ctx, pod)
 	if err != nil {
 		return err
 	}
@@ -92,8 +94,9 @@ func (h *Serving) latest(ctx context.Context, namespace, name string) (*v1alpha1
 }
 
 // mode returns how a pod gets its model. The API server is queried each time,
-// since it may be upgraded while the operator runs.
-func (h *Serving) mode(ctx context.Context) (inject.ServingMount, error) {
+// since it may be upgraded while the operator runs. The image is mounted only if all
+// nodes are known to do that: others start the pod with an empty directory.
+func (h *Serving) mode(ctx context.Context, pod *corev1.Pod) (inject.ServingMount, error) {
 	if h.Mount != inject.ServingAuto {
 		return h.Mount, nil
 	}
@@ -101,5 +104,17 @@ func (h *Serving) mode(ctx context.Context) (inject.ServingMount, error) {
 	if err != nil {
 		return "", fmt.Errorf("get the API server's version: %w", err)
 	}
-	return inject.ServingMountFor(*server), nil
+	mode := inject.ServingMountFor(*server)
+	if mode != inject.ServingImageVolume {
+		return mode, nil
+	}
+	nodes, why := h.Nodes.list(ctx)
+	if why == "" {
+		why = inject.LacksImageVolumes(nodes, pod)
+	}
+	if why != "" {
+		warnf(ctx, "an init container copies the model, and its image is not mounted: %s", why)
+		return inject.ServingInitContainer, nil
+	}
+	return mode, nil
 }
