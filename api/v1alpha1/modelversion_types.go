@@ -560,6 +560,11 @@ type WorkflowStatus struct {
 	// every ten seconds.
 	// +optional
 	ProgressTime *metav1.Time `json:"progressTime,omitempty"`
+	// queuedUntil is when the scheduling gates of the attempt's pod were removed, if it
+	// had some and has not started. The time that the pod may take to start begins
+	// then.
+	// +optional
+	QueuedUntil *metav1.Time `json:"queuedUntil,omitempty"`
 	// restarts is the number of consecutive times that an unfinished attempt was
 	// deleted and started again.
 	// +optional

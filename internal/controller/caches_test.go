@@ -56,6 +56,14 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 			Status:     corev1.PodStatus{Phase: corev1.PodPending, Message: large},
 		}
 	}
+	gatedPod := func() client.Object {
+		gated := pod().(*corev1.Pod)
+		for i := range 10_000 {
+			gated.Spec.SchedulingGates = append(gated.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: fmt.Sprintf("gate-%d", i)})
+		}
+		gated.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Reason: corev1.PodReasonSchedulingGated, Message: "waits" + strings.Repeat("a", 1<<20)}}
+		return gated
+	}
 	event := func() client.Object {
 		large := strings.Repeat("a", 1<<20)
 		return &corev1.Event{
@@ -79,6 +87,7 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 		"a ClusterWorkflowTemplate":   {metadata(), stripTemplate, []string{v1alpha1.LabelBuildTemplate}},
 		"a training workload":         {metadata(), stripWorkload, []string{v1alpha1.AnnotationModelVersion}},
 		"the pod of a build":          {pod(), stripBuildPod, []string{labelWorkflow, annotationNode, `"controller":true`, "Pending"}},
+		"a pod with gates":            {gatedPod(), stripBuildPod, []string{annotationNode, "gate-0", `"message":"waits`}},
 		"a training pod":              {pod(), stripTrainingPod, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion, "node-1", "Pending")},
 		"a node":                      {node(), stripNode, []string{`"unschedulable":true`, "v1.35.0", "containerd://2.2.0", "linux"}},
 		"an event":                    {event(), stripEvent, []string{`"message":"kept`, `"uid":"kept`}},

@@ -56,6 +56,8 @@ type ModelVersionReconciler struct {
 	Argo func() client.Reader
 	// Training caches training workloads and the pods that train a ModelVersion.
 	Training cache.Cache
+	// Attach caches the events about volumes that cannot be attached.
+	Attach cache.Cache
 	// Now is the clock of conditions.
 	Now func() time.Time
 

@@ -61,10 +61,17 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	if observed.Followed == nil || observed.Followed.Status.Phase.Completed() {
 		return observed, nil
 	}
-	if observed.StartedPods, err = r.startedPods(ctx, observed.Followed); err != nil {
+	pods, err := podsOf(ctx, r.Client, observed.Followed)
+	if err != nil {
 		return observed, err
 	}
-	observed.MountFailure, err = r.mountFailure(ctx, observed.Followed)
+	observed.StartedPods, observed.QueuedPods = startedPods(pods), queuedPods(pods)
+	if observed.MountFailure, err = r.mountFailure(ctx, observed.Followed); err != nil {
+		return observed, err
+	}
+	if claim := lifecycle.ContestedClaim(observed); claim != "" {
+		observed.ClaimUsers, err = r.claimUsers(ctx, observed.Followed, claim)
+	}
 	return observed, err
 }
 
@@ -98,15 +105,41 @@ func templateMetadata() *metav1.PartialObjectMetadata {
 
 // startedPods returns the IDs of the Workflow's nodes whose pods are no longer
 // pending.
-func (r *ModelVersionReconciler) startedPods(ctx context.Context, wf *wfv1.Workflow) ([]string, error) {
-	pods, err := podsOf(ctx, r.Client, wf)
+func startedPods(pods []corev1.Pod) []string {
 	var nodes []string
 	for i := range pods {
 		if pods[i].Status.Phase != corev1.PodPending {
 			nodes = append(nodes, pods[i].Annotations[annotationNode])
 		}
 	}
-	return nodes, err
+	return nodes
+}
+
+// queuedPods returns the pods that have scheduling gates.
+func queuedPods(pods []corev1.Pod) []lifecycle.QueuedPod {
+	var queued []lifecycle.QueuedPod
+	for i := range pods {
+		if len(pods[i].Spec.SchedulingGates) == 0 {
+			continue
+		}
+		pod := lifecycle.QueuedPod{Node: pods[i].Annotations[annotationNode], Message: gatedMessage(&pods[i])}
+		for _, gate := range pods[i].Spec.SchedulingGates {
+			pod.Gates = append(pod.Gates, gate.Name)
+		}
+		queued = append(queued, pod)
+	}
+	return queued
+}
+
+// gatedMessage returns the message of the condition of a pod that has scheduling
+// gates, or an empty string.
+func gatedMessage(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonSchedulingGated {
+			return c.Message
+		}
+	}
+	return ""
 }
 
 // podsOf returns the pods of a Workflow that are not being deleted.
@@ -136,8 +169,8 @@ func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Work
 	return &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: messages}, nil
 }
 
-// mountMessages returns the messages of FailedMount events on the Workflow's
-// pending pods, the newest last.
+// mountMessages returns the messages of FailedMount and FailedAttachVolume events on
+// the Workflow's pending pods, the newest last.
 func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]string, error) {
 	pods, err := podsOf(ctx, reader, wf)
 	if err != nil {
@@ -150,11 +183,13 @@ func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader clien
 		if pod.Status.Phase != corev1.PodPending {
 			continue
 		}
-		var list corev1.EventList
-		if err := r.Client.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}); err != nil {
-			return nil, fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
+		for _, events := range []client.Reader{r.Client, r.Attach} {
+			var list corev1.EventList
+			if err := events.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}); err != nil {
+				return nil, fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
+			}
+			failures = append(failures, list.Items...)
 		}
-		failures = append(failures, list.Items...)
 	}
 	slices.SortFunc(failures, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
 	var messages []string

@@ -9,6 +9,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -54,9 +55,13 @@ type Observed struct {
 	// StartedPods are the IDs of those nodes of the followed Workflow whose pods
 	// are no longer pending, which Argo may notice later.
 	StartedPods []string
+	// QueuedPods are those pods of the followed Workflow that have scheduling gates.
+	QueuedPods []QueuedPod
 	// MountFailure is what kubelet reports about the pod of the followed Workflow,
 	// or nil.
 	MountFailure *MountFailure
+	// ClaimUsers are other pods that use the claim which ContestedClaim returns.
+	ClaimUsers []ClaimUser
 	// Now is when the pass began.
 	Now time.Time
 }
@@ -143,6 +148,9 @@ type verdict struct {
 	create, update, terminate *wfv1.Workflow
 	volume                    *workflow.Volume
 	requeueAfter              time.Duration
+	// queuedUntil is when the gates of the followed Workflow's pod were removed, or
+	// nil.
+	queuedUntil *metav1.Time
 }
 
 // unchanged is the verdict that leaves a status as it is.

@@ -37,6 +37,11 @@ type startBlocker struct {
 // for, or terminated when waiting does not help or has taken too long.
 func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
 	mv, wf := o.Version, o.Followed
+	if queued, found := queuedPod(o); found {
+		v.Reason, v.Message = v1alpha1.ReasonQueued, queuedMessage(wf, queued)
+		return v
+	}
+	v.queuedUntil = queuedUntil(o)
 	blocker := startBlockerOf(o)
 	left, bounded := startupTimeLeft(o, opts)
 	switch {
@@ -61,6 +66,14 @@ func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
 // startBlockerOf returns what keeps the pod of the followed Workflow from
 // starting, as kubelet and Argo report it, or nil.
 func startBlockerOf(o Observed) *startBlocker {
+	blocker := reportedBlocker(o)
+	if claim := ContestedClaim(o); claim != "" && blocker != nil {
+		blocker.Message += ". " + claimAdvice(claim, o.ClaimUsers)
+	}
+	return blocker
+}
+
+func reportedBlocker(o Observed) *startBlocker {
 	wf := o.Followed
 	var mount *startBlocker
 	if m := o.MountFailure; m != nil && m.WorkflowUID == string(wf.UID) && len(m.Messages) > 0 {
@@ -121,7 +134,7 @@ func mountBlocker(wf *wfv1.Workflow, messages []string) *startBlocker {
 			Permanent: true,
 		}
 	}
-	return &startBlocker{Reason: v1alpha1.ReasonVolumeMountFailed, Message: fmt.Sprintf("Workflow %s waits for a volume: %s", wf.Name, sentence(messages[len(messages)-1]))}
+	return &startBlocker{Reason: v1alpha1.ReasonVolumeMountFailed, Message: fmt.Sprintf("Workflow %s waits for a volume: %s", wf.Name, sentence(mostTelling(messages)))}
 }
 
 // startupTimeLeft returns how much longer the pod of the followed Workflow may
@@ -131,5 +144,9 @@ func startupTimeLeft(o Observed, opts workflow.Options) (time.Duration, bool) {
 	if !found {
 		return 0, false
 	}
-	return pod.StartedAt.Add(opts.PendingTimeout).Sub(o.Now), true
+	start := pod.StartedAt.Time
+	if until := queuedUntil(o); until != nil && until.After(start) {
+		start = until.Time
+	}
+	return start.Add(opts.PendingTimeout).Sub(o.Now), true
 }

@@ -126,6 +126,10 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	if err != nil {
 		return err
 	}
+	attach, err := controller.NewAttachCache(ctx, mgr, caches)
+	if err != nil {
+		return err
+	}
 	argo := &controller.ArgoCache{Settings: caches}
 	versions := &controller.ModelVersionReconciler{
 		Client:     mgr.GetClient(),
@@ -137,6 +141,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		RegistryCA: cfg.RegistryCA(),
 		Argo:       argo.Reader,
 		Training:   training,
+		Attach:     attach,
 		Now:        time.Now,
 	}
 	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
