@@ -65,6 +65,13 @@ const (
 	// and ClusterWorkflowTemplate. The build starts as soon as Argo Workflows is
 	// installed.
 	ReasonArgoMissing = "ArgoMissing"
+	// ReasonArgoUnavailable means that Argo Workflows is installed, and its controller
+	// does not run the build: none has noticed the Workflow, because none is running,
+	// or because it watches other namespaces (--namespaced, --managed-namespace) or
+	// has another instanceID; or it has no permission to read ClusterWorkflowTemplates.
+	// The message says which. A Workflow that was not noticed starts as soon as a
+	// controller watches it; after a missing permission was granted, rebuild.
+	ReasonArgoUnavailable = "ArgoUnavailable"
 	// ReasonTemplateMissing means that the ClusterWorkflowTemplate of the build
 	// does not exist. The build starts as soon as it does.
 	ReasonTemplateMissing = "TemplateMissing"
@@ -269,6 +276,7 @@ var Reasons = []string{
 	ReasonPodNotStarted,
 	ReasonModelTerminating,
 	ReasonArgoMissing,
+	ReasonArgoUnavailable,
 	ReasonTemplateMissing,
 	ReasonTemplateNotAllowed,
 	ReasonWaitingForTraining,

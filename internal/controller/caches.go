@@ -248,8 +248,8 @@ func stripTemplate(object any) (any, error) {
 func stripBuildPod(object any) (any, error) {
 	if pod, ok := object.(*corev1.Pod); ok {
 		strip(pod, []string{annotationNode}, append(slices.Collect(maps.Keys(contract.BuildPodLabels())), labelWorkflow)...)
-		gates, message := pod.Spec.SchedulingGates, gatedMessage(pod)
-		pod.Spec, pod.Status = corev1.PodSpec{SchedulingGates: slices.Clone(gates[:min(len(gates), maxGates)])}, corev1.PodStatus{Phase: pod.Status.Phase}
+		gates, message, waits := pod.Spec.SchedulingGates, gatedMessage(pod), bounded(pendingMessage(pod))
+		pod.Spec, pod.Status = corev1.PodSpec{SchedulingGates: slices.Clone(gates[:min(len(gates), maxGates)])}, corev1.PodStatus{Phase: pod.Status.Phase, Message: waits}
 		if message != "" {
 			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Reason: corev1.PodReasonSchedulingGated, Message: bounded(message)}}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -66,6 +67,9 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 		return observed, err
 	}
 	observed.StartedPods, observed.QueuedPods = startedPods(pods), queuedPods(pods)
+	if lifecycle.HidesNodes(observed.Followed) {
+		showPendingPods(observed.Followed, pods)
+	}
 	if observed.MountFailure, err = r.mountFailure(ctx, observed.Followed); err != nil {
 		return observed, err
 	}
@@ -113,6 +117,34 @@ func startedPods(pods []corev1.Pod) []string {
 		}
 	}
 	return nodes
+}
+
+// showPendingPods adds nodes for the pending pods of a Workflow that hides its nodes, as
+// Argo would write them.
+func showPendingPods(wf *wfv1.Workflow, pods []corev1.Pod) {
+	wf.Status.Nodes = wfv1.Nodes{}
+	for i := range pods {
+		if pod := &pods[i]; pod.Status.Phase == corev1.PodPending {
+			id := pod.Annotations[annotationNode]
+			wf.Status.Nodes[id] = wfv1.NodeStatus{ID: id, Type: wfv1.NodeTypePod, Phase: wfv1.NodePending, Message: pod.Status.Message, StartedAt: pod.CreationTimestamp}
+		}
+	}
+}
+
+// pendingMessage returns what keeps a pod from starting, in the form of Argo's
+// getPendingReason, or an empty string.
+func pendingMessage(pod *corev1.Pod) string {
+	for _, c := range pod.Status.ContainerStatuses {
+		if waits := c.State.Waiting; waits != nil {
+			return strings.TrimSuffix(waits.Reason+": "+waits.Message, ": ")
+		}
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Reason == corev1.PodReasonUnschedulable {
+			return strings.TrimSuffix(c.Reason+": "+c.Message, ": ")
+		}
+	}
+	return ""
 }
 
 // queuedPods returns the pods that have scheduling gates.

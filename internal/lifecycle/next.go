@@ -282,6 +282,8 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 	}
 	v := following(mv, wf)
 	v.create, v.volume = wf, workflow.StorageVolume(mv, opts)
+	// No event follows if no controller of Argo notices the Workflow.
+	v.requeueAfter = min(argoPatience, opts.PendingTimeout)
 	return v
 }
 

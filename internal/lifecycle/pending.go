@@ -53,14 +53,38 @@ func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
 		}
 		return startFailure(wf, blocker.Reason, fmt.Sprintf("%s. The pod did not start within %s, so the build was terminated. After fixing the cause, rebuild with: %s", blocker.Message, opts.PendingTimeout, rebuildCommand(mv)))
 	}
-	if blocker != nil {
+	switch {
+	case blocker != nil:
 		v.Reason, v.Message = blocker.Reason, blocker.Message
+	case wf.Status.Phase == wfv1.WorkflowUnknown:
+		return whileNotNoticed(o, v, opts)
 	}
 	if bounded {
 		v.requeueAfter = left
 		return v
 	}
 	return withProgress(o, v, opts)
+}
+
+// argoPatience is how long Argo may take to notice a Workflow before the status says
+// that it does not.
+const argoPatience = 2 * time.Minute
+
+// whileNotNoticed decides about a Workflow that no controller of Argo has noticed. It
+// is waited for: only its message changes.
+func whileNotNoticed(o Observed, v verdict, opts workflow.Options) verdict {
+	wf := o.Followed
+	patience := min(argoPatience, opts.PendingTimeout)
+	if left := wf.CreationTimestamp.Add(patience).Sub(o.Now); left > 0 {
+		v.requeueAfter = min(left, patience) // The clocks may differ.
+		return v
+	}
+	v.Reason = v1alpha1.ReasonArgoUnavailable
+	v.Message = fmt.Sprintf("No controller of Argo has noticed Workflow %s within %s. Check that one runs, and that it watches namespace %s: one that was started with --namespaced watches only the namespace in --managed-namespace", wf.Name, patience, wf.Namespace)
+	if opts.ArgoInstanceID != "" {
+		v.Message += fmt.Sprintf(", and only a controller with the instanceID %s runs it", opts.ArgoInstanceID)
+	}
+	return v
 }
 
 // startBlockerOf returns what keeps the pod of the followed Workflow from
