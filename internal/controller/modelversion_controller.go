@@ -151,6 +151,9 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 	if err := r.observeTraining(ctx, mv, observed); err != nil {
 		return lifecycle.Step{}, err
 	}
+	if err := r.observeNamespace(ctx, observed); err != nil {
+		return lifecycle.Step{}, err
+	}
 	step := lifecycle.NextStep(*observed, r.Options)
 	if step.Create == nil {
 		return step, r.prepareVolume(ctx, mv, step.Volume)

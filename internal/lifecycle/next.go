@@ -50,6 +50,8 @@ type Observed struct {
 	// TemplateMarked is true if it has the label that allows ModelVersions to name
 	// it.
 	TemplateMarked bool
+	// UserAssigned is true if the namespace assigns users to containers.
+	UserAssigned bool
 	// ModelTerminating is true while a Model of this name is being deleted.
 	ModelTerminating bool
 	// StartedPods are the IDs of those nodes of the followed Workflow whose pods
@@ -261,7 +263,7 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 	if o.ModelTerminating {
 		return wait(v1alpha1.ReasonModelTerminating, fmt.Sprintf("Model %s is being deleted; the build starts when it is gone", mv.Spec.ModelName))
 	}
-	attempt.Number, attempt.Previous = attempts(o)+1, Latest(o.Versions)
+	attempt.Number, attempt.Previous, attempt.UserAssigned = attempts(o)+1, Latest(o.Versions), o.UserAssigned
 	training, waits := awaitTraining(o, opts)
 	wf, problem := workflow.New(mv, attempt, opts)
 	if workflow.LacksChiefNode(mv) {

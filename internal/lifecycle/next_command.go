@@ -8,6 +8,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // withNextCommand returns the message of a failed Workflow with what to do about
@@ -70,11 +71,15 @@ const (
 	quotaExceeded       = "exceeded quota: "
 	beyondLimitRange    = " usage per "
 	requestAboveLimit   = ": must be less than or equal to "
+	// OpenShift's (SecurityContextConstraint in openshift/apiserver-library-go).
+	violatesConstraint = "unable to validate against any security context constraint"
 )
 
 // allowPod returns what to do about the API server's rejection of a build's pod.
 func allowPod(mv *v1alpha1.ModelVersion, message string) string {
 	switch {
+	case strings.Contains(message, violatesConstraint):
+		return fmt.Sprintf("Build with spec.build.engine Stream and files in a PersistentVolumeClaim, which OpenShift's restricted-v2 allows: kubectl edit mv -n %s %s. Or ask the platform team to allow the pod to the service account (oc adm policy add-scc-to-user anyuid -z %s -n %s), then build again: %s", mv.Namespace, mv.Name, contract.BuildServiceAccount, mv.Namespace, rebuildCommand(mv))
 	case strings.Contains(message, violatesPodSecurity):
 		return fmt.Sprintf("Create a new ModelVersion with files in another kind of storage or in another namespace, or ask the platform team to change the Pod Security level of the namespace (kubectl get namespace %s --show-labels) and build again: %s", mv.Namespace, rebuildCommand(mv))
 	case strings.Contains(message, quotaNeedsValues):

@@ -228,6 +228,9 @@ var nextStepCases = map[string]nextStepCase{
 	}, fails(v1alpha1.ReasonNodeUnknown, "2 pods have the label model.kubedl.io/train-version, and none of them is the chief")},
 
 	// Running.
+	"refused by OpenShift": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return w.Errored(`pods "mv-3-1c072-1" is forbidden: unable to validate against any security context constraint: [provider restricted-v2: .containers[0].runAsUser: Invalid value: 0]`)
+	}), fails(v1alpha1.ReasonPodForbidden, "Build with spec.build.engine Stream and files in a PersistentVolumeClaim, which OpenShift's restricted-v2 allows: kubectl edit mv -n default mv-3. Or ask the platform team to allow the pod to the service account (oc adm policy add-scc-to-user anyuid -z modelkiln-build -n default)")},
 	"pending":             {func(s *scenario) { s.pass() }, notNoticedYet()},
 	"not noticed by Argo": {func(s *scenario) { s.pass(); s.after(4 * time.Minute) }, building(v1alpha1.ReasonArgoUnavailable, "No controller of Argo has noticed Workflow mv-3-1c072-1 within 2m0s. Check that one runs, and that it watches namespace default: one that was started with --namespaced watches only the namespace in --managed-namespace")},
 	"templates not readable": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {

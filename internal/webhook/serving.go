@@ -6,12 +6,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/inject"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // ServingPath is the URL path for pods that serve a model.
@@ -51,7 +53,26 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 	if problem != nil {
 		return fmt.Errorf("ModelVersion %q: %s", mv.Name, problem.Message)
 	}
+	if mode == inject.ServingInitContainer {
+		if err := h.leaveUser(ctx, request.Namespace, served); err != nil {
+			return err
+		}
+	}
 	*pod = *served
+	return nil
+}
+
+// leaveUser removes the user from the container that copies the model where the
+// namespace assigns one.
+func (h *Serving) leaveUser(ctx context.Context, name string, pod *corev1.Pod) error {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := h.Live.Get(ctx, client.ObjectKey{Name: name}, namespace); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get Namespace %q: %w", name, err)
+	}
+	if workload.AssignsUsers(namespace) {
+		inject.LeaveUser(pod)
+	}
 	return nil
 }
 

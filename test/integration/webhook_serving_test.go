@@ -93,6 +93,22 @@ func TestWebhookServingNodes(t *testing.T) {
 	awaitMounted(true)
 }
 
+// OpenShift assigns users to the pods of a namespace, and refuses others.
+func TestWebhookServingAssignedUser(t *testing.T) {
+	startWithWebhook(t, withConfig(func(c *config.Config) { c.ServingMount = inject.ServingInitContainer }))
+	s := newSandbox(t, shared)
+	s.createReady()
+	copierUser := func() *int64 {
+		pod := servingPod(s.namespace, map[string]string{v1alpha1.LabelServeVersion: resnet})
+		pod.Spec.SecurityContext.RunAsUser = nil
+		require.NoError(t, s.client.Create(t.Context(), pod, client.DryRunAll))
+		return pod.Spec.InitContainers[0].SecurityContext.RunAsUser
+	}
+	assert.NotNil(t, copierUser())
+	s.assignUsers()
+	assert.Nil(t, copierUser())
+}
+
 func TestWebhookServingPodsRejected(t *testing.T) {
 	startWithWebhook(t)
 	s := newSandbox(t, shared)
