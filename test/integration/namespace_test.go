@@ -151,8 +151,11 @@ func (s sandbox) assignUsers() {
 }
 
 func TestNamespaceAssignsUsers(t *testing.T) {
-	startOperator(t, shared)
 	s := newSandbox(t, shared)
+	startOperator(t, shared, withConfig(func(c *config.Config) {
+		c.NamespaceStreamWorkflowTemplates = map[string]string{s.namespace: s.namespace}
+	}))
+	s.createTemplate(s.namespace)
 	s.assignUsers()
 	s.create(claimVersion, build("engine", "Stream"))
 	assert.Equal(t, "true", argument(s.argo.awaitOnlyWorkflow(), contract.ParamAssignedUser))
