@@ -23,6 +23,12 @@ const (
 	// Argo's controller has not observed it yet, a limit on parallel Workflows
 	// holds it back, or another build of the same image reference is running.
 	ReasonWorkflowPending = "WorkflowPending"
+	// ReasonQueued means that the pod of the build has scheduling gates: it waits in
+	// the queue of another controller, such as Kueue, which removes them. The message
+	// names the gates and quotes the pod's condition. The operator's pendingSeconds
+	// begin when the last gate is removed; spec.build.deadlineSeconds include the time
+	// in the queue.
+	ReasonQueued = "Queued"
 	// ReasonWorkflowRunning means that the build is running. The message names
 	// the current step.
 	ReasonWorkflowRunning = "WorkflowRunning"
@@ -40,9 +46,10 @@ const (
 	// be tolerated, or the claim may not be bound. The build fails after the
 	// operator's pendingSeconds.
 	ReasonUnschedulable = "Unschedulable"
-	// ReasonVolumeMountFailed means that kubelet cannot mount a volume of the
-	// build's pod; the message quotes kubelet. The build fails after the
-	// operator's pendingSeconds.
+	// ReasonVolumeMountFailed means that a volume of the build's pod cannot be
+	// attached or mounted; the message quotes kubelet or the controller that attaches
+	// volumes, and names the pods that use a claim which can be used on one node
+	// only. The build fails after the operator's pendingSeconds.
 	ReasonVolumeMountFailed = "VolumeMountFailed"
 	// ReasonImagePullFailed means that the image of a step cannot be pulled; the
 	// message names the image. The build fails after the operator's
@@ -58,6 +65,13 @@ const (
 	// and ClusterWorkflowTemplate. The build starts as soon as Argo Workflows is
 	// installed.
 	ReasonArgoMissing = "ArgoMissing"
+	// ReasonArgoUnavailable means that Argo Workflows is installed, and its controller
+	// does not run the build: none has noticed the Workflow, because none is running,
+	// or because it watches other namespaces (--namespaced, --managed-namespace) or
+	// has another instanceID; or it has no permission to read ClusterWorkflowTemplates.
+	// The message says which. A Workflow that was not noticed starts as soon as a
+	// controller watches it; after a missing permission was granted, rebuild.
+	ReasonArgoUnavailable = "ArgoUnavailable"
 	// ReasonTemplateMissing means that the ClusterWorkflowTemplate of the build
 	// does not exist. The build starts as soon as it does.
 	ReasonTemplateMissing = "TemplateMissing"
@@ -272,6 +286,7 @@ const (
 // other than those that only a custom ClusterWorkflowTemplate reports.
 var Reasons = []string{
 	ReasonWorkflowPending,
+	ReasonQueued,
 	ReasonWorkflowRunning,
 	ReasonRetrying,
 	ReasonWorkflowPhaseUnknown,
@@ -281,6 +296,7 @@ var Reasons = []string{
 	ReasonPodNotStarted,
 	ReasonModelTerminating,
 	ReasonArgoMissing,
+	ReasonArgoUnavailable,
 	ReasonTemplateMissing,
 	ReasonTemplateNotAllowed,
 	ReasonWaitingForTraining,

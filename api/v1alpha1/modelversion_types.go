@@ -137,9 +137,10 @@ type ModelVersionSpec struct {
 // Workload references an object that trains a model. Supported kinds are Job
 // (batch), JobSet (jobset.x-k8s.io), PyTorchJob and TFJob (kubeflow.org), TrainJob
 // (trainer.kubeflow.org), and the kinds that the operator's configuration adds
-// (trainingKinds). The workload has completed when its condition Complete,
-// Completed or Succeeded is True, and has failed when its condition Failed is
-// True.
+// (trainingKinds). These five have completed when the condition Complete,
+// Completed or Succeeded is True and Failed is not. For other kinds, the operator
+// knows the field that tells, or the configuration has an expression. A workload that
+// has failed has not completed, whatever else its status says.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.apiVersion) && has(self.kind) && has(self.name)",message="trainedBy needs apiVersion, kind and name, for example {apiVersion: batch/v1, kind: Job, name: train}"
 type Workload struct {
@@ -565,6 +566,11 @@ type WorkflowStatus struct {
 	// every ten seconds.
 	// +optional
 	ProgressTime *metav1.Time `json:"progressTime,omitempty"`
+	// queuedUntil is when the scheduling gates of the attempt's pod were removed, if it
+	// had some and has not started. The time that the pod may take to start begins
+	// then.
+	// +optional
+	QueuedUntil *metav1.Time `json:"queuedUntil,omitempty"`
 	// restarts is the number of consecutive times that an unfinished attempt was
 	// deleted and started again.
 	// +optional

@@ -93,7 +93,8 @@ type Config struct {
 	DeadlineSeconds int64 `json:"deadlineSeconds,omitempty"`
 	// pendingSeconds is how long the pod of a build may take to start, in seconds:
 	// to be scheduled, to mount its volumes and to pull its images. The build fails
-	// after that.
+	// after that. The time in which the pod has scheduling gates, as those of Kueue,
+	// does not count.
 	PendingSeconds int64 `json:"pendingSeconds,omitempty"`
 	// successfulWorkflowsHistoryLimit is the number of succeeded Workflows to keep
 	// per ModelVersion, in addition to the one that its status names. The status
@@ -153,16 +154,19 @@ type Config struct {
 	// PersistentVolumes are not changed.
 	WritableEFS bool `json:"writableEFS,omitempty"`
 	// trainingKinds lists kinds that spec.trainedBy can name in addition to Job,
-	// JobSet, PyTorchJob, TFJob and TrainJob, each with apiVersion and kind. Such a
-	// workload has completed when its condition Complete, Completed or Succeeded is
-	// True, and has failed when its condition Failed is True. The operator needs
-	// permission to get, list and watch these kinds, and to patch those that have
-	// the annotation model.kubedl.io/model-version.
+	// JobSet, PyTorchJob, TFJob and TrainJob, each with apiVersion and kind. A kind of
+	// which the operator does not know how it completes and fails also needs
+	// completed, and should have failed: CEL expressions with the variables object and
+	// status, for example status.phase == "Succeeded". api/docs/training.md lists the
+	// kinds that are known. The operator needs permission to get, list and watch these
+	// kinds, and to patch those that have the annotation
+	// model.kubedl.io/model-version.
 	TrainingKinds []TrainingKind `json:"trainingKinds,omitempty"`
 	// servingMount is how serving pods get their model. ImageVolume mounts the image
-	// itself, which needs Kubernetes 1.35 in the API server and on the nodes.
-	// InitContainer copies the files with the image's own shell. Auto chooses by the
-	// version of the API server.
+	// itself, which needs Kubernetes 1.35 in the API server and on the nodes, and
+	// containerd 2.2 or CRI-O 1.33. InitContainer copies the files with the image's own
+	// shell. Auto mounts the image if the API server and all nodes on which the pod may
+	// run are known to support it, and copies otherwise.
 	ServingMount inject.ServingMount `json:"servingMount,omitempty"`
 }
 
@@ -172,6 +176,14 @@ type TrainingKind struct {
 	APIVersion string `json:"apiVersion"`
 	// kind is the kind, for example TrainingRun.
 	Kind string `json:"kind"`
+	// completed is a CEL expression that is true of a workload that has completed.
+	// Its variables are object, the workload, and status, the workload's status. It is
+	// required if it is not known how the kind completes.
+	Completed *workload.Expression `json:"completed,omitempty"`
+	// failed is a CEL expression that is true of a workload that has failed, which
+	// then has not completed. If it is not set, what is known of the kind applies; of
+	// other kinds, a condition Failed or a phase Failed or Error counts.
+	Failed *workload.Expression `json:"failed,omitempty"`
 }
 
 // Registry configures access to one registry.
@@ -384,11 +396,18 @@ func (c Config) validateArgo() error {
 
 func (c Config) validateTrainingKinds() error {
 	var problems []error
-	for i, kind := range c.TrainingKinds {
-		group, err := schema.ParseGroupVersion(kind.APIVersion)
-		if err != nil || group.Group == "" || group.Version == "" || kind.Kind == "" {
-			problems = append(problems, fmt.Errorf("trainingKinds[%d] needs an apiVersion with a group, and a kind, for example {apiVersion: example.com/v1, kind: TrainingRun}", i))
+	seen := map[schema.GroupKind]bool{}
+	for i, training := range c.TrainingKinds {
+		kind := training.kind()
+		switch {
+		case kind.Group == "" || kind.Version == "" || kind.Kind == "":
+			problems = append(problems, fmt.Errorf("trainingKinds[%d] needs an apiVersion with a group, and a kind, for example {apiVersion: ray.io/v1, kind: RayJob}", i))
+		case seen[kind.GroupKind()]:
+			problems = append(problems, fmt.Errorf("trainingKinds[%d] repeats the kind %s of %s: keep one version of it", i, kind.Kind, kind.Group))
+		case kind.Completed == nil && !kind.IsKnown():
+			problems = append(problems, fmt.Errorf("trainingKinds[%d]: it is not known how a %s of %s completes and fails. Add CEL expressions to the entry, for example completed: 'status.conditions.exists(c, c.type == \"Succeeded\" && c.status == \"True\")' and failed: 'status.conditions.exists(c, c.type == \"Failed\" && c.status == \"True\")'", i, kind.Kind, kind.Group))
 		}
+		seen[kind.GroupKind()] = true
 	}
 	return errors.Join(problems...)
 }
@@ -477,13 +496,22 @@ func (c Config) pullHosts() map[string]string {
 	return hosts
 }
 
-// trainingKinds returns all kinds that spec.trainedBy can name.
-func (c Config) trainingKinds() []schema.GroupVersionKind {
+// trainingKinds returns all kinds that spec.trainedBy can name. An entry of the
+// configuration replaces the kind of the same name that is supported without it.
+func (c Config) trainingKinds() []workload.Kind {
 	kinds := workload.TrainingKinds()
-	for _, kind := range c.TrainingKinds {
-		kinds = append(kinds, schema.FromAPIVersionAndKind(kind.APIVersion, kind.Kind))
+	for _, training := range c.TrainingKinds {
+		added := training.kind()
+		kinds = slices.DeleteFunc(kinds, func(k workload.Kind) bool { return k.GroupKind() == added.GroupKind() })
+		kinds = append(kinds, added)
 	}
 	return kinds
+}
+
+// kind returns a kind as workloads of it are read. Its group, version or name is empty
+// if the entry does not name one.
+func (k TrainingKind) kind() workload.Kind {
+	return workload.Kind{GroupVersionKind: schema.FromAPIVersionAndKind(k.APIVersion, k.Kind), Completed: k.Completed, Failed: k.Failed}
 }
 
 // RegistryCA returns the PEM certificates of the authorities of all private

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -143,8 +143,16 @@ func TestLoadRejects(t *testing.T) {
 		"no workflow template":                 {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
 		"an unknown engine":                    {"engine: Docker", `engine "Docker" is not supported: use Kaniko or Stream`},
 		"no engine":                            {`engine: ""`, `engine "" is not supported`},
-		"a kind without a group":               {"trainingKinds: [{apiVersion: v1, kind: Pod}]", "trainingKinds[0] needs an apiVersion with a group, and a kind, for example {apiVersion: example.com/v1, kind: TrainingRun}"},
+		"a kind without a group":               {"trainingKinds: [{apiVersion: v1, kind: Pod}]", "trainingKinds[0] needs an apiVersion with a group, and a kind, for example {apiVersion: ray.io/v1, kind: RayJob}"},
 		"a kind without a name":                {"trainingKinds: [{apiVersion: example.com/v1}]", "trainingKinds[0] needs an apiVersion with a group, and a kind"},
+		"a kind of which nothing is known":     {"trainingKinds: [{apiVersion: example.com/v1, kind: TrainingRun}]", `trainingKinds[0]: it is not known how a TrainingRun of example.com completes and fails. Add CEL expressions to the entry, for example completed: 'status.conditions.exists(`},
+		"a kind that never ends":               {"trainingKinds: [{apiVersion: apps/v1, kind: Deployment}]", "trainingKinds[0]: it is not known how a Deployment of apps completes"},
+		"an unknown kind of a known group":     {"trainingKinds: [{apiVersion: argoproj.io/v1alpha1, kind: CronWorkflow}]", "it is not known how a CronWorkflow of argoproj.io completes"},
+		"an unknown kind with failed alone":    {"trainingKinds: [{apiVersion: example.com/v1, kind: TrainingRun, failed: status.failed}]", "it is not known how a TrainingRun of example.com completes"},
+		"a kind twice":                         {"trainingKinds: [{apiVersion: ray.io/v1, kind: RayJob}, {apiVersion: ray.io/v1alpha1, kind: RayJob}]", "trainingKinds[1] repeats the kind RayJob of ray.io: keep one version of it"},
+		"an expression that is not CEL":        {"trainingKinds: [{apiVersion: example.com/v1, kind: TrainingRun, completed: 'status.phase ='}]", `the CEL expression "status.phase =" is not valid CEL: ERROR`},
+		"an expression of an unknown variable": {"trainingKinds: [{apiVersion: example.com/v1, kind: TrainingRun, completed: self.done}]", "undeclared reference to 'self'"},
+		"an expression that is a text":         {"trainingKinds: [{apiVersion: example.com/v1, kind: TrainingRun, completed: '\"Succeeded\"'}]", "has a value of type string: write a condition, for example"},
 		"a malformed URL":                      {"argoURL: argo.example.com", `argoURL "argo.example.com" is not a URL: use the form https://argo.example.com`},
 		"a negative history limit":             {"failedWorkflowsHistoryLimit: -1", "successfulWorkflowsHistoryLimit and failedWorkflowsHistoryLimit must be zero or more"},
 		"a deadline of zero":                   {"deadlineSeconds: 0", "deadlineSeconds and pendingSeconds must be greater than zero"},
@@ -233,10 +241,18 @@ func TestOptionsStreamTemplate(t *testing.T) {
 }
 
 func TestOptionsTrainingKinds(t *testing.T) {
-	got, err := load(t, "trainingKinds: [{apiVersion: example.com/v1, kind: TrainingRun}]")
+	got, err := load(t, "trainingKinds: [{apiVersion: argoproj.io/v1alpha1, kind: Workflow}, {apiVersion: example.com/v1, kind: TrainingRun, completed: status.done}, {apiVersion: kubeflow.org/v2, kind: TFJob}]")
 	require.NoError(t, err)
-	want := append(workload.TrainingKinds(), schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "TrainingRun"})
-	assert.Equal(t, want, got.Options().TrainingKinds)
+	var kinds []string
+	for _, kind := range got.Options().TrainingKinds {
+		kinds = append(kinds, kind.GroupVersion().String()+" "+kind.Kind)
+	}
+	assert.Equal(t, []string{
+		"batch/v1 Job", "jobset.x-k8s.io/v1alpha2 JobSet", "kubeflow.org/v1 PyTorchJob", "trainer.kubeflow.org/v1alpha1 TrainJob",
+		"argoproj.io/v1alpha1 Workflow", "example.com/v1 TrainingRun", "kubeflow.org/v2 TFJob",
+	}, kinds)
+	state, _ := got.Options().TrainingKinds[5].StateOf(&unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"done": true}}})
+	assert.Equal(t, workload.Completed, state)
 }
 
 // newCA returns the certificate of a new CA in PEM form, without a trailing newline.

@@ -44,13 +44,10 @@ func CacheOptions(s CacheSettings) cache.Options {
 		DefaultWatchErrorHandler: s.watchErrorHandler(),
 		DefaultTransform:         cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.ModelVersion{}: {Transform: stripVersion},
-			&v1alpha1.Model{}:        {Transform: stripAnnotations},
-			&corev1.Pod{}:            {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
-			&corev1.Event{}: {Transform: stripEvent, Field: fields.SelectorFromSet(fields.Set{
-				"involvedObject.kind": "Pod",
-				"reason":              "FailedMount",
-			})},
+			&v1alpha1.ModelVersion{}:   {Transform: stripVersion},
+			&v1alpha1.Model{}:          {Transform: stripAnnotations},
+			&corev1.Pod{}:              {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
+			&corev1.Event{}:            podEvents("FailedMount"),
 			&corev1.PersistentVolume{}: {Label: labels.SelectorFromSet(workflow.ManagedLabels()), Transform: stripVolume},
 			crdMetadata():              {Transform: stripAnnotations},
 		},
@@ -157,6 +154,47 @@ func NewTrainingCache(mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
 	return c, mgr.Add(c)
 }
 
+// podEvents limits a cache to the events of pods with a reason. A selector has one.
+func podEvents(reason string) cache.ByObject {
+	return cache.ByObject{Transform: stripEvent, Field: fields.SelectorFromSet(fields.Set{"involvedObject.kind": "Pod", "reason": reason})}
+}
+
+// NewAttachCache returns a cache, which the manager starts, of the events about
+// volumes that cannot be attached to the nodes of pods.
+func NewAttachCache(ctx context.Context, mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
+	c, err := cache.New(mgr.GetConfig(), cache.Options{
+		Scheme:                   mgr.GetScheme(),
+		Mapper:                   mgr.GetRESTMapper(),
+		HTTPClient:               mgr.GetHTTPClient(),
+		DefaultNamespaces:        s.namespaces(),
+		DefaultWatchErrorHandler: s.watchErrorHandler(),
+		ByObject:                 map[client.Object]cache.ByObject{&corev1.Event{}: podEvents("FailedAttachVolume")},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the cache of events about volumes: %w", err)
+	}
+	if err := indexEvents(ctx, c); err != nil {
+		return nil, err
+	}
+	return c, mgr.Add(c)
+}
+
+// NewNodeCache returns a cache, which the manager starts, of what nodes report about
+// how they run pods. It holds nothing until nodes are watched.
+func NewNodeCache(mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
+	c, err := cache.New(mgr.GetConfig(), cache.Options{
+		Scheme:                   mgr.GetScheme(),
+		Mapper:                   mgr.GetRESTMapper(),
+		HTTPClient:               mgr.GetHTTPClient(),
+		DefaultWatchErrorHandler: s.watchErrorHandler(),
+		ByObject:                 map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: stripNode}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the cache of nodes: %w", err)
+	}
+	return c, mgr.Add(c)
+}
+
 // hasLabel selects the objects that have a label, whatever its value.
 func hasLabel(label string) (labels.Selector, error) {
 	requirement, err := labels.NewRequirement(label, selection.Exists, nil)
@@ -210,10 +248,17 @@ func stripTemplate(object any) (any, error) {
 func stripBuildPod(object any) (any, error) {
 	if pod, ok := object.(*corev1.Pod); ok {
 		strip(pod, []string{annotationNode}, append(slices.Collect(maps.Keys(contract.BuildPodLabels())), labelWorkflow)...)
-		pod.Spec, pod.Status = corev1.PodSpec{}, corev1.PodStatus{Phase: pod.Status.Phase}
+		gates, message, waits := pod.Spec.SchedulingGates, gatedMessage(pod), bounded(pendingMessage(pod))
+		pod.Spec, pod.Status = corev1.PodSpec{SchedulingGates: slices.Clone(gates[:min(len(gates), maxGates)])}, corev1.PodStatus{Phase: pod.Status.Phase, Message: waits}
+		if message != "" {
+			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Reason: corev1.PodReasonSchedulingGated, Message: bounded(message)}}
+		}
 	}
 	return object, nil
 }
+
+// maxGates is how many scheduling gates of a pod are kept.
+const maxGates = 5
 
 // stripTrainingPod drops everything but the name, node and phase of a training pod,
 // and the labels that show whether it is the chief.
@@ -222,6 +267,24 @@ func stripTrainingPod(object any) (any, error) {
 		strip(pod, nil, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion)...)
 		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
 		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
+	}
+	return object, nil
+}
+
+// stripNode drops everything but the name of a node, whether pods may run there, and
+// the versions of its kubelet and container runtime.
+func stripNode(object any) (any, error) {
+	if node, ok := object.(*corev1.Node); ok {
+		info := node.Status.NodeInfo
+		return &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion},
+			Spec:       corev1.NodeSpec{Unschedulable: node.Spec.Unschedulable, Taints: node.Spec.Taints},
+			Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{
+				KubeletVersion:          bounded(info.KubeletVersion),
+				ContainerRuntimeVersion: bounded(info.ContainerRuntimeVersion),
+				OperatingSystem:         bounded(info.OperatingSystem),
+			}},
+		}, nil
 	}
 	return object, nil
 }

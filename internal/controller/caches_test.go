@@ -56,12 +56,27 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 			Status:     corev1.PodStatus{Phase: corev1.PodPending, Message: large},
 		}
 	}
+	gatedPod := func() client.Object {
+		gated := pod().(*corev1.Pod)
+		for i := range 10_000 {
+			gated.Spec.SchedulingGates = append(gated.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: fmt.Sprintf("gate-%d", i)})
+		}
+		gated.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Reason: corev1.PodReasonSchedulingGated, Message: "waits" + strings.Repeat("a", 1<<20)}}
+		return gated
+	}
 	event := func() client.Object {
 		large := strings.Repeat("a", 1<<20)
 		return &corev1.Event{
 			ObjectMeta: hostileMetadata(), Message: "kept" + large, Source: corev1.EventSource{Component: large},
 			InvolvedObject: corev1.ObjectReference{Kind: large, Namespace: large, Name: large, UID: types.UID("kept" + large), APIVersion: large, FieldPath: large},
 		}
+	}
+	node := func() client.Object {
+		large := strings.Repeat("a", 1<<20)
+		n := &corev1.Node{ObjectMeta: hostileMetadata(), Spec: corev1.NodeSpec{Unschedulable: true, ProviderID: large}}
+		n.Status.Images = []corev1.ContainerImage{{Names: []string{large}}}
+		n.Status.NodeInfo = corev1.NodeSystemInfo{KubeletVersion: "v1.35.0" + large, ContainerRuntimeVersion: "containerd://2.2.0" + large, OperatingSystem: "linux" + large, KernelVersion: large}
+		return n
 	}
 	for name, tc := range map[string]struct {
 		object    client.Object
@@ -72,7 +87,9 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 		"a ClusterWorkflowTemplate":   {metadata(), stripTemplate, []string{v1alpha1.LabelBuildTemplate}},
 		"a training workload":         {metadata(), stripWorkload, []string{v1alpha1.AnnotationModelVersion}},
 		"the pod of a build":          {pod(), stripBuildPod, []string{labelWorkflow, annotationNode, `"controller":true`, "Pending"}},
+		"a pod with gates":            {gatedPod(), stripBuildPod, []string{annotationNode, "gate-0", `"message":"waits`}},
 		"a training pod":              {pod(), stripTrainingPod, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion, "node-1", "Pending")},
+		"a node":                      {node(), stripNode, []string{`"unschedulable":true`, "v1.35.0", "containerd://2.2.0", "linux"}},
 		"an event":                    {event(), stripEvent, []string{`"message":"kept`, `"uid":"kept`}},
 		"a ModelVersion's annotation": {&v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Annotations: hostileMetadata().Annotations}}, stripVersion, []string{v1alpha1.AnnotationRebuild}},
 	} {

@@ -125,7 +125,8 @@ func NewTrainingWatcher(mgr ctrl.Manager, versions *ModelVersionReconciler, work
 		mapper:   mgr.GetRESTMapper(),
 		onChange: versions.requeueUnfinished,
 	}
-	for _, kind := range versions.Options.TrainingKinds {
+	for _, training := range versions.Options.TrainingKinds {
+		kind := training.GroupVersionKind
 		watch := func(context.Context) error {
 			if err := versions.watchTraining(kind); err != nil {
 				return err

@@ -58,6 +58,8 @@ type ModelVersionReconciler struct {
 	Argo func() client.Reader
 	// Training caches training workloads and the pods that train a ModelVersion.
 	Training cache.Cache
+	// Attach caches the events about volumes that cannot be attached.
+	Attach cache.Cache
 	// Now is the clock of conditions.
 	Now func() time.Time
 
@@ -149,6 +151,9 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 		return lifecycle.Step{}, err
 	}
 	if err := r.observeTraining(ctx, mv, observed); err != nil {
+		return lifecycle.Step{}, err
+	}
+	if err := r.observeNamespace(ctx, observed); err != nil {
 		return lifecycle.Step{}, err
 	}
 	step := lifecycle.NextStep(*observed, r.Options)

@@ -10,7 +10,9 @@ import (
 	rbacv1ac "k8s.io/client-go/applyconfigurations/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // fieldOwner is the operator's field manager in server-side apply.
@@ -35,6 +37,20 @@ func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace
 			return fmt.Errorf("prepare namespace %q for builds: %w", namespace, err)
 		}
 	}
+	return nil
+}
+
+// observeNamespace finds out whether the namespace assigns users to containers, if the
+// pass may start an attempt.
+func (r *ModelVersionReconciler) observeNamespace(ctx context.Context, observed *lifecycle.Observed) error {
+	if followed := observed.Followed; !observed.TemplateFound || followed != nil && !followed.Status.Phase.Completed() {
+		return nil
+	}
+	namespace := namespaceMetadata()
+	if err := r.Live.Get(ctx, client.ObjectKey{Name: observed.Version.Namespace}, namespace); err != nil {
+		return fmt.Errorf("get Namespace %q: %w", observed.Version.Namespace, err)
+	}
+	observed.UserAssigned = workload.AssignsUsers(namespace)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -61,10 +62,20 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	if observed.Followed == nil || observed.Followed.Status.Phase.Completed() {
 		return observed, nil
 	}
-	if observed.StartedPods, err = r.startedPods(ctx, observed.Followed); err != nil {
+	pods, err := podsOf(ctx, r.Client, observed.Followed)
+	if err != nil {
 		return observed, err
 	}
-	observed.MountFailure, err = r.mountFailure(ctx, observed.Followed)
+	observed.StartedPods, observed.QueuedPods = startedPods(pods), queuedPods(pods)
+	if lifecycle.HidesNodes(observed.Followed) {
+		showPendingPods(observed.Followed, pods)
+	}
+	if observed.MountFailure, err = r.mountFailure(ctx, observed.Followed); err != nil {
+		return observed, err
+	}
+	if claim := lifecycle.ContestedClaim(observed); claim != "" {
+		observed.ClaimUsers, err = r.claimUsers(ctx, observed.Followed, claim)
+	}
 	return observed, err
 }
 
@@ -98,15 +109,69 @@ func templateMetadata() *metav1.PartialObjectMetadata {
 
 // startedPods returns the IDs of the Workflow's nodes whose pods are no longer
 // pending.
-func (r *ModelVersionReconciler) startedPods(ctx context.Context, wf *wfv1.Workflow) ([]string, error) {
-	pods, err := podsOf(ctx, r.Client, wf)
+func startedPods(pods []corev1.Pod) []string {
 	var nodes []string
 	for i := range pods {
 		if pods[i].Status.Phase != corev1.PodPending {
 			nodes = append(nodes, pods[i].Annotations[annotationNode])
 		}
 	}
-	return nodes, err
+	return nodes
+}
+
+// showPendingPods adds nodes for the pending pods of a Workflow that hides its nodes, as
+// Argo would write them.
+func showPendingPods(wf *wfv1.Workflow, pods []corev1.Pod) {
+	wf.Status.Nodes = wfv1.Nodes{}
+	for i := range pods {
+		if pod := &pods[i]; pod.Status.Phase == corev1.PodPending {
+			id := pod.Annotations[annotationNode]
+			wf.Status.Nodes[id] = wfv1.NodeStatus{ID: id, Type: wfv1.NodeTypePod, Phase: wfv1.NodePending, Message: pod.Status.Message, StartedAt: pod.CreationTimestamp}
+		}
+	}
+}
+
+// pendingMessage returns what keeps a pod from starting, in the form of Argo's
+// getPendingReason, or an empty string.
+func pendingMessage(pod *corev1.Pod) string {
+	for _, c := range pod.Status.ContainerStatuses {
+		if waits := c.State.Waiting; waits != nil {
+			return strings.TrimSuffix(waits.Reason+": "+waits.Message, ": ")
+		}
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Reason == corev1.PodReasonUnschedulable {
+			return strings.TrimSuffix(c.Reason+": "+c.Message, ": ")
+		}
+	}
+	return ""
+}
+
+// queuedPods returns the pods that have scheduling gates.
+func queuedPods(pods []corev1.Pod) []lifecycle.QueuedPod {
+	var queued []lifecycle.QueuedPod
+	for i := range pods {
+		if len(pods[i].Spec.SchedulingGates) == 0 {
+			continue
+		}
+		pod := lifecycle.QueuedPod{Node: pods[i].Annotations[annotationNode], Message: gatedMessage(&pods[i])}
+		for _, gate := range pods[i].Spec.SchedulingGates {
+			pod.Gates = append(pod.Gates, gate.Name)
+		}
+		queued = append(queued, pod)
+	}
+	return queued
+}
+
+// gatedMessage returns the message of the condition of a pod that has scheduling
+// gates, or an empty string.
+func gatedMessage(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonSchedulingGated {
+			return c.Message
+		}
+	}
+	return ""
 }
 
 // podsOf returns the pods of a Workflow that are not being deleted.
@@ -136,8 +201,8 @@ func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Work
 	return &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: messages}, nil
 }
 
-// mountMessages returns the messages of FailedMount events on the Workflow's
-// pending pods, the newest last.
+// mountMessages returns the messages of FailedMount and FailedAttachVolume events on
+// the Workflow's pending pods, the newest last.
 func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]string, error) {
 	pods, err := podsOf(ctx, reader, wf)
 	if err != nil {
@@ -150,11 +215,13 @@ func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader clien
 		if pod.Status.Phase != corev1.PodPending {
 			continue
 		}
-		var list corev1.EventList
-		if err := r.Client.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}); err != nil {
-			return nil, fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
+		for _, events := range []client.Reader{r.Client, r.Attach} {
+			var list corev1.EventList
+			if err := events.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}); err != nil {
+				return nil, fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
+			}
+			failures = append(failures, list.Items...)
 		}
-		failures = append(failures, list.Items...)
 	}
 	slices.SortFunc(failures, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
 	var messages []string

@@ -18,11 +18,11 @@ import (
 // server, and the pods that show on which node its files are.
 func (r *ModelVersionReconciler) observeTraining(ctx context.Context, mv *v1alpha1.ModelVersion, observed *lifecycle.Observed) error {
 	kind, waits := lifecycle.TrainedBy(mv, r.Options)
-	if !waits || kind.Empty() || lifecycle.IsFinished(mv) {
+	if !waits || kind == nil || lifecycle.IsFinished(mv) {
 		return nil
 	}
 	workload := &unstructured.Unstructured{}
-	workload.SetGroupVersionKind(kind)
+	workload.SetGroupVersionKind(kind.GroupVersionKind)
 	err := r.Live.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.TrainedBy.Name}, workload)
 	switch {
 	case meta.IsNoMatchError(err):

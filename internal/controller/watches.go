@@ -50,6 +50,8 @@ func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
 		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(r.nextVersions), builder.WithPredicates(becameReady())).
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
+		WatchesRawSource(source.Kind[client.Object](r.Attach, &corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent))).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.versionOfPod), builder.WithPredicates(gatesChanged())).
 		WatchesRawSource(source.Kind[client.Object](r.Training, &corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(versionOfTrainingPod))).
 		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.unfinishedVersions))).
 		WithOptions(controller.Options{ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: maxConcurrentPasses}).
@@ -97,13 +99,18 @@ func (r *ModelVersionReconciler) requeueUnfinished(ctx context.Context) {
 // ModelVersions by their Model.
 func indexFields(ctx context.Context, mgr ctrl.Manager) error {
 	indexer := mgr.GetFieldIndexer()
-	if err := indexer.IndexField(ctx, &corev1.Event{}, indexEventObject, func(o client.Object) []string {
-		return []string{string(o.(*corev1.Event).InvolvedObject.UID)}
-	}); err != nil {
+	if err := indexEvents(ctx, indexer); err != nil {
 		return err
 	}
 	return indexer.IndexField(ctx, &v1alpha1.ModelVersion{}, indexModelName, func(o client.Object) []string {
 		return []string{o.(*v1alpha1.ModelVersion).Spec.ModelName}
+	})
+}
+
+// indexEvents indexes cached events by the object that they are about.
+func indexEvents(ctx context.Context, indexer client.FieldIndexer) error {
+	return indexer.IndexField(ctx, &corev1.Event{}, indexEventObject, func(o client.Object) []string {
+		return []string{string(o.(*corev1.Event).InvolvedObject.UID)}
 	})
 }
 
@@ -177,6 +184,11 @@ func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Ob
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: ev.InvolvedObject.Namespace, Name: ev.InvolvedObject.Name}, &pod); err != nil {
 		return nil
 	}
+	return r.versionOfPod(ctx, &pod)
+}
+
+// versionOfPod returns the ModelVersion that a pod builds.
+func (r *ModelVersionReconciler) versionOfPod(ctx context.Context, pod client.Object) []reconcile.Request {
 	argo := r.Argo()
 	if argo == nil {
 		return nil
@@ -184,7 +196,7 @@ func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Ob
 	ctx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
 	wf := metadataOf(argoKinds[0])
-	if err := argo.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Labels[labelWorkflow]}, wf); err != nil {
+	if err := argo.Get(ctx, types.NamespacedName{Namespace: pod.GetNamespace(), Name: pod.GetLabels()[labelWorkflow]}, wf); err != nil {
 		return nil
 	}
 	owner := metav1.GetControllerOf(wf)
@@ -205,7 +217,7 @@ func (r *ModelVersionReconciler) versionsTrainedBy(kind schema.GroupVersionKind)
 		}
 		return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
 			awaited, waits := lifecycle.TrainedBy(&mv, r.Options)
-			return !waits || awaited != kind || mv.Spec.TrainedBy.Name != workload.GetName()
+			return !waits || awaited == nil || awaited.GroupVersionKind != kind || mv.Spec.TrainedBy.Name != workload.GetName()
 		}))
 	}
 }
@@ -222,63 +234,4 @@ func requests(versions []v1alpha1.ModelVersion) []reconcile.Request {
 		list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&versions[i])})
 	}
 	return list
-}
-
-// exceptOwnCreates drops the event for a Workflow that the operator has created and
-// Argo has not seen yet: the pass that created it has also written the status. A
-// resubmitted Workflow has a generated name.
-func exceptOwnCreates() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool {
-			return e.Object.GetGenerateName() != "" || e.Object.GetLabels()[labelPhase] != ""
-		},
-	}
-}
-
-// rebuildRequested selects ModelVersions whose rebuild annotation has changed.
-func rebuildRequested() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRebuild] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRebuild]
-		},
-	}
-}
-
-// detached selects ModelVersions that a change has removed from their Model. The
-// operator's own change, which adds them, starts no pass.
-func detached() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			mv, ok := e.ObjectNew.(*v1alpha1.ModelVersion)
-			return ok && lifecycle.IsDetached(mv)
-		},
-	}
-}
-
-// becameReady selects ModelVersions whose image has just been built.
-func becameReady() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			before, isVersion := e.ObjectOld.(*v1alpha1.ModelVersion)
-			after, _ := e.ObjectNew.(*v1alpha1.ModelVersion)
-			return isVersion && after != nil && before.Status.Digest != after.Status.Digest && after.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded
-		},
-	}
-}
-
-func onlyDeletes() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		UpdateFunc:  func(event.UpdateEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-	}
 }

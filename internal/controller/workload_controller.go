@@ -110,7 +110,8 @@ func (r *WorkloadReconciler) workloadsInNamespace(ctx context.Context, namespace
 		return nil
 	}
 	var found []workloadKey
-	for _, kind := range r.Options.TrainingKinds {
+	for _, training := range r.Options.TrainingKinds {
+		kind := training.GroupVersionKind
 		if _, err := r.Client.RESTMapper().RESTMapping(kind.GroupKind(), kind.Version); err != nil {
 			continue
 		}

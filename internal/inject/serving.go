@@ -65,7 +65,7 @@ const (
 	// twice.
 	copyCommand = "cp -rf " + v1alpha1.ModelPath + "/. " + copyDir + "/"
 	// copyUser is the user ID of that container in pods that set none. Any user can
-	// read the model, so it need not be root.
+	// read the model, so it need not be root. LeaveUser removes it.
 	copyUser = 65532
 )
 
@@ -183,6 +183,16 @@ func copyContainer(image string, pod *corev1.PodSpec) corev1.Container {
 		c.SecurityContext.RunAsUser = ptr.To[int64](copyUser)
 	}
 	return c
+}
+
+// LeaveUser removes the user from the container that copies the model, for a namespace
+// that assigns users to containers.
+func LeaveUser(pod *corev1.Pod) {
+	for _, c := range containersOf(&pod.Spec) {
+		if isCopyContainer(c) && c.SecurityContext != nil {
+			c.SecurityContext.RunAsUser = nil
+		}
+	}
 }
 
 func podUser(pod *corev1.PodSpec) *int64 {

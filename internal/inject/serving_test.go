@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -164,6 +165,24 @@ func TestServingRejects(t *testing.T) {
 			assert.Same(t, pod, got)
 		})
 	}
+}
+
+// A namespace of OpenShift assigns a user, and refuses any other.
+func TestLeaveUser(t *testing.T) {
+	mv := builders.MakeModelVersion("resnet-1", "team-a").Built("modelhub/resnet:v1", builders.Digest).Obj()
+	pod, problem := inject.Serving(servingPod(), mv, inject.ServingInitContainer)
+	require.Nil(t, problem)
+	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: ptr.To[int64](1000)}
+	require.NotNil(t, pod.Spec.InitContainers[0].SecurityContext.RunAsUser)
+
+	inject.LeaveUser(pod)
+	assert.Nil(t, pod.Spec.InitContainers[0].SecurityContext.RunAsUser)
+	assert.True(t, *pod.Spec.InitContainers[0].SecurityContext.RunAsNonRoot)
+	assert.Equal(t, int64(1000), *pod.Spec.Containers[0].SecurityContext.RunAsUser, "a user of the pod's own stays")
+
+	again, problem := inject.Serving(pod, mv, inject.ServingInitContainer)
+	require.Nil(t, problem)
+	assert.Equal(t, pod, again, "a copied manifest gets no second container")
 }
 
 func TestServingMountFor(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -49,14 +50,20 @@ type Observed struct {
 	// TemplateMarked is true if it has the label that allows ModelVersions to name
 	// it.
 	TemplateMarked bool
+	// UserAssigned is true if the namespace assigns users to containers.
+	UserAssigned bool
 	// ModelTerminating is true while a Model of this name is being deleted.
 	ModelTerminating bool
 	// StartedPods are the IDs of those nodes of the followed Workflow whose pods
 	// are no longer pending, which Argo may notice later.
 	StartedPods []string
+	// QueuedPods are those pods of the followed Workflow that have scheduling gates.
+	QueuedPods []QueuedPod
 	// MountFailure is what kubelet reports about the pod of the followed Workflow,
 	// or nil.
 	MountFailure *MountFailure
+	// ClaimUsers are other pods that use the claim which ContestedClaim returns.
+	ClaimUsers []ClaimUser
 	// Now is when the pass began.
 	Now time.Time
 }
@@ -143,6 +150,9 @@ type verdict struct {
 	create, update, terminate *wfv1.Workflow
 	volume                    *workflow.Volume
 	requeueAfter              time.Duration
+	// queuedUntil is when the gates of the followed Workflow's pod were removed, or
+	// nil.
+	queuedUntil *metav1.Time
 }
 
 // unchanged is the verdict that leaves a status as it is.
@@ -159,9 +169,10 @@ func fail(reason, message string) verdict {
 // following is the verdict on a ModelVersion that follows a Workflow.
 func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.Options) verdict {
 	outcome := WorkflowOutcome(wf)
-	image := workflow.PullReference(workflow.Argument(wf, contract.ParamImage), opts)
+	pushed := workflow.Argument(wf, contract.ParamImage)
+	image := workflow.PullReference(pushed, opts)
 	if outcome.State == StateBuilt {
-		outcome.Message = pushed(image)
+		outcome.Message = strings.Replace(outcome.Message, pushed, image, 1)
 	}
 	if outcome.State == StateFailed {
 		outcome.Message = withNextCommand(mv, wf, outcome)
@@ -260,7 +271,7 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 	if o.ModelTerminating {
 		return wait(v1alpha1.ReasonModelTerminating, fmt.Sprintf("Model %s is being deleted; the build starts when it is gone", mv.Spec.ModelName))
 	}
-	attempt.Number, attempt.Previous = attempts(o)+1, latestOf(o.Versions)
+	attempt.Number, attempt.Previous, attempt.UserAssigned = attempts(o)+1, latestOf(o.Versions), o.UserAssigned
 	training, waits := awaitTraining(o, opts)
 	wf, problem := workflow.New(mv, attempt, opts)
 	if workflow.LacksChiefNode(mv) {
@@ -281,6 +292,8 @@ func start(o Observed, attempt workflow.Attempt, opts workflow.Options) verdict 
 	}
 	v := following(mv, wf, opts)
 	v.create, v.volume = wf, workflow.StorageVolume(mv, opts)
+	// No event follows if no controller of Argo notices the Workflow.
+	v.requeueAfter = min(argoPatience, opts.PendingTimeout)
 	return v
 }
 

@@ -45,8 +45,11 @@ func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outco
 }
 
 // inspectCommand returns the command that shows the log of a build that had a
-// pod, or what Argo knows about one that had none.
+// pod, or what Argo knows about one that had none, or whose nodes it hides.
 func inspectCommand(wf *wfv1.Workflow) string {
+	if HidesNodes(wf) {
+		return fmt.Sprintf("Argo keeps the steps of the Workflow in a database. To see them: argo get -n %s %s", wf.Namespace, wf.Name)
+	}
 	for _, node := range wf.Status.Nodes {
 		if node.Type == wfv1.NodeTypeContainer {
 			return fmt.Sprintf("To see its log: kubectl logs -n %s -l workflows.argoproj.io/workflow=%s --all-containers --tail=50", wf.Namespace, wf.Name)

@@ -45,9 +45,18 @@ const (
 	image       = "modelhub/resnet:v1c072"
 )
 
-// creates returns the step that creates an attempt.
+// creates returns the step that creates an attempt, and requeues for the time when
+// Argo has not noticed it.
 func creates(name string) wantStep {
-	return wantStep{create: name, restarts: "0", image: image, phase: v1alpha1.ImageBuilding, reason: v1alpha1.ReasonWorkflowPending, message: "Workflow " + name + " waits for Argo to start it"}
+	return wantStep{create: name, restarts: "0", image: image, requeueAfter: 2 * time.Minute, phase: v1alpha1.ImageBuilding, reason: v1alpha1.ReasonWorkflowPending, message: "Workflow " + name + " waits for Argo to start it"}
+}
+
+// notNoticedYet returns the step that waits for Argo, and requeues for the time when
+// it has not noticed the Workflow.
+func notNoticedYet() wantStep {
+	want := building(v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits for Argo to start it")
+	want.requeueAfter = 2 * time.Minute
+	return want
 }
 
 // recreates returns the step that creates an attempt after unfinished Workflows
@@ -219,7 +228,14 @@ var nextStepCases = map[string]nextStepCase{
 	}, fails(v1alpha1.ReasonNodeUnknown, "2 pods have the label model.kubedl.io/train-version, and none of them is the chief")},
 
 	// Running.
-	"pending":                        {func(s *scenario) { s.pass() }, building(v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits for Argo to start it")},
+	"refused by OpenShift": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return w.Errored(`pods "mv-3-1c072-1" is forbidden: unable to validate against any security context constraint: [provider restricted-v2: .containers[0].runAsUser: Invalid value: 0]`)
+	}), fails(v1alpha1.ReasonPodForbidden, "Build with spec.build.engine Stream and files in a PersistentVolumeClaim, which OpenShift's restricted-v2 allows: kubectl edit mv -n default mv-3. Or ask the platform team to allow the pod to the service account (oc adm policy add-scc-to-user anyuid -z modelkiln-build -n default)")},
+	"pending":             {func(s *scenario) { s.pass() }, notNoticedYet()},
+	"not noticed by Argo": {func(s *scenario) { s.pass(); s.after(4 * time.Minute) }, building(v1alpha1.ReasonArgoUnavailable, "No controller of Argo has noticed Workflow mv-3-1c072-1 within 2m0s. Check that one runs, and that it watches namespace default: one that was started with --namespaced watches only the namespace in --managed-namespace")},
+	"templates not readable": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return w.Errored("cannot get resource clusterWorkflowTemplate at cluster scope")
+	}), fails(v1alpha1.ReasonArgoUnavailable, "Argo's controller may not read ClusterWorkflowTemplates, as in an installation for one namespace (--namespaced), so it cannot run Workflow mv-3-1c072-1. Grant it get, list and watch on clusterworkflowtemplates, and restart it. "+rebuildTail)},
 	"waiting for a lock":             {changed((*builders.WorkflowWrapper).WaitingForLock), building(v1alpha1.ReasonWorkflowPending, "Workflow mv-3-1c072-1 waits: Waiting for default/Mutex/modelhub/resnet:v1c072 lock")},
 	"running mount-check":            {changed(runningStep(contract.StepMountCheck)), building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step mount-check")},
 	"running build":                  {changed(runningStep(contract.StepBuild)), building(v1alpha1.ReasonWorkflowRunning, "Workflow mv-3-1c072-1 runs step build")},

@@ -30,7 +30,12 @@ type run struct {
 	nodes []wfv1.NodeStatus
 }
 
-func runOf(wf *wfv1.Workflow) run { return run{wf, currentNodes(wf)} }
+func runOf(wf *wfv1.Workflow) run {
+	if HidesNodes(wf) && wf.Status.Phase.Completed() {
+		return run{wf, nodesOfHidden(wf)}
+	}
+	return run{wf, currentNodes(wf)}
+}
 
 // nodesWhere returns the nodes of a Workflow that a condition holds for, in the
 // order of their IDs.

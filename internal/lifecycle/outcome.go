@@ -108,8 +108,16 @@ func runningMessage(wf run) string {
 			return fmt.Sprintf("Workflow %s runs step %s", wf.Name, step)
 		}
 	}
+	if HidesNodes(wf.Workflow) {
+		return fmt.Sprintf("Workflow %s runs. Argo keeps its steps in a database, so its progress is not known. To see them: argo get -n %s %s", wf.Name, wf.Namespace, wf.Name)
+	}
 	return fmt.Sprintf("Workflow %s runs", wf.Name)
 }
+
+// templatesNotReadable is part of Argo's message for a Workflow whose
+// ClusterWorkflowTemplate the controller has no permission to read
+// (fetchWorkflowSpec in v3.7).
+const templatesNotReadable = "cannot get resource clusterWorkflowTemplate"
 
 func succeeded(wf run) Outcome {
 	run, err := wf.report()
@@ -117,6 +125,9 @@ func succeeded(wf run) Outcome {
 		err = checkProof(wf.Workflow, run)
 	}
 	switch {
+	case HidesNodes(wf.Workflow) && wf.Spec.Shutdown.Enabled():
+		// The report may be that of the run before a retry.
+		return shutDown(wf.Workflow, wf.Spec.Shutdown)
 	case err != nil && wf.Spec.Shutdown.Enabled():
 		return shutDown(wf.Workflow, wf.Spec.Shutdown)
 	case err != nil:
@@ -130,6 +141,11 @@ func succeeded(wf run) Outcome {
 }
 
 func failed(wf run) Outcome {
+	if run, proved := builtDespiteArgo(wf); proved {
+		outcome := built(run)
+		outcome.Message += fmt.Sprintf(". Argo could not save the logs of Workflow %s: %s", wf.Name, failureMessage(wf))
+		return outcome
+	}
 	if outcome, found := podEnding(wf); found && !wf.Spec.Shutdown.Enabled() {
 		return outcome
 	}
@@ -149,6 +165,9 @@ func failed(wf run) Outcome {
 	case strings.Contains(firstMessage(wf.nodes, ""), exitedBySIGTERM):
 		outcome.Reason = v1alpha1.ReasonPodLost
 		outcome.Message = fmt.Sprintf("The pod of Workflow %s was terminated between two steps", wf.Name)
+	case strings.Contains(wf.Status.Message, templatesNotReadable):
+		outcome.Reason = v1alpha1.ReasonArgoUnavailable
+		outcome.Message = fmt.Sprintf("Argo's controller may not read ClusterWorkflowTemplates, as in an installation for one namespace (--namespaced), so it cannot run Workflow %s. Grant it get, list and watch on clusterworkflowtemplates, and restart it", wf.Name)
 	case wf.Status.Phase == wfv1.WorkflowError:
 		outcome.Reason = v1alpha1.ReasonWorkflowError
 		outcome.Message = fmt.Sprintf("Argo could not run Workflow %s: %s", wf.Name, failureMessage(wf))

@@ -37,6 +37,11 @@ type startBlocker struct {
 // for, or terminated when waiting does not help or has taken too long.
 func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
 	mv, wf := o.Version, o.Followed
+	if queued, found := queuedPod(o); found {
+		v.Reason, v.Message = v1alpha1.ReasonQueued, queuedMessage(wf, queued)
+		return v
+	}
+	v.queuedUntil = queuedUntil(o)
 	blocker := startBlockerOf(o)
 	left, bounded := startupTimeLeft(o, opts)
 	switch {
@@ -48,8 +53,11 @@ func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
 		}
 		return startFailure(wf, blocker.Reason, fmt.Sprintf("%s. The pod did not start within %s, so the build was terminated. After fixing the cause, rebuild with: %s", blocker.Message, opts.PendingTimeout, rebuildCommand(mv)))
 	}
-	if blocker != nil {
+	switch {
+	case blocker != nil:
 		v.Reason, v.Message = blocker.Reason, blocker.Message
+	case wf.Status.Phase == wfv1.WorkflowUnknown:
+		return whileNotNoticed(o, v, opts)
 	}
 	if bounded {
 		v.requeueAfter = left
@@ -58,9 +66,38 @@ func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
 	return withProgress(o, v, opts)
 }
 
+// argoPatience is how long Argo may take to notice a Workflow before the status says
+// that it does not.
+const argoPatience = 2 * time.Minute
+
+// whileNotNoticed decides about a Workflow that no controller of Argo has noticed. It
+// is waited for: only its message changes.
+func whileNotNoticed(o Observed, v verdict, opts workflow.Options) verdict {
+	wf := o.Followed
+	patience := min(argoPatience, opts.PendingTimeout)
+	if left := wf.CreationTimestamp.Add(patience).Sub(o.Now); left > 0 {
+		v.requeueAfter = min(left, patience) // The clocks may differ.
+		return v
+	}
+	v.Reason = v1alpha1.ReasonArgoUnavailable
+	v.Message = fmt.Sprintf("No controller of Argo has noticed Workflow %s within %s. Check that one runs, and that it watches namespace %s: one that was started with --namespaced watches only the namespace in --managed-namespace", wf.Name, patience, wf.Namespace)
+	if opts.ArgoInstanceID != "" {
+		v.Message += fmt.Sprintf(", and only a controller with the instanceID %s runs it", opts.ArgoInstanceID)
+	}
+	return v
+}
+
 // startBlockerOf returns what keeps the pod of the followed Workflow from
 // starting, as kubelet and Argo report it, or nil.
 func startBlockerOf(o Observed) *startBlocker {
+	blocker := reportedBlocker(o)
+	if claim := ContestedClaim(o); claim != "" && blocker != nil {
+		blocker.Message += ". " + claimAdvice(claim, o.ClaimUsers)
+	}
+	return blocker
+}
+
+func reportedBlocker(o Observed) *startBlocker {
 	wf := o.Followed
 	var mount *startBlocker
 	if m := o.MountFailure; m != nil && m.WorkflowUID == string(wf.UID) && len(m.Messages) > 0 {
@@ -125,7 +162,7 @@ func mountBlocker(wf *wfv1.Workflow, messages []string) *startBlocker {
 			Permanent: true,
 		}
 	}
-	return &startBlocker{Reason: v1alpha1.ReasonVolumeMountFailed, Message: fmt.Sprintf("Workflow %s waits for a volume: %s", wf.Name, sentence(messages[len(messages)-1]))}
+	return &startBlocker{Reason: v1alpha1.ReasonVolumeMountFailed, Message: fmt.Sprintf("Workflow %s waits for a volume: %s", wf.Name, sentence(mostTelling(messages)))}
 }
 
 // startupTimeLeft returns how much longer the pod of the followed Workflow may
@@ -135,5 +172,9 @@ func startupTimeLeft(o Observed, opts workflow.Options) (time.Duration, bool) {
 	if !found {
 		return 0, false
 	}
-	return pod.StartedAt.Add(opts.PendingTimeout).Sub(o.Now), true
+	start := pod.StartedAt.Time
+	if until := queuedUntil(o); until != nil && until.After(start) {
+		start = until.Time
+	}
+	return start.Add(opts.PendingTimeout).Sub(o.Now), true
 }

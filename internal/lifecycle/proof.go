@@ -19,9 +19,16 @@ var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 // found in the registry, the image that it was created for.
 func checkProof(wf *wfv1.Workflow, run report.Report) error {
 	root, found := wf.Status.Nodes[wf.Name]
-	switch {
-	case !found || root.Phase != wfv1.NodeSucceeded:
+	if (!found || root.Phase != wfv1.NodeSucceeded) && !HidesNodes(wf) {
 		return errors.New("it did not run to completion")
+	}
+	return checkContent(wf, run)
+}
+
+// checkContent returns nil when a report is about what this Workflow was created for,
+// and says that the registry holds it.
+func checkContent(wf *wfv1.Workflow, run report.Report) error {
+	switch {
 	case run.Failure != nil:
 		return fmt.Errorf("step %s reported a failure: %s", sentence(run.Failure.Step), sentence(run.Failure.Message))
 	case run.Run.Image != workflow.Argument(wf, contract.ParamImage):
@@ -69,13 +76,18 @@ func (r run) report() (report.Report, error) {
 
 // reportOutput returns the Workflow's report output, where the latest try
 // produced it. A Workflow that a user retries keeps its outputs until it has new
-// ones, but not the nodes that produced them; one that Argo retries keeps both.
+// ones, but not the nodes that produced them; one that Argo retries keeps both. Of a
+// Workflow that hides its nodes, any output counts: one of an earlier try is about the
+// same image, and does not prove a later push.
 func (r run) reportOutput() string {
 	output := ""
 	for _, parameter := range outputParameters(r.Status.Outputs) {
 		if parameter.Name == contract.OutputReport && parameter.Value != nil {
 			output = parameter.Value.String()
 		}
+	}
+	if HidesNodes(r.Workflow) {
+		return output
 	}
 	for _, node := range r.nodes {
 		for _, parameter := range outputParameters(node.Outputs) {

@@ -20,6 +20,8 @@ const (
 	ratioOutOfRange     = " limit to request ratio per "
 	noPriorityClass     = "no PriorityClass with name "
 	requestAboveLimit   = ": must be less than or equal to "
+	// OpenShift's (SecurityContextConstraint in openshift/apiserver-library-go).
+	violatesConstraint = "unable to validate against any security context constraint"
 )
 
 // buildContainer is the path of the container build in the pods of the shipped
@@ -30,6 +32,8 @@ const buildContainer = "spec.containers[2]."
 // without the command that builds again.
 func allowPod(mv *v1alpha1.ModelVersion, message string) string {
 	switch {
+	case strings.Contains(message, violatesConstraint):
+		return fmt.Sprintf("Build with spec.build.engine Stream and files in a PersistentVolumeClaim, which OpenShift's restricted-v2 allows: kubectl edit mv -n %s %s. Or ask the platform team to allow the pod to the service account (oc adm policy add-scc-to-user anyuid -z %s -n %s)", mv.Namespace, mv.Name, contract.BuildServiceAccount, mv.Namespace)
 	case strings.Contains(message, violatesPodSecurity):
 		return fmt.Sprintf("Create a new ModelVersion with files in another kind of storage or in another namespace, or ask the platform team to change the Pod Security level of the namespace (kubectl get namespace %s --show-labels)", mv.Namespace)
 	case strings.Contains(message, quotaNeedsValues):

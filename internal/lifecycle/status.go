@@ -38,6 +38,9 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 	if v.progress != nil {
 		status.Workflow.ProgressPercent, status.Workflow.ProgressTime = &v.progress.percent, &v.progress.time
 	}
+	if v.queuedUntil != nil {
+		status.Workflow.QueuedUntil = v.queuedUntil
+	}
 	switch v.State {
 	case StateWaiting:
 		// A ModelVersion that failed before keeps its phase, so that the attempt

@@ -40,7 +40,7 @@ type TemplateStep struct {
 // NextTemplateStep decides what to do about a workload. Allowed is true if the
 // namespace allows its workloads to create ModelVersions.
 func NextTemplateStep(object *unstructured.Unstructured, allowed bool, opts workflow.Options) TemplateStep {
-	state, _ := workload.StateOf(object)
+	state := stateOf(object, opts)
 	switch {
 	case !workload.HasTemplate(object), object.GetDeletionTimestamp() != nil, state == workload.Failed:
 		return TemplateStep{}
@@ -54,6 +54,17 @@ func NextTemplateStep(object *unstructured.Unstructured, allowed bool, opts work
 		return TemplateStep{Problem: problem}
 	}
 	return TemplateStep{Version: version, Create: state == workload.Completed}
+}
+
+// stateOf returns how far a workload is. One of a kind that the operator does not
+// watch has not ended.
+func stateOf(object *unstructured.Unstructured, opts workflow.Options) workload.State {
+	kind := trainingKind(object.GroupVersionKind().GroupKind(), opts)
+	if kind == nil {
+		return workload.Running
+	}
+	state, _ := kind.StateOf(object)
+	return state
 }
 
 // NotAllowed returns the message for a namespace that does not allow its

@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 const templateSpec = "modelName: resnet\nimageRepo: modelhub/resnet\nstorage: {persistentVolumeClaim: {claimName: models}}\n"
@@ -69,7 +70,7 @@ func TestNextTemplateStep(t *testing.T) {
 			if tt.edit != nil {
 				tt.edit(job)
 			}
-			step := NextTemplateStep(job, tt.allowed, workflow.Options{})
+			step := NextTemplateStep(job, tt.allowed, workflow.Options{TrainingKinds: workload.TrainingKinds()})
 			assert.Equal(t, [2]bool{tt.wantDryRun || tt.wantCreate, tt.wantCreate}, [2]bool{step.Version != nil, step.Create})
 			if tt.wantEvent == "" {
 				assert.Nil(t, step.Problem)

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,21 +15,26 @@ import (
 )
 
 // TrainedBy returns the kind of the workload that a ModelVersion waits for. It
-// returns false when the ModelVersion waits for none, or no longer waits, and an
-// empty kind when the operator does not watch the kind.
-func TrainedBy(mv *v1alpha1.ModelVersion, opts workflow.Options) (schema.GroupVersionKind, bool) {
+// returns false when the ModelVersion waits for none, or no longer waits, and nil
+// when the operator does not watch the kind.
+func TrainedBy(mv *v1alpha1.ModelVersion, opts workflow.Options) (*workload.Kind, bool) {
 	named := mv.Spec.TrainedBy
 	_, trained := mv.Annotations[v1alpha1.AnnotationTrained]
 	if named == nil || trained || mv.Status.Trained || mv.Status.Workflow != nil {
-		return schema.GroupVersionKind{}, false
+		return nil, false
 	}
 	group := schema.FromAPIVersionAndKind(named.APIVersion, named.Kind).Group
-	for _, kind := range opts.TrainingKinds {
-		if kind.Group == group && kind.Kind == named.Kind {
-			return kind, true
-		}
+	return trainingKind(schema.GroupKind{Group: group, Kind: named.Kind}, opts), true
+}
+
+// trainingKind returns how workloads of a kind are read, or nil when the operator does
+// not watch the kind.
+func trainingKind(kind schema.GroupKind, opts workflow.Options) *workload.Kind {
+	i := slices.IndexFunc(opts.TrainingKinds, func(k workload.Kind) bool { return k.GroupKind() == kind })
+	if i < 0 {
+		return nil
 	}
-	return schema.GroupVersionKind{}, true
+	return &opts.TrainingKinds[i]
 }
 
 // awaitTraining returns the verdict on a ModelVersion that cannot be built yet,
@@ -44,7 +50,7 @@ func awaitTraining(o Observed, opts workflow.Options) (verdict, bool) {
 		return verdict{}, false
 	}
 	named := mv.Spec.TrainedBy
-	if kind.Empty() {
+	if kind == nil {
 		return fail(v1alpha1.ReasonTrainingKindUnknown, fmt.Sprintf("The operator does not watch the kind %s of %s. The platform team adds it to trainingKinds in the operator's configuration. %s", named.Kind, named.APIVersion, buildNow(mv))), true
 	}
 	name := named.Kind + " " + named.Name
@@ -55,14 +61,17 @@ func awaitTraining(o Observed, opts workflow.Options) (verdict, bool) {
 		}
 		return wait(v1alpha1.ReasonWaitingForTraining, message), true
 	}
-	switch state, message := workload.StateOf(o.Training); state {
+	switch state, message := kind.StateOf(o.Training); state {
 	case workload.Failed:
 		if message != "" {
 			message = ": " + message
 		}
 		return fail(v1alpha1.ReasonTrainingFailed, fmt.Sprintf("%s failed%s. Create it again under the same name; the build starts when it has completed. %s", name, message, buildNow(mv))), true
 	case workload.Running:
-		return wait(v1alpha1.ReasonWaitingForTraining, fmt.Sprintf("%s has not completed; the build starts when it has. %s", name, buildNow(mv))), true
+		if message != "" {
+			message = ". Whether it has is not known: " + message
+		}
+		return wait(v1alpha1.ReasonWaitingForTraining, fmt.Sprintf("%s has not completed; the build starts when it has%s. %s", name, message, buildNow(mv))), true
 	case workload.Completed:
 	}
 	if workflow.LacksChiefNode(mv) {

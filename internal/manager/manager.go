@@ -67,7 +67,7 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	}
 	caches := controller.CacheSettings{Namespaces: cfg.Namespaces, WatchFailed: metrics.Shared().WatchFailed}
 	options := managerOptions(scheme, caches, o)
-	setUps := []func(ctrl.Manager, config.Config) error{setUpMetrics}
+	setUps := []func(ctrl.Manager, config.Config, controller.CacheSettings) error{setUpMetrics}
 	if o.WebhookAddress != "0" {
 		server, err := newWebhookServer(o)
 		if err != nil {
@@ -88,7 +88,7 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 		return nil, err
 	}
 	for _, setUp := range setUps {
-		if err := setUp(mgr, cfg); err != nil {
+		if err := setUp(mgr, cfg, caches); err != nil {
 			return nil, err
 		}
 	}
@@ -126,6 +126,10 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	if err != nil {
 		return err
 	}
+	attach, err := controller.NewAttachCache(ctx, mgr, caches)
+	if err != nil {
+		return err
+	}
 	argo := &controller.ArgoCache{Settings: caches}
 	versions := &controller.ModelVersionReconciler{
 		Client:                    mgr.GetClient(),
@@ -138,6 +142,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations,
 		Argo:                      argo.Reader,
 		Training:                  training,
+		Attach:                    attach,
 		Now:                       time.Now,
 	}
 	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
@@ -180,7 +185,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	return nil
 }
 
-func setUpMetrics(mgr ctrl.Manager, _ config.Config) error {
+func setUpMetrics(mgr ctrl.Manager, _ config.Config, _ controller.CacheSettings) error {
 	if err := mgr.Add(metrics.Versions{Reader: mgr.GetClient(), Registry: ctrlmetrics.Registry}); err != nil {
 		return fmt.Errorf("set up metrics: %w", err)
 	}

@@ -21,6 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/controller"
+	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/webhook"
 	"github.com/modelkiln/modelkiln/internal/webhook/certs"
 )
@@ -94,7 +96,7 @@ func (s *webhookServer) configure(options *ctrl.Options) {
 
 // setUp registers the webhooks, which every replica serves. A replica is not ready
 // before it can serve them, so that it gets no requests until then.
-func (s *webhookServer) setUp(mgr ctrl.Manager, cfg config.Config) error {
+func (s *webhookServer) setUp(mgr ctrl.Manager, cfg config.Config, caches controller.CacheSettings) error {
 	clock, err := certs.ServerClock(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("set up the webhook's certificates: %w", err)
@@ -117,6 +119,11 @@ func (s *webhookServer) setUp(mgr ctrl.Manager, cfg config.Config) error {
 	}
 	training := &webhook.Training{Live: mgr.GetAPIReader(), Options: cfg.Options()}
 	serving := &webhook.Serving{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Server: apiServer, Mount: cfg.ServingMount}
+	if cfg.ServingMount == inject.ServingAuto {
+		if serving.Nodes, err = watchNodes(mgr, caches); err != nil {
+			return fmt.Errorf("set up webhook: %w", err)
+		}
+	}
 	workloads := &webhook.Workloads{Client: mgr.GetClient(), Options: cfg.Options()}
 	server, limiter := mgr.GetWebhookServer(), webhook.NewLimiter()
 	for path, handler := range map[string]admission.Handler{
@@ -135,6 +142,16 @@ func (s *webhookServer) setUp(mgr ctrl.Manager, cfg config.Config) error {
 		return fmt.Errorf("set up readiness check: %w", err)
 	}
 	return nil
+}
+
+// watchNodes returns the nodes, which the manager begins to watch when it starts.
+func watchNodes(mgr ctrl.Manager, caches controller.CacheSettings) (*webhook.Nodes, error) {
+	nodes, err := controller.NewNodeCache(mgr, caches)
+	if err != nil {
+		return nil, err
+	}
+	watched := &webhook.Nodes{Live: mgr.GetAPIReader(), Cache: nodes}
+	return watched, mgr.Add(watched)
 }
 
 // once returns a check that is not repeated after it has succeeded: a server that

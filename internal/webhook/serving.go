@@ -6,12 +6,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/inject"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // ServingPath is the URL path for pods that serve a model.
@@ -26,6 +28,8 @@ type Serving struct {
 	Client client.Writer
 	// Server returns the version of the API server.
 	Server discovery.ServerVersionInterfaceWithContext
+	// Nodes are the nodes on which pods may run. Only ServingAuto needs them.
+	Nodes *Nodes
 	// Mount is how models are mounted.
 	Mount inject.ServingMount
 }
@@ -41,7 +45,7 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil || mv == nil {
 		return err
 	}
-	mode, err := h.mode(ctx)
+	mode, err := h.mode(ctx, pod)
 	if err != nil {
 		return err
 	}
@@ -49,7 +53,26 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 	if problem != nil {
 		return fmt.Errorf("ModelVersion %q: %s", mv.Name, problem.Message)
 	}
+	if mode == inject.ServingInitContainer {
+		if err := h.leaveUser(ctx, request.Namespace, served); err != nil {
+			return err
+		}
+	}
 	*pod = *served
+	return nil
+}
+
+// leaveUser removes the user from the container that copies the model where the
+// namespace assigns one.
+func (h *Serving) leaveUser(ctx context.Context, name string, pod *corev1.Pod) error {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := h.Live.Get(ctx, client.ObjectKey{Name: name}, namespace); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get Namespace %q: %w", name, err)
+	}
+	if workload.AssignsUsers(namespace) {
+		inject.LeaveUser(pod)
+	}
 	return nil
 }
 
@@ -92,8 +115,9 @@ func (h *Serving) latest(ctx context.Context, namespace, name string) (*v1alpha1
 }
 
 // mode returns how a pod gets its model. The API server is queried each time,
-// since it may be upgraded while the operator runs.
-func (h *Serving) mode(ctx context.Context) (inject.ServingMount, error) {
+// since it may be upgraded while the operator runs. The image is mounted only if all
+// nodes are known to do that: others start the pod with an empty directory.
+func (h *Serving) mode(ctx context.Context, pod *corev1.Pod) (inject.ServingMount, error) {
 	if h.Mount != inject.ServingAuto {
 		return h.Mount, nil
 	}
@@ -101,5 +125,17 @@ func (h *Serving) mode(ctx context.Context) (inject.ServingMount, error) {
 	if err != nil {
 		return "", fmt.Errorf("get the API server's version: %w", err)
 	}
-	return inject.ServingMountFor(*server), nil
+	mode := inject.ServingMountFor(*server)
+	if mode != inject.ServingImageVolume {
+		return mode, nil
+	}
+	nodes, why := h.Nodes.list(ctx)
+	if why == "" {
+		why = inject.LacksImageVolumes(nodes, pod)
+	}
+	if why != "" {
+		warnf(ctx, "an init container copies the model, and its image is not mounted: %s", why)
+		return inject.ServingInitContainer, nil
+	}
+	return mode, nil
 }

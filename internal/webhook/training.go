@@ -154,7 +154,7 @@ func (h *Training) trainingKind(owner metav1.OwnerReference) (schema.GroupVersio
 	want := schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()
 	for _, kind := range h.Options.TrainingKinds {
 		if kind.GroupKind() == want {
-			return kind, true
+			return kind.GroupVersionKind, true
 		}
 	}
 	return schema.GroupVersionKind{}, false

@@ -89,6 +89,9 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	args[contract.ParamImage] = image
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	args[contract.ParamPreviousImage] = PreviousImage(mv, attempt.Previous, opts)
+	if attempt.UserAssigned && engine(mv, opts) == v1alpha1.Stream {
+		args[contract.ParamAssignedUser] = "true"
+	}
 	if image == PushedImage(mv) { // The digest is that of an image in this repository.
 		args[contract.ParamKnownDigest] = attempt.KnownDigest
 	}

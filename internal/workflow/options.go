@@ -5,10 +5,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // History is how many finished Workflows of a ModelVersion are kept.
@@ -77,7 +77,7 @@ type Options struct {
 	// Pods are settings of all pods that build images.
 	Pods Pods
 	// TrainingKinds are the kinds of workloads that ModelVersions may wait for.
-	TrainingKinds []schema.GroupVersionKind
+	TrainingKinds []workload.Kind
 	// HostPaths are the rules for which directories of nodes may be packaged.
 	HostPaths sourcepolicy.HostPathRules
 	// NFS are the rules for which directories of NFS servers may be packaged.

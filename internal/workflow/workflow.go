@@ -46,6 +46,9 @@ type Attempt struct {
 	// ModelVersion's. The registry is asked whether it still has that image. It is
 	// empty when no attempt has reported one.
 	KnownDigest string
+	// UserAssigned is true if the namespace assigns users to containers, as those of
+	// OpenShift do. Kaniko needs root and takes no notice of it.
+	UserAssigned bool
 }
 
 // A Problem is why a ModelVersion cannot be built, or a pod cannot have its

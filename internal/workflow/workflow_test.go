@@ -256,3 +256,17 @@ func loadOptions(t *testing.T, file string) workflow.Options {
 	require.NoError(t, err)
 	return c.Options()
 }
+
+// Kaniko needs root, which a namespace that assigns users does not assign.
+func TestNewInNamespaceThatAssignsUsers(t *testing.T) {
+	opts := config.Default().Options()
+	for engine, want := range map[v1alpha1.BuildEngine]string{v1alpha1.Stream: "true", v1alpha1.Kaniko: ""} {
+		mv := builders.MakeModelVersion("mv-3", "default").Claim("models", "").Engine(engine).Obj()
+		wf, problem := workflow.New(mv, workflow.Attempt{Number: 1, UserAssigned: true}, opts)
+		require.Nil(t, problem)
+		assert.Equal(t, want, workflow.Argument(wf, contract.ParamAssignedUser), engine)
+		wf, problem = workflow.New(mv, workflow.Attempt{Number: 1}, opts)
+		require.Nil(t, problem)
+		assert.Empty(t, workflow.Argument(wf, contract.ParamAssignedUser), engine)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // trainer returns a training pod on a node that is named after it.
@@ -67,23 +66,6 @@ func TestChiefNode(t *testing.T) {
 			node, why := ChiefNode(tt.pods)
 			assert.Equal(t, tt.want, node)
 			assert.Equal(t, tt.why, why)
-		})
-	}
-}
-
-// The controller of a workload can write anything into its status.
-func TestStateOfOddStatus(t *testing.T) {
-	for name, status := range map[string]any{
-		"no status":                  nil,
-		"no conditions":              map[string]any{"phase": "Succeeded"},
-		"conditions that are a text": map[string]any{"conditions": "Complete"},
-		"a condition that is a text": map[string]any{"conditions": []any{"Complete"}},
-		"a condition that is false":  map[string]any{"conditions": []any{map[string]any{"type": "Failed", "status": "False"}}},
-		"a status that is a boolean": map[string]any{"conditions": []any{map[string]any{"type": "Complete", "status": true}}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			state, _ := StateOf(&unstructured.Unstructured{Object: map[string]any{"status": status}})
-			assert.Equal(t, Running, state)
 		})
 	}
 }

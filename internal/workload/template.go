@@ -12,9 +12,3 @@ func HasTemplate(workload metav1.Object) bool {
 	_, found := workload.GetAnnotations()[v1alpha1.AnnotationModelVersion]
 	return found
 }
-
-// AllowsVersions reports whether a namespace allows its workloads to create
-// ModelVersions.
-func AllowsVersions(namespace metav1.Object) bool {
-	return namespace.GetLabels()[v1alpha1.LabelVersionsFromWorkloads] == "true"
-}

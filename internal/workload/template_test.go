@@ -24,13 +24,3 @@ func TestHasTemplate(t *testing.T) {
 		})
 	}
 }
-
-func TestAllowsVersions(t *testing.T) {
-	for value, want := range map[string]bool{"true": true, "false": false, "": false} {
-		t.Run(value, func(t *testing.T) {
-			namespace := &metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelVersionsFromWorkloads: value}}
-			assert.Equal(t, want, AllowsVersions(namespace))
-		})
-	}
-	assert.False(t, AllowsVersions(&metav1.ObjectMeta{}), "without the label")
-}

@@ -41,10 +41,22 @@ func TestStreamPodMeetsRestricted(t *testing.T) {
 	require.NoError(t, err)
 	assertBaseline(t, got)
 	shared := streamTemplate(t).Spec.Templates[0].SecurityContext
-	assert.Equal(t, &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To(int64(65532)), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}, shared)
+	assert.Equal(t, &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}, shared)
 	for _, container := range got.Containers {
 		assert.False(t, *container.SecurityContext.AllowPrivilegeEscalation, container.Name)
 		assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, container.SecurityContext.Capabilities, container.Name)
+	}
+}
+
+// OpenShift's restricted-v2 refuses a pod that names a user.
+func TestStreamNamesNoUser(t *testing.T) {
+	args := arguments(t, goldenWorkflows(t)["stream"])
+	args["workflow.parameters.assigned-user"] = "true"
+	got, err := pod(streamTemplate(t), args)
+	require.NoError(t, err)
+	for _, container := range got.Containers {
+		assert.Nil(t, container.SecurityContext.RunAsUser, container.Name)
+		assert.True(t, *container.SecurityContext.RunAsNonRoot, container.Name)
 	}
 }
 
@@ -71,17 +83,27 @@ func TestStepsHaveNoToken(t *testing.T) {
 // Argo creates the containers init and wait itself, with its image's user, which is
 // root, and the capabilities of the container runtime.
 func TestArgoContainersAreUnprivileged(t *testing.T) {
-	want := &corev1.SecurityContext{
-		RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To(int64(65532)), AllowPrivilegeEscalation: ptr.To(false),
-		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-	}
-	for name, of := range map[string]*wfv1.ClusterWorkflowTemplate{"Kaniko": template(t), "Stream": streamTemplate(t)} {
+	for name, tt := range map[string]struct {
+		of       *wfv1.ClusterWorkflowTemplate
+		assigned string
+		wantUser *int64
+	}{
+		"Kaniko":                               {template(t), "", ptr.To[int64](65532)},
+		"Stream":                               {streamTemplate(t), "", ptr.To[int64](65532)},
+		"Stream where the namespace has users": {streamTemplate(t), "true", nil},
+	} {
 		t.Run(name, func(t *testing.T) {
+			want := &corev1.SecurityContext{
+				RunAsNonRoot: ptr.To(true), RunAsUser: tt.wantUser, AllowPrivilegeEscalation: ptr.To(false),
+				Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			}
 			created := corev1.PodSpec{
 				InitContainers: []corev1.Container{{Name: common.InitContainerName}},
 				Containers:     []corev1.Container{{Name: common.WaitContainerName}},
 			}
-			got, err := util.ApplyPodSpecPatch(created, of.Spec.PodSpecPatch)
+			patch, err := expand(&wfv1.Template{PodSpecPatch: tt.of.Spec.PodSpecPatch}, common.Parameters{"workflow.parameters.assigned-user": tt.assigned})
+			require.NoError(t, err)
+			got, err := util.ApplyPodSpecPatch(created, patch.PodSpecPatch)
 			require.NoError(t, err)
 			require.Len(t, got.InitContainers, 1)
 			require.Len(t, got.Containers, 1)

@@ -366,7 +366,11 @@ func podOf(tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) (*corev1.
 	if err != nil {
 		return nil, err
 	}
-	spec, err := util.ApplyPodSpecPatch(created.Spec, tmpl.Spec.PodSpecPatch, patch.PodSpecPatch)
+	outer, err := expand(&wfv1.Template{PodSpecPatch: tmpl.Spec.PodSpecPatch}, args)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := util.ApplyPodSpecPatch(created.Spec, outer.PodSpecPatch, patch.PodSpecPatch)
 	if err != nil {
 		return nil, err
 	}

@@ -270,8 +270,9 @@ func (a fakeArgo) resubmit(as client.Client, wf *wfv1.Workflow) *wfv1.Workflow {
 }
 
 // createPod creates the pod of a Workflow's build on a node, with the labels
-// that the template sets. No kubelet starts it or completes its deletion.
-func (a fakeArgo) createPod(wf *wfv1.Workflow) *corev1.Pod {
+// that the template sets, and with these changes. No kubelet starts it or completes
+// its deletion.
+func (a fakeArgo) createPod(wf *wfv1.Workflow, changes ...func(*corev1.Pod)) *corev1.Pod {
 	a.t.Helper()
 	labels := maps.Clone(podLabels(a.t))
 	labels[labelWorkflow] = wf.Name
@@ -288,6 +289,9 @@ func (a fakeArgo) createPod(wf *wfv1.Workflow) *corev1.Pod {
 			}},
 		},
 		Spec: corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Name: contract.StepMountCheck, Image: "registry.example.com/modelkiln:v0"}}},
+	}
+	for _, change := range changes {
+		change(pod)
 	}
 	require.NoError(a.t, a.client.Create(a.t.Context(), pod))
 	return pod

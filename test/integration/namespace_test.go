@@ -141,3 +141,22 @@ func (s sandbox) terminateNamespace() {
 		assert.Error(c, s.client.Create(s.t.Context(), probe, client.DryRunAll))
 	}, deadline, tick)
 }
+
+// assignUsers annotates the sandbox's namespace as OpenShift does.
+func (s sandbox) assignUsers() {
+	s.t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
+	patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"openshift.io/sa.scc.uid-range":"1000700000/10000"}}}`))
+	require.NoError(s.t, s.client.Patch(s.t.Context(), namespace, patch))
+}
+
+func TestNamespaceAssignsUsers(t *testing.T) {
+	s := newSandbox(t, shared)
+	startOperator(t, shared, withConfig(func(c *config.Config) {
+		c.NamespaceStreamWorkflowTemplates = map[string]string{s.namespace: s.namespace}
+	}))
+	s.createTemplate(s.namespace)
+	s.assignUsers()
+	s.create(claimVersion, build("engine", "Stream"))
+	assert.Equal(t, "true", argument(s.argo.awaitOnlyWorkflow(), contract.ParamAssignedUser))
+}

@@ -7,6 +7,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -73,4 +74,48 @@ func TestPodPendingStaleStatus(t *testing.T) {
 	}, 4*time.Second, tick)
 	op.drainQueue(t, shared)
 	assert.Equal(t, v1alpha1.ReasonWorkflowRunning, readyReason(s.version(resnet)))
+}
+
+// Kueue gates the pod of a build, and admits it after more than the time that it may
+// take to start. Argo writes nothing about that.
+func TestPodQueued(t *testing.T) {
+	startOperator(t, shared, withConfig(func(c *config.Config) { c.PendingSeconds = 2 }))
+	s, wf := startBuild(t)
+	s.argo.setPodPending(wf, "")
+	pod := s.argo.createPod(wf, func(pod *corev1.Pod) {
+		pod.Spec.NodeName = ""
+		pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "kueue.x-k8s.io/admission"}}
+	})
+	mv := s.awaitReason(resnet, v1alpha1.ReasonQueued)
+	assert.Equal(t, inProgress, conditionStatuses(mv))
+	assert.Contains(t, mv.Status.Message, "scheduling gates kueue.x-k8s.io/admission: Scheduling is blocked due to non-empty scheduling gates")
+	require.Never(t, func() bool {
+		s.get(t, wf.Name, wf)
+		return wf.Spec.Shutdown != ""
+	}, 4*time.Second, tick)
+
+	pod.Spec.SchedulingGates = nil
+	require.NoError(t, s.client.Update(t.Context(), pod))
+	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	s.awaitTerminated(wf)
+	s.awaitReason(resnet, v1alpha1.ReasonPodNotStarted)
+}
+
+// Another pod has the claim on another node.
+func TestPodPendingContestedClaim(t *testing.T) {
+	startOperator(t, shared)
+	s := newSandbox(t, shared)
+	s.create(claimVersion)
+	wf := s.argo.awaitOnlyWorkflow()
+	holder := plainPod(s.namespace)
+	holder.Name, holder.Spec.NodeName = "web-0", "node-2"
+	holder.Spec.Volumes = []corev1.Volume{{Name: "models", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: argument(wf, contract.ParamClaimName)}}}}
+	require.NoError(t, s.client.Create(t.Context(), holder))
+	s.argo.setPodPending(wf, "")
+	pod := s.argo.createPod(wf)
+	s.kubelet.createEvent(pod, "FailedAttachVolume", `Multi-Attach error for volume "pvc-1" Volume is already exclusively attached to one node and can't be attached to another`)
+
+	mv := s.awaitReason(resnet, v1alpha1.ReasonVolumeMountFailed)
+	assert.Contains(t, mv.Status.Message, "Multi-Attach error")
+	assert.Contains(t, mv.Status.Message, "is used by pod web-0 on node node-2. A ReadWriteOnce claim can be used on one node at a time")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
 // trainedBy lets a ModelVersion wait for a workload.
@@ -234,11 +235,34 @@ func TestTrainingKindInstalledLater(t *testing.T) {
 	s.argo.awaitOnlyWorkflow()
 }
 
+// Argo sets the condition Completed of a Workflow that failed.
+func TestTrainingByWorkflow(t *testing.T) {
+	s := newSandbox(t, shared)
+	startOperator(t, shared, withConfig(func(c *config.Config) {
+		c.TrainingKinds = []config.TrainingKind{{APIVersion: "argoproj.io/v1alpha1", Kind: "Workflow"}}
+	}))
+	s.create(claimVersion, trainedBy("argoproj.io/v1alpha1", "Workflow", "train"))
+	training := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow",
+		"metadata": map[string]any{"namespace": s.namespace, "name": "train"},
+		"spec":     map[string]any{},
+		"status": map[string]any{
+			"phase": "Failed", "message": "child failed",
+			"conditions": []any{map[string]any{"type": "Completed", "status": "True"}},
+		},
+	}}
+	require.NoError(t, s.client.Create(t.Context(), training))
+	mv := s.awaitReason(resnet, v1alpha1.ReasonTrainingFailed)
+	assert.Contains(t, mv.Status.Message, "Workflow train failed: Failed: child failed. Create it again")
+}
+
 // The configuration names a kind that the operator has no permission to read.
 func TestTrainingKindForbidden(t *testing.T) {
 	s := newSandbox(t, shared)
 	startOperator(t, shared, withConfig(func(c *config.Config) {
-		c.TrainingKinds = []config.TrainingKind{{APIVersion: "apps/v1", Kind: "Deployment"}}
+		never, err := workload.NewExpression("false")
+		require.NoError(t, err)
+		c.TrainingKinds = []config.TrainingKind{{APIVersion: "apps/v1", Kind: "Deployment", Completed: never}}
 	}))
 	s.create(claimVersion, trainedBy("apps/v1", "Deployment", "train"))
 	mv := s.awaitReason(resnet, v1alpha1.ReasonRefused)

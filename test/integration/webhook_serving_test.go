@@ -1,12 +1,15 @@
 package integration
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -57,6 +60,53 @@ func TestWebhookServingPods(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A node whose runtime ignores the subPath of an image volume joins the cluster, and
+// is cordoned.
+func TestWebhookServingNodes(t *testing.T) {
+	startWithWebhook(t)
+	s := newSandbox(t, shared)
+	s.createReady()
+	addNode := func(name, runtime string) *corev1.Node {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		require.NoError(t, shared.admin.Create(t.Context(), node))
+		t.Cleanup(func() { assert.NoError(t, shared.admin.Delete(context.WithoutCancel(t.Context()), node)) })
+		node.Status.NodeInfo = corev1.NodeSystemInfo{KubeletVersion: "v1.35.1", ContainerRuntimeVersion: runtime, OperatingSystem: "linux"}
+		require.NoError(t, shared.admin.Status().Update(t.Context(), node))
+		return node
+	}
+	awaitMounted := func(want bool) {
+		t.Helper()
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			pod := servingPod(s.namespace, map[string]string{v1alpha1.LabelServeVersion: resnet})
+			require.NoError(c, s.client.Create(t.Context(), pod, client.DryRunAll))
+			assert.Equal(c, want, pod.Spec.Volumes[0].Image != nil)
+		}, deadline, tick)
+	}
+	addNode("new", "containerd://2.2.1")
+	awaitMounted(true)
+	old := addNode("old", "containerd://2.1.9")
+	awaitMounted(false)
+	old.Spec.Unschedulable = true
+	require.NoError(t, shared.admin.Update(t.Context(), old))
+	awaitMounted(true)
+}
+
+// OpenShift assigns users to the pods of a namespace, and refuses others.
+func TestWebhookServingAssignedUser(t *testing.T) {
+	startWithWebhook(t, withConfig(func(c *config.Config) { c.ServingMount = inject.ServingInitContainer }))
+	s := newSandbox(t, shared)
+	s.createReady()
+	copierUser := func() *int64 {
+		pod := servingPod(s.namespace, map[string]string{v1alpha1.LabelServeVersion: resnet})
+		pod.Spec.SecurityContext.RunAsUser = nil
+		require.NoError(t, s.client.Create(t.Context(), pod, client.DryRunAll))
+		return pod.Spec.InitContainers[0].SecurityContext.RunAsUser
+	}
+	assert.NotNil(t, copierUser())
+	s.assignUsers()
+	assert.Nil(t, copierUser())
 }
 
 func TestWebhookServingPodsRejected(t *testing.T) {

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,9 +10,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
@@ -190,4 +193,38 @@ func TestWorkflowStatusResubmit(t *testing.T) {
 func workflowAuthor(t *testing.T, namespace string) client.Client {
 	t.Helper()
 	return shared.clientWithRules(t, namespace, "author", []rule{{groups: "argoproj.io", resources: "workflows", verbs: "create"}})
+}
+
+// Argo keeps the nodes in its database: only the phase and the outputs show what
+// became of the build.
+func TestWorkflowNodesOffloaded(t *testing.T) {
+	startOperator(t, shared)
+	s, wf := startBuild(t)
+	s.argo.createPod(wf)
+	s.argo.update(wf, func(now *wfv1.Workflow) {
+		s.argo.setPhase(now, wfv1.WorkflowRunning, "")
+		now.Status.StartedAt, now.Status.OffloadNodeStatusVersion = metav1.Now(), "fnv:0"
+	})
+	mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	assert.Contains(t, mv.Status.Message, "Argo keeps its steps in a database")
+
+	raw, err := json.Marshal(goodReport(wf))
+	require.NoError(t, err)
+	s.argo.update(wf, func(now *wfv1.Workflow) {
+		s.argo.setPhase(now, wfv1.WorkflowSucceeded, "")
+		now.Status.Outputs = &wfv1.Outputs{Parameters: []wfv1.Parameter{{Name: contract.OutputReport, Value: wfv1.AnyStringPtr(string(raw))}}}
+		now.Status.OffloadNodeStatusVersion = "fnv:1"
+	})
+	mv = s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+	assert.Equal(t, digest, mv.Status.Digest)
+}
+
+// A controller of Argo that watches another namespace notices nothing.
+func TestWorkflowNotNoticed(t *testing.T) {
+	startOperator(t, shared, withConfig(func(c *config.Config) { c.PendingSeconds = 2 }))
+	s, wf := startBuild(t)
+	mv := s.awaitReason(resnet, v1alpha1.ReasonArgoUnavailable)
+	assert.Equal(t, inProgress, conditionStatuses(mv))
+	assert.Contains(t, mv.Status.Message, "it watches namespace "+s.namespace)
+	s.completeBuild(wf)
 }

@@ -71,6 +71,9 @@ const (
 	ParamCompression = "compression"
 	// ParamChangeDetection is Content or ModTime. Only Stream's template has it.
 	ParamChangeDetection = "change-detection"
+	// ParamAssignedUser is "true" if the namespace assigns users to containers, so that
+	// the pod must name none. Empty means that it does not. It is only for Stream.
+	ParamAssignedUser = "assigned-user"
 	// ParamLayerSize is the size from which a file has its own layer and up to which
 	// smaller files share a layer, as a quantity.
 	ParamLayerSize = "layer-size"
