@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/modelkiln/modelkiln/internal/registry/identity"
 	"github.com/modelkiln/modelkiln/internal/text"
 )
 
@@ -65,6 +66,10 @@ func (r *Repository) explain(err error) error {
 		return err
 	}
 	err = redactedError{err}
+	var noIdentity *identity.Error
+	if errors.As(err, &noIdentity) {
+		return explainIdentity(r.name, noIdentity)
+	}
 	var resp *transport.Error
 	if errors.As(err, &resp) {
 		return r.explainStatus(resp, err)
@@ -164,6 +169,9 @@ func (r *Repository) explainStatus(resp *transport.Error, err error) error {
 	default:
 		e.Transient = slices.Contains(retryStatusCodes, code)
 		e.Message = fmt.Sprintf("%s responded with the error %d %s", peer, code, http.StatusText(code))
+	}
+	if e.Kind == Unauthorized && r.credentials.lacksTransiently(r.name) {
+		e.Kind, e.Transient = Unreachable, true
 	}
 	return e
 }

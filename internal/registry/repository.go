@@ -52,7 +52,7 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	anonymous := inner
 	inner = transport.NewRetry(inner, transport.WithRetryStatusCodes(retryStatusCodes...))
 
-	auth, err := c.Credentials.Resolve(repository)
+	auth, err := c.Credentials.ResolveContext(ctx, repository)
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Message: err.Error(), Cause: err}
 	}

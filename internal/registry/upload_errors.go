@@ -8,10 +8,16 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/modelkiln/modelkiln/internal/registry/identity"
 )
 
 // canResume reports whether an upload that failed with this error can be resumed.
 func (u *upload) canResume(err error) bool {
+	var problem *identity.Error
+	if errors.As(err, &problem) {
+		return problem.Transient
+	}
 	var resp *transport.Error
 	if !errors.As(err, &resp) {
 		return certificateProblem(err) == ""

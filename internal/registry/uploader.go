@@ -70,7 +70,7 @@ func (c Config) NewUploader(ctx context.Context, repository *Repository, others 
 	if !repository.insecure {
 		inner = httpsOnly{inner: inner}
 	}
-	auth, err := c.Credentials.Resolve(repository.name)
+	auth, err := c.Credentials.ResolveContext(ctx, repository.name)
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Message: err.Error(), Cause: err}
 	}

@@ -1,0 +1,69 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/modelkiln/modelkiln/internal/registry/identity"
+)
+
+// WithIdentity returns a configuration whose credentials fall back to the identity of
+// the service account, for registries of clouds.
+func (c Config) WithIdentity() (Config, error) {
+	transport, err := newTransport(c.CAFile)
+	if err != nil {
+		return Config{}, err
+	}
+	transport.Proxy = proxyForInternet
+	c.Credentials.identity = identity.New(transport, c.Insecure)
+	return c, nil
+}
+
+// podIdentityIPv6 is the address of EKS Pod Identity's agent in clusters with IPv6.
+var podIdentityIPv6 = netip.MustParseAddr("fd00:ec2::23")
+
+// proxyForInternet returns the proxy of the environment, but none for services of the
+// node, which a proxy does not reach.
+func proxyForInternet(req *http.Request) (*url.URL, error) {
+	if ip, err := netip.ParseAddr(req.URL.Hostname()); err == nil && (ip.IsLinkLocalUnicast() || ip == podIdentityIPv6) {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(req)
+}
+
+// Identity returns the credentials that the identity of the service account has for a
+// repository. found is false if the push secret has an entry for the repository, or if
+// there is no identity. The error is an *Error for a token service that did not
+// respond.
+func (c Credentials) Identity(ctx context.Context, repository name.Repository) (credential identity.Credential, found bool, err error) {
+	if c.Has(repository) {
+		return identity.Credential{}, false, nil
+	}
+	credential, err = c.identity.Credential(ctx, repository.RegistryStr())
+	var problem *identity.Error
+	switch {
+	case err == nil:
+		return credential, true, nil
+	case errors.As(err, &problem) && problem.Transient:
+		return identity.Credential{}, false, explainIdentity(repository, problem)
+	default:
+		return identity.Credential{}, false, nil
+	}
+}
+
+// explainIdentity returns the error for a registry to which the identity cannot log
+// in.
+func explainIdentity(repository name.Repository, problem *identity.Error) *Error {
+	kind := Unauthorized
+	if problem.Transient {
+		kind = Unreachable
+	}
+	message := fmt.Sprintf("the build cannot log in to the registry %s: %s", repository.RegistryStr(), problem.Message)
+	return &Error{Kind: kind, Message: message, Transient: problem.Transient, Cause: problem}
+}
