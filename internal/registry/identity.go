@@ -37,10 +37,43 @@ func proxyForInternet(req *http.Request) (*url.URL, error) {
 	return http.ProxyFromEnvironment(req)
 }
 
+// renewing returns a transport that replaces credentials of an identity that the
+// registry rejects although they have not expired.
+func (c Credentials) renewing(inner http.RoundTripper, repository name.Repository) http.RoundTripper {
+	if c.Has(repository) {
+		return inner
+	}
+	return renewingTransport{inner: inner, identity: c.identity, host: repository.RegistryStr()}
+}
+
+type renewingTransport struct {
+	inner    http.RoundTripper
+	identity *identity.Identity
+	host     string
+}
+
+func (t renewingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.inner.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !t.identity.Reject(t.host, req.Header.Get("Authorization")) {
+		return resp, err
+	}
+	if req.Body != nil && req.Body != http.NoBody {
+		// A body cannot be sent twice. The uploader resumes with the new credentials.
+		return resp, nil
+	}
+	credential, err := t.identity.Credential(req.Context(), t.host)
+	if err != nil {
+		return resp, nil //nolint:nilerr // The rejection is returned.
+	}
+	_ = resp.Body.Close()
+	again := req.Clone(req.Context())
+	again.SetBasicAuth(credential.Username, credential.Password)
+	return t.inner.RoundTrip(again)
+}
+
 // Identity returns the credentials that the identity of the service account has for a
 // repository. found is false if the push secret has an entry for the repository, or if
-// there is no identity. The error is an *Error for a token service that did not
-// respond.
+// there is no identity. The error is an *Error for an identity that gets no token.
 func (c Credentials) Identity(ctx context.Context, repository name.Repository) (credential identity.Credential, found bool, err error) {
 	if c.Has(repository) {
 		return identity.Credential{}, false, nil
@@ -50,7 +83,7 @@ func (c Credentials) Identity(ctx context.Context, repository name.Repository) (
 	switch {
 	case err == nil:
 		return credential, true, nil
-	case errors.As(err, &problem) && problem.Transient:
+	case errors.As(err, &problem) && !problem.Absent:
 		return identity.Credential{}, false, explainIdentity(repository, problem)
 	default:
 		return identity.Credential{}, false, nil

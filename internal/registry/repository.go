@@ -49,6 +49,7 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	if !c.Insecure(repository.RegistryStr()) {
 		inner = httpsOnly{inner: inner}
 	}
+	inner = c.Credentials.renewing(inner, repository)
 	anonymous := inner
 	inner = transport.NewRetry(inner, transport.WithRetryStatusCodes(retryStatusCodes...))
 

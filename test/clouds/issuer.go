@@ -25,6 +25,7 @@ type issuer struct {
 	lifetime time.Duration
 	issued   map[string]time.Time
 	requests int
+	refuses  func() bool
 	refusal  func(w http.ResponseWriter)
 }
 
@@ -71,9 +72,14 @@ func (i *issuer) Valid(token string) bool {
 
 // Refuse has every request refused; nil ends that.
 func (i *issuer) Refuse(refusal func(w http.ResponseWriter)) {
+	i.RefuseIf(func() bool { return refusal != nil }, refusal)
+}
+
+// RefuseIf has every request refused for which the condition is true.
+func (i *issuer) RefuseIf(condition func() bool, refusal func(w http.ResponseWriter)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.refusal = refusal
+	i.refuses, i.refusal = condition, refusal
 }
 
 // issue returns another token, in the form of a JSON web token, and its lifetime. It
@@ -82,7 +88,7 @@ func (i *issuer) issue(w http.ResponseWriter, kind string) (token string, lifeti
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.requests++
-	if i.refusal != nil {
+	if i.refuses != nil && i.refuses() {
 		i.refusal(w)
 		return "", 0, false
 	}

@@ -20,20 +20,20 @@ type Error struct {
 	Message string
 	// Transient reports whether the same request may succeed a little later.
 	Transient bool
-	// absent is true if the service account has no identity.
-	absent bool
+	// Absent is true if the service account has no identity.
+	Absent bool
 }
 
 func (e *Error) Error() string { return e.Message }
 
 // ErrNotServed is the error for a host that is not a registry of a cloud.
-var ErrNotServed = &Error{Message: "not a registry of a cloud with identities", absent: true}
+var ErrNotServed = &Error{Message: "not a registry of a cloud with identities", Absent: true}
 
 // remember returns how long the error is remembered. Whether there is an identity does
 // not change while a pod runs.
 func (e *Error) remember() time.Duration {
 	switch {
-	case e.absent:
+	case e.Absent:
 		return 24 * time.Hour
 	case e.Transient:
 		return retryTransient
@@ -77,7 +77,7 @@ func asError(c *cloud, err error) *Error {
 	var r refusal
 	switch {
 	case errors.Is(err, errAbsent):
-		return &Error{absent: true, Message: fmt.Sprintf("%s has no identity of %s: kubectl annotate serviceaccount %s %s, or create a Secret", serviceAccount, c.name, contract.BuildServiceAccount, c.annotation)}
+		return &Error{Absent: true, Message: fmt.Sprintf("%s has no identity of %s: kubectl annotate serviceaccount %s %s, or create a Secret", serviceAccount, c.name, contract.BuildServiceAccount, c.annotation)}
 	case !errors.As(err, &r):
 		r = refusal{account: "the identity of " + serviceAccount, words: err.Error(), transient: true}
 	}

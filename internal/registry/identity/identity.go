@@ -91,6 +91,8 @@ type session struct {
 	// err is why there is none, until retry.
 	err   *Error
 	retry time.Time
+	// rejected is when the registry last rejected a credential.
+	rejected time.Time
 }
 
 // Credential returns credentials for a registry, which are valid for a while. The
@@ -115,6 +117,29 @@ func (i *Identity) Credential(ctx context.Context, host string) (Credential, err
 		return Credential{}, s.err
 	}
 	return s.credential, nil
+}
+
+// Reject has another credential obtained, because a registry rejected the one in a
+// header for basic authentication before it has expired. It returns false for another
+// header, and for a registry that also rejects new credentials.
+func (i *Identity) Reject(host, header string) bool {
+	if i == nil || cloudOf(host) == nil {
+		return false
+	}
+	s := i.session(host)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := i.now()
+	if header != "Basic "+basic(s.credential) || now.Before(s.rejected.Add(retryRefused)) {
+		return false
+	}
+	s.rejected, s.renew, s.credential.Expires = now, time.Time{}, now
+	return true
+}
+
+// basic returns a credential in the form of basic authentication.
+func basic(c Credential) string {
+	return base64.StdEncoding.EncodeToString([]byte(c.Username + ":" + c.Password))
 }
 
 // renew returns another credential and when to renew that, or the old one and why
@@ -153,8 +178,7 @@ func (i *Identity) session(host string) *session {
 func (i *Identity) remember(c Credential) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	secret := c.Password + c.IdentityToken
-	i.secrets = append(i.secrets, secret, base64.StdEncoding.EncodeToString([]byte(c.Username+":"+secret)))
+	i.secrets = append(i.secrets, c.Password+c.IdentityToken, basic(c))
 }
 
 // Secrets returns every string that must not appear in a log: the tokens that were

@@ -169,7 +169,7 @@ func TestIdentityWithoutIdentity(t *testing.T) {
 			assert.Equal(t, authn.Anonymous, i.Authenticator(t.Context(), host))
 			assert.Less(t, time.Since(begin), 2*probeTimeout)
 			require.NotNil(t, i.Problem(host))
-			assert.Equal(t, &Error{Message: want, absent: true}, i.Problem(host))
+			assert.Equal(t, &Error{Message: want, Absent: true}, i.Problem(host))
 			account, role := i.Account(host)
 			assert.Empty(t, account+role)
 

@@ -128,7 +128,7 @@ func (h *helperServer) explain(err error) error {
 	}
 	var f *failure.Error
 	if errors.As(err, &f) && f.Reason == v1alpha1.ReasonRegistryUnauthorized && h.server != "" && time.Now().After(h.last.Expires) {
-		return failure.New(f.Reason, "the token of %s for %s expired while Kaniko pushed, which cannot renew it during a push: use the engine Stream, which can, or create a Secret (%s)", h.last.Account, h.server, f.Message).WithCause(f.Cause)
+		return failure.New(f.Reason, "the token of %s for %s expired while Kaniko pushed, and Kaniko cannot renew it during a push: use the engine Stream, which can, or create a Secret (%s)", h.last.Account, h.server, f.Message).WithCause(f.Cause)
 	}
 	return err
 }
