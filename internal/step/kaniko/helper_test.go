@@ -56,16 +56,16 @@ func TestHelperServerExplain(t *testing.T) {
 	expired := identity.Credential{Account: "the Azure identity x", Expires: time.Now().Add(-time.Minute)}
 	valid := identity.Credential{Account: "the Azure identity x", Expires: time.Now().Add(time.Minute)}
 	tests := map[string]struct {
-		helper helperServer
+		helper *helperServer
 		err    error
 		want   string
 	}{
-		"no error":                    {helper: helperServer{last: expired, server: "h"}},
-		"a valid token":               {helper: helperServer{last: valid, server: "h"}, err: refused, want: "401 Unauthorized"},
-		"no token":                    {err: refused, want: "401 Unauthorized"},
-		"another failure":             {helper: helperServer{last: expired, server: "h"}, err: other, want: "no space"},
-		"an expired token":            {helper: helperServer{last: expired, server: "h"}, err: refused, want: "the token of the Azure identity x for h expired while Kaniko pushed, and Kaniko cannot renew it during a push: use the engine Stream, which can, or create a Secret (401 Unauthorized)"},
-		"no credentials for a helper": {helper: helperServer{err: other}, err: refused, want: "no space"},
+		"no error":                    {helper: &helperServer{last: expired, server: "h"}},
+		"a valid token":               {helper: &helperServer{last: valid, server: "h"}, err: refused, want: "401 Unauthorized"},
+		"no token":                    {helper: &helperServer{}, err: refused, want: "401 Unauthorized"},
+		"another failure":             {helper: &helperServer{last: expired, server: "h"}, err: other, want: "no space"},
+		"an expired token":            {helper: &helperServer{last: expired, server: "h"}, err: refused, want: "the token of the Azure identity x for h expired while Kaniko pushed, and Kaniko cannot renew it during a push: use the engine Stream, which can, or create a Secret (401 Unauthorized)"},
+		"no credentials for a helper": {helper: &helperServer{err: other}, err: refused, want: "no space"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
