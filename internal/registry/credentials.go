@@ -118,14 +118,17 @@ func (c Credentials) Account(target authn.Resource) string {
 	if account, role := c.identity.Account(host); account != "" {
 		return fmt.Sprintf("%s, which needs %s to push", account, role)
 	}
-	missing := fmt.Sprintf("%s has no entry for %s", c.source, host)
-	if c.source == "" {
-		missing = "the push Secret does not exist"
+	problem := c.identity.Problem(host)
+	switch {
+	case c.source == "" && problem == nil:
+		return "none (the push Secret does not exist)"
+	case c.source == "":
+		return fmt.Sprintf("none (the push Secret does not exist; %s)", problem.Message)
+	case problem == nil:
+		return fmt.Sprintf("none (%s has no entry for %s)", c.source, host)
+	default:
+		return fmt.Sprintf("none (%s has no entry for it; %s)", c.source, problem.Message)
 	}
-	if problem := c.identity.Problem(host); problem != nil {
-		return fmt.Sprintf("none (%s; %s)", missing, problem.Message)
-	}
-	return fmt.Sprintf("none (%s)", missing)
 }
 
 // lacksTransiently reports whether there are no credentials for a repository because

@@ -127,7 +127,7 @@ func TestUploaderByIdentityRenewsTokens(t *testing.T) {
 		t.Run(cloud, func(t *testing.T) {
 			fake := &uploadRegistry{sessions: map[string]*bytes.Buffer{}, blobs: map[string][]byte{}}
 			tokens, image := start(t, fake)
-			tokens.SetLifetime(time.Second)
+			tokens.SetLifetime(3 * time.Second)
 			uploader := startUpload(t, image)
 			_, err := uploader.Upload(t.Context(), memoryBlob("first"), func(int64) {})
 			require.NoError(t, err)
@@ -173,7 +173,7 @@ func TestUploaderByIdentityReplacesRejectedToken(t *testing.T) {
 func TestUploaderByIdentityRefused(t *testing.T) {
 	amazon := clouds.StartAmazon(t)
 	amazon.ProjectRole(t)
-	amazon.SetLifetime(time.Second)
+	amazon.SetLifetime(3 * time.Second)
 	hosts.Serve(t, ecrHost, amazon.ElasticContainerRegistry(&uploadRegistry{sessions: map[string]*bytes.Buffer{}, blobs: map[string][]byte{}}))
 	uploader := startUpload(t, ecrHost+"/models/resnet:v1")
 	amazon.Session.Refuse(clouds.AccessDenied)
@@ -203,7 +203,7 @@ func TestConfigOpenWithoutIdentity(t *testing.T) {
 		},
 		"no identity and no entry": {
 			host: azureHost, start: clouds.NoIdentity, credentials: regcred, kind: Unauthorized,
-			want: "credentials: none (Secret regcred has no entry for " + azureHost + "; the service account modelkiln-build has no identity of Azure: kubectl annotate serviceaccount",
+			want: "credentials: none (Secret regcred has no entry for it; the service account modelkiln-build has no identity of Azure: kubectl annotate serviceaccount",
 		},
 		"a refused identity": {
 			host: ecrHost, kind: Unauthorized, start: func(t *testing.T) {

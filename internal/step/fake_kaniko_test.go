@@ -355,10 +355,8 @@ func (e *executor) push() error {
 	if err != nil {
 		return err
 	}
-	if hasFault(faultPrintsCredentials) {
-		if err := printCredentials(tag); err != nil {
-			return err
-		}
+	if err := printCredentials(tag); err != nil {
+		return err
 	}
 	if err := remote.Write(tag, image, remote.WithAuthFromKeychain(keychain)); err != nil {
 		return err
@@ -367,7 +365,11 @@ func (e *executor) push() error {
 	return os.RemoveAll(filepath.Join(os.Getenv(kanikoDir), "layers"))
 }
 
+// printCredentials prints credentials, which Kaniko has never done.
 func printCredentials(tag name.Tag) error {
+	if !hasFault(faultPrintsCredentials) {
+		return nil
+	}
 	auth, err := keychain.Resolve(tag.Repository)
 	if err != nil {
 		return err

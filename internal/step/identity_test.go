@@ -18,8 +18,7 @@ const ecrHost = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 
 // cloud is a cloud whose identity a pod has.
 type cloud interface {
-	SetLifetime(lifetime time.Duration)
-	ExpireAll()
+	SetLifetimeFunc(lifetime func() time.Duration)
 	Issued() []string
 }
 
@@ -57,14 +56,20 @@ func TestBuildByIdentity(t *testing.T) {
 				p.write(t, "source/a", "x")
 				cloud := start(t, p)
 				t.Setenv(fault, faultPrintsCredentials)
-				// All steps of a build that takes longer than a token is valid.
-				cloud.SetLifetime(time.Second)
-				t.Setenv(changeScript, "sleep 2")
 
 				code, checked := p.mountCheck(t)
 				require.Equal(t, exitOK, code, checked)
 				assert.Contains(t, checked, "Secret regcred does not exist: the push is by the identity of the service account modelkiln-build, if it has one for")
 				assert.Contains(t, checked, " of the service account modelkiln-build, which needs ")
+				// Copying takes longer than a token is valid that was issued before it ended.
+				t.Setenv(changeScript, "sleep 2; touch "+p.path("copied"))
+				cloud.SetLifetimeFunc(func() time.Duration {
+					if _, err := os.Stat(p.path("copied")); err == nil || streams {
+						return time.Hour
+					}
+					return time.Second
+				})
+
 				code, built := p.build(t)
 				require.Equal(t, exitOK, code, built)
 				code, reported := p.statusReport(t)

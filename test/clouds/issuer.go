@@ -22,7 +22,7 @@ import (
 // issuer issues tokens that expire.
 type issuer struct {
 	mu       sync.Mutex
-	lifetime time.Duration
+	lifetime func() time.Duration
 	issued   map[string]time.Time
 	requests int
 	refuses  func() bool
@@ -31,6 +31,11 @@ type issuer struct {
 
 // SetLifetime sets how long tokens are valid that are issued from now on.
 func (i *issuer) SetLifetime(lifetime time.Duration) {
+	i.SetLifetimeFunc(func() time.Duration { return lifetime })
+}
+
+// SetLifetimeFunc sets what returns how long a token is valid that is issued.
+func (i *issuer) SetLifetimeFunc(lifetime func() time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.lifetime = lifetime
@@ -92,9 +97,9 @@ func (i *issuer) issue(w http.ResponseWriter, kind string) (token string, lifeti
 		i.refusal(w)
 		return "", 0, false
 	}
-	lifetime = i.lifetime
-	if lifetime == 0 {
-		lifetime = time.Hour
+	lifetime = time.Hour
+	if i.lifetime != nil {
+		lifetime = i.lifetime()
 	}
 	if i.issued == nil {
 		i.issued = map[string]time.Time{}
