@@ -142,6 +142,18 @@ func basic(c Credential) string {
 	return base64.StdEncoding.EncodeToString([]byte(c.Username + ":" + c.Password))
 }
 
+// Renew has the next credential for a registry obtained from the cloud, so that it is
+// valid as long as possible.
+func (i *Identity) Renew(host string) {
+	if i == nil || cloudOf(host) == nil {
+		return
+	}
+	s := i.session(host)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renew = time.Time{}
+}
+
 // renew returns another credential and when to renew that, or the old one and why
 // there is no other.
 func (i *Identity) renew(ctx context.Context, c *cloud, host string, old Credential, now time.Time) (Credential, time.Time, *Error, time.Time) {

@@ -28,6 +28,10 @@ const (
 	// SharedVariable is the environment variable in which the helper, which has no
 	// flags, finds the directory that the steps share.
 	SharedVariable = "MODELKILN_SHARED"
+	// shortLifetime is the lifetime of a token below which another attempt may get one
+	// that is valid for longer: Google's metadata server returns the same token for
+	// almost an hour.
+	shortLifetime = 30 * time.Minute
 	// identityTokenUser is the user that marks an identity token.
 	identityTokenUser = "<token>"
 )
@@ -51,9 +55,11 @@ type helperServer struct {
 	mu sync.Mutex
 	// err is why there were none.
 	err error
-	// last are the last ones, and server is their registry.
+	// last are the last ones, server is their registry, and served is when Kaniko got
+	// them.
 	last   identity.Credential
 	server string
+	served time.Time
 }
 
 func startHelper(ctx context.Context, in Input) (*helperServer, error) {
@@ -86,7 +92,7 @@ func (h *helperServer) handle(ctx context.Context, server string) (string, error
 		h.err = err
 		return "", err
 	}
-	h.last, h.server = credential, server
+	h.last, h.server, h.served = credential, server, time.Now()
 	answer := struct{ ServerURL, Username, Secret string }{server, credential.Username, credential.Password}
 	if credential.IdentityToken != "" {
 		answer.Username, answer.Secret = identityTokenUser, credential.IdentityToken
@@ -105,7 +111,7 @@ func (h *helperServer) credential(ctx context.Context, server string) (identity.
 		if repository.RegistryStr() != server {
 			continue
 		}
-		credential, found, err := h.Registry.Credentials.Identity(ctx, repository)
+		credential, found, err := h.Registry.Credentials.FreshIdentity(ctx, repository)
 		if err != nil {
 			return identity.Credential{}, failure.OfRegistry(err)
 		}
@@ -128,7 +134,9 @@ func (h *helperServer) explain(err error) error {
 	}
 	var f *failure.Error
 	if errors.As(err, &f) && f.Reason == v1alpha1.ReasonRegistryUnauthorized && h.server != "" && time.Now().After(h.last.Expires) {
-		return failure.New(f.Reason, "the token of %s for %s expired while Kaniko pushed, and Kaniko cannot renew it during a push: use the engine Stream, which can, or create a Secret (%s)", h.last.Account, h.server, f.Message).WithCause(f.Cause)
+		expired := failure.New(f.Reason, "the token of %s for %s expired while Kaniko pushed, and Kaniko cannot renew it during a push: use the engine Stream, which can, or create a Secret (%s)", h.last.Account, h.server, f.Message).WithCause(f.Cause)
+		expired.Transient = h.last.Expires.Sub(h.served) < shortLifetime
+		return expired
 	}
 	return err
 }

@@ -48,6 +48,10 @@ func TestRequestCredentials(t *testing.T) {
 		require.Error(t, err, host)
 	}
 	assert.Len(t, amazon.Issued(), 1, "nothing is issued for other registries")
+
+	_, err = RequestCredentials(t.Context(), in.Shared, ecrHost)
+	require.NoError(t, err)
+	assert.Len(t, amazon.Issued(), 2, "Kaniko gets a token that is valid as long as possible")
 }
 
 func TestHelperServerExplain(t *testing.T) {
@@ -56,16 +60,21 @@ func TestHelperServerExplain(t *testing.T) {
 	expired := identity.Credential{Account: "the Azure identity x", Expires: time.Now().Add(-time.Minute)}
 	valid := identity.Credential{Account: "the Azure identity x", Expires: time.Now().Add(time.Minute)}
 	tests := map[string]struct {
-		helper *helperServer
-		err    error
-		want   string
+		helper    *helperServer
+		err       error
+		want      string
+		transient bool
 	}{
-		"no error":                    {helper: &helperServer{last: expired, server: "h"}},
-		"a valid token":               {helper: &helperServer{last: valid, server: "h"}, err: refused, want: "401 Unauthorized"},
-		"no token":                    {helper: &helperServer{}, err: refused, want: "401 Unauthorized"},
-		"another failure":             {helper: &helperServer{last: expired, server: "h"}, err: other, want: "no space"},
-		"an expired token":            {helper: &helperServer{last: expired, server: "h"}, err: refused, want: "the token of the Azure identity x for h expired while Kaniko pushed, and Kaniko cannot renew it during a push: use the engine Stream, which can, or create a Secret (401 Unauthorized)"},
-		"no credentials for a helper": {helper: &helperServer{err: other}, err: refused, want: "no space"},
+		"no error":        {helper: &helperServer{last: expired, server: "h"}},
+		"a valid token":   {helper: &helperServer{last: valid, server: "h"}, err: refused, want: "401 Unauthorized"},
+		"no token":        {helper: &helperServer{}, err: refused, want: "401 Unauthorized"},
+		"another failure": {helper: &helperServer{last: expired, server: "h"}, err: other, want: "no space"},
+		"an expired token": {
+			helper: &helperServer{last: expired, server: "h", served: time.Now().Add(-10 * time.Minute)}, err: refused, transient: true,
+			want: "the token of the Azure identity x for h expired while Kaniko pushed, and Kaniko cannot renew it during a push: use the engine Stream, which can, or create a Secret (401 Unauthorized)",
+		},
+		"an expired token that was new": {helper: &helperServer{last: expired, server: "h", served: time.Now().Add(-time.Hour)}, err: refused, want: "the token of the Azure identity x for h expired while Kaniko pushed, and Kaniko cannot renew it during a push: use the engine Stream, which can, or create a Secret (401 Unauthorized)"},
+		"no credentials for a helper":   {helper: &helperServer{err: other}, err: refused, want: "no space"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -75,6 +84,7 @@ func TestHelperServerExplain(t *testing.T) {
 				return
 			}
 			require.EqualError(t, err, tt.want)
+			assert.Equal(t, tt.transient, failure.Of(err).Transient)
 		})
 	}
 }
