@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,18 +9,21 @@ import (
 	"os"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/modelkiln/modelkiln/internal/registry/identity"
 )
 
 // Credentials are the content of a push secret, which is a Docker configuration
-// file. The zero value holds none.
+// file, and for registries of clouds that it has no entry for, the identity of the
+// service account. The zero value holds none.
 //
 // They are matched with the kubelet's rules, so that a secret that works as an
 // image pull secret works here: see keyring.
 type Credentials struct {
-	source  string
-	config  dockerConfig
-	keyring keyring
+	source   string
+	config   dockerConfig
+	keyring  keyring
+	identity *identity.Identity
 }
 
 type dockerConfig struct {
@@ -28,7 +32,10 @@ type dockerConfig struct {
 	CredHelpers map[string]string           `json:"credHelpers,omitempty"`
 }
 
-var _ authn.Keychain = Credentials{}
+var (
+	_ authn.Keychain        = Credentials{}
+	_ authn.ContextKeychain = Credentials{}
+)
 
 // ReadCredentials reads a Docker configuration file. If the file does not exist,
 // the error is fs.ErrNotExist. source names the credentials in messages, as in
@@ -42,7 +49,7 @@ func ReadCredentials(file, source string) (Credentials, error) {
 	if err := json.Unmarshal(raw, &c.config); err != nil {
 		return Credentials{}, fmt.Errorf("%s does not contain a Docker configuration", source)
 	}
-	if c.config.CredsStore != "" {
+	if c.config.CredsStore != "" && identity.RegistriesOfHelper(c.config.CredsStore) == "" {
 		return Credentials{}, fmt.Errorf("%s contains no credentials, only the name of the credential helper %q of the machine where it was created", source, c.config.CredsStore)
 	}
 	c.keyring = newKeyring(c.config.Auths)
@@ -59,16 +66,39 @@ func ReadOptionalCredentials(file, source string) (Credentials, error) {
 	return c, err
 }
 
-// Resolve returns the credentials for a repository or registry.
+// Resolve is ResolveContext without a context.
 func (c Credentials) Resolve(target authn.Resource) (authn.Authenticator, error) {
-	config, found := c.keyring.lookup(target)
-	if !found {
-		if helper, named := c.config.CredHelpers[target.RegistryStr()]; named {
-			return nil, fmt.Errorf("%s names the credential helper %q for %s and contains no credentials: add a username and a password", c.source, helper, target.RegistryStr())
-		}
-		return authn.Anonymous, nil
+	return c.ResolveContext(context.Background(), target) //nolint:forbidigo // The library's interface has no context, and requests for tokens have a timeout.
+}
+
+// ResolveContext returns the credentials for a repository or registry. Those of an
+// identity are renewed by the authenticator when they expire.
+func (c Credentials) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
+	if config, found := c.keyring.lookup(target); found {
+		return authn.FromConfig(config), nil
 	}
-	return authn.FromConfig(config), nil
+	host := target.RegistryStr()
+	if err := c.checkHelper(host); err != nil {
+		return nil, err
+	}
+	return c.identity.Authenticator(ctx, host), nil
+}
+
+// checkHelper returns an error if a credential helper is named for a host that is not
+// that of the cloud to which the host belongs.
+func (c Credentials) checkHelper(host string) error {
+	helper, named := c.config.CredHelpers[host]
+	if !named {
+		return nil
+	}
+	switch registries := identity.RegistriesOfHelper(helper); registries {
+	case "":
+		return fmt.Errorf("%s names the credential helper %q for %s and contains no credentials: add a username and a password", c.source, helper, host)
+	case identity.Registries(host):
+		return nil
+	default:
+		return fmt.Errorf("%s names the credential helper %q for %s, which is not a registry of %s: add a username and a password", c.source, helper, host, registries)
+	}
 }
 
 // Has reports whether there are credentials for a repository or registry.
@@ -78,34 +108,40 @@ func (c Credentials) Has(target authn.Resource) bool {
 }
 
 // Account returns a description of the credentials that are used for a repository,
-// for messages.
+// for messages. If there are none although an identity could have some, or if an
+// identity has some, it says what to do about it.
 func (c Credentials) Account(target authn.Resource) string {
-	if c.source == "" {
+	if c.Has(target) {
+		return c.source
+	}
+	host := target.RegistryStr()
+	if account, role := c.identity.Account(host); account != "" {
+		return fmt.Sprintf("%s, which needs %s to push", account, role)
+	}
+	problem := c.identity.Problem(host)
+	switch {
+	case c.source == "" && problem == nil:
 		return "none (the push Secret does not exist)"
+	case c.source == "":
+		return fmt.Sprintf("none (the push Secret does not exist; %s)", problem.Message)
+	case problem == nil:
+		return fmt.Sprintf("none (%s has no entry for %s)", c.source, host)
+	default:
+		return fmt.Sprintf("none (%s has no entry for it; %s)", c.source, problem.Message)
 	}
-	if !c.Has(target) {
-		return fmt.Sprintf("none (%s has no entry for %s)", c.source, target.RegistryStr())
-	}
-	return c.source
 }
 
-// DockerConfig returns a Docker configuration file for programs that match
-// credentials with Docker's rules, which know neither globs nor path prefixes. It
-// contains the credentials of each repository under the repository's full name,
-// where such programs look first.
-func (c Credentials) DockerConfig(repositories ...name.Repository) ([]byte, error) {
-	config := dockerConfig{Auths: map[string]authn.AuthConfig{}}
-	for _, repository := range repositories {
-		if auth, found := c.keyring.lookup(repository); found {
-			config.Auths[repository.Name()] = auth
-		}
-	}
-	return json.Marshal(config)
+// lacksTransiently reports whether there are no credentials for a repository because
+// a token service did not respond.
+func (c Credentials) lacksTransiently(target authn.Resource) bool {
+	problem := c.identity.Problem(target.RegistryStr())
+	return !c.Has(target) && problem != nil && problem.Transient
 }
 
-// Secrets returns every string that must not appear in a log.
+// Secrets returns every string that must not appear in a log, with the tokens that
+// were obtained until now.
 func (c Credentials) Secrets() []string {
-	var secrets []string
+	secrets := c.identity.Secrets()
 	for _, a := range c.config.Auths {
 		for _, secret := range []string{a.Password, a.Auth, a.IdentityToken, a.RegistryToken} {
 			if secret != "" {

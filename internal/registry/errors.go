@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/modelkiln/modelkiln/internal/registry/identity"
 	"github.com/modelkiln/modelkiln/internal/text"
 )
 
@@ -89,6 +90,10 @@ func (r *Repository) explain(err error) error {
 		return err
 	}
 	err = redactedError{err}
+	var noIdentity *identity.Error
+	if errors.As(err, &noIdentity) {
+		return explainIdentity(r.name, noIdentity)
+	}
 	var resp *transport.Error
 	if errors.As(err, &resp) {
 		return r.explainStatus(resp, err)
@@ -198,6 +203,9 @@ func (r *Repository) explainStatus(resp *transport.Error, err error) error {
 	}
 	if words := r.wordsOf(resp); words != "" {
 		e.Message += fmt.Sprintf(". The registry reports: %s", words)
+	}
+	if e.Kind == Unauthorized && r.credentials.lacksTransiently(r.name) {
+		e.Kind, e.Transient = Unreachable, true
 	}
 	return e
 }

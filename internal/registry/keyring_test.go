@@ -2,14 +2,9 @@ package registry
 
 import (
 	"encoding/json"
-	"maps"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -90,42 +85,6 @@ func TestCredentialsResolve(t *testing.T) {
 func TestCredentialsResolveIgnoresEmptyEntries(t *testing.T) {
 	c := credentialsFor(t, `{"auths": {"reg.example.com/models": {}, "reg.example.com": {"username": "u", "password": "p"}}}`)
 	assert.Equal(t, "p", passwordFor(t, c, "reg.example.com/models/resnet"))
-}
-
-// Docker's rules find in the file what the kubelet's rules find in the secret.
-func TestCredentialsDockerConfig(t *testing.T) {
-	c := credentialsWithKeys(t, "*.example.com", "reg.example.com:5000/models", "docker.io/team", "unused.example.org")
-	images := map[string]string{
-		"base.example.com/busybox":           "*.example.com",
-		"reg.example.com:5000/models/resnet": "reg.example.com:5000/models",
-		"team/base":                          "docker.io/team",
-		"reg.example.org/models/resnet":      "",
-	}
-	var repositories []name.Repository
-	for _, image := range slices.Sorted(maps.Keys(images)) {
-		repository, err := name.NewRepository(image)
-		require.NoError(t, err)
-		repositories = append(repositories, repository)
-	}
-
-	raw, err := c.DockerConfig(repositories...)
-	require.NoError(t, err)
-
-	assert.NotContains(t, string(raw), "unused.example.org", "only what a program needs")
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600))
-	t.Setenv("DOCKER_CONFIG", dir)
-	for _, repository := range repositories {
-		auth, err := authn.DefaultKeychain.Resolve(repository)
-		require.NoError(t, err)
-		config, err := auth.Authorization()
-		require.NoError(t, err)
-		assert.Equal(t, passwordFor(t, c, repository.Name()), config.Password, repository)
-	}
-
-	raw, err = Credentials{}.DockerConfig(repositories...)
-	require.NoError(t, err)
-	assert.JSONEq(t, `{"auths": {}}`, string(raw))
 }
 
 // FuzzParseKey gives hostile keys to the parser.

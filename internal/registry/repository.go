@@ -49,10 +49,11 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	if !c.Insecure(repository.RegistryStr()) {
 		inner = httpsOnly{inner: inner}
 	}
+	inner = c.Credentials.renewing(inner, repository)
 	anonymous := inner
 	inner = transport.NewRetry(inner, transport.WithRetryStatusCodes(retryStatusCodes...))
 
-	auth, err := c.Credentials.Resolve(repository)
+	auth, err := c.Credentials.ResolveContext(ctx, repository)
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Message: err.Error(), Cause: err}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/modelkiln/modelkiln/internal/registry/identity"
 )
 
 // next is what an upload does after a failure.
@@ -117,6 +119,10 @@ const statusOriginTimeout = 524
 
 // canResume reports whether an upload that failed with this error can be resumed.
 func (u *upload) canResume(err error) bool {
+	var problem *identity.Error
+	if errors.As(err, &problem) {
+		return problem.Transient
+	}
 	switch code := statusOf(err); code {
 	case 0:
 		return certificateProblem(err) == ""

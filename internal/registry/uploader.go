@@ -67,7 +67,8 @@ func (c Config) NewUploader(ctx context.Context, repository *Repository, others 
 	if !repository.insecure {
 		inner = httpsOnly{inner: inner}
 	}
-	auth, err := c.Credentials.Resolve(repository.name)
+	inner = c.Credentials.renewing(inner, repository.name)
+	auth, err := c.Credentials.ResolveContext(ctx, repository.name)
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Message: err.Error(), Cause: err}
 	}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	modellayer "github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/test/clouds"
 )
 
 // Environment variables that make the test program another one.
@@ -54,20 +56,39 @@ const (
 	faultDropsLabels       = "drops the labels"
 	faultWritesNoDigest    = "writes no digest"
 	faultPacksTwice        = "runs a command twice"
+	faultPrintsCredentials = "prints its credentials"
 )
 
 func hasFault(name string) bool { return os.Getenv(fault) == name }
 
+// hosts are hosts of the internet.
+var hosts *clouds.Hosts
+
 func TestMain(m *testing.M) {
-	switch os.Getenv(program) {
+	name := os.Getenv(program)
+	if filepath.Base(os.Args[0]) == "docker-credential-modelkiln" {
+		name = "modelkiln-step"
+	}
+	switch name {
 	case "kaniko":
 		os.Exit(fakeKaniko(os.Args[1:]))
 	case "modelkiln-step":
 		ctx := context.Background() //nolint:forbidigo // the test program is modelkiln-step here
 		os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
 	default:
+		hosts = clouds.StartHosts()
 		os.Exit(m.Run())
 	}
+}
+
+// keychain finds credentials as Kaniko does: if there are none, not even empty ones, in
+// its configuration file, it looks for those of clouds.
+var keychain = authn.NewMultiKeychain(authn.DefaultKeychain, ownHelpers{})
+
+type ownHelpers struct{}
+
+func (ownHelpers) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	return nil, fmt.Errorf("asks its own credential helpers for %s", target)
 }
 
 // fakeKaniko does what Kaniko does with the Dockerfiles of the package kaniko,
@@ -139,7 +160,7 @@ func (e *executor) from(base string) error {
 	if err != nil {
 		return err
 	}
-	e.image, err = remote.Image(ref, remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	e.image, err = remote.Image(ref, remote.WithAuthFromKeychain(keychain))
 	if err != nil {
 		return err
 	}
@@ -334,11 +355,32 @@ func (e *executor) push() error {
 	if err != nil {
 		return err
 	}
-	if err := remote.Write(tag, image, remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+	if err := printCredentials(tag); err != nil {
+		return err
+	}
+	if err := remote.Write(tag, image, remote.WithAuthFromKeychain(keychain)); err != nil {
 		return err
 	}
 	// The Kaniko of osscontainertools does so.
 	return os.RemoveAll(filepath.Join(os.Getenv(kanikoDir), "layers"))
+}
+
+// printCredentials prints credentials, which Kaniko has never done.
+func printCredentials(tag name.Tag) error {
+	if !hasFault(faultPrintsCredentials) {
+		return nil
+	}
+	auth, err := keychain.Resolve(tag.Repository)
+	if err != nil {
+		return err
+	}
+	config, err := auth.Authorization()
+	if err != nil {
+		return err
+	}
+	encoded := base64.StdEncoding.EncodeToString([]byte(config.Username + ":" + config.Password))
+	_, err = fmt.Fprintln(os.Stderr, "credentials:", config.Username, config.Password, config.IdentityToken, "Basic", encoded)
+	return err
 }
 
 func (e *executor) writeDigest(image v1.Image) error {

@@ -26,7 +26,7 @@ func (f *registryFlags) defineRegistry(flags *flag.FlagSet) {
 	flags.StringVar(&f.image, "image", "", "the `reference` of the image to push, with a tag")
 	flags.Func("plain-http", "the registry `hosts` that are accessed over plain HTTP, separated by commas", list(&f.plainHTTP))
 	flags.StringVar(&f.pushSecret, "push-secret", "", "the `name` of the Secret with the push credentials, used in messages only")
-	flags.StringVar(&f.pushSecretDir, "push-secret-dir", "/push-secret", "the `directory` where the push Secret is mounted; without a config.json in it, the push is anonymous")
+	flags.StringVar(&f.pushSecretDir, "push-secret-dir", "/push-secret", "the `directory` where the push Secret is mounted; without a config.json in it, the push is anonymous or, to registries of clouds, by the identity of the service account")
 	flags.StringVar(&f.registryCAFile, "registry-ca", "/registry-ca/ca.crt", "the `file` with the certificates of private authorities, in PEM; ignored if it does not exist")
 }
 
@@ -43,7 +43,8 @@ func (f *registryFlags) account() string {
 	return "Secret " + f.pushSecret
 }
 
-// config reads the credentials, if there are any.
+// config reads the credentials, if there are any. For registries of clouds, they fall
+// back to the identity of the service account.
 func (f *registryFlags) config() (registry.Config, error) {
 	credentials, err := registry.ReadOptionalCredentials(f.credentialsFile(), f.account())
 	if err != nil {
@@ -53,7 +54,7 @@ func (f *registryFlags) config() (registry.Config, error) {
 		PlainHTTP:   f.plainHTTP,
 		CAFile:      f.registryCAFile,
 		Credentials: credentials,
-	}, nil
+	}.WithIdentity()
 }
 
 // imageFlags are the flags of the steps that build an image.

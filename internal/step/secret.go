@@ -12,8 +12,10 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/registry/identity"
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // checkSecret reads the push credentials, and checks that they exist if they are
@@ -32,9 +34,19 @@ func (f *registryFlags) checkSecret(required bool, log io.Writer) (registry.Conf
 	case required:
 		return config, failure.New(v1alpha1.ReasonPushSecretMissing, "%s of type kubernetes.io/dockerconfigjson does not exist in this namespace: create it with %s", f.account(), f.createSecretCommand())
 	default:
-		console.Logf(log, "%s does not exist: the push is anonymous", f.account())
+		console.Logf(log, "%s does not exist: the push is %s", f.account(), f.withoutSecret())
 	}
 	return config, nil
+}
+
+// withoutSecret returns how the build pushes if the push secret does not exist.
+func (f *registryFlags) withoutSecret() string {
+	if ref, err := name.ParseReference(f.image); err == nil {
+		if registries := identity.Registries(ref.Context().RegistryStr()); registries != "" {
+			return "by the identity of the service account " + contract.BuildServiceAccount + ", if it has one for " + registries
+		}
+	}
+	return "anonymous"
 }
 
 // invalidSecret returns the failure of a push secret that cannot be used.

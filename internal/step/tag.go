@@ -244,7 +244,7 @@ func (c tagCheck) checkPush(ctx context.Context, repository *registry.Repository
 	if err != nil {
 		return failure.OfRegistry(err)
 	}
-	console.Logf(c.log, "the registry %s accepts pushes to %s", c.tag.RegistryStr(), c.tag.RepositoryStr())
+	console.Logf(c.log, "the registry %s accepts pushes to %s; credentials: %s", c.tag.RegistryStr(), c.tag.RepositoryStr(), c.config.Credentials.Account(c.tag.Repository))
 	if c.skipSize {
 		return nil
 	}

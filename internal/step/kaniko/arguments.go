@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
 // invocation is one call of Kaniko's executor.
@@ -85,11 +87,12 @@ var credentialVariables = []string{"DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGIS
 
 // environmentWith returns the environment for the executor: that of this process, with
 // the credentials in credentialsDir, which holds a config.json or nothing, and in
-// no other place.
-func environmentWith(credentialsDir string) []string {
+// no other place, and with the credential helper there.
+func environmentWith(credentialsDir string, shared handoff.Dir) []string {
 	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		return slices.Contains(credentialVariables, name)
 	})
-	return append(environment, "DOCKER_CONFIG="+credentialsDir)
+	path := strings.TrimSuffix(credentialsDir+string(os.PathListSeparator)+os.Getenv("PATH"), string(os.PathListSeparator))
+	return append(environment, "DOCKER_CONFIG="+credentialsDir, "PATH="+path, SharedVariable+"="+string(shared))
 }

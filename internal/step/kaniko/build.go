@@ -122,11 +122,16 @@ func writeContext(in Input) error {
 }
 
 func runExecutor(ctx context.Context, in Input) error {
-	credentials, err := writeCredentials(in)
+	credentials, err := writeCredentials(ctx, in)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(credentials) }()
+	helper, err := startHelper(ctx, in)
+	if err != nil {
+		return err
+	}
+	defer helper.stop()
 	inv := invocation{
 		Context: in.Shared.Path(contextDir), Destination: in.Target.Name(), Labels: in.Labels,
 		DigestFile: in.Shared.Path(digestFile),
@@ -143,8 +148,8 @@ func runExecutor(ctx context.Context, in Input) error {
 		inv.CAFile = in.Registry.CAFile
 	}
 	console.Logf(in.Log, "building %s with Kaniko", in.Target)
-	output := newOutput(in.Log, in.Registry.Credentials.Secrets())
-	return execute(ctx, in.Executor, inv.arguments(), environmentWith(credentials), output)
+	output := newOutput(in.Log, in.Registry.Credentials.Secrets)
+	return helper.explain(execute(ctx, in.Executor, inv.arguments(), environmentWith(credentials, in.Shared), output))
 }
 
 // registryHosts returns the registries that a build accesses.

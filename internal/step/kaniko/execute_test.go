@@ -49,9 +49,11 @@ func executor(behaviour string) int {
 	}
 }
 
+func noSecrets() []string { return nil }
+
 func run(ctx context.Context, behaviour string, to *bytes.Buffer, arguments ...string) error {
-	environment := append(environmentWith("/push-secret"), role+"="+behaviour)
-	return execute(ctx, os.Args[0], arguments, environment, newOutput(to, nil))
+	environment := append(environmentWith("/push-secret", "/kiln"), role+"="+behaviour)
+	return execute(ctx, os.Args[0], arguments, environment, newOutput(to, noSecrets))
 }
 
 func TestExecute(t *testing.T) {
@@ -155,7 +157,7 @@ func TestExecuteErrors(t *testing.T) {
 }
 
 func TestExecuteWithoutExecutor(t *testing.T) {
-	err := execute(t.Context(), "/nowhere/executor", nil, nil, newOutput(&bytes.Buffer{}, nil))
+	err := execute(t.Context(), "/nowhere/executor", nil, nil, newOutput(&bytes.Buffer{}, noSecrets))
 	require.Error(t, err)
 	assert.Contains(t, failure.Of(err).Message, "the image builder cannot be started")
 }
@@ -175,7 +177,7 @@ func TestExecuteCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	printed := &canceling{cancel: cancel}
 	environment := append(os.Environ(), role+"=waits")
-	err := execute(ctx, os.Args[0], nil, environment, newOutput(printed, nil))
+	err := execute(ctx, os.Args[0], nil, environment, newOutput(printed, noSecrets))
 	require.ErrorContains(t, err, "the build was canceled")
 	assert.Equal(t, "waiting\ngot terminated\n", printed.String())
 }

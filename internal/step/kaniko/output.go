@@ -39,18 +39,16 @@ const redacted = "***"
 // output copies what Kaniko prints to a log, line by line, without colours and
 // secrets, and keeps the last lines. It is for one writer at a time.
 type output struct {
-	log     io.Writer
-	secrets []string
+	log io.Writer
+	// secrets returns the secrets, to which others may be added while Kaniko runs.
+	secrets func() []string
 	partial []byte
 	lines   []string
 }
 
 // newOutput returns an output that writes to log and redacts the secrets.
-func newOutput(log io.Writer, secrets []string) *output {
-	// If a secret is the prefix of another one, the end of the longer one would
-	// remain.
-	longestFirst := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	return &output{log: log, secrets: longestFirst}
+func newOutput(log io.Writer, secrets func() []string) *output {
+	return &output{log: log, secrets: secrets}
 }
 
 // Write implements io.Writer. It never fails, since a log that cannot be written
@@ -81,7 +79,9 @@ func (o *output) flush() {
 
 func (o *output) line(line string) {
 	line = strings.TrimRight(colour.ReplaceAllString(line, ""), "\r")
-	for _, secret := range o.secrets {
+	// If a secret is the prefix of another one, the end of the longer one would remain.
+	longestFirst := slices.SortedFunc(slices.Values(o.secrets()), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	for _, secret := range longestFirst {
 		line = strings.ReplaceAll(line, secret, redacted)
 	}
 	line = userInfo.ReplaceAllString(line, "://"+redacted+"@")

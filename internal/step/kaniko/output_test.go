@@ -11,9 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func fixed(secrets ...string) func() []string { return func() []string { return secrets } }
+
 func TestOutputRemovesColoursAndSecrets(t *testing.T) {
 	var to bytes.Buffer
-	o := newOutput(&to, []string{"pa$$word"})
+	o := newOutput(&to, fixed("pa$$word"))
 	for _, part := range []string{"\x1b[36mINF", "O\x1b[0m[0000] Retrie", "ving\r\nwith pa$$word at https://ann:x@host/\n", "at \"https://host/a?signature=b%2Fc\": EOF\n", "the rest"} {
 		_, err := o.Write([]byte(part))
 		require.NoError(t, err)
@@ -25,7 +27,7 @@ func TestOutputRemovesColoursAndSecrets(t *testing.T) {
 func TestOutputRedactsSecretWithSecretPrefix(t *testing.T) {
 	for _, secrets := range [][]string{{"token", "token-and-more"}, {"token-and-more", "token"}} {
 		var to bytes.Buffer
-		o := newOutput(&to, secrets)
+		o := newOutput(&to, fixed(secrets...))
 		_, err := fmt.Fprintln(o, "token, and token-and-more")
 		require.NoError(t, err)
 		assert.Equal(t, "***, and ***\n", to.String(), secrets)
@@ -34,7 +36,7 @@ func TestOutputRedactsSecretWithSecretPrefix(t *testing.T) {
 
 func TestOutputWritesLongLine(t *testing.T) {
 	var to bytes.Buffer
-	o := newOutput(&to, nil)
+	o := newOutput(&to, noSecrets)
 	_, err := o.Write(bytes.Repeat([]byte("x"), maxLine+1))
 	require.NoError(t, err)
 	assert.Equal(t, maxLine+2, to.Len())
@@ -45,7 +47,7 @@ type closed struct{}
 func (closed) Write([]byte) (int, error) { return 0, errors.New("closed") }
 
 func TestOutputIgnoresLogErrors(t *testing.T) {
-	o := newOutput(closed{}, nil)
+	o := newOutput(closed{}, noSecrets)
 	_, err := fmt.Fprintln(o, "error building image: x")
 	require.NoError(t, err)
 	assert.Equal(t, "error building image: x", o.errorMessage())
@@ -87,7 +89,7 @@ func TestErrorMessage(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			o := newOutput(&bytes.Buffer{}, nil)
+			o := newOutput(&bytes.Buffer{}, noSecrets)
 			_, err := o.Write([]byte(tt.printed))
 			require.NoError(t, err)
 			o.flush()

@@ -61,7 +61,7 @@ func startPacker(ctx context.Context, in Input) (*packer, error) {
 	if err != nil {
 		return nil, errors.Join(err, image.Close())
 	}
-	listener, err := listen(ctx, in.Shared)
+	listener, err := listen(ctx, in.Shared.Path(socketFile))
 	if err != nil {
 		return nil, errors.Join(err, from.Close(), image.Close())
 	}
@@ -90,18 +90,19 @@ func (p *packer) stop() error {
 
 // handle carries out the request of a command that Kaniko runs, and records why
 // it failed.
-func (p *packer) handle(ctx context.Context, request string) error {
+func (p *packer) handle(ctx context.Context, request string) (string, error) {
 	err := p.pack(ctx, request)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return "", ctx.Err()
 	}
 	if errors.Is(err, syscall.ENOSPC) {
 		err = failure.New(v1alpha1.ReasonBuildFailed, "the build ran out of disk space; it needs twice the size of the model: increase its limit of ephemeral storage").WithCause(err)
 	}
 	if err != nil {
 		p.err = err
+		return "", err
 	}
-	return err
+	return packedResponse, nil
 }
 
 func (p *packer) pack(ctx context.Context, request string) error {
