@@ -1,6 +1,7 @@
 package registries
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func TestPushSecret(t *testing.T) {
 	}
 	users := filepath.Join(t.TempDir(), "users")
 	require.NoError(t, os.WriteFile(users, []byte(registryUsers), 0o600))
-	closed := startDistribution(t, "auth: {htpasswd: {realm: models, path: "+users+"}}")
+	closed := startDistribution(t, fmt.Sprintf("auth: {htpasswd: {realm: models, path: %q}}", users))
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t, closed.host)

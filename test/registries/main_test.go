@@ -1,9 +1,8 @@
 // Package registries runs the steps of a build, as the processes that a pod
 // runs, against real registries: distribution, which the test cluster runs too,
-// and the registry of go-containerregistry. It needs neither a cluster nor root.
-// Kaniko is not run here, since it takes the file system of its container for its
-// own: images are built with the engine Stream. What Kaniko and kubelet do is for
-// test/e2e.
+// olareg and the registry of go-containerregistry, and behind imitations of hosted
+// ones. It needs neither a cluster nor root. Most tests build with the engine
+// Stream; the matrix builds with both. What kubelet does is for test/e2e.
 package registries
 
 import (
@@ -14,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,7 +27,22 @@ import (
 // programs is the directory of the compiled programs.
 var programs string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+// sources are the packages of the programs, by the directory of their module.
+var sources = map[string]string{
+	"../..":                     "./cmd/modelkiln-step",
+	"../cluster/tools/registry": "tool",
+	"../cluster/tools/kaniko":   "tool",
+	"tools/distribution2":       ".",
+	"tools/olareg":              "tool",
+}
+
+func TestMain(m *testing.M) {
+	if description := os.Getenv(containerVariable); description != "" {
+		fmt.Fprintln(os.Stderr, "start the container:", enter(description))
+		os.Exit(1)
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "registries-")
@@ -37,19 +52,24 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	programs = dir
-	for source, packages := range map[string]string{
-		"../..":                     "./cmd/modelkiln-step",
-		"../cluster/tools/registry": "tool",
-	} {
-		// With the settings of test/cluster, so that packages are compiled once for both.
-		build := exec.Command("go", "build", "-C", source, "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/", packages)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "compile %s: %v\n%s", packages, err, out)
+	for source, packages := range sources {
+		if err := compile(source, packages, "CGO_ENABLED=0"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 	}
 	return m.Run()
+}
+
+// compile compiles a program with the settings of test/cluster, so that packages
+// are compiled once for both.
+func compile(source, packages string, environment ...string) error {
+	build := exec.Command("go", "build", "-C", source, "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", programs+"/", packages)
+	build.Env = slices.Concat(os.Environ(), []string{"GOWORK=off", "GOFLAGS="}, environment)
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s in %s: %w\n%s", packages, source, err, out)
+	}
+	return nil
 }
 
 // startMemory starts the registry of go-containerregistry and returns its host
@@ -70,7 +90,9 @@ func startOpen(t *testing.T) string {
 
 // registries start each registry that the steps are tested against.
 var registries = map[string]func(t *testing.T) string{
-	"distribution":         startOpen,
+	"distribution 3":       startOpen,
+	"distribution 2.8":     func(t *testing.T) string { t.Helper(); return startDistributionOf(t, "distribution2").host },
+	"olareg":               startOlareg,
 	"go-containerregistry": startMemory,
 }
 

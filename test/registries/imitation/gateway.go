@@ -18,12 +18,12 @@ import (
 var Gateways = []Imitation{
 	{
 		Name:   "nginx with a limit",
-		Habits: []Habit{{"A request of more than 5 MiB is answered with 413 and nginx's page.", "https://github.com/goharbor/harbor/issues/10936"}},
+		Habits: []Habit{{"A request of more than 4 MiB is answered with 413 and nginx's page.", "https://github.com/goharbor/harbor/issues/10936"}},
 		Behave: always(func() proxy.Behavior { return limit("nginx/1.27.3", nginxPage) }),
 	},
 	{
 		Name:   "Cloudflare with its limit",
-		Habits: []Habit{{"A request of more than 100 MB (here 5 MiB) is answered with 413 and Cloudflare's page.", "https://developers.cloudflare.com/support/troubleshooting/http-status-codes/4xx-client-error/error-413/"}},
+		Habits: []Habit{{"A request of more than 100 MB (here 4 MiB) is answered with 413 and Cloudflare's page.", "https://developers.cloudflare.com/support/troubleshooting/http-status-codes/4xx-client-error/error-413/"}},
 		Behave: always(func() proxy.Behavior { return limit("cloudflare", cloudflarePage) }),
 	},
 	{
@@ -72,10 +72,10 @@ const (
 	cloudflarePage = "<html>\r\n<head><title>413 Payload Too Large</title></head>\r\n<body>\r\n<center><h1>413 Payload Too Large</h1></center>\r\n<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
 )
 
-// limit rejects bodies of more than 5 MiB. Of a body whose length is not known, it
+// limit rejects bodies of more than 4 MiB. Of a body whose length is not known, it
 // reads so much before that.
 func limit(server, page string) proxy.Behavior {
-	const size = 5 << 20
+	const size = 4 << 20
 	return proxy.Instead(func(w http.ResponseWriter, r *http.Request) bool {
 		begin, err := []byte(nil), error(nil)
 		if r.ContentLength < 0 {
@@ -117,7 +117,7 @@ func shortTimeout() proxy.Behavior {
 }
 
 // s3 redirects blobs to a storage.
-func s3(t *testing.T, registry string) proxy.Behavior {
+func s3(t *testing.T, registry string, _ proxy.Behavior) proxy.Behavior {
 	t.Helper()
 	const signature = "X-Amz-Signature"
 	forward := proxy.Forward(registry)
@@ -170,11 +170,11 @@ func location(base func(r *http.Request) string) proxy.Behavior {
 }
 
 // otherHost has uploads continue at another host in front of the same registry.
-func otherHost(t *testing.T, registry string) proxy.Behavior {
+func otherHost(t *testing.T, registry string, uploads proxy.Behavior) proxy.Behavior {
 	t.Helper()
 	var other string
 	behavior := location(func(*http.Request) string { return "http://" + other })
-	other = proxy.Serve(t, "127.0.0.1", behavior(proxy.Forward(registry)))
+	other = proxy.Serve(t, "127.0.0.1", proxy.All(uploads, behavior)(proxy.Forward(registry)))
 	return behavior
 }
 

@@ -18,8 +18,9 @@ type Imitation struct {
 	Name   string
 	Habits []Habit
 	// Behave returns the behavior, which lasts as long as the test. The registry is
-	// the host and port of the one behind the imitation.
-	Behave func(t *testing.T, registry string) proxy.Behavior
+	// the host and port of the one behind the imitation. Hosts to which the imitation
+	// sends uploads have the given behavior too.
+	Behave func(t *testing.T, registry string, uploads proxy.Behavior) proxy.Behavior
 }
 
 // Habit is something that an imitation does in another way than most registries.
@@ -31,8 +32,8 @@ type Habit struct {
 }
 
 // always is for a behavior that needs neither a test nor another server.
-func always(behave func() proxy.Behavior) func(*testing.T, string) proxy.Behavior {
-	return func(*testing.T, string) proxy.Behavior { return behave() }
+func always(behave func() proxy.Behavior) func(*testing.T, string, proxy.Behavior) proxy.Behavior {
+	return func(*testing.T, string, proxy.Behavior) proxy.Behavior { return behave() }
 }
 
 // refuse responds with an error of the distribution specification.

@@ -58,7 +58,7 @@ var Refusing = []Imitation{
 
 // refuseTag refuses every manifest that is pushed under a tag. The format has the
 // repository and the tag.
-func refuseTag(status int, code, format string) func(*testing.T, string) proxy.Behavior {
+func refuseTag(status int, code, format string) func(*testing.T, string, proxy.Behavior) proxy.Behavior {
 	return always(func() proxy.Behavior {
 		return proxy.Instead(func(w http.ResponseWriter, r *http.Request) bool {
 			tag := proxy.Tag(r)

@@ -151,21 +151,17 @@ func (o observer) Read(p []byte) (int, error) {
 }
 
 // Cut closes the connection of a request after so many bytes of its body, if the
-// function says so. The registry has received these bytes.
+// function says so and the body is longer. The registry has received these bytes.
 func Cut(bytes int64, which func(r *http.Request) bool) Behavior {
 	return func(registry http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !which(r) {
-				registry.ServeHTTP(w, r)
-				return
-			}
-			wasCut := false
+			begin := &cutter{Reader: r.Body, left: bytes, which: func() bool { return which(r) }}
 			r.Body = struct {
 				io.Reader
 				io.Closer
-			}{io.MultiReader(io.LimitReader(r.Body, bytes), &end{of: r.Body, cut: &wasCut}), r.Body}
+			}{begin, r.Body}
 			registry.ServeHTTP(&editor{ResponseWriter: w, edit: func(code int) int {
-				if wasCut {
+				if begin.wasCut {
 					panic(http.ErrAbortHandler)
 				}
 				return code
@@ -174,16 +170,26 @@ func Cut(bytes int64, which func(r *http.Request) bool) Behavior {
 	}
 }
 
-// end is where a connection is cut, unless the body ends there.
-type end struct {
-	of  io.Reader
-	cut *bool
+// cutter is a body that may end early.
+type cutter struct {
+	io.Reader
+	left   int64
+	which  func() bool
+	wasCut bool
 }
 
-func (e *end) Read([]byte) (int, error) {
-	if n, err := io.ReadFull(e.of, make([]byte, 1)); n == 0 {
-		return 0, err
+func (c *cutter) Read(p []byte) (int, error) {
+	if c.wasCut {
+		return 0, io.ErrUnexpectedEOF
 	}
-	*e.cut = true
-	return 0, io.ErrUnexpectedEOF
+	if c.left > 0 {
+		p = p[:min(int64(len(p)), c.left)]
+	}
+	n, err := c.Reader.Read(p)
+	if c.left <= 0 && n > 0 && c.which() {
+		c.wasCut = true
+		return 0, io.ErrUnexpectedEOF
+	}
+	c.left -= int64(n)
+	return n, err
 }
