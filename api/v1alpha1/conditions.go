@@ -85,6 +85,12 @@ const (
 	// ReasonSucceeded means that the image is in the registry and was
 	// verified there against the files that were packaged.
 	ReasonSucceeded = "Succeeded"
+	// ReasonHeldByPolicy means that the image was pushed, and that a policy of the
+	// registry does not let anyone pull it until it is signed or scanned. The
+	// ModelVersion is Ready with the digest of the push. Sign or scan the image; to
+	// have it verified in the registry then, request a rebuild. If the build found
+	// such an image at its tag, and has not pushed it, the ModelVersion has failed.
+	ReasonHeldByPolicy = "HeldByPolicy"
 )
 
 // Reasons why a ModelVersion cannot be built as it is.
@@ -192,14 +198,28 @@ const (
 	// registry's certificate.
 	ReasonRegistryUntrusted = "RegistryUntrusted"
 	// ReasonRegistryFull means that the registry, or a proxy in front of it,
-	// rejects an upload of this size (413), or its quota or disk is exhausted
-	// (507). Ask for a higher limit or quota.
+	// rejects an upload or a layer of this size (413), or its quota or disk is
+	// exhausted (507). The message quotes the registry. Ask for a higher limit or
+	// quota, or split the largest file.
 	ReasonRegistryFull = "RegistryFull"
+	// ReasonRateLimited means that the registry accepts no more requests of this
+	// account for a while (429). The build retries; if the limit remains, use an
+	// account with a higher one, or a mirror of the base image.
+	ReasonRateLimited = "RateLimited"
+	// ReasonRepositoryMissing means that the registry does not have the repository
+	// in imageRepo, and does not create it for a push, or hides from this account
+	// that it has it. Create the repository, or correct imageRepo.
+	ReasonRepositoryMissing = "RepositoryMissing"
+	// ReasonMediaTypeUnsupported means that the registry does not accept the media
+	// type of the image's layers or manifest. Choose another
+	// spec.build.compression, or update the registry.
+	ReasonMediaTypeUnsupported = "MediaTypeUnsupported"
 	// ReasonRegistryUnauthorized means that the registry rejects the credentials,
 	// or requires credentials and received none.
 	ReasonRegistryUnauthorized = "RegistryUnauthorized"
 	// ReasonTagTaken means that the image tag holds something other than what the
-	// build of this ModelVersion would push. Nothing is overwritten; choose another
+	// build of this ModelVersion would push, or that the registry treats it as
+	// immutable. Nothing is overwritten; choose another
 	// imageTag, or delete the tag in the registry if nobody needs its image.
 	ReasonTagTaken = "TagTaken"
 	// ReasonBuildFailed means that the build engine failed; the message ends with
@@ -266,6 +286,7 @@ var Reasons = []string{
 	ReasonWaitingForTraining,
 	ReasonRefused,
 	ReasonSucceeded,
+	ReasonHeldByPolicy,
 	ReasonInvalidSpec,
 	ReasonStorageKindUnsupported,
 	ReasonSourceForbidden,
@@ -290,6 +311,9 @@ var Reasons = []string{
 	ReasonRegistryUnreachable,
 	ReasonRegistryUntrusted,
 	ReasonRegistryFull,
+	ReasonRateLimited,
+	ReasonRepositoryMissing,
+	ReasonMediaTypeUnsupported,
 	ReasonRegistryUnauthorized,
 	ReasonTagTaken,
 	ReasonBuildFailed,

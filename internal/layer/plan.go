@@ -94,6 +94,9 @@ type Limits struct {
 	Size int64
 	// Layers is the maximum number of layers, at least 1.
 	Layers int
+	// MaxSize is the number of bytes that a layer of several files does not exceed,
+	// even if that takes more layers; 0 is no limit. A larger file has its own layer.
+	MaxSize int64
 }
 
 // Plan assigns entries to layers.
@@ -157,9 +160,10 @@ func (p Plan) WithLimits(limits Limits) Plan {
 
 // partition distributes entries, which are in path order, over layers.
 func partition(entries []Entry, limits Limits) [][]Entry {
-	for size := max(limits.Size, 1); ; size *= 2 {
+	largest := cmp.Or(limits.MaxSize, math.MaxInt64/2)
+	for size := min(max(limits.Size, 1), largest); ; size = min(2*size, largest) {
 		// Sizes can be arbitrarily large: a sparse file of 8 EiB uses no space.
-		if layers := partitionBySize(entries, size); len(layers) <= limits.Layers || size > math.MaxInt64/2 {
+		if layers := partitionBySize(entries, size); len(layers) <= limits.Layers || size == largest {
 			return layers
 		}
 	}

@@ -167,6 +167,9 @@ func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) verdict {
 			outcome.Message = fmt.Sprintf("The registry no longer has the image %s, and it could not be built again: %s", workflow.Pinned(workflow.Argument(wf, contract.ParamImage), digest), outcome.Message)
 		}
 	}
+	if outcome.State == StateBuilt && outcome.Reason == v1alpha1.ReasonHeldByPolicy {
+		outcome.Message += ". To have it verified afterwards, rebuild with: " + rebuildCommand(mv)
+	}
 	return verdict{Outcome: outcome, follow: wf}
 }
 

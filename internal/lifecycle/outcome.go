@@ -126,12 +126,7 @@ func succeeded(wf run) Outcome {
 			Message: fmt.Sprintf("Workflow %s of ClusterWorkflowTemplate %s succeeded without proof that the image was pushed: %v", wf.Name, sentence(wf.Spec.WorkflowTemplateRef.Name), err),
 		}
 	}
-	return Outcome{
-		State:   StateBuilt,
-		Reason:  v1alpha1.ReasonSucceeded,
-		Message: pushed(run.Image.Reference),
-		Report:  run,
-	}
+	return built(run)
 }
 
 func failed(wf run) Outcome {

@@ -7,6 +7,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
@@ -33,7 +34,10 @@ func whenReady(o Observed, opts workflow.Options) verdict {
 	case !requested:
 		return checkIfRequested(o, opts)
 	case v.State == StateBuilt:
-		return stayReady(mv, fmt.Sprintf("Workflow %s found it there again", wf.Name))
+		return verdict{Outcome: Outcome{
+			State: StateBuilt, Reason: v1alpha1.ReasonSucceeded,
+			Message: fmt.Sprintf("%s. Workflow %s found it there again", verified(mv.Status.Image), wf.Name),
+		}}
 	case v.State == StateFailed:
 		return stayReady(mv, fmt.Sprintf("Workflow %s, which checks it, failed: %s", wf.Name, v.Message))
 	default:
@@ -88,16 +92,31 @@ func checking(mv *v1alpha1.ModelVersion, attempt verdict) verdict {
 // stayReady is the verdict on a ModelVersion whose status continues to describe the
 // attempt that built its image.
 func stayReady(mv *v1alpha1.ModelVersion, about string) verdict {
-	return verdict{Outcome: Outcome{
-		State:   StateBuilt,
-		Reason:  v1alpha1.ReasonSucceeded,
-		Message: pushed(mv.Status.Image) + ". " + about,
-	}}
+	reason, message := v1alpha1.ReasonSucceeded, verified(mv.Status.Image)
+	if ReadyReason(mv) == v1alpha1.ReasonHeldByPolicy {
+		reason, message = v1alpha1.ReasonHeldByPolicy, held(mv.Status.Image)
+	}
+	return verdict{Outcome: Outcome{State: StateBuilt, Reason: reason, Message: message + ". " + about}}
 }
 
-// pushed is the message about an image that was built.
-func pushed(image string) string {
+// built is the outcome of a Workflow with a report that proves the push.
+func built(run report.Report) Outcome {
+	outcome := Outcome{State: StateBuilt, Reason: v1alpha1.ReasonSucceeded, Message: verified(run.Image.Reference), Report: run}
+	if run.Image.HeldBack != "" {
+		outcome.Reason = v1alpha1.ReasonHeldByPolicy
+		outcome.Message = held(run.Image.Reference) + ": " + sentence(run.Image.HeldBack)
+	}
+	return outcome
+}
+
+// verified is the message about an image that was built.
+func verified(image string) string {
 	return fmt.Sprintf("Image %s was pushed and verified in the registry", image)
+}
+
+// held is the message about an image that was built and that nobody can pull yet.
+func held(image string) string {
+	return fmt.Sprintf("Image %s was pushed, and the registry holds it back", image)
 }
 
 // waitingFor returns a verdict about what a ModelVersion waits for: one that is Ready

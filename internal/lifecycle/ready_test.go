@@ -179,3 +179,35 @@ func TestNextStepRebuildFinishedByKubeDL(t *testing.T) {
 		assert.Nil(t, step.Create)
 	}
 }
+
+// held succeeds with an image that a policy of the registry holds back.
+func held(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+	r := w.Report()
+	r.Image.HeldBack = "a policy of the registry modelhub denies access to the image: sign it"
+	return w.Succeeded(r)
+}
+
+// A ModelVersion whose image a policy of the registry holds back is Ready by the
+// digest of the push. A rebuild after the policy is satisfied verifies the image.
+func TestNextStepHeldByPolicy(t *testing.T) {
+	s := newScenario(t)
+	require.NotNil(t, s.pass())
+	assert.Nil(t, s.updatePass(held))
+	got := s.mv().Status
+	assert.True(t, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionReady))
+	assert.Equal(t, v1alpha1.ReasonHeldByPolicy, lifecycle.ReadyReason(s.mv()))
+	assert.Equal(t, builders.Digest, got.Digest)
+	assert.Contains(t, got.Message, "was pushed, and the registry holds it back: a policy of the registry modelhub denies access to the image: sign it. To have it verified afterwards, rebuild with: kubectl annotate mv")
+
+	s.requestRebuild()
+	require.NotNil(t, s.pass())
+	assert.Nil(t, s.updatePass(failing(contract.StepMountCheck, v1alpha1.ReasonHeldByPolicy, "a policy denies access")))
+	assert.Equal(t, v1alpha1.ReasonHeldByPolicy, lifecycle.ReadyReason(s.mv()), "it is still not verified")
+	assert.Contains(t, s.mv().Status.Message, "holds it back. Workflow mv-3-1c072-2, which checks it, failed: Step mount-check: a policy denies access")
+
+	s.mv().Annotations[v1alpha1.AnnotationRebuild] = "once more"
+	require.NotNil(t, s.pass())
+	assert.Nil(t, s.updatePass(succeeding))
+	assert.Equal(t, v1alpha1.ReasonSucceeded, lifecycle.ReadyReason(s.mv()))
+	assert.Contains(t, s.mv().Status.Message, "verified in the registry. Workflow mv-3-1c072-3 found it there again")
+}

@@ -124,6 +124,7 @@ func (s *webhookServer) setUp(mgr ctrl.Manager, cfg config.Config) error {
 		webhook.ServingPath:   webhook.Authorized(admission.WithDefaulter[*corev1.Pod](mgr.GetScheme(), serving).Handler, access),
 		webhook.WorkloadsPath: webhook.Authorized(workloads, access),
 		webhook.CreatorPath:   webhook.Creator{},
+		webhook.CopiesPath:    webhook.Copies{},
 	} {
 		server.Register(path, limiter.Wrap(&admission.Webhook{Handler: webhook.WithWarnings(handler)}))
 	}

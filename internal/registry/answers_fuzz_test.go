@@ -92,7 +92,7 @@ func FuzzAnswers(f *testing.F) {
 			r.puller, err = remote.NewPuller(remote.WithTransport(httpsOnly{registry}), remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
 			require.NoError(t, err)
 			ctx, cancel := context.WithCancel(t.Context())
-			uploader := &Uploader{repository: r, client: &http.Client{Transport: httpsOnly{registry}}, ChunkSize: 4 << 20, Wait: func(ctx context.Context, delay time.Duration) error {
+			uploader := &Uploader{repository: r, client: &http.Client{Transport: httpsOnly{registry}}, limits: requestLimits{bytes: 4 << 20}, Wait: func(ctx context.Context, delay time.Duration) error {
 				assert.GreaterOrEqual(t, delay, time.Duration(0))
 				return ctx.Err()
 			}}

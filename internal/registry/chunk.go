@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
 )
 
 // chunk is the body of one request of an upload.
@@ -20,10 +23,17 @@ type chunk struct {
 	// has returned io.EOF.
 	err    error
 	eof    bool
+	sent   atomic.Bool
+	close  sync.Once
 	closed chan struct{}
 }
 
 func (c *chunk) Read(p []byte) (int, error) {
+	select {
+	case <-c.closed:
+		return 0, errBodySent
+	default:
+	}
 	n, err := c.from.Read(p)
 	c.digest.Write(p[:n])
 	c.offset += int64(n)
@@ -44,13 +54,23 @@ func (c *chunk) isComplete(length int64, sizeKnown bool) bool {
 }
 
 func (c *chunk) Close() error {
-	select {
-	case <-c.closed:
-		return nil
-	default:
-		close(c.closed)
-		return nil
+	c.close.Do(func() { close(c.closed) })
+	return nil
+}
+
+// errBodySent is returned for a request whose body was sent before. Its reader is
+// somewhere in the middle, and the registry would store other bytes than were meant.
+var errBodySent = errors.New("the body of the request was sent before")
+
+// sendOnce is a transport that sends the body of an upload once.
+// go-containerregistry's repeats a request with the same body when a login expires.
+type sendOnce struct{ inner http.RoundTripper }
+
+func (t sendOnce) RoundTrip(req *http.Request) (*http.Response, error) {
+	if body, ok := req.Body.(*chunk); ok && body.sent.Swap(true) {
+		return nil, errBodySent
 	}
+	return t.inner.RoundTrip(req)
 }
 
 // errPartialRead is returned if the registry responds before it has read all of a

@@ -9,6 +9,7 @@
 // The uploader is our own because a layer is read from the model's files while it
 // is sent, so that its digest is known only at the end. go-containerregistry sends
 // such a layer in a single request and cannot retry it; oras-go needs the digest
-// before the first byte. The uploader sends chunks, queries the registry for the
-// offset after a failure, and reopens the Blob there.
+// before the first byte. The uploader sends a single request too, queries the registry
+// for the offset after a failure, and reopens the Blob there. It makes requests
+// smaller only for registries and proxies that require that.
 package registry

@@ -31,11 +31,23 @@ const (
 	Unauthorized
 	// NotFound means that the registry does not have the requested content.
 	NotFound
+	// RepositoryMissing means that the registry does not have the repository, and
+	// does not create it for a push.
+	RepositoryMissing
 	// Untrusted means that the registry's certificate cannot be verified.
 	Untrusted
 	// QuotaExceeded means that the registry accepts no more content, or none of that
 	// size.
 	QuotaExceeded
+	// TagImmutable means that the registry does not let a tag refer to another image.
+	TagImmutable
+	// PolicyDenied means that a policy of the registry, such as one that requires a
+	// signature or a scan, denies the request.
+	PolicyDenied
+	// Unsupported means that the registry does not accept a media type.
+	Unsupported
+	// RateLimited means that the registry accepts no more requests for a while.
+	RateLimited
 )
 
 // Error is an error of a registry.
@@ -53,10 +65,22 @@ func (e *Error) Error() string { return e.Message }
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// IsNotFound reports whether the registry does not have the requested content.
+// IsNotFound reports whether the registry does not have the requested content, or not
+// even the repository.
 func IsNotFound(err error) bool {
+	return hasKind(err, NotFound) || hasKind(err, RepositoryMissing)
+}
+
+// IsUnauthorized reports whether the registry rejected the credentials, or requires
+// some. Some registries respond so to a request for what does not exist.
+func IsUnauthorized(err error) bool { return hasKind(err, Unauthorized) }
+
+// IsPolicyDenied reports whether a policy of the registry denied the request.
+func IsPolicyDenied(err error) bool { return hasKind(err, PolicyDenied) }
+
+func hasKind(err error, kind Kind) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Kind == NotFound
+	return errors.As(err, &e) && e.Kind == kind
 }
 
 // explain returns an error of the library as one that users understand.
@@ -141,29 +165,39 @@ const maxText = 300
 // cause returns the text of an error, in which a registry's answer can be quoted.
 func cause(err error) string { return text.OneLine(err.Error(), maxText) }
 
-// explainStatus returns the error for a status code.
+// explainStatus returns the error for a status code, with the registry's own message.
 func (r *Repository) explainStatus(resp *transport.Error, err error) error {
-	peer, repository := r.failedPeer(err), r.name.RepositoryStr()
-	e := &Error{Cause: err}
-	switch code := resp.StatusCode; code {
-	case http.StatusUnauthorized:
-		e.Kind = Unauthorized
-		e.Message = fmt.Sprintf("%s denied access to %s (401 Unauthorized); credentials: %s", peer, repository, r.account)
-	case http.StatusForbidden:
-		e.Kind = Unauthorized
-		e.Message = fmt.Sprintf("%s denied the permissions that the build needs in %s (403 Forbidden); credentials: %s", peer, repository, r.account)
-	case http.StatusNotFound:
-		e.Kind = NotFound
-		e.Message = fmt.Sprintf("%s does not have the requested content in %s (404 Not Found)", peer, repository)
-	case http.StatusTooManyRequests:
+	peer, repository, code := r.failedPeer(err), r.name.RepositoryStr(), resp.StatusCode
+	e := &Error{Kind: kindOf(code, textOf(resp)), Cause: err}
+	status := fmt.Sprintf("%d %s", code, http.StatusText(code))
+	switch e.Kind {
+	case Unauthorized:
+		denied := "denied the permissions that the build needs in"
+		if code == http.StatusUnauthorized {
+			denied = "denied access to"
+		}
+		e.Message = fmt.Sprintf("%s %s %s (%s); credentials: %s", peer, denied, repository, status, r.account)
+	case NotFound:
+		e.Message = fmt.Sprintf("%s does not have the requested content in %s (%s)", peer, repository, status)
+	case RepositoryMissing:
+		e.Message = fmt.Sprintf("%s has no repository %s, or the build may not push to it (%s): create the repository, or correct imageRepo", peer, repository, status)
+	case RateLimited:
 		e.Transient = true
-		e.Message = peer + " is rate limiting requests (429): wait, or use an account with a higher limit"
-	case http.StatusRequestEntityTooLarge, http.StatusInsufficientStorage:
-		e.Kind = QuotaExceeded
+		e.Message = fmt.Sprintf("%s is rate limiting requests (%d): wait, or use an account with a higher limit", peer, code)
+	case QuotaExceeded:
 		e.Message = fmt.Sprintf("%s rejected the upload to %s (%d): raise the registry's request size limit or storage quota", peer, repository, code)
-	default:
-		e.Transient = slices.Contains(retryStatusCodes, code)
-		e.Message = fmt.Sprintf("%s responded with the error %d %s", peer, code, http.StatusText(code))
+	case TagImmutable:
+		e.Message = fmt.Sprintf("%s does not let a tag of %s refer to another image (%s): choose another imageTag", peer, repository, status)
+	case PolicyDenied:
+		e.Message = fmt.Sprintf("a policy of %s denies access to the image in %s (%s): sign or scan the image as the policy requires, or have the policy changed", peer, repository, status)
+	case Unsupported:
+		e.Message = fmt.Sprintf("%s does not accept an image of this form in %s (%s): choose another spec.build.compression, or update the registry", peer, repository, status)
+	case Unreachable, Untrusted:
+		e.Transient = slices.Contains(retryStatusCodes, code) || code == statusOriginTimeout
+		e.Message = fmt.Sprintf("%s responded with the error %s", peer, status)
+	}
+	if words := r.wordsOf(resp); words != "" {
+		e.Message += fmt.Sprintf(". The registry reports: %s", words)
 	}
 	return e
 }

@@ -45,7 +45,7 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	if err != nil {
 		return nil, err
 	}
-	var inner http.RoundTripper = newTimeoutTransport(ctx, base, cmp.Or(c.IdleTimeout, idleTimeout))
+	var inner http.RoundTripper = headTransport{inner: newTimeoutTransport(ctx, base, cmp.Or(c.IdleTimeout, idleTimeout))}
 	if !c.Insecure(repository.RegistryStr()) {
 		inner = httpsOnly{inner: inner}
 	}
@@ -119,7 +119,11 @@ func (r *Repository) Image(descriptor *remote.Descriptor) (v1.Image, error) {
 	return image, err
 }
 
-// Stat returns a blob's size in bytes, without fetching the blob.
+// UnknownSize is the size of a blob that a registry has, and whose size it does not
+// tell.
+const UnknownSize = -1
+
+// Stat returns a blob's size in bytes, or UnknownSize, without fetching the blob.
 func (r *Repository) Stat(ctx context.Context, digest v1.Hash) (int64, error) {
 	blob, err := r.puller.Layer(ctx, r.name.Digest(digest.String()))
 	if err != nil {

@@ -75,7 +75,7 @@ func TestRepositoryFetchAndStat(t *testing.T) {
 	require.NoError(t, r.CheckPush(tag))
 
 	_, err = r.Fetch(t.Context(), tag)
-	assertKind(t, NotFound, err, "does not have the requested content in models/resnet (404 Not Found)")
+	assertKind(t, RepositoryMissing, err, "has no repository models/resnet, or the build may not push to it (404 Not Found)")
 	assert.True(t, IsNotFound(fmt.Errorf("fetch: %w", err)))
 
 	image, err := random.Image(1000, 2)

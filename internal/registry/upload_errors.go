@@ -10,15 +10,116 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
+// next is what an upload does after a failure.
+type next int
+
+const (
+	// giveUp means that no request would be accepted.
+	giveUp next = iota
+	// retryNow means that the next request differs from the failed one. It happens a
+	// limited number of times.
+	retryNow
+	// retryLater means that the same request may be accepted later.
+	retryLater
+)
+
+// after returns what to do after a failure, and adapts the next request to it.
+func (u *upload) after(err error) next {
+	var content contentError
+	switch {
+	case errors.As(err, &content):
+		// What the registry has is not what was sent: part of a request arrived twice,
+		// or was lost.
+		if u.restarts++; u.restarts > maxRestarts {
+			return giveUp
+		}
+		return retryLater
+	case u.committing >= 0:
+		return u.afterCommit(err)
+	case u.isTooLarge(err):
+		if !u.limits.lower(u.failedLength(), 1) {
+			return giveUp
+		}
+		if u.last.first {
+			// What the registry has kept of the request is of no use.
+			u.location = ""
+		}
+		return retryNow
+	case u.isNotResumable(err) && u.limits.sendWhole():
+		return retryNow
+	case !u.canResume(err):
+		return giveUp
+	}
+	if u.last.failed && isInterruption(err) {
+		// One lost connection is an accident. After several, something on the way limits
+		// the length or the duration of a request.
+		if u.interruptions++; u.interruptions > 1 {
+			u.limits.lower(u.failedLength(), 2)
+		}
+	}
+	return retryLater
+}
+
+// failedLength returns the length of the last request with content.
+func (u *upload) failedLength() int64 {
+	if size := u.blob.Size(); size >= 0 {
+		return min(u.last.length, size-u.last.start)
+	}
+	if u.last.length == unlimited {
+		return max(u.last.end-u.last.start, maxSmallRequest+1)
+	}
+	return u.last.length
+}
+
+// isInterruption reports whether a request ended before the registry responded to it.
+func isInterruption(err error) bool {
+	var busy retryAfterError
+	code := statusOf(err)
+	return !errors.As(err, &busy) && !errors.Is(err, errBodySent) && (code == 0 || code == http.StatusRequestTimeout || code >= http.StatusInternalServerError)
+}
+
+// afterCommit returns what to do after the last request of a session failed.
+func (u *upload) afterCommit(err error) next {
+	if u.committing >= commitTimeout || !u.isProcessing() && u.committing > initialBackoff<<2 {
+		// Neither the session nor the blob exists.
+		u.committing, u.location = -1, ""
+		if u.restarts++; u.restarts > maxRestarts {
+			return giveUp
+		}
+		return retryLater
+	}
+	if !u.canResume(err) {
+		return giveUp
+	}
+	if isGatewayError(err) {
+		u.processing = true
+	}
+	return retryLater
+}
+
+// isProcessing reports whether the registry may still be reading the blob, since only
+// a gateway has responded to the last request of the session.
+func (u *upload) isProcessing() bool { return u.committing >= 0 && u.processing }
+
+// isGatewayError reports whether a gateway responded instead of the registry.
+func isGatewayError(err error) bool {
+	switch statusOf(err) {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, statusOriginTimeout:
+		return true
+	default:
+		return false
+	}
+}
+
+// statusOriginTimeout is what Cloudflare responds if the origin does not respond
+// (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/error-524/).
+const statusOriginTimeout = 524
+
 // canResume reports whether an upload that failed with this error can be resumed.
 func (u *upload) canResume(err error) bool {
-	var resp *transport.Error
-	if !errors.As(err, &resp) {
+	switch code := statusOf(err); code {
+	case 0:
 		return certificateProblem(err) == ""
-	}
-	switch code := resp.StatusCode; code {
-	case http.StatusRequestEntityTooLarge:
-		return u.length > minChunkSize
 	case http.StatusUnauthorized, http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable, http.StatusBadRequest:
 		// The login has expired, the session was lost, or its offset is not the
 		// expected one.
@@ -29,10 +130,56 @@ func (u *upload) canResume(err error) bool {
 }
 
 // isTooLarge reports whether a request was larger than the registry, or a proxy in
-// front of it, accepts.
-func isTooLarge(err error) bool {
+// front of it, accepts. GitHub's registry says so with 416, which otherwise means that
+// the offset is wrong: that of a session's first request cannot be.
+func (u *upload) isTooLarge(err error) bool {
+	switch statusOf(err) {
+	case http.StatusRequestEntityTooLarge:
+		return true
+	case http.StatusRequestedRangeNotSatisfiable:
+		return u.last.failed && (u.last.first || speaksOfSize(err))
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusInternalServerError, http.StatusBadGateway:
+		return u.last.failed && speaksOfSize(err)
+	default:
+		return false
+	}
+}
+
+// isNotResumable reports whether the registry refused a request that was not the first
+// of its session and started where the session is: it accepts one request for each
+// upload only, as Google's Artifact Registry does.
+func (u *upload) isNotResumable(err error) bool {
+	switch statusOf(err) {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestedRangeNotSatisfiable, http.StatusUnprocessableEntity, http.StatusNotImplemented:
+		return u.last.failed && !u.last.first
+	default:
+		return false
+	}
+}
+
+// contentError is the error of a registry that rejects the digest of an upload.
+type contentError struct{ error }
+
+func (e contentError) Unwrap() error { return e.error }
+
+// isContentRejected reports whether the registry rejected the end of an upload,
+// because of its content or because the session no longer exists.
+func isContentRejected(err error) bool {
+	switch statusOf(err) {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusRequestedRangeNotSatisfiable, http.StatusUnprocessableEntity:
+		return !speaksOfSize(err) && !speaksOfQuota(err)
+	default:
+		return false
+	}
+}
+
+// statusOf returns the status code of a response, or 0 if there was none.
+func statusOf(err error) int {
 	var resp *transport.Error
-	return errors.As(err, &resp) && resp.StatusCode == http.StatusRequestEntityTooLarge
+	if errors.As(err, &resp) {
+		return resp.StatusCode
+	}
+	return 0
 }
 
 // isRejected reports whether the registry rejected the request itself.

@@ -186,14 +186,18 @@ func times(count int, method string, after int64, inject func(http.ResponseWrite
 }
 
 func TestUploaderUploadRecovers(t *testing.T) {
-	limited := func(limit int64) func(w http.ResponseWriter, r *http.Request) bool {
+	limitedWith := func(limit int64, code int) func(w http.ResponseWriter, r *http.Request) bool {
 		return func(w http.ResponseWriter, r *http.Request) bool {
 			if r.ContentLength <= limit {
 				return false
 			}
-			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, `{"errors":[{"code":"UNKNOWN","message":"the request body is too large and exceeds the maximum permissible limit of 2.00MiB"}]}`)
 			return true
 		}
+	}
+	limited := func(limit int64) func(w http.ResponseWriter, r *http.Request) bool {
+		return limitedWith(limit, http.StatusRequestEntityTooLarge)
 	}
 	forgetful := func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
 		return times(1, http.MethodPatch, 3*mebibyte, func(w http.ResponseWriter) {
@@ -216,38 +220,107 @@ func TestUploaderUploadRecovers(t *testing.T) {
 	always := func(fault func(w http.ResponseWriter, r *http.Request) bool) func(*uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
 		return func(*uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool { return fault }
 	}
+	// wholeOnly refuses each request with content that is not the first of its session.
+	wholeOnly := func(code int) func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+		return func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+			cut := times(1, http.MethodPatch, 0, func(w http.ResponseWriter) { disconnect(w) })
+			cutLate := func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPatch && len(u.sessions) == 1 && u.sessions["1"].Len() == 0 {
+					_, _ = io.CopyN(u.sessions["1"], r.Body, 3*mebibyte)
+					return cut(w, r)
+				}
+				return false
+			}
+			return func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPatch && r.Header.Get("Content-Range") != "" {
+					w.WriteHeader(code)
+					return true
+				}
+				return cutLate(w, r)
+			}
+		}
+	}
+	keepsPart := func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+		cut := false
+		return func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPatch || cut {
+				return false
+			}
+			cut = true
+			_, _ = io.CopyN(u.sessions["1"], r.Body, 3*mebibyte)
+			panic(http.ErrAbortHandler)
+		}
+	}
 	tests := map[string]struct {
-		fault     func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool
-		chunkSize int64
-		waited    int
+		fault    func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool
+		requests int64
+		waited   int
 		// patches is the number of requests with content.
 		patches int
 	}{
 		"no fault":                     {fault: always(nil), patches: 1},
-		"several chunks":               {fault: always(nil), chunkSize: 4 * mebibyte, patches: 3},
-		"a lost connection":            {fault: always(times(1, http.MethodPatch, 5*mebibyte, disconnect)), waited: 1, patches: 3},
-		"an internal server error":     {fault: always(times(2, http.MethodPatch, 0, status(http.StatusInternalServerError))), waited: 2, patches: 6},
+		"several requests":             {fault: always(nil), requests: 4 * mebibyte, patches: 3},
+		"a lost connection":            {fault: always(times(1, http.MethodPatch, 5*mebibyte, disconnect)), waited: 1, patches: 2},
+		"a part that was kept":         {fault: keepsPart, waited: 1, patches: 2},
+		"an internal server error":     {fault: always(times(2, http.MethodPatch, 0, status(http.StatusInternalServerError))), waited: 2, patches: 5},
 		"a rate limit":                 {fault: always(times(3, http.MethodPatch, 0, status(http.StatusTooManyRequests))), waited: 3, patches: 4},
 		"no session at first":          {fault: always(times(2, http.MethodPost, 0, status(http.StatusServiceUnavailable))), waited: 2, patches: 1},
-		"an expired login":             {fault: always(times(1, http.MethodPatch, 0, status(http.StatusUnauthorized))), waited: 1, patches: 3},
-		"a request size limit":         {fault: always(limited(2 * mebibyte)), patches: 3 + 8},
-		"a lost session":               {fault: forgetful, waited: 1, patches: 3},
+		"an expired login":             {fault: always(times(1, http.MethodPatch, 0, status(http.StatusUnauthorized))), waited: 1, patches: 2},
+		"a request size limit":         {fault: always(limited(2 * mebibyte)), patches: 3 + 5},
+		"a size limit as 416":          {fault: always(limitedWith(2*mebibyte, http.StatusRequestedRangeNotSatisfiable)), patches: 3 + 5},
+		"a size limit in words":        {fault: always(limitedWith(2*mebibyte, http.StatusBadRequest)), patches: 3 + 5},
+		"one request only, 400":        {fault: wholeOnly(http.StatusBadRequest), waited: 1, patches: 3},
+		"one request only, 404":        {fault: wholeOnly(http.StatusNotFound), waited: 1, patches: 3},
+		"one request only, 405":        {fault: wholeOnly(http.StatusMethodNotAllowed), waited: 1, patches: 3},
+		"one request only, 416":        {fault: wholeOnly(http.StatusRequestedRangeNotSatisfiable), waited: 1, patches: 3},
+		"a lost session":               {fault: forgetful, waited: 1, patches: 2},
 		"a lost connection at the end": {fault: always(times(1, http.MethodPut, 0, disconnect)), waited: 1, patches: 1},
 		"a lost response at the end":   {fault: lostResponse, patches: 1},
 		"a response before the whole request is read": {fault: always(times(1, http.MethodPatch, 0, func(w http.ResponseWriter) {
 			w.Header().Set("Location", "/v2/models/resnet/blobs/uploads/1")
 			w.WriteHeader(http.StatusAccepted)
-		})), waited: 1, patches: 3},
-		"an unknown offset at first": {fault: always(both(times(1, http.MethodPatch, 0, disconnect), times(1, http.MethodGet, 0, status(http.StatusBadGateway)))), waited: 2, patches: 3},
+		})), waited: 1, patches: 2},
+		"an unknown offset at first": {fault: always(both(times(1, http.MethodPatch, 0, disconnect), times(1, http.MethodGet, 0, status(http.StatusBadGateway)))), waited: 2, patches: 2},
+		"more than was sent": {fault: func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+			cut := times(1, http.MethodPatch, mebibyte, disconnect)
+			return func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodGet {
+					u.sessions["1"].Write(content(9 * mebibyte))
+				}
+				return cut(w, r)
+			}
+		}, waited: 1, patches: 2},
+		"other content": {fault: func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+			return times(1, http.MethodPut, 0, func(w http.ResponseWriter) {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(w, `{"errors":[{"code":"DIGEST_INVALID"}]}`)
+			})
+		}, waited: 1, patches: 2},
+		"a gateway that does not wait for the registry": {fault: func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+			asked := -1
+			return func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case r.Method == http.MethodPut:
+					asked = 0
+					u.sessions["1"].Reset()
+					delete(u.sessions, "1")
+					w.WriteHeader(http.StatusGatewayTimeout)
+					return true
+				case r.Method == http.MethodHead && asked >= 0:
+					if asked++; asked == 15 {
+						u.blobs[digestOf(content(10*mebibyte))] = content(10 * mebibyte)
+					}
+				}
+				return false
+			}
+		}, waited: 14, patches: 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			registry := &uploadRegistry{}
 			up, waited := newTestUploader(t, registry)
 			registry.fault = tt.fault(registry)
-			if tt.chunkSize > 0 {
-				up.ChunkSize = tt.chunkSize
-			}
+			up.limits.bytes = tt.requests
 			want := content(10 * mebibyte)
 			var sent int64
 
@@ -395,7 +468,7 @@ func TestUploaderUploadOfUnknownSize(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			registry := &uploadRegistry{fault: tt.fault}
 			up, _ := newTestUploader(t, registry)
-			up.ChunkSize = 4 * mebibyte
+			up.limits.bytes = 4 * mebibyte
 			want := content(tt.size)
 
 			digest, err := up.Upload(t.Context(), unsizedBlob{want}, func(int64) {})

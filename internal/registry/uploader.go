@@ -14,21 +14,18 @@ import (
 )
 
 const (
-	// maxChunkSize is the maximum number of bytes that are sent in one request. A
-	// proxy may limit the size of a request (nginx: 1 MiB by default) or its
-	// duration.
-	maxChunkSize = 512 << 20
-	// minChunkSize is the smallest chunk size to which the uploader goes down in
-	// search of such a limit. Some registries require 5 MiB, and return that limit.
-	minChunkSize = 1 << 20
-	// maxFailures is how many times in a row an upload may fail without progress.
+	// maxFailures is how many times in a row an upload may fail without progress, and
+	// maxRestarts how many times a registry may have received other content than was
+	// sent.
 	maxFailures = 8
+	maxRestarts = 3
 	// initialBackoff and maxBackoff are the delays after one failure and after many.
 	// Each delay is twice the previous one.
 	initialBackoff = 500 * time.Millisecond
 	maxBackoff     = 30 * time.Second
 	// commitTimeout is how long a registry may take to respond: some read the whole
-	// blob again at the end of an upload.
+	// blob again at the end of an upload. A gateway in front of it may respond
+	// earlier, so that an upload waits as long for the blob to appear.
 	commitTimeout = 15 * time.Minute
 	// writeBufferSize is the size of a write to the connection, in bytes.
 	writeBufferSize = 256 << 10
@@ -45,14 +42,14 @@ type Blob interface {
 }
 
 // Uploader uploads blobs to a repository. It reads each blob once, and the digest is
-// not known before the blob is sent. After a lost connection, a restart of the
-// registry, a rate limit or a request size limit, the last request is repeated and
-// not the whole blob.
+// not known before the blob is sent. A blob is one request, as every client sends it,
+// because some registries accept no more. After a lost connection, a restart of the
+// registry or a rate limit, the upload resumes at the offset that the registry
+// reports. Requests become smaller only if a large one was refused or interrupted.
 type Uploader struct {
 	repository *Repository
 	client     *http.Client
-	// ChunkSize is the maximum number of bytes that are sent in one request.
-	ChunkSize int64
+	limits     requestLimits
 	// Wait waits between two attempts, or until the context ends.
 	Wait func(ctx context.Context, delay time.Duration) error
 }
@@ -66,7 +63,7 @@ func (c Config) NewUploader(ctx context.Context, repository *Repository, others 
 		return nil, err
 	}
 	base.WriteBufferSize = writeBufferSize
-	var inner http.RoundTripper = newTimeoutTransport(ctx, base, commitTimeout)
+	var inner http.RoundTripper = sendOnce{inner: newTimeoutTransport(ctx, base, commitTimeout)}
 	if !repository.insecure {
 		inner = httpsOnly{inner: inner}
 	}
@@ -84,7 +81,7 @@ func (c Config) NewUploader(ctx context.Context, repository *Repository, others 
 	if err != nil {
 		return nil, repository.explainLogin(err)
 	}
-	return &Uploader{repository: repository, client: &http.Client{Transport: authenticated}, ChunkSize: maxChunkSize, Wait: wait}, nil
+	return &Uploader{repository: repository, client: &http.Client{Transport: authenticated}, Wait: wait}, nil
 }
 
 func wait(ctx context.Context, delay time.Duration) error {
@@ -102,11 +99,11 @@ func wait(ctx context.Context, delay time.Duration) error {
 // with the offset in bytes, which can go back. An error of reading the blob is
 // returned unchanged, and every other error is an *Error unless the context ended.
 func (u *Uploader) Upload(ctx context.Context, blob Blob, progress func(offset int64)) (v1.Hash, error) {
-	up := &upload{Uploader: u, blob: blob, progress: progress, chunkSize: u.ChunkSize}
+	up := &upload{Uploader: u, blob: blob, progress: progress, committing: -1}
 	defer up.closeContent()
 	failures := 0
 	for {
-		before := up.offset
+		reached := up.reached
 		digest, err := up.resume(ctx)
 		if err == nil {
 			return digest, nil
@@ -118,20 +115,24 @@ func (u *Uploader) Upload(ctx context.Context, blob Blob, progress func(offset i
 		if ctx.Err() != nil {
 			return v1.Hash{}, ctx.Err()
 		}
-		if !up.canResume(err) {
-			return v1.Hash{}, u.repository.explain(err)
-		}
-		if isTooLarge(err) {
-			// The next request is half as long.
-			continue
-		}
-		if up.offset > before {
+		if up.reached > reached {
 			failures = 0
 		}
-		if failures++; failures > maxFailures {
+		switch up.after(err) {
+		case giveUp:
+			return v1.Hash{}, u.repository.explain(err)
+		case retryNow:
+			continue
+		case retryLater:
+		}
+		if failures++; failures > maxFailures && !up.isProcessing() {
 			return v1.Hash{}, u.repository.explain(err)
 		}
-		if err := u.Wait(ctx, backoff(err, failures)); err != nil {
+		delay := backoff(err, failures)
+		if up.committing >= 0 {
+			up.committing += delay
+		}
+		if err := u.Wait(ctx, delay); err != nil {
 			return v1.Hash{}, err
 		}
 	}
@@ -167,5 +168,5 @@ func backoff(err error, failures int) time.Duration {
 	if errors.As(err, &busy) && busy.retryAfter > 0 {
 		return min(busy.retryAfter, 10*maxBackoff)
 	}
-	return min(initialBackoff<<(failures-1), maxBackoff)
+	return min(initialBackoff<<min(failures-1, maxFailures), maxBackoff)
 }

@@ -86,6 +86,11 @@ type Image struct {
 	// PullSecret is the name of the Secret whose credentials were used to read
 	// the image from the registry, or empty for anonymous access.
 	PullSecret string `json:"pullSecret,omitempty"`
+	// HeldBack is why the registry does not return the image, in one sentence: a
+	// policy requires that it is signed or scanned first. Digest is then what the
+	// build step pushed, and Bytes is zero if the engine does not report it. It is
+	// empty for an image that was verified.
+	HeldBack string `json:"heldBack,omitempty"`
 }
 
 // Failure is why a step failed.

@@ -143,7 +143,7 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	}
 	plan := handoff.Plan{Storage: storage, Model: model}
 	if existing.Digest == "" {
-		if plan, err = m.addBase(ctx, plan, config, log); err != nil {
+		if plan, err = m.addBase(ctx, plan, config, root, tag.RegistryStr(), log); err != nil {
 			return err
 		}
 	}
@@ -275,15 +275,17 @@ func (m *mountCheck) planModel(ctx context.Context, root *os.Root, storage sourc
 }
 
 // addBase adds the base image to a plan, and limits the model's layers to those
-// that the base image leaves.
-func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config registry.Config, log io.Writer) (handoff.Plan, error) {
+// that the base image leaves and the registry of this host accepts.
+func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config registry.Config, root *os.Root, host string, log io.Writer) (handoff.Plan, error) {
 	base, _, err := findBase(ctx, config, m.baseImage)
 	if err != nil {
 		return handoff.Plan{}, err
 	}
-	limits := m.limits
-	limits.Layers = max(1, min(limits.Layers, layer.Budget(len(base.DiffIDs))))
+	limits := layerLimits(m.limits, len(base.DiffIDs), host)
 	plan.Base, plan.Model = base, plan.Model.WithLimits(limits)
+	if err := checkLayers(ctx, root, plan.Model, limits, host); err != nil {
+		return handoff.Plan{}, err
+	}
 	console.Logf(log, "the base image is %s with %s; the model has %d", base.Reference, console.Count(len(base.DiffIDs), "layer"), len(plan.Model.Layers))
 	return plan, nil
 }

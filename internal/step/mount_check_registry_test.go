@@ -122,7 +122,7 @@ func TestMountCheckRegistryErrors(t *testing.T) {
 		},
 		"404 for pushes": {
 			registry: func(inner http.Handler) http.Handler { return rejectPushes(http.StatusNotFound, inner) },
-			reason:   v1alpha1.ReasonRegistryUnauthorized, want: "has no repository models/resnet, or the build may not push to it",
+			reason:   v1alpha1.ReasonRepositoryMissing, want: "has no repository models/resnet, or the build may not push to it",
 		},
 		"418 for every request": {
 			registry: func(http.Handler) http.Handler { return respond(http.StatusTeapot) },

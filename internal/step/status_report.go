@@ -55,15 +55,19 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return failure.OfRegistry(err)
 	}
-	image, digest, err := getImage(ctx, repository, tag)
-	if err != nil {
-		return err
-	}
-	console.Logf(log, "the registry returns %s with the digest %s", tag, digest)
 	want, err := s.shared.ReadExpectation()
 	if err != nil {
 		return err
 	}
+	image, digest, err := getImage(ctx, repository, tag)
+	var denied *registry.Error
+	if errors.As(err, &denied) && denied.Kind == registry.PolicyDenied && want.IsPushed() {
+		return s.reportHeld(log, r, want, denied, s.pullSecret(config, tag), tag)
+	}
+	if err != nil {
+		return failure.OfContent(repository, err)
+	}
+	console.Logf(log, "the registry returns %s with the digest %s", tag, digest)
 	if want.Digest != digest.String() {
 		return failure.Verification("the tag %s was moved from %s to another image during the build: find out who pushes there, then build again", tag, want.Digest)
 	}
@@ -77,6 +81,16 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	console.Logf(log, "the layers hold all %s, %s", console.Count(r.Source.Files, "file"), console.Size(r.Source.Bytes))
 	console.Logf(log, "%s: %s", outcome(r), pushed(verified))
 	return s.shared.UpdateReport(func(r *report.Report) { r.Image = verified })
+}
+
+// reportHeld reports an image that this build has pushed, and that a policy of the
+// registry holds back. The registry has accepted the digest and everything to which it
+// refers: it would have rejected the manifest otherwise.
+func (s *statusReport) reportHeld(log io.Writer, r report.Report, want handoff.Expectation, denied *registry.Error, pullSecret string, tag name.Tag) error {
+	console.Logf(log, "pushed, and not verified: %s", denied.Message)
+	held := &report.Image{Reference: tag.String(), Digest: want.Digest, PullSecret: pullSecret, HeldBack: denied.Message}
+	held.Layers, held.Bytes = len(want.BaseDiffIDs)+len(want.Layers)+1, r.Build.SentBytes+r.Build.ReusedBytes
+	return s.shared.UpdateReport(func(r *report.Report) { r.Image = held })
 }
 
 // readReport returns the report of the earlier steps.
@@ -112,7 +126,7 @@ func getImage(ctx context.Context, repository *registry.Repository, tag name.Tag
 		return nil, v1.Hash{}, failure.Verification("the registry does not have %s after the push: build again", tag).WithCause(err)
 	}
 	if err != nil {
-		return nil, v1.Hash{}, failure.OfRegistry(err)
+		return nil, v1.Hash{}, err
 	}
 	if !descriptor.MediaType.IsImage() {
 		return nil, v1.Hash{}, failure.Verification("the registry has %s at %s, which is not an image", descriptor.MediaType, tag)
@@ -137,7 +151,7 @@ func (s *statusReport) verify(ctx context.Context, repository *registry.Reposito
 		return nil, err
 	}
 	// mount-check has compared the manifest of an image that it found.
-	if want.ManifestSHA256 != "" {
+	if want.IsPushed() {
 		if err := verifyManifest(repository, image, want.ManifestSHA256); err != nil {
 			return nil, err
 		}
@@ -232,7 +246,7 @@ func verifyBlobs(ctx context.Context, repository *registry.Repository, blobs []v
 			if err != nil {
 				return failure.OfRegistry(err)
 			}
-			if size != blob.Size {
+			if size != blob.Size && size != registry.UnknownSize {
 				return failure.BrokenImage("the registry has %d bytes of the layer %s, whose size is %d bytes", size, blob.Digest, blob.Size)
 			}
 			return nil

@@ -164,7 +164,7 @@ func TestStatusReportDetectsFaultsOfRegistry(t *testing.T) {
 			p := newBuiltPod(t)
 			inner := p.registry.get()
 			p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
+				if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") || r.Header.Get("Range") != "" {
 					tt.blob(w)
 					return
 				}

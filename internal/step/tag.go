@@ -54,6 +54,9 @@ func (c tagCheck) run(ctx context.Context) (handoff.Expectation, error) {
 		return handoff.Expectation{}, failure.OfRegistry(err)
 	}
 	descriptor, err := repository.Fetch(ctx, c.tag)
+	if registry.IsUnauthorized(err) {
+		err = c.checkHidden(ctx, repository, err)
+	}
 	if registry.IsNotFound(err) && c.known != nil {
 		return c.restoreTag(ctx, repository)
 	}
@@ -69,6 +72,22 @@ func (c tagCheck) run(ctx context.Context) (handoff.Expectation, error) {
 		return handoff.Expectation{}, failure.OfContent(repository, err)
 	}
 	return expectation, nil
+}
+
+// checkHidden returns an error of kind NotFound if a registry that denies access to a
+// tag does so because the tag does not exist, and the reason why it denies it
+// otherwise. Artifactory, Quay and Docker Hub respond with 401 or 403 for that.
+func (c tagCheck) checkHidden(ctx context.Context, repository *registry.Repository, denied error) error {
+	if c.known == nil {
+		if repository.CheckPush(c.tag) != nil {
+			return denied
+		}
+		if err := c.config.CheckReadable(ctx, repository); err != nil {
+			return err
+		}
+	}
+	console.Logf(c.log, "the registry denies access to the tag %s, and not to what the repository contains: the tag does not exist", c.tag.TagStr())
+	return &registry.Error{Kind: registry.NotFound, Message: denied.Error(), Cause: denied}
 }
 
 // restoreTag has the tag refer again to the image that an earlier attempt has pushed.
@@ -220,7 +239,7 @@ func holder(labels map[string]string) string {
 func (c tagCheck) checkPush(ctx context.Context, repository *registry.Repository) error {
 	err := repository.CheckPush(c.tag)
 	if registry.IsNotFound(err) {
-		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry %s has no repository %s, or the build may not push to it: create the repository, or correct imageRepo", c.tag.RegistryStr(), c.tag.RepositoryStr()).WithCause(err)
+		return failure.New(v1alpha1.ReasonRepositoryMissing, "the registry %s has no repository %s, or the build may not push to it: create the repository, or correct imageRepo", c.tag.RegistryStr(), c.tag.RepositoryStr()).WithCause(err)
 	}
 	if err != nil {
 		return failure.OfRegistry(err)

@@ -40,8 +40,9 @@ func TestManifests(t *testing.T) {
 		paths := map[string]string{}
 		for _, hook := range configuration.Webhooks {
 			checkClient(t, hook.ClientConfig)
-			if *hook.ClientConfig.Service.Path == CreatorPath {
-				assert.Equal(t, admissionregistrationv1.Ignore, *hook.FailurePolicy, "ModelVersions must not depend on the operator")
+			path := *hook.ClientConfig.Service.Path
+			if path == CreatorPath || path == CopiesPath {
+				assert.Equal(t, admissionregistrationv1.Ignore, *hook.FailurePolicy, "ModelVersions and Workflows must not depend on the operator")
 				continue
 			}
 			require.Len(t, hook.ObjectSelector.MatchExpressions, 1)

@@ -24,10 +24,10 @@ import (
 type action func(t *testing.T, verb, namespace, workflow string)
 
 // argoAs returns what the argo command does, called by a user.
-func argoAs(user string) action {
+func argoAs(user string, flags ...string) action {
 	return func(t *testing.T, verb, namespace, workflow string) {
 		t.Helper()
-		run(t, "argo", verb, "-n", namespace, "--as", user, workflow)
+		run(t, "argo", append([]string{verb, "-n", namespace, "--as", user, workflow}, flags...)...)
 	}
 }
 

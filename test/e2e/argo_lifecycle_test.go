@@ -48,14 +48,15 @@ func TestArgoResubmitWithOtherArguments(t *testing.T) {
 
 func TestArgoSuspend(t *testing.T) {
 	t.Parallel()
-	ns := live.namespace(t)
+	ns := live.reservedNamespace(t)
+	shippedUser := live.shippedUser(t, ns)
 	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 60<<20)
 	mv := makeVersion("paused", ns, dir).New()
 	live.create(t, mv)
 	workflow := live.running(t, mv).Status.Workflow.Name
 
-	run(t, "argo", "suspend", "-n", ns, workflow)
+	run(t, "argo", "suspend", "-n", ns, "--as", shippedUser, workflow)
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		pods, err := live.podsOf(t.Context(), ns, workflow)
 		require.NoError(collect, err)
@@ -66,25 +67,10 @@ func TestArgoSuspend(t *testing.T) {
 	assert.Equal(t, metav1.ConditionUnknown, conditionReady(paused).Status, paused.Status.Message)
 	assert.Contains(t, paused.Status.Message, "argo resume -n "+ns+" "+workflow)
 
-	run(t, "argo", "resume", "-n", ns, workflow)
+	run(t, "argo", "resume", "-n", ns, "--as", shippedUser, workflow)
 	mv = live.ready(t, mv)
 	assertImage(t, mv, dir)
 	assert.Equal(t, []string{workflow}, live.workflowsOf(t, mv))
-}
-
-func TestArgoResubmitMemoized(t *testing.T) {
-	t.Parallel()
-	ns := live.namespace(t)
-	dir := newDirectory(t)
-	failed, _ := live.failed(t, makeVersion("memoized", ns, dir).New())
-	assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
-	dir.write(t, "model.bin", "weights")
-
-	run(t, "argo", "resubmit", "--memoized", "-n", ns, failed.Status.Workflow.Name)
-
-	mv := live.readyAgain(t, failed)
-	assertImage(t, mv, dir)
-	assert.NotEqual(t, failed.Status.Workflow.Name, mv.Status.Workflow.Name)
 }
 
 func TestArgoTerminateWhilePending(t *testing.T) {

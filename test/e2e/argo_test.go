@@ -19,10 +19,11 @@ import (
 )
 
 // TestArgoRetryAndResubmit has users with the roles that deploy/ ships fix a
-// failed build, with the argo command and in the Argo UI.
+// failed build, with the argo command and in the Argo UI, in a namespace where only
+// Argo's controller may report what a build has done.
 func TestArgoRetryAndResubmit(t *testing.T) {
 	t.Parallel()
-	ns := live.namespace(t)
+	ns := live.reservedNamespace(t)
 	shippedUser := live.shippedUser(t, ns)
 	tests := map[string]struct {
 		act  action
@@ -33,6 +34,7 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 		"retry":       {act: argoAs(shippedUser), verb: "retry", workflows: 1},
 		"resubmit":    {act: argoAs(shippedUser), verb: "resubmit", workflows: 2},
 		"retry in UI": {act: live.pressButton, verb: "retry", workflows: 1},
+		"memoized":    {act: argoAs(shippedUser, "--memoized"), verb: "resubmit", workflows: 2},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -43,6 +45,7 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 			workflow := failed.Status.Workflow.Name
 			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", shippedUser, workflow, "-c", contract.StepMountCheck), v1alpha1.ReasonSourceEmpty)
+			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", shippedUser, workflow), "FAILED mount-check: "+v1alpha1.ReasonSourceEmpty)
 			dir.write(t, "model.bin", "weights")
 
 			live.awaitReleased(t, ns, workflow)
@@ -54,6 +57,9 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			assert.Equal(t, failed.Status.Image, mv.Status.Image)
 			assert.Equal(t, int64(1), mv.Status.Attempts, "the operator has created one Workflow")
 			assert.Len(t, live.workflowsOf(t, mv), tt.workflows)
+
+			_, err := try(t.Context(), "kubectl", "patch", "workflow", "-n", ns, "--as", shippedUser, mv.Status.Workflow.Name, "--type=merge", "-p", `{"status":{"outputs":{"parameters":[{"name":"report","value":"{}"}]}}}`)
+			require.ErrorContains(t, err, "only the controller of Argo may write status.outputs")
 		})
 	}
 }
@@ -133,7 +139,7 @@ func reportOf(t *testing.T, wf *wfv1.Workflow) report.Report {
 
 func TestArgoStopAndTerminate(t *testing.T) {
 	t.Parallel()
-	ns := live.namespace(t)
+	ns := live.reservedNamespace(t)
 	dir := newDirectory(t)
 	dir.random(t, "weights.bin", 60<<20)
 	tests := map[string]struct {

@@ -59,7 +59,10 @@ func TestPodNotStarted(t *testing.T) {
 			live.deleteAfter(t, template)
 
 			mv := live.waits(t, makeVersion("lacking", ns, dir).WorkflowTemplate(ns).New(), tt.reason)
-			assert.Contains(t, mv.Status.Message, lacking.Name)
+			require.EventuallyWithT(t, func(collect *assert.CollectT) {
+				// A busy kubelet reports other volumes, for which it waits, first.
+				require.Contains(collect, live.refresh(t, mv).Status.Message, lacking.Name)
+			}, noticeTime, tick)
 			settings := &corev1.ConfigMap{ObjectMeta: *lacking.DeepCopy(), Data: map[string]string{"level": "1"}}
 			settings.Namespace = ns
 			live.create(t, settings)

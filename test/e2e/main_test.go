@@ -13,6 +13,7 @@
 package e2e
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -45,6 +46,10 @@ func start(m *testing.M) int {
 	var err error
 	if live, err = connect(); err != nil {
 		fmt.Fprintln(os.Stderr, "The end-to-end tests need the one-node cluster; run them with make e2e:", err)
+		return 1
+	}
+	if err := installReportPolicies(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "The policies of deploy/policy/workflows cannot be installed:", err)
 		return 1
 	}
 	return m.Run()

@@ -22,7 +22,7 @@ const (
 	// deadline bounds how long a test waits for something that must happen. It
 	// is generous because machines may be busy: tests assert that something
 	// happens, not how fast.
-	deadline = 20 * time.Second
+	deadline = time.Minute
 	// tick is the interval at which a test checks.
 	tick = 20 * time.Millisecond
 )

@@ -53,6 +53,12 @@ func TestOfRegistry(t *testing.T) {
 		registry.Unauthorized:  v1alpha1.ReasonRegistryUnauthorized,
 		registry.Untrusted:     v1alpha1.ReasonRegistryUntrusted,
 		registry.QuotaExceeded: v1alpha1.ReasonRegistryFull,
+
+		registry.RepositoryMissing: v1alpha1.ReasonRepositoryMissing,
+		registry.TagImmutable:      v1alpha1.ReasonTagTaken,
+		registry.PolicyDenied:      v1alpha1.ReasonHeldByPolicy,
+		registry.Unsupported:       v1alpha1.ReasonMediaTypeUnsupported,
+		registry.RateLimited:       v1alpha1.ReasonRateLimited,
 	}
 	for kind, want := range tests {
 		t.Run(want, func(t *testing.T) {

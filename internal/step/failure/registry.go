@@ -15,19 +15,33 @@ func OfRegistry(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	reason := v1alpha1.ReasonRegistryUnreachable
-	switch e.Kind {
-	case registry.Unauthorized:
-		reason = v1alpha1.ReasonRegistryUnauthorized
-	case registry.Untrusted:
-		reason = v1alpha1.ReasonRegistryUntrusted
-	case registry.QuotaExceeded:
-		reason = v1alpha1.ReasonRegistryFull
-	case registry.Unreachable, registry.NotFound:
-	}
-	f := New(reason, "%s", e.Message).WithCause(e.Cause)
+	f := New(ReasonOf(e.Kind), "%s", e.Message).WithCause(e.Cause)
 	f.Transient = e.Transient
 	return f
+}
+
+// ReasonOf returns the reason for a kind of error of a registry.
+func ReasonOf(kind registry.Kind) string {
+	switch kind {
+	case registry.Unauthorized:
+		return v1alpha1.ReasonRegistryUnauthorized
+	case registry.Untrusted:
+		return v1alpha1.ReasonRegistryUntrusted
+	case registry.QuotaExceeded:
+		return v1alpha1.ReasonRegistryFull
+	case registry.RepositoryMissing:
+		return v1alpha1.ReasonRepositoryMissing
+	case registry.TagImmutable:
+		return v1alpha1.ReasonTagTaken
+	case registry.PolicyDenied:
+		return v1alpha1.ReasonHeldByPolicy
+	case registry.Unsupported:
+		return v1alpha1.ReasonMediaTypeUnsupported
+	case registry.RateLimited:
+		return v1alpha1.ReasonRateLimited
+	case registry.Unreachable, registry.NotFound:
+	}
+	return v1alpha1.ReasonRegistryUnreachable
 }
 
 // OfContent returns an error that occurred while reading the content of an image

@@ -60,3 +60,6 @@ type Expectation struct {
 	// ModelVersion's.
 	AdoptedUID *string `json:"adoptedUID,omitempty"`
 }
+
+// IsPushed reports whether this build has pushed the image.
+func (e Expectation) IsPushed() bool { return e.ManifestSHA256 != "" }

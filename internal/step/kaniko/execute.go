@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
@@ -38,18 +39,13 @@ func execute(ctx context.Context, executor string, arguments, environment []stri
 	return classify(output.errorMessage(), err)
 }
 
-// Patterns of the errors of registries and networks, as the registry library that
-// Kaniko uses prints them.
+// Patterns of the errors of networks and disks, as the registry library that Kaniko
+// uses prints them.
 var (
-	// A registry, or a proxy in front of it, responds with 413 to a large blob. An
-	// exceeded quota is 507, or a denial with a text, such as Harbor's "will exceed
-	// the configured upper limit".
-	full         = regexp.MustCompile(`(?i)status code (413|507)\b|request entity too large|insufficient storage|will exceed the configured|quota (has been )?exceeded|exceeds? (the|your) quota`)
-	untrusted    = regexp.MustCompile(`x509: |tls: failed to verify`)
-	unauthorized = regexp.MustCompile(`UNAUTHORIZED|DENIED|\b401 Unauthorized|\b403 Forbidden|status code 40[13]\b`)
-	unreachable  = regexp.MustCompile(`no such host|tls: |HTTP response to HTTPS client`)
+	untrusted   = regexp.MustCompile(`x509: |tls: failed to verify`)
+	unreachable = regexp.MustCompile(`no such host|tls: |HTTP response to HTTPS client`)
 	// transient matches errors after which a retry may succeed.
-	transient = regexp.MustCompile(`connection refused|connection reset|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|broken pipe|closed network connection|\bEOF\b|TOOMANYREQUESTS|status code (429|50[0234])\b`)
+	transient = regexp.MustCompile(`connection refused|connection reset|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|server misbehaving|broken pipe|closed network connection|\bEOF\b|status code (408|429|50[0234])\b`)
 	diskFull  = regexp.MustCompile(`no space left on device`)
 )
 
@@ -65,13 +61,14 @@ func classify(message string, err error) error {
 	if message == "" {
 		message = fmt.Sprintf("it printed nothing and exited with code %d", exit.ExitCode())
 	}
+	if kind, found := registry.KindOfMessage(message); found {
+		f := failure.New(failure.ReasonOf(kind), "%s: %s", refusal(kind), message).WithCause(err)
+		f.Transient = kind == registry.RateLimited || transient.MatchString(message)
+		return f
+	}
 	switch {
-	case full.MatchString(message):
-		return failure.New(v1alpha1.ReasonRegistryFull, "the registry refuses an upload of this size; have its limit or quota increased: %s", message).WithCause(err)
 	case untrusted.MatchString(message):
 		return failure.New(v1alpha1.ReasonRegistryUntrusted, "the image builder does not trust the registry's certificate: %s", message).WithCause(err)
-	case unauthorized.MatchString(message):
-		return failure.New(v1alpha1.ReasonRegistryUnauthorized, "the registry refused the image builder: %s", message).WithCause(err)
 	case transient.MatchString(message):
 		f := failure.New(v1alpha1.ReasonRegistryUnreachable, "the image builder cannot access the registry: %s", message).WithCause(err)
 		f.Transient = true
@@ -82,5 +79,25 @@ func classify(message string, err error) error {
 		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder ran out of disk space; it needs twice the size of the model: %s", message).WithCause(err)
 	default:
 		return failure.New(v1alpha1.ReasonBuildFailed, "the image builder failed: %s", message).WithCause(err)
+	}
+}
+
+// refusal returns what a registry's response to Kaniko means, and what to do.
+func refusal(kind registry.Kind) string {
+	switch kind {
+	case registry.QuotaExceeded:
+		return "the registry refuses an upload of this size; have its limit or quota increased"
+	case registry.TagImmutable:
+		return "the registry does not let the tag refer to another image; choose another imageTag"
+	case registry.RepositoryMissing:
+		return "the registry does not have the repository; create it, or correct imageRepo"
+	case registry.PolicyDenied:
+		return "a policy of the registry refuses the image; satisfy it, or have it changed"
+	case registry.Unsupported:
+		return "the registry does not accept an image of this form; choose another spec.build.compression"
+	case registry.Unauthorized:
+		return "the registry refused the image builder"
+	default:
+		return "the image builder cannot access the registry"
 	}
 }

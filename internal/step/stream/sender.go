@@ -124,7 +124,7 @@ func (s *sender) existsOrMounts(ctx context.Context, blob v1.Descriptor) (bool, 
 	if err != nil {
 		return false, failure.OfRegistry(err)
 	}
-	return size == blob.Size, nil
+	return size == blob.Size || size == registry.UnknownSize, nil
 }
 
 func builtLayers(layers []pushedLayer) []layer.BuiltLayer {
