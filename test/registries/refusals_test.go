@@ -16,9 +16,9 @@ import (
 )
 
 // refusals are the reasons for which builds fail with imitation.Refusing, and what
-// of the registry's own words their messages have.
+// their messages say: the registry's own words, or what to do.
 var refusals = map[string]struct{ reason, says string }{
-	"Amazon ECR, repository that nobody created": {v1alpha1.ReasonRegistryUnauthorized, "does not exist in the registry with id"},
+	"Amazon ECR, repository that nobody created": {v1alpha1.ReasonRepositoryMissing, "create the repository"},
 	"Amazon ECR, immutable tags":                 {v1alpha1.ReasonTagTaken, "cannot be overwritten because the repository is immutable"},
 	"Harbor, immutable tags":                     {v1alpha1.ReasonTagTaken, "configured as immutable"},
 	"Harbor, quota":                              {v1alpha1.ReasonRegistryFull, "will exceed the configured upper limit of 10.0 GiB"},

@@ -39,7 +39,7 @@ type target struct {
 }
 
 // cutAfter is how many bytes of a request arrive that is cut.
-const cutAfter = 2 << 20
+const cutAfter = 1 << 20
 
 // meter counts, and cuts.
 func (g *target) meter() proxy.Behavior {

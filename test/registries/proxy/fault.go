@@ -155,6 +155,7 @@ func (o observer) Read(p []byte) (int, error) {
 func Cut(bytes int64, which func(r *http.Request) bool) Behavior {
 	return func(registry http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r = r.WithContext(r.Context())
 			begin := &cutter{Reader: r.Body, left: bytes, which: func() bool { return which(r) }}
 			r.Body = struct {
 				io.Reader
