@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -27,13 +26,21 @@ import (
 // programs is the directory of the compiled programs.
 var programs string
 
-// sources are the packages of the programs, by the directory of their module.
-var sources = map[string]string{
-	"../..":                     "./cmd/modelkiln-step",
-	"../cluster/tools/registry": "tool",
-	"../cluster/tools/kaniko":   "tool",
-	"tools/distribution2":       ".",
-	"tools/olareg":              "tool",
+// build is how a program is compiled.
+type build struct {
+	// dir is the directory of the module.
+	dir string
+	// arguments are those of go build after the usual ones: the package, with flags.
+	arguments []string
+	cgo       bool
+}
+
+var builds = []build{
+	{dir: "../..", arguments: []string{"./cmd/modelkiln-step"}},
+	{dir: "../cluster/tools/registry", arguments: []string{"tool"}},
+	{dir: "../cluster/tools/kaniko", arguments: []string{"tool"}},
+	{dir: "tools/distribution2", arguments: []string{"."}},
+	{dir: "tools/olareg", arguments: []string{"tool"}},
 }
 
 func TestMain(m *testing.M) {
@@ -52,8 +59,8 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	programs = dir
-	for source, packages := range sources {
-		if err := compile(source, packages, "CGO_ENABLED=0"); err != nil {
+	for _, b := range builds {
+		if err := b.run(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -61,13 +68,17 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// compile compiles a program with the settings of test/cluster, so that packages
-// are compiled once for both.
-func compile(source, packages string, environment ...string) error {
-	build := exec.Command("go", "build", "-C", source, "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", programs+"/", packages)
-	build.Env = slices.Concat(os.Environ(), []string{"GOWORK=off", "GOFLAGS="}, environment)
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("compile %s in %s: %w\n%s", packages, source, err, out)
+// run compiles the program with the settings of test/cluster, so that packages are
+// compiled once for both.
+func (b build) run() error {
+	arguments := append([]string{"build", "-C", b.dir, "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", programs + "/"}, b.arguments...)
+	command := exec.Command("go", arguments...)
+	command.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0")
+	if b.cgo {
+		command.Env = append(command.Env, "CGO_ENABLED=1")
+	}
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s in %s: %w\n%s", b.arguments, b.dir, err, out)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package registries
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -28,6 +29,8 @@ type target struct {
 	authority string
 	// closed is whether the registry wants the one user's password.
 	closed bool
+	// repository is empty for that of newPod.
+	repository string
 	// pullHost is the host and port from which a test pulls, with these options.
 	pullHost string
 	options  []remote.Option
@@ -126,6 +129,7 @@ func imitated(of imitation.Imitation) func(t *testing.T) *target {
 func (g *target) newPod(t *testing.T) *pod {
 	t.Helper()
 	p := newPod(t, g.host)
+	p.repository = cmp.Or(g.repository, p.repository)
 	if g.authority != "" {
 		p.encrypted = true
 		require.NoError(t, os.WriteFile(p.path("registry-ca/ca.crt"), []byte(g.authority), 0o600))

@@ -18,7 +18,7 @@ import (
 var Gateways = []Imitation{
 	{
 		Name:   "nginx with a limit",
-		Habits: []Habit{{"A request of more than 4 MiB is answered with 413 and nginx's page.", "https://github.com/goharbor/harbor/issues/10936"}},
+		Habits: []Habit{{"A request of more than 4 MiB is answered with 413 and nginx's page.", "https://nginx.org/en/docs/http/ngx_http_core_module.html#client_max_body_size"}},
 		Behave: always(func() proxy.Behavior { return limit("nginx/1.27.3", nginxPage) }),
 	},
 	{
@@ -35,7 +35,7 @@ var Gateways = []Imitation{
 	},
 	{
 		Name:   "proxy that delays",
-		Habits: []Habit{{"Every request takes a tenth of a second more.", "https://github.com/distribution/distribution/issues/755"}},
+		Habits: []Habit{{"Every request takes a tenth of a second more.", "https://github.com/moby/moby/issues/13454"}},
 		Behave: always(func() proxy.Behavior { return proxy.Delay(100 * time.Millisecond) }),
 	},
 	{
@@ -57,7 +57,7 @@ var Gateways = []Imitation{
 	},
 	{
 		Name:   "Location on another host",
-		Habits: []Habit{{"An upload continues at another host.", "https://github.com/distribution/distribution/issues/996"}},
+		Habits: []Habit{{"An upload continues at another host.", "https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-a-blob-in-chunks"}},
 		Behave: otherHost,
 	},
 	{
