@@ -3,6 +3,7 @@ package integration
 import (
 	"testing"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -125,4 +126,25 @@ func TestWebhookServedAnnotations(t *testing.T) {
 	s.refresh(t, serving)
 	serving.Labels["example.com/a"] = "b"
 	assert.NoError(t, s.client.Update(t.Context(), serving))
+}
+
+// A copy of a build's Workflow is a new build, whatever its user claims that it has
+// done and which templates it carries.
+func TestWebhookCopies(t *testing.T) {
+	startWithWebhook(t)
+	s := newSandbox(t, shared)
+	for _, file := range []string{"failed-in-mount-check.resubmit.yaml", "failed-in-mount-check.resubmit-memoized.yaml"} {
+		t.Run(file, func(t *testing.T) {
+			wf := s.readWorkflow("argo/testdata/commands/" + file)
+			wf.Status.StoredTemplates = map[string]wfv1.Template{"cluster/modelkiln-build/build": {Name: "build"}}
+			other := wf.DeepCopy()
+			require.NoError(t, s.client.Create(t.Context(), wf))
+			assert.Empty(t, wf.Status)
+
+			delete(other.Labels, v1alpha1.LabelModelVersionUID)
+			other.Name, other.GenerateName = "", "other-"
+			require.NoError(t, s.client.Create(t.Context(), other))
+			assert.NotEmpty(t, other.Status.StoredTemplates, "Workflows of others are not changed")
+		})
+	}
 }

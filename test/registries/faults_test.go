@@ -147,7 +147,7 @@ func TestMountCheck(t *testing.T) {
 		},
 		"the registry limits the rate of requests": {
 			fault:  proxy.Respond(http.StatusTooManyRequests),
-			reason: v1alpha1.ReasonRegistryUnreachable, says: "429", transient: true,
+			reason: v1alpha1.ReasonRateLimited, says: "429", transient: true,
 		},
 	}
 	for name, tt := range tests {
