@@ -6,6 +6,7 @@
 package registries
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -64,6 +65,12 @@ func run(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
+	}
+	// Builds wait longer than they compute, for limits of rates and for retries.
+	const parallel = "4"
+	if err := flag.Set("test.parallel", parallel); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	return m.Run()
 }

@@ -2,6 +2,7 @@ package registries
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"math"
 	"os"
@@ -36,7 +37,7 @@ var realRows = []row{
 	{name: "distribution 3.1, password, HTTPS", start: withPassword("registry")},
 	{name: "distribution 2.8, token, HTTPS", start: withTokens("distribution2")},
 	{name: "distribution 2.8, password, HTTPS", start: withPassword("distribution2")},
-	{name: "olareg 0.1", start: openTarget(startOlareg)},
+	{name: "olareg 0.1, HTTPS", start: encryptedTarget(false, func(t *testing.T, _ tls.Certificate) string { t.Helper(); return startOlareg(t) })},
 	{name: "go-containerregistry 0.22", start: openTarget(startMemory)},
 }
 
@@ -193,10 +194,8 @@ func (r row) run(t *testing.T, engine v1alpha1.BuildEngine) []cell {
 	p := &pod{}
 	for i, scenario := range scenarios {
 		next := g.newPod(t)
-		next.engine, next.buildEngine, next.previousImage = engine, engine, p.previousImage
-		if engine == v1alpha1.Kaniko {
-			next.compression = v1alpha1.Zstd
-		}
+		next.setEngine(engine)
+		next.previousImage = p.previousImage
 		next.tag, next.version, next.uid = fmt.Sprint("v", i+1), fmt.Sprint("resnet-v", i+1), fmt.Sprint("uid-", i+1)
 		next.model = cmp.Or(p.model, next.model)
 		p = next

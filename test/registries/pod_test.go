@@ -64,6 +64,14 @@ func newPod(t *testing.T, registry string) *pod {
 	return p
 }
 
+// setEngine has all steps be those of an engine.
+func (p *pod) setEngine(engine v1alpha1.BuildEngine) {
+	p.engine, p.buildEngine = engine, engine
+	if engine == v1alpha1.Kaniko {
+		p.compression = v1alpha1.Zstd
+	}
+}
+
 // next returns the pod of another ModelVersion with the same model, which knows
 // this one's image.
 func (p *pod) next(t *testing.T) *pod {

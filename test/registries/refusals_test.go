@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/registries/content"
 	"github.com/modelkiln/modelkiln/test/registries/imitation"
 )
@@ -65,10 +66,7 @@ func refused(t *testing.T, of imitation.Imitation, engine v1alpha1.BuildEngine) 
 	t.Helper()
 	g := imitated(of)(t)
 	p := g.newPod(t)
-	p.engine, p.buildEngine = engine, engine
-	if engine == v1alpha1.Kaniko {
-		p.compression = v1alpha1.Zstd
-	}
+	p.setEngine(engine)
 	p.write(t, "config.json", "{}")
 
 	left, logs := p.runAll(t)
@@ -81,6 +79,46 @@ func refused(t *testing.T, of imitation.Imitation, engine v1alpha1.BuildEngine) 
 	assert.NotContains(t, left.Failure.Message, "\n")
 	content.AssertNotTagged(t, g.pullHost+"/"+p.repository+":"+p.tag)
 	return left.Failure.Step
+}
+
+// TestHeldByPolicy shows that an image is not lost that a registry does not give out
+// before it is scanned: the build succeeds with the digest of its push. A repeated
+// build cannot compare the image with the files, and says what to do; after the scan,
+// it finds the image.
+func TestHeldByPolicy(t *testing.T) {
+	t.Parallel()
+	harbor := imitation.Hosted[slices.IndexFunc(imitation.Hosted, func(of imitation.Imitation) bool { return of.Name == imitation.HarborPolicy })]
+	for _, engine := range engines {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			g := imitated(harbor)(t)
+			p := g.newPod(t)
+			p.setEngine(engine)
+			p.write(t, "config.json", "{}")
+
+			pushed, logs := p.runAll(t)
+
+			require.Nil(t, pushed.Failure, logs)
+			assert.Contains(t, pushed.Image.HeldBack, "without vulnerability scanning cannot be pulled")
+			image := content.OfImage(t, g.pullHost+"/"+p.repository+":"+p.tag)
+			assert.Equal(t, content.OfDirectory(t, p.model), image.Model)
+			assert.Equal(t, image.Digest, pushed.Image.Digest)
+
+			p.replace(t)
+			p.known = pushed.Image.Digest
+			failure := p.fails(t, contract.StepMountCheck, v1alpha1.ReasonHeldByPolicy)
+			assert.Contains(t, failure.Message, "sign or scan the image")
+
+			g.front.Repair()
+			p.replace(t)
+			scanned, logs := p.runAll(t)
+
+			require.Nil(t, scanned.Failure, logs)
+			assert.Empty(t, scanned.Image.HeldBack)
+			assert.True(t, scanned.Source.AlreadyPushed)
+			assert.Equal(t, pushed.Image.Digest, scanned.Image.Digest)
+		})
+	}
 }
 
 // described returns the habits of an imitation, with their sources.

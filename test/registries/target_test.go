@@ -22,6 +22,8 @@ import (
 
 // target is a registry that builds push to. A meter is in front of it.
 type target struct {
+	// front is the imitation, if it is one.
+	front *proxy.Proxy
 	// host is the host and port that builds know.
 	host string
 	// authority is the certificate of the authority that builds trust, in PEM; empty
@@ -120,7 +122,8 @@ func imitated(of imitation.Imitation) func(t *testing.T) *target {
 		t.Helper()
 		registry := startOpen(t)
 		g := &target{pullHost: registry}
-		g.host = proxy.Start(t, localhost, registry, proxy.All(g.meter(), of.Behave(t, registry, g.meter()))).Host
+		g.front = proxy.Start(t, localhost, registry, proxy.All(g.meter(), of.Behave(t, registry, g.meter())))
+		g.host = g.front.Host
 		return g
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/modelkiln/modelkiln/test/registries/proxy"
 )
 
+// HarborPolicy is the name of a Harbor with a policy for what is pulled.
+const HarborPolicy = "Harbor that scans images"
+
 // Hosted are the registries that companies host, and those that run in data centers.
 var Hosted = []Imitation{
 	{
@@ -33,7 +36,7 @@ var Hosted = []Imitation{
 		Behave: always(artifactRegistry),
 	},
 	{
-		Name:   "Harbor that scans images",
+		Name:   HarborPolicy,
 		Habits: []Habit{{"A manifest that was pushed is answered with 412 until it is scanned or signed.", "https://github.com/goharbor/harbor/issues/22650"}},
 		Behave: always(harborPolicy),
 	},
