@@ -11,7 +11,7 @@ GOVULNCHECK := go tool -modfile=test/tools/govulncheck/go.mod govulncheck
 KO := go tool -modfile=test/tools/ko/go.mod ko
 # The programs that have an image.
 PROGRAMS := ./cmd/modelkiln ./cmd/modelkiln-step
-# The modules that contain code of this project. Those under test/tools and test/cluster/tools only pin versions.
+# The modules that contain code of this project. Those under test/tools, test/cluster/tools and test/registries/tools only pin versions.
 MODULES := . test/argo test/argo4 test/cluster
 
 .PHONY: help
@@ -36,6 +36,12 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 # Without the test cache: the Go command does not notice changes to files outside the module.
 	go -C test/argo test -count=1 ./...
 	go -C test/argo4 test -count=1 ./...
+
+# Gitea takes longer than two minutes to compile, so that CI does without it. It runs git.
+.PHONY: test-registries
+test-registries: go-version gcc ## Run the steps against the registries that are not in make test
+	@command -v git >/dev/null || { echo "Gitea requires git; install it with: apt-get install git" >&2; exit 1; }
+	go test -tags slow -timeout 20m -run TestSlowMatrix -v ./test/registries
 
 .PHONY: e2e
 e2e: root go-version ## Run end-to-end tests on the one-node cluster
@@ -80,7 +86,7 @@ fuzz: go-version ## Run every fuzz target for FUZZTIME (10s), from its seeds and
 
 .PHONY: lint
 lint: go-version ## Run the linters in every module
-	$(GOLANGCI_LINT) run --build-tags e2e ./...
+	$(GOLANGCI_LINT) run --build-tags e2e,slow ./...
 	@for module in $(filter-out .,$(MODULES)); do echo "golangci-lint in $$module"; (cd $$module && go tool -modfile=$(CURDIR)/test/tools/golangci-lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: bench

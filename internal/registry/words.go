@@ -73,8 +73,8 @@ func speaksOfQuota(err error) bool { return quotaWords.MatchString(textOf(err)) 
 
 // clientError matches the errors of go-containerregistry, as programs that use it
 // print them: the request, and either the status code with the body or the codes and
-// messages of the registry.
-var clientError = regexp.MustCompile(`(?:GET|HEAD|POST|PATCH|PUT|DELETE) "?https?://[^\s"]+"?: (?:unexpected status code (\d{3})\b)?(.*)`)
+// messages of the registry. RedactQueries takes the colon for a part of the query.
+var clientError = regexp.MustCompile(`(?:GET|HEAD|POST|PATCH|PUT|DELETE) "?https?://[^\s"]+"?:? (?:unexpected status code (\d{3})\b)?(.*)`)
 
 // KindOfMessage returns the kind of a registry's response from what a program that
 // uses go-containerregistry has printed, and false if that is not about a response.

@@ -79,6 +79,8 @@ func TestKindOfMessage(t *testing.T) {
 	}{
 		"error pushing image: failed to push to destination h/quota:v1: POST https://h/v2/quota/blobs/uploads/: unexpected status code 401 Unauthorized": {Unauthorized, true},
 		"PUT https://h/v2/x/manifests/v1: DENIED: image is not signed":                                                                                   {PolicyDenied, true},
+		RedactQueries("PATCH https://h/v2/x/blobs/uploads/1?_state=abc: unexpected status code 413 Request Entity Too Large: <html>"):                    {QuotaExceeded, true},
+		RedactQueries("PUT https://h/v2/x/blobs/uploads/1?_state=abc&digest=sha256%3A1: DENIED: adding 2.0 GiB will exceed the limit"):                   {QuotaExceeded, true},
 		`error building image: Get "https://h/v2/": dial tcp 10.0.0.1:443: connect: connection refused`:                                                  {Unreachable, false},
 		"error building image: failed to take snapshot: write /kaniko/123: no space left on device":                                                      {Unreachable, false},
 	} {

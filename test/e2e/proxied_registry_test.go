@@ -22,9 +22,9 @@ type proxiedRegistry struct{ *proxy.Proxy }
 
 // proxiedRegistry starts a proxy that ends with the test. It serves HTTPS if it
 // has a certificate.
-func (c *cluster) proxiedRegistry(t *testing.T, fault proxy.Fault, certificates ...tls.Certificate) proxiedRegistry {
+func (c *cluster) proxiedRegistry(t *testing.T, behavior proxy.Behavior, certificates ...tls.Certificate) proxiedRegistry {
 	t.Helper()
-	return proxiedRegistry{proxy.Start(t, c.machine(t).String(), c.registry, fault, certificates...)}
+	return proxiedRegistry{proxy.Start(t, c.machine(t).String(), c.registry, behavior, certificates...)}
 }
 
 // machine returns this machine's address on the cable to the node, which pods

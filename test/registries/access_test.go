@@ -3,7 +3,6 @@ package registries
 import (
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -26,47 +25,63 @@ const (
 
 func TestPushSecret(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		password string
-		required bool
-		reason   string
-	}{
+	tests := map[string]secretTest{
 		"has the password":       {password: registryPassword, required: true},
 		"has a wrong password":   {password: wrongPassword, required: true, reason: v1alpha1.ReasonRegistryUnauthorized},
 		"is absent":              {reason: v1alpha1.ReasonRegistryUnauthorized},
 		"is absent and required": {required: true, reason: v1alpha1.ReasonPushSecretMissing},
 	}
-	users := filepath.Join(t.TempDir(), "users")
-	require.NoError(t, os.WriteFile(users, []byte(registryUsers), 0o600))
-	closed := startDistribution(t, "auth: {htpasswd: {realm: models, path: "+users+"}}")
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p := newPod(t, closed.host)
-			p.write(t, "config.json", "{}")
-			p.pushSecretRequired = tt.required
-			if tt.password != "" {
-				p.writePushSecret(t, tt.password)
+	closed := map[string]func(t *testing.T) *target{
+		"distribution 3, password":   withPassword("registry"),
+		"distribution 3, token":      withTokens("registry"),
+		"distribution 2.8, password": withPassword("distribution2"),
+		"distribution 2.8, token":    withTokens("distribution2"),
+	}
+	for registry, start := range closed {
+		t.Run(registry, func(t *testing.T) {
+			t.Parallel()
+			g := start(t)
+			for name, tt := range tests {
+				t.Run(name, func(t *testing.T) { testPushSecret(t, g, tt) })
 			}
-
-			left, logs := p.runAll(t)
-
-			raw, err := os.ReadFile(p.path("kiln/report.json"))
-			require.NoError(t, err)
-			for _, password := range []string{registryPassword, wrongPassword} {
-				assert.NotContains(t, logs, password)
-				assert.NotContains(t, string(raw), password)
-			}
-			if tt.reason == "" {
-				require.Nil(t, left.Failure, logs)
-				assert.Equal(t, "regcred", left.Image.PullSecret)
-				return
-			}
-			require.NotNil(t, left.Failure, logs)
-			assert.Equal(t, contract.StepMountCheck, left.Failure.Step)
-			assert.Equal(t, tt.reason, left.Failure.Reason, left.Failure.Message)
-			assert.False(t, left.Failure.Transient)
 		})
 	}
+}
+
+// secretTest is a build with or without the password of a registry.
+type secretTest struct {
+	password string
+	required bool
+	reason   string
+}
+
+func testPushSecret(t *testing.T, g *target, tt secretTest) {
+	t.Helper()
+	p := g.newPod(t)
+	p.write(t, "config.json", "{}")
+	p.pushSecretRequired = tt.required
+	require.NoError(t, os.Remove(p.path("push-secret/config.json")))
+	if tt.password != "" {
+		p.writePushSecret(t, tt.password)
+	}
+
+	left, logs := p.runAll(t)
+
+	raw, err := os.ReadFile(p.path("kiln/report.json"))
+	require.NoError(t, err)
+	for _, password := range []string{registryPassword, wrongPassword} {
+		assert.NotContains(t, logs, password)
+		assert.NotContains(t, string(raw), password)
+	}
+	if tt.reason == "" {
+		require.Nil(t, left.Failure, logs)
+		assert.Equal(t, "regcred", left.Image.PullSecret)
+		return
+	}
+	require.NotNil(t, left.Failure, logs)
+	assert.Equal(t, contract.StepMountCheck, left.Failure.Step)
+	assert.Equal(t, tt.reason, left.Failure.Reason, left.Failure.Message)
+	assert.False(t, left.Failure.Transient)
 }
 
 func TestRegistryCA(t *testing.T) {

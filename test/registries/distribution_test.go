@@ -22,6 +22,8 @@ import (
 
 // distribution is a process of distribution's registry.
 type distribution struct {
+	// program is registry for version 3, and distribution2 for version 2.8.
+	program string
 	// host is its host and port.
 	host    string
 	dir     string
@@ -32,7 +34,13 @@ type distribution struct {
 // configuration may be given.
 func startDistribution(t *testing.T, configuration ...string) *distribution {
 	t.Helper()
-	d := &distribution{host: freeAddress(t), dir: t.TempDir()}
+	return startDistributionOf(t, "registry", configuration...)
+}
+
+// startDistributionOf is startDistribution with one of the programs.
+func startDistributionOf(t *testing.T, program string, configuration ...string) *distribution {
+	t.Helper()
+	d := &distribution{program: program, host: freeAddress(t), dir: t.TempDir()}
 	lines := slices.Concat(configuration, []string{
 		"version: 0.1",
 		"log: {level: error, accesslog: {disabled: true}}",
@@ -71,21 +79,44 @@ func (d *distribution) path(name string) string { return filepath.Join(d.dir, na
 // start starts the registry, or starts it again with what it had on its disk.
 func (d *distribution) start(t *testing.T) {
 	t.Helper()
-	d.process = exec.Command(program("registry"), "serve", d.path("config.yml"))
+	d.process = exec.Command(program(d.program), "serve", d.path("config.yml"))
 	d.process.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none", "REGISTRY_HTTP_ADDR="+d.host)
-	log, err := os.Create(d.path("log"))
+	startServer(t, d.process, d.path("log"), d.host)
+}
+
+// startServer starts a registry and waits until it responds.
+func startServer(t *testing.T, process *exec.Cmd, logFile, host string) {
+	t.Helper()
+	log, err := os.Create(logFile)
 	require.NoError(t, err)
 	defer log.Close()
-	d.process.Stdout, d.process.Stderr = log, log
-	require.NoError(t, d.process.Start())
+	process.Stdout, process.Stderr = log, log
+	require.NoError(t, process.Start())
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		resp, err := http.Get("http://" + d.host + "/v2/")
+		resp, err := http.Get("http://" + host + "/v2/")
 		if err != nil {
-			printed, _ := os.ReadFile(d.path("log"))
+			printed, _ := os.ReadFile(logFile)
 			require.NoError(collect, err, "%s", printed)
 		}
 		require.NoError(collect, resp.Body.Close())
 	}, time.Minute, 20*time.Millisecond)
+}
+
+// startOlareg starts a registry of olareg that everyone can push to, and that ends
+// with the test. It returns its host and port.
+func startOlareg(t *testing.T) string {
+	t.Helper()
+	host := freeAddress(t)
+	address, port, err := net.SplitHostPort(host)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	process := exec.Command(program("olareg"), "serve", "--addr", address, "--port", port, "--dir", dir)
+	startServer(t, process, filepath.Join(dir, "log"), host)
+	t.Cleanup(func() {
+		require.NoError(t, process.Process.Kill())
+		_ = process.Wait() // It was killed.
+	})
+	return host
 }
 
 // kill ends the registry as a node that fails does.

@@ -26,40 +26,35 @@ const localhost = "127.0.0.1"
 // TestStreamFaults shows what a build survives without another pod.
 func TestStreamFaults(t *testing.T) {
 	t.Parallel()
-	tests := map[string]func(seen *atomic.Int64) proxy.Fault{
-		"a proxy cuts requests after 12 MiB": func(seen *atomic.Int64) proxy.Fault {
-			return func(_ http.ResponseWriter, r *http.Request) bool {
-				if r.Method == http.MethodPatch && r.ContentLength > 12<<20 {
-					seen.Add(1)
-					proxy.Truncate(r, 12<<20)
-				}
-				return false
-			}
+	tests := map[string]func(seen *atomic.Int64) proxy.Behavior{
+		"a proxy cuts requests after 12 MiB": func(seen *atomic.Int64) proxy.Behavior {
+			return proxy.Cut(12<<20, func(r *http.Request) bool { return r.Method == http.MethodPatch && seen.Add(1) > 0 })
 		},
-		"a proxy limits requests to 5 MiB": func(seen *atomic.Int64) proxy.Fault {
-			limit := proxy.LimitContentLength(5<<20, http.StatusRequestEntityTooLarge)
-			return func(w http.ResponseWriter, r *http.Request) bool { return limit(w, r) && seen.Add(1) > 0 }
+		"a proxy limits requests to 5 MiB": func(seen *atomic.Int64) proxy.Behavior {
+			return counted(seen, proxy.LimitBody(5<<20, http.StatusRequestEntityTooLarge))
 		},
-		"the registry limits the rate of requests": func(seen *atomic.Int64) proxy.Fault {
-			return func(w http.ResponseWriter, r *http.Request) bool {
+		"the registry limits the rate of requests": func(seen *atomic.Int64) proxy.Behavior {
+			return proxy.Instead(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method != http.MethodPatch || seen.Add(1)%2 == 0 {
 					return false
 				}
 				w.Header().Set("Retry-After", "1")
-				return proxy.Respond(http.StatusTooManyRequests)(w, r)
-			}
+				w.WriteHeader(http.StatusTooManyRequests)
+				return true
+			})
 		},
-		"the registry is unavailable for two seconds": func(seen *atomic.Int64) proxy.Fault {
+		"the registry is unavailable for two seconds": func(seen *atomic.Int64) proxy.Behavior {
 			var once sync.Once
 			var back atomic.Bool
-			return func(w http.ResponseWriter, r *http.Request) bool {
-				if r.Method != http.MethodPatch && seen.Load() == 0 {
+			return proxy.Instead(func(w http.ResponseWriter, r *http.Request) bool {
+				if back.Load() || r.Method != http.MethodPatch && seen.Load() == 0 {
 					return false
 				}
 				seen.Add(1)
 				once.Do(func() { time.AfterFunc(2*time.Second, func() { back.Store(true) }) })
-				return !back.Load() && proxy.Respond(http.StatusServiceUnavailable)(w, r)
-			}
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return true
+			})
 		},
 	}
 	for name, fault := range tests {
@@ -78,11 +73,21 @@ func TestStreamFaults(t *testing.T) {
 	}
 }
 
+// counted counts the responses with an error of a behavior.
+func counted(seen *atomic.Int64, behavior proxy.Behavior) proxy.Behavior {
+	return proxy.All(proxy.Edit(func(_ *http.Request, code int, _ http.Header) int {
+		if code >= http.StatusBadRequest {
+			seen.Add(1)
+		}
+		return code
+	}), behavior)
+}
+
 // TestStreamRejected shows which failures end a build that has begun to push.
 func TestStreamRejected(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		fault              proxy.Fault
+		fault              proxy.Behavior
 		step, reason, says string
 	}{
 		"the registry's disk is full":       {proxy.LimitTotal(16 << 20), contract.StepBuild, v1alpha1.ReasonRegistryFull, "507"},
@@ -118,7 +123,7 @@ func TestMountCheck(t *testing.T) {
 	tests := map[string]struct {
 		// engine is Stream if it is empty.
 		engine    v1alpha1.BuildEngine
-		fault     proxy.Fault
+		fault     proxy.Behavior
 		reason    string
 		says      string
 		transient bool
@@ -235,12 +240,12 @@ func TestRegistryRestart(t *testing.T) {
 			halt := newHalt(t)
 			// The requests that send the weights after the one that is halted.
 			after := make(chan *http.Request, 100)
-			behind := proxy.Start(t, localhost, registry.host, func(_ http.ResponseWriter, r *http.Request) bool {
+			behind := proxy.Start(t, localhost, registry.host, proxy.Instead(func(_ http.ResponseWriter, r *http.Request) bool {
 				if !halt.upload(r) && r.Method == http.MethodPatch && r.ContentLength > halfway {
 					after <- r
 				}
 				return false
-			})
+			}))
 			p := newPod(t, behind.Host)
 			content.WriteRandom(t, p.source("weights.bin"), 2*halfway+1)
 			build := p.startBuild(t)
@@ -269,10 +274,10 @@ func TestStreamKilled(t *testing.T) {
 	t.Parallel()
 	forEachRegistry(t, func(t *testing.T, registry string) {
 		halt := newHalt(t)
-		behind := proxy.Start(t, localhost, registry, func(_ http.ResponseWriter, r *http.Request) bool {
+		behind := proxy.Start(t, localhost, registry, proxy.Instead(func(_ http.ResponseWriter, r *http.Request) bool {
 			halt.upload(r)
 			return false
-		})
+		}))
 		p := newPod(t, behind.Host)
 		content.WriteRandom(t, p.source("weights.bin"), 2*halfway)
 		build := p.startBuild(t)

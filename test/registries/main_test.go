@@ -1,12 +1,12 @@
 // Package registries runs the steps of a build, as the processes that a pod
 // runs, against real registries: distribution, which the test cluster runs too,
-// and the registry of go-containerregistry. It needs neither a cluster nor root.
-// Kaniko is not run here, since it takes the file system of its container for its
-// own: images are built with the engine Stream. What Kaniko and kubelet do is for
-// test/e2e.
+// olareg and the registry of go-containerregistry, and behind imitations of hosted
+// ones. It needs neither a cluster nor root. Most tests build with the engine
+// Stream; the matrix builds with both. What kubelet does is for test/e2e.
 package registries
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -27,7 +27,30 @@ import (
 // programs is the directory of the compiled programs.
 var programs string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+// build is how a program is compiled.
+type build struct {
+	// dir is the directory of the module.
+	dir string
+	// arguments are those of go build after the usual ones: the package, with flags.
+	arguments []string
+	cgo       bool
+}
+
+var builds = []build{
+	{dir: "../..", arguments: []string{"./cmd/modelkiln-step"}},
+	{dir: "../cluster/tools/registry", arguments: []string{"tool"}},
+	{dir: "../cluster/tools/kaniko", arguments: []string{"tool"}},
+	{dir: "tools/distribution2", arguments: []string{"."}},
+	{dir: "tools/olareg", arguments: []string{"tool"}},
+}
+
+func TestMain(m *testing.M) {
+	if description := os.Getenv(containerVariable); description != "" {
+		fmt.Fprintln(os.Stderr, "start the container:", enter(description))
+		os.Exit(1)
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "registries-")
@@ -37,19 +60,34 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	programs = dir
-	for source, packages := range map[string]string{
-		"../..":                     "./cmd/modelkiln-step",
-		"../cluster/tools/registry": "tool",
-	} {
-		// With the settings of test/cluster, so that packages are compiled once for both.
-		build := exec.Command("go", "build", "-C", source, "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/", packages)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "compile %s: %v\n%s", packages, err, out)
+	for _, b := range builds {
+		if err := b.run(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 	}
+	// Builds wait longer than they compute, for limits of rates and for retries.
+	const parallel = "4"
+	if err := flag.Set("test.parallel", parallel); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// run compiles the program with the settings of test/cluster, so that packages are
+// compiled once for both.
+func (b build) run() error {
+	arguments := append([]string{"build", "-C", b.dir, "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", programs + "/"}, b.arguments...)
+	command := exec.Command("go", arguments...)
+	command.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0")
+	if b.cgo {
+		command.Env = append(command.Env, "CGO_ENABLED=1")
+	}
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s in %s: %w\n%s", b.arguments, b.dir, err, out)
+	}
+	return nil
 }
 
 // startMemory starts the registry of go-containerregistry and returns its host
@@ -70,7 +108,9 @@ func startOpen(t *testing.T) string {
 
 // registries start each registry that the steps are tested against.
 var registries = map[string]func(t *testing.T) string{
-	"distribution":         startOpen,
+	"distribution 3":       startOpen,
+	"distribution 2.8":     func(t *testing.T) string { t.Helper(); return startDistributionOf(t, "distribution2").host },
+	"olareg":               startOlareg,
 	"go-containerregistry": startMemory,
 }
 

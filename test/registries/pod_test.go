@@ -38,11 +38,11 @@ type pod struct {
 	// attempt reported.
 	version, known           string
 	baseImage, previousImage string
-	// engine is what mount-check is for; the build step is that of Stream.
-	engine             v1alpha1.BuildEngine
-	compression        v1alpha1.Compression
-	changeDetection    v1alpha1.ChangeDetection
-	pushSecretRequired bool
+	// engine is what mount-check is for, and buildEngine that of the build step.
+	engine, buildEngine v1alpha1.BuildEngine
+	compression         v1alpha1.Compression
+	changeDetection     v1alpha1.ChangeDetection
+	pushSecretRequired  bool
 	// encrypted is whether the registry is accessed over HTTPS.
 	encrypted bool
 }
@@ -55,13 +55,21 @@ const layerSize = 4 << 20
 func newPod(t *testing.T, registry string) *pod {
 	t.Helper()
 	p := &pod{
-		dir: t.TempDir(), model: t.TempDir(), registry: registry, repository: "models/resnet", tag: "v1", uid: "7d2c1c07-2f0e-4d4f-8d54-3f1a1c1f0a52", version: "resnet-v1",
-		baseImage: "scratch", engine: v1alpha1.Stream, compression: v1alpha1.NoCompression, changeDetection: v1alpha1.ChangesInContent,
+		dir: tempDir(t), model: tempDir(t), registry: registry, repository: "models/resnet", tag: "v1", uid: "7d2c1c07-2f0e-4d4f-8d54-3f1a1c1f0a52", version: "resnet-v1",
+		baseImage: "scratch", engine: v1alpha1.Stream, buildEngine: v1alpha1.Stream, compression: v1alpha1.NoCompression, changeDetection: v1alpha1.ChangesInContent,
 	}
 	for _, mount := range []string{"kiln", "push-secret", "registry-ca"} {
 		require.NoError(t, os.Mkdir(p.path(mount), 0o755))
 	}
 	return p
+}
+
+// setEngine has all steps be those of an engine.
+func (p *pod) setEngine(engine v1alpha1.BuildEngine) {
+	p.engine, p.buildEngine = engine, engine
+	if engine == v1alpha1.Kaniko {
+		p.compression = v1alpha1.Zstd
+	}
 }
 
 // next returns the pod of another ModelVersion with the same model, which knows
@@ -116,9 +124,12 @@ func (p *pod) command(t *testing.T, step string) *exec.Cmd {
 		args = append(args, "--model=resnet", "--model-version="+p.version, "--known-digest="+p.known, "--engine="+string(p.engine), "--storage-kind="+contract.StorageClaim, "--source="+p.model,
 			"--base-image="+p.baseImage, fmt.Sprintf("--push-secret-required=%t", p.pushSecretRequired), fmt.Sprintf("--layer-size=%d", layerSize), "--workflow-uid=wf-1")
 	case contract.StepBuild:
+		args = append(args, "--base-image="+p.baseImage, "--model=resnet", "--model-version="+p.version, "--created-by=user1", "--compression="+string(p.compression))
+		if p.buildEngine == v1alpha1.Kaniko {
+			return p.kanikoContainer(t, append([]string{p.path("kiln/modelkiln-step")}, args...))
+		}
 		args[0] = "stream"
-		args = append(args, "--base-image="+p.baseImage, "--model=resnet", "--model-version="+p.version, "--created-by=user1",
-			"--compression="+string(p.compression), "--previous-image="+p.previousImage, "--change-detection="+string(p.changeDetection))
+		args = append(args, "--previous-image="+p.previousImage, "--change-detection="+string(p.changeDetection))
 	}
 	return exec.CommandContext(t.Context(), program("modelkiln-step"), args...)
 }

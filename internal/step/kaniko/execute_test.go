@@ -106,7 +106,7 @@ func TestExecuteErrors(t *testing.T) {
 			reason:  v1alpha1.ReasonRegistryUntrusted, message: "unknown authority",
 		},
 		"a layer that is too large for a proxy": {
-			printed: "error pushing image: failed to push to destination h/x:v1: PATCH https://h/v2/x/blobs/uploads/1: unexpected status code 413 Request Entity Too Large",
+			printed: "error pushing image: failed to push to destination h/x:v1: PATCH https://h/v2/x/blobs/uploads/1?_state=abc: unexpected status code 413 Request Entity Too Large: <html>",
 			reason:  v1alpha1.ReasonRegistryFull, message: "the registry refuses an upload of this size",
 		},
 		"an exceeded quota": {

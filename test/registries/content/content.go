@@ -126,10 +126,11 @@ type Image struct {
 	Model, Others map[string]Entry
 }
 
-// OfImage pulls an image over plain HTTP and returns what it holds.
-func OfImage(t *testing.T, reference string) Image {
+// OfImage pulls an image, over plain HTTP unless the registry has HTTPS, and
+// returns what it holds.
+func OfImage(t *testing.T, reference string, options ...remote.Option) Image {
 	t.Helper()
-	pulled := Pull(t, reference)
+	pulled := Pull(t, reference, options...)
 	digest, err := pulled.Digest()
 	require.NoError(t, err)
 	config, err := pulled.ConfigFile()
@@ -145,12 +146,13 @@ func OfImage(t *testing.T, reference string) Image {
 	return image
 }
 
-// Pull returns an image that is in its registry, over plain HTTP.
-func Pull(t *testing.T, reference string) v1.Image {
+// Pull returns an image that is in its registry, over plain HTTP unless the
+// registry has HTTPS.
+func Pull(t *testing.T, reference string, options ...remote.Option) v1.Image {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
 	require.NoError(t, err)
-	pulled, err := remote.Image(ref, remote.WithContext(t.Context()))
+	pulled, err := remote.Image(ref, append(options, remote.WithContext(t.Context()))...)
 	require.NoError(t, err, "%s is not in the registry", reference)
 	return pulled
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Certificate returns a certificate for an address, and that of the unknown
+// Certificate returns a certificate for an address and for localhost, and that of the unknown
 // authority that signed it, in PEM.
 func Certificate(t *testing.T, address net.IP) (server tls.Certificate, authority string) {
 	t.Helper()
@@ -26,7 +26,7 @@ func Certificate(t *testing.T, address net.IP) (server tls.Certificate, authorit
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "registry"}, IPAddresses: []net.IP{address},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "registry"}, IPAddresses: []net.IP{address}, DNSNames: []string{"localhost"},
 		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

@@ -1,5 +1,5 @@
 // Package proxy puts a proxy in front of a registry, as companies do. The proxy
-// has a fault until it is repaired.
+// has a Behavior until it is repaired.
 package proxy
 
 import (
@@ -27,35 +27,52 @@ type Proxy struct {
 // Repair lets all further requests through.
 func (p *Proxy) Repair() { p.repaired.Store(true) }
 
-// Start starts a proxy in front of a registry, which it accesses over plain HTTP.
-// The proxy listens on a free port of the address until the test ends, and
-// serves HTTPS if it has a certificate.
-func Start(t *testing.T, address, registry string, fault Fault, certificates ...tls.Certificate) *Proxy {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(address, "0"))
-	require.NoError(t, err)
-	p := &Proxy{Host: listener.Addr().String()}
-	// The tests are about clients that distrust the proxy or hang up.
-	quiet := log.New(io.Discard, "", 0)
-	forward := &httputil.ReverseProxy{ErrorLog: quiet, Rewrite: func(r *httputil.ProxyRequest) {
+// Forward sends every request to a registry, which it accesses over plain HTTP.
+func Forward(registry string) http.Handler {
+	return &httputil.ReverseProxy{ErrorLog: quiet, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: registry})
 		// The registry then returns upload locations at this address.
 		r.Out.Host = r.In.Host
 		r.SetXForwarded()
 	}}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p.repaired.Load() || !fault(w, r) {
+}
+
+// quiet is the log of servers whose clients distrust them or hang up.
+var quiet = log.New(io.Discard, "", 0)
+
+// Start starts a proxy in front of a registry, which it accesses over plain HTTP.
+// The proxy listens on a free port of the address until the test ends, and
+// serves HTTPS if it has a certificate.
+func Start(t *testing.T, address, registry string, behavior Behavior, certificates ...tls.Certificate) *Proxy {
+	t.Helper()
+	forward := Forward(registry)
+	changed := behavior(forward)
+	p := &Proxy{}
+	p.Host = Serve(t, address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.repaired.Load() {
 			forward.ServeHTTP(w, r)
+			return
 		}
-	}))
+		changed.ServeHTTP(w, r)
+	}), certificates...)
+	return p
+}
+
+// Serve serves requests on a free port of the address until the test ends, over
+// HTTPS if there is a certificate. It returns its host and port.
+func Serve(t *testing.T, address string, handler http.Handler, certificates ...tls.Certificate) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(address, "0"))
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(handler)
 	_ = server.Listener.Close()
 	server.Listener, server.Config.ErrorLog = listener, quiet
 	t.Cleanup(server.Close)
 	if len(certificates) == 0 {
 		server.Start()
-		return p
+		return listener.Addr().String()
 	}
 	server.TLS = &tls.Config{Certificates: certificates}
 	server.StartTLS()
-	return p
+	return listener.Addr().String()
 }
