@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -112,6 +114,26 @@ func TestPullHost(t *testing.T) {
 		latest := push + ":v" + uidDigits(s.version("resnet-2"))[:5]
 		s.awaitLatest("resnet", &v1alpha1.LatestVersion{ModelVersion: "resnet-2", ImageName: latest, Digest: digest})
 	})
+}
+
+// Argo expands the keys of some labels and annotations in the template. kubectl applies
+// them with server-side apply, which records keys as paths.
+func TestTemplateIsApplied(t *testing.T) {
+	s := newSandbox(t, shared)
+	var template unstructured.Unstructured
+	raw, err := os.ReadFile("../../workflow-templates/kaniko/modelkiln-build.yaml")
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(raw, &template))
+	template.SetName("applied")
+	for range 2 {
+		applied := client.ApplyConfigurationFromUnstructured(template.DeepCopy())
+		require.NoError(t, s.client.Apply(t.Context(), applied, client.FieldOwner("kubectl"), client.ForceOwnership))
+	}
+	s.deleteAfterTest(&template)
+	var got wfv1.ClusterWorkflowTemplate
+	require.NoError(t, s.client.Get(t.Context(), client.ObjectKey{Name: "applied"}, &got))
+	assert.Len(t, got.Spec.Templates[0].Metadata.Labels, contract.MaxPodMetadata)
+	assert.Len(t, got.Spec.Templates[0].Metadata.Annotations, contract.MaxPodMetadata)
 }
 
 // A quota that counts limits and requests admits a build's pod if the configuration sets
