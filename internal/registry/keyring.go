@@ -25,7 +25,7 @@ import (
 //   - docker.io and index.docker.io are the same registry.
 //
 // go-containerregistry's pkg/authn/kubernetes has the same rules, but imports
-// client-go: with it, the program of a build's steps is 26 MB instead of 12 MB.
+// client-go, which adds 14 MB to the program of a build's steps.
 type keyring []keyringEntry
 
 // keyringEntry is an entry of a Docker configuration, without the scheme.

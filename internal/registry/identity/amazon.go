@@ -89,7 +89,7 @@ func amazonAccount() string {
 	case os.Getenv("AWS_ACCESS_KEY_ID") != "":
 		return "the AWS access key of the build"
 	case role != "" && os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "":
-		return fmt.Sprintf("the AWS role %s of %s", role, serviceAccount)
+		return fmt.Sprintf("the AWS role %s of %s", nameOf(role), serviceAccount)
 	case os.Getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI") != "" || os.Getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") != "":
 		return "the EKS Pod Identity of " + serviceAccount
 	default:

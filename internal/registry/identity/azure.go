@@ -41,7 +41,7 @@ func azure(r request) (Credential, error) {
 	if clientID == "" || tenant == "" || file == "" {
 		return Credential{}, errAbsent
 	}
-	account := fmt.Sprintf("the Azure identity %s of %s", clientID, serviceAccount)
+	account := fmt.Sprintf("the Azure identity %s of %s", nameOf(clientID), serviceAccount)
 	assertion, err := os.ReadFile(file)
 	if err != nil {
 		return Credential{}, unavailable(account, err)

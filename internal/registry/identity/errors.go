@@ -69,6 +69,13 @@ func unavailable(account string, err error) refusal {
 	}
 }
 
+// maxName is how many characters a message repeats of the name of an identity, which an
+// annotation may contain.
+const maxName = 150
+
+// nameOf returns the name of an identity for messages.
+func nameOf(name string) string { return text.OneLine(name, maxName) }
+
 // maxWords is how many characters a message repeats of what a cloud answered.
 const maxWords = 140
 

@@ -109,5 +109,5 @@ func googleAccount(ctx context.Context, client *metadata.Client) string {
 	if err != nil || email == "" {
 		return "the Google identity of " + serviceAccount
 	}
-	return fmt.Sprintf("the Google identity %s of %s", email, serviceAccount)
+	return fmt.Sprintf("the Google identity %s of %s", nameOf(email), serviceAccount)
 }

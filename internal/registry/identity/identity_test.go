@@ -375,3 +375,12 @@ func TestAsErrorBoundsWords(t *testing.T) {
 	assert.NotContains(t, got.Message, "\n")
 	assert.True(t, asError(cloudOf(ecrHost), errors.New("other")).Transient)
 }
+
+// A role comes from an annotation.
+func TestAmazonAccountBoundsRole(t *testing.T) {
+	clouds.StartAmazon(t).ProjectRole(t)
+	t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/"+strings.Repeat("a\n", 1000))
+	got := amazonAccount()
+	assert.Less(t, len(got), 300)
+	assert.NotContains(t, got, "\n")
+}
