@@ -62,21 +62,28 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	if observed.Followed == nil || observed.Followed.Status.Phase.Completed() {
 		return observed, nil
 	}
+	err = r.observePods(ctx, &observed)
+	return observed, err
+}
+
+// observePods reads why the pod of the followed Workflow does not start, if it does
+// not.
+func (r *ModelVersionReconciler) observePods(ctx context.Context, observed *lifecycle.Observed) error {
 	pods, err := podsOf(ctx, r.Client, observed.Followed)
 	if err != nil {
-		return observed, err
+		return err
 	}
 	observed.StartedPods, observed.QueuedPods = startedPods(pods), queuedPods(pods)
 	if lifecycle.HidesNodes(observed.Followed) {
 		showPendingPods(observed.Followed, pods)
 	}
 	if observed.MountFailure, err = r.mountFailure(ctx, observed.Followed); err != nil {
-		return observed, err
+		return err
 	}
-	if claim := lifecycle.ContestedClaim(observed); claim != "" {
+	if claim := lifecycle.ContestedClaim(*observed); claim != "" {
 		observed.ClaimUsers, err = r.claimUsers(ctx, observed.Followed, claim)
 	}
-	return observed, err
+	return err
 }
 
 // versionsOfSameModel returns the ModelVersions of the same Model.

@@ -228,9 +228,6 @@ var nextStepCases = map[string]nextStepCase{
 	}, fails(v1alpha1.ReasonNodeUnknown, "2 pods have the label model.kubedl.io/train-version, and none of them is the chief")},
 
 	// Running.
-	"refused by OpenShift": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
-		return w.Errored(`pods "mv-3-1c072-1" is forbidden: unable to validate against any security context constraint: [provider restricted-v2: .containers[0].runAsUser: Invalid value: 0]`)
-	}), fails(v1alpha1.ReasonPodForbidden, "Build with spec.build.engine Stream and files in a PersistentVolumeClaim, which OpenShift's restricted-v2 allows: kubectl edit mv -n default mv-3. Or ask the platform team to allow the pod to the service account (oc adm policy add-scc-to-user anyuid -z modelkiln-build -n default)")},
 	"pending":             {func(s *scenario) { s.pass() }, notNoticedYet()},
 	"not noticed by Argo": {func(s *scenario) { s.pass(); s.after(4 * time.Minute) }, building(v1alpha1.ReasonArgoUnavailable, "No controller of Argo has noticed Workflow mv-3-1c072-1 within 2m0s. Check that one runs, and that it watches namespace default: one that was started with --namespaced watches only the namespace in --managed-namespace")},
 	"templates not readable": {changed(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
@@ -311,6 +308,7 @@ var nextStepCases = map[string]nextStepCase{
 	"evicted":                               {ended("", "The node was low on resource: ephemeral-storage."), fails(v1alpha1.ReasonEvicted, "The pod of Workflow mv-3-1c072-1 was evicted: The node was low on resource: ephemeral-storage. Raise ephemeral-storage in spec.build.resources (Kaniko needs twice the model's size), "+editTail)},
 	"pod lost":                              {ended("", "pod deleted"), fails(v1alpha1.ReasonPodLost, "The pod of Workflow mv-3-1c072-1 was lost: pod deleted. "+againTail)},
 	"pod forbidden":                         {podRejected(`pods "mv-3" is forbidden: violates PodSecurity "baseline:latest"`), fails(v1alpha1.ReasonPodForbidden, "ask the platform team to change the Pod Security level of the namespace (kubectl get namespace default --show-labels), then build again: kubectl annotate mv")},
+	"refused by OpenShift":                  {podRejected(`pods "mv-3" is forbidden: unable to validate against any security context constraint: [provider restricted-v2: .containers[0].runAsUser: Invalid value: 0]`), fails(v1alpha1.ReasonPodForbidden, "Build with spec.build.engine Stream and files in a PersistentVolumeClaim, which OpenShift's restricted-v2 allows: kubectl edit mv -n default mv-3. Or ask the platform team to allow the pod to the service account (oc adm policy add-scc-to-user anyuid -z modelkiln-build -n default), then build again: kubectl annotate mv")},
 	"quota needs limits": {podRejected(`pods "mv-3" is forbidden: failed quota: q: must specify limits.cpu for: build,init,main,mount-check,status-report,wait; limits.memory for: init,wait`), fails(v1alpha1.ReasonPodForbidden,
 		"The quota applies to every container of the pod. Create a LimitRange in namespace default with a default for what the quota counts, for example default: {cpu: 500m, memory: 256Mi}, or ask the platform team to set limits and buildPods.otherLimits in the operator's configuration, then build again: kubectl annotate mv")},
 	"quota needs other values": {podRejected(`pods "mv-3" is forbidden: failed quota: q: must specify requests.ephemeral-storage for: build,init`), fails(v1alpha1.ReasonPodForbidden, "for example default: {ephemeral-storage: 2Gi}, or ask")},

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -37,27 +38,40 @@ const executorFailed = "wait: "
 // Workflow failed: all steps have, and the report proves the push, but Argo could not
 // archive their logs. A step that a custom template adds, and that failed, counts.
 func builtDespiteArgo(wf run) (report.Report, bool) {
-	if wf.Spec.Shutdown.Enabled() {
+	if wf.Spec.Shutdown.Enabled() || !onlyExecutorFailed(wf.nodes) {
 		return report.Report{}, false
-	}
-	failures := 0
-	for _, node := range wf.nodes {
-		switch {
-		case !node.FailedOrError():
-		case node.Type == wfv1.NodeTypePod && strings.HasPrefix(node.Message, executorFailed):
-			failures++
-		case node.Type == wfv1.NodeTypePod || node.Type == wfv1.NodeTypeContainer:
-			return report.Report{}, false
-		}
 	}
 	run, err := wf.report()
-	if failures == 0 || err != nil || checkContent(wf.Workflow, run) != nil {
+	if err != nil || checkContent(wf.Workflow, run) != nil {
 		return report.Report{}, false
 	}
-	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
-		if node := wf.stepNode(step); !HidesNodes(wf.Workflow) && (node == nil || node.Phase != wfv1.NodeSucceeded) {
-			return report.Report{}, false
+	return run, HidesNodes(wf.Workflow) || stepsSucceeded(wf)
+}
+
+// onlyExecutorFailed reports whether Argo's container wait failed in a pod, and nothing
+// else did. Nodes that consist of others fail with them.
+func onlyExecutorFailed(nodes []wfv1.NodeStatus) bool {
+	failed := false
+	for _, node := range nodes {
+		switch {
+		case !node.FailedOrError(), slices.Contains(compositeNodes, node.Type):
+		case node.Type == wfv1.NodeTypePod && strings.HasPrefix(node.Message, executorFailed):
+			failed = true
+		default:
+			return false
 		}
 	}
-	return run, true
+	return failed
+}
+
+// compositeNodes are the types of nodes that consist of others.
+var compositeNodes = []wfv1.NodeType{wfv1.NodeTypeDAG, wfv1.NodeTypeRetry, wfv1.NodeTypeSteps, wfv1.NodeTypeStepGroup, wfv1.NodeTypeTaskGroup}
+
+func stepsSucceeded(wf run) bool {
+	for _, step := range []string{contract.StepMountCheck, contract.StepBuild, contract.StepStatusReport} {
+		if node := wf.stepNode(step); node == nil || node.Phase != wfv1.NodeSucceeded {
+			return false
+		}
+	}
+	return true
 }

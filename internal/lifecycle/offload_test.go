@@ -114,6 +114,9 @@ func TestWorkflowOutcomeLogsNotSaved(t *testing.T) {
 		"another pod failed": func(wf *wfv1.Workflow) {
 			wf.Status.Nodes["scan"] = wfv1.NodeStatus{ID: "scan", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed, Message: "main: Error (exit code 1)"}
 		},
+		"an approval was refused": func(wf *wfv1.Workflow) {
+			wf.Status.Nodes["approve"] = wfv1.NodeStatus{ID: "approve", Type: wfv1.NodeTypeSuspend, Phase: wfv1.NodeFailed}
+		},
 		"the pod failed in another way":    func(wf *wfv1.Workflow) { setPod(wf, func(n *wfv1.NodeStatus) { n.Message = "pod deleted" }) },
 		"a user stopped it":                func(wf *wfv1.Workflow) { wf.Spec.Shutdown = wfv1.ShutdownStrategyStop },
 		"the report is of another version": func(wf *wfv1.Workflow) { setReport(wf, `{"run":{"workflowUID":"`+string(wf.UID)+`","image":"other"}}`) },
