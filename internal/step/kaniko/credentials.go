@@ -12,14 +12,14 @@ import (
 // credentials during a build.
 const credentialsDir = "docker-config"
 
-// writeCredentials writes the Docker configuration file in which Kaniko looks for
-// credentials, and returns its directory. Kaniko matches the entries of such a file
+// writeCredentials writes the Docker configuration file in which Kaniko looks for the
+// credentials to pull the base image, and returns its directory. Kaniko matches the entries of such a file
 // with Docker's rules and not with the kubelet's, so the push secret itself might
 // not work.
 func writeCredentials(in Input) (string, error) {
-	repositories := []name.Repository{in.Target.Repository}
+	var repositories []name.Repository
 	if !in.Base.IsScratch() {
-		base, err := in.Registry.Reference(in.Base.Reference)
+		base, err := in.Registry.Reference(in.Base.Variants[0].Reference)
 		if err != nil {
 			return "", err
 		}

@@ -17,9 +17,9 @@ const (
 	// socketFile is the Unix socket, in the directory that the steps share, on
 	// which the packer serves the commands that Kaniko runs.
 	socketFile = "pack.sock"
-	// manifestRequest requests the model's manifest. A number requests that
+	// finishRequest requests the check of the last layer. A number requests that
 	// layer.
-	manifestRequest = "manifest"
+	finishRequest = "finish"
 	// packedResponse is the response to a request that was carried out.
 	packedResponse = "packed"
 )
@@ -30,10 +30,9 @@ func RequestLayer(ctx context.Context, shared handoff.Dir, number int) error {
 	return request(ctx, shared, strconv.Itoa(number))
 }
 
-// RequestManifest asks the packer to put the model's manifest into the image, and
-// returns when it is there.
-func RequestManifest(ctx context.Context, shared handoff.Dir) error {
-	return request(ctx, shared, manifestRequest)
+// RequestFinish asks the packer to check the layer that Kaniko has archived last.
+func RequestFinish(ctx context.Context, shared handoff.Dir) error {
+	return request(ctx, shared, finishRequest)
 }
 
 func request(ctx context.Context, shared handoff.Dir, message string) error {

@@ -15,7 +15,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
-// Image is an image in a registry as it describes itself.
+// Image is an image for one platform in a registry as it describes itself.
 type Image struct {
 	image    v1.Image
 	manifest *v1.Manifest
@@ -73,10 +73,19 @@ type Source struct {
 	// Root is the model's directory, and Model the plan of its files.
 	Root  *os.Root
 	Model layer.Plan
-	// Base is the base image; nil for scratch.
-	Base v1.Image
-	// Labels are the labels that a build adds. Those in FreeLabels can have any
-	// value, or be absent.
-	Labels     map[string]string
+	// Bases are the variants of the base image.
+	Bases []Base
+	// FreeLabels are labels that can have any value, or be absent.
 	FreeLabels []string
+	// HasKServeDir and HasModel are what the variants of the base image hold: see
+	// modelimage.BaseContent.
+	HasKServeDir, HasModel bool
+}
+
+// Base is the base image for one platform.
+type Base struct {
+	// Platform is that of the base image, and Image the base image; nil for scratch.
+	modelimage.Variant
+	// Labels are the labels that a build adds on this base image.
+	Labels map[string]string
 }
