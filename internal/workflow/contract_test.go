@@ -123,7 +123,7 @@ var allParameters = []string{
 	contract.ParamNodeName, contract.ParamClaimName, contract.ParamSubPath, contract.ParamNFSServer, contract.ParamNFSPath, contract.ParamPushSecret,
 	contract.ParamPushSecretRequired, contract.ParamPlainHTTPRegistries, contract.ParamRequests,
 	contract.ParamLimits, contract.ParamNodeSelector, contract.ParamTolerations, contract.ParamLayerSize, contract.ParamMaxLayers, contract.ParamCompression,
-	contract.ParamKnownDigest,
+	contract.ParamKnownDigest, contract.ParamCreated, contract.ParamModelPath,
 }
 
 // parametersOf returns the parameters that a template must declare.
