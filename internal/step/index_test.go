@@ -276,6 +276,10 @@ func TestStepsAdoptIndex(t *testing.T) {
 		assert.Equal(t, want, p.report(t).Image)
 
 		p.known = want.Digest
+		downloaded := p.countLayers(t)
+		code, printed = p.mountCheck(t)
+		require.Equal(t, exitOK, code, printed)
+		assert.Equal(t, 1, downloaded.get(), "the layer with the manifest of files is downloaded once for all platforms")
 		code, printed = p.allSteps(t)
 		require.Equal(t, exitOK, code, printed)
 		assert.Equal(t, want, p.report(t).Image)

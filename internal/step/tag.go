@@ -175,7 +175,7 @@ func configOf(image v1.Image) (*v1.ConfigFile, error) {
 // compared too. The error is a *modelimage.InvalidError for images that this build would
 // not push.
 func (c tagCheck) compare(ctx context.Context, digest v1.Hash, images []modelimage.Variant, known bool) (found proof.Tagged, changed string, err error) {
-	if found, err = proof.OpenAll(digest, images); err != nil {
+	if found, err = proof.Open(digest, images); err != nil {
 		return found, "", err
 	}
 	source := proof.Source{Root: c.root, Model: c.model}

@@ -20,14 +20,19 @@ type Tagged struct {
 	images []Image
 }
 
-// OpenAll reads how the images of a manifest with a digest describe themselves. The
-// error is a *modelimage.InvalidError as that of Open is.
-func OpenAll(digest v1.Hash, variants []modelimage.Variant) (Tagged, error) {
+// Open reads how the images of a manifest with a digest describe themselves. An image
+// without a manifest of the model's files, or whose layers are others than that names, is
+// a *modelimage.InvalidError.
+func Open(digest v1.Hash, variants []modelimage.Variant) (Tagged, error) {
 	t := Tagged{digest: digest, variants: variants}
+	var first *Image
 	for _, variant := range variants {
-		image, err := Open(variant.Image)
+		image, err := openImage(variant.Image, first)
 		if err != nil {
 			return Tagged{}, err
+		}
+		if first == nil {
+			first = &image
 		}
 		t.images = append(t.images, image)
 	}
@@ -50,7 +55,7 @@ func (t Tagged) BaseDiffIDs() [][]string {
 // ChangedFiles describes how the model's files differ from what is known to be this
 // ModelVersion's, or returns "".
 func (t Tagged) ChangedFiles(ctx context.Context, s Source) (string, error) {
-	return t.images[0].ChangedFiles(ctx, s)
+	return t.images[0].changedFiles(ctx, s)
 }
 
 // Prove compares everything that a tag holds with what a build would push, as prove
