@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -209,6 +210,8 @@ func TestBuildPushesTagLast(t *testing.T) {
 		p.write(t, "source/w.bin", strings.Repeat("other", 200_000))
 		code, printed := p.allSteps(t)
 		require.Equal(t, exitOK, code, printed)
+		log.mu.Lock()
+		defer log.mu.Unlock()
 		require.Len(t, log.puts, 3)
 		assert.Equal(t, "v2", log.puts[2])
 		for _, reference := range log.puts[:2] {
@@ -226,16 +229,16 @@ func TestBuildResumesUpload(t *testing.T) {
 		p.write(t, "source/w.bin", strings.Repeat("other", 200_000))
 		inner := p.registry.get()
 		var once sync.Once
-		lost := false
+		var lost atomic.Bool
 		p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPatch {
-				once.Do(func() { lost = true; panic(http.ErrAbortHandler) })
+				once.Do(func() { lost.Store(true); panic(http.ErrAbortHandler) })
 			}
 			inner.ServeHTTP(w, r)
 		}))
 		code, printed := p.allSteps(t)
 		require.Equal(t, exitOK, code, printed)
-		assert.True(t, lost)
+		assert.True(t, lost.Load())
 		p.assertHoldsSource(t, p.pull(t))
 	})
 }
@@ -455,6 +458,10 @@ var indexForgeries = map[string]struct {
 	"a label for the second platform": {
 		change: changeSecond(func(_ *testing.T, f *forgery) { f.config.Config.Labels["scanned"] = "true" }),
 		want:   "it has the label scanned",
+	},
+	"another creator for the second platform": {
+		change: changeSecond(func(_ *testing.T, f *forgery) { f.config.Config.Labels["model.kubedl.io/created-by"] = "mallory" }),
+		want:   "its images have different labels model.kubedl.io/created-by",
 	},
 	"another base image for the second platform": {
 		change: changeSecond(func(t *testing.T, f *forgery) { f.base = []v1.Layer{archiveOf(t, file("bin/sh", "evil"))} }),

@@ -45,7 +45,6 @@ type mountCheck struct {
 	workflowUID                       string
 	model, modelVersion               string
 	modelVersionUID, knownDigest      string
-	created                           time.Time
 	modelDir                          string
 	mount, mountinfo, program         string
 }
@@ -72,7 +71,8 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	flags.StringVar(&m.modelVersion, "model-version", "", "the `name` of the ModelVersion")
 	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the `UID` of the ModelVersion; empty in a build without one")
 	flags.StringVar(&m.knownDigest, "known-digest", "", "the `digest` that an earlier build of this ModelVersion reported; the image with this digest belongs to it")
-	flags.Func("created", createdUsage, timestamp(&m.created))
+	// The engine uses it. Here it is only checked, before anything is copied.
+	flags.Func("created", createdUsage, timestamp(new(time.Time)))
 	flags.Func("model-path", fmt.Sprintf("the `directory` of the image that holds the model (default %s)", v1alpha1.ModelPath), modelDirectory(&m.modelDir))
 	flags.StringVar(&m.mount, "source", "/source", "the `directory` where the storage is mounted")
 	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` that lists the mounts of this process")

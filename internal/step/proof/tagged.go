@@ -73,6 +73,11 @@ func (t Tagged) Prove(ctx context.Context, s Source) (changed string, err error)
 		if err := image.checkBase(s, s.Bases[number+1]); err != nil {
 			return "", err
 		}
+		for _, label := range s.FreeLabels {
+			if image.config.Config.Labels[label] != t.images[0].config.Config.Labels[label] {
+				return "", modelimage.Invalid("its images have different labels %s", label)
+			}
+		}
 		if !slices.EqualFunc(t.images[0].modelBlobs(), image.modelBlobs(), sameDescriptor) {
 			return "", modelimage.Invalid("its images have different layers of the model")
 		}
