@@ -81,6 +81,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.imageRepo) == has(oldSelf.imageRepo) && (!has(self.imageRepo) || self.imageRepo == oldSelf.imageRepo)",message="imageRepo cannot be changed: create a new ModelVersion to push to another repository"
 // +kubebuilder:validation:XValidation:rule="has(self.imageTag) == has(oldSelf.imageTag) && (!has(self.imageTag) || self.imageTag == oldSelf.imageTag)",message="imageTag cannot be added, changed or removed: create a new ModelVersion with the new tag"
 // +kubebuilder:validation:XValidation:rule="has(self.storage) == has(oldSelf.storage) && (!has(self.storage) || self.storage == oldSelf.storage)",message="storage cannot be changed: create a new ModelVersion for files that are stored elsewhere"
+// +kubebuilder:validation:XValidation:rule="(has(self.build) && has(self.build.modelPath) ? self.build.modelPath : '/kubedl-model') == (has(oldSelf.build) && has(oldSelf.build.modelPath) ? oldSelf.build.modelPath : '/kubedl-model')",message="build.modelPath cannot be added, changed or removed: create a new ModelVersion whose image has the model in another directory"
 type ModelVersionSpec struct {
 	// modelName is the name of the Model that this is a version of, in the
 	// same namespace. The operator creates the Model if it does not exist.
@@ -296,9 +297,8 @@ type Build struct {
 	Engine BuildEngine `json:"engine,omitempty"`
 	// compression is how the layers are compressed. Stream supports None (default;
 	// weights hardly compress) and Zstd (about 20% smaller for bfloat16 weights).
-	// Kaniko supports Zstd (default; fast, hardly smaller, requires a base image in
-	// the OCI format) and Gzip (slower, about 20% smaller; used for base images in
-	// the Docker format).
+	// Kaniko supports Zstd (default; fast, hardly smaller) and Gzip (slower, about 20%
+	// smaller).
 	// +optional
 	Compression Compression `json:"compression,omitempty"`
 	// changeDetection is how the engine Stream detects files that the Model's
@@ -318,6 +318,18 @@ type Build struct {
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^((localhost|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)+|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?:[0-9]{1,5}|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)+:[0-9]{1,5})/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$')",message="baseImage must be an image reference without scheme, lower case after the host, for example registry.example.com/library/busybox:1.37, or scratch"
 	BaseImage string `json:"baseImage,omitempty"`
+	// modelPath is the directory of the image that holds the model's files, for clients
+	// that follow no link, for example /models for the storage initializer of KServe.
+	// The image then has a link to it at /kubedl-model, so that KUBEDL_MODEL_PATH and
+	// everything else keep working. The default is /kubedl-model, with a link to it at
+	// /models unless the base image has something there. It cannot be changed after
+	// creation.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$')",message="modelPath must be an absolute path of letters, digits, '_', '.' and '-', without a trailing slash and without names that begin with '.' or '-', for example /models"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^/(argo|bin|boot|busybox|dev|etc|kaniko|kiln|lib|lib32|lib64|libx32|proc|push-secret|registry-ca|root|run|sbin|source|sys|tmp|usr|var)(/|$)')",message="modelPath must not be in a directory of the system or of the build: choose another one, for example /models"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/kubedl-model/')",message="modelPath must not be in /kubedl-model, which becomes a link to it: choose another directory, for example /models"
+	ModelPath string `json:"modelPath,omitempty"`
 	// pushSecretName is the name of a Secret of type
 	// kubernetes.io/dockerconfigjson in the ModelVersion's namespace. If it is set,
 	// the Secret must exist. If it is not set, the Secret "regcred" is used if it
@@ -439,8 +451,9 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32768
 	Message string `json:"message,omitempty"`
-	// digest is the digest of the image's manifest in the registry, in the form
-	// "sha256:…". It is set when the ModelVersion is Ready.
+	// digest is the digest of the image's manifest in the registry, or of the index of
+	// images for several platforms, in the form "sha256:…". It is set when the
+	// ModelVersion is Ready.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Digest string `json:"digest,omitempty"`
@@ -458,13 +471,12 @@ type ModelVersionStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	SizeBytes int64 `json:"sizeBytes,omitempty"`
 	// imageSizeBytes is the size of the image in the registry, in bytes: compressed
-	// and including the base image.
+	// and including the base image. Of an index, it is that of one platform's image.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ImageSizeBytes int64 `json:"imageSizeBytes,omitempty"`
 	// sentBytes is the size of the model's layers that were uploaded to the
-	// registry, in bytes. It is absent if the engine does not report it: Kaniko
-	// uploads everything.
+	// registry, in bytes. Kaniko uploads everything.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	SentBytes int64 `json:"sentBytes,omitempty"`

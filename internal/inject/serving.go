@@ -18,6 +18,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // A ServingMount is how pods get the model that they serve.
@@ -61,9 +62,6 @@ const (
 	servedModel = "served-model"
 	// copyDir is where that container mounts the volume.
 	copyDir = "/served-model"
-	// copyCommand overwrites existing files: kubelet may run an init container
-	// twice.
-	copyCommand = "cp -rf " + v1alpha1.ModelPath + "/. " + copyDir + "/"
 	// copyUser is the user ID of that container in pods that set none. Any user can
 	// read the model, so it need not be root. LeaveUser removes it.
 	copyUser = 65532
@@ -88,7 +86,8 @@ func Serving(pod *corev1.Pod, mv *v1alpha1.ModelVersion, mode ServingMount) (*co
 		return pod, problem
 	}
 	image := workflow.Pinned(mv.Status.Image, mv.Status.Digest)
-	volume, mount := servedVolume(image, dir, mode)
+	modelDir := workflow.ModelPath(mv)
+	volume, mount := servedVolume(image, modelDir, dir, mode)
 	served := pod.DeepCopy()
 	removeInjected(served, image, mode)
 	containers := slices.DeleteFunc(containersOf(&served.Spec), isCopyContainer)
@@ -99,7 +98,7 @@ func Serving(pod *corev1.Pod, mv *v1alpha1.ModelVersion, mode ServingMount) (*co
 		return pod, problem
 	}
 	if mode == ServingInitContainer {
-		if problem := addCopyContainer(&served.Spec, image); problem != nil {
+		if problem := addCopyContainer(&served.Spec, image, modelDir); problem != nil {
 			return pod, problem
 		}
 	}
@@ -145,29 +144,36 @@ func mountPath(pod *corev1.Pod) (string, *workflow.Problem) {
 	return dir, nil
 }
 
-// servedVolume returns the volume with an image's model, and its mount.
-func servedVolume(image, dir string, mode ServingMount) (corev1.Volume, corev1.VolumeMount) {
+// servedVolume returns the volume with an image's model, which is in the image's
+// directory modelDir, and its mount at dir. No runtime has to follow a link.
+func servedVolume(image, modelDir, dir string, mode ServingMount) (corev1.Volume, corev1.VolumeMount) {
 	volume := corev1.Volume{Name: servedModel}
 	mount := corev1.VolumeMount{Name: servedModel, MountPath: dir, ReadOnly: true}
 	if mode == ServingImageVolume {
 		volume.Image = &corev1.ImageVolumeSource{Reference: image, PullPolicy: corev1.PullIfNotPresent}
-		mount.SubPath = strings.TrimPrefix(v1alpha1.ModelPath, "/")
+		mount.SubPath = strings.TrimPrefix(modelDir, "/")
 	} else {
 		volume.EmptyDir = &corev1.EmptyDirVolumeSource{}
 	}
 	return volume, mount
 }
 
+// copyCommand returns the command that copies the model from its directory in the image.
+// It overwrites existing files: kubelet may run an init container twice.
+func copyCommand(modelDir string) []string {
+	return []string{"/bin/sh", "-c", "cp -rf " + modelDir + "/. " + copyDir + "/"}
+}
+
 // copyContainer returns the container that copies the model. Its requests equal
 // its limits, so that a pod of the QoS class Guaranteed stays one, and add nothing
 // to those of a pod whose containers request as much.
-func copyContainer(image string, pod *corev1.PodSpec) corev1.Container {
+func copyContainer(image, modelDir string, pod *corev1.PodSpec) corev1.Container {
 	amounts := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m"), corev1.ResourceMemory: resource.MustParse("128Mi")}
 	c := corev1.Container{
 		Name:                     servedModel,
 		Image:                    image,
 		ImagePullPolicy:          corev1.PullIfNotPresent,
-		Command:                  []string{"/bin/sh", "-c", copyCommand},
+		Command:                  copyCommand(modelDir),
 		Resources:                corev1.ResourceRequirements{Requests: amounts, Limits: amounts.DeepCopy()},
 		VolumeMounts:             []corev1.VolumeMount{{Name: servedModel, MountPath: copyDir}},
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
@@ -205,12 +211,17 @@ func podUser(pod *corev1.PodSpec) *int64 {
 // isCopyContainer reports whether a container is the one that copies the model,
 // of any image.
 func isCopyContainer(c *corev1.Container) bool {
-	return c.Name == servedModel && slices.Equal(c.Command, []string{"/bin/sh", "-c", copyCommand})
+	if c.Name != servedModel || len(c.Command) != len(copyCommand("")) {
+		return false
+	}
+	script := c.Command[len(c.Command)-1]
+	modelDir, found := strings.CutPrefix(strings.TrimSuffix(script, "/. "+copyDir+"/"), "cp -rf ")
+	return found && contract.ModelPathProblem(modelDir) == "" && slices.Equal(c.Command, copyCommand(modelDir))
 }
 
 // addCopyContainer makes the container that copies the model the pod's first init
 // container, unless the pod has it already.
-func addCopyContainer(spec *corev1.PodSpec, image string) *workflow.Problem {
+func addCopyContainer(spec *corev1.PodSpec, image, modelDir string) *workflow.Problem {
 	for i, c := range containersOf(spec) {
 		switch {
 		case isCopyContainer(c) && c.Image == image && i < len(spec.InitContainers):
@@ -219,7 +230,7 @@ func addCopyContainer(spec *corev1.PodSpec, image string) *workflow.Problem {
 			return invalid("the pod already has a container with the name %s, which is reserved for the one that copies the model: rename the pod's container", servedModel)
 		}
 	}
-	spec.InitContainers = slices.Insert(spec.InitContainers, 0, copyContainer(image, spec))
+	spec.InitContainers = slices.Insert(spec.InitContainers, 0, copyContainer(image, modelDir, spec))
 	return nil
 }
 

@@ -18,6 +18,9 @@ const (
 // has changed without pulling the model. It has no times: a file that was only
 // touched has not changed.
 type Manifest struct {
+	// Dir is the directory of the image that holds the model, without a leading
+	// slash; ModelDir if empty.
+	Dir string `json:"dir,omitempty"`
 	// Entries are in path order.
 	Entries []ManifestEntry `json:"entries"`
 	// Layers are the image's layers that contain them, as the builder wrote them.
@@ -47,7 +50,7 @@ type ManifestEntry struct {
 // NewManifest returns the manifest of a plan, with the digests of its files by
 // path. Files without a digest in the map get none.
 func NewManifest(plan Plan, digests map[string]string) Manifest {
-	m := Manifest{}
+	m := Manifest{Dir: plan.Dir}
 	for number, entries := range plan.Layers {
 		for _, e := range entries {
 			m.Entries = append(m.Entries, ManifestEntry{
@@ -81,6 +84,9 @@ func (m Manifest) Repartition(plan Plan) (Plan, bool) {
 func Difference(image, source Manifest) string {
 	before := image.Index()
 	var differences []string
+	if image.Dir != source.Dir {
+		differences = append(differences, fmt.Sprintf("the model is at %q instead of %q", "/"+cmp.Or(image.Dir, ModelDir), "/"+cmp.Or(source.Dir, ModelDir)))
+	}
 	for _, now := range source.Entries {
 		was, exists := before[now.Path]
 		delete(before, now.Path)
@@ -121,7 +127,7 @@ func (m Manifest) FileWithoutDigest() string {
 
 // Equal reports whether two manifests say the same.
 func (m Manifest) Equal(other Manifest) bool {
-	return m.Streamed == other.Streamed && slices.Equal(m.Entries, other.Entries) && slices.Equal(m.Layers, other.Layers)
+	return m.Dir == other.Dir && m.Streamed == other.Streamed && slices.Equal(m.Entries, other.Entries) && slices.Equal(m.Layers, other.Layers)
 }
 
 // Index holds the entries of a manifest by path.

@@ -101,6 +101,9 @@ type Limits struct {
 
 // Plan assigns entries to layers.
 type Plan struct {
+	// Dir is the directory of the image that holds the model, without a leading
+	// slash; ModelDir if empty.
+	Dir string `json:"dir,omitempty"`
 	// Layers holds the entries of each layer in path order. The first layer holds
 	// all directories and links.
 	Layers [][]Entry `json:"layers"`
@@ -111,6 +114,10 @@ type Plan struct {
 	// Skipped counts what is not packaged.
 	Skipped int64 `json:"skipped,omitempty"`
 }
+
+// ModelDir returns the directory of the image that holds the model, relative to the
+// image's root.
+func (p Plan) ModelDir() string { return cmp.Or(p.Dir, ModelDir) }
 
 // IsSkipped reports whether something is not packaged at all. The content of a
 // skipped directory need not be listed.

@@ -73,6 +73,8 @@ func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
 	return wf.Spec.WorkflowTemplateRef.Name == workflow.TemplateName(o.Version, opts) && templateAllowed(o, opts) &&
 		workflow.Argument(wf, contract.ParamBaseImage) == settings[contract.ParamBaseImage] &&
 		workflow.Argument(wf, contract.ParamChangeDetection) == settings[contract.ParamChangeDetection] &&
+		workflow.Argument(wf, contract.ParamModelPath) == settings[contract.ParamModelPath] &&
+		slices.Contains([]string{"", workflow.Created(o.Version)}, workflow.Argument(wf, contract.ParamCreated)) &&
 		workflow.UsesPlainHTTPOnlyFor(wf, opts.PlainHTTPRegistries) &&
 		workflow.UsesEnvOf(wf, opts.Pods) &&
 		(digest == "" || digest == o.Version.Status.Digest) &&

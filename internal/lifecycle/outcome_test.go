@@ -37,6 +37,7 @@ func TestWorkflowOutcomeInvalidReport(t *testing.T) {
 		"invalid Secret name":                           {func(r *report.Report) { r.Image.PullSecret = "a b" }, `its report names "a b" as a Secret`},
 		"short digest":                                  {func(r *report.Report) { r.Image.Digest = "sha256:4f53" }, "its report has no digest"},
 		"trailing characters after the digest":          {func(r *report.Report) { r.Image.Digest += "\n" }, "its report has no digest"},
+		"another directory in the image":                {func(r *report.Report) { r.Image.ModelPath = "/models" }, `its report says that the image has the model at "/models": the template must pass the parameter model-path to mount-check`},
 		"failure in the report of a succeeded Workflow": {func(r *report.Report) { r.Failure = &report.Failure{Step: "build", Message: "Kaniko failed."} }, "step build reported a failure: Kaniko failed"},
 	} {
 		t.Run(name, func(t *testing.T) {

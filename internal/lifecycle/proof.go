@@ -41,18 +41,21 @@ func checkContent(wf *wfv1.Workflow, run report.Report) error {
 		run.Build != nil && (run.Build.SentBytes < 0 || run.Build.ReusedBytes < 0):
 		return errors.New("its report has a negative count")
 	}
-	return checkImage(run.Run.Image, run.Image)
+	return checkImage(wf, run.Image)
 }
 
-// checkImage returns nil when a report proves that the registry holds an image.
-func checkImage(want string, image *report.Image) error {
+// checkImage returns nil when a report proves that the registry holds the image of a
+// Workflow.
+func checkImage(wf *wfv1.Workflow, image *report.Image) error {
 	switch {
-	case image.Reference != want:
+	case image.Reference != workflow.Argument(wf, contract.ParamImage):
 		return fmt.Errorf("its report says that the registry holds %q", sentence(image.Reference))
 	case !digestPattern.MatchString(image.Digest):
 		return errors.New("its report has no digest")
 	case image.PullSecret != "" && len(validation.IsDNS1123Subdomain(image.PullSecret)) > 0:
 		return fmt.Errorf("its report names %q as a Secret", sentence(image.PullSecret))
+	case image.ModelPath != workflow.Argument(wf, contract.ParamModelPath):
+		return fmt.Errorf("its report says that the image has the model at %q: the template must pass the parameter %s to mount-check", sentence(image.ModelPath), contract.ParamModelPath)
 	}
 	return nil
 }

@@ -193,14 +193,17 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 		parameter, value string
 		want             bool
 	}{
-		"base image":                         {contract.ParamBaseImage, "registry.example.com/forge:1", false},
-		"host over plain HTTP":               {contract.ParamPlainHTTPRegistries, "registry.example.com", false},
-		"proxy":                              {contract.ParamEnv, "HTTPS_PROXY=http://forge.example.com", false},
-		"configured proxy":                   {contract.ParamEnv, "HTTPS_PROXY=http://proxy.example.com:3128", true},
-		"change detection":                   {contract.ParamChangeDetection, string(v1alpha1.ChangesInModTime), false},
-		"known digest":                       {contract.ParamKnownDigest, builders.Digest, false},
-		"previous image":                     {contract.ParamPreviousImage, "modelhub/forge@" + builders.Digest, false},
-		"previous image of the Model":        {contract.ParamPreviousImage, "modelhub/resnet@" + builders.Digest, true},
+		"proxy":                       {contract.ParamEnv, "HTTPS_PROXY=http://forge.example.com", false},
+		"configured proxy":            {contract.ParamEnv, "HTTPS_PROXY=http://proxy.example.com:3128", true},
+		"base image":                  {contract.ParamBaseImage, "registry.example.com/forge:1", false},
+		"host over plain HTTP":        {contract.ParamPlainHTTPRegistries, "registry.example.com", false},
+		"change detection":            {contract.ParamChangeDetection, string(v1alpha1.ChangesInModTime), false},
+		"known digest":                {contract.ParamKnownDigest, builders.Digest, false},
+		"previous image":              {contract.ParamPreviousImage, "modelhub/forge@" + builders.Digest, false},
+		"previous image of the Model": {contract.ParamPreviousImage, "modelhub/resnet@" + builders.Digest, true},
+		"time of creation":            {contract.ParamCreated, "2099-01-01T00:00:00Z", false},
+		"no time of creation, as of earlier versions of the operator": {contract.ParamCreated, "", true},
+		"directory in the image":             {contract.ParamModelPath, "/models", false},
 		"nothing that decides about content": {contract.ParamLimits, "memory=8Gi", true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,44 +16,17 @@ var noCredentials = authn.AuthConfig{Username: "anonymous"}
 
 // DockerConfig returns a Docker configuration file for programs that match
 // credentials with Docker's rules, which know neither globs nor path prefixes. It
-// contains the credentials of each repository under the repository's full name,
-// where such programs look first, and those of target also under its host, where
-// some programs look only.
+// contains the credentials of one repository under the repository's full name, where
+// such programs look first, and under its host, where some programs look only.
 //
-// For registries to which the identity of the service account logs in, it names the
-// credential helper, since the program may need the credentials after they have
-// expired. The error is an *Error.
-func (c Credentials) DockerConfig(ctx context.Context, helper string, target name.Repository, others ...name.Repository) ([]byte, error) {
-	config := dockerConfig{Auths: map[string]authn.AuthConfig{}, CredHelpers: map[string]string{}}
-	_, byIdentity, err := c.Identity(ctx, target)
-	if err != nil {
-		return nil, err
+// Those of the identity of the service account are valid for as long as their cloud
+// issues them: an hour or more. A repository for which there are none may be public.
+func (c Credentials) DockerConfig(ctx context.Context, repository name.Repository) ([]byte, error) {
+	auth := c.entry(repository)
+	if credential, found, err := c.Identity(ctx, repository); err == nil && found {
+		auth = credential.AuthConfig
 	}
-	if byIdentity {
-		config.CredHelpers[target.RegistryStr()] = helper
-	} else {
-		auth := c.entry(target)
-		config.Auths[target.Name()], config.Auths[dockerKey(target)] = auth, auth
-	}
-	for _, other := range others {
-		c.addOther(ctx, config, helper, target, other)
-	}
-	return json.Marshal(config)
-}
-
-// addOther adds the credentials of a repository that is not the target. It may be
-// public, so that an identity without credentials does not matter.
-func (c Credentials) addOther(ctx context.Context, config dockerConfig, helper string, target, other name.Repository) {
-	credential, byIdentity, err := c.Identity(ctx, other)
-	switch {
-	case err != nil || !byIdentity:
-		config.Auths[other.Name()] = c.entry(other)
-	case other.RegistryStr() == target.RegistryStr() && config.CredHelpers[target.RegistryStr()] == "":
-		// A helper is for a whole host, and would be used for the target too.
-		config.Auths[other.Name()] = credential.AuthConfig
-	default:
-		config.CredHelpers[other.RegistryStr()] = helper
-	}
+	return json.Marshal(dockerConfig{Auths: map[string]authn.AuthConfig{repository.Name(): auth, dockerKey(repository): auth}})
 }
 
 // entry returns the entry for a repository.

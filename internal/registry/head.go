@@ -15,8 +15,9 @@ import (
 //     that is valid for GET only. The response to GET also says why.
 //
 // Some registries respond to HEAD for a manifest that does not exist with 401, although
-// the account has logged in. go-containerregistry, which looks for a manifest before it
-// pushes it, proceeds after 403 and not after 401.
+// the account has logged in, or with 412 for one that a policy holds back.
+// go-containerregistry, which looks for a manifest before it pushes it, proceeds after
+// 403 only.
 type headTransport struct{ inner http.RoundTripper }
 
 func (t headTransport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -50,11 +51,14 @@ func (t headTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// hidesManifest reports whether a registry denies access to a manifest with 401 where
-// another login is of no use.
+// hidesManifest reports whether a registry denies access to a manifest where another
+// login is of no use.
 func hidesManifest(resp *http.Response) bool {
+	if !strings.Contains(resp.Request.URL.Path, "/manifests/") {
+		return false
+	}
 	loggedIn := resp.Request.Header.Get("Authorization") != "" || resp.Header.Get("WWW-Authenticate") == ""
-	return resp.StatusCode == http.StatusUnauthorized && loggedIn && strings.Contains(resp.Request.URL.Path, "/manifests/")
+	return resp.StatusCode == http.StatusUnauthorized && loggedIn || resp.StatusCode == http.StatusPreconditionFailed
 }
 
 // isUselessHead reports whether a response to HEAD lacks what a response to GET may

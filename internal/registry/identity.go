@@ -90,12 +90,6 @@ func (c Credentials) Identity(ctx context.Context, repository name.Repository) (
 	}
 }
 
-// FreshIdentity is Identity with credentials that are valid as long as possible.
-func (c Credentials) FreshIdentity(ctx context.Context, repository name.Repository) (credential identity.Credential, found bool, err error) {
-	c.identity.Renew(repository.RegistryStr())
-	return c.Identity(ctx, repository)
-}
-
 // explainIdentity returns the error for a registry to which the identity cannot log
 // in.
 func explainIdentity(repository name.Repository, problem *identity.Error) *Error {

@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
-	"net"
 	"net/http"
-	"runtime"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -63,8 +60,7 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	if err != nil {
 		return nil, r.explainLogin(err)
 	}
-	platform := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
-	r.puller, err = remote.NewPuller(remote.WithTransport(r.authenticated), remote.WithPlatform(platform))
+	r.puller, err = remote.NewPuller(remote.WithTransport(r.authenticated))
 	if err != nil {
 		return nil, r.explain(err)
 	}
@@ -106,18 +102,6 @@ func (r *Repository) Fetch(ctx context.Context, ref name.Reference) (*remote.Des
 		return nil, r.notARegistry(err)
 	}
 	return descriptor, nil
-}
-
-// Image returns the image of a manifest; of an index, the variant for this node's
-// platform. The error for a missing variant is the only one that is not an *Error.
-func (r *Repository) Image(descriptor *remote.Descriptor) (v1.Image, error) {
-	image, err := descriptor.Image()
-	var resp *transport.Error
-	var network net.Error
-	if errors.As(err, &resp) || errors.As(err, &network) {
-		return nil, r.explain(err)
-	}
-	return image, err
 }
 
 // UnknownSize is the size of a blob that a registry has, and whose size it does not

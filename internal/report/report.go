@@ -67,7 +67,6 @@ type Source struct {
 type Build struct {
 	// SentBytes is the sum of the sizes of the model's layers that were sent to
 	// the registry, and ReusedBytes of those that the registry already had.
-	// Both are zero if the engine does not report them.
 	SentBytes   int64 `json:"sentBytes,omitempty"`
 	ReusedBytes int64 `json:"reusedBytes,omitempty"`
 }
@@ -76,13 +75,17 @@ type Build struct {
 type Image struct {
 	// Reference is the repository and the tag.
 	Reference string `json:"reference"`
-	// Digest is the digest of the manifest, "sha256:…", as the registry
-	// returned it.
+	// Digest is the digest of the manifest, or of the index of images for several
+	// platforms, "sha256:…", as the registry returned it.
 	Digest string `json:"digest"`
-	// Bytes is the sum of the layers' compressed sizes.
+	// Bytes is the sum of the layers' compressed sizes. Of an index, it is that of the
+	// first image: all have the same layers of the model.
 	Bytes int64 `json:"bytes"`
 	// Layers is the number of layers, including those of the base image.
 	Layers int `json:"layers"`
+	// ModelPath is the directory of the image that holds the model, if it is not
+	// /kubedl-model.
+	ModelPath string `json:"modelPath,omitempty"`
 	// PullSecret is the name of the Secret whose credentials were used to read
 	// the image from the registry, or empty for anonymous access.
 	PullSecret string `json:"pullSecret,omitempty"`

@@ -330,5 +330,5 @@ func TestMountCheckDownloadsNoStreamedLayer(t *testing.T) {
 	downloaded := p.countLayers(t)
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitOK, code, printed)
-	assert.Equal(t, 2, downloaded.get(), "the layer with the manifest of files, once for its content and once for what is beside it")
+	assert.Equal(t, 3, downloaded.get(), "the layer with the manifest of files, once for its content and once for what is beside it, and that of the base image")
 }

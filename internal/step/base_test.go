@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -70,35 +70,77 @@ func TestMountCheckBaseImageDigest(t *testing.T) {
 			plan, err := handoff.Dir(p.path("kiln")).ReadPlan()
 			require.NoError(t, err)
 			assert.Equal(t, p.base, plan.Base.Name)
-			assert.Equal(t, p.host+"/base/python@"+digest.String(), plan.Base.Reference)
+			assert.Equal(t, p.host+"/base/python@"+digest.String(), plan.Base.Variants[0].Reference)
 			code, printed = p.build(t)
 			require.Equal(t, exitOK, code, printed)
 		})
 	}
 }
 
+// The architecture of the node that this test runs on plays no part.
 func TestMountCheckBaseImageIndex(t *testing.T) {
-	variant := func(image v1.Image, architecture string) mutate.IndexAddendum {
-		return mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}}}
+	platform := func(architecture, variant string) *v1.Platform {
+		return &v1.Platform{OS: "linux", Architecture: architecture, Variant: variant}
 	}
-	p := newPod(t)
-	p.write(t, "source/a", "x")
-	p.base = p.host + "/base/multi:1"
-	ref, err := name.ParseReference(p.base, name.Insecure)
-	require.NoError(t, err)
-	ours, other := randomImage(t), randomImage(t)
+	tests := map[string]struct {
+		platforms []*v1.Platform
+		// want are the positions of the chosen platforms.
+		want []int
+		fail string
+	}{
+		"both platforms":                     {platforms: []*v1.Platform{platform("arm64", "v8"), platform("amd64", "")}, want: []int{1, 0}},
+		"many platforms and an attestation":  {platforms: []*v1.Platform{platform("s390x", ""), platform("amd64", ""), {OS: "unknown", Architecture: "unknown"}, platform("arm64", "v8")}, want: []int{1, 3}},
+		"several variants of a platform":     {platforms: []*v1.Platform{platform("amd64", "v3"), platform("amd64", "v1"), platform("arm64", "v9"), platform("arm64", "")}, want: []int{1, 3}},
+		"a variant that not every node runs": {platforms: []*v1.Platform{platform("amd64", "v3")}, want: []int{0}},
+		"amd64 only":                         {platforms: []*v1.Platform{platform("amd64", "")}, want: []int{0}},
+		"arm64 only":                         {platforms: []*v1.Platform{platform("arm64", "v8"), platform("riscv64", "")}, want: []int{0}},
+		"one other platform":                 {platforms: []*v1.Platform{platform("mips64", "")}, want: []int{0}},
+		"several other platforms":            {platforms: []*v1.Platform{platform("mips64", ""), platform("s390x", "")}, fail: `its index has images for "linux/mips64", "linux/s390x"`},
+		"another operating system":           {platforms: []*v1.Platform{{OS: "windows", Architecture: "amd64"}}, fail: "has no variant that a model's image can be built on"},
+		"no platform":                        {platforms: []*v1.Platform{nil}, fail: "no platform"},
+		"no image":                           {fail: "no platform"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/a", "x")
+			p.base = p.host + "/base/multi:1"
+			var images []v1.Image
+			for range tt.platforms {
+				images = append(images, randomImage(t))
+			}
+			p.pushIndex(t, p.base, images, tt.platforms)
 
-	index := mutate.AppendManifests(empty.Index, variant(other, "mips64"))
+			code, printed := p.mountCheck(t)
+
+			if tt.fail != "" {
+				p.assertFailed(t, "mount-check", v1alpha1.ReasonBuildFailed, tt.fail, code, printed)
+				return
+			}
+			require.Equal(t, exitOK, code, printed)
+			plan, err := handoff.Dir(p.path("kiln")).ReadPlan()
+			require.NoError(t, err)
+			require.Len(t, plan.Base.Variants, len(tt.want))
+			for number, position := range tt.want {
+				digest, err := images[position].Digest()
+				require.NoError(t, err)
+				assert.Equal(t, p.host+"/base/multi@"+digest.String(), plan.Base.Variants[number].Reference)
+				assert.Equal(t, *tt.platforms[position], plan.Base.Variants[number].Platform)
+			}
+		})
+	}
+}
+
+// pushIndex pushes an index of images for platforms.
+func (p *pod) pushIndex(t *testing.T, reference string, images []v1.Image, platforms []*v1.Platform) {
+	t.Helper()
+	ref, err := name.ParseReference(reference, name.Insecure)
+	require.NoError(t, err)
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for number, image := range images {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platforms[number]}})
+	}
 	require.NoError(t, remote.WriteIndex(ref, index))
-	code, printed := p.mountCheck(t)
-	p.assertFailed(t, "mount-check", v1alpha1.ReasonBuildFailed, "has no variant for this node", code, printed)
-
-	require.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(index, variant(ours, runtime.GOARCH))))
-	code, printed = p.mountCheck(t)
-	require.Equal(t, exitOK, code, printed)
-	digest, err := ours.Digest()
-	require.NoError(t, err)
-	assert.Contains(t, printed, "the base image is "+p.host+"/base/multi@"+digest.String())
 }
 
 func TestMountCheckBaseImageRegistryError(t *testing.T) {
@@ -109,7 +151,7 @@ func TestMountCheckBaseImageRegistryError(t *testing.T) {
 	require.NoError(t, err)
 	ours := randomImage(t)
 	require.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
-		Add: ours, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}},
+		Add: ours, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
 	})))
 	digest, err := ours.Digest()
 	require.NoError(t, err)

@@ -208,13 +208,18 @@ func TestBuildWritesManifest(t *testing.T) {
 	]`, string(raw))
 }
 
-func TestBuildRejectsUnsafeUserOfBaseImage(t *testing.T) {
+// The user of the base image reaches the image's config, and no Dockerfile.
+func TestBuildKeepsUnusualUserOfBaseImage(t *testing.T) {
 	p := newPod(t)
 	p.write(t, "source/a", "x")
 	p.base = p.host + "/base/odd:1"
 	p.push(t, configured(t, randomImage(t), v1.Config{User: "a\nRUN id"}), p.base)
-	code, printed := p.mountCheck(t)
+	code, printed := p.allSteps(t)
 	require.Equal(t, exitOK, code, printed)
-	code, printed = p.build(t)
-	p.assertFailed(t, "build", v1alpha1.ReasonInvalidSpec, "is neither a name nor a number", code, printed)
+	config, err := p.pull(t).ConfigFile()
+	require.NoError(t, err)
+	assert.Equal(t, "a\nRUN id", config.Config.User)
+	dockerfile, err := os.ReadFile(p.path("kiln/context/Dockerfile"))
+	require.NoError(t, err)
+	assert.NotContains(t, string(dockerfile), "RUN id")
 }

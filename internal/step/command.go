@@ -7,7 +7,6 @@
 package step
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -50,7 +49,6 @@ var commands = []command{
 	{name: "build", summary: "build and push the image with the engine Kaniko", step: contract.StepBuild, define: defineBuild},
 	{name: "stream", summary: "build and push the image with the engine Stream", step: contract.StepBuild, define: defineStream},
 	{name: kaniko.PackCommand, summary: "add one layer to the image; Kaniko runs it during build", define: definePack},
-	{name: kaniko.HelperCommand, summary: "print the credentials of the registry whose host is on standard input; Kaniko runs it as a credential helper", define: defineCredentials},
 	{name: "status-report", summary: "verify the image in the registry", step: contract.StepStatusReport, define: defineStatusReport},
 	{name: "output", summary: "wait for the result of the build and log it; Argo collects the outputs from its container, main", define: defineOutput},
 }
@@ -97,7 +95,7 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	p := &paths{}
-	flags.StringVar((*string)(&p.shared), "shared", cmp.Or(os.Getenv(kaniko.SharedVariable), "/kiln"), "the `directory` of the volume that all steps share")
+	flags.StringVar((*string)(&p.shared), "shared", "/kiln", "the `directory` of the volume that all steps share")
 	flags.StringVar(&p.terminationLog, "termination-log", "/dev/termination-log", "the `file` that receives the termination message of the container")
 	act := c.define(flags, p)
 	if err := flags.Parse(args); err != nil {

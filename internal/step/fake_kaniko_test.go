@@ -2,9 +2,7 @@ package step
 
 import (
 	"archive/tar"
-	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -24,9 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
-	modellayer "github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/test/clouds"
 )
 
@@ -45,18 +40,10 @@ const (
 
 // Faults of Kaniko.
 const (
-	faultRejected          = "is rejected by the registry"
-	faultPushesNothing     = "pushes nothing"
-	faultDropsFile         = "drops a file"
-	faultAddsLayer         = "adds a layer"
-	faultDropsFirstLayer   = "drops the first layer"
-	faultDropsManifest     = "drops the layer with the manifest"
-	faultTruncatesManifest = "truncates the manifest"
-	faultDropsEnvironment  = "drops the environment"
-	faultDropsLabels       = "drops the labels"
-	faultWritesNoDigest    = "writes no digest"
-	faultPacksTwice        = "runs a command twice"
-	faultPrintsCredentials = "prints its credentials"
+	faultRejected    = "is rejected by the registry of the base image"
+	faultDropsFile   = "drops a file"
+	faultPacksTwice  = "runs a command twice"
+	faultStopsBefore = "ends before the last command"
 )
 
 func hasFault(name string) bool { return os.Getenv(fault) == name }
@@ -65,11 +52,7 @@ func hasFault(name string) bool { return os.Getenv(fault) == name }
 var hosts *clouds.Hosts
 
 func TestMain(m *testing.M) {
-	name := os.Getenv(program)
-	if filepath.Base(os.Args[0]) == "docker-credential-modelkiln" {
-		name = "modelkiln-step"
-	}
-	switch name {
+	switch os.Getenv(program) {
 	case "kaniko":
 		os.Exit(fakeKaniko(os.Args[1:]))
 	case "modelkiln-step":
@@ -92,11 +75,11 @@ func (ownHelpers) Resolve(target authn.Resource) (authn.Authenticator, error) {
 }
 
 // fakeKaniko does what Kaniko does with the Dockerfiles of the package kaniko,
-// except that the image's root is not its own root: it runs the commands, archives
-// the new files after each, and pushes the layers.
+// except that the image's root is not its own root: it runs the commands, and archives
+// the new files after each.
 func fakeKaniko(args []string) int {
 	if hasFault(faultRejected) {
-		fmt.Fprintln(os.Stdout, "error pushing image: PUT https://h/v2/: unexpected status code 403 Forbidden")
+		fmt.Fprintln(os.Stdout, "error building image: GET https://h/v2/: unexpected status code 403 Forbidden")
 		return 1
 	}
 	if err := (&executor{args: args}).run(); err != nil {
@@ -110,8 +93,6 @@ type executor struct {
 	args      []string
 	image     v1.Image
 	imageRoot string
-	env       []string
-	layers    []string
 	user      string
 }
 
@@ -137,8 +118,6 @@ func (e *executor) run() error {
 			err = e.from(rest)
 		case "RUN":
 			err = e.runCommand(rest)
-		case "ENV":
-			e.env = append(e.env, rest)
 		case "USER":
 			e.user = strings.Trim(rest, `"`)
 		default:
@@ -148,7 +127,11 @@ func (e *executor) run() error {
 			return err
 		}
 	}
-	return e.push()
+	if !slices.Contains(e.args, "--no-push") {
+		return errors.New("must provide at least one destination to push")
+	}
+	// The Kaniko of osscontainertools does so.
+	return os.RemoveAll(filepath.Join(os.Getenv(kanikoDir), "layers"))
 }
 
 func (e *executor) from(base string) error {
@@ -214,7 +197,10 @@ func (e *executor) runCommand(rest string) error {
 	if e.user != "" {
 		return fmt.Errorf("would run as %s", e.user)
 	}
-	if slices.Contains(command, "--manifest") {
+	if slices.Contains(command, "--finish") {
+		if hasFault(faultStopsBefore) {
+			return nil
+		}
 		if err := exec.Command("sh", "-ec", os.Getenv(changeScript)).Run(); err != nil {
 			return err
 		}
@@ -238,9 +224,6 @@ func (e *executor) start(command []string) error {
 	process.Stdout, process.Stderr = os.Stdout, os.Stderr
 	if err := process.Run(); err != nil {
 		return fmt.Errorf("failed to execute command: waiting for process to exit: %w", err)
-	}
-	if hasFault(faultTruncatesManifest) && slices.Contains(command, "--manifest") {
-		return os.Truncate(filepath.Join(e.imageRoot, modellayer.ManifestFile), 1)
 	}
 	return nil
 }
@@ -292,7 +275,6 @@ func (e *executor) snapshot(before map[string]bool) error {
 			return err
 		}
 	}
-	e.layers = append(e.layers, file.Name())
 	return archive.Close()
 }
 
@@ -321,102 +303,4 @@ func (e *executor) archive(archive *tar.Writer, path string) error {
 	defer func() { _ = file.Close() }()
 	_, err = io.Copy(archive, file)
 	return err
-}
-
-func (e *executor) push() error {
-	if hasFault(faultDropsFirstLayer) {
-		e.layers = e.layers[1:]
-	}
-	if hasFault(faultAddsLayer) {
-		e.layers = slices.Insert(e.layers, 0, e.layers[len(e.layers)-1])
-	}
-	if hasFault(faultDropsManifest) {
-		e.layers = e.layers[:len(e.layers)-1]
-	}
-	var layers []v1.Layer
-	for _, file := range e.layers {
-		layer, err := tarball.LayerFromFile(file)
-		if err != nil {
-			return err
-		}
-		layers = append(layers, layer)
-	}
-	image, err := mutate.AppendLayers(e.image, layers...)
-	if err != nil {
-		return err
-	}
-	if image, err = e.configure(image); err != nil {
-		return err
-	}
-	if err := e.writeDigest(image); err != nil || hasFault(faultPushesNothing) {
-		return err
-	}
-	tag, err := name.NewTag(e.flags("destination")[0], name.Insecure)
-	if err != nil {
-		return err
-	}
-	if err := printCredentials(tag); err != nil {
-		return err
-	}
-	if err := remote.Write(tag, image, remote.WithAuthFromKeychain(keychain)); err != nil {
-		return err
-	}
-	// The Kaniko of osscontainertools does so.
-	return os.RemoveAll(filepath.Join(os.Getenv(kanikoDir), "layers"))
-}
-
-// printCredentials prints credentials, which Kaniko has never done.
-func printCredentials(tag name.Tag) error {
-	if !hasFault(faultPrintsCredentials) {
-		return nil
-	}
-	auth, err := keychain.Resolve(tag.Repository)
-	if err != nil {
-		return err
-	}
-	config, err := auth.Authorization()
-	if err != nil {
-		return err
-	}
-	encoded := base64.StdEncoding.EncodeToString([]byte(config.Username + ":" + config.Password))
-	_, err = fmt.Fprintln(os.Stderr, "credentials:", config.Username, config.Password, config.IdentityToken, "Basic", encoded)
-	return err
-}
-
-func (e *executor) writeDigest(image v1.Image) error {
-	if hasFault(faultWritesNoDigest) {
-		return nil
-	}
-	digest, err := image.Digest()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(e.flags("digest-file")[0], []byte(digest.String()), 0o644)
-}
-
-// configure applies the flags and instructions to an image's config.
-func (e *executor) configure(image v1.Image) (v1.Image, error) {
-	config, err := image.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	config = config.DeepCopy()
-	config.Config.User = e.user
-	if config.Config.Env == nil {
-		config.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	}
-	if !hasFault(faultDropsEnvironment) {
-		config.Config.Env = append(config.Config.Env, e.env...)
-	}
-	config.OS, config.Architecture = cmp.Or(config.OS, "linux"), cmp.Or(config.Architecture, runtime.GOARCH)
-	if config.Config.Labels == nil {
-		config.Config.Labels = map[string]string{}
-	}
-	for _, label := range e.flags("label") {
-		key, value, _ := strings.Cut(label, "=")
-		if !hasFault(faultDropsLabels) {
-			config.Config.Labels[key] = value
-		}
-	}
-	return mutate.ConfigFile(image, config)
 }

@@ -8,9 +8,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // registryFlags are the flags of the steps that access registries.
@@ -63,19 +66,55 @@ type imageFlags struct {
 	baseImage                            string
 	model, modelVersion, modelVersionUID string
 	createdBy                            string
+	created                              time.Time
 	compression                          string
 	progressFile                         string
 }
 
-func (f *imageFlags) defineImage(flags *flag.FlagSet, defaultCompression, compressionUsage string) {
+func (f *imageFlags) defineImage(flags *flag.FlagSet, defaultCreated, defaultCompression, compressionUsage string) {
 	f.defineRegistry(flags)
 	flags.StringVar(&f.baseImage, "base-image", "", "the `reference` of the base image, or scratch")
 	flags.StringVar(&f.model, "model", "", "the `name` of the Model")
 	flags.StringVar(&f.modelVersion, "model-version", "", "the `name` of the ModelVersion")
 	flags.StringVar(&f.modelVersionUID, "model-version-uid", "", "the `UID` of the ModelVersion")
 	flags.StringVar(&f.createdBy, "created-by", "", "the `user` or job that created the model, URL query-escaped")
+	flags.Func("created", createdUsage+"; "+defaultCreated+" if empty", timestamp(&f.created))
 	flags.StringVar(&f.compression, "compression", defaultCompression, compressionUsage)
 	flags.StringVar(&f.progressFile, "progress-file", os.Getenv(console.ProgressFileVariable), "the `file` from which Argo reads the progress; no progress is reported if empty")
+}
+
+const createdUsage = "the `time`, in the format of RFC 3339, at which the ModelVersion was created, which the image has as its own"
+
+// timestamp returns the parser of a flag whose value is a time, which may be empty.
+func timestamp(into *time.Time) func(string) error {
+	return func(value string) error {
+		*into = time.Time{}
+		if value == "" {
+			return nil
+		}
+		parsed, err := time.Parse(time.RFC3339, value)
+		if err != nil || parsed.Year() < 1 || parsed.IsZero() {
+			return errors.New("must be a time such as 2006-01-02T15:04:05Z")
+		}
+		*into = parsed.UTC().Truncate(time.Second)
+		return nil
+	}
+}
+
+// modelDirectory returns the parser of a flag whose value is the directory of the model
+// in the image.
+func modelDirectory(into *string) func(string) error {
+	return func(value string) error {
+		*into = ""
+		if value == "" || value == v1alpha1.ModelPath {
+			return nil
+		}
+		if problem := contract.ModelPathProblem(value); problem != "" {
+			return errors.New(problem)
+		}
+		*into = strings.TrimPrefix(value, "/")
+		return nil
+	}
 }
 
 // list returns the parser of a flag whose value is a comma-separated list, which

@@ -72,7 +72,11 @@ func (f *forgery) spoilWeights(t *testing.T) {
 // takeApart takes apart the image at the tag.
 func (p *pod) takeApart(t *testing.T) *forgery {
 	t.Helper()
-	image := p.pull(t)
+	return p.takeImageApart(t, p.pull(t))
+}
+
+func (p *pod) takeImageApart(t *testing.T, image v1.Image) *forgery {
+	t.Helper()
 	files, err := modelimage.ReadManifest(image)
 	require.NoError(t, err)
 	layers, err := image.Layers()
@@ -373,7 +377,7 @@ var forgeries = map[string]struct {
 			f.last = slices.DeleteFunc(f.last, func(e tarEntry) bool { return e.Name == "models" })
 			f.last = append(f.last, tarEntry{Header: tar.Header{Name: "models", Typeflag: tar.TypeSymlink, Linkname: "tmp"}})
 		},
-		kaniko: `holds "models" with another type`, stream: `holds "models", which no build adds`,
+		kaniko: `holds "models" with another type`, stream: `holds "models" with another type`,
 	},
 	"other counts in the manifest of files": {
 		change: func(_ *testing.T, f *forgery) { f.files.Layers[0].Bytes = 1 },

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -44,6 +45,7 @@ type mountCheck struct {
 	workflowUID                       string
 	model, modelVersion               string
 	modelVersionUID, knownDigest      string
+	modelDir                          string
 	mount, mountinfo, program         string
 }
 
@@ -69,6 +71,9 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	flags.StringVar(&m.modelVersion, "model-version", "", "the `name` of the ModelVersion")
 	flags.StringVar(&m.modelVersionUID, "model-version-uid", "", "the `UID` of the ModelVersion; empty in a build without one")
 	flags.StringVar(&m.knownDigest, "known-digest", "", "the `digest` that an earlier build of this ModelVersion reported; the image with this digest belongs to it")
+	// The engine uses it. Here it is only checked, before anything is copied.
+	flags.Func("created", createdUsage, timestamp(new(time.Time)))
+	flags.Func("model-path", fmt.Sprintf("the `directory` of the image that holds the model (default %s)", v1alpha1.ModelPath), modelDirectory(&m.modelDir))
 	flags.StringVar(&m.mount, "source", "/source", "the `directory` where the storage is mounted")
 	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` that lists the mounts of this process")
 	flags.StringVar(&m.program, "program", "", "the `file` to copy to the shared volume, from which Kaniko's container runs it; this program if empty")
@@ -261,6 +266,7 @@ func (m *mountCheck) planModel(ctx context.Context, root *os.Root, storage sourc
 	if err != nil {
 		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceUnsafe, "%s cannot be packaged: %v", storage.Name, err)
 	}
+	model.Dir = m.modelDir
 	console.Logf(log, "%s holds %s, %s", storage.Name, console.Count(model.Files, "file"), console.Size(model.Bytes))
 	if model.Skipped > 0 {
 		console.Logf(log, "skipped %s: sockets, pipes, devices or lost+found", console.Count(model.Skipped, "special file"))
@@ -272,22 +278,6 @@ func (m *mountCheck) planModel(ctx context.Context, root *os.Root, storage sourc
 	return model, m.shared.UpdateReport(func(r *report.Report) {
 		r.Source = &report.Source{Files: model.Files, Bytes: model.Bytes, Layers: len(model.Layers), Skipped: model.Skipped}
 	})
-}
-
-// addBase adds the base image to a plan, and limits the model's layers to those
-// that the base image leaves and the registry of this host accepts.
-func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config registry.Config, root *os.Root, host string, log io.Writer) (handoff.Plan, error) {
-	base, _, err := findBase(ctx, config, m.baseImage)
-	if err != nil {
-		return handoff.Plan{}, err
-	}
-	limits := layerLimits(m.limits, len(base.DiffIDs), host)
-	plan.Base, plan.Model = base, plan.Model.WithLimits(limits)
-	if err := checkLayers(ctx, root, plan.Model, limits, host); err != nil {
-		return handoff.Plan{}, err
-	}
-	console.Logf(log, "the base image is %s with %s; the model has %d", base.Reference, console.Count(len(base.DiffIDs), "layer"), len(plan.Model.Layers))
-	return plan, nil
 }
 
 // handOff leaves the plan, and what the registry already holds, for the next

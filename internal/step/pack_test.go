@@ -117,16 +117,14 @@ func TestBuildOnBaseImageWithModelDir(t *testing.T) {
 			p.write(t, "source/a", "x")
 			p.base = p.host + "/base/model:1"
 			p.push(t, imageWith(t, tt.headers...), p.base)
-			code, printed := p.mountCheck(t)
-			require.Equal(t, exitOK, code, printed)
-			code, printed = p.build(t)
+			code, printed := p.allSteps(t)
 			if tt.want == "" {
 				// Kaniko archives the directory of the base image too, since it has
 				// new content.
 				require.Equal(t, exitOK, code, printed)
 				return
 			}
-			p.assertFailed(t, "build", v1alpha1.ReasonInvalidSpec, tt.want, code, printed)
+			p.assertFailed(t, "mount-check", v1alpha1.ReasonInvalidSpec, tt.want, code, printed)
 		})
 	}
 }
@@ -142,31 +140,33 @@ func TestBuildLinksForKServe(t *testing.T) {
 		"a base image with a directory there": {base: []tar.Header{{Name: "models/mine", Typeflag: tar.TypeReg}}, log: "the base image already has /models, which is kept"},
 		"a base image with a file there":      {base: []tar.Header{{Name: "models", Typeflag: tar.TypeReg}}, log: "the base image already has /models, which is kept"},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p := newPod(t)
-			p.write(t, "source/a", "x")
-			if tt.base != nil {
-				p.base = p.host + "/base/models:1"
-				p.push(t, imageWith(t, tt.base...), p.base)
-			}
-			code, printed := p.mountCheck(t)
-			require.Equal(t, exitOK, code, printed)
-			code, printed = p.build(t)
-			require.Equal(t, exitOK, code, printed)
-			assert.Contains(t, printed, tt.log)
-			code, printed = p.statusReport(t)
-			require.Equal(t, exitOK, code, printed)
-			entries := entriesOf(t, p.pull(t))
-			if tt.link == "" {
-				assert.NotEqual(t, byte(tar.TypeSymlink), entries["models"].Typeflag)
-				assert.Contains(t, entries, tt.base[0].Name, "the base image's files are kept")
-				return
-			}
-			assert.Equal(t, byte(tar.TypeSymlink), entries["models"].Typeflag)
-			assert.Equal(t, tt.link, entries["models"].Linkname)
-			assert.Equal(t, entries[".modelkiln/manifest.json"].ModTime, entries["models"].ModTime, "it does not depend on the time of the build")
-		})
+	for engine, newPod := range map[string]func(*testing.T) *pod{"Kaniko": newPod, "Stream": newStreamingPod} {
+		for name, tt := range tests {
+			t.Run(name+", "+engine, func(t *testing.T) {
+				p := newPod(t)
+				p.write(t, "source/a", "x")
+				if tt.base != nil {
+					p.base = p.host + "/base/models:1"
+					p.push(t, imageWith(t, tt.base...), p.base)
+				}
+				code, printed := p.mountCheck(t)
+				require.Equal(t, exitOK, code, printed)
+				assert.Contains(t, printed, tt.log)
+				code, printed = p.build(t)
+				require.Equal(t, exitOK, code, printed)
+				code, printed = p.statusReport(t)
+				require.Equal(t, exitOK, code, printed)
+				entries := entriesOf(t, p.pull(t))
+				if tt.link == "" {
+					assert.NotEqual(t, byte(tar.TypeSymlink), entries["models"].Typeflag)
+					assert.Contains(t, entries, tt.base[0].Name, "the base image's files are kept")
+					return
+				}
+				assert.Equal(t, byte(tar.TypeSymlink), entries["models"].Typeflag)
+				assert.Equal(t, tt.link, entries["models"].Linkname)
+				assert.Equal(t, entries[".modelkiln/manifest.json"].ModTime, entries["models"].ModTime, "it does not depend on the time of the build")
+			})
+		}
 	}
 }
 
@@ -207,7 +207,7 @@ func TestPack(t *testing.T) {
 		p.recreate(t)
 		t.Setenv(fault, faultPacksTwice)
 		code, printed := p.build(t)
-		p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, `the command for "0" ran when "manifest" was next`, code, printed)
+		p.assertFailed(t, "build", v1alpha1.ReasonBuildFailed, `the command for "0" ran when "finish" was next`, code, printed)
 	})
 }
 

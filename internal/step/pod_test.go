@@ -39,6 +39,9 @@ type pod struct {
 	// known is the digest that an earlier attempt reported.
 	known  string
 	secret string
+	// created is when the ModelVersion was created, and modelPath where the model is in
+	// the image; the defaults if empty.
+	created, modelPath string
 	// streams selects the engine Stream instead of Kaniko. The fields below it are
 	// flags of Stream.
 	streams                                bool
@@ -131,6 +134,12 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 	all := append(p.registryArgs(), p.storage...)
 	all = append(all, "--base-image="+p.base, "--push-secret-required=false", "--workflow-uid=wf-1",
 		"--model=resnet", "--model-version=resnet-v1", "--model-version-uid="+p.uid, "--known-digest="+p.known, "--source="+p.path("source"), "--program="+os.Args[0], fmt.Sprintf("--layer-size=%d", layerSize))
+	if p.streams {
+		all = append(all, "--engine=Stream")
+	}
+	if p.modelPath != "" {
+		all = append(all, "--model-path="+p.modelPath)
+	}
 	return p.run(t, "mount-check", append(all, args...)...)
 }
 
@@ -144,7 +153,7 @@ func (p *pod) build(t *testing.T) (int, string) {
 
 func (p *pod) imageArgs() []string {
 	return append(p.registryArgs(), "--base-image="+p.base, "--model=resnet", "--model-version=resnet-v1",
-		"--model-version-uid="+p.uid, "--created-by=Ann+O%27Hara%0A%22%24HOME%22")
+		"--model-version-uid="+p.uid, "--created-by=Ann+O%27Hara%0A%22%24HOME%22", "--created="+p.created)
 }
 
 func (p *pod) buildArgs() []string {
@@ -197,12 +206,18 @@ func (p *pod) report(t *testing.T) report.Report {
 	return r
 }
 
-// expectedLayers returns the layers that status-report expects in the image.
-func (p *pod) expectedLayers(t *testing.T) []layer.BuiltLayer {
+// expectation returns what status-report expects in the registry.
+func (p *pod) expectation(t *testing.T) handoff.Expectation {
 	t.Helper()
 	expectation, err := handoff.Dir(p.path("kiln")).ReadExpectation()
 	require.NoError(t, err)
-	return expectation.Layers
+	return expectation
+}
+
+// expectedLayers returns the layers that status-report expects in the image.
+func (p *pod) expectedLayers(t *testing.T) []layer.BuiltLayer {
+	t.Helper()
+	return p.expectation(t).Layers
 }
 
 // assertFailed asserts that a step failed, with the same message in the report, in
@@ -239,11 +254,20 @@ func (p *pod) byDigest(t *testing.T) string {
 
 func (p *pod) digest(t *testing.T) string {
 	t.Helper()
-	digest, err := p.pull(t).Digest()
-	require.NoError(t, err)
-	return digest.String()
+	return p.descriptor(t).Digest.String()
 }
 
+// descriptor returns what the tag refers to: an image or an index.
+func (p *pod) descriptor(t *testing.T) *remote.Descriptor {
+	t.Helper()
+	ref, err := name.ParseReference(p.image(), name.Insecure)
+	require.NoError(t, err)
+	descriptor, err := remote.Get(ref)
+	require.NoError(t, err)
+	return descriptor
+}
+
+// pull returns the image at the tag; of an index, that for linux/amd64.
 func (p *pod) pull(t *testing.T) v1.Image {
 	t.Helper()
 	ref, err := name.ParseReference(p.image(), name.Insecure)

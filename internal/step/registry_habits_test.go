@@ -96,21 +96,22 @@ func writeOnly(inner http.Handler) http.Handler {
 	})
 }
 
-// policy holds manifests back after they were pushed, as Harbor does until an image is
-// signed or scanned.
+// policy holds manifests back, as Harbor does until an image is signed or scanned.
 type policy struct {
 	mu        sync.Mutex
-	pushed    bool
 	satisfied bool
 }
 
 func (p *policy) holdBack(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
-		isManifest := strings.Contains(r.URL.Path, "/manifests/")
-		held := isManifest && r.Method != http.MethodPut && p.pushed && !p.satisfied
-		p.pushed = p.pushed || isManifest && r.Method == http.MethodPut
+		held := strings.Contains(r.URL.Path, "/manifests/") && r.Method != http.MethodPut && !p.satisfied
 		p.mu.Unlock()
+		if held {
+			found := httptest.NewRecorder()
+			inner.ServeHTTP(found, r)
+			held = found.Code == http.StatusOK
+		}
 		if held {
 			w.WriteHeader(http.StatusPreconditionFailed)
 			_, _ = w.Write([]byte(`{"errors":[{"code":"PROJECTPOLICYVIOLATION","message":"The image is not signed by cosign."}]}`))

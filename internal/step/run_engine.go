@@ -58,12 +58,12 @@ func (f *imageFlags) buildInput(dir handoff.Dir, log io.Writer) (engine.Input, e
 	if err != nil {
 		return engine.Input{}, failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be pushed: %v", err)
 	}
-	labels := modelimage.Lineage{
+	lineage := modelimage.Lineage{
 		Model: f.model, ModelVersion: f.modelVersion, ModelVersionUID: f.modelVersionUID,
-		Tag: target.TagStr(), CreatedBy: unescape(f.createdBy), Base: plan.Base,
-	}.Labels()
+		Tag: target.TagStr(), CreatedBy: unescape(f.createdBy), Created: f.created, Base: plan.Base,
+	}
 	return engine.Input{
-		Plan: plan, Registry: config, Target: target, Labels: labels, Zstd: f.compression == string(v1alpha1.Zstd),
+		Plan: plan, Registry: config, Target: target, Lineage: lineage, Zstd: f.compression == string(v1alpha1.Zstd),
 		Log: log, Progress: console.NewProgress(f.progressFile, plan.Model.Bytes, log),
 	}, nil
 }

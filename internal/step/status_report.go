@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/step/console"
@@ -59,10 +60,11 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	image, digest, err := getImage(ctx, repository, tag)
+	images, digest, err := getImages(ctx, repository, tag)
 	var denied *registry.Error
 	if errors.As(err, &denied) && denied.Kind == registry.PolicyDenied && want.IsPushed() {
-		return s.reportHeld(log, r, want, denied, s.pullSecret(config, tag), tag)
+		console.Logf(log, "pushed, and not verified: %s", denied.Message)
+		return s.report(held(r, want, denied), tag, config)
 	}
 	if err != nil {
 		return failure.OfContent(repository, err)
@@ -71,26 +73,41 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	if want.Digest != digest.String() {
 		return failure.Verification("the tag %s was moved from %s to another image during the build: find out who pushes there, then build again", tag, want.Digest)
 	}
-
-	verified, err := s.verify(ctx, repository, image, *r.Source, want)
+	verified, err := s.verifyAll(ctx, repository, images, *r.Source, want)
 	if err != nil {
 		return err
 	}
-	verified.Reference, verified.Digest, verified.PullSecret = tag.String(), digest.String(), s.pullSecret(config, tag)
+	verified.Reference, verified.Digest = tag.String(), digest.String()
 	console.Logf(log, "all %s are in the registry, %s; KUBEDL_MODEL_PATH and the labels are set", console.Count(verified.Layers, "layer"), console.Size(verified.Bytes))
 	console.Logf(log, "the layers hold all %s, %s", console.Count(r.Source.Files, "file"), console.Size(r.Source.Bytes))
 	console.Logf(log, "%s: %s", outcome(r), pushed(verified))
-	return s.shared.UpdateReport(func(r *report.Report) { r.Image = verified })
+	return s.report(verified, tag, config)
 }
 
-// reportHeld reports an image that this build has pushed, and that a policy of the
-// registry holds back. The registry has accepted the digest and everything to which it
-// refers: it would have rejected the manifest otherwise.
-func (s *statusReport) reportHeld(log io.Writer, r report.Report, want handoff.Expectation, denied *registry.Error, pullSecret string, tag name.Tag) error {
-	console.Logf(log, "pushed, and not verified: %s", denied.Message)
-	held := &report.Image{Reference: tag.String(), Digest: want.Digest, PullSecret: pullSecret, HeldBack: denied.Message}
-	held.Layers, held.Bytes = len(want.BaseDiffIDs)+len(want.Layers)+1, r.Build.SentBytes+r.Build.ReusedBytes
-	return s.shared.UpdateReport(func(r *report.Report) { r.Image = held })
+// report adds the image to the report.
+func (s *statusReport) report(image *report.Image, tag name.Tag, config registry.Config) error {
+	plan, err := s.shared.ReadPlan()
+	if err != nil {
+		return err
+	}
+	if dir := plan.Model.ModelDir(); dir != layer.ModelDir {
+		image.ModelPath = "/" + dir
+	}
+	image.Reference, image.PullSecret = tag.String(), s.pullSecret(config, tag)
+	return s.shared.UpdateReport(func(r *report.Report) { r.Image = image })
+}
+
+// held returns what is known of an image that this build has pushed, and that a policy
+// of the registry holds back. The registry has accepted the digest and everything to
+// which it refers: it would have rejected the manifest otherwise.
+func held(r report.Report, want handoff.Expectation, denied *registry.Error) *report.Image {
+	base := 0
+	for _, diffIDs := range want.BaseDiffIDs {
+		base = max(base, len(diffIDs))
+	}
+	return &report.Image{
+		Digest: want.Digest, Layers: base + len(want.Layers) + 1, Bytes: r.Build.SentBytes + r.Build.ReusedBytes, HeldBack: denied.Message,
+	}
 }
 
 // readReport returns the report of the earlier steps.
@@ -119,8 +136,8 @@ func (s *statusReport) pullSecret(config registry.Config, tag name.Tag) string {
 	return s.pushSecret
 }
 
-// getImage fetches the image at a tag.
-func getImage(ctx context.Context, repository *registry.Repository, tag name.Tag) (v1.Image, v1.Hash, error) {
+// getImages fetches the image at a tag, or those of the index there.
+func getImages(ctx context.Context, repository *registry.Repository, tag name.Tag) ([]modelimage.Variant, v1.Hash, error) {
 	descriptor, err := repository.Fetch(ctx, tag)
 	if registry.IsNotFound(err) {
 		return nil, v1.Hash{}, failure.Verification("the registry does not have %s after the push: build again", tag).WithCause(err)
@@ -128,18 +145,38 @@ func getImage(ctx context.Context, repository *registry.Repository, tag name.Tag
 	if err != nil {
 		return nil, v1.Hash{}, err
 	}
-	if !descriptor.MediaType.IsImage() {
-		return nil, v1.Hash{}, failure.Verification("the registry has %s at %s, which is not an image", descriptor.MediaType, tag)
+	images, err := modelimage.Variants(descriptor)
+	var invalid *modelimage.InvalidError
+	if errors.As(err, &invalid) {
+		return nil, v1.Hash{}, failure.Verification("the registry has %s at %s, which is not the image of a model: %s", descriptor.MediaType, tag, invalid.Problem)
 	}
-	image, err := descriptor.Image()
 	if err != nil {
 		return nil, v1.Hash{}, failure.OfContent(repository, err)
 	}
-	return image, descriptor.Digest, nil
+	return images, descriptor.Digest, nil
 }
 
-// verify checks an image against what the earlier steps left.
-func (s *statusReport) verify(ctx context.Context, repository *registry.Repository, image v1.Image, model report.Source, want handoff.Expectation) (*report.Image, error) {
+// verifyAll checks the images for all platforms. It returns the first one, whose layers
+// of the model all of them have.
+func (s *statusReport) verifyAll(ctx context.Context, repository *registry.Repository, images []modelimage.Variant, model report.Source, want handoff.Expectation) (first *report.Image, err error) {
+	if len(images) != len(want.BaseDiffIDs) {
+		return nil, failure.BrokenImage("the registry has images for %d platforms instead of %d", len(images), len(want.BaseDiffIDs))
+	}
+	for number, variant := range images {
+		verified, err := s.verify(ctx, repository, variant.Image, model, want, want.BaseDiffIDs[number])
+		if err != nil {
+			return nil, err
+		}
+		if first == nil {
+			first = verified
+		}
+	}
+	return first, nil
+}
+
+// verify checks the image for one platform, whose base image has layers with the given
+// archives, against what the earlier steps left.
+func (s *statusReport) verify(ctx context.Context, repository *registry.Repository, image v1.Image, model report.Source, want handoff.Expectation, baseDiffIDs []string) (*report.Image, error) {
 	config, err := image.ConfigFile()
 	if err != nil {
 		return nil, failure.OfContent(repository, err)
@@ -147,7 +184,7 @@ func (s *statusReport) verify(ctx context.Context, repository *registry.Reposito
 	if err := verifyConfig(config, *cmp.Or(want.AdoptedUID, &s.modelVersionUID)); err != nil {
 		return nil, err
 	}
-	if err := verifyLayers(modelimage.DiffIDs(config), want, model); err != nil {
+	if err := verifyLayers(modelimage.DiffIDs(config), baseDiffIDs, want.Layers, model); err != nil {
 		return nil, err
 	}
 	// mount-check has compared the manifest of an image that it found.
@@ -189,10 +226,10 @@ func verifyConfig(config *v1.ConfigFile, uid string) error {
 // verifyLayers checks that the image has the layers of the base image, those that
 // the engine built, and the one with the manifest of the model's files, in this order
 // and no others, and that together they hold every file.
-func verifyLayers(diffIDs []string, want handoff.Expectation, model report.Source) error {
+func verifyLayers(diffIDs, baseDiffIDs []string, layers []layer.BuiltLayer, model report.Source) error {
 	var files, bytes int64
-	expected := slices.Clone(want.BaseDiffIDs)
-	for _, l := range want.Layers {
+	expected := slices.Clone(baseDiffIDs)
+	for _, l := range layers {
 		if !slices.Contains(diffIDs, l.DiffID) {
 			return failure.BrokenImage("the image in the registry lacks the layer %s, which holds %s", l.DiffID, console.Count(l.Files, "file"))
 		}

@@ -24,16 +24,9 @@ type detection struct{ step, reason, want string }
 
 func TestStepsDetectFaultsOfKaniko(t *testing.T) {
 	tests := map[string]detection{
-		faultRejected:          {step: "build", reason: v1alpha1.ReasonRegistryUnauthorized, want: "403 Forbidden"},
-		faultDropsFile:         {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "/kubedl-model/w.bin" out of its layer`},
-		faultWritesNoDigest:    {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: "the image builder did not report what it pushed"},
-		faultPushesNothing:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "the registry does not have"},
-		faultDropsFirstLayer:   {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the layer sha256:"},
-		faultAddsLayer:         {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "has other layers than those of the base image, the model and the manifest"},
-		faultDropsManifest:     {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lacks the manifest of the model's files: delete the tag"},
-		faultTruncatesManifest: {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "lists other files than were packaged: delete the tag"},
-		faultDropsEnvironment:  {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "does not set KUBEDL_MODEL_PATH=/kubedl-model: delete the tag"},
-		faultDropsLabels:       {step: "status-report", reason: v1alpha1.ReasonVerificationFailed, want: "belongs to another ModelVersion"},
+		faultRejected:    {step: "build", reason: v1alpha1.ReasonRegistryUnauthorized, want: "403 Forbidden"},
+		faultDropsFile:   {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: `left "/kubedl-model/w.bin" out of its layer`},
+		faultStopsBefore: {step: "build", reason: v1alpha1.ReasonVerificationFailed, want: "ended without adding all files of the model"},
 	}
 	for name, tt := range tests {
 		t.Run("Kaniko "+name, func(t *testing.T) {
@@ -48,45 +41,89 @@ func TestStepsDetectFaultsOfKaniko(t *testing.T) {
 	}
 }
 
-// The next attempt does not accept what a failed one left at the tag.
-func TestStepsDetectFaultsOfEarlierAttempt(t *testing.T) {
-	tests := map[string]string{
-		faultDropsFirstLayer:  "the manifest of its files lists 1 layers, and the image has 1",
-		faultAddsLayer:        "below the model's layers, it has other layers than the base image",
-		faultDropsManifest:    "lacks the manifest of the model's files",
-		faultDropsEnvironment: "does not set KUBEDL_MODEL_PATH=/kubedl-model",
-		faultDropsLabels:      "an image that names no ModelVersion",
+// An engine pushes something else than it should: status-report fails, and the next
+// attempt does not accept it.
+func TestStepsDetectFaultsOfEngine(t *testing.T) {
+	tests := map[string]struct {
+		change func(t *testing.T, f *forgery)
+		// want is said by status-report, and later by mount-check.
+		want, later string
+	}{
+		"a layer less": {
+			change: func(_ *testing.T, f *forgery) { f.model = nil },
+			want:   "lacks the layer sha256:", later: "a layer is not one of the model's",
+		},
+		"a layer more": {
+			change: func(t *testing.T, f *forgery) { f.below = []v1.Layer{archiveOf(t, file("x", "y"))} },
+			want:   "has other layers than those of the base image, the model and the manifest", later: "below the model's layers, it has other layers than the base image",
+		},
+		"no manifest of files": {
+			change: func(_ *testing.T, f *forgery) { f.last = []tarEntry{file("x", "y")} },
+			want:   "lacks the manifest of the model's files, /.modelkiln/manifest.json: delete the tag", later: "lacks the manifest of the model's files",
+		},
+		"another manifest of files": {
+			change: func(_ *testing.T, f *forgery) { f.files.Entries[0].Size++ },
+			want:   "lists other files than were packaged: delete the tag", later: "its files have changed since",
+		},
+		"no environment": {
+			change: func(_ *testing.T, f *forgery) { f.config.Config.Env = nil },
+			want:   "does not set KUBEDL_MODEL_PATH=/kubedl-model: delete the tag", later: "does not set KUBEDL_MODEL_PATH=/kubedl-model",
+		},
+		"no labels": {
+			change: func(_ *testing.T, f *forgery) { f.config.Config.Labels = nil },
+			want:   "belongs to another ModelVersion", later: "an image that names no ModelVersion",
+		},
 	}
-	for name, want := range tests {
-		t.Run("Kaniko "+name, func(t *testing.T) {
-			p := newPod(t)
-			p.write(t, "source/config.json", "{}")
-			p.write(t, "source/w.bin", "weights")
-			t.Setenv(fault, name)
-			code, printed := p.allSteps(t)
-			require.Equal(t, exitFailed, code, printed)
+	forEachEngine(t, func(t *testing.T, p *pod) {
+		honest, expected := p.pull(t), p.expectation(t)
+		for name, tt := range tests {
+			t.Run(name, func(t *testing.T) {
+				p.push(t, honest, p.image())
+				f := p.takeApart(t)
+				tt.change(t, f)
+				faulty := f.image(t)
+				p.push(t, faulty, p.image())
+				digest, err := faulty.Digest()
+				require.NoError(t, err)
+				expected.Digest = digest.String()
+				if len(f.model) > 0 {
+					expected.Layers = f.files.Layers
+				}
+				require.NoError(t, handoff.Dir(p.path("kiln")).WriteExpectation(expected))
+				code, printed := p.statusReport(t)
+				p.assertFailed(t, "status-report", v1alpha1.ReasonVerificationFailed, tt.want, code, printed)
 
-			t.Setenv(fault, "")
-			for range 2 {
-				p.recreate(t)
+				code, printed = p.mountCheck(t)
+				require.Equal(t, exitFailed, code, printed)
+				assert.Contains(t, p.report(t).Failure.Message, tt.later)
+				// The next case needs a report of a build.
+				p.push(t, honest, p.image())
 				code, printed = p.allSteps(t)
-				p.assertFailed(t, "mount-check", v1alpha1.ReasonTagTaken, want, code, printed)
-			}
-		})
-	}
+				require.Equal(t, exitOK, code, printed)
+			})
+		}
+	})
 }
 
 func TestStepsAfterFailedPush(t *testing.T) {
-	p := newPod(t)
-	p.write(t, "source/w.bin", "weights")
-	t.Setenv(fault, faultPushesNothing)
-	code, printed := p.allSteps(t)
-	require.Equal(t, exitFailed, code, printed)
+	forEachEngine(t, func(t *testing.T, p *pod) {
+		p.tag = "v2"
+		inner := p.registry.get()
+		p.registry.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			inner.ServeHTTP(w, r)
+		}))
+		code, printed := p.allSteps(t)
+		p.assertFailed(t, "build", v1alpha1.ReasonRegistryUnauthorized, "(403", code, printed)
 
-	t.Setenv(fault, "")
-	p.recreate(t)
-	code, printed = p.allSteps(t)
-	require.Equal(t, exitOK, code, printed)
+		p.registry.set(inner)
+		p.recreate(t)
+		code, printed = p.allSteps(t)
+		require.Equal(t, exitOK, code, printed)
+	})
 }
 
 func TestStatusReportDetectsMovedTag(t *testing.T) {
@@ -177,10 +214,8 @@ func TestStatusReportDetectsFaultsOfRegistry(t *testing.T) {
 }
 
 func TestVerifyLayers(t *testing.T) {
-	want := handoff.Expectation{
-		BaseDiffIDs: []string{"base 0", "base 1"},
-		Layers:      []layer.BuiltLayer{{DiffID: "model 0", Files: 1, Bytes: 2}, {DiffID: "model 1", Files: 2, Bytes: 3}},
-	}
+	base := []string{"base 0", "base 1"}
+	model := []layer.BuiltLayer{{DiffID: "model 0", Files: 1, Bytes: 2}, {DiffID: "model 1", Files: 2, Bytes: 3}}
 	tests := map[string]struct {
 		diffIDs []string
 		want    string
@@ -200,7 +235,7 @@ func TestVerifyLayers(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := verifyLayers(tt.diffIDs, want, report.Source{Files: 3, Bytes: 5})
+			err := verifyLayers(tt.diffIDs, base, model, report.Source{Files: 3, Bytes: 5})
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -208,5 +243,5 @@ func TestVerifyLayers(t *testing.T) {
 			require.ErrorContains(t, err, tt.want)
 		})
 	}
-	require.ErrorContains(t, verifyLayers([]string{"base 0", "base 1", "model 0", "model 1", "manifest"}, want, report.Source{Files: 4, Bytes: 5}), "hold 3 files with 5 bytes, and the model 4 files")
+	require.ErrorContains(t, verifyLayers([]string{"base 0", "base 1", "model 0", "model 1", "manifest"}, base, model, report.Source{Files: 4, Bytes: 5}), "hold 3 files with 5 bytes, and the model 4 files")
 }

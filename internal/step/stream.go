@@ -21,7 +21,7 @@ type streamBuild struct {
 
 func defineStream(flags *flag.FlagSet, p *paths) action {
 	s := &streamBuild{paths: p}
-	s.defineImage(flags, string(v1alpha1.NoCompression), fmt.Sprintf("the `compression` of layers: %s or %s", v1alpha1.NoCompression, v1alpha1.Zstd))
+	s.defineImage(flags, "that of the base image", string(v1alpha1.NoCompression), fmt.Sprintf("the `compression` of layers: %s or %s", v1alpha1.NoCompression, v1alpha1.Zstd))
 	flags.StringVar(&s.previousImage, "previous-image", "", "the `reference`, by digest, of an image that may already have many of the files")
 	flags.StringVar(&s.changeDetection, "change-detection", string(v1alpha1.ChangesInContent), fmt.Sprintf("the `method` to detect unchanged files: %s or %s", v1alpha1.ChangesInContent, v1alpha1.ChangesInModTime))
 	return s.run

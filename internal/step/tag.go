@@ -108,12 +108,12 @@ func (c tagCheck) restoreTag(ctx context.Context, repository *registry.Repositor
 // checkTagged returns what the tag holds, if that is the image of this
 // ModelVersion with the same files.
 func (c tagCheck) checkTagged(ctx context.Context, descriptor *remote.Descriptor) (handoff.Expectation, error) {
-	image, config, err := imageOf(descriptor)
+	images, config, err := imagesOf(descriptor)
 	if err != nil {
 		return handoff.Expectation{}, err
 	}
-	if image == nil {
-		return handoff.Expectation{}, c.taken("something that is not an image for one platform", "")
+	if images == nil {
+		return handoff.Expectation{}, c.taken("something that is not an image that a build pushes", "")
 	}
 	labels := config.Config.Labels
 	known := c.known != nil && descriptor.Digest == c.known.Digest
@@ -121,7 +121,7 @@ func (c tagCheck) checkTagged(ctx context.Context, descriptor *remote.Descriptor
 		return handoff.Expectation{}, c.taken(holder(labels), "")
 	}
 	console.Logf(c.log, "the tag %s holds an image of this ModelVersion, according to its labels; comparing it with the files", c.tag.TagStr())
-	found, changed, err := c.compare(ctx, image, known)
+	found, changed, err := c.compare(ctx, descriptor.Digest, images, known)
 	var invalid *modelimage.InvalidError
 	switch {
 	case errors.As(err, &invalid):
@@ -134,7 +134,7 @@ func (c tagCheck) checkTagged(ctx context.Context, descriptor *remote.Descriptor
 		return handoff.Expectation{}, c.taken(holder(labels), "its files are not those of the model: "+changed)
 	}
 	console.Logf(c.log, "the files are the same")
-	expectation := handoff.Expectation{Digest: descriptor.Digest.String(), BaseDiffIDs: found.BaseDiffIDs(), Layers: found.Files.Layers}
+	expectation := handoff.Expectation{Digest: descriptor.Digest.String(), BaseDiffIDs: found.BaseDiffIDs(), Layers: found.Layers()}
 	if !c.hasUID(labels) {
 		uid := labels[v1alpha1.LabelModelVersionUID]
 		expectation.AdoptedUID = &uid
@@ -147,37 +147,54 @@ func (c tagCheck) checkTagged(ctx context.Context, descriptor *remote.Descriptor
 // Configs have some KiB.
 const maxConfigSize = 8 << 20
 
-// imageOf returns the image at a tag and its config. The image is nil for an index,
-// for an artifact, which can be stored in the form of an image, and for a manifest or
-// a config that cannot be decoded. The error is the registry's.
-func imageOf(descriptor *remote.Descriptor) (v1.Image, *v1.ConfigFile, error) {
-	if !descriptor.MediaType.IsImage() {
+// imagesOf returns the images at a tag, one or those of an index, and the config of the
+// first one. There are none for an artifact, which can be stored in the form of an image,
+// for an index that no build pushes, and for a manifest or a config that cannot be
+// decoded. The error is the registry's.
+func imagesOf(descriptor *remote.Descriptor) (images []modelimage.Variant, first *v1.ConfigFile, err error) {
+	images, err = modelimage.Variants(descriptor)
+	var invalid *modelimage.InvalidError
+	if errors.As(err, &invalid) {
 		return nil, nil, nil
 	}
-	image, err := descriptor.Image()
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, variant := range images {
+		config, err := configOf(variant.Image)
+		if err != nil || config == nil {
+			return nil, nil, err
+		}
+		if first == nil {
+			first = config
+		}
+	}
+	return images, first, nil
+}
+
+// configOf returns the config of an image, or nil for an artifact, and for a manifest or
+// a config that cannot be decoded.
+func configOf(image v1.Image) (*v1.ConfigFile, error) {
 	manifest, err := image.Manifest()
 	if err != nil || !manifest.Config.MediaType.IsConfig() || manifest.Config.Size > maxConfigSize {
-		return nil, nil, nil //nolint:nilerr // The manifest was fetched before.
+		return nil, nil //nolint:nilerr // The manifest was fetched before.
 	}
 	if _, err := image.RawConfigFile(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	config, err := image.ConfigFile()
 	if err != nil {
-		return nil, nil, nil //nolint:nilerr // The config was fetched before.
+		return nil, nil //nolint:nilerr // The config was fetched before.
 	}
-	return image, config, nil
+	return config, nil
 }
 
-// compare describes how the files of the model differ from those of an image, or
-// returns "". Unless an earlier attempt reported the image, the rest of it is
-// compared too. The error is a *modelimage.InvalidError for an image that this
-// build would not push.
-func (c tagCheck) compare(ctx context.Context, image v1.Image, known bool) (found proof.Image, changed string, err error) {
-	if found, err = proof.Open(image); err != nil {
+// compare describes how the files of the model differ from those of the images at a
+// tag, or returns "". Unless an earlier attempt reported them, the rest of them is
+// compared too. The error is a *modelimage.InvalidError for images that this build would
+// not push.
+func (c tagCheck) compare(ctx context.Context, digest v1.Hash, images []modelimage.Variant, known bool) (found proof.Tagged, changed string, err error) {
+	if found, err = proof.Open(digest, images); err != nil {
 		return found, "", err
 	}
 	source := proof.Source{Root: c.root, Model: c.model}
@@ -185,11 +202,20 @@ func (c tagCheck) compare(ctx context.Context, image v1.Image, known bool) (foun
 		changed, err = found.ChangedFiles(ctx, source)
 		return found, changed, err
 	}
-	lineage := c.lineage
-	if lineage.Base, source.Base, err = findBase(ctx, c.config, c.baseImage); err != nil {
+	base, err := findBase(ctx, c.config, c.baseImage)
+	if err != nil {
 		return found, "", err
 	}
-	source.Labels, source.FreeLabels = lineage.Labels(), lineage.FreeLabels()
+	content, err := base.inspect(ctx, c.model.ModelDir())
+	if err != nil {
+		return found, "", err
+	}
+	lineage := c.lineage
+	lineage.Base = base.BaseImage
+	for number, variant := range base.images {
+		source.Bases = append(source.Bases, proof.Base{Variant: variant, Labels: lineage.Labels(base.Variants[number])})
+	}
+	source.FreeLabels, source.HasKServeDir, source.HasModel = lineage.FreeLabels(), content.HasKServeDir, content.HasModel
 	changed, err = found.Prove(ctx, source)
 	return found, changed, err
 }

@@ -77,23 +77,23 @@ func TestMountCheckRejectsTakenTag(t *testing.T) {
 			push: func(t *testing.T, p *pod) { p.push(t, configured(t, empty.Image, ours), p.image()) },
 		},
 		"an artifact": {
-			uid: versionUID, want: "already holds something that is not an image for one platform",
+			uid: versionUID, want: "already holds something that is not an image that a build pushes",
 			push: func(t *testing.T, p *pod) {
 				p.push(t, mutate.ConfigMediaType(randomImage(t), "application/vnd.cncf.helm.config.v1+json"), p.image())
 			},
 		},
 		"an image with a config that cannot be decoded": {
-			uid: versionUID, want: "already holds something that is not an image for one platform",
+			uid: versionUID, want: "already holds something that is not an image that a build pushes",
 			push: func(t *testing.T, p *pod) { p.push(t, rawConfig{randomImage(t), "{"}, p.image()) },
 		},
 		"an image with a huge config": {
-			uid: versionUID, want: "already holds something that is not an image for one platform",
+			uid: versionUID, want: "already holds something that is not an image that a build pushes",
 			push: func(t *testing.T, p *pod) {
 				p.push(t, rawConfig{randomImage(t), `{"author": "` + strings.Repeat("x", maxConfigSize) + `"}`}, p.image())
 			},
 		},
 		"an index": {
-			uid: versionUID, want: "already holds something that is not an image for one platform",
+			uid: versionUID, want: "already holds something that is not an image that a build pushes",
 			push: func(t *testing.T, p *pod) {
 				index, err := random.Index(10, 1, 2)
 				require.NoError(t, err)

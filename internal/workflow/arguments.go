@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -81,11 +82,12 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	if problem != nil {
 		return nil, problem
 	}
-	if problem := cmp.Or(checkBaseImage(mv, opts), checkScheduling(mv, opts), checkCompression(mv, opts)); problem != nil {
+	if problem := cmp.Or(checkBaseImage(mv, opts), checkScheduling(mv, opts), checkCompression(mv, opts), checkModelPath(mv)); problem != nil {
 		return nil, problem
 	}
 	args := IdentityArguments(mv, opts)
 	args[contract.ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
+	args[contract.ParamCreated] = Created(mv)
 	args[contract.ParamImage] = image
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
 	args[contract.ParamPreviousImage] = PreviousImage(mv, attempt.Previous, opts)
@@ -106,6 +108,20 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 		}
 	}
 	return args, nil
+}
+
+// Created returns when a ModelVersion was created, as the argument of its Workflows.
+func Created(mv *v1alpha1.ModelVersion) string {
+	if mv.CreationTimestamp.IsZero() {
+		return ""
+	}
+	return mv.CreationTimestamp.UTC().Format(time.RFC3339)
+}
+
+// ModelPath returns the directory of a ModelVersion's image that holds the model's
+// files.
+func ModelPath(mv *v1alpha1.ModelVersion) string {
+	return cmp.Or(ptr.Deref(mv.Spec.Build, v1alpha1.Build{}).ModelPath, v1alpha1.ModelPath)
 }
 
 // IdentityArguments returns the arguments, empty ones included, that identify which
@@ -161,6 +177,10 @@ func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	settings := map[string]string{
 		contract.ParamBaseImage:       mirrored(cmp.Or(build.BaseImage, opts.BaseImage), opts.BaseImageMirrors),
 		contract.ParamChangeDetection: "",
+		contract.ParamModelPath:       "",
+	}
+	if dir := ModelPath(mv); dir != v1alpha1.ModelPath {
+		settings[contract.ParamModelPath] = dir
 	}
 	if engine(mv, opts) == v1alpha1.Stream {
 		settings[contract.ParamChangeDetection] = string(build.ChangeDetection)
@@ -182,6 +202,12 @@ func BuildHash(wf *wfv1.Workflow) string {
 	// Hashes from before there was this argument remain valid.
 	if env := Argument(wf, contract.ParamEnv); env != "" {
 		decisive = append(decisive, env)
+	}
+	// Workflows of earlier versions of the operator have none of these.
+	for _, name := range []string{contract.ParamCreated, contract.ParamModelPath} {
+		if value := Argument(wf, name); value != "" {
+			decisive = append(decisive, name+"="+value)
+		}
 	}
 	sum := sha256.Sum256([]byte(strings.Join(decisive, "\n")))
 	return hex.EncodeToString(sum[:8])
@@ -208,6 +234,16 @@ func checkCompression(mv *v1alpha1.ModelVersion, opts Options) *Problem {
 		return nil
 	}
 	return &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("The engine %s does not support the compression %s: set spec.build.compression to another one, or remove it. %s", with, mv.Spec.Build.Compression, FixSpec(mv))}
+}
+
+// checkModelPath returns the Problem of a ModelVersion whose image cannot have the model
+// where the spec asks for it. The API server checks the same.
+func checkModelPath(mv *v1alpha1.ModelVersion) *Problem {
+	dir := ModelPath(mv)
+	if problem := contract.ModelPathProblem(dir); problem != "" {
+		return &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.build.modelPath %s. It cannot be changed: create a new ModelVersion", problem)}
+	}
+	return nil
 }
 
 // FixSpec returns what to do about a value of the spec that cannot be built

@@ -142,7 +142,7 @@ var allParameters = []string{
 	contract.ParamPushSecretRequired, contract.ParamPlainHTTPRegistries, contract.ParamRequests,
 	contract.ParamLimits, contract.ParamNodeSelector, contract.ParamTolerations, contract.ParamLayerSize, contract.ParamMaxLayers, contract.ParamCompression,
 	contract.ParamKnownDigest, contract.ParamPodLabels, contract.ParamPodAnnotations, contract.ParamEnv,
-	contract.ParamImagePullSecrets, contract.ParamPriorityClassName, contract.ParamOtherRequests, contract.ParamOtherLimits, contract.ParamAssignedUser,
+	contract.ParamImagePullSecrets, contract.ParamPriorityClassName, contract.ParamOtherRequests, contract.ParamOtherLimits, contract.ParamAssignedUser, contract.ParamCreated, contract.ParamModelPath,
 }
 
 // parametersOf returns the parameters that a template must declare.

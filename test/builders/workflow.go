@@ -272,7 +272,7 @@ func (w *WorkflowWrapper) Report() report.Report {
 		Run:    report.Run{WorkflowUID: string(w.wf.UID), ModelVersionUID: w.argument(contract.ParamModelVersionUID), Image: image},
 		Source: &report.Source{Files: 7, Bytes: 52428800, Layers: 2},
 		Build:  &report.Build{},
-		Image:  &report.Image{Reference: image, Digest: Digest, Bytes: 41943040, Layers: 3},
+		Image:  &report.Image{Reference: image, Digest: Digest, Bytes: 41943040, Layers: 3, ModelPath: w.argument(contract.ParamModelPath)},
 	}
 }
 

@@ -61,7 +61,12 @@ func showImage(ctx context.Context, out io.Writer, mv *v1alpha1.ModelVersion) er
 	if err != nil {
 		return fmt.Errorf("read the image: %w", err)
 	}
-	if err := showConfig(out, mv, image); err != nil {
+	// What the tag refers to may be an index, of which image is the image for linux/amd64.
+	tagged, err := remote.Head(ref, remote.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("read the image: %w", err)
+	}
+	if err := showConfig(out, mv, tagged.Digest, image); err != nil {
 		return err
 	}
 	packaged, err := imageFiles(image)
@@ -83,14 +88,10 @@ func showImage(ctx context.Context, out io.Writer, mv *v1alpha1.ModelVersion) er
 	return nil
 }
 
-func showConfig(out io.Writer, mv *v1alpha1.ModelVersion, image v1.Image) error {
+func showConfig(out io.Writer, mv *v1alpha1.ModelVersion, digest v1.Hash, image v1.Image) error {
 	config, err := image.ConfigFile()
 	if err != nil {
 		return fmt.Errorf("read the image's config: %w", err)
-	}
-	digest, err := image.Digest()
-	if err != nil {
-		return fmt.Errorf("read the image's digest: %w", err)
 	}
 	if digest.String() != mv.Status.Digest {
 		return fmt.Errorf("the digest is %s in the registry, but %s in the ModelVersion's status", digest, mv.Status.Digest)

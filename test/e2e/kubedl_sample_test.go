@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -67,6 +68,7 @@ func assertLineage(t *testing.T, mv *v1alpha1.ModelVersion, img content.Image) {
 		"org.opencontainers.image.version":   tag,
 		"org.opencontainers.image.authors":   mv.Spec.CreatedBy,
 		"org.opencontainers.image.base.name": live.registry + "/library/busybox:1.37",
+		"org.opencontainers.image.created":   mv.CreationTimestamp.UTC().Format(time.RFC3339),
 		"model.kubedl.io/model-name":         mv.Spec.ModelName,
 		"model.kubedl.io/model-version":      mv.Name,
 		"model.kubedl.io/model-version-uid":  string(mv.UID),

@@ -23,7 +23,6 @@ import (
 	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/internal/workload"
-	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
 // A controller whose pods are rejected backs off up to a quarter of an hour.
@@ -213,26 +212,41 @@ func TestServingRollout(t *testing.T) {
 // /models.
 func TestKServeModelcar(t *testing.T) {
 	t.Parallel()
-	ns := live.namespace(t)
-	dir := model(t)
-	mv := live.built(t, makeVersion("resnet-1", ns, dir).New())
-	assert.Equal(t, content.Symlink("kubedl-model"), content.OfImage(t, mv.Status.Image).Others["/models"])
+	tests := map[string]struct {
+		engine    v1alpha1.BuildEngine
+		modelPath string
+	}{
+		"Kaniko":                    {engine: v1alpha1.Kaniko},
+		"Stream":                    {engine: v1alpha1.Stream},
+		"Stream, a real directory":  {engine: v1alpha1.Stream, modelPath: "/models"},
+		"Kaniko, another directory": {engine: v1alpha1.Kaniko, modelPath: "/opt/llm/model"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := live.namespace(t)
+			dir := model(t)
+			version := makeVersion("resnet-1", ns, dir).Engine(tt.engine).New()
+			version.Spec.Build.ModelPath = tt.modelPath
+			mv := live.built(t, version)
 
-	mnt := []corev1.VolumeMount{{Name: "mnt", MountPath: "/mnt"}}
-	log := live.logOf(t, ns, corev1.PodSpec{
-		ShareProcessNamespace: ptr.To(true),
-		InitContainers: []corev1.Container{{
-			Name: "modelcar", Image: mv.Status.Image, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), VolumeMounts: mnt,
-			// Kubernetes replaces two dollar signs by one.
-			Command: []string{"sh", "-c", "ln -sf /proc/$$$$/root/models /mnt/models && sleep 3600"},
-		}},
-		Containers: []corev1.Container{{
-			Name: "server", Image: live.registry + "/library/busybox:1.37", VolumeMounts: mnt,
-			Command: []string{"sh", "-ec", "until [ -e /mnt/models/config.json ]; do sleep 0.1; done; cd /mnt/models/ && find . -type f -exec sha256sum {} +"},
-		}},
-		Volumes: []corev1.Volume{{Name: "mnt", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
-	})
-	assert.Equal(t, sumsOf(t, dir), parseSums(log))
+			mnt := []corev1.VolumeMount{{Name: "mnt", MountPath: "/mnt"}}
+			log := live.logOf(t, ns, corev1.PodSpec{
+				ShareProcessNamespace: ptr.To(true),
+				InitContainers: []corev1.Container{{
+					Name: "modelcar", Image: mv.Status.Image, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), VolumeMounts: mnt,
+					// Kubernetes replaces two dollar signs by one.
+					Command: []string{"sh", "-c", "[ -d /models ] && [ -f /kubedl-model/config.json ] && ln -sf /proc/$$$$/root/models /mnt/models && sleep 3600"},
+				}},
+				Containers: []corev1.Container{{
+					Name: "server", Image: live.registry + "/library/busybox:1.37", VolumeMounts: mnt,
+					Command: []string{"sh", "-ec", "until [ -e /mnt/models/config.json ]; do sleep 0.1; done; cd /mnt/models/ && find . -type f -exec sha256sum {} +"},
+				}},
+				Volumes: []corev1.Volume{{Name: "mnt", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+			})
+			assert.Equal(t, sumsOf(t, dir), parseSums(log))
+		})
+	}
 }
 
 // server returns a Deployment of one pod that serves a model.

@@ -51,6 +51,9 @@ const (
 	badSubPath   = "subPath must be a path in the claim, without a leading or trailing slash and without '..', for example resnet/1"
 	oneKind      = "storage needs exactly one kind: set one of localStorage, nfs, AWSEfs or persistentVolumeClaim"
 	badBase      = "baseImage must be an image reference without scheme, lower case after the host, for example registry.example.com/library/busybox:1.37, or scratch"
+	badModelPath = "modelPath must be an absolute path of letters, digits, '_', '.' and '-', without a trailing slash and without names that begin with '.' or '-', for example /models"
+	systemPath   = "modelPath must not be in a directory of the system or of the build: choose another one, for example /models"
+	inModelPath  = "modelPath must not be in /kubedl-model, which becomes a link to it: choose another directory, for example /models"
 	badQuantity  = "requests must be quantities of zero or more, without spaces, for example cpu: 500m, memory: 2Gi"
 	noPath       = "path is required: name the directory on the node, for example path: /models/resnet/1"
 	noNodeName   = "nodeName is required: name the node whose disk holds the path, for example nodeName: node-1 (kubectl get nodes lists them), or set trainedBy to the workload that writes the files, so that its node is used"
@@ -184,6 +187,21 @@ func TestAdmissionImage(t *testing.T) {
 func TestAdmissionBuild(t *testing.T) {
 	rejections{
 		"an unknown engine":                           {localVersion, build("engine", "Buildah"), []fieldError{{"spec.build.engine", `Unsupported value: "Buildah": supported values: "Kaniko", "Stream"`}, {"<nil>", unchecked}}},
+		"a relative modelPath":                        {localVersion, build("modelPath", "models"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath that is the root":                {localVersion, build("modelPath", "/"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath with a trailing slash":           {localVersion, build("modelPath", "/models/"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath with two slashes":                {localVersion, build("modelPath", "/models//a"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath that leads out":                  {localVersion, build("modelPath", "/models/../etc"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath with a second line":              {localVersion, build("modelPath", "/models\nRUN id"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath that ends with a line break":     {localVersion, build("modelPath", "/models\n"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath for a shell":                     {localVersion, build("modelPath", "/models;id"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath for Argo":                        {localVersion, build("modelPath", "/{{workflow.uid}}"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath that looks like an option":       {localVersion, build("modelPath", "/-rf"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath that deletes files in an image":  {localVersion, build("modelPath", "/a/.wh.b"), []fieldError{{"spec.build.modelPath", badModelPath}}},
+		"a modelPath of the system":                   {localVersion, build("modelPath", "/etc/models"), []fieldError{{"spec.build.modelPath", systemPath}}},
+		"a modelPath of the build":                    {localVersion, build("modelPath", "/kiln"), []fieldError{{"spec.build.modelPath", systemPath}}},
+		"a modelPath in the link":                     {localVersion, build("modelPath", "/kubedl-model/1"), []fieldError{{"spec.build.modelPath", inModelPath}}},
+		"a modelPath of 129 characters":               {localVersion, build("modelPath", "/"+letters(128)), []fieldError{{"spec.build.modelPath", "Too long: may not be more than 128 bytes"}, {"<nil>", unchecked}}},
 		"a baseImage with a space":                    {localVersion, build("baseImage", "busybox latest"), []fieldError{{"spec.build.baseImage", badBase}}},
 		"a baseImage with a second line":              {localVersion, build("baseImage", "busybox\nRUN id"), []fieldError{{"spec.build.baseImage", badBase}}},
 		"a baseImage with a scheme":                   {localVersion, build("baseImage", "https://registry.example.com/library/busybox"), []fieldError{{"spec.build.baseImage", badBase}}},
@@ -273,6 +291,10 @@ func TestAdmissionAccepts(t *testing.T) {
 		"Stream with None":                                  {localVersion, engineWith("Stream", "None")},
 		"Kaniko with Gzip":                                  {localVersion, engineWith("Kaniko", "Gzip")},
 		"the configured engine with Gzip":                   {localVersion, build("compression", "Gzip")},
+		"the modelPath of KServe":                           {localVersion, build("modelPath", "/models")},
+		"the modelPath of KubeDL":                           {localVersion, build("modelPath", "/kubedl-model")},
+		"a modelPath of 128 characters":                     {localVersion, build("modelPath", "/opt/"+letters(123))},
+		"a modelPath that only looks like the system's":     {localVersion, build("modelPath", "/etc-models/usr/v1.0")},
 		"the base image scratch":                            {localVersion, build("baseImage", "scratch")},
 		"a base image by digest, in another case":           {localVersion, build("baseImage", "Harbor:5000/a/b__c@sha256:"+strings.Repeat("0", 64))},
 		"a base image on localhost":                         {localVersion, build("baseImage", "localhost/busybox")},
@@ -306,6 +328,7 @@ func TestAdmissionImmutableFields(t *testing.T) {
 		modelNameFixed = "modelName cannot be changed: create a new ModelVersion for another model"
 		imageRepoFixed = "imageRepo cannot be changed: create a new ModelVersion to push to another repository"
 		imageTagFixed  = "imageTag cannot be added, changed or removed: create a new ModelVersion with the new tag"
+		modelPathFixed = "build.modelPath cannot be added, changed or removed: create a new ModelVersion whose image has the model in another directory"
 		storageFixed   = "storage cannot be changed: create a new ModelVersion for files that are stored elsewhere"
 	)
 	tagged := set("spec.imageTag", "v1.0")
@@ -338,6 +361,10 @@ func TestAdmissionImmutableFields(t *testing.T) {
 		"build added":                   {localVersion, change{}, build("baseImage", "scratch"), nil},
 		"build changed":                 {localVersion, build("baseImage", "scratch"), build("baseImage", "busybox:1.37.0"), nil},
 		"build removed":                 {localVersion, build("baseImage", "scratch"), remove("spec.build"), nil},
+		"modelPath added":               {localVersion, change{}, build("modelPath", "/models"), []fieldError{{"spec", modelPathFixed}}},
+		"modelPath changed":             {localVersion, build("modelPath", "/models"), build("modelPath", "/models/a"), []fieldError{{"spec", modelPathFixed}}},
+		"modelPath removed":             {localVersion, build("modelPath", "/models"), remove("spec.build"), []fieldError{{"spec", modelPathFixed}}},
+		"modelPath written out":         {localVersion, change{}, build("modelPath", "/kubedl-model"), nil},
 		"createdBy changed":             {localVersion, change{}, set("spec.createdBy", "ann"), nil},
 		"labels and annotations edited": {localVersion, change{}, set("metadata.labels", map[string]any{"a": "b"}, "metadata.annotations", map[string]any{"a": "b"}), nil},
 	}

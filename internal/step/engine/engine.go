@@ -12,6 +12,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
 // Input is what every engine builds an image from.
@@ -21,8 +22,8 @@ type Input struct {
 	Registry registry.Config
 	// Target is the tag to push to.
 	Target name.Tag
-	// Labels are the labels of the image.
-	Labels map[string]string
+	// Lineage is the origin of the image, for its labels.
+	Lineage modelimage.Lineage
 	// Zstd compresses the layers with Zstandard. Without it, the engine's other
 	// compression is used.
 	Zstd bool
@@ -34,19 +35,20 @@ type Input struct {
 
 // Result is what an engine pushed.
 type Result struct {
-	// Digest is the digest of the image that was pushed, "sha256:…".
+	// Digest is the digest of the image, or of the index of images for several
+	// platforms, that was pushed, "sha256:…".
 	Digest string
 	// ManifestSHA256 is the digest of the model's manifest in the image.
 	ManifestSHA256 string
 	// Layers are the layers that hold the model's files.
 	Layers []layer.BuiltLayer
 	// SentBytes and ReusedBytes are the sizes of the model's layers that were
-	// sent to the registry, and that it already had. Kaniko does not report them.
+	// sent to the registry, and that it already had.
 	SentBytes, ReusedBytes int64
 }
 
 // Expectation returns what the registry must hold after the push of an image with
 // this base image.
 func (r Result) Expectation(base handoff.BaseImage) handoff.Expectation {
-	return handoff.Expectation{Digest: r.Digest, ManifestSHA256: r.ManifestSHA256, BaseDiffIDs: base.DiffIDs, Layers: r.Layers}
+	return handoff.Expectation{Digest: r.Digest, ManifestSHA256: r.ManifestSHA256, BaseDiffIDs: base.DiffIDs(), Layers: r.Layers}
 }

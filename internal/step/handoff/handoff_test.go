@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -18,7 +19,7 @@ func TestDir(t *testing.T) {
 		want := Plan{
 			Storage: source.Storage{Mount: "/source", Name: "the claim", Checked: &source.Identity{Device: 1, Inode: 2}},
 			Model:   layer.Plan{Layers: [][]layer.Entry{{{Path: "a", Type: layer.File, Size: 1, Mode: layer.ModeReadable, ModTime: 3}}}, Files: 1, Bytes: 1},
-			Base:    BaseImage{Name: Scratch, Reference: Scratch},
+			Base:    BaseImage{Name: Scratch, Variants: []BaseVariant{{Platform: v1.Platform{OS: "linux", Architecture: "arm64"}, Reference: Scratch}}},
 		}
 		require.NoError(t, dir.WritePlan(want))
 		got, err := dir.ReadPlan()

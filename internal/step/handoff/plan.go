@@ -1,6 +1,8 @@
 package handoff
 
 import (
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
@@ -24,10 +26,22 @@ type BaseImage struct {
 	Name string `json:"name"`
 	// Host is the registry of the image; empty for Scratch.
 	Host string `json:"host,omitempty"`
-	// Reference is the reference by digest of the variant for this node, or
-	// Scratch.
+	// Variants are the images for each platform of the model's image, in the order of
+	// its index. A base image for one platform has one. The node of the build plays no
+	// part.
+	Variants []BaseVariant `json:"variants,omitempty"`
+	// HasKServeDir is whether one of the variants has something where KServe expects
+	// the model.
+	HasKServeDir bool `json:"hasKServeDir,omitempty"`
+}
+
+// BaseVariant is the base image for one platform.
+type BaseVariant struct {
+	// Platform is that of the variant.
+	Platform v1.Platform `json:"platform"`
+	// Reference is the reference by digest, or Scratch.
 	Reference string `json:"reference"`
-	// Digest is the digest of that variant, "sha256:…".
+	// Digest is the digest, "sha256:…"; empty for Scratch.
 	Digest string `json:"digest,omitempty"`
 	// User is the user in the image's config; empty is root.
 	User string `json:"user,omitempty"`
@@ -39,19 +53,38 @@ type BaseImage struct {
 // IsScratch reports whether the base image is the empty one.
 func (b BaseImage) IsScratch() bool { return b.Name == Scratch }
 
+// MaxLayers returns the largest number of layers that a variant has.
+func (b BaseImage) MaxLayers() int {
+	layers := 0
+	for _, variant := range b.Variants {
+		layers = max(layers, len(variant.DiffIDs))
+	}
+	return layers
+}
+
+// DiffIDs returns the digests of the archives of each variant's layers.
+func (b BaseImage) DiffIDs() [][]string {
+	diffIDs := make([][]string, 0, len(b.Variants))
+	for _, variant := range b.Variants {
+		diffIDs = append(diffIDs, variant.DiffIDs)
+	}
+	return diffIDs
+}
+
 // Expectation is what the registry must hold in the end, whether this build
 // pushed it or mount-check found it there. status-report verifies both, because
 // an attempt that failed may have left what was found.
 type Expectation struct {
-	// Digest is the digest of the image that was pushed, or that mount-check found
-	// and compared; empty before there is one.
+	// Digest is the digest of the image, or of the index of images for several
+	// platforms, that was pushed, or that mount-check found and compared; empty before
+	// there is one.
 	Digest string `json:"digest,omitempty"`
 	// ManifestSHA256 is the digest of the model's manifest that was written into
 	// the image; empty if mount-check compared the manifest that it found.
 	ManifestSHA256 string `json:"manifestSHA256,omitempty"`
-	// BaseDiffIDs are the digests of the archives of the base image's layers, which
-	// are below the model's.
-	BaseDiffIDs []string `json:"baseDiffIDs,omitempty"`
+	// BaseDiffIDs are, for each platform, the digests of the archives of the base
+	// image's layers, which are below the model's.
+	BaseDiffIDs [][]string `json:"baseDiffIDs,omitempty"`
 	// Layers are the layers that hold the model's files. Above them is only the one
 	// with the model's manifest.
 	Layers []layer.BuiltLayer `json:"layers,omitempty"`

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/step/console"
@@ -16,10 +13,6 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
-
-// digestFile, in the directory that the steps share, is where Kaniko writes the
-// digest of what it pushed.
-const digestFile = "digest"
 
 // contextDir is the directory, shared by the steps, with Kaniko's build context.
 const contextDir = "context"
@@ -42,7 +35,8 @@ type Input struct {
 	DiskLimit int64
 }
 
-// Build builds and pushes an image with Kaniko, and returns what it pushed.
+// Build builds the layers of an image with Kaniko, pushes the image, and returns what
+// it pushed.
 func Build(ctx context.Context, in Input) (engine.Result, error) {
 	if err := writeContext(in); err != nil {
 		return engine.Result{}, err
@@ -54,7 +48,7 @@ func Build(ctx context.Context, in Input) (engine.Result, error) {
 		}
 		return engine.Result{}, err
 	}
-	console.Logf(in.Log, "Kaniko pushed %s; its %s hold all %s", in.Target, console.Count(len(result.Layers), "layer"), console.Count(in.Model.Files, "file"))
+	console.Logf(in.Log, "pushed %s; its %s hold all %s", in.Target, console.Count(len(result.Layers), "layer"), console.Count(in.Model.Files, "file"))
 	return result, nil
 }
 
@@ -64,12 +58,21 @@ func nearDiskLimit(in Input) bool {
 	return in.DiskLimit > 0 && 2*in.Progress.Done() >= in.DiskLimit
 }
 
-// packAndPush runs Kaniko, and serves the commands that it runs.
+// packed is what Kaniko has built of a model.
+type packed struct {
+	archives []layerArchive
+	// digests are the SHA-256 of the files that were copied, by path.
+	digests map[string]string
+}
+
+// packAndPush runs Kaniko, serves the commands that it runs, and pushes the layers
+// that it has archived.
 func packAndPush(ctx context.Context, in Input) (engine.Result, error) {
 	p, err := startPacker(ctx, in)
 	if err != nil {
 		return engine.Result{}, err
 	}
+	defer p.closeArchives()
 	err = runExecutor(ctx, in)
 	// The packer knows the reason; Kaniko knows only that a command failed.
 	if packErr := p.stop(); packErr != nil {
@@ -81,30 +84,15 @@ func packAndPush(ctx context.Context, in Input) (engine.Result, error) {
 	if !p.finished {
 		return engine.Result{}, failure.Verification("the image builder ended without adding all files of the model")
 	}
-	digest, err := readDigest(in)
-	if err != nil {
-		return engine.Result{}, err
-	}
-	return engine.Result{Digest: digest, ManifestSHA256: p.manifestSHA256, Layers: p.layers}, nil
-}
-
-// readDigest returns the digest of the image that Kaniko pushed.
-func readDigest(in Input) (string, error) {
-	raw, err := os.ReadFile(in.Shared.Path(digestFile))
-	if err != nil {
-		return "", failure.Verification("the image builder did not report what it pushed").WithCause(err)
-	}
-	digest, err := v1.NewHash(strings.TrimSpace(string(raw)))
-	if err != nil {
-		return "", failure.Verification("the image builder did not report what it pushed: %v", err)
-	}
-	return digest.String(), nil
+	return push(ctx, in, packed{archives: p.archives, digests: p.digests})
 }
 
 // writeContext writes the build context, which holds the Dockerfile only.
 func writeContext(in Input) error {
+	// Kaniko builds on one variant of the base image. The layers are the same for all.
+	base := in.Base.Variants[0]
 	text, err := dockerfile{
-		Base: in.Base.Reference, User: in.Base.User,
+		Base: base.Reference, HasUser: base.User != "",
 		Program: in.Shared.Program(), Arguments: []string{"--shared=" + string(in.Shared)},
 		Layers: len(in.Model.Layers),
 	}.text()
@@ -127,36 +115,14 @@ func runExecutor(ctx context.Context, in Input) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(credentials) }()
-	helper, err := startHelper(ctx, in)
-	if err != nil {
-		return err
-	}
-	defer helper.stop()
 	inv := invocation{
-		Context: in.Shared.Path(contextDir), Destination: in.Target.Name(), Labels: in.Labels,
-		DigestFile: in.Shared.Path(digestFile),
-		IgnoredDir: filepath.Join(in.ImageRoot, stagingDir), Zstd: in.Zstd,
-	}
-	for _, host := range registryHosts(in) {
-		if in.Registry.Insecure(host) {
-			inv.PlainHTTP = append(inv.PlainHTTP, host)
-			continue
-		}
-		inv.HTTPS = append(inv.HTTPS, host)
+		Context: in.Shared.Path(contextDir), IgnoredDir: filepath.Join(in.ImageRoot, stagingDir),
+		BaseHost: in.Base.Host, PlainHTTP: in.Registry.Insecure(in.Base.Host),
 	}
 	if _, err := os.Stat(in.Registry.CAFile); err == nil {
 		inv.CAFile = in.Registry.CAFile
 	}
-	console.Logf(in.Log, "building %s with Kaniko", in.Target)
+	console.Logf(in.Log, "building the layers of %s with Kaniko", in.Target)
 	output := newOutput(in.Log, in.Registry.Credentials.Secrets)
-	return helper.explain(execute(ctx, in.Executor, inv.arguments(), environmentWith(credentials, in.Shared), output))
-}
-
-// registryHosts returns the registries that a build accesses.
-func registryHosts(in Input) []string {
-	target := in.Target.RegistryStr()
-	if in.Base.Host == "" || in.Base.Host == target {
-		return []string{target}
-	}
-	return []string{target, in.Base.Host}
+	return execute(ctx, in.Executor, inv.arguments(), environmentWith(credentials), output)
 }

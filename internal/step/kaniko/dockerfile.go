@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
-	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 )
 
@@ -20,27 +19,24 @@ const PackCommand = "pack"
 // base image has.
 const resetUser = `USER ""`
 
-// dockerfile is the Dockerfile of an image. Of what users control, its text
-// contains only the base image and that image's user, and both are checked.
+// dockerfile is the Dockerfile of which Kaniko builds the layers of a model. The
+// image's config is not Kaniko's. Of what users control, the text contains only the
+// base image, which is checked.
 type dockerfile struct {
 	// Base is the base image by digest, or handoff.Scratch.
 	Base string
-	// User is the user of the base image's config; empty is root.
-	User string
+	// HasUser is whether the base image's config has a user.
+	HasUser bool
 	// Program is the path of modelkiln-step, and Arguments are the arguments of
-	// PackCommand before --layer or --manifest.
+	// PackCommand before --layer or --finish.
 	Program   string
 	Arguments []string
 	// Layers is the number of layers to pack.
 	Layers int
 }
 
-var (
-	// safeUser matches a name or number, optionally with a group.
-	safeUser = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?\z`)
-	// safeArgument matches what may be part of a command.
-	safeArgument = regexp.MustCompile(`\A[A-Za-z0-9_./=-]+\z`)
-)
+// safeArgument matches what may be part of a command.
+var safeArgument = regexp.MustCompile(`\A[A-Za-z0-9_./=-]+\z`)
 
 // text returns the text of the Dockerfile, or an error for a part that is not
 // safe.
@@ -53,17 +49,13 @@ func (d dockerfile) text() (string, error) {
 		return "", err
 	}
 	lines := []string{"FROM " + d.Base}
-	if d.User != "" {
+	if d.HasUser {
 		lines = append(lines, resetUser)
 	}
 	for i := range d.Layers {
 		lines = append(lines, d.run(fmt.Sprintf("--layer=%d", i)))
 	}
-	lines = append(lines, d.run("--manifest"))
-	if d.User != "" {
-		lines = append(lines, "USER "+d.User)
-	}
-	lines = append(lines, fmt.Sprintf("ENV %s=%s", v1alpha1.ModelPathEnv, v1alpha1.ModelPath))
+	lines = append(lines, d.run("--finish"))
 	return strings.Join(lines, "\n") + "\n", nil
 }
 
@@ -73,9 +65,6 @@ func (d dockerfile) check() error {
 		if err != nil || digest.Name() != d.Base {
 			return fmt.Errorf("the base image %q is not a reference by digest", d.Base)
 		}
-	}
-	if d.User != "" && !safeUser.MatchString(d.User) {
-		return fmt.Errorf("the base image's user %q is neither a name nor a number", d.User)
 	}
 	for _, argument := range append([]string{d.Program}, d.Arguments...) {
 		if !safeArgument.MatchString(argument) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,7 +53,7 @@ func executor(behaviour string) int {
 func noSecrets() []string { return nil }
 
 func run(ctx context.Context, behaviour string, to *bytes.Buffer, arguments ...string) error {
-	environment := append(environmentWith("/push-secret", "/kiln"), role+"="+behaviour)
+	environment := append(environmentWith("/push-secret"), role+"="+behaviour)
 	return execute(ctx, os.Args[0], arguments, environment, newOutput(to, noSecrets))
 }
 
@@ -183,32 +184,33 @@ func TestExecuteCanceled(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	got := invocation{
-		Context: "/kiln/context", Destination: "h:5000/models/resnet:v1", DigestFile: "/kiln/digest",
-		PlainHTTP: []string{"h:5000"}, HTTPS: []string{"index.docker.io"}, CAFile: "/registry-ca/ca.crt",
-		IgnoredDir: "/staging",
-		Labels:     map[string]string{"d": "e", "a": "b c"},
-	}.arguments()
-	assert.Equal(t, strings.Fields(`
+	common := strings.Fields(`
 		--context=dir:///kiln/context
 		--dockerfile=/kiln/context/Dockerfile
-		--destination=h:5000/models/resnet:v1
-		--digest-file=/kiln/digest
+		--no-push
 		--compressed-caching=false
+		--compression=zstd
+		--compression-level=1
 		--snapshot-mode=redo
 		--cache=false
 		--ignore-path=/staging
-		--push-retry=3
 		--image-download-retry=3
-		--skip-push-permission-check
 		--force
 		--log-format=color
-		--insecure-registry=h:5000
-		--registry-certificate=index.docker.io=/registry-ca/ca.crt
-	`), got[:len(got)-2])
-	assert.Equal(t, []string{"--label=a=b c", "--label=d=e"}, got[len(got)-2:])
-	assert.Subset(t, invocation{Zstd: true}.arguments(), []string{"--compression=zstd", "--compression-level=1"})
-
-	without := invocation{Context: "/kiln/context", HTTPS: []string{"index.docker.io"}}.arguments()
-	assert.Equal(t, "--log-format=color", without[len(without)-1])
+	`)
+	tests := map[string]struct {
+		invocation invocation
+		want       []string
+	}{
+		"no base image":           {invocation{CAFile: "/registry-ca/ca.crt"}, nil},
+		"a base image over HTTP":  {invocation{BaseHost: "h:5000", PlainHTTP: true, CAFile: "/registry-ca/ca.crt"}, []string{"--insecure-registry=h:5000"}},
+		"a base image over HTTPS": {invocation{BaseHost: "index.docker.io"}, nil},
+		"a private authority":     {invocation{BaseHost: "h", CAFile: "/registry-ca/ca.crt"}, []string{"--registry-certificate=h=/registry-ca/ca.crt"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			tt.invocation.Context, tt.invocation.IgnoredDir = "/kiln/context", "/staging"
+			assert.Equal(t, slices.Concat(common, tt.want), tt.invocation.arguments())
+		})
+	}
 }

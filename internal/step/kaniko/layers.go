@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -54,27 +55,32 @@ func findArchives(kanikoDir string) ([]string, error) {
 }
 
 // readLayers reads the archives of layers, and returns those that hold planned
-// entries. The error has the reason VerificationFailed if a planned entry is in
+// entries, which are in modelDir in the archives, open. The error has the reason VerificationFailed if a planned entry is in
 // none of them, or has another size, type or target, or if they remove a part of
 // the model: Kaniko silently leaves out what it takes for a mount.
-func readLayers(ctx context.Context, archives []string, planned []layer.Entry) ([]layer.BuiltLayer, error) {
-	v := verifier{planned: byName(planned), missing: byName(planned)}
-	var layers []layer.BuiltLayer
+func readLayers(ctx context.Context, archives []string, modelDir string, planned []layer.Entry) ([]layerArchive, error) {
+	v := verifier{modelDir: modelDir, planned: byName(modelDir, planned), missing: byName(modelDir, planned)}
+	var layers []layerArchive
 	for _, archive := range archives {
-		content, err := v.readArchive(ctx, archive)
+		content, holdsEntries, err := v.readArchive(ctx, archive)
 		if err != nil {
-			return nil, err
+			return layers, err
 		}
-		if content.entries > 0 {
-			layers = append(layers, content.BuiltLayer)
+		if holdsEntries {
+			layers = append(layers, content)
 		}
 	}
 	for _, e := range planned {
-		if _, missing := v.missing[archivedName(e.Path)]; missing {
-			return nil, failure.Verification("the image builder left %q out of its layer%s", "/"+archivedName(e.Path), andOthers(len(v.missing)-1))
+		if name := path.Join(modelDir, e.Path); has(v.missing, name) {
+			return layers, failure.Verification("the image builder left %q out of its layer%s", "/"+name, andOthers(len(v.missing)-1))
 		}
 	}
 	return layers, nil
+}
+
+func has(entries map[string]layer.Entry, name string) bool {
+	_, found := entries[name]
+	return found
 }
 
 func andOthers(n int) string {
@@ -84,19 +90,19 @@ func andOthers(n int) string {
 	return " and " + console.Count(n, "other path")
 }
 
-// archivedName returns the name in an archive of a file of the model.
-func archivedName(planned string) string { return path.Join(layer.ModelDir, planned) }
-
-func byName(planned []layer.Entry) map[string]layer.Entry {
+// byName returns entries by their names in an archive.
+func byName(modelDir string, planned []layer.Entry) map[string]layer.Entry {
 	entries := make(map[string]layer.Entry, len(planned))
 	for _, e := range planned {
-		entries[archivedName(e.Path)] = e
+		entries[path.Join(modelDir, e.Path)] = e
 	}
 	return entries
 }
 
 // verifier compares archives with a plan.
 type verifier struct {
+	// modelDir is the model's directory in the image.
+	modelDir string
 	// planned are the planned entries, and missing those that were not found
 	// yet, by their names in the archive.
 	planned, missing map[string]layer.Entry
@@ -109,27 +115,43 @@ type archiveContent struct {
 	entries int
 }
 
-// readArchive reads one archive once, for its digest and its entries.
-func (v *verifier) readArchive(ctx context.Context, file string) (archiveContent, error) {
-	f, err := os.Open(file)
+// readArchive reads one archive once, for its digest and its entries. If it holds
+// planned entries, it stays open.
+func (v *verifier) readArchive(ctx context.Context, name string) (archive layerArchive, holdsEntries bool, err error) {
+	file, err := os.Open(name)
 	if err != nil {
-		return archiveContent{}, fmt.Errorf("read back a layer: %w", err)
+		return archive, false, fmt.Errorf("read back a layer: %w", err)
 	}
-	defer func() { _ = f.Close() }()
+	defer func() {
+		if !holdsEntries {
+			_ = file.Close()
+		}
+	}()
 
 	const bufferSize = 1 << 20
-	digest := sha256.New()
-	reader := io.TeeReader(bufio.NewReaderSize(f, bufferSize), digest)
+	digest := &hashCounter{Hash: sha256.New()}
+	reader := io.TeeReader(bufio.NewReaderSize(file, bufferSize), digest)
 	content, err := v.readEntries(ctx, tar.NewReader(reader))
 	if err != nil {
-		return archiveContent{}, err
+		return archive, false, err
 	}
 	// The digest includes what follows the end of the archive.
 	if _, err := io.Copy(io.Discard, reader); err != nil {
-		return archiveContent{}, fmt.Errorf("read back a layer: %w", err)
+		return archive, false, fmt.Errorf("read back a layer: %w", err)
 	}
 	content.DiffID = "sha256:" + hex.EncodeToString(digest.Sum(nil))
-	return content, nil
+	return layerArchive{BuiltLayer: content.BuiltLayer, file: file, size: digest.bytes}, content.entries > 0, nil
+}
+
+// hashCounter hashes and counts what is written to it.
+type hashCounter struct {
+	hash.Hash
+	bytes int64
+}
+
+func (c *hashCounter) Write(p []byte) (int, error) {
+	c.bytes += int64(len(p))
+	return c.Hash.Write(p)
 }
 
 // readEntries counts the planned entries of an archive. A file that is no archive,
@@ -165,7 +187,7 @@ func (v *verifier) readEntries(ctx context.Context, archive *tar.Reader) (conten
 // no archive had before.
 func (v *verifier) verify(header *tar.Header) (entry layer.Entry, isNew bool, err error) {
 	name := layer.CleanName(header.Name)
-	if layer.RemovesModel(name) {
+	if layer.RemovesModel(v.modelDir, name) {
 		return entry, false, failure.Verification("the image builder removed a part of the model: %q", name)
 	}
 	entry, planned := v.planned[name]

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,7 +80,16 @@ func read(ctx context.Context, t *testing.T, home string) ([]layer.BuiltLayer, e
 	t.Helper()
 	archives, err := findArchives(home)
 	require.NoError(t, err)
-	return readLayers(ctx, archives, planned(t))
+	layers, err := readLayers(ctx, archives, layer.ModelDir, planned(t))
+	var built []layer.BuiltLayer
+	for _, l := range layers {
+		content, readErr := io.ReadAll(l.Open(ctx, 0))
+		require.NoError(t, readErr)
+		assert.Equal(t, l.DiffID, diffID(content))
+		require.NoError(t, l.file.Close())
+		built = append(built, l.BuiltLayer)
+	}
+	return built, err
 }
 
 func TestReadLayersOfEveryFork(t *testing.T) {

@@ -37,7 +37,7 @@ type packer struct {
 	background *errgroup.Group
 	// placed is the number of layers that are in the image.
 	placed int
-	// finished is true once the model's manifest is in the image too.
+	// finished is true once all layers were read back.
 	finished bool
 	// err is why a command failed.
 	err error
@@ -45,10 +45,8 @@ type packer struct {
 	digests map[string]string
 	// seen are the archives of Kaniko that were assigned to a layer.
 	seen []string
-	// layers are the layers of Kaniko that were read back.
-	layers []layer.BuiltLayer
-	// manifestSHA256 is the digest of the model's manifest.
-	manifestSHA256 string
+	// archives are the layers of Kaniko that were read back.
+	archives []layerArchive
 }
 
 // startPacker starts copying, and serving the commands that Kaniko runs.
@@ -61,7 +59,7 @@ func startPacker(ctx context.Context, in Input) (*packer, error) {
 	if err != nil {
 		return nil, errors.Join(err, image.Close())
 	}
-	listener, err := listen(ctx, in.Shared.Path(socketFile))
+	listener, err := listen(ctx, in.Shared)
 	if err != nil {
 		return nil, errors.Join(err, from.Close(), image.Close())
 	}
@@ -90,23 +88,22 @@ func (p *packer) stop() error {
 
 // handle carries out the request of a command that Kaniko runs, and records why
 // it failed.
-func (p *packer) handle(ctx context.Context, request string) (string, error) {
+func (p *packer) handle(ctx context.Context, request string) error {
 	err := p.pack(ctx, request)
 	if ctx.Err() != nil {
-		return "", ctx.Err()
+		return ctx.Err()
 	}
 	if errors.Is(err, syscall.ENOSPC) {
 		err = failure.New(v1alpha1.ReasonBuildFailed, "the build ran out of disk space; it needs twice the size of the model: increase its limit of ephemeral storage").WithCause(err)
 	}
 	if err != nil {
 		p.err = err
-		return "", err
 	}
-	return packedResponse, nil
+	return err
 }
 
 func (p *packer) pack(ctx context.Context, request string) error {
-	next := manifestRequest
+	next := finishRequest
 	if p.placed < len(p.Model.Layers) {
 		next = strconv.Itoa(p.placed)
 	}
@@ -121,7 +118,7 @@ func (p *packer) pack(ctx context.Context, request string) error {
 	if err != nil {
 		return err
 	}
-	if request == manifestRequest {
+	if request == finishRequest {
 		return p.finish(ctx, archives)
 	}
 	if err := placeLayer(p.source, p.image, p.Model, p.placed); err != nil {
@@ -170,17 +167,23 @@ func (p *packer) newArchives() ([]string, error) {
 
 // readBack checks the archives of a layer against the plan.
 func (p *packer) readBack(ctx context.Context, number int, archives []string) error {
-	layers, err := readLayers(ctx, archives, p.Model.Layers[number])
+	layers, err := readLayers(ctx, archives, p.Model.ModelDir(), p.Model.Layers[number])
+	p.archives = append(p.archives, layers...)
 	if err != nil {
 		return err
 	}
-	p.layers = append(p.layers, layers...)
 	console.Logf(p.Log, "layer %d: Kaniko archived it completely", number)
 	return nil
 }
 
-// finish checks the last layer and the source, and puts the model's manifest
-// into the image.
+// closeArchives closes the archives of the layers.
+func (p *packer) closeArchives() {
+	for _, archive := range p.archives {
+		_ = archive.file.Close()
+	}
+}
+
+// finish checks the last layer and the source.
 func (p *packer) finish(ctx context.Context, archives []string) error {
 	if err := p.readBack(ctx, len(p.Model.Layers)-1, archives); err != nil {
 		return err
@@ -188,16 +191,6 @@ func (p *packer) finish(ctx context.Context, archives []string) error {
 	if err := source.CheckUnchanged(ctx, p.Storage, p.Model); err != nil {
 		return err
 	}
-	manifest := layer.NewManifest(p.Model, p.digests)
-	manifest.Layers = p.layers
-	modTime := newestModTime(p.Model)
-	digest, err := placeManifest(p.image, manifest, modTime)
-	if err != nil {
-		return err
-	}
-	if err := linkForKServe(p.image, modTime, p.Log); err != nil {
-		return err
-	}
-	p.manifestSHA256, p.finished = digest, true
+	p.finished = true
 	return nil
 }

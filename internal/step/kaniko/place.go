@@ -15,19 +15,18 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
-	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
 // placeLayer puts a layer, whose files were staged, into the image.
 func placeLayer(from, image *os.Root, plan layer.Plan, number int) error {
 	if number == 0 {
-		if err := createModelDir(image); err != nil {
+		if err := createModelDir(image, plan.ModelDir()); err != nil {
 			return err
 		}
 	}
 	for index, e := range plan.Layers[number] {
-		if err := placeEntry(from, image, stagedFile(number, index), e); err != nil {
+		if err := placeEntry(from, image, stagedFile(number, index), path.Join(plan.ModelDir(), e.Path), e); err != nil {
 			return err
 		}
 	}
@@ -37,15 +36,15 @@ func placeLayer(from, image *os.Root, plan layer.Plan, number int) error {
 		if e.Type != layer.Dir {
 			continue
 		}
-		if err := setMetadata(image, path.Join(layer.ModelDir, e.Path), e); err != nil {
+		if err := setMetadata(image, path.Join(plan.ModelDir(), e.Path), e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func placeEntry(from, image *os.Root, staged string, e layer.Entry) error {
-	name := path.Join(layer.ModelDir, e.Path)
+// placeEntry puts an entry to its place in the image, name.
+func placeEntry(from, image *os.Root, staged, name string, e layer.Entry) error {
 	switch {
 	case e.Type == layer.File:
 		if err := image.Rename(staged, name); err != nil {
@@ -64,19 +63,32 @@ func placeEntry(from, image *os.Root, staged string, e layer.Entry) error {
 	return nil
 }
 
-// createModelDir creates the model's directory in the image. Files that the base
-// image has there would become a part of the model, so they are refused.
-func createModelDir(image *os.Root) error {
-	err := image.Mkdir(layer.ModelDir, layer.ModeExecutable.Perm())
+// createModelDir creates the model's directory in the image, and those above it. Files
+// that the base image has there would become a part of the model, so they are refused;
+// mount-check has refused them for every variant of the base image.
+func createModelDir(image *os.Root, modelDir string) error {
+	for i, c := range modelDir {
+		if c != '/' {
+			continue
+		}
+		err := image.Mkdir(modelDir[:i], layer.ModeExecutable.Perm())
+		if err == nil {
+			err = image.Chmod(modelDir[:i], layer.ModeExecutable.Perm())
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("create a directory in the image: %w", err)
+		}
+	}
+	err := image.Mkdir(modelDir, layer.ModeExecutable.Perm())
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	isEmpty, err := isEmptyDir(image, layer.ModelDir)
+	isEmpty, err := isEmptyDir(image, modelDir)
 	if err != nil {
 		return fmt.Errorf("inspect the base image: %w", err)
 	}
 	if !isEmpty {
-		return failure.New(v1alpha1.ReasonInvalidSpec, "the base image already has files at %s: choose a base image without them", v1alpha1.ModelPath)
+		return failure.New(v1alpha1.ReasonInvalidSpec, "the base image already has files at /%s: choose a base image without them", modelDir)
 	}
 	return nil
 }
@@ -96,41 +108,6 @@ func isEmptyDir(image *os.Root, name string) (bool, error) {
 		return false, err
 	}
 	return true, nil
-}
-
-// placeManifest writes the model's manifest into the image, and returns the
-// SHA-256 of what it wrote.
-func placeManifest(image *os.Root, manifest layer.Manifest, modTime int64) (string, error) {
-	// A base image that was built from a model already has a manifest.
-	if err := image.RemoveAll(layer.ManifestDir); err != nil {
-		return "", fmt.Errorf("remove the base image's manifest: %w", err)
-	}
-	if err := image.Mkdir(layer.ManifestDir, layer.ModeExecutable.Perm()); err != nil {
-		return "", fmt.Errorf("create a directory for the manifest: %w", err)
-	}
-	file, err := image.OpenFile(layer.ManifestFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, layer.ModeReadable.Perm())
-	if err != nil {
-		return "", fmt.Errorf("create the manifest: %w", err)
-	}
-	digest, err := modelimage.WriteManifest(file, manifest)
-	if err = errors.Join(err, file.Close()); err != nil {
-		return "", err
-	}
-	if err := setMetadata(image, layer.ManifestFile, layer.Entry{Mode: layer.ModeReadable, ModTime: modTime}); err != nil {
-		return "", err
-	}
-	err = setMetadata(image, layer.ManifestDir, layer.Entry{Mode: layer.ModeExecutable, ModTime: modTime})
-	return digest, err
-}
-
-// newestModTime returns the newest modification time in a model. What is added
-// to the image beside the model has this time, so that it does not depend on when
-// the image was built.
-func newestModTime(plan layer.Plan) (newest int64) {
-	for _, e := range plan.Entries() {
-		newest = max(newest, e.ModTime)
-	}
-	return newest
 }
 
 // createLink creates a symbolic link in the image, with its owner and time.

@@ -1,6 +1,8 @@
 package modelimage
 
 import (
+	"time"
+
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/text"
@@ -14,6 +16,10 @@ const (
 	labelAuthors   = "org.opencontainers.image.authors"
 	labelCreatedBy = "model.kubedl.io/created-by"
 )
+
+// LabelCreated is the label, and the annotation of manifests, with the time at which
+// an image was created, in the format of RFC 3339.
+const LabelCreated = "org.opencontainers.image.created"
 
 // labelTitle is the label with the name of the Model for other tools.
 const labelTitle = "org.opencontainers.image.title"
@@ -32,23 +38,26 @@ type Lineage struct {
 	Tag string
 	// CreatedBy is the creator of the model, as free text.
 	CreatedBy string
+	// Created is when the ModelVersion was created; zero if that is not known.
+	Created time.Time
 	// Base is the base image.
 	Base handoff.BaseImage
 }
 
-// Labels returns the image's labels. They do not contain the time of the build,
-// so that the same files give the same image.
-func (l Lineage) Labels() map[string]string {
-	base := l.Base
-	if base.IsScratch() {
-		base = handoff.BaseImage{}
+// Labels returns the labels of the image on a variant of the base image. They do not
+// contain the time of the build, so that the same files give the same image.
+func (l Lineage) Labels(variant handoff.BaseVariant) map[string]string {
+	baseName := l.Base.Name
+	if l.Base.IsScratch() {
+		baseName = ""
 	}
 	pairs := []struct{ key, value string }{
 		{labelTitle, l.Model},
 		{"org.opencontainers.image.version", l.Tag},
 		{labelAuthors, l.CreatedBy},
-		{"org.opencontainers.image.base.name", base.Name},
-		{"org.opencontainers.image.base.digest", base.Digest},
+		{LabelCreated, l.CreatedLabel()},
+		{"org.opencontainers.image.base.name", baseName},
+		{"org.opencontainers.image.base.digest", variant.Digest},
 		{v1alpha1.LabelModelName, l.Model},
 		{v1alpha1.LabelModelVersion, l.ModelVersion},
 		{v1alpha1.LabelModelVersionUID, l.ModelVersionUID},
@@ -63,10 +72,18 @@ func (l Lineage) Labels() map[string]string {
 	return labels
 }
 
+// CreatedLabel returns the value of LabelCreated, or "" if the time is not known.
+func (l Lineage) CreatedLabel() string {
+	if l.Created.IsZero() {
+		return ""
+	}
+	return l.Created.UTC().Format(time.RFC3339)
+}
+
 // FreeLabels returns the labels that can have any value in an image of this lineage:
-// who built it, and what empty fields would name.
+// who built it and when, and what empty fields would name.
 func (l Lineage) FreeLabels() []string {
-	free := []string{v1alpha1.LabelModelVersionUID, labelAuthors, labelCreatedBy}
+	free := []string{v1alpha1.LabelModelVersionUID, labelAuthors, labelCreatedBy, LabelCreated}
 	if l.Model == "" {
 		free = append(free, labelTitle, v1alpha1.LabelModelName)
 	}

@@ -5,6 +5,7 @@ package modelimage
 
 import (
 	"archive/tar"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -39,16 +40,25 @@ func WriteManifest(w io.Writer, manifest layer.Manifest) (digest string, err err
 }
 
 // ReadManifest reads the manifest of the model from an image. If the image has
-// none, or one that cannot be decoded, the error is an *InvalidError.
+// none, one that cannot be decoded, or one whose layer removes a part of the model, the
+// error is an *InvalidError.
 func ReadManifest(image v1.Image) (manifest layer.Manifest, err error) {
-	err = findManifest(image, func(content io.Reader) error {
+	whiteouts, err := findManifest(image, func(content io.Reader) error {
 		var err error
 		if manifest, err = decodeManifest(json.NewDecoder(content)); err != nil {
 			return Invalid("the manifest of its files, /%s, cannot be decoded: %v", layer.ManifestFile, err)
 		}
 		return nil
 	})
-	return manifest, err
+	if err != nil {
+		return manifest, err
+	}
+	for _, name := range whiteouts {
+		if layer.RemovesModel(cmp.Or(manifest.Dir, layer.ModelDir), name) {
+			return manifest, Invalid("the last layer removes a part of the model: %q", name)
+		}
+	}
+	return manifest, nil
 }
 
 // decodeManifest decodes a manifest entry by entry, so that its JSON is never in
@@ -71,6 +81,8 @@ func decodeManifest(from *json.Decoder) (manifest layer.Manifest, err error) {
 			manifest.Entries, err = decodeList[layer.ManifestEntry](from)
 		case "layers":
 			manifest.Layers, err = decodeList[layer.BuiltLayer](from)
+		case "dir":
+			err = from.Decode(&manifest.Dir)
 		case "streamed":
 			err = from.Decode(&manifest.Streamed)
 		default:
@@ -118,7 +130,7 @@ func decodeList[T any](from *json.Decoder) ([]T, error) {
 // in hexadecimal. Its memory use does not depend on the size of the manifest. If the
 // image has none, the error is an *InvalidError.
 func ManifestDigest(image v1.Image) (digest string, err error) {
-	err = findManifest(image, func(content io.Reader) error {
+	_, err = findManifest(image, func(content io.Reader) error {
 		sum := sha256.New()
 		if _, err := io.Copy(sum, content); err != nil {
 			return Invalid("the manifest of its files cannot be read: %v", err)
@@ -129,25 +141,31 @@ func ManifestDigest(image v1.Image) (digest string, err error) {
 	return digest, err
 }
 
+// maxWhiteouts is how many whiteouts the last layer may have. Builds write none.
+const maxWhiteouts = 1000
+
 // findManifest calls read with the manifest in an image's last layer, which holds
-// nothing else of the model.
-func findManifest(image v1.Image, read func(content io.Reader) error) error {
+// nothing else of the model, and returns the names of the whiteouts there.
+func findManifest(image v1.Image, read func(content io.Reader) error) (whiteouts []string, err error) {
 	layers, err := image.Layers()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	config, err := image.ConfigFile()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	diffIDs := DiffIDs(config)
 	if len(layers) == 0 || len(layers) != len(diffIDs) {
-		return errNoManifest
+		return nil, errNoManifest
 	}
 	last := len(layers) - 1
 	found := false
 	err = ReadLayer(layers[last], diffIDs[last], MaxManifestSize, func(header *tar.Header, content io.Reader) error {
-		if layer.RemovesModel(header.Name) {
+		if layer.IsWhiteout(header.Name) {
+			whiteouts = append(whiteouts, header.Name)
+		}
+		if len(whiteouts) > maxWhiteouts || layer.RemovesModel(layer.ModelDir, header.Name) {
 			return Invalid("the last layer removes a part of the model: %q", header.Name)
 		}
 		if layer.CleanName(header.Name) != layer.ManifestFile {
@@ -160,9 +178,9 @@ func findManifest(image v1.Image, read func(content io.Reader) error) error {
 		return read(content)
 	})
 	if err == nil && !found {
-		return errNoManifest
+		return nil, errNoManifest
 	}
-	return err
+	return whiteouts, err
 }
 
 var errNoManifest = Invalid("it lacks the manifest of the model's files, /%s", layer.ManifestFile)

@@ -4,13 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/text"
 )
 
@@ -24,6 +25,9 @@ func configDifference(image, base *v1.ConfigFile, labels map[string]string, free
 	// A base image without a platform is for any.
 	if base.Architecture != "" && (image.OS != base.OS || image.Architecture != base.Architecture) {
 		return fmt.Sprintf("it is for %s/%s instead of %s/%s", image.OS, image.Architecture, base.OS, base.Architecture)
+	}
+	if difference := createdDifference(image); difference != "" {
+		return difference
 	}
 	if difference := environmentDifference(image.Config.Env, base.Config.Env); difference != "" {
 		return difference
@@ -40,9 +44,15 @@ func configDifference(image, base *v1.ConfigFile, labels map[string]string, free
 	return ""
 }
 
-// scratchConfig is the config of the empty base image.
-func scratchConfig() *v1.ConfigFile {
-	return &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH}
+// createdDifference checks that the time in an image's labels, by which some tools find
+// the newest image, is the one in its config, by which others do. Images of earlier
+// versions have no label.
+func createdDifference(image *v1.ConfigFile) string {
+	label, found := image.Config.Labels[modelimage.LabelCreated]
+	if found && image.Created.UTC().Format(time.RFC3339) != label {
+		return "its label " + modelimage.LabelCreated + " is not the time in its config"
+	}
+	return ""
 }
 
 // environmentDifference compares environments. Whether the model's path is in the

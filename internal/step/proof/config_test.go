@@ -1,8 +1,8 @@
 package proof
 
 import (
-	"runtime"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/stretchr/testify/assert"
@@ -11,7 +11,7 @@ import (
 func TestConfigDifference(t *testing.T) {
 	const modelPath = "KUBEDL_MODEL_PATH=/kubedl-model"
 	linux := func(config v1.Config) *v1.ConfigFile {
-		return &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: config}
+		return &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: config}
 	}
 	tests := map[string]struct {
 		image, base *v1.ConfigFile
@@ -21,8 +21,8 @@ func TestConfigDifference(t *testing.T) {
 			image: linux(v1.Config{Env: []string{"PATH=/bin", modelPath}, Cmd: []string{"sh"}}),
 			base:  linux(v1.Config{Env: []string{"PATH=/bin"}, Cmd: []string{"sh"}}),
 		},
-		"of Stream on scratch": {image: linux(v1.Config{Env: []string{modelPath}}), base: scratchConfig()},
-		"of Kaniko on scratch": {image: linux(v1.Config{Env: []string{kanikoPath, modelPath}}), base: scratchConfig()},
+		"of Stream on scratch": {image: linux(v1.Config{Env: []string{modelPath}}), base: linux(v1.Config{})},
+		"of Kaniko on scratch": {image: linux(v1.Config{Env: []string{kanikoPath, modelPath}}), base: linux(v1.Config{})},
 		"of Kaniko on a base image with another model path": {
 			image: linux(v1.Config{Env: []string{modelPath, "PATH=/bin"}}),
 			base:  linux(v1.Config{Env: []string{"KUBEDL_MODEL_PATH=/old", "PATH=/bin"}}),
@@ -33,7 +33,7 @@ func TestConfigDifference(t *testing.T) {
 		},
 		"a base image without a platform": {image: linux(v1.Config{Env: []string{modelPath}}), base: &v1.ConfigFile{}},
 		"another path of programs on scratch": {
-			image: linux(v1.Config{Env: []string{"PATH=/kubedl-model", modelPath}}), base: scratchConfig(), want: "another Env",
+			image: linux(v1.Config{Env: []string{"PATH=/kubedl-model", modelPath}}), base: linux(v1.Config{}), want: "another Env",
 		},
 		"variables in another order": {
 			image: linux(v1.Config{Env: []string{"A=2", "A=1", modelPath}}), base: linux(v1.Config{Env: []string{"A=1", "A=2"}}), want: "another Env",
@@ -41,7 +41,19 @@ func TestConfigDifference(t *testing.T) {
 		"no model path":       {image: linux(v1.Config{}), base: linux(v1.Config{}), want: "does not set KUBEDL_MODEL_PATH"},
 		"a second model path": {image: linux(v1.Config{Env: []string{"KUBEDL_MODEL_PATH=/x", modelPath}}), base: linux(v1.Config{}), want: "or sets it twice"},
 		"another operating system": {
-			image: &v1.ConfigFile{OS: "windows", Architecture: runtime.GOARCH}, base: linux(v1.Config{}), want: "for windows/",
+			image: &v1.ConfigFile{OS: "windows", Architecture: "amd64"}, base: linux(v1.Config{}), want: "for windows/",
+		},
+		"a time of creation": {
+			image: &v1.ConfigFile{OS: "linux", Architecture: "amd64", Created: v1.Time{Time: time.Unix(0, 0)}, Config: v1.Config{
+				Env: []string{modelPath}, Labels: map[string]string{"org.opencontainers.image.created": "1970-01-01T00:00:00Z"},
+			}},
+			base: linux(v1.Config{}),
+		},
+		"another time of creation in the label": {
+			image: &v1.ConfigFile{OS: "linux", Architecture: "amd64", Created: v1.Time{Time: time.Unix(1, 0)}, Config: v1.Config{
+				Env: []string{modelPath}, Labels: map[string]string{"org.opencontainers.image.created": "1970-01-01T00:00:00Z"},
+			}},
+			base: linux(v1.Config{}), want: "is not the time in its config",
 		},
 		"a missing setting": {
 			image: linux(v1.Config{Env: []string{modelPath}}), base: linux(v1.Config{StopSignal: "SIGINT"}), want: "another StopSignal",
@@ -52,7 +64,7 @@ func TestConfigDifference(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := configDifference(tt.image, tt.base, nil, nil)
+			got := configDifference(tt.image, tt.base, nil, []string{"org.opencontainers.image.created"})
 			if tt.want == "" {
 				assert.Empty(t, got)
 				return

@@ -10,10 +10,10 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/stream"
 )
 
-// ChangedFiles describes how the model's files differ from the manifest of an image
+// changedFiles describes how the model's files differ from the manifest of an image
 // that is known to be this ModelVersion's, or returns "". It reads the files only if
 // their names, sizes and modes are the same.
-func (i Image) ChangedFiles(ctx context.Context, s Source) (string, error) {
+func (i Image) changedFiles(ctx context.Context, s Source) (string, error) {
 	difference, _, _, err := i.compareFiles(ctx, s)
 	return difference, err
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
-// Image is an image in a registry as it describes itself.
+// Image is an image for one platform in a registry as it describes itself.
 type Image struct {
 	image    v1.Image
 	manifest *v1.Manifest
@@ -26,10 +26,10 @@ type Image struct {
 	Files layer.Manifest
 }
 
-// Open reads how an image describes itself. An image without a manifest of the
-// model's files, or whose layers are others than that names, is a
-// *modelimage.InvalidError.
-func Open(image v1.Image) (Image, error) {
+// openImage reads how an image describes itself. It may have the last layer of another
+// one, which is then not read again. An image without a manifest of the model's files, or
+// whose layers are others than that names, is a *modelimage.InvalidError.
+func openImage(image v1.Image, other *Image) (Image, error) {
 	manifest, err := image.Manifest()
 	if err != nil {
 		return Image{}, err
@@ -42,10 +42,17 @@ func Open(image v1.Image) (Image, error) {
 	if len(manifest.Layers) != len(i.diffIDs) || len(i.diffIDs) > layer.MaxImageLayers {
 		return Image{}, modelimage.Invalid("it has %d layers in its manifest and %d in its config", len(manifest.Layers), len(i.diffIDs))
 	}
-	if i.Files, err = modelimage.ReadManifest(image); err != nil {
+	if other != nil && i.hasLastLayerOf(*other) {
+		i.Files = other.Files
+	} else if i.Files, err = modelimage.ReadManifest(image); err != nil {
 		return Image{}, err
 	}
 	return i, i.checkLayers()
+}
+
+func (i Image) hasLastLayerOf(other Image) bool {
+	last, otherLast := len(i.diffIDs)-1, len(other.diffIDs)-1
+	return last >= 0 && i.diffIDs[last] == other.diffIDs[otherLast] && i.manifest.Layers[last].Digest == other.manifest.Layers[otherLast].Digest
 }
 
 // checkLayers checks that the layers below the last one are those that the
@@ -73,10 +80,19 @@ type Source struct {
 	// Root is the model's directory, and Model the plan of its files.
 	Root  *os.Root
 	Model layer.Plan
-	// Base is the base image; nil for scratch.
-	Base v1.Image
-	// Labels are the labels that a build adds. Those in FreeLabels can have any
-	// value, or be absent.
-	Labels     map[string]string
+	// Bases are the variants of the base image.
+	Bases []Base
+	// FreeLabels are labels that can have any value, or be absent.
 	FreeLabels []string
+	// HasKServeDir and HasModel are what the variants of the base image hold: see
+	// modelimage.BaseContent.
+	HasKServeDir, HasModel bool
+}
+
+// Base is the base image for one platform.
+type Base struct {
+	// Platform is that of the base image, and Image the base image; nil for scratch.
+	modelimage.Variant
+	// Labels are the labels that a build adds on this base image.
+	Labels map[string]string
 }

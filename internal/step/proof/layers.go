@@ -3,15 +3,11 @@ package proof
 import (
 	"archive/tar"
 	"context"
-	"errors"
 	"io"
 	"path"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
-	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
@@ -41,53 +37,34 @@ func checkArchive(ctx context.Context, l v1.Layer, diffID string, plan layer.Pla
 // plan, whose SHA-256 digests has by path, and nothing else.
 func checkModelLayer(ctx context.Context, l v1.Layer, diffID string, plan layer.Plan, number int, digests map[string]string) error {
 	want := newContent(diffID, digests)
+	for dir := path.Dir(plan.ModelDir()); dir != layer.RootDir; dir = path.Dir(dir) {
+		want.allow(dir, layer.Entry{Type: layer.Dir, Mode: layer.ModeExecutable})
+	}
 	for _, e := range plan.Layers[0] {
 		if e.Type == layer.Dir {
-			want.allow(path.Join(layer.ModelDir, e.Path), e)
+			want.allow(path.Join(plan.ModelDir(), e.Path), e)
 		}
 	}
 	for _, e := range plan.Layers[number] {
-		want.require(path.Join(layer.ModelDir, e.Path), e)
+		want.require(path.Join(plan.ModelDir(), e.Path), e)
 	}
 	return want.check(ctx, l, maxArchive(plan, number))
 }
 
 // checkManifestLayer checks that the last layer holds the manifest of the model's
-// files, which was compared before, the link for KServe if linked, and nothing else.
-func checkManifestLayer(ctx context.Context, l v1.Layer, diffID string, linked bool) error {
+// files, which was compared before, the links to the model, and nothing else. Earlier
+// versions of Stream did not write the one for KServe.
+func checkManifestLayer(ctx context.Context, l v1.Layer, diffID string, links []layer.Entry) error {
 	want := newContent(diffID, nil)
 	want.allow(layer.ModelDir, layer.Entry{Type: layer.Dir, Mode: layer.ModeExecutable})
 	want.require(layer.ManifestDir, layer.Entry{Type: layer.Dir, Mode: layer.ModeExecutable})
 	want.require(layer.ManifestFile, layer.Entry{Type: layer.File, Mode: layer.ModeReadable, Size: anySize})
-	if linked {
-		want.require(layer.KServeDir, layer.Entry{Type: layer.Symlink, Link: layer.ModelDir})
+	for _, link := range links {
+		if link.Path == layer.ModelDir {
+			want.require(link.Path, link)
+			continue
+		}
+		want.allow(link.Path, link)
 	}
 	return want.check(ctx, l, modelimage.MaxManifestSize)
-}
-
-// inspectBase reports whether a base image, which is nil for scratch, has something
-// at the place of the link for KServe, which Kaniko then omits. A base image with
-// files in the model's directory is invalid: Kaniko refuses it, and its layers would
-// not hide them.
-func inspectBase(ctx context.Context, base v1.Image) (hasModels bool, err error) {
-	if base == nil {
-		return false, nil
-	}
-	flat := mutate.Extract(base)
-	defer func() { _ = flat.Close() }()
-	for entries := tar.NewReader(flat); ; {
-		header, err := entries.Next()
-		if errors.Is(err, io.EOF) {
-			return hasModels, nil
-		}
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			return false, err
-		}
-		switch name := layer.CleanName(header.Name); {
-		case name == layer.KServeDir || strings.HasPrefix(name, layer.KServeDir+"/"):
-			hasModels = true
-		case name == layer.ModelDir && header.Typeflag != tar.TypeDir, layer.InModel(name) && name != layer.ModelDir:
-			return false, modelimage.Invalid("its base image has files at %s", v1alpha1.ModelPath)
-		}
-	}
 }

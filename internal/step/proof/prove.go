@@ -14,15 +14,15 @@ import (
 // maxConcurrentLayers is how many layers are read at the same time.
 const maxConcurrentLayers = 3
 
-// Prove compares everything in an image with what a build would push. It describes
-// how the model's files differ, if only they do. For any other difference, the error
-// is a *modelimage.InvalidError.
+// prove compares everything in an image with what a build would push on a base image.
+// It describes how the model's files differ, if only they do. For any other difference,
+// the error is a *modelimage.InvalidError.
 //
 // The layers of the engine Stream are computed from the files and not downloaded,
 // unless they are compressed. Those of Kaniko hold times, and are downloaded and
 // compared file by file.
-func (i Image) Prove(ctx context.Context, s Source) (changed string, err error) {
-	if err := i.checkBase(s); err != nil {
+func (i Image) prove(ctx context.Context, s Source, base Base) (changed string, err error) {
+	if err := i.checkBase(s, base); err != nil {
 		return "", err
 	}
 	changed, plan, digests, err := i.compareFiles(ctx, s)
@@ -35,25 +35,26 @@ func (i Image) Prove(ctx context.Context, s Source) (changed string, err error) 
 	if err := i.checkBlobs(plan); err != nil {
 		return "", err
 	}
-	hasModels := true
-	if !i.Files.Streamed {
-		if hasModels, err = inspectBase(ctx, s.Base); err != nil {
-			return "", err
-		}
+	if s.HasModel && !i.Files.Streamed {
+		// Kaniko's layers do not hide what the base image has there.
+		return "", modelimage.Invalid("its base image has files at /%s", plan.ModelDir())
 	}
-	return "", i.checkContent(ctx, plan, digests, !hasModels)
+	return "", i.checkContent(ctx, plan, digests, layer.Links(plan.ModelDir(), s.HasKServeDir))
 }
 
 // checkBase checks that an image has the layers of the base image below the
 // model's, and a config that an engine derived from the base image's.
-func (i Image) checkBase(s Source) error {
-	config, blobs := scratchConfig(), []v1.Descriptor{}
-	if s.Base != nil {
-		manifest, err := s.Base.Manifest()
+func (i Image) checkBase(s Source, base Base) error {
+	if err := i.checkAnnotations(); err != nil {
+		return err
+	}
+	config, blobs := &v1.ConfigFile{OS: base.Platform.OS, Architecture: base.Platform.Architecture}, []v1.Descriptor{}
+	if base.Image != nil {
+		manifest, err := base.Image.Manifest()
 		if err != nil {
 			return err
 		}
-		if config, err = s.Base.ConfigFile(); err != nil {
+		if config, err = base.Image.ConfigFile(); err != nil {
 			return err
 		}
 		blobs = manifest.Layers
@@ -62,8 +63,22 @@ func (i Image) checkBase(s Source) error {
 	if !slices.Equal(i.BaseDiffIDs(), modelimage.DiffIDs(config)) || !slices.EqualFunc(i.manifest.Layers[:i.baseLayers()], blobs, sameBlob) {
 		return modelimage.Invalid("below the model's layers, it has other layers than the base image")
 	}
-	if difference := configDifference(i.config, config, s.Labels, s.FreeLabels); difference != "" {
+	if difference := configDifference(i.config, config, base.Labels, s.FreeLabels); difference != "" {
 		return modelimage.Invalid("%s", difference)
+	}
+	return nil
+}
+
+// checkAnnotations checks that the manifest says nothing about the image beside what
+// builds say.
+func (i Image) checkAnnotations() error {
+	if i.manifest.Subject != nil {
+		return modelimage.Invalid("it claims to belong to another image")
+	}
+	for key, value := range i.manifest.Annotations {
+		if key != modelimage.LabelCreated || value != i.config.Config.Labels[key] {
+			return modelimage.Invalid("it has the annotation %q", key)
+		}
 	}
 	return nil
 }
@@ -82,7 +97,7 @@ func (i Image) expectedFiles(plan layer.Plan, digests map[string]string) layer.M
 
 // checkBlobs checks how an image refers to the layers above the base image.
 func (i Image) checkBlobs(plan layer.Plan) error {
-	for number, blob := range i.manifest.Layers[i.baseLayers():] {
+	for number, blob := range i.modelBlobs() {
 		if len(blob.URLs) > 0 || !blob.MediaType.IsLayer() || !blob.MediaType.IsDistributable() {
 			return modelimage.Invalid("a layer is not stored as such in the registry: %s", blob.Digest)
 		}
@@ -96,9 +111,9 @@ func (i Image) checkBlobs(plan layer.Plan) error {
 }
 
 // checkContent reads the layers above the base image, as far as their digests are
-// not proof enough, and checks what they hold. linked is whether the image has the
-// link to the model for KServe.
-func (i Image) checkContent(ctx context.Context, plan layer.Plan, digests map[string]string, linked bool) error {
+// not proof enough, and checks what they hold. links are the links to the model that
+// a build writes.
+func (i Image) checkContent(ctx context.Context, plan layer.Plan, digests map[string]string, links []layer.Entry) error {
 	layers, err := i.image.Layers()
 	if err != nil {
 		return err
@@ -107,7 +122,7 @@ func (i Image) checkContent(ctx context.Context, plan layer.Plan, digests map[st
 	group.SetLimit(maxConcurrentLayers)
 	first, last := i.baseLayers(), len(layers)-1
 	group.Go(func() error {
-		return checkManifestLayer(ctx, layers[last], i.diffIDs[last], linked)
+		return checkManifestLayer(ctx, layers[last], i.diffIDs[last], links)
 	})
 	for number := range plan.Layers {
 		at := first + number

@@ -10,11 +10,9 @@ import (
 	"slices"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/step/engine"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
-
-// copyBufferSize is how many bytes of an archive are read at a time.
-const copyBufferSize = 256 << 10
 
 // opaqueWhiteout hides whatever the base image holds in the model's directory,
 // such as another model.
@@ -27,7 +25,7 @@ func newArchive(root *os.Root, plan layer.Plan, number int) (source.Archive, err
 		top := slices.IndexFunc(entries, func(e layer.Entry) bool { return e.Path == layer.RootDir })
 		entries = slices.Concat([]layer.Entry{entries[top], opaqueWhiteout}, entries[:top], entries[top+1:])
 	}
-	layout, err := layer.NewArchive(layer.ModelDir, entries)
+	layout, err := layer.NewArchive(plan.ModelDir(), entries)
 	if err != nil {
 		return source.Archive{}, err
 	}
@@ -39,7 +37,7 @@ func diffIDOf(ctx context.Context, archive source.Archive) (string, error) {
 	content := archive.Open(ctx, 0)
 	defer func() { _ = content.Close() }()
 	digest := sha256.New()
-	if _, err := io.CopyBuffer(digest, readerOnly{content}, make([]byte, copyBufferSize)); err != nil {
+	if _, err := io.CopyBuffer(digest, readerOnly{content}, make([]byte, engine.CopyBufferSize)); err != nil {
 		return "", err
 	}
 	return "sha256:" + hex.EncodeToString(digest.Sum(nil)), nil

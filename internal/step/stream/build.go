@@ -7,7 +7,6 @@ import (
 	"context"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
@@ -57,8 +56,10 @@ func Build(ctx context.Context, in Input) (engine.Result, error) {
 	if err := source.CheckUnchanged(ctx, in.Storage, in.Model); err != nil {
 		return engine.Result{}, err
 	}
-	result := engine.Result{Layers: builtLayers(layers), SentBytes: s.sentBytes, ReusedBytes: s.reusedBytes}
-	result.Digest, result.ManifestSHA256, err = pushImage(ctx, in, repository, layers)
+	result := engine.Result{Layers: modelimage.BuiltLayers(layers), SentBytes: s.sentBytes, ReusedBytes: s.reusedBytes}
+	manifest := layer.NewManifest(in.Model, nil)
+	manifest.Layers, manifest.Streamed = result.Layers, true
+	result.Digest, result.ManifestSHA256, err = in.Push(ctx, repository, manifest, layers, engine.Uncompressed)
 	if err != nil {
 		return engine.Result{}, err
 	}
@@ -73,45 +74,4 @@ func (in Input) mountable() []name.Repository {
 		return nil
 	}
 	return []name.Repository{ref.Context()}
-}
-
-// pushImage pushes the manifest of the model, the image's config and, last, the
-// tag, so that no one sees an incomplete image. It returns the digest of the image and
-// the SHA-256 of the model's manifest.
-func pushImage(ctx context.Context, in Input, repository *registry.Repository, layers []pushedLayer) (digest, manifestSHA256 string, err error) {
-	manifest := layer.NewManifest(in.Model, nil)
-	manifest.Layers, manifest.Streamed = builtLayers(layers), true
-	manifestLayer, manifestSHA256, err := newManifestLayer(manifest)
-	if err != nil {
-		return "", "", err
-	}
-	base, err := pullBase(ctx, in)
-	if err != nil {
-		return "", "", err
-	}
-	image, err := assemble(base, layers, manifestLayer, in.Labels)
-	if err != nil {
-		return "", "", failure.OfRegistry(repository.Explain(err))
-	}
-	pushed, err := image.Digest()
-	if err != nil {
-		return "", "", failure.OfRegistry(repository.Explain(err))
-	}
-	if err := repository.Push(ctx, in.Target, image); err != nil {
-		return "", "", failure.OfRegistry(err)
-	}
-	return pushed.String(), manifestSHA256, nil
-}
-
-// pullBase returns the base image, or nil for scratch.
-func pullBase(ctx context.Context, in Input) (v1.Image, error) {
-	if in.Base.IsScratch() {
-		return nil, nil
-	}
-	ref, err := in.Registry.Reference(in.Base.Reference)
-	if err != nil {
-		return nil, err
-	}
-	image, _, err := modelimage.Pull(ctx, in.Registry, ref)
-	return image, failure.OfRegistry(err)
 }

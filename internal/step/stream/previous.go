@@ -55,20 +55,25 @@ func readPrevious(ctx context.Context, in Input) (previousImage, error) {
 	if _, byDigest := ref.(name.Digest); !byDigest {
 		return previousImage{}, errors.New("it is not a reference by digest")
 	}
-	image, _, err := modelimage.Pull(ctx, in.Registry, ref)
+	variants, err := modelimage.PullModel(ctx, in.Registry, ref)
 	if err != nil {
 		return previousImage{}, err
 	}
-	return newPrevious(image)
+	// The layers of the model are the same for every platform.
+	return newPrevious(variants[0].Image, in.Model.Dir)
 }
 
-// newPrevious returns the layers of an image that hold its model, according to the
-// manifest of the model's files. Others, such as those of its base image, are not
+// newPrevious returns the layers of an image that hold its model in modelDir, according
+// to the manifest of the model's files. Others, such as those of its base image, are not
 // reused.
-func newPrevious(image v1.Image) (previousImage, error) {
+func newPrevious(image v1.Image, modelDir string) (previousImage, error) {
 	manifest, err := modelimage.ReadManifest(image)
 	if err != nil {
 		return previousImage{}, err
+	}
+	if manifest.Dir != modelDir {
+		// The digests of modification times do not include the directory.
+		return previousImage{}, errors.New("it has the model in another directory")
 	}
 	config, err := image.ConfigFile()
 	if err != nil {

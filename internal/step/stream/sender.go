@@ -8,12 +8,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/step/engine"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
@@ -39,9 +42,9 @@ type sender struct {
 }
 
 // sendAll sends the layers that the registry does not have, and returns all.
-func (s *sender) sendAll(ctx context.Context) ([]pushedLayer, error) {
+func (s *sender) sendAll(ctx context.Context) ([]modelimage.Layer, error) {
 	s.useModTimes = s.TrustModTimes && s.previous.hasModTimesOf(s.Model)
-	layers := make([]pushedLayer, len(s.Model.Layers))
+	layers := make([]modelimage.Layer, len(s.Model.Layers))
 	reused := make([]bool, len(layers))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxConcurrentLayers)
@@ -68,11 +71,11 @@ func (s *sender) sendAll(ctx context.Context) ([]pushedLayer, error) {
 // sendLayer sends one layer unless the registry has it. To find that out, the
 // whole layer has to be read, so it is tried only if the previous image lists the
 // same files, or if modification times are trusted.
-func (s *sender) sendLayer(ctx context.Context, number int) (l pushedLayer, reused bool, err error) {
+func (s *sender) sendLayer(ctx context.Context, number int) (l modelimage.Layer, reused bool, err error) {
 	entries := s.Model.Layers[number]
 	archive, err := newArchive(s.root, s.Model, number)
 	if err != nil {
-		return pushedLayer{}, false, err
+		return modelimage.Layer{}, false, err
 	}
 	l.Files, l.Bytes = layer.Count(entries)
 	if s.TrustModTimes {
@@ -80,7 +83,7 @@ func (s *sender) sendLayer(ctx context.Context, number int) (l pushedLayer, reus
 	}
 	candidate, found, err := s.findInPrevious(ctx, archive, l.StatDigest, entries)
 	if err != nil {
-		return pushedLayer{}, false, err
+		return modelimage.Layer{}, false, err
 	}
 	if found {
 		if reused, err = s.existsOrMounts(ctx, candidate.Descriptor); err != nil || reused {
@@ -90,14 +93,14 @@ func (s *sender) sendLayer(ctx context.Context, number int) (l pushedLayer, reus
 		}
 	}
 	if err := s.upload(ctx, number, archive, &l); err != nil {
-		return pushedLayer{}, false, failure.OfRegistry(err)
+		return modelimage.Layer{}, false, failure.OfRegistry(err)
 	}
 	console.Logf(s.Log, "layer %d: sent %s, %s", number, console.Count(l.Files, "file"), console.Size(l.Bytes))
 	return l, false, nil
 }
 
 // upload uploads a layer, compressed or not.
-func (s *sender) upload(ctx context.Context, number int, archive source.Archive, l *pushedLayer) (err error) {
+func (s *sender) upload(ctx context.Context, number int, archive source.Archive, l *modelimage.Layer) (err error) {
 	onProgress := func(bytes int64) { s.transfer.set(number, bytes) }
 	if !s.Zstd {
 		l.Size, l.MediaType = archive.Size(), types.OCIUncompressedLayer
@@ -105,12 +108,15 @@ func (s *sender) upload(ctx context.Context, number int, archive source.Archive,
 		l.DiffID = l.Digest
 		return err
 	}
-	blob := &zstdBlob{archive: archive, onRead: onProgress}
-	l.MediaType = types.OCILayerZStd
+	// The two faster levels do not compress bfloat16 weights, and this one takes a
+	// fifth off (the weights of test/bench).
+	compression := engine.Zstandard(zstd.SpeedBetterCompression)
+	blob := &engine.CompressedBlob{Archive: archive, Compression: compression, OnRead: onProgress}
+	l.MediaType = compression.MediaType
 	if l.Digest, err = s.uploader.Upload(ctx, blob, func(bytes int64) { l.Size = bytes }); err != nil {
 		return err
 	}
-	l.DiffID, err = v1.NewHash(blob.diffID)
+	l.DiffID, err = v1.NewHash(blob.DiffID)
 	return err
 }
 
@@ -125,12 +131,4 @@ func (s *sender) existsOrMounts(ctx context.Context, blob v1.Descriptor) (bool, 
 		return false, failure.OfRegistry(err)
 	}
 	return size == blob.Size || size == registry.UnknownSize, nil
-}
-
-func builtLayers(layers []pushedLayer) []layer.BuiltLayer {
-	built := make([]layer.BuiltLayer, 0, len(layers))
-	for _, l := range layers {
-		built = append(built, layer.BuiltLayer{DiffID: l.DiffID.String(), Files: l.Files, Bytes: l.Bytes})
-	}
-	return built
 }

@@ -98,6 +98,12 @@ const (
 	ParamOtherRequests = "other-requests"
 	// ParamOtherLimits are the resource limits of each container but build.
 	ParamOtherLimits = "other-limits"
+	// ParamCreated is when the ModelVersion was created, in the format of RFC 3339. The
+	// image has it as the time of its creation, so that tools that look for the newest
+	// image of a repository find the newest ModelVersion.
+	ParamCreated = "created"
+	// ParamModelPath is the directory of the image that holds the model.
+	ParamModelPath = "model-path"
 
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"

@@ -117,6 +117,7 @@ func WriteRandom(t *testing.T, file string, size int64) {
 
 // Image is an image as a registry holds it.
 type Image struct {
+	// Digest is that of the tag, which may be that of an index.
 	Digest string
 	Config v1.Config
 	// Layers are the descriptors of the image's manifest.
@@ -126,33 +127,37 @@ type Image struct {
 	Model, Others map[string]Entry
 }
 
-// OfImage pulls an image, over plain HTTP unless the registry has HTTPS, and
-// returns what it holds.
+// OfImage pulls an image over plain HTTP unless the registry has HTTPS, and returns what it holds; of an index, what the
+// image for linux/amd64 holds.
 func OfImage(t *testing.T, reference string, options ...remote.Option) Image {
 	t.Helper()
 	pulled := Pull(t, reference, options...)
-	digest, err := pulled.Digest()
-	require.NoError(t, err)
 	config, err := pulled.ConfigFile()
 	require.NoError(t, err)
 	manifest, err := pulled.Manifest()
 	require.NoError(t, err)
 
 	image := Image{
-		Digest: digest.String(), Config: config.Config, Layers: manifest.Layers,
+		Digest: Digest(t, reference), Config: config.Config, Layers: manifest.Layers,
 		Model: map[string]Entry{}, Others: map[string]Entry{},
 	}
 	image.read(t, pulled)
 	return image
 }
 
-// Pull returns an image that is in its registry, over plain HTTP unless the
-// registry has HTTPS.
+// Pull returns an image that is in its registry, over plain HTTP unless the registry has HTTPS; of an index, that for
+// linux/amd64.
 func Pull(t *testing.T, reference string, options ...remote.Option) v1.Image {
+	t.Helper()
+	return PullFor(t, reference, v1.Platform{OS: "linux", Architecture: "amd64"}, options...)
+}
+
+// PullFor returns the image for a platform.
+func PullFor(t *testing.T, reference string, platform v1.Platform, options ...remote.Option) v1.Image {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
 	require.NoError(t, err)
-	pulled, err := remote.Image(ref, append(options, remote.WithContext(t.Context()))...)
+	pulled, err := remote.Image(ref, append(options, remote.WithContext(t.Context()), remote.WithPlatform(platform))...)
 	require.NoError(t, err, "%s is not in the registry", reference)
 	return pulled
 }

@@ -1,4 +1,4 @@
-package stream
+package modelimage
 
 import (
 	"bytes"
@@ -6,24 +6,22 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
-	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
-	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
-// pushedLayer is a layer that is in the registry.
-type pushedLayer struct {
+// Layer is a layer of a model that is in the registry. It is the same for every
+// platform, since it depends on the files only.
+type Layer struct {
 	// Digest is its digest in the registry, and DiffID that of its uncompressed
 	// archive. They are equal if it is not compressed.
 	Digest, DiffID v1.Hash
@@ -39,19 +37,28 @@ type pushedLayer struct {
 	StatDigest string
 }
 
-func (l pushedLayer) annotations() map[string]string {
+func (l Layer) annotations() map[string]string {
 	if l.StatDigest == "" {
 		return nil
 	}
-	return map[string]string{modelimage.AnnotationStatDigest: l.StatDigest}
+	return map[string]string{AnnotationStatDigest: l.StatDigest}
+}
+
+// BuiltLayers returns what the manifest of a model says of its layers.
+func BuiltLayers(layers []Layer) []layer.BuiltLayer {
+	built := make([]layer.BuiltLayer, 0, len(layers))
+	for _, l := range layers {
+		built = append(built, layer.BuiltLayer{DiffID: l.DiffID.String(), Files: l.Files, Bytes: l.Bytes})
+	}
+	return built
 }
 
 // errContentNotLocal is the error of reading the content of a layer that is in
 // the registry only.
 var errContentNotLocal = errors.New("the content of the layer is in the registry only")
 
-// remoteLayer is a pushedLayer as a v1.Layer.
-type remoteLayer struct{ layer pushedLayer }
+// remoteLayer is a Layer as a v1.Layer.
+type remoteLayer struct{ layer Layer }
 
 func (r remoteLayer) Digest() (v1.Hash, error)             { return r.layer.Digest, nil }
 func (r remoteLayer) DiffID() (v1.Hash, error)             { return r.layer.DiffID, nil }
@@ -60,50 +67,53 @@ func (r remoteLayer) MediaType() (types.MediaType, error)  { return r.layer.Medi
 func (r remoteLayer) Compressed() (io.ReadCloser, error)   { return nil, errContentNotLocal }
 func (r remoteLayer) Uncompressed() (io.ReadCloser, error) { return nil, errContentNotLocal }
 
-// newManifestLayer returns the layer with the manifest of a model, and the
-// SHA-256 of the manifest in hexadecimal.
-func newManifestLayer(manifest layer.Manifest) (v1.Layer, string, error) {
+// NewManifestArchive returns the archive of the last layer of an image, with the manifest
+// of a model and links to the model, and the SHA-256 of the manifest in hexadecimal.
+func NewManifestArchive(manifest layer.Manifest, links []layer.Entry) (content []byte, digest string, err error) {
 	var file bytes.Buffer
-	digest, err := modelimage.WriteManifest(&file, manifest)
+	if digest, err = WriteManifest(&file, manifest); err != nil {
+		return nil, "", err
+	}
+	archive, err := layer.NewArchive("", append([]layer.Entry{
+		{Path: layer.ManifestDir, Type: layer.Dir, Mode: layer.ModeExecutable},
+		{Path: layer.ManifestFile, Type: layer.File, Mode: layer.ModeReadable, Size: int64(file.Len())},
+	}, links...))
 	if err != nil {
 		return nil, "", err
 	}
-	archive, err := layer.NewArchive(layer.ManifestDir, []layer.Entry{
-		{Path: layer.RootDir, Type: layer.Dir, Mode: layer.ModeExecutable},
-		{Path: path.Base(layer.ManifestFile), Type: layer.File, Mode: layer.ModeReadable, Size: int64(file.Len())},
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	content := make([]byte, 0, archive.Size())
+	content = make([]byte, 0, archive.Size())
 	for piece := range archive.Pieces(0) {
 		if piece.Bytes == nil {
 			piece.Bytes = file.Bytes()
 		}
 		content = append(content, piece.Bytes...)
 	}
-	return static.NewLayer(content, types.OCIUncompressedLayer), digest, nil
+	return content, digest, nil
 }
 
-// assemble returns the image of a base image, which is nil for none, the layers
-// of a model and, last, its manifest.
-func assemble(base v1.Image, model []pushedLayer, manifest v1.Layer, labels map[string]string) (v1.Image, error) {
-	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	config := &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH}
-	var addenda []mutate.Addendum
-	if base != nil {
-		layers, baseConfig, err := baseLayers(base)
-		if err != nil {
-			return nil, err
-		}
-		addenda, config = layers, baseConfig
+// Parts are what the images for all platforms have in common.
+type Parts struct {
+	// Layers are the layers of the model, and Manifest is the last layer.
+	Layers   []Layer
+	Manifest v1.Layer
+	// Created is when the image was created. If it is zero, the image has the base
+	// image's time.
+	Created time.Time
+}
+
+// Assemble returns the image of a base image, whose Image is nil for the empty one,
+// the layers of a model and, last, its manifest.
+func Assemble(base Variant, parts Parts, labels map[string]string) (v1.Image, error) {
+	addenda, config, err := baseLayers(base)
+	if err != nil {
+		return nil, err
 	}
-	for _, l := range model {
+	for _, l := range parts.Layers {
 		addenda = append(addenda, mutate.Addendum{Layer: remoteLayer{l}, Annotations: l.annotations()})
 	}
-	addenda = append(addenda, mutate.Addendum{Layer: manifest})
-	image, err := mutate.Append(image, addenda...)
-	if err != nil {
+	addenda = append(addenda, mutate.Addendum{Layer: parts.Manifest})
+	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	if image, err = mutate.Append(image, addenda...); err != nil {
 		return nil, fmt.Errorf("assemble the image: %w", err)
 	}
 	withLayers, err := image.ConfigFile()
@@ -111,27 +121,39 @@ func assemble(base v1.Image, model []pushedLayer, manifest v1.Layer, labels map[
 		return nil, fmt.Errorf("assemble the image: %w", err)
 	}
 	config.RootFS = withLayers.RootFS
-	config.History = extendHistory(config.History, len(model)+1)
+	config.History = extendHistory(config.History, len(parts.Layers)+1)
 	config.Config.Env = withModelPath(config.Config.Env)
 	if config.Config.Labels == nil {
 		config.Config.Labels = map[string]string{}
 	}
 	maps.Copy(config.Config.Labels, labels)
-	return mutate.ConfigFile(image, config)
+	if !parts.Created.IsZero() {
+		config.Created = v1.Time{Time: parts.Created.UTC()}
+	}
+	if image, err = mutate.ConfigFile(image, config); err != nil {
+		return nil, fmt.Errorf("assemble the image: %w", err)
+	}
+	if created := labels[LabelCreated]; created != "" {
+		return mutate.Annotations(image, map[string]string{LabelCreated: created}).(v1.Image), nil
+	}
+	return image, nil
 }
 
 // baseLayers returns the layers of a base image, with OCI media types, and a copy
 // of its config.
-func baseLayers(base v1.Image) ([]mutate.Addendum, *v1.ConfigFile, error) {
-	layers, err := base.Layers()
+func baseLayers(base Variant) ([]mutate.Addendum, *v1.ConfigFile, error) {
+	if base.Image == nil {
+		return nil, &v1.ConfigFile{OS: base.Platform.OS, Architecture: base.Platform.Architecture, Variant: base.Platform.Variant}, nil
+	}
+	layers, err := base.Image.Layers()
 	if err != nil {
 		return nil, nil, err
 	}
-	manifest, err := base.Manifest()
+	manifest, err := base.Image.Manifest()
 	if err != nil {
 		return nil, nil, err
 	}
-	config, err := base.ConfigFile()
+	config, err := base.Image.ConfigFile()
 	if err != nil {
 		return nil, nil, err
 	}

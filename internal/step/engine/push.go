@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/modelimage"
+)
+
+// Push pushes the image of layers that are in the registry: for each variant of the
+// base image the layer with the manifest of the model, the config and the image's own
+// manifest, and last the tag, so that no one sees an incomplete image. If there are
+// several variants, the tag refers to an index of them. compression is that of the layer
+// with the manifest. It returns the digest of what the tag refers to, and the SHA-256 of
+// the model's manifest.
+func (in Input) Push(ctx context.Context, repository *registry.Repository, manifest layer.Manifest, layers []modelimage.Layer, compression Compression) (digest, manifestSHA256 string, err error) {
+	links := layer.Links(in.Model.ModelDir(), in.Base.HasKServeDir)
+	archive, manifestSHA256, err := modelimage.NewManifestArchive(manifest, links)
+	if err != nil {
+		return "", "", err
+	}
+	manifestLayer, err := compression.layer(archive)
+	if err != nil {
+		return "", "", err
+	}
+	parts := modelimage.Parts{Layers: layers, Manifest: manifestLayer, Created: in.Lineage.Created}
+	images, err := in.assemble(ctx, parts)
+	if err != nil {
+		return "", "", failure.OfContent(repository, err)
+	}
+	pushed, err := in.pushImages(ctx, repository, images)
+	if err != nil {
+		return "", "", failure.OfContent(repository, err)
+	}
+	return pushed.String(), manifestSHA256, nil
+}
+
+// assemble returns the images for the variants of the base image.
+func (in Input) assemble(ctx context.Context, parts modelimage.Parts) ([]modelimage.Variant, error) {
+	bases, err := in.pullBase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images := make([]modelimage.Variant, 0, len(bases))
+	for number, base := range bases {
+		image, err := modelimage.Assemble(base, parts, in.Lineage.Labels(in.Base.Variants[number]))
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, modelimage.Variant{Platform: base.Platform, Image: image})
+	}
+	return images, nil
+}
+
+// pushImages pushes the only image, or the index of several.
+func (in Input) pushImages(ctx context.Context, repository *registry.Repository, images []modelimage.Variant) (v1.Hash, error) {
+	if len(images) == 1 {
+		digest, err := images[0].Image.Digest()
+		if err != nil {
+			return v1.Hash{}, err
+		}
+		return digest, failure.OfRegistry(repository.Push(ctx, in.Target, images[0].Image))
+	}
+	index := modelimage.NewIndex(images, in.Lineage.CreatedLabel())
+	digest, err := index.Digest()
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	return digest, failure.OfRegistry(repository.PushIndex(ctx, in.Target, index))
+}
+
+// pullBase returns the variants of the base image. Those of the empty one have no
+// image.
+func (in Input) pullBase(ctx context.Context) ([]modelimage.Variant, error) {
+	variants := make([]modelimage.Variant, 0, len(in.Base.Variants))
+	for _, base := range in.Base.Variants {
+		variant := modelimage.Variant{Platform: base.Platform}
+		if !in.Base.IsScratch() {
+			ref, err := in.Registry.Reference(base.Reference)
+			if err != nil {
+				return nil, err
+			}
+			images, _, err := modelimage.PullBase(ctx, in.Registry, ref)
+			if err != nil {
+				return nil, failure.OfRegistry(err)
+			}
+			variant.Image = images[0].Image
+		}
+		variants = append(variants, variant)
+	}
+	return variants, nil
+}
