@@ -264,7 +264,8 @@ func holder(labels map[string]string) string {
 
 func (c tagCheck) checkPush(ctx context.Context, repository *registry.Repository) error {
 	err := repository.CheckPush(c.tag)
-	if registry.IsNotFound(err) {
+	var e *registry.Error
+	if errors.As(err, &e) && e.Kind == registry.NotFound {
 		return failure.New(v1alpha1.ReasonRepositoryMissing, "the registry %s has no repository %s, or the build may not push to it: create the repository, or correct imageRepo", c.tag.RegistryStr(), c.tag.RepositoryStr()).WithCause(err)
 	}
 	if err != nil {

@@ -17,13 +17,13 @@ import (
 )
 
 // refusals are the reasons for which builds fail with imitation.Refusing, and what
-// their messages say: the registry's own words, or what to do.
+// of the registry's own words their messages have.
 var refusals = map[string]struct{ reason, says string }{
-	"Amazon ECR, repository that nobody created": {v1alpha1.ReasonRepositoryMissing, "create the repository"},
+	"Amazon ECR, repository that nobody created": {v1alpha1.ReasonRepositoryMissing, "does not exist in the registry with id"},
 	"Amazon ECR, immutable tags":                 {v1alpha1.ReasonTagTaken, "cannot be overwritten because the repository is immutable"},
 	"Harbor, immutable tags":                     {v1alpha1.ReasonTagTaken, "configured as immutable"},
 	"Harbor, quota":                              {v1alpha1.ReasonRegistryFull, "will exceed the configured upper limit of 10.0 GiB"},
-	"Docker Hub, repository of somebody else":    {v1alpha1.ReasonRegistryUnauthorized, "models/resnet"},
+	"Docker Hub, repository of somebody else":    {v1alpha1.ReasonRegistryUnauthorized, "authentication required"},
 }
 
 // TestRefusals shows that the registry's own words decide the reason, with both
@@ -75,6 +75,7 @@ func refused(t *testing.T, of imitation.Imitation, engine v1alpha1.BuildEngine) 
 	want := refusals[of.Name]
 	assert.Equal(t, want.reason, left.Failure.Reason, left.Failure.Message)
 	assert.Contains(t, left.Failure.Message, want.says)
+	assert.Contains(t, left.Failure.Message, g.host)
 	assert.False(t, left.Failure.Transient)
 	assert.NotContains(t, left.Failure.Message, "\n")
 	content.AssertNotTagged(t, g.pullHost+"/"+p.repository+":"+p.tag)
