@@ -16,6 +16,7 @@ import (
 var (
 	defaultLabels = map[string]string{
 		"app.kubernetes.io/name": "modelkiln", "app.kubernetes.io/component": "build", "sidecar.istio.io/inject": "false",
+		"azure.workload.identity/use": "true",
 	}
 	defaultAnnotations = map[string]string{
 		"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true",

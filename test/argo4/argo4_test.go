@@ -165,7 +165,7 @@ func podOf(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate, args common.Paramet
 	maps.Copy(created.Labels, build.Metadata.Labels)
 	maps.Copy(created.Annotations, build.Metadata.Annotations)
 	created = replaced(t, created, args)
-	spec, err := util.ApplyPodSpecPatch(created.Spec, tmpl.Spec.PodSpecPatch, expand(t, build, args).PodSpecPatch)
+	spec, err := util.ApplyPodSpecPatch(created.Spec, expand(t, &wfv1.Template{PodSpecPatch: tmpl.Spec.PodSpecPatch}, args).PodSpecPatch, expand(t, build, args).PodSpecPatch)
 	require.NoError(t, err)
 	created.Spec = *spec
 	return &created
@@ -208,7 +208,7 @@ func TestPodLabelsAndAnnotations(t *testing.T) {
 			got := podOf(t, tmpl, args)
 			assert.Equal(t, map[string]string{
 				"app.kubernetes.io/name": "modelkiln", "app.kubernetes.io/component": "build",
-				"sidecar.istio.io/inject": "true", "team": "vision",
+				"sidecar.istio.io/inject": "true", "team": "vision", "azure.workload.identity/use": "true",
 			}, got.Labels)
 			assert.Equal(t, map[string]string{
 				"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true",
