@@ -170,37 +170,30 @@ const maxText = 300
 // cause returns the text of an error, in which a registry's answer can be quoted.
 func cause(err error) string { return text.OneLine(err.Error(), maxText) }
 
+// statusFormats are the messages about status codes: of the peer, the repository, the
+// code with its text, and the account.
+var statusFormats = map[Kind]string{
+	Unauthorized:      "%[1]s denied the permissions that the build needs in %[2]s (%[3]s); credentials: %[4]s",
+	NotFound:          "%[1]s does not have the requested content in %[2]s (%[3]s)",
+	RepositoryMissing: "%[1]s has no repository %[2]s, or the build may not push to it (%[3]s): create the repository, or correct imageRepo",
+	RateLimited:       "%[1]s is rate limiting requests (%[3]s): wait, or use an account with a higher limit",
+	QuotaExceeded:     "%[1]s rejected the upload to %[2]s (%[3]s): raise the registry's request size limit or storage quota",
+	TagImmutable:      "%[1]s does not let a tag of %[2]s refer to another image (%[3]s): choose another imageTag",
+	PolicyDenied:      "a policy of %[1]s denies access to the image in %[2]s (%[3]s): sign or scan the image as the policy requires, or have the policy changed",
+	Unsupported:       "%[1]s does not accept an image of this form in %[2]s (%[3]s): choose another spec.build.compression, or update the registry",
+	Unreachable:       "%[1]s responded with the error %[3]s",
+}
+
 // explainStatus returns the error for a status code, with the registry's own message.
 func (r *Repository) explainStatus(resp *transport.Error, err error) error {
-	peer, repository, code := r.failedPeer(err), r.name.RepositoryStr(), resp.StatusCode
+	code := resp.StatusCode
 	e := &Error{Kind: kindOf(code, textOf(resp)), Cause: err}
-	status := fmt.Sprintf("%d %s", code, http.StatusText(code))
-	switch e.Kind {
-	case Unauthorized:
-		denied := "denied the permissions that the build needs in"
-		if code == http.StatusUnauthorized {
-			denied = "denied access to"
-		}
-		e.Message = fmt.Sprintf("%s %s %s (%s); credentials: %s", peer, denied, repository, status, r.account)
-	case NotFound:
-		e.Message = fmt.Sprintf("%s does not have the requested content in %s (%s)", peer, repository, status)
-	case RepositoryMissing:
-		e.Message = fmt.Sprintf("%s has no repository %s, or the build may not push to it (%s): create the repository, or correct imageRepo", peer, repository, status)
-	case RateLimited:
-		e.Transient = true
-		e.Message = fmt.Sprintf("%s is rate limiting requests (%d): wait, or use an account with a higher limit", peer, code)
-	case QuotaExceeded:
-		e.Message = fmt.Sprintf("%s rejected the upload to %s (%d): raise the registry's request size limit or storage quota", peer, repository, code)
-	case TagImmutable:
-		e.Message = fmt.Sprintf("%s does not let a tag of %s refer to another image (%s): choose another imageTag", peer, repository, status)
-	case PolicyDenied:
-		e.Message = fmt.Sprintf("a policy of %s denies access to the image in %s (%s): sign or scan the image as the policy requires, or have the policy changed", peer, repository, status)
-	case Unsupported:
-		e.Message = fmt.Sprintf("%s does not accept an image of this form in %s (%s): choose another spec.build.compression, or update the registry", peer, repository, status)
-	case Unreachable, Untrusted:
-		e.Transient = slices.Contains(retryStatusCodes, code) || code == statusOriginTimeout
-		e.Message = fmt.Sprintf("%s responded with the error %s", peer, status)
+	format := statusFormats[e.Kind]
+	if code == http.StatusUnauthorized && e.Kind == Unauthorized {
+		format = "%[1]s denied access to %[2]s (%[3]s); credentials: %[4]s"
 	}
+	e.Message = fmt.Sprintf(format, r.failedPeer(err), r.name.RepositoryStr(), fmt.Sprintf("%d %s", code, http.StatusText(code)), r.account)
+	e.Transient = e.Kind == RateLimited || e.Kind == Unreachable && (slices.Contains(retryStatusCodes, code) || code == statusOriginTimeout)
 	if words := r.wordsOf(resp); words != "" {
 		e.Message += fmt.Sprintf(". The registry reports: %s", words)
 	}

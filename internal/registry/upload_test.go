@@ -185,74 +185,108 @@ func times(count int, method string, after int64, inject func(http.ResponseWrite
 	}
 }
 
-func TestUploaderUploadRecovers(t *testing.T) {
-	limitedWith := func(limit int64, code int) func(w http.ResponseWriter, r *http.Request) bool {
+// uploadFault returns a fault of a registry for uploads.
+type uploadFault func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool
+
+func always(fault func(w http.ResponseWriter, r *http.Request) bool) uploadFault {
+	return func(*uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool { return fault }
+}
+
+// limited rejects requests with more bytes, as registries and proxies do.
+func limited(limit int64, code int) uploadFault {
+	return always(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.ContentLength <= limit {
+			return false
+		}
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, `{"errors":[{"code":"UNKNOWN","message":"the request body is too large and exceeds the maximum permissible limit of 2.00MiB"}]}`)
+		return true
+	})
+}
+
+// forgetful loses the session during a request.
+func forgetful(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+	return times(1, http.MethodPatch, 3*mebibyte, func(w http.ResponseWriter) {
+		clear(u.sessions)
+		disconnect(w)
+	})
+}
+
+// lostResponse has the blob, and closes the connection instead of responding.
+func lostResponse(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+	lost := false
+	return func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || lost {
+			return false
+		}
+		lost = true
+		u.blobs[r.URL.Query().Get("digest")] = content(10 * mebibyte)
+		clear(u.sessions)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// keepsPart closes the connection during the first request, and keeps what arrived.
+func keepsPart(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+	cut := false
+	return func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPatch || cut {
+			return false
+		}
+		cut = true
+		_, _ = io.CopyN(u.sessions["1"], r.Body, 3*mebibyte)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// wholeOnly keeps part of the first request, too, but rejects each request that is not
+// the first of its session.
+func wholeOnly(code int) uploadFault {
+	return func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+		cut := keepsPart(u)
 		return func(w http.ResponseWriter, r *http.Request) bool {
-			if r.ContentLength <= limit {
-				return false
+			if r.Method == http.MethodPatch && r.Header.Get("Content-Range") != "" {
+				w.WriteHeader(code)
+				return true
 			}
-			w.WriteHeader(code)
-			_, _ = io.WriteString(w, `{"errors":[{"code":"UNKNOWN","message":"the request body is too large and exceeds the maximum permissible limit of 2.00MiB"}]}`)
+			return cut(w, r)
+		}
+	}
+}
+
+// exaggerating reports an offset that is beyond what was sent.
+func exaggerating(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+	cut := times(1, http.MethodPatch, mebibyte, disconnect)
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet {
+			u.sessions["1"].Write(content(9 * mebibyte))
+		}
+		return cut(w, r)
+	}
+}
+
+// slowBehindGateway has the blob a while after a gateway has given up.
+func slowBehindGateway(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
+	asked := -1
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.Method == http.MethodPut:
+			asked = 0
+			delete(u.sessions, "1")
+			w.WriteHeader(http.StatusGatewayTimeout)
 			return true
-		}
-	}
-	limited := func(limit int64) func(w http.ResponseWriter, r *http.Request) bool {
-		return limitedWith(limit, http.StatusRequestEntityTooLarge)
-	}
-	forgetful := func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
-		return times(1, http.MethodPatch, 3*mebibyte, func(w http.ResponseWriter) {
-			clear(u.sessions)
-			disconnect(w)
-		})
-	}
-	lostResponse := func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
-		lost := false
-		return func(_ http.ResponseWriter, r *http.Request) bool {
-			if r.Method != http.MethodPut || lost {
-				return false
-			}
-			lost = true
-			u.blobs[r.URL.Query().Get("digest")] = content(10 * mebibyte)
-			clear(u.sessions)
-			panic(http.ErrAbortHandler)
-		}
-	}
-	always := func(fault func(w http.ResponseWriter, r *http.Request) bool) func(*uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
-		return func(*uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool { return fault }
-	}
-	// wholeOnly refuses each request with content that is not the first of its session.
-	wholeOnly := func(code int) func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
-		return func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
-			cut := times(1, http.MethodPatch, 0, func(w http.ResponseWriter) { disconnect(w) })
-			cutLate := func(w http.ResponseWriter, r *http.Request) bool {
-				if r.Method == http.MethodPatch && len(u.sessions) == 1 && u.sessions["1"].Len() == 0 {
-					_, _ = io.CopyN(u.sessions["1"], r.Body, 3*mebibyte)
-					return cut(w, r)
-				}
-				return false
-			}
-			return func(w http.ResponseWriter, r *http.Request) bool {
-				if r.Method == http.MethodPatch && r.Header.Get("Content-Range") != "" {
-					w.WriteHeader(code)
-					return true
-				}
-				return cutLate(w, r)
+		case r.Method == http.MethodHead && asked >= 0:
+			if asked++; asked == 15 {
+				u.blobs[digestOf(content(10*mebibyte))] = content(10 * mebibyte)
 			}
 		}
+		return false
 	}
-	keepsPart := func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
-		cut := false
-		return func(_ http.ResponseWriter, r *http.Request) bool {
-			if r.Method != http.MethodPatch || cut {
-				return false
-			}
-			cut = true
-			_, _ = io.CopyN(u.sessions["1"], r.Body, 3*mebibyte)
-			panic(http.ErrAbortHandler)
-		}
-	}
+}
+
+func TestUploaderUploadRecovers(t *testing.T) {
 	tests := map[string]struct {
-		fault    func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool
+		fault    uploadFault
 		requests int64
 		waited   int
 		// patches is the number of requests with content.
@@ -266,9 +300,9 @@ func TestUploaderUploadRecovers(t *testing.T) {
 		"a rate limit":                 {fault: always(times(3, http.MethodPatch, 0, status(http.StatusTooManyRequests))), waited: 3, patches: 4},
 		"no session at first":          {fault: always(times(2, http.MethodPost, 0, status(http.StatusServiceUnavailable))), waited: 2, patches: 1},
 		"an expired login":             {fault: always(times(1, http.MethodPatch, 0, status(http.StatusUnauthorized))), waited: 1, patches: 2},
-		"a request size limit":         {fault: always(limited(2 * mebibyte)), patches: 3 + 5},
-		"a size limit as 416":          {fault: always(limitedWith(2*mebibyte, http.StatusRequestedRangeNotSatisfiable)), patches: 3 + 5},
-		"a size limit in words":        {fault: always(limitedWith(2*mebibyte, http.StatusBadRequest)), patches: 3 + 5},
+		"a request size limit":         {fault: limited(2*mebibyte, http.StatusRequestEntityTooLarge), patches: 3 + 5},
+		"a size limit as 416":          {fault: limited(2*mebibyte, http.StatusRequestedRangeNotSatisfiable), patches: 3 + 5},
+		"a size limit in words":        {fault: limited(2*mebibyte, http.StatusBadRequest), patches: 3 + 5},
 		"one request only, 400":        {fault: wholeOnly(http.StatusBadRequest), waited: 1, patches: 3},
 		"one request only, 404":        {fault: wholeOnly(http.StatusNotFound), waited: 1, patches: 3},
 		"one request only, 405":        {fault: wholeOnly(http.StatusMethodNotAllowed), waited: 1, patches: 3},
@@ -281,39 +315,12 @@ func TestUploaderUploadRecovers(t *testing.T) {
 			w.WriteHeader(http.StatusAccepted)
 		})), waited: 1, patches: 2},
 		"an unknown offset at first": {fault: always(both(times(1, http.MethodPatch, 0, disconnect), times(1, http.MethodGet, 0, status(http.StatusBadGateway)))), waited: 2, patches: 2},
-		"more than was sent": {fault: func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
-			cut := times(1, http.MethodPatch, mebibyte, disconnect)
-			return func(w http.ResponseWriter, r *http.Request) bool {
-				if r.Method == http.MethodGet {
-					u.sessions["1"].Write(content(9 * mebibyte))
-				}
-				return cut(w, r)
-			}
-		}, waited: 1, patches: 2},
-		"other content": {fault: func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
-			return times(1, http.MethodPut, 0, func(w http.ResponseWriter) {
-				w.WriteHeader(http.StatusBadRequest)
-				_, _ = io.WriteString(w, `{"errors":[{"code":"DIGEST_INVALID"}]}`)
-			})
-		}, waited: 1, patches: 2},
-		"a gateway that does not wait for the registry": {fault: func(u *uploadRegistry) func(w http.ResponseWriter, r *http.Request) bool {
-			asked := -1
-			return func(w http.ResponseWriter, r *http.Request) bool {
-				switch {
-				case r.Method == http.MethodPut:
-					asked = 0
-					u.sessions["1"].Reset()
-					delete(u.sessions, "1")
-					w.WriteHeader(http.StatusGatewayTimeout)
-					return true
-				case r.Method == http.MethodHead && asked >= 0:
-					if asked++; asked == 15 {
-						u.blobs[digestOf(content(10*mebibyte))] = content(10 * mebibyte)
-					}
-				}
-				return false
-			}
-		}, waited: 14, patches: 1},
+		"more than was sent":         {fault: exaggerating, waited: 1, patches: 2},
+		"other content": {fault: always(times(1, http.MethodPut, 0, func(w http.ResponseWriter) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"errors":[{"code":"DIGEST_INVALID"}]}`)
+		})), waited: 1, patches: 2},
+		"a gateway that does not wait for the registry": {fault: slowBehindGateway, waited: 14, patches: 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -162,6 +162,18 @@ func (u *Uploader) Mount(ctx context.Context, digest v1.Hash, from name.Reposito
 	return resp.StatusCode == http.StatusCreated
 }
 
+// cancelSession cancels an upload session. A registry that does not support this
+// removes the session after a while.
+func (r *Repository) cancelSession(ctx context.Context, client *http.Client, session string) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, session, http.NoBody)
+	if err != nil {
+		return
+	}
+	if resp, err := client.Do(req); err == nil {
+		_ = resp.Body.Close()
+	}
+}
+
 // backoff returns the delay after a number of failures in a row, or what the
 // registry asks for.
 func backoff(err error, failures int) time.Duration {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,7 +46,8 @@ var (
 	immutableWords  = regexp.MustCompile(`immutab|cannot be overwritten|can't be overwritten|must not be overwritten|overwrit\w+ (is )?(not allowed|forbidden|denied|disabled)|tag\b.{0,80}already exists`)
 	policyWords     = regexp.MustCompile(`policyviolation|not signed|unsigned|vulnerab|scann?(ed|ing)?\b|quarantin|cosign|notation|content trust|severity`)
 	unsupported     = regexp.MustCompile(`media ?-?type|unsupported|not supported|zstd|unknown type`)
-	repositoryWords = regexp.MustCompile(`name_unknown|repositorynotfound|(repository|project)\b.{0,80}(does not exist|not found|unknown|no such)|no such (repository|project)`)
+	nameUnknown     = regexp.MustCompile(`name_unknown`)
+	repositoryWords = regexp.MustCompile(`repositorynotfound|(repository|project)\b.{0,80}(does not exist|not found|unknown|no such)|no such (repository|project)`)
 )
 
 // textOf returns what a response says, in lower case: the registry's codes and
@@ -99,31 +101,55 @@ func KindOfMessage(message string) (Kind, bool) {
 	return kindOf(code, said), err == nil || strings.Contains(said, ":")
 }
 
-// kindOf returns the kind of error that a response is, by what it says before its
-// status code.
+// decisive are the status codes that tell the kind of error whatever the response says.
+var decisive = map[int]Kind{
+	http.StatusTooManyRequests:       RateLimited,
+	http.StatusRequestEntityTooLarge: QuotaExceeded,
+	http.StatusInsufficientStorage:   QuotaExceeded,
+}
+
+// meanings are the kinds of errors that a refusal has by what it says, unless its status
+// code is one of except. The first one that matches counts.
+var meanings = []struct {
+	kind   Kind
+	words  *regexp.Regexp
+	except []int
+}{
+	{kind: RateLimited, words: rateWords},
+	{kind: QuotaExceeded, words: sizeWords, except: []int{http.StatusUnauthorized}},
+	{kind: QuotaExceeded, words: quotaWords, except: []int{http.StatusUnauthorized}},
+	{kind: TagImmutable, words: immutableWords, except: []int{http.StatusUnauthorized}},
+	{kind: PolicyDenied, words: policyWords, except: []int{http.StatusUnauthorized, http.StatusNotFound}},
+	{kind: RepositoryMissing, words: nameUnknown},
+	// Registries say so to everyone who has no permission.
+	{kind: RepositoryMissing, words: repositoryWords, except: []int{http.StatusUnauthorized, http.StatusForbidden}},
+	{kind: Unsupported, words: unsupported, except: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusPreconditionFailed}},
+}
+
+// indicative are the status codes that tell the kind of error if the response does not.
+var indicative = map[int]Kind{
+	http.StatusUnauthorized:         Unauthorized,
+	http.StatusForbidden:            Unauthorized,
+	http.StatusNotFound:             NotFound,
+	http.StatusPreconditionFailed:   PolicyDenied,
+	http.StatusUnsupportedMediaType: Unsupported,
+}
+
+// kindOf returns the kind of error that a response is.
 func kindOf(code int, said string) Kind {
-	refused := code >= http.StatusBadRequest && code < http.StatusInternalServerError
-	denied := code == http.StatusUnauthorized || code == http.StatusForbidden
-	switch {
-	case code == http.StatusTooManyRequests || rateWords.MatchString(said) && refused:
-		return RateLimited
-	case code == http.StatusRequestEntityTooLarge, code == http.StatusInsufficientStorage:
-		return QuotaExceeded
-	case refused && code != http.StatusUnauthorized && (sizeWords.MatchString(said) || quotaWords.MatchString(said)):
-		return QuotaExceeded
-	case refused && code != http.StatusUnauthorized && immutableWords.MatchString(said):
-		return TagImmutable
-	case code == http.StatusPreconditionFailed, refused && code != http.StatusUnauthorized && code != http.StatusNotFound && policyWords.MatchString(said):
-		return PolicyDenied
-	case refused && repositoryWords.MatchString(said) && (!denied || strings.Contains(said, "name_unknown")):
-		return RepositoryMissing
-	case code == http.StatusNotFound:
-		return NotFound
-	case denied:
-		return Unauthorized
-	case code == http.StatusUnsupportedMediaType, refused && unsupported.MatchString(said):
-		return Unsupported
-	default:
+	if kind, found := decisive[code]; found {
+		return kind
+	}
+	if code < http.StatusBadRequest || code >= http.StatusInternalServerError {
 		return Unreachable
 	}
+	for _, meaning := range meanings {
+		if !slices.Contains(meaning.except, code) && meaning.words.MatchString(said) {
+			return meaning.kind
+		}
+	}
+	if kind, found := indicative[code]; found {
+		return kind
+	}
+	return Unreachable
 }

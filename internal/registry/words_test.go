@@ -104,7 +104,7 @@ func TestRegistryWordsInMessages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := r.explain(answer(t, http.StatusForbidden, specified("DENIED", tc.message)))
-			assertKind(t, QuotaExceeded, err, "harbor.example.com rejected the upload to models/resnet (403): raise the registry's request size limit or storage quota. The registry reports: ")
+			assertKind(t, QuotaExceeded, err, "harbor.example.com rejected the upload to models/resnet (403 Forbidden): raise the registry's request size limit or storage quota. The registry reports: ")
 			assert.True(t, strings.HasSuffix(err.Error(), tc.want), err.Error())
 			assert.Less(t, len([]rune(err.Error())), 500)
 		})

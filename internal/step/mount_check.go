@@ -140,7 +140,7 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	}
 
 	existing, err := tagCheck{
-		config: config, tag: tag, known: known, baseImage: m.baseImage, model: model, root: root, log: log, skipSize: m.streams(),
+		config: config, tag: tag, known: known, baseImage: m.baseImage, model: model, root: root, log: log,
 		lineage: modelimage.Lineage{Model: m.model, ModelVersion: m.modelVersion, ModelVersionUID: m.modelVersionUID, Tag: tag.TagStr()},
 	}.run(ctx)
 	if err != nil {

@@ -210,7 +210,7 @@ func TestStreamToFullRegistry(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	}))
 	code, printed = p.build(t)
-	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "(507)", code, printed)
+	p.assertFailed(t, "build", v1alpha1.ReasonRegistryFull, "(507 Insufficient Storage)", code, printed)
 }
 
 func TestStreamOnImageOfAnotherModel(t *testing.T) {

@@ -37,9 +37,6 @@ type tagCheck struct {
 	model     layer.Plan
 	root      *os.Root
 	log       io.Writer
-	// skipSize skips the check of the upload size, for an engine that adapts to
-	// a limit of the registry.
-	skipSize bool
 }
 
 // run returns what the registry already holds of this ModelVersion with the same
@@ -272,39 +269,5 @@ func (c tagCheck) checkPush(ctx context.Context, repository *registry.Repository
 		return failure.OfRegistry(err)
 	}
 	console.Logf(c.log, "the registry %s accepts pushes to %s; credentials: %s", c.tag.RegistryStr(), c.tag.RepositoryStr(), c.config.Credentials.Account(c.tag.Repository))
-	if c.skipSize {
-		return nil
-	}
-	return c.checkSize(ctx, repository)
-}
-
-// minCheckedSize is the size in bytes below which uploads are not checked: the
-// default limit of nginx (client_max_body_size).
-const minCheckedSize = 1 << 20
-
-// checkSize checks that the registry accepts an upload as large as the largest
-// file.
-func (c tagCheck) checkSize(ctx context.Context, repository *registry.Repository) error {
-	var largest layer.Entry
-	for _, e := range c.model.Entries() {
-		if e.Size > largest.Size {
-			largest = e
-		}
-	}
-	if largest.Size < minCheckedSize {
-		return nil
-	}
-	size := minUploadSize(ctx, c.root, largest)
-	if size < minCheckedSize {
-		return nil
-	}
-	if err := repository.CheckSize(ctx, size); err != nil {
-		var e *registry.Error
-		if errors.As(err, &e) && e.Kind == registry.QuotaExceeded {
-			return failure.New(v1alpha1.ReasonRegistryFull, "the registry %s refuses uploads as large as that of the file %s, which is at least %s: have its limit or quota increased", c.tag.RegistryStr(), largest.Path, console.Size(size)).WithCause(err)
-		}
-		return failure.OfRegistry(err)
-	}
-	console.Logf(c.log, "the registry accepts uploads of %s, the minimum for the largest file", console.Size(size))
 	return nil
 }

@@ -48,7 +48,7 @@ func start(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "The end-to-end tests need the one-node cluster; run them with make e2e:", err)
 		return 1
 	}
-	if err := installReportPolicies(context.Background()); err != nil {
+	if err := installReportPolicies(context.Background()); err != nil { //nolint:forbidigo // There is no caller's context yet.
 		fmt.Fprintln(os.Stderr, "The policies of deploy/policy/workflows cannot be installed:", err)
 		return 1
 	}

@@ -128,11 +128,6 @@ func TestMountCheck(t *testing.T) {
 		says      string
 		transient bool
 	}{
-		"a proxy limits the size of requests, and Kaniko sends a layer in one": {
-			engine: v1alpha1.Kaniko,
-			fault:  proxy.LimitContentLength(limit, http.StatusRequestEntityTooLarge),
-			reason: v1alpha1.ReasonRegistryFull, says: "weights.bin",
-		},
 		"the quota is used up": {
 			fault:  proxy.ReadOnly(http.StatusInsufficientStorage),
 			reason: v1alpha1.ReasonRegistryFull, says: "507",
