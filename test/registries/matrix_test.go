@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -26,8 +28,14 @@ import (
 type row struct {
 	name  string
 	start func(t *testing.T) *target
-	// fails has the reason for which an engine cannot push to it.
-	fails map[v1alpha1.BuildEngine]string
+	// fails has why an engine cannot push to it.
+	fails map[v1alpha1.BuildEngine]failing
+}
+
+// failing is why builds fail, and from which of the scenarios on.
+type failing struct {
+	reason string
+	from   int
 }
 
 // realRows are the registries that are compiled from Go modules. Their versions are
@@ -41,12 +49,14 @@ var realRows = []row{
 	{name: "go-containerregistry 0.22", start: openTarget(startMemory)},
 }
 
-// cannotPush are the imitations to which an engine cannot push, with the reason.
-// Kaniko sends a layer in one request and never continues one.
-var cannotPush = map[string]map[v1alpha1.BuildEngine]string{
-	"nginx with a limit":          {v1alpha1.Kaniko: v1alpha1.ReasonRegistryFull},
-	"Cloudflare with its limit":   {v1alpha1.Kaniko: v1alpha1.ReasonRegistryFull},
-	"proxy that cuts connections": {v1alpha1.Kaniko: v1alpha1.ReasonRegistryUnreachable},
+// cannotPush are the imitations to which an engine cannot push. Kaniko sends a layer
+// in one request and never continues one, and asks with HEAD for the layers that a
+// repository has, which the second build finds.
+var cannotPush = map[string]map[v1alpha1.BuildEngine]failing{
+	"nginx with a limit":          {v1alpha1.Kaniko: {reason: v1alpha1.ReasonRegistryFull}},
+	"Cloudflare with its limit":   {v1alpha1.Kaniko: {reason: v1alpha1.ReasonRegistryFull}},
+	"proxy that cuts connections": {v1alpha1.Kaniko: {reason: v1alpha1.ReasonRegistryUnreachable}},
+	"S3 behind the registry":      {v1alpha1.Kaniko: {reason: v1alpha1.ReasonRegistryUnauthorized, from: 1}},
 }
 
 // imitatedRows are the imitations.
@@ -190,19 +200,22 @@ func assertTable(t *testing.T, section string, rows []row, cells map[string][]ce
 func (r row) run(t *testing.T, engine v1alpha1.BuildEngine) []cell {
 	t.Helper()
 	g := r.start(t)
+	base := path.Dir(cmp.Or(g.repository, "library/resnet")) + "/base:1"
+	pushImage(t, g.pullHost+"/"+base, v1.Config{Env: []string{"PATH=/bin"}}, g.options...)
 	cells := make([]cell, len(scenarios))
 	p := &pod{}
 	for i, scenario := range scenarios {
 		next := g.newPod(t)
 		next.setEngine(engine)
-		next.previousImage = p.previousImage
+		next.baseImage, next.previousImage = g.host+"/"+base, p.previousImage
 		next.tag, next.version, next.uid = fmt.Sprint("v", i+1), fmt.Sprint("resnet-v", i+1), fmt.Sprint("uid-", i+1)
 		next.model = cmp.Or(p.model, next.model)
 		p = next
 		scenario.change(t, g, p)
-		if want := r.fails[engine]; want != "" {
+		if want := r.fails[engine]; want.reason != "" && i >= want.from {
 			// The other builds would fail in the same way.
-			return slices.Repeat([]cell{{outcome: g.fails(t, p, want)}}, len(scenarios))
+			failed := cell{outcome: g.fails(t, p, want.reason)}
+			return append(cells[:i], slices.Repeat([]cell{failed}, len(scenarios)-i)...)
 		}
 		cells[i] = g.builds(t, p)
 		t.Logf("%s: %s, %.2f sent, %.1f s", scenario.name, cells[i].outcome, cells[i].sent, cells[i].seconds)
@@ -236,6 +249,7 @@ func (g *target) builds(t *testing.T, p *pod) cell {
 	assert.False(t, toCut && g.cut.Load(), "a request was cut")
 	pushed := content.OfImage(t, g.pullHost+"/"+p.repository+":"+p.tag, g.options...)
 	assert.Equal(t, content.OfDirectory(t, p.model), pushed.Model)
+	assert.Contains(t, pushed.Config.Env, "PATH=/bin", "that of the base image")
 	assert.Equal(t, pushed.Digest, left.Image.Digest)
 	p.previousImage = p.registry + "/" + p.repository + "@" + left.Image.Digest
 	return got

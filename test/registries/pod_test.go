@@ -197,8 +197,9 @@ func (p *pod) fails(t *testing.T, step, reason string) report.Failure {
 	return *left.Failure
 }
 
-// pushImage pushes an image of one random layer.
-func pushImage(t *testing.T, reference string, config v1.Config) {
+// pushImage pushes an image of one random layer, over plain HTTP unless the registry
+// has HTTPS.
+func pushImage(t *testing.T, reference string, config v1.Config, options ...remote.Option) {
 	t.Helper()
 	image, err := random.Image(1000, 1)
 	require.NoError(t, err)
@@ -206,5 +207,5 @@ func pushImage(t *testing.T, reference string, config v1.Config) {
 	require.NoError(t, err)
 	ref, err := name.ParseReference(reference, name.Insecure)
 	require.NoError(t, err)
-	require.NoError(t, remote.Write(ref, image, remote.WithContext(t.Context())))
+	require.NoError(t, remote.Write(ref, image, append(options, remote.WithContext(t.Context()))...))
 }

@@ -136,22 +136,13 @@ func s3(t *testing.T, registry string, _ proxy.Behavior) proxy.Behavior {
 		if !proxy.IsRead(r) || !proxy.IsBlob(r) {
 			return false
 		}
-		if !exists(forward, r) {
+		if !exists(forward, r, r.URL.Path) {
 			return false
 		}
 		w.Header().Set("Location", fmt.Sprintf("http://%s%s?%s=%s", storage, r.URL.Path, signature, http.MethodGet))
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return true
 	})
-}
-
-// exists reports whether the registry has the blob of a request.
-func exists(registry http.Handler, r *http.Request) bool {
-	head := r.Clone(r.Context())
-	head.Method = http.MethodHead
-	recorder := httptest.NewRecorder()
-	registry.ServeHTTP(recorder, head)
-	return recorder.Code == http.StatusOK
 }
 
 // location changes the host of upload locations, which is empty for a relative one.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 
 	"github.com/modelkiln/modelkiln/test/registries/proxy"
 )
@@ -43,12 +44,12 @@ var Hosted = []Imitation{
 	{
 		Name:   "Artifactory, virtual repository",
 		Habits: []Habit{{"A manifest that is not there is answered with 403, until it is pushed.", "https://github.com/google/go-containerregistry/pull/1691"}},
-		Behave: always(artifactory),
+		Behave: artifactory,
 	},
 	{
 		Name:   "Quay",
 		Habits: []Habit{{"A repository that is not there is answered with 401, until something is pushed.", "https://github.com/giantswarm/retagger/pull/353"}},
-		Behave: always(quay),
+		Behave: quay,
 	},
 	{
 		Name:   "Docker Hub",
@@ -113,25 +114,22 @@ func harborPolicy() proxy.Behavior {
 	)
 }
 
-func artifactory() proxy.Behavior {
-	pushed, record := pushedManifests()
-	return proxy.All(
-		proxy.Instead(func(w http.ResponseWriter, r *http.Request) bool {
-			return proxy.IsRead(r) && proxy.Tag(r) != "" && !pushed.isPushed(r) &&
-				refuse(w, http.StatusForbidden, "DENIED", "The client does not have permission to pull from the repository.")
-		}),
-		record,
-	)
+func artifactory(_ *testing.T, registry string, _ proxy.Behavior) proxy.Behavior {
+	forward := proxy.Forward(registry)
+	return proxy.Instead(func(w http.ResponseWriter, r *http.Request) bool {
+		return proxy.IsRead(r) && proxy.Tag(r) != "" && !exists(forward, r, r.URL.Path) &&
+			refuse(w, http.StatusForbidden, "DENIED", "The client does not have permission to pull from the repository.")
+	})
 }
 
-func quay() proxy.Behavior {
-	begun := &set{}
+func quay(_ *testing.T, registry string, _ proxy.Behavior) proxy.Behavior {
+	forward, begun := proxy.Forward(registry), &set{}
 	return proxy.Instead(func(w http.ResponseWriter, r *http.Request) bool {
 		repository := proxy.Repository(r)
 		if r.Method == http.MethodPost {
 			begun.add(repository)
 		}
-		if repository == "" || begun.has(repository) {
+		if repository == "" || begun.has(repository) || exists(forward, r, "/v2/"+repository+"/tags/list") {
 			return false
 		}
 		return refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "access to the requested resource is not authorized")

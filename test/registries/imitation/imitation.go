@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 
@@ -61,7 +62,6 @@ func pushedManifests() (*set, proxy.Behavior) {
 	pushed := &set{}
 	return pushed, proxy.Edit(func(r *http.Request, code int, header http.Header) int {
 		if r.Method == http.MethodPut && proxy.Tag(r) != "" && code == http.StatusCreated {
-			pushed.add(proxy.Repository(r))
 			pushed.add(proxy.Repository(r) + ":" + proxy.Tag(r))
 			pushed.add(proxy.Repository(r) + ":" + header.Get("Docker-Content-Digest"))
 		}
@@ -71,3 +71,14 @@ func pushedManifests() (*set, proxy.Behavior) {
 
 // isPushed reports whether the manifest that a request is for was pushed.
 func (s *set) isPushed(r *http.Request) bool { return s.has(proxy.Repository(r) + ":" + proxy.Tag(r)) }
+
+// exists reports whether the registry has what is at a path. The headers are those
+// of another request.
+func exists(registry http.Handler, like *http.Request, path string) bool {
+	get := like.Clone(like.Context())
+	get.Method, get.Body, get.ContentLength = http.MethodGet, http.NoBody, 0
+	get.URL.Path, get.URL.RawQuery = path, ""
+	recorder := httptest.NewRecorder()
+	registry.ServeHTTP(recorder, get)
+	return recorder.Code == http.StatusOK
+}
