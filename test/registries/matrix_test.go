@@ -28,14 +28,6 @@ import (
 type row struct {
 	name  string
 	start func(t *testing.T) *target
-	// fails has why an engine cannot push to it.
-	fails map[v1alpha1.BuildEngine]failing
-}
-
-// failing is why builds fail, and from which of the scenarios on.
-type failing struct {
-	reason string
-	from   int
 }
 
 // realRows are the registries that are compiled from Go modules. Their versions are
@@ -49,21 +41,11 @@ var realRows = []row{
 	{name: "go-containerregistry 0.22", start: openTarget(startMemory)},
 }
 
-// cannotPush are the imitations to which an engine cannot push. Kaniko sends a layer
-// in one request and never continues one, and asks with HEAD for the layers that a
-// repository has, which the second build finds.
-var cannotPush = map[string]map[v1alpha1.BuildEngine]failing{
-	"nginx with a limit":          {v1alpha1.Kaniko: {reason: v1alpha1.ReasonRegistryFull}},
-	"Cloudflare with its limit":   {v1alpha1.Kaniko: {reason: v1alpha1.ReasonRegistryFull}},
-	"proxy that cuts connections": {v1alpha1.Kaniko: {reason: v1alpha1.ReasonRegistryUnreachable}},
-	"S3 behind the registry":      {v1alpha1.Kaniko: {reason: v1alpha1.ReasonRegistryUnauthorized, from: 1}},
-}
-
 // imitatedRows are the imitations.
 func imitatedRows() []row {
 	var rows []row
 	for _, of := range slices.Concat(imitation.Hosted, imitation.Gateways) {
-		rows = append(rows, row{name: of.Name, start: imitated(of), fails: cannotPush[of.Name]})
+		rows = append(rows, row{name: of.Name, start: imitated(of)})
 	}
 	return rows
 }
@@ -212,27 +194,10 @@ func (r row) run(t *testing.T, engine v1alpha1.BuildEngine) []cell {
 		next.model = cmp.Or(p.model, next.model)
 		p = next
 		scenario.change(t, g, p)
-		if want := r.fails[engine]; want.reason != "" && i >= want.from {
-			// The other builds would fail in the same way.
-			failed := cell{outcome: g.fails(t, p, want.reason)}
-			return append(cells[:i], slices.Repeat([]cell{failed}, len(scenarios)-i)...)
-		}
 		cells[i] = g.builds(t, p)
 		t.Logf("%s: %s, %.2f sent, %.1f s", scenario.name, cells[i].outcome, cells[i].sent, cells[i].seconds)
 	}
 	return cells
-}
-
-// fails runs a build that must fail, with a message that says where. No retry
-// would help: Kaniko has had its own.
-func (g *target) fails(t *testing.T, p *pod, reason string) string {
-	t.Helper()
-	left, logs := p.runAll(t)
-	require.NotNil(t, left.Failure, logs)
-	assert.Equal(t, reason, left.Failure.Reason, left.Failure.Message)
-	assert.Contains(t, left.Failure.Message, g.host)
-	content.AssertNotTagged(t, g.pullHost+"/"+p.repository+":"+p.tag)
-	return left.Failure.Reason
 }
 
 // builds runs a build that must succeed, and makes its image the previous one.

@@ -127,8 +127,8 @@ type Image struct {
 	Model, Others map[string]Entry
 }
 
-// OfImage pulls an image over plain HTTP unless the registry has HTTPS, and returns what it holds; of an index, what the
-// image for linux/amd64 holds.
+// OfImage pulls an image, over plain HTTP unless the registry has HTTPS, and returns
+// what it holds; of an index, what the image for linux/amd64 holds.
 func OfImage(t *testing.T, reference string, options ...remote.Option) Image {
 	t.Helper()
 	pulled := Pull(t, reference, options...)
@@ -138,15 +138,15 @@ func OfImage(t *testing.T, reference string, options ...remote.Option) Image {
 	require.NoError(t, err)
 
 	image := Image{
-		Digest: Digest(t, reference), Config: config.Config, Layers: manifest.Layers,
+		Digest: Digest(t, reference, options...), Config: config.Config, Layers: manifest.Layers,
 		Model: map[string]Entry{}, Others: map[string]Entry{},
 	}
 	image.read(t, pulled)
 	return image
 }
 
-// Pull returns an image that is in its registry, over plain HTTP unless the registry has HTTPS; of an index, that for
-// linux/amd64.
+// Pull returns an image that is in its registry, over plain HTTP unless the registry
+// has HTTPS; of an index, that for linux/amd64.
 func Pull(t *testing.T, reference string, options ...remote.Option) v1.Image {
 	t.Helper()
 	return PullFor(t, reference, v1.Platform{OS: "linux", Architecture: "amd64"}, options...)
@@ -199,11 +199,11 @@ func (i *Image) add(t *testing.T, header *tar.Header, sum string) {
 }
 
 // Digest returns the digest of a tag.
-func Digest(t *testing.T, reference string) string {
+func Digest(t *testing.T, reference string, options ...remote.Option) string {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
 	require.NoError(t, err)
-	found, err := remote.Head(ref, remote.WithContext(t.Context()))
+	found, err := remote.Head(ref, append(options, remote.WithContext(t.Context()))...)
 	require.NoError(t, err, "%s is not in the registry", reference)
 	return found.Digest.String()
 }
