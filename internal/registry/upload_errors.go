@@ -93,7 +93,7 @@ func (u *upload) afterCommit(err error) next {
 	if !u.canResume(err) {
 		return giveUp
 	}
-	if isGatewayError(err) {
+	if isGatewayTimeout(err) {
 		u.processing = true
 	}
 	return retryLater
@@ -103,14 +103,11 @@ func (u *upload) afterCommit(err error) next {
 // a gateway has responded to the last request of the session.
 func (u *upload) isProcessing() bool { return u.committing >= 0 && u.processing }
 
-// isGatewayError reports whether a gateway responded instead of the registry.
-func isGatewayError(err error) bool {
-	switch statusOf(err) {
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, statusOriginTimeout:
-		return true
-	default:
-		return false
-	}
+// isGatewayTimeout reports whether a gateway did not wait for the registry. With 502
+// or 503, there is no registry that still works on the request: it is restarted.
+func isGatewayTimeout(err error) bool {
+	code := statusOf(err)
+	return code == http.StatusGatewayTimeout || code == statusOriginTimeout
 }
 
 // statusOriginTimeout is what Cloudflare responds if the origin does not respond
