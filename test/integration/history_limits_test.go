@@ -33,11 +33,14 @@ func TestHistoryLimits(t *testing.T) {
 	s.awaitWorkflows(workflow.Name(mv.Name, mv.UID, 2), wf.Name)
 
 	// The limits also apply after the ModelVersion is Ready, and its status
-	// does not change.
+	// continues to describe the same build.
 	s.argo.completeWorkflow(s.argo.resubmit(s.client, wf))
 	s.awaitWorkflows(workflow.Name(mv.Name, mv.UID, 2), wf.Name)
 	op.drainQueue(t, shared)
-	assert.Equal(t, ready.Status, s.version(resnet).Status)
+	again := s.version(resnet)
+	assert.Equal(t, ready.Status.Workflow, again.Status.Workflow)
+	assert.Equal(t, ready.Status.Digest, again.Status.Digest)
+	assert.Equal(t, v1alpha1.ReasonSucceeded, readyReason(again))
 }
 
 // awaitWorkflows waits until the namespace has exactly these Workflows.
