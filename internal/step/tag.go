@@ -59,7 +59,7 @@ func (c tagCheck) run(ctx context.Context) (handoff.Expectation, error) {
 	}
 	if registry.IsNotFound(err) {
 		console.Logf(c.log, "the tag %s is free", c.tag.TagStr())
-		return handoff.Expectation{}, c.checkPush(ctx, repository)
+		return handoff.Expectation{}, c.checkPush(repository)
 	}
 	if err != nil {
 		return handoff.Expectation{}, failure.OfRegistry(err)
@@ -259,7 +259,7 @@ func holder(labels map[string]string) string {
 	return says
 }
 
-func (c tagCheck) checkPush(ctx context.Context, repository *registry.Repository) error {
+func (c tagCheck) checkPush(repository *registry.Repository) error {
 	err := repository.CheckPush(c.tag)
 	var e *registry.Error
 	if errors.As(err, &e) && e.Kind == registry.NotFound {
