@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -150,3 +151,22 @@ func (r rawConfig) RawManifest() ([]byte, error) {
 func (r rawConfig) Digest() (v1.Hash, error) { return partial.Digest(r) }
 
 func (r rawConfig) Size() (int64, error) { return partial.Size(r) }
+
+// A build can take hours, and the tag is free only at its start.
+func TestBuildRefusesTagThatWasTakenMeanwhile(t *testing.T) {
+	for engine, newPod := range engines {
+		t.Run(engine, func(t *testing.T) {
+			p := newPod(t)
+			p.write(t, "source/w.bin", "weights")
+			code, printed := p.mountCheck(t)
+			require.Equal(t, exitOK, code, printed)
+			p.push(t, randomImage(t), p.image())
+			other := p.digest(t)
+
+			code, printed = p.build(t)
+
+			p.assertFailed(t, "build", v1alpha1.ReasonTagTaken, "someone pushed another image to the tag v1 during the build; tags are never overwritten: choose another imageTag or, if nobody needs that image, delete it with crane delete "+p.image(), code, printed)
+			assert.Equal(t, other, p.digest(t))
+		})
+	}
+}

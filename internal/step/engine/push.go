@@ -5,6 +5,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
@@ -60,6 +61,9 @@ func (in Input) assemble(ctx context.Context, parts modelimage.Parts) ([]modelim
 func (in Input) pushImages(ctx context.Context, repository *registry.Repository, images []modelimage.Variant) (v1.Hash, error) {
 	if len(images) == 1 {
 		digest, err := images[0].Image.Digest()
+		if err == nil {
+			err = in.checkFree(ctx, repository, digest)
+		}
 		if err != nil {
 			return v1.Hash{}, err
 		}
@@ -67,10 +71,31 @@ func (in Input) pushImages(ctx context.Context, repository *registry.Repository,
 	}
 	index := modelimage.NewIndex(images, in.Lineage.CreatedLabel())
 	digest, err := index.Digest()
+	if err == nil {
+		err = in.checkFree(ctx, repository, digest)
+	}
 	if err != nil {
 		return v1.Hash{}, err
 	}
 	return digest, failure.OfRegistry(repository.PushIndex(ctx, in.Target, index))
+}
+
+// checkFree returns a failure if someone has pushed another image to the tag since
+// mount-check found it free: a build can take hours. An earlier try of this build may
+// have pushed the same one.
+func (in Input) checkFree(ctx context.Context, repository *registry.Repository, digest v1.Hash) error {
+	found, err := repository.Fetch(ctx, in.Target)
+	switch {
+	case registry.IsNotFound(err), registry.IsUnauthorized(err):
+		// Some registries deny access to a tag that does not exist.
+		return nil
+	case err != nil && !registry.IsPolicyDenied(err):
+		return failure.OfRegistry(err)
+	case err == nil && found.Digest == digest:
+		return nil
+	default:
+		return failure.New(v1alpha1.ReasonTagTaken, "someone pushed another image to the tag %s during the build; tags are never overwritten: choose another imageTag or, if nobody needs that image, delete it with crane delete %s", in.Target.TagStr(), in.Target)
+	}
 }
 
 // pullBase returns the variants of the base image. Those of the empty one have no
