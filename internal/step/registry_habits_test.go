@@ -131,25 +131,18 @@ func (p *policy) satisfy() {
 var engines = map[string]func(t *testing.T) *pod{"Kaniko": newPod, "Stream": newStreamingPod}
 
 func TestStepsWithHabitsOfRegistries(t *testing.T) {
-	for name, tc := range map[string]struct {
-		habit habit
-		// streamOnly is true if Kaniko's own client fails.
-		streamOnly bool
-	}{
-		"HEAD without a length":    {habit: withoutHeadLength},
-		"HEAD refused":             {habit: refusingHead, streamOnly: true},
-		"PATCH creates":            {habit: creatingPatch},
-		"401 for a tag to be made": {habit: hidingTags(http.StatusUnauthorized), streamOnly: true},
-		"403 for a tag to be made": {habit: hidingTags(http.StatusForbidden)},
+	for name, habit := range map[string]habit{
+		"HEAD without a length":    withoutHeadLength,
+		"HEAD refused":             refusingHead,
+		"PATCH creates":            creatingPatch,
+		"401 for a tag to be made": hidingTags(http.StatusUnauthorized),
+		"403 for a tag to be made": hidingTags(http.StatusForbidden),
 	} {
 		for engine, newPod := range engines {
-			if tc.streamOnly && engine != "Stream" {
-				continue
-			}
 			t.Run(name+", "+engine, func(t *testing.T) {
 				p := newPod(t)
 				p.write(t, "source/w.bin", "weights")
-				p.registry.set(tc.habit(p.registry.get()))
+				p.registry.set(habit(p.registry.get()))
 
 				code, printed := p.allSteps(t)
 				require.Equal(t, exitOK, code, printed)
