@@ -304,9 +304,9 @@ func TestVolumeNameConflict(t *testing.T) {
 // A user who edits a namespace can remove the finalizer. The PersistentVolume is
 // cluster-scoped and would stay for ever.
 func TestVolumeOrphaned(t *testing.T) {
-	op := startOperator(t, shared, withEFS())
 	for name, down := range map[string]bool{"while the operator runs": false, "while the operator is down": true} {
 		t.Run(name, func(t *testing.T) {
+			op := startOperator(t, shared, withEFS())
 			s := newSandbox(t, shared)
 			mv, claim, volume := s.startEFSBuild()
 			s.bind(claim, volume)
@@ -317,7 +317,7 @@ func TestVolumeOrphaned(t *testing.T) {
 			require.NoError(t, s.client.Delete(t.Context(), mv))
 			s.awaitGone(mv)
 			if down {
-				op = startOperator(t, shared, withEFS())
+				startOperator(t, shared, withEFS())
 			}
 			s.finalizeDeletion(claim)
 			s.finalizeDeletion(volume)
