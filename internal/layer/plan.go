@@ -165,15 +165,43 @@ func (p Plan) WithLimits(limits Limits) Plan {
 	return p
 }
 
-// partition distributes entries, which are in path order, over layers.
+// sizeStep is the precision in bytes of the layer size that partition finds.
+const sizeStep = 1 << 20
+
+// partition distributes entries, which are in path order, over layers: of the requested
+// size, or of the smallest size with which there are not too many.
 func partition(entries []Entry, limits Limits) [][]Entry {
+	// Sizes can be arbitrarily large: a sparse file of 8 EiB uses no space.
 	largest := cmp.Or(limits.MaxSize, math.MaxInt64/2)
-	for size := min(max(limits.Size, 1), largest); ; size = min(2*size, largest) {
-		// Sizes can be arbitrarily large: a sparse file of 8 EiB uses no space.
-		if layers := partitionBySize(entries, size); len(layers) <= limits.Layers || size == largest {
-			return layers
+	tooSmall, size := int64(0), min(max(limits.Size, 1), largest)
+	for size < largest && countLayers(entries, size) > limits.Layers {
+		tooSmall, size = size, min(2*size, largest)
+	}
+	for tooSmall > 0 && size-tooSmall > sizeStep {
+		if middle := tooSmall + (size-tooSmall)/2; countLayers(entries, middle) > limits.Layers {
+			tooSmall = middle
+		} else {
+			size = middle
 		}
 	}
+	return partitionBySize(entries, size)
+}
+
+// countLayers returns how many layers partitionBySize makes.
+func countLayers(entries []Entry, size int64) int {
+	layers, filled := 1, int64(0)
+	for _, e := range entries {
+		switch {
+		case e.Type != File:
+		case e.Size >= size:
+			layers++
+		case filled+e.Size > size:
+			layers, filled = layers+1, e.Size
+		default:
+			filled += e.Size
+		}
+	}
+	return layers
 }
 
 // partitionBySize distributes entries, which are in path order, over layers of the
