@@ -238,24 +238,28 @@ func (p Plan) Entries() []Entry {
 }
 
 // ChangedPath returns the path of an entry that differs between two plans,
-// modification times included, or "". A directory of which only the time differs
-// is returned only if nothing else does, because the entry that was added to it is
-// more informative.
+// modification times of files included, or "". The time of a directory does not count:
+// file systems on top of object stores change it while they list it.
 func ChangedPath(before, after Plan) string {
-	dir := ""
 	for was, now := before.Entries(), after.Entries(); len(was)+len(now) > 0; was, now = was[1:], now[1:] {
 		switch {
 		case len(now) == 0 || len(was) > 0 && was[0].Path < now[0].Path:
 			return was[0].Path
 		case len(was) == 0 || now[0].Path < was[0].Path:
 			return now[0].Path
-		case was[0].Type != Dir && was[0] != now[0]:
+		case withoutDirTime(was[0]) != withoutDirTime(now[0]):
 			return was[0].Path
-		case was[0] != now[0]:
-			dir = cmp.Or(dir, was[0].Path)
 		}
 	}
-	return dir
+	return ""
+}
+
+// withoutDirTime returns an entry without its time if it is a directory.
+func withoutDirTime(e Entry) Entry {
+	if e.Type == Dir {
+		e.ModTime = 0
+	}
+	return e
 }
 
 func comparePaths(a, b Entry) int { return cmp.Compare(a.Path, b.Path) }

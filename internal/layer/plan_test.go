@@ -254,7 +254,7 @@ func TestChangedPath(t *testing.T) {
 		"an added entry and its directory's time":  {after: []SourceEntry{later(before[0]), before[1], before[2], before[3], before[4], file("b", 1)}, want: "b"},
 		"a removed entry":                          {after: before[:4], want: "d"},
 		"a removed entry and its directory's time": {after: []SourceEntry{later(before[0]), before[1], before[2], before[4]}, want: "c"},
-		"a directory's time":                       {after: []SourceEntry{before[0], later(before[1]), before[2], before[3], before[4]}, want: "a"},
+		"a directory's time":                       {after: []SourceEntry{before[0], later(before[1]), before[2], before[3], before[4]}},
 		"a directory that replaces a file":         {after: []SourceEntry{before[0], before[1], dir("a/b"), before[3], link("d", "a")}, want: "a/b"},
 	}
 	for name, tt := range tests {
