@@ -188,9 +188,10 @@ const (
 	ReasonSourceUnsafe = "SourceUnsafe"
 	// ReasonSourceIncomplete means that a file of the model is missing or
 	// damaged, as far as names, sizes and headers show: an index names a file
-	// that does not exist, a safetensors, GGUF or ONNX file is empty or truncated,
-	// or a file is a temporary one of rsync or of a download. Finish copying the
-	// model, or remove the files that do not belong to it, then retry.
+	// that does not exist, a numbered part is missing, a file of a known format is
+	// empty or truncated, a file is a pointer of Git LFS, or a file is a temporary
+	// one of rsync or of a download. Finish copying the model, or remove the files
+	// that do not belong to it, then retry.
 	ReasonSourceIncomplete = "SourceIncomplete"
 	// ReasonSourceChanging means that a file changed while it was packaged. A
 	// process is still writing; retry when it has finished.

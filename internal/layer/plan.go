@@ -165,15 +165,43 @@ func (p Plan) WithLimits(limits Limits) Plan {
 	return p
 }
 
-// partition distributes entries, which are in path order, over layers.
+// sizeStep is the precision in bytes of the layer size that partition finds.
+const sizeStep = 1 << 20
+
+// partition distributes entries, which are in path order, over layers: of the requested
+// size, or of the smallest size with which there are not too many.
 func partition(entries []Entry, limits Limits) [][]Entry {
+	// Sizes can be arbitrarily large: a sparse file of 8 EiB uses no space.
 	largest := cmp.Or(limits.MaxSize, math.MaxInt64/2)
-	for size := min(max(limits.Size, 1), largest); ; size = min(2*size, largest) {
-		// Sizes can be arbitrarily large: a sparse file of 8 EiB uses no space.
-		if layers := partitionBySize(entries, size); len(layers) <= limits.Layers || size == largest {
-			return layers
+	tooSmall, size := int64(0), min(max(limits.Size, 1), largest)
+	for size < largest && countLayers(entries, size) > limits.Layers {
+		tooSmall, size = size, min(2*size, largest)
+	}
+	for tooSmall > 0 && size-tooSmall > sizeStep {
+		if middle := tooSmall + (size-tooSmall)/2; countLayers(entries, middle) > limits.Layers {
+			tooSmall = middle
+		} else {
+			size = middle
 		}
 	}
+	return partitionBySize(entries, size)
+}
+
+// countLayers returns how many layers partitionBySize makes.
+func countLayers(entries []Entry, size int64) int {
+	layers, filled := 1, int64(0)
+	for _, e := range entries {
+		switch {
+		case e.Type != File:
+		case e.Size >= size:
+			layers++
+		case filled+e.Size > size:
+			layers, filled = layers+1, e.Size
+		default:
+			filled += e.Size
+		}
+	}
+	return layers
 }
 
 // partitionBySize distributes entries, which are in path order, over layers of the
@@ -210,24 +238,28 @@ func (p Plan) Entries() []Entry {
 }
 
 // ChangedPath returns the path of an entry that differs between two plans,
-// modification times included, or "". A directory of which only the time differs
-// is returned only if nothing else does, because the entry that was added to it is
-// more informative.
+// modification times of files included, or "". The time of a directory does not count:
+// file systems on top of object stores change it while they list it.
 func ChangedPath(before, after Plan) string {
-	dir := ""
 	for was, now := before.Entries(), after.Entries(); len(was)+len(now) > 0; was, now = was[1:], now[1:] {
 		switch {
 		case len(now) == 0 || len(was) > 0 && was[0].Path < now[0].Path:
 			return was[0].Path
 		case len(was) == 0 || now[0].Path < was[0].Path:
 			return now[0].Path
-		case was[0].Type != Dir && was[0] != now[0]:
+		case withoutDirTime(was[0]) != withoutDirTime(now[0]):
 			return was[0].Path
-		case was[0] != now[0]:
-			dir = cmp.Or(dir, was[0].Path)
 		}
 	}
-	return dir
+	return ""
+}
+
+// withoutDirTime returns an entry without its time if it is a directory.
+func withoutDirTime(e Entry) Entry {
+	if e.Type == Dir {
+		e.ModTime = 0
+	}
+	return e
 }
 
 func comparePaths(a, b Entry) int { return cmp.Compare(a.Path, b.Path) }

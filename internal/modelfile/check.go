@@ -24,7 +24,7 @@ type File struct {
 // directory. Files that these refer to are looked up in dir, whose opened files
 // must implement io.ReaderAt. An error is one of reading, and an *fs.PathError.
 func Check(ctx context.Context, dir fs.FS, files []File) (string, error) {
-	c := checker{dir: dir, sizes: make(map[string]int64, len(files)), checkedSplits: map[string]bool{}}
+	c := checker{dir: dir, sizes: make(map[string]int64, len(files)), listed: map[string]bool{}}
 	for _, file := range files {
 		c.sizes[file.Path] = file.Size
 	}
@@ -40,6 +40,9 @@ func Check(ctx context.Context, dir fs.FS, files []File) (string, error) {
 			return "", err
 		}
 	}
+	// What these mean depends on the indexes.
+	c.checkPointers()
+	c.checkSplits()
 	return c.problems.message(), nil
 }
 
@@ -48,8 +51,10 @@ type checker struct {
 	files    []File
 	sizes    map[string]int64
 	problems problems
-	// checkedSplits are the split GGUF models that were checked.
-	checkedSplits map[string]bool
+	// pointers are the files that are pointers of Git LFS.
+	pointers []string
+	// listed are the files that an index lists, of which some exist.
+	listed map[string]bool
 }
 
 // formats maps the extensions of files with weights to the functions that check
@@ -58,15 +63,23 @@ var formats = map[string]func(c *checker, file File, r *reader) error{
 	".safetensors": func(_ *checker, _ File, r *reader) error { return checkSafetensors(r) },
 	".gguf":        func(_ *checker, _ File, r *reader) error { return checkGGUF(r) },
 	".onnx":        (*checker).checkONNX,
-	".ckpt":        nil,
-	".h5":          nil,
-	".keras":       nil,
+	".bin":         checkOnly(checkZip),
+	".ckpt":        checkOnly(checkZip),
+	".h5":          checkOnly(checkHDF5),
+	".hdf5":        checkOnly(checkHDF5),
+	".keras":       checkOnly(checkZip),
+	".mar":         checkOnly(checkZip),
 	".msgpack":     nil,
-	".npy":         nil,
-	".npz":         nil,
-	".pt":          nil,
-	".pth":         nil,
+	".npy":         checkOnly(checkNumpy),
+	".npz":         checkOnly(checkZip),
+	".pt":          checkOnly(checkZip),
+	".pth":         checkOnly(checkZip),
 	".tflite":      nil,
+}
+
+// checkOnly returns a check that needs no other file.
+func checkOnly(check func(r *reader) error) func(c *checker, file File, r *reader) error {
+	return func(_ *checker, _ File, r *reader) error { return check(r) }
 }
 
 // hasWeights reports whether a file with this name contains weights. For .bin, only
@@ -74,7 +87,17 @@ var formats = map[string]func(c *checker, file File, r *reader) error{
 // may be empty.
 func hasWeights(name string) bool {
 	_, known := formats[extension(name)]
-	return known || extension(name) == ".bin" && strings.Contains(path.Base(name), "pytorch_model")
+	if extension(name) == ".bin" {
+		return strings.Contains(path.Base(name), "pytorch_model") || path.Base(name) == "adapter_model.bin"
+	}
+	return known && !isPythonPath(name)
+}
+
+// isPythonPath reports whether a .pth file configures Python, and may be empty
+// (https://docs.python.org/3/library/site.html).
+func isPythonPath(name string) bool {
+	dir := path.Base(path.Dir(name))
+	return extension(name) == ".pth" && (dir == "site-packages" || dir == "dist-packages")
 }
 
 func extension(name string) string { return strings.ToLower(path.Ext(name)) }
@@ -87,7 +110,6 @@ func (c *checker) check(ctx context.Context, file File) error {
 	if isIndex(file.Path) {
 		return c.read(ctx, file, c.checkIndex)
 	}
-	c.checkSplit(file.Path)
 	weights := hasWeights(file.Path)
 	switch {
 	case weights && file.Size == 0:
@@ -99,11 +121,16 @@ func (c *checker) check(ctx context.Context, file File) error {
 }
 
 func (c *checker) checkContent(file File, r *reader) error {
-	if err := checkPointer(r); err != nil {
+	pointer, err := isPointer(r)
+	if err != nil {
 		return err
 	}
+	if pointer {
+		c.pointers = append(c.pointers, file.Path)
+		return nil
+	}
 	check := formats[extension(file.Path)]
-	if check == nil {
+	if check == nil || !hasWeights(file.Path) {
 		return nil
 	}
 	return check(c, file, r.restart())

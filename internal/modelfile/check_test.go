@@ -102,6 +102,22 @@ func TestCheckComplete(t *testing.T) {
 		},
 		"an index that lists files outside the model": {"model.safetensors.index.json": index("../1.safetensors", "/2.safetensors", "")},
 		"an index of another structure":               {"model.safetensors.index.json": `{"weight_map": ["a"]}`, "docs.index.json": `{"weight_map": {"a": "b"}}`, "a.bin.index.json": "[]"},
+		"an index beside weights of a format that is not known": {
+			"model.safetensors.index.json": index("model-00001-of-00002.safetensors"), "model.rkllm": strings.Repeat("x", minUnknownWeights+1),
+		},
+		"pointers to formats that were not fetched": {
+			"model.safetensors": string(safetensors(maxPointer)), "pytorch_model.bin": lfsPointer, "tf_model.h5": lfsPointer, "onnx/model.onnx": lfsPointer,
+		},
+		"pointers to pictures": {"model.safetensors": complete, "docs/figure.png": lfsPointer},
+		"shards that an index lists": {
+			"model.safetensors.index.json": index("model-00002-of-00002.safetensors"), "model-00002-of-00002.safetensors": complete,
+		},
+		"a shard of a format that was not fetched": {"pytorch_model-00002-of-00003.bin": "x", "model.safetensors": string(safetensors(maxPointer))},
+		"configuration of Python":                  {"env/lib/python3.11/site-packages/easy-install.pth": ""},
+		"PyTorch":                                  {"model.pt": zipOf(t, "archive/data.pkl", "archive/data/0"), "older.pth": "\x80\x02\x8a\nl\xfc", "adapter_model.bin": zipOf(t, "a")},
+		"an archive with a comment":                {"model.keras": zipWithComment(t, "made by a tool PK\x05\x06")},
+		"HDF5":                                     {"a.h5": hdf5(0, 0, 200), "b.hdf5": hdf5(1, 512, 900), "c.h5": hdf5(2, 0, 60), "d.h5": hdf5(3, 1024, 2000), "e.h5": hdf5(9, 0, 100), "f.h5": "not HDF5"},
+		"NumPy":                                    {"a.npy": numpy("'<f4'", "(2, 3)", 24), "b.npy": numpy("'|O'", "(9,)", 1), "c.npy": numpy("[('x', '<f8')]", "(9,)", 1), "d.npy": numpy("'<U3'", "()", 12), "e.npy": "text"},
 		"files of tools": {
 			".no_exist/0a1b/model.safetensors": "", ".cache/a/model.safetensors.index.json": "", "a/._model.safetensors": "\x00\x05\x16\x07",
 		},
@@ -114,7 +130,7 @@ func TestCheckComplete(t *testing.T) {
 
 func TestCheckProblems(t *testing.T) {
 	complete := string(safetensors(64))
-	pointer := "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+	pointer := lfsPointer
 	tests := map[string]struct {
 		model model
 		want  string
@@ -202,6 +218,34 @@ func TestCheckProblems(t *testing.T) {
 		"GGUF of zeros": {
 			model: model{"m.gguf": strings.Repeat("\x00", 64)},
 			want:  "m.gguf is corrupted: it does not start with GGUF",
+		},
+		"a pointer to a file of the tokenizer": {
+			model: model{"model.safetensors": complete, "tokenizer.json": pointer, "saved_model.pb": pointer},
+			want:  "saved_model.pb is a Git LFS pointer and not the file itself (fetch it with git lfs pull); tokenizer.json is a Git LFS pointer and not the file itself (fetch it with git lfs pull)",
+		},
+		"a pointer to a shard beside another format": {
+			model: model{"model.safetensors.index.json": index("1.safetensors", "2.safetensors"), "1.safetensors": complete, "2.safetensors": pointer, "pytorch_model.bin": strings.Repeat("x", maxPointer)},
+			want:  "2.safetensors is a Git LFS pointer and not the file itself (fetch it with git lfs pull)",
+		},
+		"shards without an index": {
+			model: model{"config.json": "{}", "model-00001-of-00039.safetensors": complete, "pytorch_model-00002-of-00003.bin": zipOf(t, "a")},
+			want:  "model-00002-of-00039.safetensors and 37 other files are missing, while model-00001-of-00039.safetensors is one of 39 parts; pytorch_model-00001-of-00003.bin and pytorch_model-00003-of-00003.bin are missing, while pytorch_model-00002-of-00003.bin is one of 3 parts",
+		},
+		"a truncated archive of PyTorch": {
+			model: model{"model.pt": zipOf(t, "archive/data.pkl", "archive/data/0")[:100]},
+			want:  "model.pt is truncated: the end of the archive, which lists its files, is missing",
+		},
+		"an archive without its last byte": {
+			model: model{"w.npz": zipOf(t, "a")[:len(zipOf(t, "a"))-1]},
+			want:  "w.npz is truncated: the end of the archive, which lists its files, is missing",
+		},
+		"truncated HDF5": {
+			model: model{"a.h5": hdf5(0, 0, 200)[:199], "b.h5": hdf5(3, 512, 900)[:899]},
+			want:  "a.h5 is truncated: it has 199 bytes, but its header describes 200; b.h5 is truncated: it has 899 bytes, but its header describes 900",
+		},
+		"a truncated array of NumPy": {
+			model: model{"a.npy": numpy("'<f4'", "(2, 3)", 23)},
+			want:  fmt.Sprintf("a.npy is truncated: it has %d bytes, but its header describes %d", len(numpy("'<f4'", "(2, 3)", 23)), len(numpy("'<f4'", "(2, 3)", 24))),
 		},
 		"missing parts of a split GGUF model": {
 			model: model{"m-00002-of-00003.gguf": string(ggufModel(binary.LittleEndian)), "m-00003-of-00003.gguf": string(ggufModel(binary.LittleEndian))},
@@ -436,6 +480,18 @@ func FuzzGGUF(f *testing.F) {
 
 func FuzzONNX(f *testing.F) {
 	fuzz(f, "m.onnx", onnx(internal(10)), onnx(external("location", "m.data", "offset", "8", "length", "-4"), external("location", "a/../../b")))
+}
+
+func FuzzZip(f *testing.F) {
+	fuzz(f, "m.pt", []byte(zipFile), []byte(zipFile+strings.Repeat("\x00", 20)+zipEnd+strings.Repeat("\x00", 18)))
+}
+
+func FuzzHDF5(f *testing.F) {
+	fuzz(f, "m.h5", []byte(hdf5(0, 0, 200)), []byte(hdf5(3, 512, 900)), []byte(hdf5(1, 0, 1<<40)[:60]))
+}
+
+func FuzzNumpy(f *testing.F) {
+	fuzz(f, "m.npy", []byte(numpy("'<f4'", "(2, 3)", 24)), []byte(numpy("'<U4294967295'", "(9223372036854775807, 9)", 1)))
 }
 
 func FuzzIndex(f *testing.F) {

@@ -1,11 +1,71 @@
 package modelfile
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 )
+
+// lfsPointer is what Git LFS leaves in place of a file.
+const lfsPointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+// zipOf returns an archive of files with these names.
+func zipOf(t *testing.T, names ...string) string {
+	t.Helper()
+	var archive bytes.Buffer
+	writer := zip.NewWriter(&archive)
+	for _, name := range names {
+		file, err := writer.Create(name)
+		require.NoError(t, err)
+		_, err = file.Write(make([]byte, 64))
+		require.NoError(t, err)
+	}
+	require.NoError(t, writer.Close())
+	return archive.String()
+}
+
+// zipWithComment returns an archive with a comment at its end.
+func zipWithComment(t *testing.T, comment string) string {
+	t.Helper()
+	var archive bytes.Buffer
+	writer := zip.NewWriter(&archive)
+	_, err := writer.Create("a")
+	require.NoError(t, err)
+	require.NoError(t, writer.SetComment(comment))
+	require.NoError(t, writer.Close())
+	return archive.String()
+}
+
+// hdf5 returns a file with a superblock after a user block, whose end of file is end.
+func hdf5(version byte, userBlock, end int) string {
+	block := append([]byte(hdf5Signature), version)
+	if version < 2 {
+		block = append(block, 0, 0, 0, 0, 8, 8, 0, 4, 0, 16, 0, 0, 0, 0, 0)
+		if version == 1 {
+			block = append(block, 32, 0, 0, 0)
+		}
+	} else {
+		block = append(block, 8, 8, 0)
+	}
+	for _, address := range []uint64{uint64(userBlock), 1<<64 - 1, uint64(end)} {
+		block = binary.LittleEndian.AppendUint64(block, address)
+	}
+	file := append(make([]byte, userBlock), block...)
+	return string(append(file, make([]byte, max(0, min(end, 1<<16)-len(file)))...))
+}
+
+// numpy returns an array with a number of bytes of data.
+func numpy(descr, shape string, data int) string {
+	header := fmt.Sprintf("{'descr': %s, 'fortran_order': False, 'shape': %s, }\n", descr, shape)
+	return numpySignature + "\x01\x00" + string(binary.LittleEndian.AppendUint16(nil, uint16(len(header)))) + header + strings.Repeat("x", data)
+}
 
 // safetensors returns a file of one tensor with the given number of bytes of data.
 func safetensors(data int) []byte {

@@ -78,13 +78,17 @@ func displayName(name string) string {
 
 // displayNames returns the first of several names and the number of the others,
 // with the verb that follows.
-func displayNames(names []string) string {
-	switch more := len(names) - 1; more {
-	case 0:
-		return displayName(names[0]) + " is"
+func displayNames(names []string) string { return displaySome(names, len(names)) }
+
+// displaySome is displayNames for a number of names of which these are the first: at
+// least two, if there are as many.
+func displaySome(first []string, count int) string {
+	switch count {
 	case 1:
-		return fmt.Sprintf("%s and %s are", displayName(names[0]), displayName(names[1]))
+		return displayName(first[0]) + " is"
+	case 2:
+		return fmt.Sprintf("%s and %s are", displayName(first[0]), displayName(first[1]))
 	default:
-		return fmt.Sprintf("%s and %d other files are", displayName(names[0]), more)
+		return fmt.Sprintf("%s and %d other files are", displayName(first[0]), count-1)
 	}
 }
