@@ -80,7 +80,7 @@ func (c *cluster) waits(t *testing.T, mv *v1alpha1.ModelVersion, reason string) 
 		require.NoError(collect, c.Get(t.Context(), client.ObjectKeyFromObject(mv), now))
 		ready := conditionReady(now)
 		require.Equal(collect, reason, ready.Reason, ready.Message)
-	}, noticeTime, tick)
+	}, buildTime, tick) // The pod may have to wait for the CPU of other tests first.
 	logNoticed(t, now, time.Since(began))
 	assert.True(t, meta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionReconciling), "Flux and Argo CD read Reconciling")
 	assert.Nil(t, meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionStalled))
