@@ -487,7 +487,7 @@ func FuzzZip(f *testing.F) {
 }
 
 func FuzzHDF5(f *testing.F) {
-	fuzz(f, "m.h5", []byte(hdf5(0, 0, 200)), []byte(hdf5(3, 512, 900)), []byte(hdf5(1, 0, 1<<40)[:60]))
+	fuzz(f, "m.h5", []byte(hdf5(0, 0, 80)), []byte(hdf5(3, 0, 60)), []byte(hdf5(1, 0, 1<<40)[:60]))
 }
 
 func FuzzNumpy(f *testing.F) {
