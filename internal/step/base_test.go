@@ -168,7 +168,7 @@ func TestMountCheckBaseImageRegistryError(t *testing.T) {
 }
 
 func TestMountCheckBaseImageWithManyLayers(t *testing.T) {
-	tests := map[int]int{26: 100, 27: 50, 125: 1, 126: 0}
+	tests := map[int]int{26: 100, 27: 67, 125: 1, 126: 0}
 	for base, want := range tests {
 		t.Run(fmt.Sprint(base), func(t *testing.T) {
 			p := newPod(t)
