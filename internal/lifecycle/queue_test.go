@@ -45,7 +45,7 @@ func TestNextStepQueuedPod(t *testing.T) {
 	assert.Equal(t, 15*time.Minute, admitted.RequeueAfter)
 	assert.Equal(t, builders.Epoch.Add(time.Hour), admitted.Status.Workflow.QueuedUntil.Time)
 	again := at(70, nil)
-	assert.Equal(t, 5*time.Minute, again.RequeueAfter, "later passes do not begin anew")
+	assert.Equal(t, 5*time.Minute, again.RequeueAfter, "later passes do not start again")
 	assert.Equal(t, admitted.Status.Workflow.QueuedUntil, again.Status.Workflow.QueuedUntil)
 	late := at(75, nil)
 	require.NotNil(t, late.Terminate)

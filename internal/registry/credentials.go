@@ -32,10 +32,7 @@ type dockerConfig struct {
 	CredHelpers map[string]string           `json:"credHelpers,omitempty"`
 }
 
-var (
-	_ authn.Keychain        = Credentials{}
-	_ authn.ContextKeychain = Credentials{}
-)
+var _ authn.Keychain = keychain{}
 
 // ReadCredentials reads a Docker configuration file. If the file does not exist,
 // the error is fs.ErrNotExist. source names the credentials in messages, as in
@@ -66,14 +63,9 @@ func ReadOptionalCredentials(file, source string) (Credentials, error) {
 	return c, err
 }
 
-// Resolve is ResolveContext without a context.
-func (c Credentials) Resolve(target authn.Resource) (authn.Authenticator, error) {
-	return c.ResolveContext(context.Background(), target) //nolint:forbidigo // The library's interface has no context, and requests for tokens have a timeout.
-}
-
-// ResolveContext returns the credentials for a repository or registry. Those of an
+// Resolve returns the credentials for a repository or registry. Those of an
 // identity are renewed by the authenticator when they expire.
-func (c Credentials) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
+func (c Credentials) Resolve(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
 	if config, found := c.keyring.lookup(target); found {
 		return authn.FromConfig(config), nil
 	}
@@ -99,6 +91,16 @@ func (c Credentials) checkHelper(host string) error {
 	default:
 		return fmt.Errorf("%s names the credential helper %q for %s, which is not a registry of %s: add a username and a password", c.source, helper, host, registries)
 	}
+}
+
+// keychain passes credentials to the library, whose interface has no context.
+type keychain struct {
+	ctx         context.Context
+	credentials Credentials
+}
+
+func (k keychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	return k.credentials.Resolve(k.ctx, target)
 }
 
 // Has reports whether there are credentials for a repository or registry.

@@ -82,13 +82,13 @@ func TestReadCredentials(t *testing.T) {
 func TestCredentialsResolveDockerHub(t *testing.T) {
 	repository, err := name.NewRepository("busybox")
 	require.NoError(t, err)
-	got, err := credentialsFor(t, dockerHubAccess).Resolve(repository)
+	got, err := credentialsFor(t, dockerHubAccess).Resolve(t.Context(), repository)
 	require.NoError(t, err)
 	config, err := got.Authorization()
 	require.NoError(t, err)
 	assert.Equal(t, "u", config.Username)
 
-	got, err = Credentials{}.Resolve(repository)
+	got, err = Credentials{}.Resolve(t.Context(), repository)
 	require.NoError(t, err)
 	assert.Equal(t, authn.Anonymous, got)
 }

@@ -28,7 +28,7 @@ func passwordFor(t *testing.T, c Credentials, image string) string {
 	t.Helper()
 	repository, err := name.NewRepository(image)
 	require.NoError(t, err)
-	auth, err := c.Resolve(repository)
+	auth, err := c.Resolve(t.Context(), repository)
 	require.NoError(t, err)
 	config, err := auth.Authorization()
 	require.NoError(t, err)

@@ -18,6 +18,7 @@ type Repository struct {
 	insecure    bool
 	account     string
 	credentials Credentials
+	keychain    keychain
 	// anonymous is the transport for requests that log in themselves, and
 	// authenticated is the one that has logged in.
 	anonymous, authenticated http.RoundTripper
@@ -50,11 +51,11 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	anonymous := inner
 	inner = transport.NewRetry(inner, transport.WithRetryStatusCodes(retryStatusCodes...))
 
-	auth, err := c.Credentials.ResolveContext(ctx, repository)
+	auth, err := c.Credentials.Resolve(ctx, repository)
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Message: err.Error(), Cause: err}
 	}
-	r := &Repository{name: repository, insecure: c.Insecure(repository.RegistryStr()), account: c.Credentials.Account(repository), credentials: c.Credentials, anonymous: anonymous}
+	r := &Repository{name: repository, insecure: c.Insecure(repository.RegistryStr()), account: c.Credentials.Account(repository), credentials: c.Credentials, keychain: keychain{ctx: ctx, credentials: c.Credentials}, anonymous: anonymous}
 	scopes := []string{repository.Scope(string(access))}
 	r.authenticated, err = transport.NewWithContext(ctx, repository.Registry, auth, inner, scopes)
 	if err != nil {
@@ -71,19 +72,19 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 // starts an upload session and cancels it, because nothing less is conclusive on
 // every registry.
 func (r *Repository) CheckPush(ref name.Reference) error {
-	return r.explain(remote.CheckPushPermission(ref, r.credentials, r.authenticated))
+	return r.explain(remote.CheckPushPermission(ref, r.keychain, r.authenticated))
 }
 
 // Push pushes an image: its config and those of its layers that the registry does
 // not have, and its manifest last. Layers that come from another repository of the
 // same registry are mounted from there, if the registry supports that.
 func (r *Repository) Push(ctx context.Context, tag name.Tag, image v1.Image) error {
-	return r.explain(remote.Write(tag, image, remote.WithContext(ctx), remote.WithTransport(r.anonymous), remote.WithAuthFromKeychain(r.credentials)))
+	return r.explain(remote.Write(tag, image, remote.WithContext(ctx), remote.WithTransport(r.anonymous), remote.WithAuthFromKeychain(r.keychain)))
 }
 
 // Tag has a tag refer to a manifest that the registry has.
 func (r *Repository) Tag(ctx context.Context, tag name.Tag, manifest *remote.Descriptor) error {
-	return r.explain(remote.Tag(tag, manifest, remote.WithContext(ctx), remote.WithTransport(r.anonymous), remote.WithAuthFromKeychain(r.credentials)))
+	return r.explain(remote.Tag(tag, manifest, remote.WithContext(ctx), remote.WithTransport(r.anonymous), remote.WithAuthFromKeychain(r.keychain)))
 }
 
 // Fetch returns the manifest of a reference.

@@ -68,7 +68,7 @@ func (c Config) NewUploader(ctx context.Context, repository *Repository, others 
 		inner = httpsOnly{inner: inner}
 	}
 	inner = c.Credentials.renewing(inner, repository.name)
-	auth, err := c.Credentials.ResolveContext(ctx, repository.name)
+	auth, err := c.Credentials.Resolve(ctx, repository.name)
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Message: err.Error(), Cause: err}
 	}

@@ -222,7 +222,7 @@ func TestBuildPushesTagLast(t *testing.T) {
 	})
 }
 
-// A connection that is lost does not begin an upload anew, with either engine.
+// A connection that is lost does not start an upload again, with either engine.
 func TestBuildResumesUpload(t *testing.T) {
 	forEachEngineOnIndex(t, func(t *testing.T, p *pod) {
 		p.tag = "v2"

@@ -15,7 +15,7 @@ const CopiesPath = "/copies"
 // Copies removes the status of a Workflow that is being created. The copy that
 // `argo resubmit` creates has the stored templates of the original, and with
 // --memoized its nodes. Argo would run a stored template instead of the one of the
-// ClusterWorkflowTemplate, and believe what the nodes claim, whoever wrote them.
+// ClusterWorkflowTemplate, and believe what the nodes report, even if a user wrote them.
 // Without a status, the copy is a new build with the template as it is now.
 type Copies struct{}
 
