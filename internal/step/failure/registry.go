@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -20,28 +21,22 @@ func OfRegistry(err error) error {
 	return f
 }
 
+// reasons are the reasons for kinds of errors of a registry. The others are
+// RegistryUnreachable.
+var reasons = map[registry.Kind]string{
+	registry.Unauthorized:      v1alpha1.ReasonRegistryUnauthorized,
+	registry.Untrusted:         v1alpha1.ReasonRegistryUntrusted,
+	registry.QuotaExceeded:     v1alpha1.ReasonRegistryFull,
+	registry.RepositoryMissing: v1alpha1.ReasonRepositoryMissing,
+	registry.TagImmutable:      v1alpha1.ReasonTagTaken,
+	registry.PolicyDenied:      v1alpha1.ReasonHeldByPolicy,
+	registry.Unsupported:       v1alpha1.ReasonMediaTypeUnsupported,
+	registry.RateLimited:       v1alpha1.ReasonRateLimited,
+}
+
 // ReasonOf returns the reason for a kind of error of a registry.
 func ReasonOf(kind registry.Kind) string {
-	switch kind {
-	case registry.Unauthorized:
-		return v1alpha1.ReasonRegistryUnauthorized
-	case registry.Untrusted:
-		return v1alpha1.ReasonRegistryUntrusted
-	case registry.QuotaExceeded:
-		return v1alpha1.ReasonRegistryFull
-	case registry.RepositoryMissing:
-		return v1alpha1.ReasonRepositoryMissing
-	case registry.TagImmutable:
-		return v1alpha1.ReasonTagTaken
-	case registry.PolicyDenied:
-		return v1alpha1.ReasonHeldByPolicy
-	case registry.Unsupported:
-		return v1alpha1.ReasonMediaTypeUnsupported
-	case registry.RateLimited:
-		return v1alpha1.ReasonRateLimited
-	case registry.Unreachable, registry.NotFound:
-	}
-	return v1alpha1.ReasonRegistryUnreachable
+	return cmp.Or(reasons[kind], v1alpha1.ReasonRegistryUnreachable)
 }
 
 // OfContent returns an error that occurred while reading the content of an image

@@ -82,22 +82,11 @@ func classify(message string, err error) error {
 	}
 }
 
-// refusal returns what a registry's response to Kaniko means, and what to do.
+// refusal returns what the response of the base image's registry to Kaniko means.
+// Kaniko does not push.
 func refusal(kind registry.Kind) string {
-	switch kind {
-	case registry.QuotaExceeded:
-		return "the registry refuses an upload of this size; have its limit or quota increased"
-	case registry.TagImmutable:
-		return "the registry does not let the tag refer to another image; choose another imageTag"
-	case registry.RepositoryMissing:
-		return "the registry does not have the repository; create it, or correct imageRepo"
-	case registry.PolicyDenied:
-		return "a policy of the registry refuses the image; satisfy it, or have it changed"
-	case registry.Unsupported:
-		return "the registry does not accept an image of this form; choose another spec.build.compression"
-	case registry.Unauthorized:
+	if kind == registry.Unauthorized {
 		return "the registry refused the image builder"
-	default:
-		return "the image builder cannot access the registry"
 	}
+	return "the image builder cannot access the registry"
 }
