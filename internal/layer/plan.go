@@ -60,6 +60,10 @@ type SourceEntry struct {
 	ModTime time.Time
 	// Link is the target of a symbolic link, as written.
 	Link string
+	// Identity is what identifies the content of a file that is not mounted, as its
+	// store reports it: "sha256:…", "git:…", or "etag:…". Two files of one store with the
+	// same identity have the same content.
+	Identity string
 }
 
 // Type is the type of an entry of a plan.
@@ -86,6 +90,8 @@ type Entry struct {
 	ModTime int64 `json:"modTime"`
 	// Link is the target of a symbolic link, as written.
 	Link string `json:"link,omitempty"`
+	// Identity is that of the SourceEntry.
+	Identity string `json:"identity,omitempty"`
 }
 
 // Limits are the limits for partitioning a model into layers.
@@ -296,7 +302,7 @@ func checkName(source SourceEntry) error {
 }
 
 func newEntry(source SourceEntry) Entry {
-	e := Entry{Path: source.Path, ModTime: source.ModTime.UnixNano()}
+	e := Entry{Path: source.Path, ModTime: source.ModTime.UnixNano(), Identity: source.Identity}
 	switch {
 	case source.Mode.IsDir():
 		e.Type, e.Mode = Dir, ModeExecutable

@@ -24,6 +24,7 @@ func TestStatDigest(t *testing.T) {
 		"a file of another mode": {change: func(e []Entry) []Entry { e[1].Mode = ModeExecutable; return e }},
 		"a file of another name": {change: func(e []Entry) []Entry { e[1].Path = "c"; return e }},
 		"another link target":    {change: func(e []Entry) []Entry { e[2].Link = "."; return e }},
+		"another identity":       {change: func(e []Entry) []Entry { e[1].Identity = "sha256:1"; return e }},
 		"a removed file":         {change: func(e []Entry) []Entry { return e[:2] }},
 	}
 	for name, tc := range tests {
@@ -31,5 +32,30 @@ func TestStatDigest(t *testing.T) {
 			after := tc.change(append([]Entry{}, before...))
 			assert.Equal(t, tc.same, StatDigest(before) == StatDigest(after))
 		})
+	}
+}
+
+func TestStatDigestOfIdentity(t *testing.T) {
+	file := Entry{Path: "a", Type: File, Mode: ModeReadable, Size: 1, ModTime: 2, Identity: "sha256:1"}
+	touched, changed := file, file
+	touched.ModTime, changed.Identity = 3, "sha256:2"
+
+	assert.Equal(t, StatDigest([]Entry{file}), StatDigest([]Entry{touched}))
+	assert.NotEqual(t, StatDigest([]Entry{file}), StatDigest([]Entry{changed}))
+}
+
+func TestHasIdentities(t *testing.T) {
+	dir, mounted := Entry{Path: ".", Type: Dir}, Entry{Path: "a", Type: File}
+	stored := Entry{Path: "b", Type: File, Identity: "etag:1"}
+	for name, tc := range map[string]struct {
+		entries []Entry
+		want    bool
+	}{
+		"no file":          {[]Entry{dir}, false},
+		"all files":        {[]Entry{dir, stored}, true},
+		"a file without":   {[]Entry{stored, mounted}, false},
+		"files of a mount": {[]Entry{mounted}, false},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tc.want, HasIdentities(tc.entries)) })
 	}
 }

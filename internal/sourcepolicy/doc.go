@@ -1,9 +1,10 @@
 // Package sourcepolicy decides what may be packaged into an image: directories
-// of a node, directories of NFS servers, and AWS Elastic File Systems.
+// of a node, directories of NFS servers, AWS Elastic File Systems, prefixes of
+// buckets, and repositories of hubs.
 //
 // The operator checks names before it starts a build. The first step of a build
-// checks host paths and NFS directories again, which covers builds that are
-// started without the operator. For a host path the step also compares the
+// checks all but Elastic File Systems again, which covers builds that are started
+// without the operator. For a host path the step also compares the
 // path with what the kernel has mounted, so that a symbolic link on the node
 // cannot bypass the first check.
 //

@@ -4,7 +4,7 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
-	"os"
+	"io/fs"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
 )
@@ -21,18 +21,22 @@ const (
 
 // minUploadSize estimates the minimum number of bytes to upload of a file. It
 // returns 0 for a file that cannot be read, which other checks report.
-func minUploadSize(ctx context.Context, root *os.Root, e layer.Entry) int64 {
-	file, err := root.Open(e.Path)
+func minUploadSize(ctx context.Context, dir fs.FS, e layer.Entry) int64 {
+	file, err := dir.Open(e.Path)
 	if err != nil {
 		return 0
 	}
 	defer func() { _ = file.Close() }()
+	content, ok := file.(io.ReaderAt)
+	if !ok {
+		return 0
+	}
 	var read, compressed int64
 	for i := range int64(sampleCount) {
 		if ctx.Err() != nil {
 			return 0
 		}
-		sample := io.NewSectionReader(file, e.Size/sampleCount*i, sampleSize)
+		sample := io.NewSectionReader(content, e.Size/sampleCount*i, sampleSize)
 		n, size := compressedSize(sample)
 		read, compressed = read+n, compressed+size
 	}

@@ -2,13 +2,13 @@ package step
 
 import (
 	"context"
-	"os"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
 // layerLimits returns the limits for partitioning a model: the platform's, with the
@@ -23,7 +23,7 @@ func layerLimits(limits layer.Limits, baseLayers int, host string) layer.Limits 
 // checkLayers returns a failure if the registry is known not to accept a layer of the
 // plan, before anything is sent. A layer counts with the least that it can be
 // compressed to.
-func checkLayers(ctx context.Context, root *os.Root, plan layer.Plan, limits layer.Limits, host string) error {
+func checkLayers(ctx context.Context, files source.Files, plan layer.Plan, limits layer.Limits, host string) error {
 	if limits.MaxSize == 0 {
 		return nil
 	}
@@ -31,11 +31,12 @@ func checkLayers(ctx context.Context, root *os.Root, plan layer.Plan, limits lay
 		return failure.New(v1alpha1.ReasonRegistryFull, "the model needs %s of at most %s, which is what the registry %s accepts, and the image has room for %d: package fewer files in each ModelVersion, or push to another registry",
 			console.Count(len(plan.Layers), "layer"), console.Size(limits.MaxSize), host, limits.Layers)
 	}
+	dir := files.FS(ctx, plan)
 	for _, entry := range plan.Entries() {
 		if entry.Size <= limits.MaxSize {
 			continue
 		}
-		if size := minUploadSize(ctx, root, entry); size > limits.MaxSize {
+		if size := minUploadSize(ctx, dir, entry); size > limits.MaxSize {
 			return failure.New(v1alpha1.ReasonRegistryFull, "the file %s takes a layer of at least %s, and the registry %s accepts layers of at most %s: save the model in several files, or push to another registry",
 				entry.Path, console.Size(size), host, console.Size(registry.MaxLayerSize(host)))
 		}

@@ -1,7 +1,6 @@
 package step
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,27 +11,34 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/source"
 	"github.com/modelkiln/modelkiln/test/registries/content"
 )
 
-// sparseModel plans a model of files that take no space on the disk.
-func sparseModel(t *testing.T, limits layer.Limits, sizes map[string]int64) (*os.Root, layer.Plan) {
+// planOf opens and plans a model.
+func planOf(t *testing.T, dir string, limits layer.Limits) (source.Files, layer.Plan) {
+	t.Helper()
+	files, err := source.Storage{Mount: dir}.Open()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = files.Close() })
+	listing, err := files.List(t.Context())
+	require.NoError(t, err)
+	plan, err := layer.NewPlan(listing)
+	require.NoError(t, err)
+	return files, plan.WithLimits(limits)
+}
+
+// sparseModel returns the directory of a model of files that take no space on the disk.
+func sparseModel(t *testing.T, sizes map[string]int64) string {
 	t.Helper()
 	dir := t.TempDir()
-	listing := []layer.SourceEntry{{Path: layer.RootDir, Mode: fs.ModeDir | 0o755}}
 	for name, size := range sizes {
 		file, err := os.Create(filepath.Join(dir, name))
 		require.NoError(t, err)
 		require.NoError(t, file.Truncate(size))
 		require.NoError(t, file.Close())
-		listing = append(listing, layer.SourceEntry{Path: name, Mode: 0o644, Size: size})
 	}
-	root, err := os.OpenRoot(dir)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = root.Close() })
-	plan, err := layer.NewPlan(listing)
-	require.NoError(t, err)
-	return root, plan.WithLimits(limits)
+	return dir
 }
 
 func TestCheckLayers(t *testing.T) {
@@ -51,9 +57,9 @@ func TestCheckLayers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			limits := layerLimits(layer.Limits{Size: layer.DefaultSize, Layers: tc.layers}, 0, tc.host)
-			root, plan := sparseModel(t, limits, tc.sizes)
+			files, plan := planOf(t, sparseModel(t, tc.sizes), limits)
 
-			err := checkLayers(t.Context(), root, plan, limits, tc.host)
+			err := checkLayers(t.Context(), files, plan, limits, tc.host)
 
 			if tc.want == "" {
 				require.NoError(t, err)
@@ -68,10 +74,11 @@ func TestCheckLayers(t *testing.T) {
 
 func TestCheckLayersOfLargeFile(t *testing.T) {
 	limits := layer.Limits{Size: layer.DefaultSize, Layers: 10, MaxSize: 1 << 20}
-	root, plan := sparseModel(t, limits, map[string]int64{"weights.bin": 3 << 20})
-	content.WriteRandom(t, filepath.Join(root.Name(), "weights.bin"), 3<<20)
+	dir := t.TempDir()
+	content.WriteRandom(t, filepath.Join(dir, "weights.bin"), 3<<20)
+	files, plan := planOf(t, dir, limits)
 
-	err := checkLayers(t.Context(), root, plan, limits, "ghcr.io")
+	err := checkLayers(t.Context(), files, plan, limits, "ghcr.io")
 
 	assert.Equal(t, v1alpha1.ReasonRegistryFull, failure.Of(err).Reason)
 	assert.Contains(t, err.Error(), "the file weights.bin takes a layer of at least 2.7 MiB, and the registry ghcr.io accepts layers of at most 9.3 GiB: save the model in several files, or push to another registry")

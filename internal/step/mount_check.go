@@ -129,18 +129,18 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	root, err := storage.Check()
+	files, err := storage.Check()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = root.Close() }()
-	model, err := m.planModel(ctx, root, storage, log)
+	defer func() { _ = files.Close() }()
+	model, err := m.planModel(ctx, files, storage, log)
 	if err != nil {
 		return err
 	}
 
 	existing, err := tagCheck{
-		config: config, tag: tag, known: known, baseImage: m.baseImage, model: model, root: root, log: log,
+		config: config, tag: tag, known: known, baseImage: m.baseImage, model: model, files: files, log: log,
 		lineage: modelimage.Lineage{Model: m.model, ModelVersion: m.modelVersion, ModelVersionUID: m.modelVersionUID, Tag: tag.TagStr()},
 	}.run(ctx)
 	if err != nil {
@@ -148,7 +148,7 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	}
 	plan := handoff.Plan{Storage: storage, Model: model}
 	if existing.Digest == "" {
-		if plan, err = m.addBase(ctx, plan, config, root, tag.RegistryStr(), log); err != nil {
+		if plan, err = m.addBase(ctx, plan, config, files, tag.RegistryStr(), log); err != nil {
 			return err
 		}
 	}
@@ -252,10 +252,10 @@ func (m *mountCheck) checkHostPath(storage source.Storage, log io.Writer) error 
 	return nil
 }
 
-// planModel lists the model's directory, assigns the files to layers, and checks
+// planModel lists the model's files, assigns them to layers, and checks
 // that the model is complete. The report has its size even if a later check fails.
-func (m *mountCheck) planModel(ctx context.Context, root *os.Root, storage source.Storage, log io.Writer) (layer.Plan, error) {
-	listing, err := source.List(ctx, root)
+func (m *mountCheck) planModel(ctx context.Context, files source.Files, storage source.Storage, log io.Writer) (layer.Plan, error) {
+	listing, err := files.List(ctx)
 	if err != nil {
 		return layer.Plan{}, err
 	}
@@ -271,7 +271,7 @@ func (m *mountCheck) planModel(ctx context.Context, root *os.Root, storage sourc
 	if model.Skipped > 0 {
 		console.Logf(log, "skipped %s: sockets, pipes, devices or lost+found", console.Count(model.Skipped, "special file"))
 	}
-	if err := source.CheckComplete(ctx, root, model); err != nil {
+	if err := source.CheckComplete(ctx, files, model); err != nil {
 		return layer.Plan{}, err
 	}
 	console.Logf(log, "completeness check passed")

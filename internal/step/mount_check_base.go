@@ -3,7 +3,6 @@ package step
 import (
 	"context"
 	"io"
-	"os"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -11,11 +10,12 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
 // addBase adds the base image to a plan, and limits the model's layers to those
 // that the base image leaves and the registry of this host accepts.
-func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config registry.Config, root *os.Root, host string, log io.Writer) (handoff.Plan, error) {
+func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config registry.Config, files source.Files, host string, log io.Writer) (handoff.Plan, error) {
 	base, err := findBase(ctx, config, m.baseImage)
 	if err != nil {
 		return handoff.Plan{}, err
@@ -25,7 +25,7 @@ func (m *mountCheck) addBase(ctx context.Context, plan handoff.Plan, config regi
 	}
 	limits := layerLimits(m.limits, base.MaxLayers(), host)
 	plan.Base, plan.Model = base.BaseImage, plan.Model.WithLimits(limits)
-	if err := checkLayers(ctx, root, plan.Model, limits, host); err != nil {
+	if err := checkLayers(ctx, files, plan.Model, limits, host); err != nil {
 		return handoff.Plan{}, err
 	}
 	for _, variant := range base.Variants {

@@ -12,6 +12,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
+	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
 // runEngine runs an engine on what mount-check planned, and leaves its result for
@@ -63,7 +64,12 @@ func (f *imageFlags) buildInput(dir handoff.Dir, log io.Writer) (engine.Input, e
 		Tag: target.TagStr(), CreatedBy: unescape(f.createdBy), Created: f.created, Base: plan.Base,
 	}
 	return engine.Input{
-		Plan: plan, Registry: config, Target: target, Lineage: lineage, Zstd: f.compression == string(v1alpha1.Zstd),
+		Plan: plan, Source: opener(plan), Registry: config, Target: target, Lineage: lineage, Zstd: f.compression == string(v1alpha1.Zstd),
 		Log: log, Progress: console.NewProgress(f.progressFile, plan.Model.Bytes, log),
 	}, nil
+}
+
+// opener opens the files that mount-check has checked.
+func opener(plan handoff.Plan) source.Opener {
+	return func(context.Context) (source.Files, error) { return plan.Storage.Open() }
 }

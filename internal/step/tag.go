@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -19,6 +18,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/proof"
+	"github.com/modelkiln/modelkiln/internal/step/source"
 	"github.com/modelkiln/modelkiln/internal/text"
 )
 
@@ -35,7 +35,7 @@ type tagCheck struct {
 	// baseImage is the reference of the base image.
 	baseImage string
 	model     layer.Plan
-	root      *os.Root
+	files     source.Files
 	log       io.Writer
 }
 
@@ -194,9 +194,9 @@ func (c tagCheck) compare(ctx context.Context, digest v1.Hash, images []modelima
 	if found, err = proof.Open(digest, images); err != nil {
 		return found, "", err
 	}
-	source := proof.Source{Root: c.root, Model: c.model}
+	from := proof.Source{Files: c.files, Model: c.model}
 	if known {
-		changed, err = found.ChangedFiles(ctx, source)
+		changed, err = found.ChangedFiles(ctx, from)
 		return found, changed, err
 	}
 	base, err := findBase(ctx, c.config, c.baseImage)
@@ -210,10 +210,10 @@ func (c tagCheck) compare(ctx context.Context, digest v1.Hash, images []modelima
 	lineage := c.lineage
 	lineage.Base = base.BaseImage
 	for number, variant := range base.images {
-		source.Bases = append(source.Bases, proof.Base{Variant: variant, Labels: lineage.Labels(base.Variants[number])})
+		from.Bases = append(from.Bases, proof.Base{Variant: variant, Labels: lineage.Labels(base.Variants[number])})
 	}
-	source.FreeLabels, source.HasKServeDir, source.HasModel = lineage.FreeLabels(), content.HasKServeDir, content.HasModel
-	changed, err = found.Prove(ctx, source)
+	from.FreeLabels, from.HasKServeDir, from.HasModel = lineage.FreeLabels(), content.HasKServeDir, content.HasModel
+	changed, err = found.Prove(ctx, from)
 	return found, changed, err
 }
 

@@ -79,7 +79,7 @@ func BenchmarkPack(b *testing.B) {
 	b.SetBytes(fileSize)
 	for b.Loop() {
 		writeFile(b, to, func(w io.Writer) {
-			_, err := source.Read(b.Context(), root, entry, w)
+			_, err := source.Read(b.Context(), source.NewDirectory(root), entry, w)
 			require.NoError(b, err)
 		})
 	}
@@ -95,7 +95,7 @@ func BenchmarkHash(b *testing.B) {
 	require.NoError(b, err)
 	b.SetBytes(fileSize)
 	for b.Loop() {
-		content := source.Archive{Root: root, Layout: layout}.Open(b.Context(), 0)
+		content := source.Archive{Files: source.NewDirectory(root), Layout: layout}.Open(b.Context(), 0)
 		_, err := io.Copy(sha256.New(), struct{ io.Reader }{content})
 		require.NoError(b, err)
 		require.NoError(b, content.Close())

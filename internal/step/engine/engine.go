@@ -13,11 +13,14 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
+	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
 // Input is what every engine builds an image from.
 type Input struct {
 	handoff.Plan
+	// Source opens the files of the model.
+	Source source.Opener
 	// Registry configures the access to registries.
 	Registry registry.Config
 	// Target is the tag to push to.

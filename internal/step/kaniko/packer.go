@@ -24,8 +24,9 @@ import (
 // the packer copies the next one and reads back the one before.
 type packer struct {
 	Input
-	// source is the model's directory, and image the root of the image.
-	source, image *os.Root
+	// files are the model's files, and image is the root of the image.
+	files source.Files
+	image *os.Root
 
 	listener net.Listener
 	cancel   context.CancelFunc
@@ -55,17 +56,17 @@ func startPacker(ctx context.Context, in Input) (*packer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the image: %w", err)
 	}
-	from, err := in.Storage.Open()
+	files, err := in.Source(ctx)
 	if err != nil {
 		return nil, errors.Join(err, image.Close())
 	}
 	listener, err := listen(ctx, in.Shared)
 	if err != nil {
-		return nil, errors.Join(err, from.Close(), image.Close())
+		return nil, errors.Join(err, files.Close(), image.Close())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	p := &packer{
-		Input: in, source: from, image: image,
+		Input: in, files: files, image: image,
 		listener: listener, cancel: cancel, stopped: make(chan struct{}), digests: map[string]string{},
 	}
 	p.startBackground(ctx, nil)
@@ -83,7 +84,7 @@ func (p *packer) stop() error {
 	err := p.listener.Close()
 	<-p.stopped
 	_ = p.background.Wait() // Its error matters only to a command that waits for it.
-	return errors.Join(p.err, err, p.source.Close(), p.image.Close())
+	return errors.Join(p.err, err, p.files.Close(), p.image.Close())
 }
 
 // handle carries out the request of a command that Kaniko runs, and records why
@@ -121,7 +122,7 @@ func (p *packer) pack(ctx context.Context, request string) error {
 	if request == finishRequest {
 		return p.finish(ctx, archives)
 	}
-	if err := placeLayer(p.source, p.image, p.Model, p.placed); err != nil {
+	if err := placeLayer(p.files, p.image, p.Model, p.placed); err != nil {
 		return err
 	}
 	p.placed++
@@ -143,7 +144,7 @@ func (p *packer) startBackground(ctx context.Context, archives []string) {
 
 func (p *packer) stage(ctx context.Context, number int) error {
 	entries := p.Model.Layers[number]
-	s := stager{source: p.source, image: p.image, layer: number, digests: p.digests, progress: p.Progress}
+	s := stager{files: p.files, image: p.image, layer: number, digests: p.digests, progress: p.Progress}
 	if err := s.copy(ctx, entries); err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ func (p *packer) finish(ctx context.Context, archives []string) error {
 	if err := p.readBack(ctx, len(p.Model.Layers)-1, archives); err != nil {
 		return err
 	}
-	if err := source.CheckUnchanged(ctx, p.Storage, p.Model); err != nil {
+	if err := source.CheckUnchanged(ctx, p.Source, p.Model); err != nil {
 		return err
 	}
 	p.finished = true

@@ -19,14 +19,14 @@ import (
 )
 
 // placeLayer puts a layer, whose files were staged, into the image.
-func placeLayer(from, image *os.Root, plan layer.Plan, number int) error {
+func placeLayer(files source.Files, image *os.Root, plan layer.Plan, number int) error {
 	if number == 0 {
 		if err := createModelDir(image, plan.ModelDir()); err != nil {
 			return err
 		}
 	}
 	for index, e := range plan.Layers[number] {
-		if err := placeEntry(from, image, stagedFile(number, index), path.Join(plan.ModelDir(), e.Path), e); err != nil {
+		if err := placeEntry(files, image, stagedFile(number, index), path.Join(plan.ModelDir(), e.Path), e); err != nil {
 			return err
 		}
 	}
@@ -44,14 +44,14 @@ func placeLayer(from, image *os.Root, plan layer.Plan, number int) error {
 }
 
 // placeEntry puts an entry to its place in the image, name.
-func placeEntry(from, image *os.Root, staged, name string, e layer.Entry) error {
+func placeEntry(files source.Files, image *os.Root, staged, name string, e layer.Entry) error {
 	switch {
 	case e.Type == layer.File:
 		if err := image.Rename(staged, name); err != nil {
 			return fmt.Errorf("move a file to its place in the image: %w", err)
 		}
 	case e.Type == layer.Symlink:
-		if err := source.CheckLink(from, e); err != nil {
+		if err := files.CheckLink(e); err != nil {
 			return err
 		}
 		return createLink(image, name, e)

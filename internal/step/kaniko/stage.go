@@ -27,8 +27,9 @@ func stagedLayer(number int) string { return path.Join(stagingDir, strconv.Itoa(
 
 // stager copies the files of a layer to the staging directory.
 type stager struct {
-	source, image *os.Root
-	layer         int
+	files source.Files
+	image *os.Root
+	layer int
 	// digests receives the SHA-256 of the files, by path.
 	digests map[string]string
 	// progress counts the bytes that were copied.
@@ -57,7 +58,7 @@ func (s stager) copyFile(ctx context.Context, to string, e layer.Entry) error {
 	if err != nil {
 		return fmt.Errorf("create a file in the image: %w", err)
 	}
-	digest, err := source.Read(ctx, s.source, e, io.MultiWriter(file, s.progress))
+	digest, err := source.Read(ctx, s.files, e, io.MultiWriter(file, s.progress))
 	if err = errors.Join(err, file.Close()); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (i Image) compareFiles(ctx context.Context, s Source) (difference string, p
 		return "", plan, nil, modelimage.Invalid("the manifest of its files does not assign every file to a layer")
 	}
 	if i.Files.Streamed {
-		difference, err = stream.ChangedLayer(ctx, s.Root, plan, i.Files.Layers)
+		difference, err = stream.ChangedLayer(ctx, s.Files, plan, i.Files.Layers)
 		return difference, plan, nil, err
 	}
 	if digests, err = sumFiles(ctx, s); err != nil {
@@ -49,7 +49,7 @@ func sumFiles(ctx context.Context, s Source) (digests map[string]string, err err
 		if e.Type != layer.File {
 			continue
 		}
-		if digests[e.Path], err = source.Read(ctx, s.Root, e, io.Discard); err != nil {
+		if digests[e.Path], err = source.Read(ctx, s.Files, e, io.Discard); err != nil {
 			return nil, err
 		}
 	}

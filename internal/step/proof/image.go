@@ -7,12 +7,11 @@
 package proof
 
 import (
-	"os"
-
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
+	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
 // Image is an image for one platform in a registry as it describes itself.
@@ -77,8 +76,8 @@ func (i Image) BaseDiffIDs() []string { return i.diffIDs[:i.baseLayers()] }
 
 // Source is what an image is compared with.
 type Source struct {
-	// Root is the model's directory, and Model the plan of its files.
-	Root  *os.Root
+	// Files are the model's files, and Model is the plan of them.
+	Files source.Files
 	Model layer.Plan
 	// Bases are the variants of the base image.
 	Bases []Base

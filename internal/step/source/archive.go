@@ -6,16 +6,15 @@ import (
 	"errors"
 	"io"
 	"iter"
-	"os"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
 )
 
 // Archive is a layer of a plan as a tar archive, whose content is read from the
-// model's directory on demand.
+// model's files on demand.
 type Archive struct {
-	// Root is the model's directory.
-	Root *os.Root
+	// Files are the model's files.
+	Files Files
 	// Layout is the layout of the archive.
 	Layout layer.Archive
 }
@@ -27,18 +26,18 @@ func (a Archive) Size() int64 { return a.Layout.Size() }
 // not match the plan, the reader's error has the reason SourceChanging.
 func (a Archive) Open(ctx context.Context, offset int64) io.ReadCloser {
 	next, stop := iter.Pull(a.Layout.Pieces(offset))
-	return &archiveReader{ctx: ctx, root: a.Root, next: next, stop: stop, piece: bytes.NewReader(nil)}
+	return &archiveReader{ctx: ctx, files: a.Files, next: next, stop: stop, piece: bytes.NewReader(nil)}
 }
 
 type archiveReader struct {
-	ctx  context.Context
-	root *os.Root
-	next func() (layer.Piece, bool)
-	stop func()
+	ctx   context.Context
+	files Files
+	next  func() (layer.Piece, bool)
+	stop  func()
 	// piece is the current piece: bytes, or the content of file, which is that
 	// of entry.
 	piece io.Reader
-	file  *os.File
+	file  io.ReadCloser
 	entry layer.Entry
 	// left is how much of the file is left to read.
 	left int64
@@ -55,7 +54,7 @@ func (r *archiveReader) Read(p []byte) (int, error) {
 		case n > 0:
 			return n, nil
 		case err != nil && !errors.Is(err, io.EOF):
-			return 0, cannotRead(r.entry.Path, err)
+			return 0, err
 		}
 		if err := r.endPiece(); err != nil {
 			return 0, err
@@ -75,36 +74,30 @@ func (r *archiveReader) startPiece(piece layer.Piece) error {
 	if piece.Bytes != nil {
 		r.piece = bytes.NewReader(piece.Bytes)
 		if piece.Entry != nil && piece.Entry.Type == layer.Symlink {
-			return CheckLink(r.root, *piece.Entry)
+			return r.files.CheckLink(*piece.Entry)
 		}
 		return nil
 	}
-	r.entry = *piece.Entry
-	file, err := r.root.OpenFile(r.entry.Path, openNonBlocking, 0)
+	file, err := r.files.Open(r.ctx, *piece.Entry, piece.Offset)
 	if err != nil {
-		return cannotRead(r.entry.Path, err)
-	}
-	r.file = file
-	if err := checkPlanned(file, r.entry); err != nil {
 		return err
 	}
+	r.piece, r.file, r.entry = file, file, *piece.Entry
 	r.left = r.entry.Size - piece.Offset
-	r.piece = io.NewSectionReader(file, piece.Offset, r.left)
 	return nil
 }
 
-// endPiece checks that a file that was read to its end still matches the plan.
+// endPiece checks that a file was read to its planned end.
 func (r *archiveReader) endPiece() error {
 	if r.file == nil {
 		return nil
 	}
-	file := r.file
+	_ = r.file.Close()
 	r.file = nil
-	defer func() { _ = file.Close() }()
 	if r.left != 0 {
 		return Changing(r.entry.Path)
 	}
-	return checkPlanned(file, r.entry)
+	return nil
 }
 
 // Close closes the current file.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -15,19 +14,19 @@ import (
 
 // CheckComplete checks, as far as the files' headers show, that no file of the
 // model is missing or truncated. The error is a *failure.Error.
-func CheckComplete(ctx context.Context, root *os.Root, plan layer.Plan) error {
-	dir := plannedDir{root: root, files: map[string]layer.Entry{}}
-	var files []modelfile.File
+func CheckComplete(ctx context.Context, files Files, plan layer.Plan) error {
+	dir := files.FS(ctx, plan)
+	var listed []modelfile.File
 	for _, entry := range plan.Entries() {
-		file, isFile, err := dir.fileOf(entry)
+		file, isFile, err := fileOf(dir, entry)
 		if err != nil {
 			return err
 		}
 		if isFile {
-			files = append(files, file)
+			listed = append(listed, file)
 		}
 	}
-	problem, err := modelfile.Check(ctx, dir, files)
+	problem, err := modelfile.Check(ctx, dir, listed)
 	if err != nil {
 		return ofRead(err)
 	}
@@ -37,20 +36,13 @@ func CheckComplete(ctx context.Context, root *os.Root, plan layer.Plan) error {
 	return nil
 }
 
-// plannedDir is the model's directory, restricted to the planned files.
-type plannedDir struct {
-	root  *os.Root
-	files map[string]layer.Entry
-}
-
 // fileOf returns the file that an entry is or links to.
-func (f plannedDir) fileOf(entry layer.Entry) (modelfile.File, bool, error) {
+func fileOf(dir fs.FS, entry layer.Entry) (modelfile.File, bool, error) {
 	switch entry.Type {
 	case layer.File:
-		f.files[entry.Path] = entry
 		return modelfile.File{Path: entry.Path, Size: entry.Size}, true, nil
 	case layer.Symlink:
-		info, err := f.Stat(entry.Path)
+		info, err := fs.Stat(dir, entry.Path)
 		if err != nil {
 			return modelfile.File{}, false, cannotRead(entry.Path, err)
 		}
@@ -59,24 +51,6 @@ func (f plannedDir) fileOf(entry layer.Entry) (modelfile.File, bool, error) {
 		return modelfile.File{}, false, nil
 	}
 }
-
-// Open opens a file. A planned file that changed is an error.
-func (f plannedDir) Open(name string) (fs.File, error) {
-	file, err := f.root.OpenFile(name, openNonBlocking, 0)
-	if err != nil {
-		return nil, cannotRead(name, err)
-	}
-	if entry, planned := f.files[name]; planned {
-		if err := checkPlanned(file, entry); err != nil {
-			_ = file.Close()
-			return nil, err
-		}
-	}
-	return file, nil
-}
-
-// Stat follows symbolic links, whose targets are packaged too.
-func (f plannedDir) Stat(name string) (fs.FileInfo, error) { return f.root.Stat(name) }
 
 // ofRead returns an error that occurred while reading a file as a failure.
 func ofRead(err error) error {

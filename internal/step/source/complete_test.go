@@ -27,7 +27,7 @@ const complete = "\x02\x00\x00\x00\x00\x00\x00\x00{}"
 
 func plan(t *testing.T, dir string) layer.Plan {
 	t.Helper()
-	found, err := List(t.Context(), open(t, dir))
+	found, err := open(t, dir).List(t.Context())
 	require.NoError(t, err)
 	plan, err := layer.NewPlan(found)
 	require.NoError(t, err)

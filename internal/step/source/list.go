@@ -31,15 +31,13 @@ const readDirBatch = 10_000
 // errTooMany is the failure of a model with more than maxEntries.
 var errTooMany = failure.New(v1alpha1.ReasonSourceUnsafe, "the model's directory has more than %d files and directories, the maximum of a build: put small files into archives, or split the model", maxEntries)
 
-// List returns everything in a directory that is packaged or skipped, and the
-// directory itself. It opens every file, so that an unreadable one is found
-// before anything is built. The error is a *failure.Error.
-func List(ctx context.Context, root *os.Root) ([]layer.SourceEntry, error) {
-	info, err := root.Stat(layer.RootDir)
+// List opens every file, so that an unreadable one is found before anything is built.
+func (d *Directory) List(ctx context.Context) ([]layer.SourceEntry, error) {
+	info, err := d.root.Stat(layer.RootDir)
 	if err != nil {
 		return nil, cannotRead(layer.RootDir, err)
 	}
-	l := lister{root: root, left: maxEntries, entries: []layer.SourceEntry{entryOf(layer.RootDir, info)}}
+	l := lister{root: d.root, left: maxEntries, entries: []layer.SourceEntry{entryOf(layer.RootDir, info)}}
 	if err := l.list(ctx, layer.RootDir); err != nil {
 		return nil, err
 	}

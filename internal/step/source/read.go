@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
 
@@ -21,42 +21,29 @@ const bufferSize = 1 << 20
 // Read copies a planned file to w and returns the SHA-256 of what it copied in
 // hexadecimal. If the file does not match the plan, before or after copying, the
 // error has the reason SourceChanging.
-func Read(ctx context.Context, root *os.Root, planned layer.Entry, w io.Writer) (string, error) {
-	file, err := root.OpenFile(planned.Path, openNonBlocking, 0)
+func Read(ctx context.Context, files Files, planned layer.Entry, w io.Writer) (string, error) {
+	content, err := files.Open(ctx, planned, 0)
 	if err != nil {
-		return "", cannotRead(planned.Path, err)
-	}
-	defer func() { _ = file.Close() }()
-	if err := checkPlanned(file, planned); err != nil {
 		return "", err
 	}
-	var count int64
+	defer func() { _ = content.Close() }()
+	digest := sha256.New()
 	var cause error
 	reader := readerFunc(func(p []byte) (int, error) {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		n, err := file.Read(p)
-		count += int64(n)
-		if err != nil && err != io.EOF {
+		n, err := content.Read(p)
+		if err != nil && !errors.Is(err, io.EOF) {
 			cause = err
 		}
 		return n, err
 	})
-	digest := sha256.New()
-	// One byte more than planned is enough to detect that a file grows.
-	_, err = io.CopyBuffer(io.MultiWriter(digest, w), io.LimitReader(reader, planned.Size+1), make([]byte, min(bufferSize, planned.Size+1)))
-	if cause != nil {
-		return "", cannotRead(planned.Path, cause)
-	}
-	if err != nil {
+	count, err := io.CopyBuffer(io.MultiWriter(digest, w), reader, make([]byte, max(1, min(bufferSize, planned.Size))))
+	switch {
+	case cause != nil:
+		return "", cause
+	case err != nil:
 		return "", fmt.Errorf("copy %q: %w", planned.Path, err)
-	}
-	if count != planned.Size {
+	case count != planned.Size:
 		return "", Changing(planned.Path)
-	}
-	if err := checkPlanned(file, planned); err != nil {
-		return "", err
 	}
 	return hex.EncodeToString(digest.Sum(nil)), nil
 }
@@ -81,26 +68,6 @@ func Changing(path string) error {
 		what = "the model's directory"
 	}
 	return failure.New(v1alpha1.ReasonSourceChanging, "%s changed while it was packaged: wait until nothing writes to it, then retry", what)
-}
-
-// CheckLink checks that a symbolic link still matches the plan. The error is a
-// *failure.Error.
-func CheckLink(root *os.Root, planned layer.Entry) error {
-	info, err := root.Lstat(planned.Path)
-	if err != nil {
-		return cannotRead(planned.Path, err)
-	}
-	if info.Mode().Type() != fs.ModeSymlink {
-		return Changing(planned.Path)
-	}
-	target, err := root.Readlink(planned.Path)
-	if err != nil {
-		return cannotRead(planned.Path, err)
-	}
-	if target != planned.Link {
-		return Changing(planned.Path)
-	}
-	return nil
 }
 
 // readerFunc is a function as an io.Reader.

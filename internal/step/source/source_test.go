@@ -31,12 +31,12 @@ func put(t *testing.T, dir, name, content string) string {
 	return at
 }
 
-func open(t *testing.T, dir string) *os.Root {
+func open(t *testing.T, dir string) *Directory {
 	t.Helper()
 	root, err := os.OpenRoot(dir)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = root.Close() })
-	return root
+	return NewDirectory(root)
 }
 
 func assertReason(t *testing.T, want string, err error) {
@@ -79,13 +79,13 @@ func TestOpen(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			root, err := Storage{Mount: filepath.Join(dir, tt.mount), SubPath: tt.subPath, Name: "the claim"}.Open()
+			files, err := Storage{Mount: filepath.Join(dir, tt.mount), SubPath: tt.subPath, Name: "the claim"}.Open()
 			if tt.want != "" {
 				assertReason(t, tt.want, err)
 				return
 			}
 			require.NoError(t, err)
-			require.NoError(t, root.Close())
+			require.NoError(t, files.Close())
 		})
 	}
 	assert.NoDirExists(t, filepath.Join(dir, "volume/a/c"), "nothing is created")
@@ -101,7 +101,7 @@ func TestList(t *testing.T) {
 	require.NoError(t, os.Symlink("../config.json", filepath.Join(dir, "a/link")))
 	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644))
 
-	found, err := List(t.Context(), open(t, dir))
+	found, err := open(t, dir).List(t.Context())
 
 	require.NoError(t, err)
 	kinds := map[string]fs.FileMode{}
@@ -124,7 +124,7 @@ func TestList(t *testing.T) {
 func TestListCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := List(ctx, open(t, t.TempDir()))
+	_, err := open(t, t.TempDir()).List(ctx)
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -140,7 +140,7 @@ func TestCannotRead(t *testing.T) {
 // planOf returns the planned entries of a directory by path.
 func planOf(t *testing.T, dir string) map[string]layer.Entry {
 	t.Helper()
-	found, err := List(t.Context(), open(t, dir))
+	found, err := open(t, dir).List(t.Context())
 	require.NoError(t, err)
 	plan, err := layer.NewPlan(found)
 	require.NoError(t, err)
@@ -255,15 +255,15 @@ func TestCheckLink(t *testing.T) {
 	at := filepath.Join(dir, "link")
 	require.NoError(t, os.Symlink("a", at))
 	entry := planOf(t, dir)["link"]
-	require.NoError(t, CheckLink(open(t, dir), entry))
+	require.NoError(t, open(t, dir).CheckLink(entry))
 
 	require.NoError(t, os.Remove(at))
-	assertReason(t, v1alpha1.ReasonSourceChanging, CheckLink(open(t, dir), entry))
+	assertReason(t, v1alpha1.ReasonSourceChanging, open(t, dir).CheckLink(entry))
 	require.NoError(t, os.Symlink("b", at))
-	assertReason(t, v1alpha1.ReasonSourceChanging, CheckLink(open(t, dir), entry))
+	assertReason(t, v1alpha1.ReasonSourceChanging, open(t, dir).CheckLink(entry))
 	require.NoError(t, os.Remove(at))
 	put(t, dir, "link", "x")
-	assertReason(t, v1alpha1.ReasonSourceChanging, CheckLink(open(t, dir), entry))
+	assertReason(t, v1alpha1.ReasonSourceChanging, open(t, dir).CheckLink(entry))
 }
 
 func TestListTooManyEntries(t *testing.T) {
@@ -272,11 +272,11 @@ func TestListTooManyEntries(t *testing.T) {
 		put(t, dir, name, "")
 	}
 	const entries = 4
-	l := lister{root: open(t, dir), left: entries}
+	l := lister{root: open(t, dir).root, left: entries}
 	require.NoError(t, l.list(t.Context(), layer.RootDir))
 	assert.Len(t, l.entries, entries)
 
-	l = lister{root: open(t, dir), left: entries - 1}
+	l = lister{root: open(t, dir).root, left: entries - 1}
 	err := l.list(t.Context(), layer.RootDir)
 	assertReason(t, v1alpha1.ReasonSourceUnsafe, err)
 	require.ErrorContains(t, err, "has more than 200000 files and directories")

@@ -35,7 +35,7 @@ type Identity struct {
 // Check opens the directory and records its identity. Each container of a pod
 // has its own mount, and a symbolic link on the node may have changed
 // before the next one is mounted. The error is a *failure.Error.
-func (s *Storage) Check() (*os.Root, error) {
+func (s *Storage) Check() (*Directory, error) {
 	volume, err := s.openVolume()
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (s *Storage) Check() (*os.Root, error) {
 
 // Open opens the directory. It refuses any other directory than the one that was
 // checked. The error is a *failure.Error.
-func (s Storage) Open() (*os.Root, error) {
+func (s Storage) Open() (*Directory, error) {
 	volume, err := s.openVolume()
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (s Storage) Open() (*os.Root, error) {
 		return nil, err
 	}
 	if s.SubPath == "" {
-		return volume, nil
+		return NewDirectory(volume), nil
 	}
 	defer func() { _ = volume.Close() }()
 	info, err := volume.Stat(s.SubPath)
@@ -75,7 +75,7 @@ func (s Storage) Open() (*os.Root, error) {
 	if err != nil {
 		return nil, s.cannotOpen(err)
 	}
-	return dir, nil
+	return NewDirectory(dir), nil
 }
 
 func (s Storage) openVolume() (*os.Root, error) {

@@ -57,7 +57,7 @@ func TestListRejectsUnfinishedFiles(t *testing.T) {
 			for _, file := range tt.files {
 				put(t, dir, file, "x")
 			}
-			_, err := List(t.Context(), open(t, dir))
+			_, err := open(t, dir).List(t.Context())
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -93,10 +93,10 @@ func TestListReportsUnfinishedFileFirst(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(put(t, dir, ".1.bin.JnfGe5", "x"), 0o000))
 	require.NoError(t, os.Chmod(put(t, dir, ".0.bin", "x"), 0o000))
-	root := open(t, dir)
+	files := open(t, dir)
 	dropPrivileges(t)
 
-	_, err := List(t.Context(), root)
+	_, err := files.List(t.Context())
 
 	assertReason(t, v1alpha1.ReasonSourceIncomplete, err)
 	assert.Contains(t, err.Error(), ".1.bin.JnfGe5")

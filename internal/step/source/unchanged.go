@@ -8,17 +8,17 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-// CheckUnchanged lists the directory once more after everything was copied, and
+// CheckUnchanged lists the files once more after everything was copied, and
 // compares it with the plan. A file that was created, removed or written since
 // shows that the model was still being written, so that the image would mix two
 // states of it. The error is a *failure.Error.
-func CheckUnchanged(ctx context.Context, storage Storage, plan layer.Plan) error {
-	root, err := storage.Open()
+func CheckUnchanged(ctx context.Context, open Opener, plan layer.Plan) error {
+	files, err := open(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = root.Close() }()
-	listing, err := List(ctx, root)
+	defer func() { _ = files.Close() }()
+	listing, err := files.List(ctx)
 	if err != nil {
 		return err
 	}

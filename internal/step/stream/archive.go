@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -19,7 +18,7 @@ import (
 var opaqueWhiteout = layer.Entry{Path: layer.OpaqueWhiteout, Type: layer.File, Mode: layer.ModeReadable}
 
 // newArchive returns a layer of a plan as Stream sends it.
-func newArchive(root *os.Root, plan layer.Plan, number int) (source.Archive, error) {
+func newArchive(files source.Files, plan layer.Plan, number int) (source.Archive, error) {
 	entries := plan.Layers[number]
 	if number == 0 {
 		top := slices.IndexFunc(entries, func(e layer.Entry) bool { return e.Path == layer.RootDir })
@@ -29,7 +28,7 @@ func newArchive(root *os.Root, plan layer.Plan, number int) (source.Archive, err
 	if err != nil {
 		return source.Archive{}, err
 	}
-	return source.Archive{Root: root, Layout: layout}, nil
+	return source.Archive{Files: files, Layout: layout}, nil
 }
 
 // diffIDOf reads an archive and returns its digest.
@@ -48,11 +47,11 @@ func diffIDOf(ctx context.Context, archive source.Archive) (string, error) {
 type readerOnly struct{ io.Reader }
 
 // ChangedLayer describes a layer of an image whose content is no longer that of
-// the model's directory, or returns "". built are the layers of the image, and plan
+// the model's files, or returns "". built are the layers of the image, and plan
 // assigns the files to them.
-func ChangedLayer(ctx context.Context, root *os.Root, plan layer.Plan, built []layer.BuiltLayer) (string, error) {
+func ChangedLayer(ctx context.Context, files source.Files, plan layer.Plan, built []layer.BuiltLayer) (string, error) {
 	for number := range plan.Layers {
-		archive, err := newArchive(root, plan, number)
+		archive, err := newArchive(files, plan, number)
 		if err != nil {
 			return "", err
 		}

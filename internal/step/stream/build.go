@@ -1,5 +1,5 @@
 // Package stream is the engine Stream. It sends every layer to the registry
-// directly from the model's directory, in one pass, and then pushes an image of
+// directly from where the model is stored, in one pass, and then pushes an image of
 // these layers. It needs no Kaniko, no root and no disk.
 package stream
 
@@ -30,11 +30,11 @@ type Input struct {
 
 // Build builds and pushes an image, and returns what it pushed.
 func Build(ctx context.Context, in Input) (engine.Result, error) {
-	root, err := in.Storage.Open()
+	files, err := in.Source(ctx)
 	if err != nil {
 		return engine.Result{}, err
 	}
-	defer func() { _ = root.Close() }()
+	defer func() { _ = files.Close() }()
 	repository, err := in.Registry.Open(ctx, in.Target.Repository, registry.Push)
 	if err != nil {
 		return engine.Result{}, failure.OfRegistry(err)
@@ -45,7 +45,7 @@ func Build(ctx context.Context, in Input) (engine.Result, error) {
 		return engine.Result{}, failure.OfRegistry(err)
 	}
 	s := &sender{
-		Input: in, root: root, repository: repository, uploader: uploader, mountable: mountable,
+		Input: in, files: files, repository: repository, uploader: uploader, mountable: mountable,
 		previous: findPrevious(ctx, in), transfer: newTransfer(len(in.Model.Layers), in.Progress),
 	}
 	console.Logf(in.Log, "sending %s to %s", console.Count(len(in.Model.Layers), "layer"), in.Target.Repository)
@@ -53,7 +53,7 @@ func Build(ctx context.Context, in Input) (engine.Result, error) {
 	if err != nil {
 		return engine.Result{}, err
 	}
-	if err := source.CheckUnchanged(ctx, in.Storage, in.Model); err != nil {
+	if err := source.CheckUnchanged(ctx, in.Source, in.Model); err != nil {
 		return engine.Result{}, err
 	}
 	result := engine.Result{Layers: modelimage.BuiltLayers(layers), SentBytes: s.sentBytes, ReusedBytes: s.reusedBytes}

@@ -20,7 +20,7 @@ type previousImage struct {
 	// files are the files of its model.
 	files layer.Index
 	// byDiffID are its layers. byStatDigest are those that record the
-	// modification times of their files.
+	// identities or the modification times of their files.
 	byDiffID, byStatDigest map[string]previousLayer
 }
 
@@ -117,10 +117,10 @@ func (p previousImage) hasModTimesOf(plan layer.Plan) bool {
 }
 
 // findInPrevious returns the layer of the previous image that has the content of
-// an archive, if there is one. It reads the archive unless modification times
-// show it.
+// an archive, if there is one. It reads the archive unless the identities of the files
+// or their modification times show it.
 func (s *sender) findInPrevious(ctx context.Context, archive source.Archive, statDigest string, entries []layer.Entry) (previousLayer, bool, error) {
-	if s.useModTimes {
+	if s.useModTimes || layer.HasIdentities(entries) {
 		l, known := s.previous.byStatDigest[statDigest]
 		return l, known && s.previous.files.Has(entries), nil
 	}

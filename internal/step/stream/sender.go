@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"os"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -27,7 +26,7 @@ const maxConcurrentLayers = 3
 // sender sends the layers of a plan.
 type sender struct {
 	Input
-	root       *os.Root
+	files      source.Files
 	repository *registry.Repository
 	uploader   *registry.Uploader
 	// mountable are other repositories that may have the layers.
@@ -70,15 +69,15 @@ func (s *sender) sendAll(ctx context.Context) ([]modelimage.Layer, error) {
 
 // sendLayer sends one layer unless the registry has it. To find that out, the
 // whole layer has to be read, so it is tried only if the previous image lists the
-// same files, or if modification times are trusted.
+// same files, or if their identities or trusted modification times show it.
 func (s *sender) sendLayer(ctx context.Context, number int) (l modelimage.Layer, reused bool, err error) {
 	entries := s.Model.Layers[number]
-	archive, err := newArchive(s.root, s.Model, number)
+	archive, err := newArchive(s.files, s.Model, number)
 	if err != nil {
 		return modelimage.Layer{}, false, err
 	}
 	l.Files, l.Bytes = layer.Count(entries)
-	if s.TrustModTimes {
+	if s.TrustModTimes || layer.HasIdentities(entries) {
 		l.StatDigest = layer.StatDigest(entries)
 	}
 	candidate, found, err := s.findInPrevious(ctx, archive, l.StatDigest, entries)
