@@ -166,7 +166,7 @@ type Workload struct {
 
 // Storage is where a model's files are stored. Exactly one kind must be set.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.localStorage) ? 1 : 0) + (has(self.nfs) ? 1 : 0) + (has(self.AWSEfs) ? 1 : 0) + (has(self.persistentVolumeClaim) ? 1 : 0) == 1",message="storage needs exactly one kind: set one of localStorage, nfs, AWSEfs or persistentVolumeClaim"
+// +kubebuilder:validation:XValidation:rule="(has(self.localStorage) ? 1 : 0) + (has(self.nfs) ? 1 : 0) + (has(self.AWSEfs) ? 1 : 0) + (has(self.persistentVolumeClaim) ? 1 : 0) + (has(self.s3) ? 1 : 0) + (has(self.huggingFace) ? 1 : 0) == 1",message="storage needs exactly one kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3 or huggingFace"
 type Storage struct {
 	// localStorage is a directory on the disk of a node.
 	// +optional
@@ -181,6 +181,13 @@ type Storage struct {
 	// persistentVolumeClaim is a PersistentVolumeClaim in the same namespace.
 	// +optional
 	PersistentVolumeClaim *PersistentVolumeClaim `json:"persistentVolumeClaim,omitempty"`
+	// s3 is a prefix of a bucket in Amazon S3, or in an object store with the same API.
+	// +optional
+	S3 *S3 `json:"s3,omitempty"`
+	// huggingFace is a model repository of the Hugging Face hub, or of a hub with the
+	// same API.
+	// +optional
+	HuggingFace *HuggingFace `json:"huggingFace,omitempty"`
 }
 
 // LocalStorage is a directory on the disk of a node.
@@ -284,6 +291,114 @@ type PersistentVolumeClaim struct {
 	SubPath string `json:"subPath,omitempty"`
 }
 
+// S3 is a prefix of a bucket in Amazon S3, or in an object store with the same API:
+// MinIO, Ceph, Cloudflare R2, Google Cloud Storage. Builds read the objects without
+// storing them on a disk. The platform team has to allow the bucket (allowedS3 in the
+// operator's configuration). Training pods cannot mount it.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.bucket)",message="bucket is required: name the bucket that holds the files, for example bucket: models"
+// +kubebuilder:validation:XValidation:rule="has(self.prefix)",message="prefix is required: name the prefix of the model's objects in the bucket, for example prefix: llama/3.1-8b"
+type S3 struct {
+	// endpoint is the URL of the object store. The default is Amazon S3,
+	// https://s3.amazonaws.com.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$')",message="endpoint must be the URL of a server without a path, for example https://minio.example.com:9000"
+	Endpoint string `json:"endpoint,omitempty"`
+	// region is the region of the bucket, for example eu-west-1. By default, builds ask
+	// the object store for it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$')",message="region is the region of the bucket: use letters, digits and '-', for example eu-west-1"
+	Region string `json:"region,omitempty"`
+	// bucket is the name of the bucket. Required.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?$') && !self.contains('..')",message="bucket is the name of a bucket: use letters, digits, '-', '_' and '.', for example models"
+	Bucket string `json:"bucket,omitempty"`
+	// prefix is the prefix of the model's objects: the objects below it are the model's
+	// files, with the rest of their keys as paths. Required.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.endsWith('/') && !self.contains('//') && !self.matches('(^|/)[.]{1,2}(/|$)') && size(self) > 0",message="prefix must not begin or end with '/' and must not contain '//' or '..', for example llama/3.1-8b"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:]]') && !self.contains('{{') && !self.contains('}}')",message="prefix must not contain a line break, a control character, '{{' or '}}': copy the objects to another prefix"
+	Prefix string `json:"prefix,omitempty"`
+	// credentialsSecretName is the name of a Secret in the ModelVersion's namespace with
+	// the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN if the
+	// credentials are temporary. Without it, the objects are read by the identity of the
+	// service account modelkiln-build if the cloud gives it one, and anonymously
+	// otherwise.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="credentialsSecretName is the name of a Secret (kubectl get secrets lists them): use lower-case letters, digits, '-' and '.'"
+	CredentialsSecretName string `json:"credentialsSecretName,omitempty"`
+}
+
+// HuggingFace is a model repository of the Hugging Face hub, or of a hub with the same
+// API. Builds read the files without storing them on a disk. The platform team has to
+// allow the repository (allowedHuggingFace in the operator's configuration). Training
+// pods cannot mount it.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.repo)",message="repo is required: name the repository with its organization, for example repo: mistralai/Mistral-7B-v0.3"
+type HuggingFace struct {
+	// repo is the name of the repository, with its organization or user. Required.
+	// +optional
+	// +kubebuilder:validation:MaxLength=193
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9][-A-Za-z0-9._]{0,95}/)?[A-Za-z0-9][-A-Za-z0-9._]{0,95}$') && !self.contains('..') && !self.contains('--')",message="repo is the name of a repository, for example mistralai/Mistral-7B-v0.3"
+	Repo string `json:"repo,omitempty"`
+	// revision is a branch, a tag or a commit. The default is main. The first attempt
+	// resolves it to a commit, which status.source.revision has, and all attempts build
+	// from that commit.
+	// +optional
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_][-A-Za-z0-9._/]*$') && !self.contains('..') && !self.contains('//') && !self.endsWith('/')",message="revision is a branch, a tag or a commit: use letters, digits, '-', '.', '_' and '/', for example main"
+	Revision string `json:"revision,omitempty"`
+	// endpoint is the URL of the hub. The default is https://huggingface.co.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$')",message="endpoint must be the URL of a server without a path, for example https://hub.example.com"
+	Endpoint string `json:"endpoint,omitempty"`
+	// tokenSecretName is the name of a Secret in the ModelVersion's namespace whose key
+	// token is an access token of the hub. It is needed for private and gated
+	// repositories.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="tokenSecretName is the name of a Secret (kubectl get secrets lists them): use lower-case letters, digits, '-' and '.'"
+	TokenSecretName string `json:"tokenSecretName,omitempty"`
+}
+
+// Symlinks is what happens to symbolic links among the model's files.
+//
+// +kubebuilder:validation:Enum=Keep;Follow
+type Symlinks string
+
+const (
+	// KeepSymlinks packages a link as a link. It must lead to a packaged file.
+	KeepSymlinks Symlinks = "Keep"
+	// FollowSymlinks packages what a link leads to, within the same volume.
+	FollowSymlinks Symlinks = "Follow"
+)
+
+// CompletenessCheck is whether an incomplete model fails the build.
+//
+// +kubebuilder:validation:Enum=Enforce;Skip
+type CompletenessCheck string
+
+const (
+	// EnforceCompleteness fails the build if the files' headers and indexes show that
+	// a file is missing or truncated.
+	EnforceCompleteness CompletenessCheck = "Enforce"
+	// SkipCompleteness packages the files as they are.
+	SkipCompleteness CompletenessCheck = "Skip"
+)
+
+// FilePattern is a pattern in the format of a line in a .gitignore file.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=256
+// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:]]') && !self.contains('{{') && !self.contains('}}')",message="a pattern must not contain a line break, a control character, '{{' or '}}': match the character with '?'"
+type FilePattern string
+
 // Build specifies how to build the image.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.engine) || !has(self.compression) || self.engine != 'Stream' || self.compression != 'Gzip'",message="the engine Stream does not support the compression Gzip: set compression to None or Zstd, or remove it"
@@ -327,9 +442,34 @@ type Build struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$')",message="modelPath must be an absolute path of letters, digits, '_', '.' and '-', without a trailing slash and without names that begin with '.' or '-', for example /models"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^/(argo|bin|boot|busybox|dev|etc|kaniko|kiln|lib|lib32|lib64|libx32|proc|push-secret|registry-ca|root|run|sbin|source|sys|tmp|usr|var)(/|$)')",message="modelPath must not be in a directory of the system or of the build: choose another one, for example /models"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^/(argo|bin|boot|busybox|dev|etc|kaniko|kiln|lib|lib32|lib64|libx32|proc|push-secret|registry-ca|root|run|sbin|source|source-secret|sys|tmp|usr|var)(/|$)')",message="modelPath must not be in a directory of the system or of the build: choose another one, for example /models"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/kubedl-model/')",message="modelPath must not be in /kubedl-model, which becomes a link to it: choose another directory, for example /models"
 	ModelPath string `json:"modelPath,omitempty"`
+	// include are patterns of the files that are packaged, in the format of a .gitignore
+	// file: "*.safetensors" matches in all directories, "/config.json" at the top only.
+	// The default is all files.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	Include []FilePattern `json:"include,omitempty"`
+	// exclude are patterns of files and directories that are not packaged, in the format
+	// of a .gitignore file, for example ".git/" and "checkpoint-*/". They are added to
+	// those in a file .modelkilnignore at the top of the model's files.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	Exclude []FilePattern `json:"exclude,omitempty"`
+	// symlinks is what happens to symbolic links: Keep (default) packages them as links,
+	// and Follow packages the files and directories to which they lead, which have to be
+	// on the same volume, as those in the cache of Hugging Face.
+	// +optional
+	Symlinks Symlinks `json:"symlinks,omitempty"`
+	// completenessCheck is whether a model of which files seem to be missing or
+	// truncated fails the build: Enforce (default) or Skip. Skip is for a format that the
+	// check takes for another. The operator's configuration may forbid it. Files that a
+	// program is still writing fail the build in any case.
+	// +optional
+	CompletenessCheck CompletenessCheck `json:"completenessCheck,omitempty"`
 	// pushSecretName is the name of a Secret of type
 	// kubernetes.io/dockerconfigjson in the ModelVersion's namespace. If it is set,
 	// the Secret must exist. If it is not set, the Secret "regcred" is used if it
@@ -485,6 +625,10 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ReusedBytes int64 `json:"reusedBytes,omitempty"`
+	// source identifies the content from which the image is built, for storage that is
+	// not mounted.
+	// +optional
+	Source *SourceStatus `json:"source,omitempty"`
 	// pullSecretName is the Secret in the ModelVersion's namespace whose credentials
 	// were used to verify the image after the push. Pods that serve the
 	// ModelVersion pull with it, or with spec.build.pushSecretName if that is set.
@@ -534,6 +678,21 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+}
+
+// SourceStatus identifies the content of storage that is not mounted.
+type SourceStatus struct {
+	// revision is the commit to which spec.storage.huggingFace.revision was resolved by
+	// the first attempt. All attempts build from it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Revision string `json:"revision,omitempty"`
+	// digest is a digest of the names, sizes and identities of the files, "sha256:…", as
+	// the storage reported them when the image was built. The same files in the same
+	// place have the same digest.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Digest string `json:"digest,omitempty"`
 }
 
 // WorkflowStatus describes one attempt to build the image.

@@ -136,6 +136,20 @@ type Config struct {
 	// example nas.example.com, and directories of servers including their
 	// subdirectories, for example nas.example.com:/exports/models. All if empty.
 	AllowedNFS []string `json:"allowedNFS,omitempty"`
+	// allowedS3 lists the object stores from which models may be packaged, for example
+	// minio.example.com:9000, their buckets, for example s3.amazonaws.com/models, and
+	// prefixes of buckets, for example s3.amazonaws.com/models/team-a. An entry that
+	// begins with http:// allows plain HTTP. None if empty, because a build would
+	// otherwise send requests to any address that a user writes.
+	AllowedS3 []string `json:"allowedS3,omitempty"`
+	// allowedHuggingFace lists the hubs from which models may be packaged, for example
+	// huggingface.co, their organizations, for example huggingface.co/mistralai, and
+	// repositories, for example huggingface.co/mistralai/Mistral-7B-v0.3. A hub may
+	// redirect downloads to all hosts of the list, and huggingface.co to its own storage.
+	// An entry that begins with http:// allows plain HTTP. None if empty.
+	AllowedHuggingFace []string `json:"allowedHuggingFace,omitempty"`
+	// completenessCheckRequired forbids spec.build.completenessCheck: Skip.
+	CompletenessCheckRequired bool `json:"completenessCheckRequired,omitempty"`
 	// allowedEFS lists what may be packaged from AWS EFS: file systems, for example
 	// fs-12345678; directories including their subdirectories, for example
 	// fs-12345678:/models; and access points, for example
@@ -335,6 +349,9 @@ func (c Config) validateShares() error {
 	for _, entry := range c.AllowedNFS {
 		problems = append(problems, sourcepolicy.CheckNFSEntry(entry))
 	}
+	for _, entry := range slices.Concat(c.AllowedS3, c.AllowedHuggingFace) {
+		problems = append(problems, sourcepolicy.CheckRemoteEntry(entry))
+	}
 	for _, entry := range c.AllowedEFS {
 		problems = append(problems, sourcepolicy.CheckEFSEntry(entry))
 	}
@@ -480,6 +497,9 @@ func (c Config) Options() workflow.Options {
 		HostPaths:                sourcepolicy.HostPathRules{Denied: c.DeniedHostPaths, Allowed: c.AllowedHostPaths},
 		NFS:                      sourcepolicy.NFSRules{Allowed: c.AllowedNFS},
 		EFS:                      sourcepolicy.EFSRules{Allowed: c.AllowedEFS, Attributes: c.AllowedEFSAttributes, Writable: c.WritableEFS},
+		S3:                       sourcepolicy.S3Rules{Allowed: c.AllowedS3},
+		HuggingFace:              sourcepolicy.HuggingFaceRules{Allowed: c.AllowedHuggingFace},
+		CompletenessRequired:     c.CompletenessCheckRequired,
 		Images:                   workflow.ImageRules{Repos: c.AllowedImageRepos, BaseImages: c.AllowedBaseImages},
 		Scheduling:               workflow.SchedulingRules{Tolerations: c.AllowedTolerations, NodeSelectors: c.AllowedNodeSelectors},
 	}

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -23,6 +24,9 @@ const shortDigestLength = 12
 // maxPhase is the number of characters that a status holds of a Workflow's phase,
 // which users can edit.
 const maxPhase = 64
+
+// maxDigest is the number of characters that a status holds of a digest.
+const maxDigest = 256
 
 // maxUser is the number of characters that a status holds of a user's name.
 const maxUser = 256
@@ -55,6 +59,7 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 	case StateBuilt:
 		status.ImageBuildPhase = v1alpha1.ImageBuildSucceeded
 		if v.follow != nil {
+			keepRevision(&status, v.Report)
 			describeImage(&status, v.Report)
 		}
 		// A request that was made during the attempt is served by it.
@@ -62,6 +67,7 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		setConditions(&status, mv, metav1.ConditionTrue, "", v.Outcome)
 	case StateFailed:
 		status.ImageBuildPhase = v1alpha1.ImageBuildFailed
+		keepRevision(&status, v.Report)
 		if v.follow == nil && status.FinishTime == nil {
 			status.FinishTime = &metav1.Time{}
 		}
@@ -103,6 +109,7 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	status.Digest, status.ShortDigest, status.PullSecretName = "", "", ""
 	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
 	status.SentBytes, status.ReusedBytes = 0, 0
+	status.Source = sourceStatus(revisionOf(status.Source), "")
 }
 
 // describeReference sets the reference by which pods pull an image and, if it is
@@ -137,6 +144,33 @@ func describeImage(status *v1alpha1.ModelVersionStatus, run report.Report) {
 		status.SentBytes, status.ReusedBytes = run.Build.SentBytes, run.Build.ReusedBytes
 	}
 	status.PullSecretName = run.Image.PullSecret
+	status.Source = sourceStatus(revisionOf(status.Source), text.OneLine(run.Source.Digest, maxDigest))
+}
+
+// keepRevision records the commit that an attempt has found, whatever became of the
+// attempt: the first one decides from which commit a ModelVersion is built.
+func keepRevision(status *v1alpha1.ModelVersionStatus, run report.Report) {
+	if revisionOf(status.Source) == "" && run.Source != nil && commit.MatchString(run.Source.Revision) {
+		status.Source = sourceStatus(run.Source.Revision, "")
+	}
+}
+
+// sourceStatus returns what a status records of storage, or nil if that is nothing.
+func sourceStatus(revision, digest string) *v1alpha1.SourceStatus {
+	if revision == "" && digest == "" {
+		return nil
+	}
+	return &v1alpha1.SourceStatus{Revision: revision, Digest: digest}
+}
+
+// commit matches the commits of hubs.
+var commit = regexp.MustCompile(`\A[0-9a-f]{40}\z`)
+
+func revisionOf(source *v1alpha1.SourceStatus) string {
+	if source == nil {
+		return ""
+	}
+	return source.Revision
 }
 
 // workflowStatus returns what a status records of a Workflow, and of the

@@ -58,6 +58,11 @@ type Source struct {
 	// Skipped is the number of sockets, pipes, devices and a top-level
 	// lost+found, which have no content to package.
 	Skipped int64 `json:"skipped,omitempty"`
+	// Revision is the commit from which the files are read, if they are on a hub.
+	Revision string `json:"revision,omitempty"`
+	// Digest is a digest of the names, sizes and identities of the files,
+	// "sha256:…", if they are not mounted.
+	Digest string `json:"digest,omitempty"`
 	// AlreadyPushed is true if the registry holds this ModelVersion, or a deleted one
 	// of the same name, with the same content, so that there is nothing to build.
 	AlreadyPushed bool `json:"alreadyPushed,omitempty"`

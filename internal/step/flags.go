@@ -3,6 +3,7 @@ package step
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -127,6 +128,32 @@ func list(into *[]string) func(string) error {
 				*into = append(*into, item)
 			}
 		}
+		return nil
+	}
+}
+
+// lines returns the parser of a flag whose value is a list with one item a line, which
+// may be empty.
+func lines(into *[]string) func(string) error {
+	return func(value string) error {
+		*into = nil
+		for line := range strings.Lines(value) {
+			if line = strings.TrimRight(line, "\r\n"); line != "" {
+				*into = append(*into, line)
+			}
+		}
+		return nil
+	}
+}
+
+// choice returns the parser of a flag that is true for the value yes, and false for the
+// value no, which is the default.
+func choice(into *bool, no, yes string) func(string) error {
+	return func(value string) error {
+		if value != "" && value != no && value != yes {
+			return fmt.Errorf("must be %s or %s", no, yes)
+		}
+		*into = value == yes
 		return nil
 	}
 }

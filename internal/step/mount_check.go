@@ -19,14 +19,12 @@ import (
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
-	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 	"github.com/modelkiln/modelkiln/internal/text"
-	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // mountCheck is the first step. It finds everything that can fail a build before
@@ -34,33 +32,23 @@ import (
 type mountCheck struct {
 	*paths
 	registryFlags
-	storageKind, storagePath, subPath string
-	nfsServer, nfsPath                string
-	hostPaths                         sourcepolicy.HostPathRules
-	nfs                               sourcepolicy.NFSRules
-	baseImage                         string
-	pushSecretRequired                bool
-	engine                            string
-	limits                            layer.Limits
-	workflowUID                       string
-	model, modelVersion               string
-	modelVersionUID, knownDigest      string
-	modelDir                          string
-	mount, mountinfo, program         string
+	storageFlags
+	baseImage                    string
+	pushSecretRequired           bool
+	skipCompleteness             bool
+	engine                       string
+	limits                       layer.Limits
+	workflowUID                  string
+	model, modelVersion          string
+	modelVersionUID, knownDigest string
+	modelDir                     string
+	program                      string
 }
 
 func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	m := &mountCheck{paths: p, limits: layer.Limits{Size: layer.DefaultSize}}
 	m.defineRegistry(flags)
-	flags.StringVar(&m.storageKind, "storage-kind", "", fmt.Sprintf("the `kind` of storage: %s, %s or %s", contract.StorageLocal, contract.StorageNFS, contract.StorageClaim))
-	flags.StringVar(&m.storagePath, "storage-path", "", "for localStorage, the `directory` on the node")
-	flags.StringVar(&m.subPath, "sub-path", "", "for persistentVolumeClaim, the `directory` in the claim; the whole claim if empty")
-	flags.StringVar(&m.nfsServer, "nfs-server", "", "for nfs, the `server`")
-	flags.StringVar(&m.nfsPath, "nfs-path", "", "for nfs, the `directory` that the server exports")
-	flags.Func("denied-paths", "the `directories` of nodes that are never packaged, in addition to system directories, separated by commas", list(&m.hostPaths.Denied))
-	flags.Func("allowed-paths", "the only `directories` of nodes that may be packaged, separated by commas; all except system and denied directories if empty", list(&m.hostPaths.Allowed))
-	flags.Func("bind-mounted-paths", "the `directories` of nodes that are bind mounts, as kind's extraMounts create them, separated by commas", list(&m.hostPaths.BindMounted))
-	flags.Func("allowed-nfs", "the only NFS `servers`, or directories of servers as in nas.example.com:/models, that may be packaged, separated by commas; all if empty", list(&m.nfs.Allowed))
+	m.defineStorage(flags)
 	flags.StringVar(&m.baseImage, "base-image", "", "the `reference` of the base image, or scratch")
 	flags.Func("push-secret-required", "whether the push Secret must exist, `true or false`", boolean(&m.pushSecretRequired))
 	flags.StringVar(&m.engine, "engine", string(v1alpha1.Kaniko), fmt.Sprintf("the `engine` of the build step: %s or %s", v1alpha1.Kaniko, v1alpha1.Stream))
@@ -74,8 +62,7 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	// The engine uses it. Here it is only checked, before anything is copied.
 	flags.Func("created", createdUsage, timestamp(new(time.Time)))
 	flags.Func("model-path", fmt.Sprintf("the `directory` of the image that holds the model (default %s)", v1alpha1.ModelPath), modelDirectory(&m.modelDir))
-	flags.StringVar(&m.mount, "source", "/source", "the `directory` where the storage is mounted")
-	flags.StringVar(&m.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` that lists the mounts of this process")
+	flags.Func("completeness-check", fmt.Sprintf("whether an incomplete model fails the build, `%s or %s`", v1alpha1.EnforceCompleteness, v1alpha1.SkipCompleteness), choice(&m.skipCompleteness, string(v1alpha1.EnforceCompleteness), string(v1alpha1.SkipCompleteness)))
 	flags.StringVar(&m.program, "program", "", "the `file` to copy to the shared volume, from which Kaniko's container runs it; this program if empty")
 	return m.run
 }
@@ -213,45 +200,6 @@ func copyProgram(from, to string) error {
 	return errors.Join(err, installed.Chmod(0o755), installed.Close())
 }
 
-// checkStorage checks that the mounted storage is the requested one, and that it
-// may be packaged.
-func (m *mountCheck) checkStorage(log io.Writer) (source.Storage, error) {
-	storage := source.Storage{Mount: m.mount, SubPath: m.subPath}
-	switch m.storageKind {
-	case contract.StorageClaim:
-		storage.Name = "the claim"
-		if m.subPath != "" {
-			storage.Name = fmt.Sprintf("the sub-path %s of the claim", m.subPath)
-		}
-		return storage, nil
-	case contract.StorageNFS:
-		storage.Name = fmt.Sprintf("the path %s of the NFS server %s", m.nfsPath, m.nfsServer)
-		if err := m.nfs.Check(m.nfsServer, m.nfsPath); err != nil {
-			return storage, failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
-		}
-		return storage, nil
-	case contract.StorageLocal:
-		storage.Name = fmt.Sprintf("the path %s on the node", m.storagePath)
-		return storage, m.checkHostPath(storage, log)
-	default:
-		return storage, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s, %s or %s", m.storageKind, contract.StorageLocal, contract.StorageNFS, contract.StorageClaim)
-	}
-}
-
-// checkHostPath checks that the mounted directory of the node is the requested
-// one, and that it may be packaged.
-func (m *mountCheck) checkHostPath(storage source.Storage, log io.Writer) error {
-	mounts, err := os.ReadFile(m.mountinfo)
-	if err != nil {
-		return fmt.Errorf("read the mounts: %w", err)
-	}
-	if err := m.hostPaths.CheckMounted(string(mounts), m.mount, m.storagePath); err != nil {
-		return failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
-	}
-	console.Logf(log, "%s is mounted", storage.Name)
-	return nil
-}
-
 // planModel lists the model's files, assigns them to layers, and checks
 // that the model is complete. The report has its size even if a later check fails.
 func (m *mountCheck) planModel(ctx context.Context, files source.Files, storage source.Storage, log io.Writer) (layer.Plan, error) {
@@ -271,13 +219,30 @@ func (m *mountCheck) planModel(ctx context.Context, files source.Files, storage 
 	if model.Skipped > 0 {
 		console.Logf(log, "skipped %s: sockets, pipes, devices or lost+found", console.Count(model.Skipped, "special file"))
 	}
-	if err := source.CheckComplete(ctx, files, model); err != nil {
+	if err := m.checkComplete(ctx, files, model, log); err != nil {
 		return layer.Plan{}, err
 	}
-	console.Logf(log, "completeness check passed")
 	return model, m.shared.UpdateReport(func(r *report.Report) {
 		r.Source = &report.Source{Files: model.Files, Bytes: model.Bytes, Layers: len(model.Layers), Skipped: model.Skipped}
 	})
+}
+
+// checkComplete checks that the model is complete, unless the ModelVersion skips that.
+func (m *mountCheck) checkComplete(ctx context.Context, files source.Files, model layer.Plan, log io.Writer) error {
+	if m.skipCompleteness {
+		console.Logf(log, "completeness check skipped")
+		return nil
+	}
+	err := source.CheckComplete(ctx, files, model)
+	var incomplete *failure.Error
+	if errors.As(err, &incomplete) && incomplete.Reason == v1alpha1.ReasonSourceIncomplete {
+		return failure.New(incomplete.Reason, "%s. If the model is complete in another format, set spec.build.completenessCheck: %s", incomplete.Message, v1alpha1.SkipCompleteness).WithCause(incomplete.Cause)
+	}
+	if err != nil {
+		return err
+	}
+	console.Logf(log, "completeness check passed")
+	return nil
 }
 
 // handOff leaves the plan, and what the registry already holds, for the next

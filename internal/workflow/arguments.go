@@ -82,7 +82,7 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	if problem != nil {
 		return nil, problem
 	}
-	if problem := cmp.Or(checkBaseImage(mv, opts), checkScheduling(mv, opts), checkCompression(mv, opts), checkModelPath(mv)); problem != nil {
+	if problem := cmp.Or(checkBaseImage(mv, opts), checkScheduling(mv, opts), checkCompression(mv, opts), checkModelPath(mv), checkCompleteness(mv, opts)); problem != nil {
 		return nil, problem
 	}
 	args := IdentityArguments(mv, opts)
@@ -93,6 +93,9 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	args[contract.ParamPreviousImage] = PreviousImage(mv, attempt.Previous, opts)
 	if attempt.UserAssigned && engine(mv, opts) == v1alpha1.Stream {
 		args[contract.ParamAssignedUser] = "true"
+	}
+	if from := mv.Status.Source; from != nil && mv.Spec.Storage.HuggingFace != nil {
+		args[contract.ParamKnownRevision] = from.Revision
 	}
 	if image == PushedImage(mv) { // The digest is that of an image in this repository.
 		args[contract.ParamKnownDigest] = attempt.KnownDigest
@@ -137,6 +140,11 @@ func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 		contract.ParamSubPath:         "",
 		contract.ParamNFSServer:       "",
 		contract.ParamNFSPath:         "",
+		contract.ParamEndpoint:        "",
+		contract.ParamBucket:          "",
+		contract.ParamPrefix:          "",
+		contract.ParamRepo:            "",
+		contract.ParamRevision:        "",
 	}
 	maps.Copy(identity, sourceOf(mv, opts).arguments)
 	if LacksChiefNode(mv) {
@@ -170,14 +178,18 @@ func WithPreviousImage(wf *wfv1.Workflow, image string) *wfv1.Workflow {
 }
 
 // BuildSettings returns the arguments, empty ones included, by which the spec and
-// the operator's configuration decide what an image holds beside the model's files,
-// and whether every file is read.
+// the operator's configuration decide which of the files an image holds, what it holds
+// beside them, and whether every file is read and checked.
 func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	build := ptr.Deref(mv.Spec.Build, v1alpha1.Build{})
 	settings := map[string]string{
-		contract.ParamBaseImage:       mirrored(cmp.Or(build.BaseImage, opts.BaseImage), opts.BaseImageMirrors),
-		contract.ParamChangeDetection: "",
-		contract.ParamModelPath:       "",
+		contract.ParamBaseImage:         mirrored(cmp.Or(build.BaseImage, opts.BaseImage), opts.BaseImageMirrors),
+		contract.ParamChangeDetection:   "",
+		contract.ParamModelPath:         "",
+		contract.ParamInclude:           lines(build.Include),
+		contract.ParamExclude:           lines(build.Exclude),
+		contract.ParamSymlinks:          string(build.Symlinks),
+		contract.ParamCompletenessCheck: string(build.CompletenessCheck),
 	}
 	if dir := ModelPath(mv); dir != v1alpha1.ModelPath {
 		settings[contract.ParamModelPath] = dir
@@ -204,7 +216,10 @@ func BuildHash(wf *wfv1.Workflow) string {
 		decisive = append(decisive, env)
 	}
 	// Workflows of earlier versions of the operator have none of these.
-	for _, name := range []string{contract.ParamCreated, contract.ParamModelPath} {
+	for _, name := range []string{
+		contract.ParamCreated, contract.ParamModelPath, contract.ParamInclude, contract.ParamExclude,
+		contract.ParamSymlinks, contract.ParamCompletenessCheck, contract.ParamKnownRevision,
+	} {
 		if value := Argument(wf, name); value != "" {
 			decisive = append(decisive, name+"="+value)
 		}
@@ -244,6 +259,15 @@ func checkModelPath(mv *v1alpha1.ModelVersion) *Problem {
 		return &Problem{v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.build.modelPath %s. It cannot be changed: create a new ModelVersion", problem)}
 	}
 	return nil
+}
+
+// checkCompleteness returns the Problem of a ModelVersion that skips the completeness
+// check where the platform team requires it.
+func checkCompleteness(mv *v1alpha1.ModelVersion, opts Options) *Problem {
+	if b := mv.Spec.Build; !opts.CompletenessRequired || b == nil || b.CompletenessCheck != v1alpha1.SkipCompleteness {
+		return nil
+	}
+	return &Problem{v1alpha1.ReasonInvalidSpec, "The platform team requires the completeness check (completenessCheckRequired): remove spec.build.completenessCheck, or ask the platform team to allow it. " + FixSpec(mv)}
 }
 
 // FixSpec returns what to do about a value of the spec that cannot be built
@@ -299,6 +323,15 @@ func merge(defaults, own map[corev1.ResourceName]resource.Quantity) map[corev1.R
 	maps.Copy(merged, defaults)
 	maps.Copy(merged, own)
 	return merged
+}
+
+// lines returns patterns, one a line.
+func lines(patterns []v1alpha1.FilePattern) string {
+	all := make([]string, 0, len(patterns))
+	for _, pattern := range patterns {
+		all = append(all, string(pattern))
+	}
+	return strings.Join(all, "\n")
 }
 
 // formatQuantity returns a quantity's canonical form, or nothing for zero.

@@ -84,6 +84,12 @@ type Options struct {
 	NFS sourcepolicy.NFSRules
 	// EFS are the rules for which AWS Elastic File Systems may be packaged.
 	EFS sourcepolicy.EFSRules
+	// S3 are the rules for which buckets of object stores may be packaged, and
+	// HuggingFace for which repositories of hubs.
+	S3          sourcepolicy.S3Rules
+	HuggingFace sourcepolicy.HuggingFaceRules
+	// CompletenessRequired is true if no ModelVersion may skip the completeness check.
+	CompletenessRequired bool
 	// Images are the rules for where models may be pushed, and for base images.
 	Images ImageRules
 	// Scheduling are the rules for tolerations and node selectors of builds.

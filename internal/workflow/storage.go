@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -32,8 +33,12 @@ func sourceOf(mv *v1alpha1.ModelVersion, opts Options) source {
 		return elasticFileSystem(mv, *s.AWSEfs, opts)
 	case s.PersistentVolumeClaim != nil:
 		return claim(*s.PersistentVolumeClaim)
+	case s.S3 != nil:
+		return objectStore(*s.S3, opts)
+	case s.HuggingFace != nil:
+		return hub(*s.HuggingFace, opts)
 	default:
-		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: set one of localStorage, nfs, AWSEfs or persistentVolumeClaim"}}
+		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3 or huggingFace"}}
 	}
 }
 
@@ -43,9 +48,12 @@ func StorageVolume(mv *v1alpha1.ModelVersion, opts Options) *Volume {
 	return sourceOf(mv, opts).volume
 }
 
-// TrainingProblem returns why a ModelVersion's storage may not be mounted for
-// training, or nil.
+// TrainingProblem returns why a ModelVersion's storage may not, or cannot, be mounted
+// for training, or nil.
 func TrainingProblem(mv *v1alpha1.ModelVersion, opts Options) *Problem {
+	if s := mv.Spec.Storage; s.S3 != nil || s.HuggingFace != nil {
+		return &Problem{v1alpha1.ReasonInvalidSpec, "Pods cannot mount the storage kinds s3 and huggingFace: remove the label " + v1alpha1.LabelTrainVersion + " and have the training upload its files itself, or create a ModelVersion with storage that can be mounted"}
+	}
 	return ofVersion(StorageProblem(mv, opts))
 }
 
@@ -147,6 +155,41 @@ func claim(s v1alpha1.PersistentVolumeClaim) source {
 		pvc.problem = &Problem{v1alpha1.ReasonInvalidSpec, "persistentVolumeClaim needs claimName: name the claim that holds the files"}
 	}
 	return pvc
+}
+
+// objectStore is a prefix of a bucket, which the steps read themselves.
+func objectStore(s v1alpha1.S3, opts Options) source {
+	store := source{arguments: map[string]string{
+		contract.ParamStorageKind:  contract.StorageS3,
+		contract.ParamEndpoint:     s.Endpoint,
+		contract.ParamRegion:       s.Region,
+		contract.ParamBucket:       s.Bucket,
+		contract.ParamPrefix:       s.Prefix,
+		contract.ParamSourceSecret: s.CredentialsSecretName,
+	}}
+	if s.Bucket == "" || s.Prefix == "" {
+		store.problem = &Problem{v1alpha1.ReasonInvalidSpec, "s3 needs bucket and prefix: name the bucket and the prefix of the model's objects"}
+	} else if err := opts.S3.Check(cmp.Or(s.Endpoint, sourcepolicy.DefaultS3Endpoint), s.Bucket, s.Prefix); err != nil {
+		store.problem = forbidden(err)
+	}
+	return store
+}
+
+// hub is a repository of a hub, which the steps read themselves.
+func hub(s v1alpha1.HuggingFace, opts Options) source {
+	repository := source{arguments: map[string]string{
+		contract.ParamStorageKind:  contract.StorageHub,
+		contract.ParamEndpoint:     s.Endpoint,
+		contract.ParamRepo:         s.Repo,
+		contract.ParamRevision:     s.Revision,
+		contract.ParamSourceSecret: s.TokenSecretName,
+	}}
+	if s.Repo == "" {
+		repository.problem = &Problem{v1alpha1.ReasonInvalidSpec, "huggingFace needs repo: name the repository, for example mistralai/Mistral-7B-v0.3"}
+	} else if err := opts.HuggingFace.Check(cmp.Or(s.Endpoint, sourcepolicy.DefaultHuggingFaceEndpoint), s.Repo); err != nil {
+		repository.problem = forbidden(err)
+	}
+	return repository
 }
 
 // forbidden returns the Problem of files that the platform team's rules exclude.

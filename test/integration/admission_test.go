@@ -49,7 +49,7 @@ const (
 	badTag       = "imageTag is an OCI tag: use letters, digits, '_', '.' and '-', at most 128, not beginning with '.' or '-', for example v1.0, or omit it for an automatic tag"
 	badModelName = "modelName is the name of a Model: use lower-case letters, digits, '-' and '.', at most 63 characters, for example resnet-50"
 	badSubPath   = "subPath must be a path in the claim, without a leading or trailing slash and without '..', for example resnet/1"
-	oneKind      = "storage needs exactly one kind: set one of localStorage, nfs, AWSEfs or persistentVolumeClaim"
+	oneKind      = "storage needs exactly one kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3 or huggingFace"
 	badBase      = "baseImage must be an image reference without scheme, lower case after the host, for example registry.example.com/library/busybox:1.37, or scratch"
 	badModelPath = "modelPath must be an absolute path of letters, digits, '_', '.' and '-', without a trailing slash and without names that begin with '.' or '-', for example /models"
 	systemPath   = "modelPath must not be in a directory of the system or of the build: choose another one, for example /models"

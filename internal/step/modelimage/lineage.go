@@ -40,6 +40,9 @@ type Lineage struct {
 	CreatedBy string
 	// Created is when the ModelVersion was created; zero if that is not known.
 	Created time.Time
+	// Source is the URL of storage that is not mounted, and Revision is the commit, or
+	// the digest of the listing, from which the files were read.
+	Source, Revision string
 	// Base is the base image.
 	Base handoff.BaseImage
 }
@@ -56,6 +59,8 @@ func (l Lineage) Labels(variant handoff.BaseVariant) map[string]string {
 		{"org.opencontainers.image.version", l.Tag},
 		{labelAuthors, l.CreatedBy},
 		{LabelCreated, l.CreatedLabel()},
+		{"org.opencontainers.image.source", l.Source},
+		{"org.opencontainers.image.revision", l.Revision},
 		{"org.opencontainers.image.base.name", baseName},
 		{"org.opencontainers.image.base.digest", variant.Digest},
 		{v1alpha1.LabelModelName, l.Model},

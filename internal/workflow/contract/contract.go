@@ -29,7 +29,7 @@ const (
 	ParamImage = "image"
 	// ParamBaseImage is the image to which the model is added, or scratch.
 	ParamBaseImage = "base-image"
-	// ParamStorageKind is localStorage, nfs or persistentVolumeClaim.
+	// ParamStorageKind is localStorage, nfs, persistentVolumeClaim, s3 or huggingFace.
 	ParamStorageKind = "storage-kind"
 	// ParamStoragePath is the directory on the node, for localStorage.
 	ParamStoragePath = "storage-path"
@@ -43,6 +43,33 @@ const (
 	ParamNFSServer = "nfs-server"
 	// ParamNFSPath is the directory that the server exports, for nfs.
 	ParamNFSPath = "nfs-path"
+	// ParamEndpoint is the URL of the object store or hub, for s3 and huggingFace;
+	// empty is Amazon S3 or the Hugging Face hub.
+	ParamEndpoint = "endpoint"
+	// ParamRegion is the region of the bucket, for s3; empty is to ask for it.
+	ParamRegion = "region"
+	// ParamBucket is the bucket, for s3.
+	ParamBucket = "bucket"
+	// ParamPrefix is the prefix of the objects, for s3.
+	ParamPrefix = "prefix"
+	// ParamRepo is the repository, for huggingFace.
+	ParamRepo = "repo"
+	// ParamRevision is the branch, tag or commit, for huggingFace; empty is main.
+	ParamRevision = "revision"
+	// ParamKnownRevision is the commit to which an earlier attempt of the ModelVersion
+	// resolved the revision.
+	ParamKnownRevision = "known-revision"
+	// ParamSourceSecret is the name of the Secret with the credentials for the object
+	// store or hub; empty is none.
+	ParamSourceSecret = "source-secret"
+	// ParamInclude and ParamExclude are patterns of the files that are packaged, and of
+	// those that are not, one a line, in the format of a .gitignore file.
+	ParamInclude = "include"
+	ParamExclude = "exclude"
+	// ParamSymlinks is Keep or Follow.
+	ParamSymlinks = "symlinks"
+	// ParamCompletenessCheck is Enforce or Skip.
+	ParamCompletenessCheck = "completeness-check"
 	// ParamPushSecret is the name of the Secret with the push credentials.
 	ParamPushSecret = "push-secret"
 	// ParamPushSecretRequired is "true" when that Secret must exist, and
@@ -114,6 +141,8 @@ const (
 	StorageLocal = "localStorage"
 	StorageNFS   = "nfs"
 	StorageClaim = "persistentVolumeClaim"
+	StorageS3    = "s3"
+	StorageHub   = "huggingFace"
 )
 
 // The steps that the Argo UI shows, in their order.

@@ -18,7 +18,7 @@ var modelPath = regexp.MustCompile(`\A(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+\z`)
 // or to the container that builds it.
 var reservedDirs = []string{
 	"argo", "bin", "boot", "busybox", "dev", "etc", "kaniko", "kiln", "lib", "lib32", "lib64", "libx32", "proc", "push-secret",
-	"registry-ca", "root", "run", "sbin", "source", "sys", "tmp", "usr", "var",
+	"registry-ca", "root", "run", "sbin", "source", "source-secret", "sys", "tmp", "usr", "var",
 }
 
 // ModelPathProblem returns why an image cannot have the model's files in a directory,
