@@ -29,6 +29,9 @@ func Training(pod *corev1.Pod, mv *v1alpha1.ModelVersion, opts workflow.Options)
 	if problem := workflow.TrainingProblem(mv, opts); problem != nil {
 		return pod, problem
 	}
+	if s := mv.Spec.Storage; s.S3 != nil || s.HuggingFace != nil {
+		return pod, &workflow.Problem{Reason: v1alpha1.ReasonInvalidSpec, Message: "Pods cannot mount the storage kinds s3 and huggingFace. To train with this ModelVersion, name the workload in spec.trainedBy, remove the label " + v1alpha1.LabelTrainVersion + " from its pods, and have them upload the files"}
+	}
 	volume, mount := trainingMount(mv)
 	trained := pod.DeepCopy()
 	if !mountIntoAll(containersOf(&trained.Spec), mount) {

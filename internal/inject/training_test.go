@@ -67,6 +67,23 @@ func TestTrainingRejectsWhatTheBuildRejects(t *testing.T) {
 	}
 }
 
+func TestTrainingWithStorageThatIsNotMounted(t *testing.T) {
+	opts := config.Default().Options()
+	opts.S3.Allowed, opts.HuggingFace.Allowed = []string{"minio.example.com"}, []string{"huggingface.co"}
+	for name, mv := range map[string]*builders.ModelVersionWrapper{
+		"a bucket": builders.MakeModelVersion("mv", "default").S3("https://minio.example.com", "models", "llama"),
+		"a hub":    builders.MakeModelVersion("mv", "default").HuggingFace("", "mistralai/Mistral-7B-v0.3"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := trainingPod()
+			got, problem := inject.Training(pod, mv.Obj(), opts)
+			require.NotNil(t, problem)
+			assert.Contains(t, problem.Message, "Pods cannot mount the storage kinds s3 and huggingFace. To train with this ModelVersion, name the workload in spec.trainedBy")
+			assert.Same(t, pod, got)
+		})
+	}
+}
+
 func TestTrainingDirectoryOfNoParticularNode(t *testing.T) {
 	opts := config.Default().Options()
 	opts.HostPaths.Allowed = []string{"/models"}

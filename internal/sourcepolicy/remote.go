@@ -2,7 +2,6 @@ package sourcepolicy
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"path"
 	"regexp"
@@ -24,7 +23,8 @@ type S3Rules struct {
 	// Allowed lists endpoints, as minio.example.com:9000, buckets of endpoints, as
 	// s3.amazonaws.com/models, and prefixes of buckets, as
 	// s3.amazonaws.com/models/team-a, with everything below. An entry that begins with
-	// http:// allows plain HTTP, and nothing else does. Names are compared as written.
+	// http:// allows plain HTTP, and nothing else does. Hosts are written in lower case,
+	// with their port unless the endpoint has none.
 	Allowed []string
 }
 
@@ -89,7 +89,7 @@ func (r HuggingFaceRules) AllowsRedirect(to *url.URL) bool {
 // HuggingFaceRules.Allowed is malformed.
 func CheckRemoteEntry(entry string) error {
 	scheme, host, below := splitRemoteEntry(entry)
-	if _, err := locationOf(scheme+"://"+host, below); err != nil || strings.HasSuffix(entry, "/") || strings.Contains(entry, ",") {
+	if _, err := locationOf(scheme+"://"+host, below); err != nil || host != strings.ToLower(host) || strings.HasSuffix(entry, "/") || strings.Contains(entry, ",") {
 		return fmt.Errorf("%q is not a host, or a path below one: write it as minio.example.com:9000, s3.amazonaws.com/models or huggingface.co/mistralai", entry)
 	}
 	return nil
@@ -124,11 +124,7 @@ func locationOf(endpoint, below string) (location, error) {
 	if below != "" && path.Clean("/"+below) != "/"+below || control.MatchString(below) {
 		return location{}, fmt.Errorf("%q is not a name without '//', '.', '..', control characters and slashes at its ends: correct it", below)
 	}
-	host := strings.ToLower(u.Host)
-	if h, port, err := net.SplitHostPort(host); err == nil && (u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80") {
-		host = h
-	}
-	return location{u.Scheme, path.Join(host, below)}, nil
+	return location{u.Scheme, path.Join(strings.ToLower(u.Host), below)}, nil
 }
 
 // allowsLocation reports whether one of the entries allows a location.
@@ -147,7 +143,7 @@ func splitRemoteEntry(entry string) (scheme, host, below string) {
 		scheme, rest = "https", entry
 	}
 	host, below, _ = strings.Cut(rest, "/")
-	return scheme, strings.ToLower(host), below
+	return scheme, host, below
 }
 
 func notAllowed(l location, what, list string, allowed []string) error {

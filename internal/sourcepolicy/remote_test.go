@@ -19,7 +19,7 @@ func TestS3RulesCheck(t *testing.T) {
 		"another port":                    {"https://minio.example.com", "anything", "a", "minio.example.com/anything/a is not"},
 		"the same endpoint by plain HTTP": {"http://minio.example.com:9000", "anything", "a", "http://minio.example.com:9000/anything/a is not"},
 		"a bucket":                        {DefaultS3Endpoint, "models", "llama/1", ""},
-		"the default port":                {DefaultS3Endpoint + ":443", "models", "llama/1", ""},
+		"the default port":                {DefaultS3Endpoint + ":443", "models", "llama/1", "s3.amazonaws.com:443/models/llama/1 is not"},
 		"a bucket with the same start":    {DefaultS3Endpoint, "models-secret", "llama/1", "(allowedS3): move the model to"},
 		"a prefix":                        {DefaultS3Endpoint, "shared", "team-a/llama", ""},
 		"a prefix with the same start":    {DefaultS3Endpoint, "shared", "team-ab/llama", "is not"},
@@ -90,7 +90,7 @@ func TestCheckRemoteEntry(t *testing.T) {
 	for _, entry := range []string{"huggingface.co", "huggingface.co/org", "http://127.0.0.1:7070/models", "[::1]:9000", "s3.amazonaws.com/models/team a"} {
 		require.NoError(t, CheckRemoteEntry(entry), entry)
 	}
-	for _, entry := range []string{"", "/models", "https://", "s3.amazonaws.com/", "a,b", "ftp://host", "host/../x", "user@host/x"} {
+	for _, entry := range []string{"", "/models", "https://", "s3.amazonaws.com/", "a,b", "ftp://host", "host/../x", "user@host/x", "Host/x"} {
 		require.Error(t, CheckRemoteEntry(entry), entry)
 	}
 }

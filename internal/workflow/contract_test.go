@@ -333,8 +333,8 @@ func TestContractArgumentsAreFlagValues(t *testing.T) {
 func TestContractVolumeMounts(t *testing.T) {
 	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		want := map[string][]string{
-			contract.StepMountCheck:   {"push-secret", "registry-ca", "source"},
-			contract.StepBuild:        {"push-secret", "registry-ca", "source"},
+			contract.StepMountCheck:   {"push-secret", "registry-ca", "source", "source-secret"},
+			contract.StepBuild:        {"push-secret", "registry-ca", "source", "source-secret"},
 			contract.StepStatusReport: {"push-secret", "registry-ca"},
 			"main":                    nil,
 		}

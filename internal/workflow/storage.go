@@ -48,12 +48,9 @@ func StorageVolume(mv *v1alpha1.ModelVersion, opts Options) *Volume {
 	return sourceOf(mv, opts).volume
 }
 
-// TrainingProblem returns why a ModelVersion's storage may not, or cannot, be mounted
-// for training, or nil.
+// TrainingProblem returns why a ModelVersion's storage may not be mounted for
+// training, or nil.
 func TrainingProblem(mv *v1alpha1.ModelVersion, opts Options) *Problem {
-	if s := mv.Spec.Storage; s.S3 != nil || s.HuggingFace != nil {
-		return &Problem{v1alpha1.ReasonInvalidSpec, "Pods cannot mount the storage kinds s3 and huggingFace: remove the label " + v1alpha1.LabelTrainVersion + " and have the training upload its files itself, or create a ModelVersion with storage that can be mounted"}
-	}
 	return ofVersion(StorageProblem(mv, opts))
 }
 

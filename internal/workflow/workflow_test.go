@@ -54,6 +54,9 @@ func TestNewRejects(t *testing.T) {
 	restricted.HostPaths = sourcepolicy.HostPathRules{Allowed: []string{"/models"}, Denied: []string{"/models/private"}}
 	restricted.NFS = sourcepolicy.NFSRules{Allowed: []string{"nas.example.com:/models"}}
 	restricted.EFS = sourcepolicy.EFSRules{Allowed: []string{"fs-12345678"}}
+	restricted.S3 = sourcepolicy.S3Rules{Allowed: []string{"minio.example.com/models"}}
+	restricted.HuggingFace = sourcepolicy.HuggingFaceRules{Allowed: []string{"huggingface.co/mistralai"}}
+	restricted.CompletenessRequired = true
 
 	type testCase struct {
 		mv          *builders.ModelVersionWrapper
@@ -105,6 +108,42 @@ func TestNewRejects(t *testing.T) {
 		"NFS path that Argo would expand": {
 			builders.MakeModelVersion("mv-3", "default").NFS("nas.example.com", "/{{workflow.uid}}"), opts,
 			v1alpha1.ReasonInvalidSpec, `nfs-path must not contain "{{" or "}}"`,
+		},
+		"an object store without a list": {
+			builders.MakeModelVersion("mv-3", "default").S3("https://minio.example.com", "models", "llama"), opts,
+			v1alpha1.ReasonSourceForbidden, "since allowedS3 is empty: ask the platform team to allow it. The storage of a ModelVersion cannot be changed",
+		},
+		"a bucket that is not allowed": {
+			builders.MakeModelVersion("mv-3", "default").S3("https://minio.example.com", "secrets", "llama"), restricted,
+			v1alpha1.ReasonSourceForbidden, "(allowedS3): move the model to minio.example.com/models",
+		},
+		"Amazon S3 that is not allowed": {
+			builders.MakeModelVersion("mv-3", "default").S3("", "models", "llama"), restricted,
+			v1alpha1.ReasonSourceForbidden, "s3.amazonaws.com/models/llama is not",
+		},
+		"a bucket without a prefix": {
+			builders.MakeModelVersion("mv-3", "default").S3("https://minio.example.com", "models", ""), restricted,
+			v1alpha1.ReasonInvalidSpec, "s3 needs bucket and prefix",
+		},
+		"a hub without a list": {
+			builders.MakeModelVersion("mv-3", "default").HuggingFace("", "mistralai/Mistral-7B-v0.3"), opts,
+			v1alpha1.ReasonSourceForbidden, "since allowedHuggingFace is empty",
+		},
+		"a repository that is not allowed": {
+			builders.MakeModelVersion("mv-3", "default").HuggingFace("", "other/model"), restricted,
+			v1alpha1.ReasonSourceForbidden, "huggingface.co/other/model is not",
+		},
+		"a hub without a repository": {
+			builders.MakeModelVersion("mv-3", "default").HuggingFace("", ""), restricted,
+			v1alpha1.ReasonInvalidSpec, "huggingFace needs repo",
+		},
+		"a completeness check that is skipped and required": {
+			builders.MakeModelVersion("mv-3", "default").Claim("models", "").CompletenessCheck(v1alpha1.SkipCompleteness), restricted,
+			v1alpha1.ReasonInvalidSpec, "(completenessCheckRequired): remove spec.build.completenessCheck",
+		},
+		"a pattern that Argo would expand": {
+			builders.MakeModelVersion("mv-3", "default").Claim("models", "").Exclude("{{workflow.uid}}"), opts,
+			v1alpha1.ReasonInvalidSpec, `exclude must not contain "{{" or "}}"`,
 		},
 		"EFS without a volume handle": {
 			builders.MakeModelVersion("mv-3", "default").AWSEfs(""), opts,

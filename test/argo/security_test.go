@@ -166,7 +166,7 @@ func assertBaseline(t *testing.T, got *corev1.PodSpec) {
 // nodes and of NFS servers can be packaged.
 func TestSourcePolicyFlagsAreLiteral(t *testing.T) {
 	args := template(t).Spec.Templates[0].ContainerSet.Containers[0].Args
-	for _, flag := range []string{"--allowed-paths", "--denied-paths", "--bind-mounted-paths", "--allowed-nfs"} {
+	for _, flag := range []string{"--allowed-paths", "--denied-paths", "--bind-mounted-paths", "--allowed-nfs", "--allowed-s3", "--allowed-hugging-face"} {
 		var found []string
 		for _, arg := range args {
 			if strings.HasPrefix(arg, flag+"=") {

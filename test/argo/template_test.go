@@ -92,7 +92,7 @@ func TestPodMountsTheStorageReadOnly(t *testing.T) {
 				assert.True(t, storage.NFS.ReadOnly, "kubelet mounts it read-only")
 			}
 			kinds := 0
-			for _, isSet := range []bool{storage.HostPath != nil, storage.NFS != nil, storage.PersistentVolumeClaim != nil} {
+			for _, isSet := range []bool{storage.HostPath != nil, storage.NFS != nil, storage.PersistentVolumeClaim != nil, storage.EmptyDir != nil} {
 				if isSet {
 					kinds++
 				}
@@ -113,6 +113,8 @@ func TestPodWithoutNodeAffinity(t *testing.T) {
 		"claim-with-sub-path": {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "trained-models"}},
 		"nfs":                 {NFS: &corev1.NFSVolumeSource{Server: "nas.example.com", Path: "/exports/models/resnet/7", ReadOnly: true}},
 		"efs":                 {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "modelkiln-2a67c7ea077f5c6b46fb"}},
+		"s3":                  {EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		"hugging-face":        {EmptyDir: &corev1.EmptyDirVolumeSource{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := pod(template(t), arguments(t, goldenWorkflows(t)[name]))
@@ -179,7 +181,7 @@ func TestPodRejectsInjections(t *testing.T) {
 // field that its parameter is for.
 func assertNoInjection(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 	t.Helper()
-	for _, kind := range []string{"localStorage", "nfs", "persistentVolumeClaim"} {
+	for _, kind := range []string{"localStorage", "nfs", "persistentVolumeClaim", "s3"} {
 		plain := plainArguments(t, kind)
 		created, err := podOf(tmpl, plain)
 		require.NoError(t, err)
@@ -203,7 +205,7 @@ func assertNoInjection(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 						assert.Equal(t, created.ObjectMeta, gotPod.ObjectMeta)
 					}
 					if parameter.Name == "storage-kind" {
-						require.NotNil(t, source(t, got).HostPath, "an unknown kind is handled like localStorage")
+						require.NotNil(t, source(t, got).EmptyDir, "an unknown kind mounts nothing")
 						got.Volumes = want.Volumes
 					}
 					assert.Equal(t, marshal(t, want), marshal(t, got))
@@ -214,7 +216,7 @@ func assertNoInjection(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 }
 
 // ofStorage are the parameters whose effect depends on the kind of storage.
-var ofStorage = []string{"storage-kind", "storage-path", "node-name", "claim-name", "sub-path", "nfs-server", "nfs-path"}
+var ofStorage = []string{"storage-kind", "storage-path", "node-name", "claim-name", "sub-path", "nfs-server", "nfs-path", "endpoint", "region", "bucket", "prefix", "repo", "revision", "source-secret"}
 
 // plainArguments returns harmless arguments for a build from a kind of storage.
 func plainArguments(t *testing.T, kind string) common.Parameters {
@@ -222,7 +224,7 @@ func plainArguments(t *testing.T, kind string) common.Parameters {
 	args := arguments(t, &wfv1.Workflow{})
 	for name, value := range map[string]string{
 		"image": "registry.example.com/resnet:v1", "storage-kind": kind, "storage-path": "/plain", "node-name": "plain",
-		"nfs-server": "plain", "nfs-path": "/plain", "claim-name": "plain", "tolerations": "plain:NoSchedule",
+		"nfs-server": "plain", "nfs-path": "/plain", "claim-name": "plain", "source-secret": "plain", "tolerations": "plain:NoSchedule",
 	} {
 		args["workflow.parameters."+name] = value
 	}

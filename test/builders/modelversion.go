@@ -124,6 +124,30 @@ func (w *ModelVersionWrapper) AWSEfs(volumeHandle string) *ModelVersionWrapper {
 	return w
 }
 
+// S3 stores the model in a bucket of an object store.
+func (w *ModelVersionWrapper) S3(endpoint, bucket, prefix string) *ModelVersionWrapper {
+	w.mv.Spec.Storage.S3 = &v1alpha1.S3{Endpoint: endpoint, Bucket: bucket, Prefix: prefix}
+	return w
+}
+
+// HuggingFace stores the model in a repository of a hub.
+func (w *ModelVersionWrapper) HuggingFace(endpoint, repo string) *ModelVersionWrapper {
+	w.mv.Spec.Storage.HuggingFace = &v1alpha1.HuggingFace{Endpoint: endpoint, Repo: repo}
+	return w
+}
+
+// Exclude leaves out files that match a pattern.
+func (w *ModelVersionWrapper) Exclude(patterns ...v1alpha1.FilePattern) *ModelVersionWrapper {
+	w.build().Exclude = append(w.build().Exclude, patterns...)
+	return w
+}
+
+// CompletenessCheck sets whether an incomplete model fails the build.
+func (w *ModelVersionWrapper) CompletenessCheck(check v1alpha1.CompletenessCheck) *ModelVersionWrapper {
+	w.build().CompletenessCheck = check
+	return w
+}
+
 // AWSEfsAttribute sets a volume attribute of the Elastic File System.
 func (w *ModelVersionWrapper) AWSEfsAttribute(name string, value v1alpha1.AWSEfsAttribute) *ModelVersionWrapper {
 	efs := w.mv.Spec.Storage.AWSEfs

@@ -115,6 +115,14 @@ func TestAdmissionRequiredFields(t *testing.T) {
 
 func TestAdmissionStorage(t *testing.T) {
 	rejections{
+		"s3 without bucket and prefix":         {nfsVersion, storedIn("s3", map[string]any{}), []fieldError{{"spec.storage.s3", "bucket is required: name the bucket that holds the files, for example bucket: models"}, {"spec.storage.s3", "prefix is required: name the prefix of the model's objects in the bucket, for example prefix: llama/3.1-8b"}}},
+		"an s3 prefix with a slash":            {nfsVersion, storedIn("s3", map[string]any{"bucket": "models", "prefix": "llama/"}), []fieldError{{"spec.storage.s3.prefix", "prefix must not begin or end with '/' and must not contain '//' or '..', for example llama/3.1-8b"}}},
+		"an s3 endpoint with an account":       {nfsVersion, storedIn("s3", map[string]any{"endpoint": "https://a:b@minio", "bucket": "models", "prefix": "llama"}), []fieldError{{"spec.storage.s3.endpoint", "endpoint must be the URL of a server without a path, for example https://minio.example.com:9000"}}},
+		"an s3 bucket with a slash":            {nfsVersion, storedIn("s3", map[string]any{"bucket": "models/a", "prefix": "llama"}), []fieldError{{"spec.storage.s3.bucket", "bucket is the name of a bucket: use letters, digits, '-', '_' and '.', for example models"}}},
+		"huggingFace without repo":             {nfsVersion, storedIn("huggingFace", map[string]any{}), []fieldError{{"spec.storage.huggingFace", "repo is required: name the repository with its organization, for example repo: mistralai/Mistral-7B-v0.3"}}},
+		"a repo with a path":                   {nfsVersion, storedIn("huggingFace", map[string]any{"repo": "mistralai/a/../b"}), []fieldError{{"spec.storage.huggingFace.repo", "repo is the name of a repository, for example mistralai/Mistral-7B-v0.3"}}},
+		"a revision with dots":                 {nfsVersion, storedIn("huggingFace", map[string]any{"repo": "a/b", "revision": "refs/../x"}), []fieldError{{"spec.storage.huggingFace.revision", "revision is a branch, a tag or a commit: use letters, digits, '-', '.', '_' and '/', for example main"}}},
+		"a pattern with a line break":          {nfsVersion, build("exclude", []any{"a\nb"}), []fieldError{{"spec.build.exclude[0]", "a pattern must not contain a line break, a control character, '{{' or '}}': match the character with '?'"}}},
 		"localStorage without path":            {localVersion, remove(localPath), []fieldError{{"spec.storage.localStorage", noPath}}},
 		"localStorage without nodeName":        {localVersion, remove(localNode), []fieldError{{"spec", noNodeName}}},
 		"localStorage: {}":                     {localVersion, set("spec.storage.localStorage", map[string]any{}), []fieldError{{"spec", noNodeName}, {"spec.storage.localStorage", noPath}}},
@@ -252,20 +260,32 @@ func TestAdmissionNames(t *testing.T) {
 	}.run(t)
 }
 
+// storedIn sets the storage of a ModelVersion.
+func storedIn(kind string, storage map[string]any) change {
+	return set("spec.storage", map[string]any{kind: storage})
+}
+
 func TestAdmissionAccepts(t *testing.T) {
 	cases := map[string]struct {
 		manifest string
 		change   change
 	}{
-		"a local version":                        {localVersion, change{}},
-		"a claim":                                {claimVersion, change{}},
-		"a claim without subPath":                {claimVersion, remove(subPath)},
-		"nfs":                                    {nfsVersion, change{}},
-		"AWSEfs":                                 {efsVersion, set("spec.storage.AWSEfs.attributes", map[string]any{"tls": "true"})},
-		"a Model":                                {model, change{}},
-		"a Model's name of 63 characters":        {model, set("metadata.name", letters(63))},
-		"a modelName of 63 characters":           {localVersion, set("spec.modelName", letters(63))},
-		"a ModelVersion's name of 63 characters": {localVersion, set("metadata.name", letters(63))},
+		"a local version":                                   {localVersion, change{}},
+		"a claim":                                           {claimVersion, change{}},
+		"a claim without subPath":                           {claimVersion, remove(subPath)},
+		"nfs":                                               {nfsVersion, change{}},
+		"AWSEfs":                                            {efsVersion, set("spec.storage.AWSEfs.attributes", map[string]any{"tls": "true"})},
+		"a bucket of Amazon S3":                             {nfsVersion, storedIn("s3", map[string]any{"bucket": "models", "prefix": "llama/3.1-8b"})},
+		"a bucket with everything":                          {nfsVersion, storedIn("s3", map[string]any{"endpoint": "http://minio.minio.svc:9000", "region": "eu-west-1", "bucket": "my.models", "prefix": "a b/$(c)", "credentialsSecretName": "s3-reader"})},
+		"a repository of a hub":                             {nfsVersion, storedIn("huggingFace", map[string]any{"repo": "mistralai/Mistral-7B-v0.3"})},
+		"a repository without an organization":              {nfsVersion, storedIn("huggingFace", map[string]any{"repo": "gpt2", "revision": "refs/pr/7", "endpoint": "https://hub.example.com", "tokenSecretName": "hf-token"})},
+		"patterns of files":                                 {nfsVersion, build("exclude", []any{"!*.safetensors", "/checkpoint-*/", "{a}"})},
+		"links that are followed":                           {nfsVersion, build("symlinks", "Follow")},
+		"a skipped completeness check":                      {nfsVersion, build("completenessCheck", "Skip")},
+		"a Model":                                           {model, change{}},
+		"a Model's name of 63 characters":                   {model, set("metadata.name", letters(63))},
+		"a modelName of 63 characters":                      {localVersion, set("spec.modelName", letters(63))},
+		"a ModelVersion's name of 63 characters":            {localVersion, set("metadata.name", letters(63))},
 		"a ModelVersion's name of 253 characters":           {localVersion, set("metadata.name", letters(253))},
 		"a nodeName of 253 characters":                      {localVersion, set(localNode, letters(253))},
 		"a claimName of 253 characters":                     {claimVersion, set(claimName, letters(253))},

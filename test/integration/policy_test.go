@@ -153,6 +153,64 @@ func TestPolicyNFS(t *testing.T) {
 	}
 }
 
+func TestPolicyRemote(t *testing.T) {
+	stores := sourcepolicy.S3Rules{Allowed: []string{"minio.example.com:9000", "s3.amazonaws.com/models", "https://r2.example.com/a/b", "http://plain.example.com"}}
+	hubs := sourcepolicy.HuggingFaceRules{Allowed: []string{"huggingface.co/mistralai", "hub.example.com"}}
+	s := newSandbox(t, shared)
+	applyPolicy(t, map[string]string{
+		s.namespace + ".allowedS3":          entries(stores.Allowed...),
+		s.namespace + ".allowedHuggingFace": entries(hubs.Allowed...),
+	})
+	for _, tc := range []struct {
+		endpoint, bucket, prefix string
+		allowed                  bool
+	}{
+		{"https://minio.example.com:9000", "any", "a/b", true},
+		{"https://MinIO.example.com:9000", "any", "a/b", true},
+		{"http://minio.example.com:9000", "any", "a/b", false},
+		{"https://minio.example.com", "any", "a/b", false},
+		{"", "models", "llama", true},
+		{"https://s3.amazonaws.com", "models", "llama", true},
+		{"", "models-secret", "llama", false},
+		{"https://r2.example.com", "a", "b", true},
+		{"https://r2.example.com", "a", "bb", false},
+		{"https://r2.example.com", "a", "b/c", true},
+		{"http://plain.example.com", "x", "y", true},
+		{"https://plain.example.com", "x", "y", false},
+		{"https://minio.example.com.evil.example.com:9000", "any", "a", false},
+	} {
+		t.Run(tc.endpoint+" "+tc.bucket+" "+tc.prefix, func(t *testing.T) {
+			storage := map[string]any{"bucket": tc.bucket, "prefix": tc.prefix}
+			endpoint := sourcepolicy.DefaultS3Endpoint
+			if tc.endpoint != "" {
+				storage["endpoint"], endpoint = tc.endpoint, tc.endpoint
+			}
+			mv := newObject(t, s.namespace, nfsVersion, set("spec.storage", map[string]any{"s3": storage}))
+			s.assertSameDecision(t, mv, "allowedS3", tc.allowed, stores.Check(endpoint, tc.bucket, tc.prefix))
+		})
+	}
+	for _, tc := range []struct {
+		endpoint, repo string
+		allowed        bool
+	}{
+		{"", "mistralai/Mistral-7B-v0.3", true},
+		{"", "mistralai2/Mistral-7B-v0.3", false},
+		{"https://hub.example.com", "any/model", true},
+		{"http://hub.example.com", "any/model", false},
+		{"https://other.example.com", "mistralai/Mistral-7B-v0.3", false},
+	} {
+		t.Run(tc.endpoint+" "+tc.repo, func(t *testing.T) {
+			storage := map[string]any{"repo": tc.repo}
+			endpoint := sourcepolicy.DefaultHuggingFaceEndpoint
+			if tc.endpoint != "" {
+				storage["endpoint"], endpoint = tc.endpoint, tc.endpoint
+			}
+			mv := newObject(t, s.namespace, nfsVersion, set("spec.storage", map[string]any{"huggingFace": storage}))
+			s.assertSameDecision(t, mv, "allowedHuggingFace", tc.allowed, hubs.Check(endpoint, tc.repo))
+		})
+	}
+}
+
 func TestPolicyEFS(t *testing.T) {
 	rules := sourcepolicy.EFSRules{
 		Allowed:    []string{"fs-1", "fs-2:/models", "fs-3::fsap-1", "fs-4:/models:fsap-1", "fs-5:/"},
@@ -453,7 +511,7 @@ func TestPolicyMessages(t *testing.T) {
 		s.setPolicyLists(map[string]string{"team-a.allowedHostPath": "/models"})
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			assert.EqualError(c, s.client.Create(t.Context(), newObject(t, s.namespace, claimVersion), client.DryRunAll),
-				prefix+"the ConfigMap modelkiln-bounds in namespace modelkiln-system contains the unknown key team-a.allowedHostPath (known keys: allowedStorage, allowedHostPaths, deniedHostPaths, allowedNFS, allowedEFS, allowedEFSAttributes, allowedImageRepos, allowedBaseImages, allowedTolerations, allowedNodeSelectors, defaultRegistry, optionally prefixed with NAMESPACE.); ask the platform team to fix it")
+				prefix+"the ConfigMap modelkiln-bounds in namespace modelkiln-system contains the unknown key team-a.allowedHostPath (known keys: allowedStorage, allowedHostPaths, deniedHostPaths, allowedNFS, allowedEFS, allowedEFSAttributes, allowedS3, allowedHuggingFace, allowedImageRepos, allowedBaseImages, allowedTolerations, allowedNodeSelectors, defaultRegistry, optionally prefixed with NAMESPACE.); ask the platform team to fix it")
 		}, deadline, tick)
 	})
 }
