@@ -16,7 +16,7 @@ import (
 // WithIdentity returns a configuration whose credentials fall back to the identity of
 // the service account, for registries of clouds.
 func (c Config) WithIdentity() (Config, error) {
-	transport, err := newTransport(c.CAFile)
+	transport, err := NewTransport(c.CAFile)
 	if err != nil {
 		return Config{}, err
 	}

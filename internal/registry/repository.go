@@ -39,11 +39,11 @@ var retryStatusCodes = []int{
 // the Repository's methods is an *Error, unless the context ended or the
 // configuration is invalid.
 func (c Config) Open(ctx context.Context, repository name.Repository, access Access) (*Repository, error) {
-	base, err := newTransport(c.CAFile)
+	base, err := NewTransport(c.CAFile)
 	if err != nil {
 		return nil, err
 	}
-	var inner http.RoundTripper = headTransport{inner: newTimeoutTransport(ctx, base, cmp.Or(c.IdleTimeout, idleTimeout))}
+	var inner http.RoundTripper = headTransport{inner: NewTimeoutTransport(ctx, base, cmp.Or(c.IdleTimeout, idleTimeout))}
 	if !c.Insecure(repository.RegistryStr()) {
 		inner = httpsOnly{inner: inner}
 	}

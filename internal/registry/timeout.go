@@ -36,7 +36,10 @@ type timeoutTransport struct {
 	idle time.Duration
 }
 
-func newTimeoutTransport(ctx context.Context, inner *http.Transport, idle time.Duration) timeoutTransport {
+// NewTimeoutTransport returns a transport that sends requests with inner, and ends one
+// whose response stays silent for the time idle, or that was redirected more than five
+// times. A request without a context ends with ctx.
+func NewTimeoutTransport(ctx context.Context, inner *http.Transport, idle time.Duration) http.RoundTripper {
 	inner.ResponseHeaderTimeout = idle
 	return timeoutTransport{inner: inner, ctx: ctx, idle: idle}
 }

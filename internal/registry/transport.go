@@ -37,9 +37,9 @@ func closeBody(req *http.Request) {
 	}
 }
 
-// newTransport returns a transport that trusts the system's certificate
+// NewTransport returns a transport that trusts the system's certificate
 // authorities and those in caFile, a PEM bundle that need not exist.
-func newTransport(caFile string) (*http.Transport, error) {
+func NewTransport(caFile string) (*http.Transport, error) {
 	library, ok := remote.DefaultTransport.(*http.Transport)
 	if !ok {
 		return nil, fmt.Errorf("the registry library's transport is a %T", remote.DefaultTransport)

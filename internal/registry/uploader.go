@@ -58,12 +58,12 @@ type Uploader struct {
 // repeat a failed request from its start. Blobs can be mounted from the other
 // repositories if they are in the same registry.
 func (c Config) NewUploader(ctx context.Context, repository *Repository, others ...name.Repository) (*Uploader, error) {
-	base, err := newTransport(c.CAFile)
+	base, err := NewTransport(c.CAFile)
 	if err != nil {
 		return nil, err
 	}
 	base.WriteBufferSize = writeBufferSize
-	var inner http.RoundTripper = sendOnce{inner: newTimeoutTransport(ctx, base, commitTimeout)}
+	var inner http.RoundTripper = sendOnce{inner: NewTimeoutTransport(ctx, base, commitTimeout)}
 	if !repository.insecure {
 		inner = httpsOnly{inner: inner}
 	}

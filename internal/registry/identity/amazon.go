@@ -25,39 +25,21 @@ import (
 const (
 	// publicRegion is the only region with the API of public registries.
 	publicRegion = "us-east-1"
+	// amazonName is what messages call the cloud.
+	amazonName = "AWS"
 	// maxBackoff is the longest delay between two of three attempts.
 	maxBackoff = time.Second
 )
 
 // amazon obtains an authorization token of ECR, which is valid for 12 hours.
 func amazon(r request) (Credential, error) {
-	account := amazonAccount()
-	if account == "" {
-		return Credential{}, errAbsent
-	}
-	for _, variable := range []string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"} {
-		if file := os.Getenv(variable); file != "" {
-			// The error of the SDK does not wrap the cause.
-			if _, err := os.ReadFile(file); err != nil {
-				return Credential{}, unavailable(account, err)
-			}
-		}
-	}
 	region := publicRegion
 	if groups := privateECR.FindStringSubmatch(r.host); groups != nil {
 		region = groups[1]
 	}
-	loaded, err := config.LoadDefaultConfig(r,
-		config.WithHTTPClient(amazonClient(r.transport)),
-		// For the exchange of tokens; EKS sets the cluster's region.
-		config.WithDefaultRegion(region),
-		config.WithEC2IMDSClientEnableState(imds.ClientDisabled),
-		config.WithRetryer(func() aws.Retryer {
-			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
-		}),
-	)
+	loaded, account, err := loadAmazon(r, r.transport, region)
 	if err != nil {
-		return Credential{}, refusal{account: account, words: err.Error()}
+		return Credential{}, err
 	}
 	token, expires, err := amazonToken(r, loaded, region, publicECR.MatchString(r.host))
 	if err != nil {
@@ -69,6 +51,70 @@ func amazon(r request) (Credential, error) {
 		return Credential{}, refusal{account: account, words: "the token is not valid", transient: true}
 	}
 	return Credential{AuthConfig: authn.AuthConfig{Username: user, Password: password}, Expires: expires, Account: account}, nil
+}
+
+// Keys sign requests to Amazon's APIs.
+type Keys struct {
+	AccessKeyID, SecretAccessKey, SessionToken string
+	// Expires is when they cease to be valid; zero if they stay valid.
+	Expires time.Time
+	// Account describes whose they are, for messages.
+	Account string
+}
+
+// AmazonKeys obtains keys by the identity that EKS projected into the pod. The region
+// is that of the token service if EKS sets none. The error is an *Error, which is Absent
+// if there is no identity.
+func AmazonKeys(ctx context.Context, transport *http.Transport, region string) (Keys, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	keys, err := amazonKeys(ctx, transport, region)
+	if err != nil {
+		return Keys{}, asError(find(func(c cloud) bool { return c.name == amazonName }), err)
+	}
+	return keys, nil
+}
+
+func amazonKeys(ctx context.Context, transport *http.Transport, region string) (Keys, error) {
+	loaded, account, err := loadAmazon(ctx, transport, region)
+	if err != nil {
+		return Keys{}, err
+	}
+	keys, err := loaded.Credentials.Retrieve(ctx)
+	if err != nil {
+		return Keys{}, amazonRefusal(account, err)
+	}
+	return Keys{AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey, SessionToken: keys.SessionToken, Expires: keys.Expires, Account: account}, nil
+}
+
+// loadAmazon returns a configuration with the identity that EKS projected into the pod,
+// and a description of that. The region is the one of which the token service is asked
+// if EKS sets none.
+func loadAmazon(ctx context.Context, transport *http.Transport, region string) (aws.Config, string, error) {
+	account := amazonAccount()
+	if account == "" {
+		return aws.Config{}, "", errAbsent
+	}
+	for _, variable := range []string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"} {
+		if file := os.Getenv(variable); file != "" {
+			// The error of the SDK does not wrap the cause.
+			if _, err := os.ReadFile(file); err != nil {
+				return aws.Config{}, "", unavailable(account, err)
+			}
+		}
+	}
+	loaded, err := config.LoadDefaultConfig(ctx,
+		config.WithHTTPClient(amazonClient(transport)),
+		config.WithDefaultRegion(region),
+		config.WithEC2IMDSClientEnableState(imds.ClientDisabled),
+		config.WithRetryer(func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
+		}),
+	)
+	if err != nil {
+		return aws.Config{}, "", refusal{account: account, words: err.Error()}
+	}
+	return loaded, account, nil
 }
 
 // amazonClient returns a client that uses the proxy and trusts the authorities of a

@@ -32,7 +32,7 @@ type cloud struct {
 // https://learn.microsoft.com/azure/container-registry/container-registry-endpoints.
 var supported = []cloud{
 	{
-		registries: "Amazon ECR", name: "AWS", helpers: []string{"ecr-login"},
+		registries: "Amazon ECR", name: amazonName, helpers: []string{"ecr-login"},
 		hosts:      []*regexp.Regexp{privateECR, publicECR},
 		annotation: "eks.amazonaws.com/role-arn=ROLE_ARN", trust: "correct the role's trust policy",
 		role:   "the policy AmazonEC2ContainerRegistryPowerUser",

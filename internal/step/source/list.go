@@ -18,18 +18,18 @@ import (
 // file.
 const openNonBlocking = os.O_RDONLY | syscall.O_NONBLOCK
 
-// maxEntries is the maximum number of files, directories and links of a model.
+// MaxEntries is the maximum number of files, directories and links of a model.
 // For 200,000 files with paths of 230 characters each, mount-check was measured
 // to use 334 MB, or 397 MB if it compares them with those of an image, of its
 // limit of 512Mi; build used 534 MB beside Kaniko's 432, of their limit of 1Gi.
-const maxEntries = 200_000
+const MaxEntries = 200_000
 
 // readDirBatch is how many entries of a directory are read before they are
 // counted.
 const readDirBatch = 10_000
 
-// errTooMany is the failure of a model with more than maxEntries.
-var errTooMany = failure.New(v1alpha1.ReasonSourceUnsafe, "the model's directory has more than %d files and directories, the maximum of a build: put small files into archives, or split the model", maxEntries)
+// ErrTooMany is the failure of a model with more than MaxEntries.
+var ErrTooMany = failure.New(v1alpha1.ReasonSourceUnsafe, "the model's directory has more than %d files and directories, the maximum of a build: put small files into archives, or split the model", MaxEntries)
 
 // List opens every file, so that an unreadable one is found before anything is built.
 func (d *Directory) List(ctx context.Context) ([]layer.SourceEntry, error) {
@@ -37,7 +37,7 @@ func (d *Directory) List(ctx context.Context) ([]layer.SourceEntry, error) {
 	if err != nil {
 		return nil, cannotRead(layer.RootDir, err)
 	}
-	l := lister{root: d.root, left: maxEntries, entries: []layer.SourceEntry{entryOf(layer.RootDir, info)}}
+	l := lister{root: d.root, left: MaxEntries, entries: []layer.SourceEntry{entryOf(layer.RootDir, info)}}
 	if err := l.list(ctx, layer.RootDir); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (l *lister) readDir(name string) ([]fs.DirEntry, error) {
 			return nil, err
 		}
 		if l.left -= len(more); l.left < 0 {
-			return nil, errTooMany
+			return nil, ErrTooMany
 		}
 	}
 }

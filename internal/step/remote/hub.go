@@ -1,0 +1,314 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/source"
+)
+
+// maxRedirects is how many times a download is redirected. The hub redirects once or
+// twice.
+const maxRedirects = 5
+
+// maxAddresses is how many addresses are remembered: more than files are read at once,
+// and few, since an address can have two kilobytes.
+const maxAddresses = 64
+
+var (
+	// repoName matches the name of a repository. Old ones have no organization.
+	repoName = regexp.MustCompile(`\A[A-Za-z0-9][-\w.]*(/[A-Za-z0-9][-\w.]*)?\z`)
+	// commitName matches a commit.
+	commitName = regexp.MustCompile(`\A[0-9a-f]{40}\z`)
+	// sumOfFile matches the SHA-256 of a file that Git LFS or Xet stores.
+	sumOfFile = regexp.MustCompile(`\A[0-9a-f]{64}\z`)
+)
+
+// hub is a repository at a commit.
+type hub struct {
+	*server
+	endpoint *url.URL
+	repo     string
+	commit   string
+	token    string
+	client   *http.Client
+
+	mu sync.Mutex
+	// addresses are where the hub has redirected the download of some files, by path. They
+	// are signed, and valid for an hour or so.
+	addresses map[string]*url.URL
+}
+
+// openHub returns the files of a repository, and resolves its revision.
+func openHub(ctx context.Context, location *HuggingFace, access Access) (source.Files, error) {
+	if !repoName.MatchString(location.Repo) || strings.Contains(location.Repo, "..") {
+		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "%q is not the name of a repository: write storage.huggingFace.repo as mistralai/Mistral-7B-v0.3", shown(location.Repo))
+	}
+	if err := access.HFRules.Check(location.endpoint(), location.Repo); err != nil {
+		return nil, forbidden(err)
+	}
+	endpoint, err := parseEndpoint(location.endpoint())
+	if err != nil {
+		return nil, err
+	}
+	token, err := readSecret(access.SecretDir, "token", "HF_TOKEN")
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(access.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	h := &hub{
+		server: &server{
+			name: "the hub " + endpoint.Host, host: endpoint.Host, secrets: func() []string { return []string{token} },
+			hint: "ask the platform team to add the host to allowedHuggingFace",
+		},
+		endpoint: endpoint, repo: location.Repo, token: token, addresses: map[string]*url.URL{},
+	}
+	h.client = &http.Client{
+		Transport:     newGuard(ctx, transport, access.UserAgent, func(to *url.URL) bool { return h.isOwn(to) || access.HFRules.AllowsRedirect(to) }),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	f := newFiles(h, h.server, transport)
+	if err := f.retry(ctx, func() error { return h.resolve(ctx, cmp.Or(location.Revision, "main")) }); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	location.Revision = h.commit
+	return f, nil
+}
+
+// isOwn reports whether an address is one of the hub itself, which gets the token.
+func (h *hub) isOwn(to *url.URL) bool {
+	return to.Scheme == h.endpoint.Scheme && to.Host == h.endpoint.Host
+}
+
+// resolve finds the commit of a revision. A commit is used as it is.
+func (h *hub) resolve(ctx context.Context, revision string) error {
+	if commitName.MatchString(revision) {
+		h.commit = revision
+		return nil
+	}
+	var answer struct {
+		SHA string `json:"sha"`
+	}
+	if _, err := h.ask(ctx, h.api("revision", revision), &answer); err != nil {
+		return err
+	}
+	if !commitName.MatchString(answer.SHA) {
+		return failure.New(v1alpha1.ReasonSourceUnavailable, "%s did not answer with the commit of the revision %q: check that storage.huggingFace.endpoint is the address of a hub", h.name, shown(revision))
+	}
+	h.commit = answer.SHA
+	return nil
+}
+
+// api returns an address of the hub's API (https://huggingface.co/docs/hub/api).
+func (h *hub) api(elements ...string) *url.URL {
+	for i, element := range elements {
+		// A branch can have a slash in its name.
+		elements[i] = url.PathEscape(element)
+	}
+	return h.endpoint.JoinPath("api/models", h.repo).JoinPath(elements...)
+}
+
+// ask decodes the answer of the API, and returns the header of the response.
+func (h *hub) ask(ctx context.Context, address *url.URL, answer any) (http.Header, error) {
+	resp, err := h.send(ctx, address, "")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, h.refuse(resp, "")
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, h.unreachable(ctx, err)
+	}
+	if err := json.Unmarshal(body, answer); err != nil {
+		return nil, h.fail(v1alpha1.ReasonSourceUnavailable, err, "%s did not answer as a hub does: check that storage.huggingFace.endpoint is the address of one", h.name)
+	}
+	return resp.Header, nil
+}
+
+// send sends a request without following redirects. Only the hub gets the token.
+func (h *hub) send(ctx context.Context, address *url.URL, part string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
+	if err != nil {
+		return nil, h.unreachable(ctx, err)
+	}
+	if part != "" {
+		req.Header.Set("Range", part)
+	}
+	if h.token != "" && h.isOwn(address) {
+		req.Header.Set("Authorization", "Bearer "+h.token)
+	}
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return nil, h.unreachable(ctx, err)
+	}
+	return resp, nil
+}
+
+// treeEntry is an entry of the list of a repository's files.
+type treeEntry struct {
+	Type string `json:"type"`
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+	OID  string `json:"oid"`
+	LFS  *struct {
+		OID  string `json:"oid"`
+		Size int64  `json:"size"`
+	} `json:"lfs"`
+}
+
+// list lists the files of the commit. They have no time, so that a file that is the same
+// in two commits is the same in their images.
+func (h *hub) list(ctx context.Context, add func(object) error) error {
+	address := h.api("tree", h.commit)
+	query := url.Values{"recursive": {"true"}, "expand": {"false"}}
+	for query != nil {
+		address.RawQuery = query.Encode()
+		var page []treeEntry
+		header, err := h.ask(ctx, address, &page)
+		if err != nil {
+			return err
+		}
+		for _, entry := range page {
+			if err := h.addEntry(entry, add); err != nil {
+				return err
+			}
+		}
+		// A page without entries would let the list go on forever.
+		if query = nextPage(header); len(page) == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (h *hub) addEntry(entry treeEntry, add func(object) error) error {
+	o := object{path: entry.Path, dir: entry.Type == "directory", size: entry.Size, modTime: noTime}
+	switch {
+	case o.dir:
+		o.size = 0
+	case entry.Type != "file":
+		return unsafePath(entry.Path, "is neither a file nor a directory in the repository: remove it, or exclude it")
+	case entry.LFS != nil && sumOfFile.MatchString(entry.LFS.OID):
+		o.size, o.identity = entry.LFS.Size, sha256Identity+entry.LFS.OID
+	case entry.LFS == nil && commitName.MatchString(entry.OID):
+		o.identity = gitIdentity + entry.OID
+	}
+	if o.size < 0 {
+		return unsafePath(entry.Path, "is listed with a negative size: check the hub")
+	}
+	return add(o)
+}
+
+// nextLink matches the address of the next page in the header Link (RFC 8288).
+var nextLink = regexp.MustCompile(`<([^>]*)>\s*;\s*rel="?next"?`)
+
+// nextPage returns the query of the next page of a list, or nil. The address is that of
+// the first page: a mirror may name the hub that it mirrors.
+func nextPage(header http.Header) url.Values {
+	link := nextLink.FindStringSubmatch(header.Get("Link"))
+	if link == nil {
+		return nil
+	}
+	next, err := url.Parse(link[1])
+	if err != nil || next.RawQuery == "" {
+		return nil
+	}
+	return next.Query()
+}
+
+// get reads a file from where the hub redirects the download.
+func (h *hub) get(ctx context.Context, planned layer.Entry, offset, length int64) (io.ReadCloser, error) {
+	resp, err := h.download(ctx, planned.Path, rangeOf(offset, length))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+		defer resp.Body.Close()
+		return nil, h.refuse(resp, planned.Path)
+	}
+	if err := h.checkPart(resp.Header, planned, offset); err != nil {
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// download requests a part of a file where the hub redirected the last request for it,
+// or from the hub if there was none, or if that address has expired.
+func (h *hub) download(ctx context.Context, name, part string) (*http.Response, error) {
+	if known := h.address(name); known != nil {
+		resp, err := h.send(ctx, known, part)
+		if err == nil && resp.StatusCode < http.StatusMultipleChoices {
+			return resp, nil
+		}
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		h.setAddress(name, nil)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	address := h.endpoint.JoinPath(h.repo, "resolve", h.commit, escapePath(name))
+	for range maxRedirects {
+		resp, err := h.send(ctx, address, part)
+		if err != nil || !isRedirect(resp) {
+			return resp, err
+		}
+		_ = resp.Body.Close()
+		if address, err = resp.Location(); err != nil {
+			return nil, h.unreachable(ctx, err)
+		}
+		h.setAddress(name, address)
+	}
+	return nil, failure.New(v1alpha1.ReasonSourceUnavailable, "%s redirects in a loop: correct the endpoint", h.name)
+}
+
+func isRedirect(resp *http.Response) bool {
+	return resp.StatusCode >= http.StatusMultipleChoices && resp.StatusCode < http.StatusBadRequest && resp.Header.Get("Location") != ""
+}
+
+func escapePath(name string) string {
+	elements := strings.Split(name, "/")
+	for i, element := range elements {
+		elements[i] = url.PathEscape(element)
+	}
+	return strings.Join(elements, "/")
+}
+
+func (h *hub) address(name string) *url.URL {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.addresses[name]
+}
+
+// setAddress sets the address of a file; nil removes it.
+func (h *hub) setAddress(name string, address *url.URL) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if address == nil {
+		delete(h.addresses, name)
+		return
+	}
+	if len(h.addresses) >= maxAddresses {
+		clear(h.addresses)
+	}
+	h.addresses[name] = address
+}

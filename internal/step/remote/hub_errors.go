@@ -1,0 +1,107 @@
+package remote
+
+import (
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/source"
+)
+
+// createToken creates the Secret of a hub from a file.
+const createToken = "kubectl create secret generic NAME --from-file=token"
+
+// Codes in the header X-Error-Code of the hub's responses (huggingface_hub/errors.py in
+// github.com/huggingface/huggingface_hub).
+const (
+	gatedRepo        = "GatedRepo"
+	repoNotFound     = "RepoNotFound"
+	revisionNotFound = "RevisionNotFound"
+	disabledRepo     = "DisabledRepo"
+)
+
+// refuse returns the failure of a response with an error. name is the path of the file
+// that was requested, or "" for the API.
+func (h *hub) refuse(resp *http.Response, name string) error {
+	words := resp.Header.Get("X-Error-Message")
+	code := resp.Header.Get("X-Error-Code")
+	page := h.endpoint.JoinPath(h.repo)
+	isDenied := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden
+	switch {
+	case isDenied && !h.isOwn(resp.Request.URL):
+		f := failure.New(v1alpha1.ReasonSourceUnavailable, "the host %s, to which %s redirects the build, denied the download (%d): retry; if the error remains, check the proxies on the way", shown(resp.Request.URL.Host), h.name, resp.StatusCode)
+		f.Transient = true
+		return f
+	case code == gatedRepo && h.token == "":
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated: accept its licence at %s, create a Secret with a token of that account, and set storage.huggingFace.tokenSecretName: %s", h.repo, page, createToken)
+	case code == gatedRepo:
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated, and the account of the token has no access: accept its licence at %s with that account, wait until the access is granted, then retry", h.repo, page)
+	case code == revisionNotFound:
+		return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s has no such revision: correct storage.huggingFace.revision; %s/tree/main lists the branches", h.repo, page)
+	case code == disabledRepo:
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s has disabled the repository %s: choose another one", h.name, h.repo)
+	case h.isMissing(resp, code, name):
+		return h.refuseMissing()
+	case isDenied:
+		return h.refuseToken(resp.StatusCode, words)
+	case name != "" && (resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusRequestedRangeNotSatisfiable):
+		return source.Changing(name)
+	}
+	err := h.refused(resp.StatusCode, words)
+	if after := retryAfter(resp.Header); after > 0 {
+		return delayed{err, after}
+	}
+	return err
+}
+
+// isMissing reports whether a response says that the repository does not exist. To
+// accounts that may not read it, the hub says the same, and to nobody in particular that
+// a token is required.
+func (h *hub) isMissing(resp *http.Response, code, name string) bool {
+	return code == repoNotFound ||
+		code == "" && name == "" && resp.StatusCode == http.StatusNotFound ||
+		code == "" && resp.StatusCode == http.StatusUnauthorized && h.token == ""
+}
+
+func (h *hub) refuseMissing() error {
+	if h.token == "" {
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s does not exist at %s, or is private: correct storage.huggingFace.repo, or set tokenSecretName to a Secret with a token: %s", h.repo, h.name, createToken)
+	}
+	return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s does not exist at %s, or the account of the token may not read it: correct storage.huggingFace.repo, or use the token of a member", h.repo, h.name)
+}
+
+// refuseToken returns the failure of a request that was denied.
+func (h *hub) refuseToken(code int, words string) error {
+	said := strconv.Itoa(code)
+	if words = h.quote(words); words != "" {
+		said += ": " + words
+	}
+	if h.token == "" {
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s denied access to the repository %s (%s): set storage.huggingFace.tokenSecretName to a Secret with a token: %s", h.name, h.repo, said, createToken)
+	}
+	return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s rejects the token for the repository %s (%s): it has expired, was revoked, or may not read the repository; replace the Secret: %s", h.name, h.repo, said, createToken)
+}
+
+// resetAfter matches the time until a limit is reset in the header RateLimit
+// (draft-ietf-httpapi-ratelimit-headers), which the hub sends instead of Retry-After.
+var resetAfter = regexp.MustCompile(`;\s*t=([0-9]{1,6})`)
+
+// retryAfter returns how long a server asks to wait, or 0.
+func retryAfter(header http.Header) time.Duration {
+	value := header.Get("Retry-After")
+	if value == "" {
+		if found := resetAfter.FindStringSubmatch(header.Get("RateLimit")); found != nil {
+			value = found[1]
+		}
+	}
+	if seconds, err := strconv.Atoi(value); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return time.Until(at)
+	}
+	return 0
+}

@@ -1,0 +1,120 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/registry/identity"
+	"github.com/modelkiln/modelkiln/internal/step/failure"
+)
+
+// createKeys creates the Secret of an object store from files.
+const createKeys = "kubectl create secret generic NAME --from-file=AWS_ACCESS_KEY_ID --from-file=AWS_SECRET_ACCESS_KEY"
+
+// keys are the credentials for an object store: those of a Secret, or for Amazon S3
+// those of the identity of the service account, or none for a public bucket. They are a
+// credentials.Provider. The identity of the node is not used.
+type keys struct {
+	credentials.Expiry
+	// stored are those of the Secret.
+	stored credentials.Value
+	// obtain obtains those of the identity, or is nil.
+	obtain func() (identity.Keys, error)
+
+	mu sync.Mutex
+	// owner describes whose they are.
+	owner string
+	// issued are those that were obtained.
+	issued []string
+}
+
+// newKeys returns the credentials for an endpoint.
+func newKeys(ctx context.Context, endpoint *url.URL, region, secretDir string, transport *http.Transport) (*keys, error) {
+	k := &keys{owner: "none, since storage.s3.credentialsSecretName names no Secret that exists"}
+	for key, value := range map[string]*string{
+		"AWS_ACCESS_KEY_ID": &k.stored.AccessKeyID, "AWS_SECRET_ACCESS_KEY": &k.stored.SecretAccessKey, "AWS_SESSION_TOKEN": &k.stored.SessionToken,
+	} {
+		var err error
+		if *value, err = readSecret(secretDir, key); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case (k.stored.AccessKeyID == "") != (k.stored.SecretAccessKey == ""):
+		return nil, failure.New(v1alpha1.ReasonSourceUnauthorized, "the Secret in storage.s3.credentialsSecretName has only one of the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: create it with %s", createKeys)
+	case k.stored.AccessKeyID != "":
+		k.stored.SignerType = credentials.SignatureV4
+		k.owner = "those in the Secret in storage.s3.credentialsSecretName; replace it if they are wrong: " + createKeys
+		return k, nil
+	}
+	k.stored.SignerType = credentials.SignatureAnonymous
+	if !s3utils.IsAmazonEndpoint(*endpoint) {
+		return k, nil
+	}
+	// The function that obtains them is called without a context.
+	k.obtain = func() (identity.Keys, error) { return identity.AmazonKeys(ctx, transport, region) }
+	return k, nil
+}
+
+// RetrieveWithCredContext returns the credentials.
+func (k *keys) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
+	return k.Retrieve()
+}
+
+// Retrieve returns the credentials. The error is an *identity.Error.
+func (k *keys) Retrieve() (credentials.Value, error) {
+	k.SetExpiration(time.Now().Add(forever), 0)
+	if k.obtain == nil {
+		return k.stored, nil
+	}
+	obtained, err := k.obtain()
+	var failed *identity.Error
+	if errors.As(err, &failed) && failed.Absent {
+		k.describe(failed.Message)
+		return k.stored, nil
+	}
+	if err != nil {
+		return credentials.Value{}, err
+	}
+	if !obtained.Expires.IsZero() {
+		k.SetExpiration(obtained.Expires, credentials.DefaultExpiryWindow)
+	}
+	k.describe(obtained.Account, obtained.SecretAccessKey, obtained.SessionToken)
+	return credentials.Value{
+		AccessKeyID: obtained.AccessKeyID, SecretAccessKey: obtained.SecretAccessKey, SessionToken: obtained.SessionToken, SignerType: credentials.SignatureV4,
+	}, nil
+}
+
+// forever is longer than a build.
+const forever = 24 * time.Hour
+
+func (k *keys) describe(owner string, issued ...string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.owner, k.issued = owner, append(k.issued, issued...)
+}
+
+// account describes whose credentials they are, for messages.
+func (k *keys) account() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.owner
+}
+
+// secrets returns what must not appear in messages.
+func (k *keys) secrets() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return append([]string{k.stored.SecretAccessKey, k.stored.SessionToken}, k.issued...)
+}
+
+// isIdentity reports whether the credentials can be obtained again.
+func (k *keys) isIdentity() bool { return k.obtain != nil }

@@ -1,0 +1,358 @@
+// Package hub imitates, for tests, the hub of Hugging Face: the part of its API that lists
+// and downloads the files of a repository, and the second host to which it redirects the
+// download of large files. It is made from https://huggingface.co/docs/hub/api and from
+// what huggingface.co answered in 2026.
+package hub
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Repository is a repository of models.
+type Repository struct {
+	// Name is its organization and name.
+	Name string
+	// Commit is the only commit, and Revisions are the branches and tags that name it.
+	Commit    string
+	Revisions []string
+	// Files are by path.
+	Files map[string]File
+	// Gated is true if only accounts that accepted a licence may read the files, and
+	// Private if only members know that it exists. An account with access is neither of
+	// them to the hub.
+	Gated, Private bool
+}
+
+// File is a file of a repository.
+type File struct {
+	Content io.ReaderAt
+	Size    int64
+	// Large is true if Git LFS stores it.
+	Large bool
+	// OID is what the hub lists as the hash of the file; that of the content if empty.
+	OID string
+}
+
+// Small returns a file that Git stores.
+func Small(content string) File {
+	return File{Content: strings.NewReader(content), Size: int64(len(content))}
+}
+
+// Large returns a file that Git LFS stores.
+func Large(content []byte) File {
+	return File{Content: bytes.NewReader(content), Size: int64(len(content)), Large: true}
+}
+
+// Request is a request that a host received.
+type Request struct {
+	// Host is the hub's or that of its storage.
+	Host, Path, Range, Authorization, UserAgent string
+}
+
+// Hub is a hub.
+type Hub struct {
+	// URL is the address of the hub, and Storage that of the second host.
+	URL, Storage string
+	// PageSize is how many files a page of a list has.
+	PageSize int
+
+	mu       sync.Mutex
+	repos    map[string]Repository
+	tokens   map[string]bool
+	requests []Request
+	signed   int
+	cuts     int
+	cutAfter int64
+	sent     int64
+	handle   func(w http.ResponseWriter, r *http.Request) bool
+}
+
+// Start starts a hub that ends with the test.
+func Start(t *testing.T) *Hub {
+	t.Helper()
+	h := &Hub{PageSize: 1000, repos: map[string]Repository{}, tokens: map[string]bool{}}
+	for address, serve := range map[*string]http.HandlerFunc{&h.URL: h.serveHub, &h.Storage: h.serveStorage} {
+		server := httptest.NewServer(h.record(serve))
+		t.Cleanup(server.Close)
+		*address = server.URL
+	}
+	return h
+}
+
+// Put adds or replaces a repository.
+func (h *Hub) Put(repo Repository) {
+	files := map[string]File{}
+	for name, file := range repo.Files {
+		file.OID = cmp.Or(file.OID, file.sum())
+		files[name] = file
+	}
+	repo.Files = files
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.repos[repo.Name] = repo
+}
+
+// sum returns the hash by which Git or Git LFS identifies a file.
+func (f File) sum() string {
+	var sum hash.Hash = sha256.New()
+	if !f.Large {
+		sum = sha1.New()
+		fmt.Fprintf(sum, "blob %d\x00", f.Size)
+	}
+	if _, err := io.Copy(sum, io.NewSectionReader(f.Content, 0, f.Size)); err != nil {
+		panic(err)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// AddToken adds the token of an account, which may or may not have access to private and
+// gated repositories.
+func (h *Hub) AddToken(token string, hasAccess bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tokens[token] = hasAccess
+}
+
+// Instead has requests to both hosts handled by a function, if it reports that it did.
+func (h *Hub) Instead(handle func(w http.ResponseWriter, r *http.Request) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.handle = handle
+}
+
+// ExpireAddresses ends the validity of the signed addresses of the storage.
+func (h *Hub) ExpireAddresses() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.signed++
+}
+
+// Requests returns the requests until now.
+func (h *Hub) Requests() []Request {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.requests)
+}
+
+func (h *Hub) record(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.mu.Lock()
+		h.requests = append(h.requests, Request{
+			Host: r.Host, Path: r.URL.Path, Range: r.Header.Get("Range"), Authorization: r.Header.Get("Authorization"), UserAgent: r.UserAgent(),
+		})
+		handle := h.handle
+		h.mu.Unlock()
+		if handle == nil || !handle(w, r) {
+			next(w, r)
+		}
+	})
+}
+
+// serveHub serves the API at /api/models/ORG/NAME/…, and files at
+// /ORG/NAME/resolve/COMMIT/PATH.
+func (h *Hub) serveHub(w http.ResponseWriter, r *http.Request) {
+	var elements []string
+	for element := range strings.SplitSeq(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/") {
+		unescaped, err := url.PathUnescape(element)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		elements = append(elements, unescaped)
+	}
+	isAPI := len(elements) > 2 && elements[0] == "api"
+	isCache := isAPI && elements[1] == "resolve-cache"
+	if isAPI {
+		elements = elements[2:]
+	}
+	if len(elements) < 4 {
+		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
+		return
+	}
+	repo, ok := h.authorize(w, r, elements[0]+"/"+elements[1])
+	switch {
+	case !ok:
+	case isCache:
+		http.ServeContent(w, r, "", time.Time{}, repo.open(strings.Join(elements[3:], "/")))
+	case elements[3] != repo.Commit && !slices.Contains(repo.Revisions, elements[3]):
+		refuse(w, http.StatusNotFound, "RevisionNotFound", "Invalid rev id: "+elements[3])
+	case isAPI && elements[2] == "revision":
+		reply(w, map[string]any{"id": repo.Name, "sha": repo.Commit, "gated": repo.Gated, "private": repo.Private})
+	case isAPI && elements[2] == "tree":
+		h.serveTree(w, r, repo)
+	default:
+		h.serveFile(w, r, repo, strings.Join(elements[4:], "/"))
+	}
+}
+
+// authorize returns a repository, or answers that the account may not read it.
+func (h *Hub) authorize(w http.ResponseWriter, r *http.Request, name string) (Repository, bool) {
+	token, hasToken := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	h.mu.Lock()
+	repo, exists := h.repos[name]
+	hasAccess, isKnown := h.tokens[token]
+	h.mu.Unlock()
+	switch {
+	case hasToken && !isKnown:
+		refuse(w, http.StatusUnauthorized, "", "Invalid credentials in Authorization header")
+	case (!exists || repo.Private && !hasAccess) && hasToken:
+		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
+	case !exists || repo.Private && !hasAccess:
+		refuse(w, http.StatusUnauthorized, "RepoNotFound", "Invalid username or password.")
+	case repo.Gated && !hasToken && !strings.HasPrefix(r.URL.Path, "/api/models/"):
+		refuse(w, http.StatusUnauthorized, "GatedRepo", "Access to model "+name+" is restricted.")
+	case repo.Gated && !hasAccess && !strings.HasPrefix(r.URL.Path, "/api/models/"):
+		refuse(w, http.StatusForbidden, "GatedRepo", "Access to model "+name+" is restricted and you are not in the authorized list.")
+	default:
+		return repo, true
+	}
+	return Repository{}, false
+}
+
+// serveTree serves a page of the list of all files and directories.
+func (h *Hub) serveTree(w http.ResponseWriter, r *http.Request, repo Repository) {
+	names := slices.Sorted(maps.Keys(repo.Files))
+	first, _ := strconv.Atoi(r.URL.Query().Get("cursor"))
+	last := min(first+h.PageSize, len(names))
+	entries := []map[string]any{}
+	for _, name := range names[first:last] {
+		file := repo.Files[name]
+		entry := map[string]any{"type": "file", "path": name, "size": file.Size, "oid": file.OID}
+		if file.Large {
+			entry["oid"] = strings.Repeat("0", 40)
+			entry["lfs"] = map[string]any{"oid": file.OID, "size": file.Size, "pointerSize": 134}
+		}
+		entries = append(entries, entry)
+	}
+	if last < len(names) {
+		w.Header().Set("Link", fmt.Sprintf(`<%s%s?recursive=true&expand=false&cursor=%d>; rel="next"`, h.URL, r.URL.EscapedPath(), last))
+	}
+	reply(w, entries)
+}
+
+// serveFile redirects to a path of the hub for small files, and to the storage for
+// others.
+func (h *Hub) serveFile(w http.ResponseWriter, r *http.Request, repo Repository, name string) {
+	file, exists := repo.Files[name]
+	if !exists {
+		refuse(w, http.StatusNotFound, "EntryNotFound", "Entry not found")
+		return
+	}
+	location := url.URL{Path: "/api/resolve-cache/models/" + repo.Name + "/" + repo.Commit + "/" + name}
+	code := http.StatusTemporaryRedirect
+	if file.Large {
+		h.mu.Lock()
+		location = url.URL{Path: "/" + repo.Name + "/" + name, RawQuery: fmt.Sprintf("Signature=%d", h.signed)}
+		h.mu.Unlock()
+		code = http.StatusFound
+	}
+	w.Header().Set("X-Repo-Commit", repo.Commit)
+	w.Header().Set("Location", map[bool]string{true: h.Storage}[file.Large]+location.String())
+	w.WriteHeader(code)
+}
+
+// serveStorage serves large files to those who have a signed address. As Amazon's storage
+// does, it refuses requests with other credentials too.
+func (h *Hub) serveStorage(w http.ResponseWriter, r *http.Request) {
+	elements := strings.SplitN(strings.TrimPrefix(r.URL.Path, "/"), "/", 3)
+	h.mu.Lock()
+	repo := h.repos[elements[0]+"/"+elements[1]]
+	isSigned := r.URL.Query().Get("Signature") == strconv.Itoa(h.signed)
+	h.mu.Unlock()
+	switch {
+	case r.Header.Get("Authorization") != "":
+		http.Error(w, "Only one auth mechanism allowed", http.StatusBadRequest)
+	case !isSigned:
+		http.Error(w, "Request has expired", http.StatusForbidden)
+	default:
+		http.ServeContent(h.newMeter(w), r, "", time.Time{}, repo.open(elements[2]))
+	}
+}
+
+func (r Repository) open(name string) io.ReadSeeker {
+	file := r.Files[name]
+	return io.NewSectionReader(file.Content, 0, file.Size)
+}
+
+func reply(w http.ResponseWriter, answer any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(answer); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	if code != "" {
+		w.Header().Set("X-Error-Code", code)
+	}
+	w.Header().Set("X-Error-Message", message)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"error": %q}`, message)
+}
+
+// Cut cuts the connections of the next downloads of large files, each after so many bytes
+// of the content.
+func (h *Hub) Cut(times int, after int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cuts, h.cutAfter = times, after
+}
+
+// Sent returns how many bytes of large files were sent.
+func (h *Hub) Sent() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent
+}
+
+// meter counts what is sent, and cuts the connection after left bytes.
+type meter struct {
+	http.ResponseWriter
+	hub  *Hub
+	left int64
+}
+
+func (h *Hub) newMeter(w http.ResponseWriter) *meter {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	left := int64(math.MaxInt64)
+	if h.cuts > 0 {
+		h.cuts--
+		left = h.cutAfter
+	}
+	return &meter{ResponseWriter: w, hub: h, left: left}
+}
+
+func (m *meter) Write(p []byte) (int, error) {
+	n, err := m.ResponseWriter.Write(p[:min(int64(len(p)), m.left)])
+	m.left -= int64(n)
+	m.hub.mu.Lock()
+	m.hub.sent += int64(n)
+	m.hub.mu.Unlock()
+	if m.left == 0 {
+		// What was written arrives, unlike what is behind a reset.
+		_ = http.NewResponseController(m.ResponseWriter).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	return n, err
+}
