@@ -172,7 +172,8 @@ const (
 // reported by the steps of the build.
 const (
 	// ReasonSourceMissing means that the storage path does not exist: there is no
-	// such directory on the node, or no such subPath in the claim.
+	// such directory on the node, no such subPath in the claim, no such bucket, no object
+	// below the prefix, or no such repository or revision.
 	ReasonSourceMissing = "SourceMissing"
 	// ReasonSourceNotDirectory means that the storage path is a file.
 	ReasonSourceNotDirectory = "SourceNotDirectory"
@@ -181,6 +182,15 @@ const (
 	// ReasonSourceUnreadable means that a file or directory below the storage
 	// path cannot be read.
 	ReasonSourceUnreadable = "SourceUnreadable"
+	// ReasonSourceUnavailable means that the object store or the hub does not respond, or
+	// not as one: the endpoint is wrong, the network fails, or its certificate is not
+	// trusted.
+	ReasonSourceUnavailable = "SourceUnavailable"
+	// ReasonSourceUnauthorized means that the object store or the hub rejects the
+	// credentials, or requires credentials and received none: the Secret or the identity
+	// of the service account is wrong or has expired, or an account has not accepted the
+	// licence of a repository. The message has what to do.
+	ReasonSourceUnauthorized = "SourceUnauthorized"
 	// ReasonSourceUnsafe means that the storage path contains something that
 	// cannot be packaged faithfully: a symbolic link that is broken or leads out
 	// of the path, a name that is not valid UTF-8, or more files than a build has
@@ -217,9 +227,9 @@ const (
 	// exhausted (507). The message quotes the registry. Ask for a higher limit or
 	// quota, or split the largest file.
 	ReasonRegistryFull = "RegistryFull"
-	// ReasonRateLimited means that the registry accepts no more requests of this
-	// account for a while (429). The build retries; if the limit remains, use an
-	// account with a higher one, or a mirror of the base image.
+	// ReasonRateLimited means that the registry, the object store or the hub accepts no
+	// more requests of this account for a while (429). The build retries; if the limit
+	// remains, use an account with a higher one, or a mirror of the base image.
 	ReasonRateLimited = "RateLimited"
 	// ReasonRepositoryMissing means that the registry does not have the repository
 	// in imageRepo, and does not create it for a push, or hides from this account
@@ -320,6 +330,8 @@ var Reasons = []string{
 	ReasonSourceNotDirectory,
 	ReasonSourceEmpty,
 	ReasonSourceUnreadable,
+	ReasonSourceUnavailable,
+	ReasonSourceUnauthorized,
 	ReasonSourceUnsafe,
 	ReasonSourceIncomplete,
 	ReasonSourceChanging,

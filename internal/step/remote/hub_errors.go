@@ -12,7 +12,7 @@ import (
 )
 
 // createToken creates the Secret of a hub from a file.
-const createToken = "kubectl create secret generic NAME --from-file=token"
+const createToken = "kubectl create secret generic NAME --from-file=token=FILE"
 
 // Codes in the header X-Error-Code of the hub's responses (huggingface_hub/errors.py in
 // github.com/huggingface/huggingface_hub).

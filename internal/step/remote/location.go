@@ -104,6 +104,7 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 	if err != nil {
 		return nil, forbidden(err)
 	}
+	parsed.Host = strings.ToLower(parsed.Host)
 	if port := parsed.Port(); parsed.Scheme == "https" && port == "443" || parsed.Scheme == "http" && port == "80" {
 		parsed.Host = strings.TrimSuffix(parsed.Host, ":"+port)
 	}

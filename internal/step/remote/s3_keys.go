@@ -16,8 +16,8 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
-// createKeys creates the Secret of an object store from files.
-const createKeys = "kubectl create secret generic NAME --from-file=AWS_ACCESS_KEY_ID --from-file=AWS_SECRET_ACCESS_KEY"
+// createKeys creates the Secret of an object store from a file with the keys.
+const createKeys = "kubectl create secret generic NAME --from-env-file=FILE"
 
 // keys are the credentials for an object store: those of a Secret, or for Amazon S3
 // those of the identity of the service account, or none for a public bucket. They are a
