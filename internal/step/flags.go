@@ -64,6 +64,7 @@ func (f *registryFlags) config() (registry.Config, error) {
 // imageFlags are the flags of the steps that build an image.
 type imageFlags struct {
 	registryFlags
+	sourceFlags
 	baseImage                            string
 	model, modelVersion, modelVersionUID string
 	createdBy                            string
@@ -74,6 +75,7 @@ type imageFlags struct {
 
 func (f *imageFlags) defineImage(flags *flag.FlagSet, defaultCreated, defaultCompression, compressionUsage string) {
 	f.defineRegistry(flags)
+	f.defineSource(flags)
 	flags.StringVar(&f.baseImage, "base-image", "", "the `reference` of the base image, or scratch")
 	flags.StringVar(&f.model, "model", "", "the `name` of the Model")
 	flags.StringVar(&f.modelVersion, "model-version", "", "the `name` of the ModelVersion")

@@ -75,7 +75,7 @@ func (m *mountCheck) run(ctx context.Context, log io.Writer) error {
 	debug.SetMemoryLimit(memoryTarget)
 	err := m.check(ctx, log)
 	var unreadable *failure.Error
-	if m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable && !errors.Is(err, source.ErrMaybeTemporary) {
+	if m.isMounted() && m.streams() && errors.As(err, &unreadable) && unreadable.Reason == v1alpha1.ReasonSourceUnreadable && !errors.Is(err, source.ErrMaybeTemporary) {
 		return failure.New(unreadable.Reason, "%s; the engine Stream does not run as root: make the files readable for all users, or use the engine Kaniko", unreadable.Message).WithCause(unreadable.Cause)
 	}
 	return err
@@ -99,7 +99,7 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	if err := m.prepare(); err != nil {
 		return err
 	}
-	storage, err := m.checkStorage(log)
+	plan, err := m.checkStorage(log)
 	if err != nil {
 		return err
 	}
@@ -116,24 +116,22 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	files, err := storage.Check()
+	files, err := m.openStorage(ctx, &plan, m.registryCAFile)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = files.Close() }()
-	model, err := m.planModel(ctx, files, storage, log)
-	if err != nil {
+	if plan.Model, err = m.planModel(ctx, files, plan, log); err != nil {
 		return err
 	}
 
 	existing, err := tagCheck{
-		config: config, tag: tag, known: known, baseImage: m.baseImage, model: model, files: files, log: log,
-		lineage: modelimage.Lineage{Model: m.model, ModelVersion: m.modelVersion, ModelVersionUID: m.modelVersionUID, Tag: tag.TagStr()},
+		config: config, tag: tag, known: known, baseImage: m.baseImage, model: plan.Model, files: files, log: log,
+		lineage: originOf(plan, modelimage.Lineage{Model: m.model, ModelVersion: m.modelVersion, ModelVersionUID: m.modelVersionUID, Tag: tag.TagStr()}),
 	}.run(ctx)
 	if err != nil {
 		return err
 	}
-	plan := handoff.Plan{Storage: storage, Model: model}
 	if existing.Digest == "" {
 		if plan, err = m.addBase(ctx, plan, config, files, tag.RegistryStr(), log); err != nil {
 			return err
@@ -202,20 +200,20 @@ func copyProgram(from, to string) error {
 
 // planModel lists the model's files, assigns them to layers, and checks
 // that the model is complete. The report has its size even if a later check fails.
-func (m *mountCheck) planModel(ctx context.Context, files source.Files, storage source.Storage, log io.Writer) (layer.Plan, error) {
+func (m *mountCheck) planModel(ctx context.Context, files source.Files, plan handoff.Plan, log io.Writer) (layer.Plan, error) {
 	listing, err := files.List(ctx)
 	if err != nil {
 		return layer.Plan{}, err
 	}
 	model, err := layer.NewPlan(listing)
 	if errors.Is(err, layer.ErrEmpty) {
-		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceEmpty, "%s contains no files: put the model there, or name the directory that holds it", storage.Name)
+		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceEmpty, "%s contains no files: put the model there, or name the directory that holds it", plan.StorageName())
 	}
 	if err != nil {
-		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceUnsafe, "%s cannot be packaged: %v", storage.Name, err)
+		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceUnsafe, "%s cannot be packaged: %v", plan.StorageName(), err)
 	}
 	model.Dir = m.modelDir
-	console.Logf(log, "%s holds %s, %s", storage.Name, console.Count(model.Files, "file"), console.Size(model.Bytes))
+	console.Logf(log, "%s holds %s, %s", plan.StorageName(), console.Count(model.Files, "file"), console.Size(model.Bytes))
 	if model.Skipped > 0 {
 		console.Logf(log, "skipped %s: sockets, pipes, devices or lost+found", console.Count(model.Skipped, "special file"))
 	}
@@ -224,6 +222,9 @@ func (m *mountCheck) planModel(ctx context.Context, files source.Files, storage 
 	}
 	return model, m.shared.UpdateReport(func(r *report.Report) {
 		r.Source = &report.Source{Files: model.Files, Bytes: model.Bytes, Layers: len(model.Layers), Skipped: model.Skipped}
+		if plan.Remote != nil {
+			r.Source.Revision, r.Source.Digest = plan.Remote.Location.Revision(), layer.StatDigest(model.Entries())
+		}
 	})
 }
 

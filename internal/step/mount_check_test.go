@@ -77,6 +77,22 @@ func TestMountCheckRejectsSource(t *testing.T) {
 			storage: []string{"--storage-kind=nfs", "--nfs-server=nas", "--nfs-path=/models", "--allowed-nfs="},
 			reason:  v1alpha1.ReasonSourceEmpty, want: "the path /models of the NFS server nas contains no files",
 		},
+		"an object store without a list": {
+			storage: []string{"--storage-kind=s3", "--endpoint=https://minio.example.com", "--bucket=models", "--prefix=llama"},
+			reason:  v1alpha1.ReasonSourceForbidden, want: "since allowedS3 is empty: ask the platform team to allow it. The list of the build is that of the template (--allowed-s3",
+		},
+		"a bucket that is not allowed": {
+			storage: []string{"--storage-kind=s3", "--bucket=models", "--prefix=llama", "--allowed-s3=s3.amazonaws.com/other"},
+			reason:  v1alpha1.ReasonSourceForbidden, want: "s3.amazonaws.com/models/llama is not",
+		},
+		"a hub without a list": {
+			storage: []string{"--storage-kind=huggingFace", "--repo=mistralai/Mistral-7B-v0.3"},
+			reason:  v1alpha1.ReasonSourceForbidden, want: "since allowedHuggingFace is empty",
+		},
+		"a Secret for an object store that does not exist": {
+			storage: []string{"--storage-kind=s3", "--bucket=models", "--prefix=llama", "--allowed-s3=s3.amazonaws.com", "--source-secret=s3-reader", "--source-secret-dir=/none"},
+			reason:  v1alpha1.ReasonSourceUnauthorized, want: "Secret s3-reader, which has the credentials for s3://models/llama, does not exist or is empty: create it in the namespace of the ModelVersion",
+		},
 		"a path of the system": {
 			storage: []string{"--storage-kind=localStorage", "--storage-path=/etc"},
 			reason:  v1alpha1.ReasonSourceForbidden, want: "packaged",
@@ -117,6 +133,25 @@ func TestMountCheckRejectsSource(t *testing.T) {
 			p.assertFailed(t, "mount-check", tt.reason, tt.want, code, printed)
 		})
 	}
+}
+
+// A model that the completeness check takes for an incomplete one has a way out, which
+// the message names.
+func TestMountCheckSkipsCompleteness(t *testing.T) {
+	p := newPod(t)
+	p.write(t, "source/model.gguf", "GGUF\x03\x00")
+
+	code, printed := p.mountCheck(t)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceIncomplete, "set spec.build.completenessCheck: Skip", code, printed)
+
+	code, printed = p.mountCheck(t, "--completeness-check=Skip")
+	require.Equal(t, exitOK, code, printed)
+	assert.Contains(t, printed, "completeness check skipped")
+
+	p.write(t, "source/model.gguf.aria2", "")
+	code, printed = p.mountCheck(t, "--completeness-check=Skip")
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceIncomplete, "a temporary file of aria2", code, printed)
+	assert.NotContains(t, printed, "completenessCheck")
 }
 
 func TestMountCheckLocalStorage(t *testing.T) {

@@ -1,18 +1,19 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/engine"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
-	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
 // runEngine runs an engine on what mount-check planned, and leaves its result for
@@ -64,12 +65,16 @@ func (f *imageFlags) buildInput(dir handoff.Dir, log io.Writer) (engine.Input, e
 		Tag: target.TagStr(), CreatedBy: unescape(f.createdBy), Created: f.created, Base: plan.Base,
 	}
 	return engine.Input{
-		Plan: plan, Source: opener(plan), Registry: config, Target: target, Lineage: lineage, Zstd: f.compression == string(v1alpha1.Zstd),
+		Plan: plan, Source: f.opener(plan, f.registryCAFile), Registry: config, Target: target, Lineage: originOf(plan, lineage), Zstd: f.compression == string(v1alpha1.Zstd),
 		Log: log, Progress: console.NewProgress(f.progressFile, plan.Model.Bytes, log),
 	}, nil
 }
 
-// opener opens the files that mount-check has checked.
-func opener(plan handoff.Plan) source.Opener {
-	return func(context.Context) (source.Files, error) { return plan.Storage.Open() }
+// originOf returns a lineage with where the files of a plan were read from.
+func originOf(plan handoff.Plan, lineage modelimage.Lineage) modelimage.Lineage {
+	if plan.Remote != nil {
+		lineage.Source = plan.Remote.Location.Source()
+		lineage.Revision = cmp.Or(plan.Remote.Location.Revision(), layer.StatDigest(plan.Model.Entries()))
+	}
+	return lineage
 }

@@ -1,6 +1,8 @@
 package step
 
 import (
+	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -10,6 +12,8 @@ import (
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
+	"github.com/modelkiln/modelkiln/internal/step/handoff"
+	"github.com/modelkiln/modelkiln/internal/step/remote"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
@@ -17,25 +21,43 @@ import (
 // storageFlags are the flags of mount-check that say where the model's files are, which
 // of them are packaged, and what the platform team allows.
 type storageFlags struct {
+	sourceFlags
 	storageKind, storagePath, subPath string
 	nfsServer, nfsPath                string
+	endpoint                          string
+	s3                                remote.S3
+	hub                               remote.HuggingFace
+	knownRevision                     string
+	sourceSecret                      string
 	hostPaths                         sourcepolicy.HostPathRules
 	nfs                               sourcepolicy.NFSRules
+	allowedS3, allowedHubs            []string
 	mount, mountinfo                  string
 	include, exclude                  []string
 	followLinks                       bool
 }
 
 func (f *storageFlags) defineStorage(flags *flag.FlagSet) {
-	flags.StringVar(&f.storageKind, "storage-kind", "", fmt.Sprintf("the `kind` of storage: %s, %s or %s", contract.StorageLocal, contract.StorageNFS, contract.StorageClaim))
+	f.defineSource(flags)
+	flags.StringVar(&f.storageKind, "storage-kind", "", fmt.Sprintf("the `kind` of storage: %s, %s, %s, %s or %s", contract.StorageLocal, contract.StorageNFS, contract.StorageClaim, contract.StorageS3, contract.StorageHub))
 	flags.StringVar(&f.storagePath, "storage-path", "", "for localStorage, the `directory` on the node")
 	flags.StringVar(&f.subPath, "sub-path", "", "for persistentVolumeClaim, the `directory` in the claim; the whole claim if empty")
 	flags.StringVar(&f.nfsServer, "nfs-server", "", "for nfs, the `server`")
 	flags.StringVar(&f.nfsPath, "nfs-path", "", "for nfs, the `directory` that the server exports")
+	flags.StringVar(&f.endpoint, "endpoint", "", fmt.Sprintf("for s3 and huggingFace, the `URL` of the server; %s or %s if empty", sourcepolicy.DefaultS3Endpoint, sourcepolicy.DefaultHuggingFaceEndpoint))
+	flags.StringVar(&f.s3.Region, "region", "", "for s3, the `region` of the bucket; the server is asked for it if empty")
+	flags.StringVar(&f.s3.Bucket, "bucket", "", "for s3, the `bucket`")
+	flags.StringVar(&f.s3.Prefix, "prefix", "", "for s3, the `prefix` of the objects")
+	flags.StringVar(&f.hub.Repo, "repo", "", "for huggingFace, the `repository`")
+	flags.StringVar(&f.hub.Revision, "revision", "", "for huggingFace, the `branch`, tag or commit; main if empty")
+	flags.StringVar(&f.knownRevision, "known-revision", "", "for huggingFace, the `commit` to which an earlier build of this ModelVersion resolved the revision")
+	flags.StringVar(&f.sourceSecret, "source-secret", "", "for s3 and huggingFace, the `name` of the Secret with the credentials, which must exist; none if empty")
 	flags.Func("denied-paths", "the `directories` of nodes that are never packaged, in addition to system directories, separated by commas", list(&f.hostPaths.Denied))
 	flags.Func("allowed-paths", "the only `directories` of nodes that may be packaged, separated by commas; all except system and denied directories if empty", list(&f.hostPaths.Allowed))
 	flags.Func("bind-mounted-paths", "the `directories` of nodes that are bind mounts, as kind's extraMounts create them, separated by commas", list(&f.hostPaths.BindMounted))
 	flags.Func("allowed-nfs", "the only NFS `servers`, or directories of servers as in nas.example.com:/models, that may be packaged, separated by commas; all if empty", list(&f.nfs.Allowed))
+	flags.Func("allowed-s3", "the only `object stores`, buckets and prefixes, as in s3.amazonaws.com/models, that may be packaged, separated by commas; none if empty", list(&f.allowedS3))
+	flags.Func("allowed-hugging-face", "the only `hubs`, organizations and repositories, as in huggingface.co/mistralai, that may be packaged, separated by commas; none if empty", list(&f.allowedHubs))
 	flags.Func("include", "`patterns` of the files that are packaged, in the format of .gitignore, one a line; all if empty", lines(&f.include))
 	flags.Func("exclude", "`patterns` of files and directories that are not packaged, in the format of .gitignore, one a line", lines(&f.exclude))
 	flags.Func("symlinks", fmt.Sprintf("whether symbolic links are packaged as links or as what they lead to, `%s or %s`", v1alpha1.KeepSymlinks, v1alpha1.FollowSymlinks), choice(&f.followLinks, string(v1alpha1.KeepSymlinks), string(v1alpha1.FollowSymlinks)))
@@ -43,29 +65,62 @@ func (f *storageFlags) defineStorage(flags *flag.FlagSet) {
 	flags.StringVar(&f.mountinfo, "mountinfo", "/proc/self/mountinfo", "the `file` that lists the mounts of this process")
 }
 
-// checkStorage checks that the mounted storage is the requested one, and that it
-// may be packaged.
-func (f *storageFlags) checkStorage(log io.Writer) (source.Storage, error) {
-	storage := source.Storage{Mount: f.mount, SubPath: f.subPath}
+// sourceFlags are the flags of the steps that read the model's files.
+type sourceFlags struct{ sourceSecretDir string }
+
+func (f *sourceFlags) defineSource(flags *flag.FlagSet) {
+	flags.StringVar(&f.sourceSecretDir, "source-secret-dir", "/source-secret", "the `directory` where the Secret with the credentials for an object store or hub is mounted; without it, the identity of the service account is used, or none")
+}
+
+// opener opens the files that mount-check has checked.
+func (f *sourceFlags) opener(plan handoff.Plan, caFile string) source.Opener {
+	if plan.Remote == nil {
+		return func(context.Context) (source.Files, error) { return plan.Storage.Open() }
+	}
+	location, access := plan.Remote.Location, f.access(*plan.Remote, caFile)
+	return func(ctx context.Context) (source.Files, error) { return remote.Open(ctx, &location, access) }
+}
+
+// access returns what it takes to read storage that is not mounted. The authorities of
+// private registries are trusted for it, too.
+func (f *sourceFlags) access(r handoff.Remote, caFile string) remote.Access {
+	return remote.Access{
+		S3Rules: sourcepolicy.S3Rules{Allowed: r.AllowedS3}, HFRules: sourcepolicy.HuggingFaceRules{Allowed: r.AllowedHuggingFace},
+		SecretDir: f.sourceSecretDir, CAFile: caFile, UserAgent: "modelkiln-step",
+	}
+}
+
+// checkStorage checks that the requested storage may be packaged and, if it is mounted,
+// that it is what is mounted. The plan it returns names the storage only.
+func (f *storageFlags) checkStorage(log io.Writer) (handoff.Plan, error) {
+	mounted := source.Storage{Mount: f.mount, SubPath: f.subPath}
 	switch f.storageKind {
 	case contract.StorageClaim:
-		storage.Name = "the claim"
+		mounted.Name = "the claim"
 		if f.subPath != "" {
-			storage.Name = fmt.Sprintf("the sub-path %s of the claim", f.subPath)
+			mounted.Name = fmt.Sprintf("the sub-path %s of the claim", f.subPath)
 		}
-		return storage, nil
+		return handoff.Plan{Storage: mounted}, nil
 	case contract.StorageNFS:
-		storage.Name = fmt.Sprintf("the path %s of the NFS server %s", f.nfsPath, f.nfsServer)
-		if err := f.nfs.Check(f.nfsServer, f.nfsPath); err != nil {
-			return storage, failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
-		}
-		return storage, nil
+		mounted.Name = fmt.Sprintf("the path %s of the NFS server %s", f.nfsPath, f.nfsServer)
+		return handoff.Plan{Storage: mounted}, forbidden(f.nfs.Check(f.nfsServer, f.nfsPath))
 	case contract.StorageLocal:
-		storage.Name = fmt.Sprintf("the path %s on the node", f.storagePath)
-		return storage, f.checkHostPath(storage, log)
+		mounted.Name = fmt.Sprintf("the path %s on the node", f.storagePath)
+		return handoff.Plan{Storage: mounted}, f.checkHostPath(mounted, log)
+	case contract.StorageS3, contract.StorageHub:
+		r, err := f.checkRemote()
+		return handoff.Plan{Remote: r}, err
 	default:
-		return storage, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s, %s or %s", f.storageKind, contract.StorageLocal, contract.StorageNFS, contract.StorageClaim)
+		return handoff.Plan{}, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s, %s, %s, %s or %s", f.storageKind, contract.StorageLocal, contract.StorageNFS, contract.StorageClaim, contract.StorageS3, contract.StorageHub)
 	}
+}
+
+// forbidden returns the error of a rule as a failure, or nil.
+func forbidden(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
 }
 
 // checkHostPath checks that the mounted directory of the node is the requested
@@ -76,8 +131,45 @@ func (f *storageFlags) checkHostPath(storage source.Storage, log io.Writer) erro
 		return fmt.Errorf("read the mounts: %w", err)
 	}
 	if err := f.hostPaths.CheckMounted(string(mounts), f.mount, f.storagePath); err != nil {
-		return failure.New(v1alpha1.ReasonSourceForbidden, "%v", err)
+		return forbidden(err)
 	}
 	console.Logf(log, "%s is mounted", storage.Name)
 	return nil
+}
+
+// checkRemote checks that the location may be packaged, and that the Secret for it
+// exists.
+func (f *storageFlags) checkRemote() (*handoff.Remote, error) {
+	r := &handoff.Remote{AllowedS3: f.allowedS3, AllowedHuggingFace: f.allowedHubs}
+	var err error
+	if f.storageKind == contract.StorageS3 {
+		s3 := f.s3
+		s3.Endpoint, r.Location.S3 = f.endpoint, &s3
+		err = sourcepolicy.S3Rules{Allowed: f.allowedS3}.Check(cmp.Or(f.endpoint, sourcepolicy.DefaultS3Endpoint), s3.Bucket, s3.Prefix)
+	} else {
+		hub := f.hub
+		hub.Endpoint, hub.Revision, r.Location.HuggingFace = f.endpoint, cmp.Or(f.knownRevision, hub.Revision), &hub
+		err = sourcepolicy.HuggingFaceRules{Allowed: f.allowedHubs}.Check(cmp.Or(f.endpoint, sourcepolicy.DefaultHuggingFaceEndpoint), hub.Repo)
+	}
+	if err != nil {
+		return nil, failure.New(v1alpha1.ReasonSourceForbidden, "%v. The list of the build is that of the template (--allowed-s3, --allowed-hugging-face)", err)
+	}
+	if keys, err := os.ReadDir(f.sourceSecretDir); f.sourceSecret != "" && (err != nil || len(keys) == 0) {
+		return nil, failure.New(v1alpha1.ReasonSourceUnauthorized, "Secret %s, which has the credentials for %s, does not exist or is empty: create it in the namespace of the ModelVersion", f.sourceSecret, r.Location.Source())
+	}
+	return r, nil
+}
+
+// isMounted reports whether kubelet mounts the storage.
+func (f *storageFlags) isMounted() bool {
+	return f.storageKind != contract.StorageS3 && f.storageKind != contract.StorageHub
+}
+
+// openStorage opens the storage for the first time.
+func (f *storageFlags) openStorage(ctx context.Context, plan *handoff.Plan, caFile string) (source.Files, error) {
+	if plan.Remote == nil {
+		return plan.Storage.Check()
+	}
+	// The later steps open the commit to which this resolves the revision.
+	return remote.Open(ctx, &plan.Remote.Location, f.access(*plan.Remote, caFile))
 }

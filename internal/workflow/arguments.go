@@ -188,8 +188,15 @@ func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 		contract.ParamModelPath:         "",
 		contract.ParamInclude:           lines(build.Include),
 		contract.ParamExclude:           lines(build.Exclude),
-		contract.ParamSymlinks:          string(build.Symlinks),
-		contract.ParamCompletenessCheck: string(build.CompletenessCheck),
+		contract.ParamSymlinks:          "",
+		contract.ParamCompletenessCheck: "",
+	}
+	// An argument that says the default is not passed.
+	if build.Symlinks == v1alpha1.FollowSymlinks {
+		settings[contract.ParamSymlinks] = string(build.Symlinks)
+	}
+	if build.CompletenessCheck == v1alpha1.SkipCompleteness {
+		settings[contract.ParamCompletenessCheck] = string(build.CompletenessCheck)
 	}
 	if dir := ModelPath(mv); dir != v1alpha1.ModelPath {
 		settings[contract.ParamModelPath] = dir

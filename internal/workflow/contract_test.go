@@ -143,6 +143,8 @@ var allParameters = []string{
 	contract.ParamLimits, contract.ParamNodeSelector, contract.ParamTolerations, contract.ParamLayerSize, contract.ParamMaxLayers, contract.ParamCompression,
 	contract.ParamKnownDigest, contract.ParamPodLabels, contract.ParamPodAnnotations, contract.ParamEnv,
 	contract.ParamImagePullSecrets, contract.ParamPriorityClassName, contract.ParamOtherRequests, contract.ParamOtherLimits, contract.ParamAssignedUser, contract.ParamCreated, contract.ParamModelPath,
+	contract.ParamEndpoint, contract.ParamRegion, contract.ParamBucket, contract.ParamPrefix, contract.ParamRepo, contract.ParamRevision, contract.ParamKnownRevision, contract.ParamSourceSecret,
+	contract.ParamInclude, contract.ParamExclude, contract.ParamSymlinks, contract.ParamCompletenessCheck,
 }
 
 // parametersOf returns the parameters that a template must declare.
@@ -199,6 +201,8 @@ func TestContractParameterDefaults(t *testing.T) {
 			contract.ParamMaxLayers:          strconv.Itoa(layer.DefaultLayers),
 			contract.ParamCompression:        string(v1alpha1.Zstd),
 			contract.ParamChangeDetection:    string(v1alpha1.ChangesInContent),
+			contract.ParamSymlinks:           string(v1alpha1.KeepSymlinks),
+			contract.ParamCompletenessCheck:  string(v1alpha1.EnforceCompleteness),
 		}
 		if tmpl.Name == contract.StreamTemplate {
 			want[contract.ParamCompression] = string(v1alpha1.NoCompression)
@@ -324,7 +328,7 @@ func TestContractArgumentsAreFlagValues(t *testing.T) {
 					assert.NotContains(t, arg, "{{", name)
 					continue
 				}
-				assert.Regexp(t, `^--[a-z-]+=(\{\{[^{}]*\}\}|Stream)?$`, arg, name)
+				assert.Regexp(t, `^--[a-z0-9-]+=(\{\{[^{}]*\}\}|Stream)?$`, arg, name)
 			}
 		}
 	})

@@ -42,6 +42,23 @@ func TestScanExampleIsValid(t *testing.T) {
 	}
 }
 
+// The steps package what Argo has downloaded, and nothing else is mounted.
+func TestArtifactExampleIsValid(t *testing.T) {
+	tmpl := patched(t, "../../workflow-templates/examples/artifact.yaml")
+	require.NoError(t, validate.ValidateClusterWorkflowTemplate(nil, templates{}, tmpl, nil, validate.ValidateOpts{Lint: true}))
+	wf := &wfv1.Workflow{}
+	wf.Spec.Arguments.Parameters = []wfv1.Parameter{{Name: "image", Value: wfv1.AnyStringPtr("registry.example.com/resnet:v1")}, {Name: "file", Value: wfv1.AnyStringPtr("resnet/1.tar.gz")}}
+	got, err := pod(tmpl, arguments(t, wf))
+	require.NoError(t, err)
+	assert.NotNil(t, source(t, got).EmptyDir)
+	assert.Contains(t, containerOf(t, got, "mount-check").Args, "--storage-kind=persistentVolumeClaim")
+	assert.Contains(t, containerOf(t, got, "mount-check").Args, "--sub-path=model")
+	assert.Contains(t, containerOf(t, got, "mount-check").Args, "--source=/artifact")
+	for _, name := range []string{"mount-check", "build"} {
+		assert.Contains(t, containerOf(t, got, name).VolumeMounts, corev1.VolumeMount{Name: "artifact", MountPath: "/artifact"}, name)
+	}
+}
+
 // The scan runs after status-report has verified the image. A failed scan fails
 // the pod, like any other container.
 func TestScanExampleRunsAfterTheVerification(t *testing.T) {

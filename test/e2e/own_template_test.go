@@ -72,9 +72,17 @@ func TestScanExample(t *testing.T) {
 	assert.Nil(t, of.Status.LatestVersion, "no Model names what the scanner does not like")
 }
 
-// scanning returns the cluster's template with the example's patch on it, as
-// kubectl applies that, under another name.
+// scanning returns the template of the example that scans, under another name.
 func scanning(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
+	template := exampleTemplate(t, "scan.yaml", name)
+	containerOf(t, template, "scan").Image = live.registry + "/library/busybox:1.37"
+	return template
+}
+
+// exampleTemplate returns the cluster's template with an example's patch on it, as
+// kubectl applies that, under another name.
+func exampleTemplate(t *testing.T, example, name string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	base := copyOfTemplate(t, name)
 	base.TypeMeta = metav1.TypeMeta{APIVersion: "argoproj.io/v1alpha1", Kind: "ClusterWorkflowTemplate"}
@@ -82,11 +90,10 @@ func scanning(t *testing.T, name string) *wfv1.ClusterWorkflowTemplate {
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "template.json")
 	require.NoError(t, os.WriteFile(file, raw, 0o644))
-	patched := run(t, "kubectl", "patch", "--local", "-f", file, "--type=json", "--patch-file=../../workflow-templates/examples/scan.yaml", "-o", "json")
+	patched := run(t, "kubectl", "patch", "--local", "-f", file, "--type=json", "--patch-file=../../workflow-templates/examples/"+example, "-o", "json")
 
 	template := &wfv1.ClusterWorkflowTemplate{}
 	require.NoError(t, json.Unmarshal([]byte(patched), template))
 	template.Name = name // The patch renames it.
-	containerOf(t, template, "scan").Image = live.registry + "/library/busybox:1.37"
 	return template
 }

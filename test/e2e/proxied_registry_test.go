@@ -5,8 +5,11 @@ package e2e
 import (
 	"crypto/tls"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,6 +40,17 @@ func (c *cluster) machine(t *testing.T) net.IP {
 	address, ok := connection.LocalAddr().(*net.UDPAddr)
 	require.True(t, ok)
 	return address.IP
+}
+
+// serve serves HTTP until the test ends, and returns the URL, which pods reach.
+func (c *cluster) serve(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(c.machine(t).String(), "0"))
+	require.NoError(t, err)
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}}
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // makeVersion returns a ModelVersion that is pushed through the proxy.

@@ -4,6 +4,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/step/remote"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
 
@@ -12,12 +13,30 @@ const Scratch = "scratch"
 
 // Plan is what mount-check found and decided, for the later steps.
 type Plan struct {
-	// Storage is the directory that holds the model.
+	// Storage is the mounted directory that holds the model, unless Remote is set.
 	Storage source.Storage `json:"storage"`
+	// Remote is where the model is stored, if that is not mounted.
+	Remote *Remote `json:"remote,omitempty"`
 	// Model assigns the files of the model to layers.
 	Model layer.Plan `json:"plan"`
 	// Base is the base image. It is empty if there is nothing to build.
 	Base BaseImage `json:"base"`
+}
+
+// StorageName returns what messages call the storage, as in "the path /foo on the node".
+func (p Plan) StorageName() string {
+	if p.Remote != nil {
+		return p.Remote.Location.Source()
+	}
+	return p.Storage.Name
+}
+
+// Remote is where a model is stored that is not mounted, and what may be read.
+type Remote struct {
+	Location remote.Location `json:"location"`
+	// AllowedS3 and AllowedHuggingFace are the platform team's lists.
+	AllowedS3          []string `json:"allowedS3,omitempty"`
+	AllowedHuggingFace []string `json:"allowedHuggingFace,omitempty"`
 }
 
 // BaseImage is the image that the model is added to.
