@@ -26,6 +26,8 @@ type overlay struct {
 	Images    []overlayImage
 	Registry  string
 	BaseImage string
+	// Machine is the address of the machine, where tests run object stores and hubs.
+	Machine string
 }
 
 // overlayImage sets the tag of an image, as kustomize's images do.
@@ -100,7 +102,7 @@ func (c *Cluster) applyModelkiln(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	settings := overlay{Base: base, Registry: c.settings.Registry(), BaseImage: c.settings.Registry() + baseImage}
+	settings := overlay{Base: base, Registry: c.settings.Registry(), BaseImage: c.settings.Registry() + baseImage, Machine: c.settings.Machine()}
 	for _, spec := range c.modelkiln {
 		repository, tag, _ := strings.Cut(spec.Name, ":")
 		settings.Images = append(settings.Images, overlayImage{Name: repository, Tag: tag})

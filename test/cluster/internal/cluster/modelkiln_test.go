@@ -54,6 +54,7 @@ func thisCluster() overlay {
 		},
 		Registry:  "10.213.0.2:5000",
 		BaseImage: "10.213.0.2:5000/library/busybox:1.37",
+		Machine:   "10.213.0.1",
 	}
 }
 
@@ -84,11 +85,13 @@ func TestOverlay_OperatorConfig(t *testing.T) {
 	var got map[string]any
 	require.NoError(t, yaml.UnmarshalStrict([]byte(configMap.Data["config.yaml"]), &got))
 	assert.Equal(t, map[string]any{
-		"defaultRegistry": "10.213.0.2:5000",
-		"registries":      []any{map[string]any{"host": "10.213.0.2:5000", "plainHTTP": true}},
-		"allowedNFS":      []any{"nas.example.com"},
-		"allowedEFS":      []any{"fs-12345678"},
-		"baseImage":       "10.213.0.2:5000/library/busybox:1.37",
+		"defaultRegistry":    "10.213.0.2:5000",
+		"registries":         []any{map[string]any{"host": "10.213.0.2:5000", "plainHTTP": true}},
+		"allowedNFS":         []any{"nas.example.com"},
+		"allowedEFS":         []any{"fs-12345678"},
+		"allowedS3":          []any{"http://10.213.0.1:7480"},
+		"allowedHuggingFace": []any{"http://10.213.0.1:7481", "http://10.213.0.1:7482"},
+		"baseImage":          "10.213.0.2:5000/library/busybox:1.37",
 	}, got)
 }
 

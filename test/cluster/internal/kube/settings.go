@@ -61,6 +61,9 @@ func (s Settings) Registry() string {
 	return fmt.Sprintf("%s:%d", s.nodeAddress(), registryPort)
 }
 
+// Machine returns the address of the machine, by which the node and pods reach it.
+func (s Settings) Machine() string { return s.Network.Host.Addr().String() }
+
 func (s Settings) nodeAddress() string {
 	return s.Network.Node.Addr().String()
 }
