@@ -136,6 +136,17 @@ func (w *ModelVersionWrapper) HuggingFace(endpoint, repo string) *ModelVersionWr
 	return w
 }
 
+// SourceSecret names the Secret with the credentials for a bucket or a hub.
+func (w *ModelVersionWrapper) SourceSecret(name string) *ModelVersionWrapper {
+	if s3 := w.mv.Spec.Storage.S3; s3 != nil {
+		s3.CredentialsSecretName = name
+	}
+	if hub := w.mv.Spec.Storage.HuggingFace; hub != nil {
+		hub.TokenSecretName = name
+	}
+	return w
+}
+
 // Exclude leaves out files that match a pattern.
 func (w *ModelVersionWrapper) Exclude(patterns ...v1alpha1.FilePattern) *ModelVersionWrapper {
 	w.build().Exclude = append(w.build().Exclude, patterns...)

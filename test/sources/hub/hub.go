@@ -16,6 +16,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -86,16 +87,32 @@ type Hub struct {
 	handle   func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// Start starts a hub that ends with the test.
+// Start starts a hub that ends with the test, at addresses of this machine only.
 func Start(t *testing.T) *Hub {
 	t.Helper()
+	return StartAt(t, "127.0.0.1:0", "127.0.0.1:0")
+}
+
+// StartAt starts a hub at these addresses, with their ports: that of the hub and that of
+// its storage.
+func StartAt(t *testing.T, hub, storage string) *Hub {
+	t.Helper()
 	h := &Hub{PageSize: 1000, repos: map[string]Repository{}, tokens: map[string]bool{}}
-	for address, serve := range map[*string]http.HandlerFunc{&h.URL: h.serveHub, &h.Storage: h.serveStorage} {
-		server := httptest.NewServer(h.record(serve))
-		t.Cleanup(server.Close)
-		*address = server.URL
-	}
+	h.URL, h.Storage = serve(t, hub, h.record(h.serveHub)), serve(t, storage, h.record(h.serveStorage))
 	return h
+}
+
+// serve starts a server at an address, and returns its URL.
+func serve(t *testing.T, address string, handler http.Handler) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}}
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // Put adds or replaces a repository.
