@@ -68,7 +68,7 @@ func openS3(ctx context.Context, location *S3, access Access) (source.Files, err
 	if err := s.connect(endpoint); err != nil {
 		return nil, err
 	}
-	return newFiles(s, s.server, transport), nil
+	return newFiles(s, s.server, transport, access.delay), nil
 }
 
 // connect makes the client. It sends no request.
