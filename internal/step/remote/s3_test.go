@@ -315,6 +315,7 @@ func TestS3Hosts(t *testing.T) {
 		"a load balancer at Amazon":          {"https://s3.amazonaws.com", "https://s3.elb.eu-west-1.amazonaws.com/", false},
 		"a name that ends like Amazon's":     {"https://s3.amazonaws.com", "https://s3.example-amazonaws.com/", false},
 		"a region of Amazon, another server": {"https://minio.example.com", "https://s3.eu-west-1.amazonaws.com/models", false},
+		"an endpoint that looks similar":     {"https://s3-example-amazonaws.com", "https://s3.eu-west-1.amazonaws.com/models", false},
 		"the metadata of the node":           {"https://s3.amazonaws.com", "http://169.254.169.254/", false},
 	} {
 		t.Run(name, func(t *testing.T) {
