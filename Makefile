@@ -11,7 +11,7 @@ GOVULNCHECK := go tool -modfile=test/tools/govulncheck/go.mod govulncheck
 KO := go tool -modfile=test/tools/ko/go.mod ko
 # The programs that have an image.
 PROGRAMS := ./cmd/modelkiln ./cmd/modelkiln-step
-# The modules that contain code of this project. Those under test/tools, test/cluster/tools and test/registries/tools only pin versions.
+# The modules that contain code of this project. Those under test/tools, test/cluster/tools, test/registries/tools and test/sources/tools only pin versions.
 MODULES := . test/argo test/argo4 test/cluster
 
 .PHONY: help
@@ -30,6 +30,10 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 	CGO_ENABLED=1 go test -race -timeout 20m ./internal/...
 	@echo "== integration tests"
 	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m $$(go list ./... | grep -v /internal/)
+	@echo "== object stores"
+	programs=$$(mktemp -d) && trap 'rm -rf "$$programs"' EXIT && \
+		GOFLAGS= GOWORK=off CGO_ENABLED=0 go build -C test/sources/tools/versitygw -trimpath -buildvcs=false -ldflags='-s -w' -o "$$programs/" tool && \
+		VERSITYGW="$$programs/versitygw" go test -tags slow ./test/sources
 	@echo "== tests of the test cluster"
 	go -C test/cluster test ./...
 	@echo "== the workflow templates in Argo's own code"

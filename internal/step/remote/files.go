@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -36,13 +37,14 @@ type files struct {
 	server    *server
 	transport *http.Transport
 	sums      sums
-	delay     time.Duration
+	// delay is how long a request that failed is delayed the first time.
+	delay time.Duration
 }
 
 var _ source.Files = (*files)(nil)
 
-func newFiles(s store, server *server, transport *http.Transport) *files {
-	return &files{store: s, server: server, transport: transport, delay: firstDelay}
+func newFiles(s store, server *server, transport *http.Transport, delay time.Duration) *files {
+	return &files{store: s, server: server, transport: transport, delay: cmp.Or(delay, firstDelay)}
 }
 
 // List returns the files, and their directories, which have no time. It reads the first

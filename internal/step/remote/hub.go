@@ -80,7 +80,7 @@ func openHub(ctx context.Context, location *HuggingFace, access Access) (source.
 		Transport:     newGuard(ctx, transport, access.UserAgent, func(to *url.URL) bool { return h.isOwn(to) || access.HFRules.AllowsRedirect(to) }),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	f := newFiles(h, h.server, transport)
+	f := newFiles(h, h.server, transport, access.delay)
 	if err := f.retry(ctx, func() error { return h.resolve(ctx, cmp.Or(location.Revision, "main")) }); err != nil {
 		_ = f.Close()
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
@@ -55,6 +56,8 @@ type Access struct {
 	CAFile string
 	// UserAgent is how requests describe the program; that of the library if empty.
 	UserAgent string
+	// delay replaces firstDelay in tests.
+	delay time.Duration
 }
 
 // Open returns the files at a location. It resolves the revision of a repository once,

@@ -53,12 +53,12 @@ func openS3(ctx context.Context, location *S3, access Access) (source.Files, err
 	if err != nil {
 		return nil, err
 	}
-	region := cmp.Or(location.Region, defaultRegion)
+	region := cmp.Or(location.Region, s3utils.GetRegionFromURL(*endpoint), defaultRegion)
 	keys, err := newKeys(ctx, endpoint, region, access.SecretDir, transport)
 	if err != nil {
 		return nil, err
 	}
-	s := &s3{server: &server{name: nameOfS3(endpoint), secrets: keys.secrets}, location: location, keys: keys}
+	s := &s3{server: &server{name: nameOfS3(endpoint), secrets: keys.secrets, hint: "ask the platform team to add the host to allowedS3"}, location: location, keys: keys}
 	s.options = minio.Options{
 		Creds: credentials.New(keys), Secure: endpoint.Scheme == "https", Region: region,
 		Transport: newGuard(ctx, transport, access.UserAgent, s3Hosts(endpoint, location.Bucket)),
@@ -68,7 +68,7 @@ func openS3(ctx context.Context, location *S3, access Access) (source.Files, err
 	if err := s.connect(endpoint); err != nil {
 		return nil, err
 	}
-	return newFiles(s, s.server, transport), nil
+	return newFiles(s, s.server, transport, access.delay), nil
 }
 
 // connect makes the client. It sends no request.
@@ -84,10 +84,17 @@ func (s *s3) connect(endpoint *url.URL) error {
 
 // nameOfS3 returns what messages call a server.
 func nameOfS3(endpoint *url.URL) string {
-	if s3utils.IsAmazonEndpoint(*endpoint) {
+	if isAmazon(endpoint) {
 		return "Amazon S3"
 	}
 	return "the object store " + endpoint.Host
+}
+
+// isAmazon reports whether an endpoint is one of Amazon S3. The library also takes names
+// for such that only look similar.
+func isAmazon(endpoint *url.URL) bool {
+	domain := strings.TrimSuffix(endpoint.Host, ".cn")
+	return s3utils.IsAmazonEndpoint(*endpoint) && strings.HasSuffix(domain, ".amazonaws.com")
 }
 
 // amazonS3 matches the hosts of the regions of Amazon S3, of which the endpoint is an
@@ -97,10 +104,9 @@ var amazonS3 = regexp.MustCompile(`\As3(-fips)?(\.dualstack)?([.-][a-z0-9-]+)?\.
 // s3Hosts returns which addresses belong to a bucket: its endpoint, with the bucket as
 // a subdomain or not, and for Amazon S3 also that of its region.
 func s3Hosts(endpoint *url.URL, bucket string) func(*url.URL) bool {
-	isAmazon := s3utils.IsAmazonEndpoint(*endpoint)
 	return func(to *url.URL) bool {
 		host := strings.TrimPrefix(to.Host, bucket+".")
-		return to.Scheme == endpoint.Scheme && (host == endpoint.Host || isAmazon && amazonS3.MatchString(host))
+		return to.Scheme == endpoint.Scheme && (host == endpoint.Host || isAmazon(endpoint) && amazonS3.MatchString(host))
 	}
 }
 

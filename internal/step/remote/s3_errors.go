@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"regexp"
+	"strings"
 
 	"github.com/minio/minio-go/v7"
 
@@ -87,7 +89,7 @@ func (s *s3) explain(ctx context.Context, err error, name string) error {
 }
 
 func (s *s3) explainAnswer(means meaning, answer minio.ErrorResponse, name string) error {
-	said := s.quote(answer.Code + ": " + answer.Message)
+	said := cmp.Or(s.quote(strings.Trim(answer.Code+": "+answer.Message, ": ")), http.StatusText(answer.StatusCode))
 	bucket := s.location.Bucket
 	switch means {
 	case changed:
@@ -103,7 +105,7 @@ func (s *s3) explainAnswer(means meaning, answer minio.ErrorResponse, name strin
 	case expired:
 		return s.explainExpired(said)
 	case limited:
-		return s.refused(http.StatusTooManyRequests, said)
+		return s.limited(said)
 	case otherRegion:
 		if answer.Region != "" {
 			return failure.New(v1alpha1.ReasonSourceMissing, "the bucket %s is in the region %s: set storage.s3.region to it", bucket, s.quote(answer.Region))

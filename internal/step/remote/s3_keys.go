@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
-	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/registry/identity"
@@ -56,7 +55,7 @@ func newKeys(ctx context.Context, endpoint *url.URL, region, secretDir string, t
 		return k, nil
 	}
 	k.stored.SignerType = credentials.SignatureAnonymous
-	if !s3utils.IsAmazonEndpoint(*endpoint) {
+	if !isAmazon(endpoint) {
 		return k, nil
 	}
 	// The function that obtains them is called without a context.

@@ -119,12 +119,17 @@ func (s *server) refused(code int, words string) error {
 		status += ": " + words
 	}
 	if code == http.StatusTooManyRequests {
-		f := failure.New(v1alpha1.ReasonRateLimited, "%s is rate limiting requests (%s): wait, or use an account with a higher limit", s.name, status)
-		f.Transient = true
-		return f
+		return s.limited(status)
 	}
 	f := failure.New(v1alpha1.ReasonSourceUnavailable, "%s responded with the error %s", s.name, status)
 	f.Transient = code >= http.StatusInternalServerError || code == http.StatusRequestTimeout
+	return f
+}
+
+// limited returns the failure of a request that exceeds a limit of the server.
+func (s *server) limited(said string) error {
+	f := failure.New(v1alpha1.ReasonRateLimited, "%s is rate limiting requests (%s): wait, or use an account with a higher limit", s.name, said)
+	f.Transient = true
 	return f
 }
 

@@ -184,8 +184,9 @@ func (h *Hub) record(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// serveHub serves the API at /api/models/ORG/NAME/…, and files at
-// /ORG/NAME/resolve/COMMIT/PATH.
+// serveHub serves the API at /api/models/ORG/NAME/…, files at
+// /ORG/NAME/resolve/COMMIT/PATH, and the content of small ones at
+// /api/resolve-cache/models/ORG/NAME/COMMIT/PATH.
 func (h *Hub) serveHub(w http.ResponseWriter, r *http.Request) {
 	var elements []string
 	for element := range strings.SplitSeq(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/") {
@@ -196,9 +197,12 @@ func (h *Hub) serveHub(w http.ResponseWriter, r *http.Request) {
 		}
 		elements = append(elements, unescaped)
 	}
-	isAPI := len(elements) > 2 && elements[0] == "api"
+	isAPI := len(elements) > 3 && elements[0] == "api"
 	isCache := isAPI && elements[1] == "resolve-cache"
-	if isAPI {
+	switch {
+	case isCache:
+		elements = elements[3:]
+	case isAPI:
 		elements = elements[2:]
 	}
 	if len(elements) < 4 {
