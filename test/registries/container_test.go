@@ -41,6 +41,9 @@ func (p *pod) kanikoContainer(t *testing.T, command []string) *exec.Cmd {
 		Root: root, Command: command,
 		Mounts: map[string]string{"/proc": "/proc", "/dev": "/dev", program("executor"): "/kaniko/executor", p.dir: p.dir, p.model: p.model},
 	}
+	if p.secretDir != "" {
+		c.Mounts[p.secretDir] = p.secretDir
+	}
 	raw, err := json.Marshal(c)
 	require.NoError(t, err)
 	started := exec.CommandContext(t.Context(), "/proc/self/exe")

@@ -43,6 +43,10 @@ type pod struct {
 	compression         v1alpha1.Compression
 	changeDetection     v1alpha1.ChangeDetection
 	pushSecretRequired  bool
+	// storage is where the model is stored; nil if its directory is mounted. secretDir has
+	// the Secret for it.
+	storage   storage
+	secretDir string
 	// encrypted is whether the registry is accessed over HTTPS.
 	encrypted bool
 }
@@ -121,10 +125,11 @@ func (p *pod) command(t *testing.T, step string) *exec.Cmd {
 	}
 	switch step {
 	case contract.StepMountCheck:
-		args = append(args, "--model=resnet", "--model-version="+p.version, "--known-digest="+p.known, "--engine="+string(p.engine), "--storage-kind="+contract.StorageClaim, "--source="+p.model,
+		args = append(args, "--model=resnet", "--model-version="+p.version, "--known-digest="+p.known, "--engine="+string(p.engine),
 			"--base-image="+p.baseImage, fmt.Sprintf("--push-secret-required=%t", p.pushSecretRequired), fmt.Sprintf("--layer-size=%d", layerSize), "--workflow-uid=wf-1")
+		args = append(args, p.storageArguments()...)
 	case contract.StepBuild:
-		args = append(args, "--base-image="+p.baseImage, "--model=resnet", "--model-version="+p.version, "--created-by=user1", "--compression="+string(p.compression))
+		args = append(args, "--base-image="+p.baseImage, "--model=resnet", "--model-version="+p.version, "--created-by=user1", "--compression="+string(p.compression), "--source-secret-dir="+p.secretDir)
 		if p.buildEngine == v1alpha1.Kaniko {
 			return p.kanikoContainer(t, append([]string{p.path("kiln/modelkiln-step")}, args...))
 		}
@@ -132,6 +137,14 @@ func (p *pod) command(t *testing.T, step string) *exec.Cmd {
 		args = append(args, "--previous-image="+p.previousImage, "--change-detection="+string(p.changeDetection))
 	}
 	return exec.CommandContext(t.Context(), program("modelkiln-step"), args...)
+}
+
+// storageArguments returns the arguments that say where the model is.
+func (p *pod) storageArguments() []string {
+	if p.storage == nil {
+		return directoryStorage{}.arguments(p)
+	}
+	return p.storage.arguments(p)
 }
 
 // run runs a step to its end and returns its exit code and log.
