@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,8 @@ type builder struct {
 	// commands returns the commands that build an image of the model. They may
 	// reuse the layers of the previous image.
 	commands func(image, previous string) ([]*command, error)
+	// reads is true for one that only reads the model, to compare with.
+	reads bool
 }
 
 const (
@@ -24,54 +27,65 @@ const (
 	keyKaniko = "kaniko"
 	keyStream = "stream"
 	keyTimes  = "times"
+	keyS3     = "s3"
+	keyRead   = "read"
 	keyOras   = "oras"
 	keyCrane  = "crane"
 )
 
-// prepare compiles the builders and the registry.
-func prepare(ctx context.Context, s settings) (*registry, []builder, error) {
+// prepare compiles the builders, the registry and the object store, and starts the
+// latter. The caller stops it.
+func prepare(ctx context.Context, s settings) (*registry, *objects, []builder, error) {
 	bin := filepath.Join(s.dir, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
-		return nil, nil, fmt.Errorf("prepare: %w", err)
+		return nil, nil, nil, fmt.Errorf("prepare: %w", err)
 	}
 	step, oras, executor := filepath.Join(bin, "modelkiln-step"), filepath.Join(bin, "oras"), filepath.Join(bin, "executor")
-	crane, distribution := filepath.Join(bin, "crane"), filepath.Join(bin, "registry")
+	crane, distribution, versitygw := filepath.Join(bin, "crane"), filepath.Join(bin, "registry"), filepath.Join(bin, "versitygw")
 	for _, args := range [][]string{
 		{"build", "-trimpath", "-ldflags=-s -w", "-o", step, "./cmd/modelkiln-step"},
 		{"build", "-trimpath", "-ldflags=-s -w", "-modfile=test/tools/oras/go.mod", "-o", oras, "oras.land/oras/cmd/oras"},
 		{"-C", "test/cluster/tools/kaniko", "build", "-trimpath", "-ldflags=-s -w", "-o", executor, "github.com/chainguard-dev/kaniko/cmd/executor"},
 		{"-C", "test/cluster/tools/crane", "build", "-trimpath", "-ldflags=-s -w", "-o", crane, "github.com/google/go-containerregistry/cmd/crane"},
 		{"-C", "test/cluster/tools/registry", "build", "-trimpath", "-ldflags=-s -w", "-o", distribution, "github.com/distribution/distribution/v3/cmd/registry"},
+		{"-C", "test/sources/tools/versitygw", "build", "-trimpath", "-ldflags=-s -w", "-o", versitygw, "github.com/versity/versitygw/cmd/versitygw"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, nil, fmt.Errorf("compile: %w\n%s", err, out)
+			return nil, nil, nil, fmt.Errorf("compile: %w\n%s", err, out)
 		}
 	}
 	server, err := newRegistry(distribution, filepath.Join(s.dir, "registry"))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	b := bench{registry: server, files: s.files, step: step, oras: oras, crane: crane, model: filepath.Join(s.dir, "model"), kiln: filepath.Join(s.dir, "kiln")}
+	store, err := startObjects(ctx, versitygw, filepath.Join(s.dir, "objects"))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	b := bench{registry: server, objects: store, files: s.files, step: step, oras: oras, crane: crane, model: filepath.Join(s.dir, "model"), kiln: filepath.Join(s.dir, "kiln")}
 	b.root = filepath.Join(s.dir, "root")
 	if err := b.createRoot(executor); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, errors.Join(err, store.gateway.Stop())
 	}
-	return server, []builder{
-		{keyKubeDL, "Kaniko as KubeDL runs it", b.kubeDL},
-		{keyCache, "Kaniko with its cache", b.cached},
-		{keyKaniko, "Modelkiln, engine Kaniko", b.kaniko},
-		{keyStream, "Modelkiln, engine Stream", b.stream("Content")},
-		{keyTimes, "Stream with ModTime", b.stream("ModTime")},
-		{keyOras, "oras push (no image)", b.orasPush},
-		{keyCrane, "crane append", b.craneAppend},
+	return server, store, []builder{
+		{key: keyKubeDL, name: "Kaniko as KubeDL runs it", commands: b.kubeDL},
+		{key: keyCache, name: "Kaniko with its cache", commands: b.cached},
+		{key: keyKaniko, name: "Modelkiln, engine Kaniko", commands: b.kaniko},
+		{key: keyStream, name: "Modelkiln, engine Stream", commands: b.stream("Content")},
+		{key: keyTimes, name: "Stream with ModTime", commands: b.stream("ModTime")},
+		{key: keyS3, name: "Stream from S3", commands: b.streamS3(ctx)},
+		{key: keyRead, name: "reading the objects only", commands: b.readObjects(ctx), reads: true},
+		{key: keyOras, name: "oras push (no image)", commands: b.orasPush},
+		{key: keyCrane, name: "crane append", commands: b.craneAppend},
 	}, nil
 }
 
 // bench contains the paths of the programs and directories.
 type bench struct {
 	registry *registry
+	objects  *objects
 	files    int
 	// step, oras and crane are programs, model and kiln directories.
 	step, oras, crane, model, kiln string
@@ -164,9 +178,9 @@ func (b bench) cached(image, _ string) ([]*command, error) {
 
 // steps returns the command lines of the steps of a build, as in the workflow
 // template.
-func (b bench) steps(image, source string, build []string) [][]string {
+func (b bench) steps(image string, storage, build []string) [][]string {
 	common := []string{"--image=" + image, "--plain-http=" + b.registry.host, "--push-secret-dir=/push-secret", "--registry-ca=/none"}
-	check := append([]string{"mount-check", "--storage-kind=persistentVolumeClaim", "--base-image=" + b.registry.base(), "--source=" + source}, common...)
+	check := slices.Concat([]string{"mount-check", "--base-image=" + b.registry.base()}, storage, common)
 	build = slices.Concat(build, []string{"--base-image=" + b.registry.base(), "--model=bench"}, common)
 	report := append([]string{"status-report"}, common...)
 	return [][]string{check, build, report}
@@ -174,7 +188,7 @@ func (b bench) steps(image, source string, build []string) [][]string {
 
 func (b bench) kaniko(image, _ string) ([]*command, error) {
 	var commands []*command
-	for i, args := range b.steps(image, "/source", []string{"build"}) {
+	for i, args := range b.steps(image, mounted("/source"), []string{"build"}) {
 		program := "/kiln/modelkiln-step"
 		if i == 0 {
 			// The first step copies the program for the others.
@@ -192,18 +206,44 @@ func (b bench) kaniko(image, _ string) ([]*command, error) {
 	return commands, b.cleanRoot()
 }
 
+// mounted returns the arguments of mount-check for a directory.
+func mounted(dir string) []string {
+	return []string{"--storage-kind=persistentVolumeClaim", "--source=" + dir}
+}
+
 // stream returns a function for the engine Stream with a change detection.
 func (b bench) stream(changeDetection string) func(image, previous string) ([]*command, error) {
 	return func(image, previous string) ([]*command, error) {
-		var commands []*command
-		build := []string{"stream", "--previous-image=" + previous, "--change-detection=" + changeDetection}
-		for i, args := range b.steps(image, b.model, build) {
-			if i == 0 {
-				args = append(args, "--engine=Stream")
-			}
-			commands = append(commands, &command{args: append([]string{b.step}, append(args, "--shared="+b.kiln)...)})
+		return b.streamFrom(image, mounted(b.model), "--previous-image="+previous, "--change-detection="+changeDetection), nil
+	}
+}
+
+// streamFrom returns the commands of the engine Stream.
+func (b bench) streamFrom(image string, storage []string, build ...string) []*command {
+	var commands []*command
+	for i, args := range b.steps(image, storage, append([]string{"stream"}, build...)) {
+		if i == 0 {
+			args = append(args, "--engine=Stream")
 		}
-		return commands, nil
+		commands = append(commands, &command{args: append([]string{b.step}, append(args, "--shared="+b.kiln)...)})
+	}
+	return commands
+}
+
+// streamS3 returns a function for the engine Stream with the model in an object store.
+// To upload it there is not measured.
+func (b bench) streamS3(ctx context.Context) func(image, previous string) ([]*command, error) {
+	return func(image, previous string) ([]*command, error) {
+		build := []string{"--previous-image=" + previous, "--source-secret-dir=" + b.objects.secret}
+		return b.streamFrom(image, b.objects.arguments(), build...), b.objects.upload(ctx, b.model, b.names())
+	}
+}
+
+// readObjects returns a function that only reads the model from the object store.
+func (b bench) readObjects(ctx context.Context) func(image, previous string) ([]*command, error) {
+	return func(string, string) ([]*command, error) {
+		program, err := os.Executable()
+		return []*command{{args: []string{program, readCommand, b.objects.gateway.Endpoint, b.objects.secret}}}, errors.Join(err, b.objects.upload(ctx, b.model, b.names()))
 	}
 }
 

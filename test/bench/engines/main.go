@@ -44,6 +44,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) == 3 && args[0] == readCommand {
+		return readObjects(ctx, args[1], args[2])
+	}
 	var s settings
 	flags := flag.NewFlagSet("engines", flag.ContinueOnError)
 	mebibytes := flags.Int64("size", 2048, "the model's size in `MiB`")
@@ -51,7 +54,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&s.runs, "runs", 5, "the `number` of runs")
 	flags.StringVar(&s.dir, "dir", "/var/tmp/modelkiln-bench", "a work `directory` with space for six times the model's size; its content is deleted")
 	flags.StringVar(&s.results, "results", "test/bench", "the `directory` for the table and the chart")
-	flags.Func("only", "measure only this `builder` and Stream: kubedl, cache (Kaniko with its cache), kaniko, stream, times (Stream with ModTime), oras or crane; can be repeated", func(key string) error {
+	flags.Func("only", "measure only this `builder` and Stream: kubedl, cache (Kaniko with its cache), kaniko, stream, times (Stream with ModTime), s3 (Stream from S3), read (reading the objects only), oras or crane; can be repeated", func(key string) error {
 		s.only = append(s.only, key)
 		return nil
 	})
@@ -66,10 +69,11 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("remove the work directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(s.dir) }()
-	server, builders, err := prepare(ctx, s)
+	server, store, builders, err := prepare(ctx, s)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = store.gateway.Stop() }()
 	if len(s.only) > 0 {
 		builders = slices.DeleteFunc(builders, func(m builder) bool { return m.key != keyStream && !slices.Contains(s.only, m.key) })
 	}
@@ -126,6 +130,9 @@ func (s settings) measureBuilder(ctx context.Context, server *registry, m builde
 		measured.builder, measured.scenario = m.key, scenario
 		fmt.Printf("  %-28s %-12s %6.1f s  %5d MiB\n", m.name, scenario, measured.wall.Seconds(), measured.memory>>20)
 		all = append(all, measured)
+		if m.reads {
+			continue
+		}
 		if previous, err = byDigest(ctx, image); err != nil {
 			return nil, fmt.Errorf("%s, %s: %w", m.name, scenario, err)
 		}

@@ -58,7 +58,7 @@ func table(s settings, builders []builder, all []measurement) string {
 		}
 		fmt.Fprintln(&out)
 	}
-	fmt.Fprintf(&out, "Modelkiln's rows include all three steps of a build, and so the verification of the pushed image; the other tools do not verify it. `oras push` creates an artifact that a container cannot run. Read and written count the bytes of all system calls, including sockets.\n")
+	fmt.Fprintf(&out, "Modelkiln's rows include all three steps of a build, and so the verification of the pushed image; the other tools do not verify it. `oras push` creates an artifact that a container cannot run. The object store is the Versity Gateway on the same machine, whose CPU time is not counted, and whose answers are among the sent bytes. Read and written count the bytes of all system calls, including sockets.\n")
 	return out.String()
 }
 
