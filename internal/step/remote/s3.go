@@ -116,13 +116,13 @@ func (s *s3) list(ctx context.Context, add func(object) error) error {
 	err := s.listOnce(ctx, add)
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) || answer.Region == "" || answer.Region == s.options.Region || s.location.Region != "" {
-		return s.explain(ctx, err, "")
+		return s.explain(ctx, err, layer.RootDir)
 	}
 	s.location.Region, s.options.Region = answer.Region, answer.Region
 	if err := s.connect(s.client.EndpointURL()); err != nil {
 		return err
 	}
-	return s.explain(ctx, s.listOnce(ctx, add), "")
+	return s.explain(ctx, s.listOnce(ctx, add), layer.RootDir)
 }
 
 // listOnce lists the objects. Its error is that of the library, or of add.

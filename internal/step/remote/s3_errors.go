@@ -3,6 +3,7 @@ package remote
 import (
 	"cmp"
 	"context"
+	"encoding/xml"
 	"errors"
 	"net/http"
 	"regexp"
@@ -61,10 +62,11 @@ var statusMeanings = map[int]meaning{
 var requesterPays = regexp.MustCompile(`(?i)requester.?pays|UserProjectMissing`)
 
 // explain returns an error of the library as a failure. name is the path of the file
-// that was requested, or "" for a list.
+// that was requested, or RootDir for a list.
 func (s *s3) explain(ctx context.Context, err error, name string) error {
 	var failed *failure.Error
 	var noKeys *identity.Error
+	var malformed *xml.SyntaxError
 	var answer minio.ErrorResponse
 	switch {
 	case err == nil || errors.As(err, &failed):
@@ -74,6 +76,11 @@ func (s *s3) explain(ctx context.Context, err error, name string) error {
 	case errors.As(err, &noKeys):
 		f := failure.New(v1alpha1.ReasonSourceUnauthorized, "%s", noKeys.Message)
 		f.Transient = noKeys.Transient
+		return f
+	case errors.As(err, &malformed):
+		f := s.fail(v1alpha1.ReasonSourceUnavailable, err, "%s did not answer as an object store does (%s): check storage.s3.endpoint", s.name, s.quote(malformed.Error()))
+		// The answer may have been cut.
+		f.Transient = true
 		return f
 	case !errors.As(err, &answer) || answer.StatusCode == 0:
 		return s.unreachable(ctx, err)
@@ -99,7 +106,7 @@ func (s *s3) explainAnswer(means meaning, answer minio.ErrorResponse, name strin
 	case archived:
 		return failure.New(v1alpha1.ReasonSourceUnreadable, "%q is archived: restore it and wait, then retry: aws s3api restore-object --bucket %s --key %q --restore-request Days=7", shown(name), bucket, shown(s.location.Prefix+"/"+name))
 	case denied:
-		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s denied access to the bucket %s (%s); credentials: %s: grant them s3:ListBucket on the bucket and s3:GetObject below the prefix", s.name, bucket, said, s.keys.account())
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s denied access to the bucket %s (%s): grant s3:ListBucket on the bucket and s3:GetObject below the prefix to these credentials: %s", s.name, bucket, said, s.keys.account())
 	case unknownKey:
 		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s rejects the credentials (%s); credentials: %s", s.name, said, s.keys.account())
 	case expired:

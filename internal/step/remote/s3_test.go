@@ -135,8 +135,8 @@ func TestS3Refuses(t *testing.T) {
 		says      string
 	}{
 		"no bucket":             {refuse(404, "NoSuchBucket", "The specified bucket does not exist", ""), v1alpha1.ReasonSourceMissing, false, "has no bucket models: correct storage.s3.bucket"},
-		"access denied":         {refuse(403, "AccessDenied", "Access Denied.", ""), v1alpha1.ReasonSourceUnauthorized, false, "denied access to the bucket models (AccessDenied: Access Denied); credentials: those in the Secret"},
-		"a status without code": {refuse(403, "", "", ""), v1alpha1.ReasonSourceUnauthorized, false, "grant them s3:ListBucket on the bucket and s3:GetObject"},
+		"access denied":         {refuse(403, "AccessDenied", "Access Denied.", ""), v1alpha1.ReasonSourceUnauthorized, false, "denied access to the bucket models (AccessDenied: Access Denied): grant s3:ListBucket on the bucket and s3:GetObject below the prefix to these credentials: those in the Secret"},
+		"a status without code": {refuse(403, "", "", ""), v1alpha1.ReasonSourceUnauthorized, false, "denied access to the bucket models (Forbidden): grant"},
 		"an unknown key":        {refuse(403, "InvalidAccessKeyId", "unknown", ""), v1alpha1.ReasonSourceUnauthorized, false, "rejects the credentials (InvalidAccessKeyId: unknown)"},
 		"a wrong key":           {refuse(403, "SignatureDoesNotMatch", "for "+secret+" at https://a/?X-Amz-Signature=1", ""), v1alpha1.ReasonSourceUnauthorized, false, "for *** at https://a/?***"},
 		"expired keys":          {refuse(400, "ExpiredToken", "The provided token has expired.", ""), v1alpha1.ReasonSourceUnauthorized, false, "have expired (ExpiredToken: The provided token has expired); credentials: those in the Secret"},
@@ -147,7 +147,7 @@ func TestS3Refuses(t *testing.T) {
 		"a status 429":          {refuse(429, "", "", ""), v1alpha1.ReasonRateLimited, true, "is rate limiting requests"},
 		"a server error":        {refuse(500, "InternalError", "We encountered an internal error.", ""), v1alpha1.ReasonSourceUnavailable, true, "responded with the error 500 Internal Server Error: InternalError: We"},
 		"another error":         {refuse(400, "InvalidRequest", "Missing header", ""), v1alpha1.ReasonSourceUnavailable, false, "400 Bad Request: InvalidRequest: Missing header"},
-		"not an object store":   {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html></html>") }, v1alpha1.ReasonSourceUnavailable, true, "expected element type"},
+		"not an object store":   {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html><br></html>") }, v1alpha1.ReasonSourceUnavailable, true, "did not answer as an object store does (XML syntax error"},
 		"a list without an end": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "<ListBucketResult>"+strings.Repeat(" ", maxResponse))
 		}, v1alpha1.ReasonSourceUnavailable, false, "sent an answer that is too long"},
