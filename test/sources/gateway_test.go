@@ -4,104 +4,58 @@ package sources
 
 import (
 	"bytes"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/step/remote"
+	"github.com/modelkiln/modelkiln/test/sources/gateway"
 )
 
-const (
-	accessKey = "AKIAMODELKILN"
-	secretKey = "s3cr3t-of-the-gateway"
-	bucket    = "models"
-	prefix    = "team-a/llama"
-)
+const prefix = "team-a/llama"
 
-// gateway is a process of the Versity Gateway.
-type gateway struct {
-	// endpoint is its URL.
-	endpoint string
-	// dir is the directory of the bucket.
-	dir string
-	// client writes objects.
-	client *minio.Client
+// bucket is the bucket of a gateway.
+type bucket struct{ *gateway.Gateway }
+
+// start starts a gateway that stores the ETags of objects.
+func start(t *testing.T) bucket {
+	t.Helper()
+	return startWith(t, t.TempDir())
 }
 
-// startGateway starts a gateway with a bucket that ends with the test. Further arguments
-// of its command posix may be given.
-func startGateway(t *testing.T, arguments ...string) *gateway {
+// startWithoutETags starts a gateway in front of a directory of files.
+func startWithoutETags(t *testing.T) bucket {
 	t.Helper()
-	root := t.TempDir()
-	g := &gateway{dir: filepath.Join(root, bucket)}
-	require.NoError(t, os.Mkdir(g.dir, 0o755))
-	host := freeAddress(t)
-	g.endpoint = "http://" + host
-	command := append([]string{"--port", host, "--region", "us-east-1", "--quiet", "posix"}, arguments...)
-	process := exec.Command(os.Getenv(gatewayVariable), append(command, root)...)
-	process.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+accessKey, "ROOT_SECRET_ACCESS_KEY="+secretKey)
-	var printed bytes.Buffer
-	process.Stdout, process.Stderr = &printed, &printed
-	require.NoError(t, process.Start())
-	t.Cleanup(func() {
-		require.NoError(t, process.Process.Kill())
-		_ = process.Wait() // It was killed.
-		if t.Failed() {
-			t.Log(printed.String())
-		}
-	})
-	var err error
-	g.client, err = minio.New(host, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: "us-east-1"})
+	return startWith(t, "")
+}
+
+func startWith(t *testing.T, attributes string) bucket {
+	t.Helper()
+	g, err := gateway.Start(t.Context(), os.Getenv(gatewayVariable), "127.0.0.1:0", t.TempDir(), attributes)
 	require.NoError(t, err)
-	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		exists, err := g.client.BucketExists(t.Context(), bucket)
-		require.NoError(collect, err)
-		require.True(collect, exists)
-	}, time.Minute, 20*time.Millisecond)
-	return g
-}
-
-// startWithETags starts a gateway that stores the ETags of objects. Not every file system
-// has attributes for them.
-func startWithETags(t *testing.T) *gateway {
-	t.Helper()
-	return startGateway(t, "--sidecar", t.TempDir())
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Cleanup(func() { require.NoError(t, g.Stop()) })
+	return bucket{g}
 }
 
 // put writes an object below the prefix.
-func (g *gateway) put(t *testing.T, name string, content []byte) {
+func (b bucket) put(t *testing.T, name string, content []byte) {
 	t.Helper()
-	_, err := g.client.PutObject(t.Context(), bucket, prefix+"/"+name, bytes.NewReader(content), int64(len(content)), minio.PutObjectOptions{PartSize: 5 << 20})
-	require.NoError(t, err)
+	require.NoError(t, b.Put(t.Context(), prefix+"/"+name, bytes.NewReader(content), int64(len(content))))
 }
 
 // write writes a file below the prefix without the gateway.
-func (g *gateway) write(t *testing.T, name string, content []byte) string {
+func (b bucket) write(t *testing.T, name string, content []byte) string {
 	t.Helper()
-	file := filepath.Join(g.dir, prefix, name)
+	file := filepath.Join(b.Dir, prefix, name)
 	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
 	require.NoError(t, os.WriteFile(file, content, 0o644))
 	return file
@@ -109,7 +63,7 @@ func (g *gateway) write(t *testing.T, name string, content []byte) string {
 
 // location is where the model is, at an endpoint.
 func location(endpoint string) *remote.Location {
-	return &remote.Location{S3: &remote.S3{Endpoint: endpoint, Bucket: bucket, Prefix: prefix}}
+	return &remote.Location{S3: &remote.S3{Endpoint: endpoint, Bucket: gateway.Bucket, Prefix: prefix}}
 }
 
 // access is access to an endpoint with credentials.
@@ -134,9 +88,9 @@ type cutter struct {
 	ranges []string
 }
 
-func startCutter(t *testing.T, g *gateway) *cutter {
+func startCutter(t *testing.T, b bucket) *cutter {
 	t.Helper()
-	target, err := url.Parse(g.endpoint)
+	target, err := url.Parse(b.Endpoint)
 	require.NoError(t, err)
 	c := &cutter{}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/minio/minio-go/v7"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -28,6 +27,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/remote"
 	"github.com/modelkiln/modelkiln/internal/step/source"
+	"github.com/modelkiln/modelkiln/test/sources/gateway"
 )
 
 // weights have several parts, and are uploaded in several parts too.
@@ -43,7 +43,7 @@ func random(size int) []byte {
 // open opens the model at an endpoint.
 func open(t *testing.T, endpoint string) source.Files {
 	t.Helper()
-	files, err := remote.Open(t.Context(), location(endpoint), access(t, endpoint, accessKey, secretKey))
+	files, err := remote.Open(t.Context(), location(endpoint), access(t, endpoint, gateway.AccessKey, gateway.SecretKey))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, files.Close()) })
 	return files
@@ -78,19 +78,19 @@ func assertReason(t *testing.T, want, says string, err error) {
 	require.ErrorAs(t, err, &f)
 	assert.Equal(t, want, f.Reason, f.Message)
 	assert.Contains(t, f.Message, says)
-	assert.NotContains(t, err.Error(), secretKey)
+	assert.NotContains(t, err.Error(), gateway.SecretKey)
 }
 
 func TestRead(t *testing.T) {
 	t.Parallel()
-	g := startWithETags(t)
+	g := start(t)
 	content := map[string][]byte{
 		"config.json": []byte(`{}`), "model.bin": weights, "a b/c+d%20e&f=g.txt": []byte("é"), "ü/模.json": []byte("{}"), "empty": {},
 	}
 	for name, c := range content {
 		g.put(t, name, c)
 	}
-	files := open(t, g.endpoint)
+	files := open(t, g.Endpoint)
 	planned, entries := plan(t, files)
 
 	assert.Equal(t, int64(len(content)), planned.Files)
@@ -105,20 +105,20 @@ func TestRead(t *testing.T) {
 	require.NoError(t, source.CheckComplete(t.Context(), files, planned))
 
 	// What did not change is the same, and what is written again is not.
-	again, _ := plan(t, open(t, g.endpoint))
+	again, _ := plan(t, open(t, g.Endpoint))
 	assert.Equal(t, layer.StatDigest(planned.Entries()), layer.StatDigest(again.Entries()))
 	g.put(t, "config.json", []byte(`[]`))
-	changed, _ := plan(t, open(t, g.endpoint))
+	changed, _ := plan(t, open(t, g.Endpoint))
 	assert.NotEqual(t, layer.StatDigest(planned.Entries()), layer.StatDigest(changed.Entries()))
 }
 
 // The archive of a layer is what comes of the files.
 func TestReadAsAnArchive(t *testing.T) {
 	t.Parallel()
-	g := startWithETags(t)
+	g := start(t)
 	g.put(t, "a.bin", random(5<<20))
 	g.put(t, "b.bin", random(100))
-	files := open(t, g.endpoint)
+	files := open(t, g.Endpoint)
 	planned, _ := plan(t, files)
 	layout, err := layer.NewArchive(planned.ModelDir(), planned.Layers[0])
 	require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestReadAsAnArchive(t *testing.T) {
 
 func TestResume(t *testing.T) {
 	t.Parallel()
-	g := startWithETags(t)
+	g := start(t)
 	g.put(t, "model.bin", weights)
 	c := startCutter(t, g)
 	files := open(t, c.url)
@@ -168,25 +168,25 @@ func TestResume(t *testing.T) {
 
 func TestChanges(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(t *testing.T, g *gateway){
-		"it is written again": func(t *testing.T, g *gateway) {
+	for name, change := range map[string]func(t *testing.T, g bucket){
+		"it is written again": func(t *testing.T, g bucket) {
 			t.Helper()
 			g.put(t, "model.bin", random(len(weights)))
 		},
-		"it becomes shorter": func(t *testing.T, g *gateway) {
+		"it becomes shorter": func(t *testing.T, g bucket) {
 			t.Helper()
 			g.put(t, "model.bin", []byte("x"))
 		},
-		"it is removed": func(t *testing.T, g *gateway) {
+		"it is removed": func(t *testing.T, g bucket) {
 			t.Helper()
-			require.NoError(t, g.client.RemoveObject(t.Context(), bucket, prefix+"/model.bin", minio.RemoveObjectOptions{}))
+			require.NoError(t, g.Remove(t.Context(), prefix+"/model.bin"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := startWithETags(t)
+			g := start(t)
 			g.put(t, "model.bin", slices.Concat(weights, random(20<<20)))
-			files := open(t, g.endpoint)
+			files := open(t, g.Endpoint)
 			_, entries := plan(t, files)
 			opened, err := files.Open(t.Context(), entries["model.bin"], 0)
 			require.NoError(t, err)
@@ -205,9 +205,9 @@ func TestChanges(t *testing.T) {
 // Files that were put beside the gateway have no ETag.
 func TestWithoutETags(t *testing.T) {
 	t.Parallel()
-	g := startGateway(t, "--nometa")
+	g := startWithoutETags(t)
 	file := g.write(t, "model.bin", weights)
-	files := open(t, g.endpoint)
+	files := open(t, g.Endpoint)
 	planned, entries := plan(t, files)
 	assert.False(t, layer.HasIdentities(planned.Entries()))
 	got, err := read(t, files, entries["model.bin"], 0)
@@ -223,37 +223,37 @@ func TestWithoutETags(t *testing.T) {
 
 func TestManyObjects(t *testing.T) {
 	t.Parallel()
-	g := startGateway(t, "--nometa")
+	g := startWithoutETags(t)
 	const objects = 2_345
 	for n := range objects {
 		g.write(t, fmt.Sprintf("%d/%d.json", n%7, n), []byte("{}"))
 	}
-	planned, _ := plan(t, open(t, g.endpoint))
+	planned, _ := plan(t, open(t, g.Endpoint))
 	assert.Equal(t, int64(objects), planned.Files)
 }
 
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	g := startWithETags(t)
+	g := start(t)
 	g.put(t, "model.bin", []byte("x"))
 	for name, tt := range map[string]struct {
 		change       func(l *remote.S3)
 		key, secret  string
 		reason, says string
 	}{
-		"no bucket":         {func(l *remote.S3) { l.Bucket = "others" }, accessKey, secretKey, v1alpha1.ReasonSourceMissing, "has no bucket others"},
-		"no prefix":         {func(l *remote.S3) { l.Prefix = "team-a/mistral" }, accessKey, secretKey, v1alpha1.ReasonSourceMissing, `no objects below "team-a/mistral/"`},
-		"a prefix of names": {func(l *remote.S3) { l.Prefix = "team-a/lla" }, accessKey, secretKey, v1alpha1.ReasonSourceMissing, `no objects below "team-a/lla/"`},
-		"an object":         {func(l *remote.S3) { l.Prefix += "/model.bin" }, accessKey, secretKey, v1alpha1.ReasonSourceMissing, "no objects below"},
-		"an unknown key":    {func(*remote.S3) {}, "AKIAUNKNOWN", secretKey, v1alpha1.ReasonSourceUnauthorized, "rejects the credentials (InvalidAccessKeyId"},
-		"a wrong secret":    {func(*remote.S3) {}, accessKey, "wrong", v1alpha1.ReasonSourceUnauthorized, "rejects the credentials (SignatureDoesNotMatch"},
+		"no bucket":         {func(l *remote.S3) { l.Bucket = "others" }, gateway.AccessKey, gateway.SecretKey, v1alpha1.ReasonSourceMissing, "has no bucket others"},
+		"no prefix":         {func(l *remote.S3) { l.Prefix = "team-a/mistral" }, gateway.AccessKey, gateway.SecretKey, v1alpha1.ReasonSourceMissing, `no objects below "team-a/mistral/"`},
+		"a prefix of names": {func(l *remote.S3) { l.Prefix = "team-a/lla" }, gateway.AccessKey, gateway.SecretKey, v1alpha1.ReasonSourceMissing, `no objects below "team-a/lla/"`},
+		"an object":         {func(l *remote.S3) { l.Prefix += "/model.bin" }, gateway.AccessKey, gateway.SecretKey, v1alpha1.ReasonSourceMissing, "no objects below"},
+		"an unknown key":    {func(*remote.S3) {}, "AKIAUNKNOWN", gateway.SecretKey, v1alpha1.ReasonSourceUnauthorized, "rejects the credentials (InvalidAccessKeyId"},
+		"a wrong secret":    {func(*remote.S3) {}, gateway.AccessKey, "wrong", v1alpha1.ReasonSourceUnauthorized, "rejects the credentials (SignatureDoesNotMatch"},
 		"no credentials":    {func(*remote.S3) {}, "", "", v1alpha1.ReasonSourceUnauthorized, "credentials: none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := location(g.endpoint)
+			l := location(g.Endpoint)
 			tt.change(l.S3)
-			files, err := remote.Open(t.Context(), l, access(t, g.endpoint, tt.key, tt.secret))
+			files, err := remote.Open(t.Context(), l, access(t, g.Endpoint, tt.key, tt.secret))
 			require.NoError(t, err)
 			defer files.Close()
 			_, err = files.List(t.Context())
@@ -264,13 +264,13 @@ func TestRefusals(t *testing.T) {
 
 // A build sends three layers at once, of any size, in 64 MiB.
 func TestMemory(t *testing.T) {
-	g := startGateway(t, "--nometa")
+	g := startWithoutETags(t)
 	const size, layers, limit = 1 << 30, 3, 64 << 20
 	for n := range layers {
 		file := g.write(t, fmt.Sprintf("%d.bin", n), nil)
 		require.NoError(t, os.Truncate(file, size))
 	}
-	files := open(t, g.endpoint)
+	files := open(t, g.Endpoint)
 	_, entries := plan(t, files)
 	runtime.GC()
 
