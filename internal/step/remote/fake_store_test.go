@@ -22,9 +22,9 @@ import (
 // fakeStore is a store with one file.
 type fakeStore struct {
 	content []byte
-	// before is called before each request is answered, with its number from 1 on; its
-	// error is the answer.
-	before func(ctx context.Context, number int) error
+	// before is called before each request is answered, with its number from 1 on and its
+	// offset; its error is the answer.
+	before func(ctx context.Context, number int, offset int64) error
 	// cut is how many bytes of a request arrive before the connection is cut; 0 is all.
 	cut int64
 
@@ -47,7 +47,7 @@ func (s *fakeStore) get(ctx context.Context, _ layer.Entry, offset, length int64
 	s.mostOpen = max(s.mostOpen, s.open)
 	s.mu.Unlock()
 	if s.before != nil {
-		if err := s.before(ctx, number); err != nil {
+		if err := s.before(ctx, number, offset); err != nil {
 			s.close()
 			return nil, err
 		}

@@ -41,7 +41,7 @@ func TestFSReadAt(t *testing.T) {
 	}{
 		"within a block":       {[]int{0, 100, 50}, []int{10, 10, 10}, []string{"0+262144"}},
 		"across blocks":        {[]int{0, 262140}, []int{1, 10}, []string{"0+262144", "262144+524288"}},
-		"a jump":               {[]int{0, 1 << 20, 8}, []int{8, 8, 8}, []string{"0+262144", "1048576+262144", "0+262144"}},
+		"a jump":               {[]int{0, 1 << 20, 8}, []int{8, 8, 8}, []string{"0+262144", "1048576+262144", "8+262144"}},
 		"the end":              {[]int{2<<20 - 22}, []int{22}, []string{"2097130+22"}},
 		"more than a block":    {[]int{0}, []int{1 << 20}, []string{"0+262144", "262144+524288", "786432+1048576"}},
 		"nothing":              {[]int{5}, []int{0}, []string{}},
@@ -75,7 +75,7 @@ func TestFSReadAtTheEnd(t *testing.T) {
 }
 
 func TestFSReadsAgainAfterAFailure(t *testing.T) {
-	s := &fakeStore{content: []byte("model"), before: func(_ context.Context, number int) error {
+	s := &fakeStore{content: []byte("model"), before: func(_ context.Context, number int, _ int64) error {
 		if number == 1 {
 			return source.Changing("model.bin")
 		}

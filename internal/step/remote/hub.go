@@ -34,8 +34,8 @@ var (
 	sumOfFile = regexp.MustCompile(`\A[0-9a-f]{64}\z`)
 )
 
-// hub is a repository at a commit.
-type hub struct {
+// repository is a repository of a hub at a commit.
+type repository struct {
 	*server
 	endpoint *url.URL
 	repo     string
@@ -69,94 +69,94 @@ func openHub(ctx context.Context, location *HuggingFace, access Access) (source.
 	if err != nil {
 		return nil, err
 	}
-	h := &hub{
+	r := &repository{
 		server: &server{
 			name: "the hub " + endpoint.Host, host: endpoint.Host, secrets: func() []string { return []string{token} },
 			hint: "ask the platform team to add the host to allowedHuggingFace",
 		},
 		endpoint: endpoint, repo: location.Repo, token: token, addresses: map[string]*url.URL{},
 	}
-	h.client = &http.Client{
-		Transport:     newGuard(ctx, transport, access.UserAgent, func(to *url.URL) bool { return h.isOwn(to) || access.HFRules.AllowsRedirect(to) }),
+	r.client = &http.Client{
+		Transport:     newGuard(ctx, transport, access.UserAgent, func(to *url.URL) bool { return r.isOwn(to) || access.HFRules.AllowsRedirect(to) }),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	f := newFiles(h, h.server, transport, access.delay)
-	if err := f.retry(ctx, func() error { return h.resolve(ctx, cmp.Or(location.Revision, "main")) }); err != nil {
+	f := newFiles(r, r.server, transport, access.delay)
+	if err := f.retry(ctx, func() error { return r.resolve(ctx, cmp.Or(location.Revision, "main")) }); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
-	location.Revision = h.commit
+	location.Revision = r.commit
 	return f, nil
 }
 
 // isOwn reports whether an address is one of the hub itself, which gets the token.
-func (h *hub) isOwn(to *url.URL) bool {
-	return to.Scheme == h.endpoint.Scheme && to.Host == h.endpoint.Host
+func (r *repository) isOwn(to *url.URL) bool {
+	return to.Scheme == r.endpoint.Scheme && to.Host == r.endpoint.Host
 }
 
 // resolve finds the commit of a revision. A commit is used as it is.
-func (h *hub) resolve(ctx context.Context, revision string) error {
+func (r *repository) resolve(ctx context.Context, revision string) error {
 	if commitName.MatchString(revision) {
-		h.commit = revision
+		r.commit = revision
 		return nil
 	}
 	var answer struct {
 		SHA string `json:"sha"`
 	}
-	if _, err := h.ask(ctx, h.api("revision", revision), &answer); err != nil {
+	if _, err := r.ask(ctx, r.api("revision", revision), &answer); err != nil {
 		return err
 	}
 	if !commitName.MatchString(answer.SHA) {
-		return failure.New(v1alpha1.ReasonSourceUnavailable, "%s did not answer with the commit of the revision %q: check that storage.huggingFace.endpoint is the address of a hub", h.name, shown(revision))
+		return failure.New(v1alpha1.ReasonSourceUnavailable, "%s did not answer with the commit of the revision %q: check that storage.huggingFace.endpoint is the address of a hub", r.name, shown(revision))
 	}
-	h.commit = answer.SHA
+	r.commit = answer.SHA
 	return nil
 }
 
 // api returns an address of the hub's API (https://huggingface.co/docs/hub/api).
-func (h *hub) api(elements ...string) *url.URL {
+func (r *repository) api(elements ...string) *url.URL {
 	for i, element := range elements {
 		// A branch can have a slash in its name.
 		elements[i] = url.PathEscape(element)
 	}
-	return h.endpoint.JoinPath("api/models", h.repo).JoinPath(elements...)
+	return r.endpoint.JoinPath("api/models", r.repo).JoinPath(elements...)
 }
 
 // ask decodes the answer of the API, and returns the header of the response.
-func (h *hub) ask(ctx context.Context, address *url.URL, answer any) (http.Header, error) {
-	resp, err := h.send(ctx, address, "")
+func (r *repository) ask(ctx context.Context, address *url.URL, answer any) (http.Header, error) {
+	resp, err := r.send(ctx, address, "")
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, h.refuse(resp, "")
+		return nil, r.refuse(resp, "")
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, h.unreachable(ctx, err)
+		return nil, r.unreachable(ctx, err)
 	}
 	if err := json.Unmarshal(body, answer); err != nil {
-		return nil, h.fail(v1alpha1.ReasonSourceUnavailable, err, "%s did not answer as a hub does: check that storage.huggingFace.endpoint is the address of one", h.name)
+		return nil, r.fail(v1alpha1.ReasonSourceUnavailable, err, "%s did not answer as a hub does: check that storage.huggingFace.endpoint is the address of one", r.name)
 	}
 	return resp.Header, nil
 }
 
 // send sends a request without following redirects. Only the hub gets the token.
-func (h *hub) send(ctx context.Context, address *url.URL, part string) (*http.Response, error) {
+func (r *repository) send(ctx context.Context, address *url.URL, part string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
 	if err != nil {
-		return nil, h.unreachable(ctx, err)
+		return nil, r.unreachable(ctx, err)
 	}
 	if part != "" {
 		req.Header.Set("Range", part)
 	}
-	if h.token != "" && h.isOwn(address) {
-		req.Header.Set("Authorization", "Bearer "+h.token)
+	if r.token != "" && r.isOwn(address) {
+		req.Header.Set("Authorization", "Bearer "+r.token)
 	}
-	resp, err := h.client.Do(req)
+	resp, err := r.client.Do(req)
 	if err != nil {
-		return nil, h.unreachable(ctx, err)
+		return nil, r.unreachable(ctx, err)
 	}
 	return resp, nil
 }
@@ -175,18 +175,18 @@ type treeEntry struct {
 
 // list lists the files of the commit. They have no time, so that a file that is the same
 // in two commits is the same in their images.
-func (h *hub) list(ctx context.Context, add func(object) error) error {
-	address := h.api("tree", h.commit)
+func (r *repository) list(ctx context.Context, add func(object) error) error {
+	address := r.api("tree", r.commit)
 	query := url.Values{"recursive": {"true"}, "expand": {"false"}}
 	for query != nil {
 		address.RawQuery = query.Encode()
 		var page []treeEntry
-		header, err := h.ask(ctx, address, &page)
+		header, err := r.ask(ctx, address, &page)
 		if err != nil {
 			return err
 		}
 		for _, entry := range page {
-			if err := h.addEntry(entry, add); err != nil {
+			if err := r.addEntry(entry, add); err != nil {
 				return err
 			}
 		}
@@ -198,7 +198,7 @@ func (h *hub) list(ctx context.Context, add func(object) error) error {
 	return nil
 }
 
-func (h *hub) addEntry(entry treeEntry, add func(object) error) error {
+func (r *repository) addEntry(entry treeEntry, add func(object) error) error {
 	o := object{path: entry.Path, dir: entry.Type == "directory", size: entry.Size, modTime: noTime}
 	switch {
 	case o.dir:
@@ -234,16 +234,16 @@ func nextPage(header http.Header) url.Values {
 }
 
 // get reads a file from where the hub redirects the download.
-func (h *hub) get(ctx context.Context, planned layer.Entry, offset, length int64) (io.ReadCloser, error) {
-	resp, err := h.download(ctx, planned.Path, rangeOf(offset, length))
+func (r *repository) get(ctx context.Context, planned layer.Entry, offset, length int64) (io.ReadCloser, error) {
+	resp, err := r.download(ctx, planned.Path, rangeOf(offset, length))
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
 		defer resp.Body.Close()
-		return nil, h.refuse(resp, planned.Path)
+		return nil, r.refuse(resp, planned.Path)
 	}
-	if err := h.checkPart(resp.Header, planned, offset); err != nil {
+	if err := r.checkPart(resp.Header, planned, offset); err != nil {
 		_ = resp.Body.Close()
 		return nil, err
 	}
@@ -252,33 +252,33 @@ func (h *hub) get(ctx context.Context, planned layer.Entry, offset, length int64
 
 // download requests a part of a file where the hub redirected the last request for it,
 // or from the hub if there was none, or if that address has expired.
-func (h *hub) download(ctx context.Context, name, part string) (*http.Response, error) {
-	if known := h.address(name); known != nil {
-		resp, err := h.send(ctx, known, part)
+func (r *repository) download(ctx context.Context, name, part string) (*http.Response, error) {
+	if known := r.address(name); known != nil {
+		resp, err := r.send(ctx, known, part)
 		if err == nil && resp.StatusCode < http.StatusMultipleChoices {
 			return resp, nil
 		}
 		if err == nil {
 			_ = resp.Body.Close()
 		}
-		h.setAddress(name, nil)
+		r.setAddress(name, nil)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	address := h.endpoint.JoinPath(h.repo, "resolve", h.commit, escapePath(name))
+	address := r.endpoint.JoinPath(r.repo, "resolve", r.commit, escapePath(name))
 	for range maxRedirects {
-		resp, err := h.send(ctx, address, part)
+		resp, err := r.send(ctx, address, part)
 		if err != nil || !isRedirect(resp) {
 			return resp, err
 		}
 		_ = resp.Body.Close()
 		if address, err = resp.Location(); err != nil {
-			return nil, h.unreachable(ctx, err)
+			return nil, r.unreachable(ctx, err)
 		}
-		h.setAddress(name, address)
+		r.setAddress(name, address)
 	}
-	return nil, failure.New(v1alpha1.ReasonSourceUnavailable, "%s redirects in a loop: correct the endpoint", h.name)
+	return nil, failure.New(v1alpha1.ReasonSourceUnavailable, "%s redirects in a loop: correct the endpoint", r.name)
 }
 
 func isRedirect(resp *http.Response) bool {
@@ -293,22 +293,22 @@ func escapePath(name string) string {
 	return strings.Join(elements, "/")
 }
 
-func (h *hub) address(name string) *url.URL {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.addresses[name]
+func (r *repository) address(name string) *url.URL {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.addresses[name]
 }
 
 // setAddress sets the address of a file; nil removes it.
-func (h *hub) setAddress(name string, address *url.URL) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (r *repository) setAddress(name string, address *url.URL) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if address == nil {
-		delete(h.addresses, name)
+		delete(r.addresses, name)
 		return
 	}
-	if len(h.addresses) >= maxAddresses {
-		clear(h.addresses)
+	if len(r.addresses) >= maxAddresses {
+		clear(r.addresses)
 	}
-	h.addresses[name] = address
+	r.addresses[name] = address
 }

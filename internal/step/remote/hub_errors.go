@@ -25,32 +25,32 @@ const (
 
 // refuse returns the failure of a response with an error. name is the path of the file
 // that was requested, or "" for the API.
-func (h *hub) refuse(resp *http.Response, name string) error {
+func (r *repository) refuse(resp *http.Response, name string) error {
 	words := resp.Header.Get("X-Error-Message")
 	code := resp.Header.Get("X-Error-Code")
-	page := h.endpoint.JoinPath(h.repo)
+	page := r.endpoint.JoinPath(r.repo)
 	isDenied := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden
 	switch {
-	case isDenied && !h.isOwn(resp.Request.URL):
-		f := failure.New(v1alpha1.ReasonSourceUnavailable, "the host %s, to which %s redirects the build, denied the download (%d): retry; if the error remains, check the proxies on the way", shown(resp.Request.URL.Host), h.name, resp.StatusCode)
+	case isDenied && !r.isOwn(resp.Request.URL):
+		f := failure.New(v1alpha1.ReasonSourceUnavailable, "the host %s, to which %s redirects the build, denied the download (%d): retry; if the error remains, check the proxies on the way", shown(resp.Request.URL.Host), r.name, resp.StatusCode)
 		f.Transient = true
 		return f
-	case code == gatedRepo && h.token == "":
-		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated: accept its licence at %s, create a Secret with a token of that account, and set storage.huggingFace.tokenSecretName: %s", h.repo, page, createToken)
+	case code == gatedRepo && r.token == "":
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated: accept its licence at %s, create a Secret with a token of that account, and set storage.huggingFace.tokenSecretName: %s", r.repo, page, createToken)
 	case code == gatedRepo:
-		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated, and the account of the token has no access: accept its licence at %s with that account, wait until the access is granted, then retry", h.repo, page)
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated, and the account of the token has no access: accept its licence at %s with that account, wait until the access is granted, then retry", r.repo, page)
 	case code == revisionNotFound:
-		return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s has no such revision: correct storage.huggingFace.revision; %s/tree/main lists the branches", h.repo, page)
+		return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s has no such revision: correct storage.huggingFace.revision; %s/tree/main lists the branches", r.repo, page)
 	case code == disabledRepo:
-		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s has disabled the repository %s: choose another one", h.name, h.repo)
-	case h.isMissing(resp, code, name):
-		return h.refuseMissing()
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s has disabled the repository %s: choose another one", r.name, r.repo)
+	case r.isMissing(resp, code, name):
+		return r.refuseMissing()
 	case isDenied:
-		return h.refuseToken(resp.StatusCode, words)
+		return r.refuseToken(resp.StatusCode, words)
 	case name != "" && (resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusRequestedRangeNotSatisfiable):
 		return source.Changing(name)
 	}
-	err := h.refused(resp.StatusCode, words)
+	err := r.refused(resp.StatusCode, words)
 	if after := retryAfter(resp.Header); after > 0 {
 		return delayed{err, after}
 	}
@@ -60,29 +60,29 @@ func (h *hub) refuse(resp *http.Response, name string) error {
 // isMissing reports whether a response says that the repository does not exist. To
 // accounts that may not read it, the hub says the same, and to nobody in particular that
 // a token is required.
-func (h *hub) isMissing(resp *http.Response, code, name string) bool {
+func (r *repository) isMissing(resp *http.Response, code, name string) bool {
 	return code == repoNotFound ||
 		code == "" && name == "" && resp.StatusCode == http.StatusNotFound ||
-		code == "" && resp.StatusCode == http.StatusUnauthorized && h.token == ""
+		code == "" && resp.StatusCode == http.StatusUnauthorized && r.token == ""
 }
 
-func (h *hub) refuseMissing() error {
-	if h.token == "" {
-		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s does not exist at %s, or is private: correct storage.huggingFace.repo, or set tokenSecretName to a Secret with a token: %s", h.repo, h.name, createToken)
+func (r *repository) refuseMissing() error {
+	if r.token == "" {
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s does not exist at %s, or is private: correct storage.huggingFace.repo, or set tokenSecretName to a Secret with a token: %s", r.repo, r.name, createToken)
 	}
-	return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s does not exist at %s, or the account of the token may not read it: correct storage.huggingFace.repo, or use the token of a member", h.repo, h.name)
+	return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s does not exist at %s, or the account of the token may not read it: correct storage.huggingFace.repo, or use the token of a member", r.repo, r.name)
 }
 
 // refuseToken returns the failure of a request that was denied.
-func (h *hub) refuseToken(code int, words string) error {
+func (r *repository) refuseToken(code int, words string) error {
 	said := strconv.Itoa(code)
-	if words = h.quote(words); words != "" {
+	if words = r.quote(words); words != "" {
 		said += ": " + words
 	}
-	if h.token == "" {
-		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s denied access to the repository %s (%s): set storage.huggingFace.tokenSecretName to a Secret with a token: %s", h.name, h.repo, said, createToken)
+	if r.token == "" {
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s denied access to the repository %s (%s): set storage.huggingFace.tokenSecretName to a Secret with a token: %s", r.name, r.repo, said, createToken)
 	}
-	return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s rejects the token for the repository %s (%s): it has expired, was revoked, or may not read the repository; replace the Secret: %s", h.name, h.repo, said, createToken)
+	return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s rejects the token for the repository %s (%s): it has expired, was revoked, or may not read the repository; replace the Secret: %s", r.name, r.repo, said, createToken)
 }
 
 // resetAfter matches the time until a limit is reset in the header RateLimit

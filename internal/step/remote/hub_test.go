@@ -93,7 +93,7 @@ func TestHub(t *testing.T) {
 			for name, want := range map[string]string{"config.json": `{"a": 1}`, "model.bin": string(weights), "sub dir/a#b?c%20d.md": "é", "empty": ""} {
 				got, err := read(t, f, entryOf(t, plan, name), 0)
 				require.NoError(t, err, name)
-				assert.True(t, want == string(got), name)
+				assert.True(t, bytes.Equal([]byte(want), got), name)
 			}
 		})
 	}

@@ -39,7 +39,7 @@ func TestOpen(t *testing.T) {
 func TestOpenRequestsPartsAhead(t *testing.T) {
 	all := make(chan struct{})
 	s := &fakeStore{content: random(8 * partSize)}
-	s.before = func(ctx context.Context, number int) error {
+	s.before = func(ctx context.Context, number int, _ int64) error {
 		if number == parallel {
 			close(all)
 		}
@@ -82,7 +82,7 @@ func TestOpenRetries(t *testing.T) {
 		"an error of this program":       {1, errors.New("no memory"), 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &fakeStore{content: random(10), before: func(_ context.Context, number int) error {
+			s := &fakeStore{content: random(10), before: func(_ context.Context, number int, _ int64) error {
 				if number <= tt.failures {
 					return tt.err
 				}
@@ -109,7 +109,7 @@ func TestOpenGivesUpOnAServerThatAlwaysCuts(t *testing.T) {
 func TestOpenEndsWithTheContext(t *testing.T) {
 	before := runtime.NumGoroutine()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &fakeStore{content: random(8 * partSize), before: func(ctx context.Context, number int) error {
+	s := &fakeStore{content: random(8 * partSize), before: func(ctx context.Context, number int, _ int64) error {
 		if number == 2 {
 			cancel()
 		}
@@ -131,7 +131,7 @@ func TestOpenEndsADelayWithTheContext(t *testing.T) {
 	transient := failure.New(v1alpha1.ReasonRateLimited, "for a while")
 	transient.Transient = true
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &fakeStore{content: random(1), before: func(context.Context, int) error {
+	s := &fakeStore{content: random(1), before: func(context.Context, int, int64) error {
 		cancel()
 		return delayed{transient, time.Hour}
 	}}
@@ -145,8 +145,8 @@ func TestOpenEndsADelayWithTheContext(t *testing.T) {
 func TestCloseEndsRequests(t *testing.T) {
 	before := runtime.NumGoroutine()
 	started := make(chan struct{}, parallel)
-	s := &fakeStore{content: random(8 * partSize), before: func(ctx context.Context, number int) error {
-		if number == 1 {
+	s := &fakeStore{content: random(8 * partSize), before: func(ctx context.Context, _ int, offset int64) error {
+		if offset == 0 {
 			return nil
 		}
 		started <- struct{}{}

@@ -279,15 +279,15 @@ func (h *Hub) serveFile(w http.ResponseWriter, r *http.Request, repo Repository,
 		return
 	}
 	location := url.URL{Path: "/api/resolve-cache/models/" + repo.Name + "/" + repo.Commit + "/" + name}
-	code := http.StatusTemporaryRedirect
+	code, host := http.StatusTemporaryRedirect, ""
 	if file.Large {
 		h.mu.Lock()
 		location = url.URL{Path: "/" + repo.Name + "/" + name, RawQuery: fmt.Sprintf("Signature=%d", h.signed)}
 		h.mu.Unlock()
-		code = http.StatusFound
+		code, host = http.StatusFound, h.Storage
 	}
 	w.Header().Set("X-Repo-Commit", repo.Commit)
-	w.Header().Set("Location", map[bool]string{true: h.Storage}[file.Large]+location.String())
+	w.Header().Set("Location", host+location.String())
 	w.WriteHeader(code)
 }
 
