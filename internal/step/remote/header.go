@@ -134,7 +134,7 @@ func (i info) IsDir() bool        { return i.entry.Type == layer.Dir }
 func (i info) Sys() any           { return nil }
 
 func (i info) Mode() fs.FileMode {
-	mode := fs.FileMode(i.entry.Mode)
+	mode := i.entry.Mode.Perm()
 	if i.IsDir() {
 		mode |= fs.ModeDir
 	}
