@@ -484,9 +484,10 @@ func TestHubWaits(t *testing.T) {
 func TestHubIsCheckedForCompleteness(t *testing.T) {
 	h := hub.Start(t)
 	incomplete := mistral()
-	incomplete.Files["model.safetensors.index.json"] = hub.Small(`{"weight_map": {"a": "1.safetensors"}}`)
+	incomplete.Files["model.safetensors.index.json"] = hub.Small(`{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}`)
+	incomplete.Files["1.safetensors"] = hub.Small("\x02\x00\x00\x00\x00\x00\x00\x00{}")
 	h.Put(incomplete)
 	f := openRepo(t, h, &HuggingFace{Repo: repo}, accessTo(h))
 	err := source.CheckComplete(t.Context(), f, planOf(t, f))
-	assertFailure(t, v1alpha1.ReasonSourceIncomplete, false, "1.safetensors", err)
+	assertFailure(t, v1alpha1.ReasonSourceIncomplete, false, "2.safetensors", err)
 }

@@ -36,11 +36,11 @@ type s3 struct {
 
 // openS3 returns the files below the prefix of a bucket. It sends no request.
 func openS3(ctx context.Context, location *S3, access Access) (source.Files, error) {
-	if err := access.S3Rules.Check(location.endpoint(), location.Bucket, location.Prefix); err != nil {
-		return nil, forbidden(err)
-	}
 	if location.Prefix == "" {
 		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "a build packages a folder of a bucket and not the whole bucket: set storage.s3.prefix")
+	}
+	if err := access.S3Rules.Check(location.endpoint(), location.Bucket, location.Prefix); err != nil {
+		return nil, forbidden(err)
 	}
 	if err := s3utils.CheckValidBucketName(location.Bucket); err != nil {
 		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "%q is not the name of a bucket: correct storage.s3.bucket: %v", shown(location.Bucket), err)
