@@ -60,13 +60,17 @@ const sourceLarge = 20 << 20
 
 // sourceCell is what came of one build.
 type sourceCell struct {
-	outcome    string
+	outcome string
+	// read is empty if that is not known.
 	read, sent string
 }
 
 func (c sourceCell) String() string {
 	if c.outcome != ready {
 		return c.outcome
+	}
+	if c.read == "" {
+		return fmt.Sprintf("%s, sent %s", c.outcome, c.sent)
 	}
 	return fmt.Sprintf("%s, read %s, sent %s", c.outcome, c.read, c.sent)
 }
@@ -168,7 +172,7 @@ func (p *pod) buildsFrom(t *testing.T) sourceCell {
 	before, known := p.storage.readBytes()
 	left, image := p.builds(t)
 	after, _ := p.storage.readBytes()
-	got := sourceCell{outcome: ready, read: "?", sent: sourceShare(left.Build.SentBytes)}
+	got := sourceCell{outcome: ready, sent: sourceShare(left.Build.SentBytes)}
 	if known {
 		got.read = sourceShare(after - before)
 	}
