@@ -119,7 +119,7 @@ func TestVolumesHaveSizeLimits(t *testing.T) {
 	for name, of := range map[string]*wfv1.ClusterWorkflowTemplate{"Kaniko": template(t), "Stream": streamTemplate(t)} {
 		t.Run(name, func(t *testing.T) {
 			for _, volume := range of.Spec.Templates[0].Volumes {
-				if volume.EmptyDir != nil && volume.Name != "source" {
+				if volume.EmptyDir != nil {
 					assert.NotNil(t, volume.EmptyDir.SizeLimit, volume.Name)
 				}
 			}

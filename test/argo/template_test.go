@@ -23,6 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 )
 
@@ -83,7 +85,8 @@ func TestPodMountsTheStorageReadOnly(t *testing.T) {
 			got, err := pod(templateOf(t, wf), arguments(t, wf))
 			require.NoError(t, err)
 			storage := source(t, got)
-			assert.Nil(t, storage.EmptyDir, "the storage replaces the emptyDir")
+			mounted := name != "s3" && name != "hugging-face"
+			assert.Equal(t, mounted, storage.EmptyDir == nil, "storage that is mounted replaces the emptyDir")
 			if storage.HostPath != nil {
 				assert.Equal(t, corev1.HostPathDirectory, *storage.HostPath.Type)
 				assert.NotNil(t, got.Affinity.NodeAffinity, "the pod must run on the node of the directory")
@@ -113,8 +116,8 @@ func TestPodWithoutNodeAffinity(t *testing.T) {
 		"claim-with-sub-path": {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "trained-models"}},
 		"nfs":                 {NFS: &corev1.NFSVolumeSource{Server: "nas.example.com", Path: "/exports/models/resnet/7", ReadOnly: true}},
 		"efs":                 {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "modelkiln-2a67c7ea077f5c6b46fb"}},
-		"s3":                  {EmptyDir: &corev1.EmptyDirVolumeSource{}},
-		"hugging-face":        {EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		"s3":                  {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
+		"hugging-face":        {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := pod(template(t), arguments(t, goldenWorkflows(t)[name]))
