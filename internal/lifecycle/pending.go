@@ -75,8 +75,12 @@ const argoPatience = 2 * time.Minute
 func whileNotNoticed(o Observed, v verdict, opts workflow.Options) verdict {
 	wf := o.Followed
 	patience := min(argoPatience, opts.PendingTimeout)
-	if left := wf.CreationTimestamp.Add(patience).Sub(o.Now); left > 0 {
-		v.requeueAfter = min(left, patience) // The clocks may differ.
+	// After a restart of the operator the wait begins again, but what the status says
+	// remains true.
+	last := o.Version.Status.Workflow
+	reported := last != nil && last.UID == string(wf.UID) && ReadyReason(o.Version) == v1alpha1.ReasonArgoUnavailable
+	if left := patience - o.Now.Sub(o.WaitsSince); left > 0 && !reported {
+		v.requeueAfter = left
 		return v
 	}
 	v.Reason = v1alpha1.ReasonArgoUnavailable
@@ -168,13 +172,26 @@ func mountBlocker(wf *wfv1.Workflow, messages []string) *startBlocker {
 // startupTimeLeft returns how much longer the pod of the followed Workflow may
 // take to start, and false when no pod is pending.
 func startupTimeLeft(o Observed, opts workflow.Options) (time.Duration, bool) {
-	pod, found := pendingPod(o)
-	if !found {
+	if _, found := pendingPod(o); !found {
 		return 0, false
 	}
-	start := pod.StartedAt.Time
-	if until := queuedUntil(o); until != nil && until.After(start) {
-		start = until.Time
+	return opts.PendingTimeout - o.Now.Sub(o.WaitsSince), true
+}
+
+// WaitsFor returns what the followed Workflow waits for, or an empty string if it
+// waits for nothing whose time is limited: for Argo to notice it, or for a pod to
+// start. A pod of a retry has the ID of the one before it, so the time at which Argo
+// created the node belongs to the result. It is never compared with another clock's.
+func WaitsFor(o Observed) string {
+	switch wf := o.Followed; {
+	case wf == nil:
+		return ""
+	case wf.Status.Phase == wfv1.WorkflowUnknown:
+		return string(wf.UID)
 	}
-	return start.Add(opts.PendingTimeout).Sub(o.Now), true
+	pod, pending := pendingPod(o)
+	if _, queued := queuedPod(o); queued || !pending {
+		return ""
+	}
+	return fmt.Sprintf("%s/%s/%d", o.Followed.UID, pod.ID, pod.StartedAt.Unix())
 }

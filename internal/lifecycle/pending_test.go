@@ -7,10 +7,12 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -58,6 +60,79 @@ func TestNextStepPendingPod(t *testing.T) {
 				assert.Contains(t, got.Status.Message, "exceeded quota: small. Free resources in namespace default (kubectl describe quota -n default), or ask the platform team to raise the quota")
 			}
 		})
+	}
+}
+
+// Argo's clock and the API server's are ten minutes off. Neither ends a build early, nor
+// is it waited for longer than pendingSeconds.
+func TestNextStepPendingOtherClocks(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	for name, off := range map[string]time.Duration{"behind": -10 * time.Minute, "equal": 0, "ahead": 10 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			theirs := builders.Epoch.Add(off)
+			notNoticed := builders.MakeWorkflow(mv, 1).Created(theirs).Obj()
+			wf := builders.MakeWorkflow(mv, 1).Created(theirs).Running("").Obj()
+			pod := wf.Status.Nodes[builders.PodNode(wf)]
+			pod.StartedAt = metav1.NewTime(theirs)
+			wf.Status.Nodes[pod.ID] = pod
+			after := func(wf *wfv1.Workflow, passed time.Duration) lifecycle.Step {
+				return nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: builders.Epoch.Add(passed)}, options)
+			}
+
+			early := after(wf, 14*time.Minute)
+			assert.Nil(t, early.Terminate)
+			assert.Equal(t, time.Minute, early.RequeueAfter)
+			assert.NotNil(t, after(wf, 15*time.Minute).Terminate)
+
+			assert.Equal(t, time.Minute, after(notNoticed, time.Minute).RequeueAfter)
+			assert.Equal(t, v1alpha1.ReasonWorkflowPending, after(notNoticed, time.Minute).Status.Conditions[0].Reason)
+			assert.Equal(t, v1alpha1.ReasonArgoUnavailable, after(notNoticed, 2*time.Minute).Status.Conditions[0].Reason)
+		})
+	}
+}
+
+// A restart of the operator does not take back that Argo has not noticed a Workflow.
+func TestNextStepNotNoticedAfterRestart(t *testing.T) {
+	s := newScenario(t)
+	s.pass()
+	s.after(2 * time.Minute)
+	s.pass()
+	require.Equal(t, v1alpha1.ReasonArgoUnavailable, lifecycle.ReadyReason(s.mv()))
+
+	s.observed.WaitsSince = s.observed.Now
+	s.pass()
+	assert.Equal(t, v1alpha1.ReasonArgoUnavailable, lifecycle.ReadyReason(s.mv()))
+	s.updatePass(runningStep(contract.StepBuild))
+	assert.Equal(t, v1alpha1.ReasonWorkflowRunning, lifecycle.ReadyReason(s.mv()))
+}
+
+func TestWaitsFor(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	created := builders.MakeWorkflow(mv, 1)
+	pending := func(startedAt time.Time) *wfv1.Workflow {
+		wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
+		pod := wf.Status.Nodes[builders.PodNode(wf)]
+		pod.StartedAt = metav1.NewTime(startedAt)
+		wf.Status.Nodes[pod.ID] = pod
+		return wf
+	}
+	first := pending(builders.Epoch)
+	pod := builders.PodNode(first)
+	waits := lifecycle.WaitsFor(lifecycle.Observed{Followed: first})
+
+	assert.NotEmpty(t, waits)
+	assert.NotEqual(t, waits, lifecycle.WaitsFor(lifecycle.Observed{Followed: pending(builders.Epoch.Add(time.Minute))}), "a retry has another pod with the same ID")
+	assert.NotEqual(t, waits, lifecycle.WaitsFor(lifecycle.Observed{Followed: created.Obj()}))
+	assert.NotEmpty(t, lifecycle.WaitsFor(lifecycle.Observed{Followed: created.Obj()}), "Argo has not noticed it")
+	for name, o := range map[string]lifecycle.Observed{
+		"no Workflow":            {},
+		"pod with gates":         {Followed: first, QueuedPods: []lifecycle.QueuedPod{{Node: pod, Gates: []string{"example.com/gate"}}}},
+		"pod that has started":   {Followed: first, StartedPods: []string{pod}},
+		"running step":           {Followed: builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Obj()},
+		"waiting for a lock":     {Followed: builders.MakeWorkflow(mv, 1).WaitingForLock().Obj()},
+		"Workflow that succeeds": {Followed: builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()},
+	} {
+		assert.Empty(t, lifecycle.WaitsFor(o), name)
 	}
 }
 
