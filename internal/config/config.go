@@ -94,7 +94,8 @@ type Config struct {
 	// pendingSeconds is how long the pod of a build may take to start, in seconds:
 	// to be scheduled, to mount its volumes and to pull its images. The build fails
 	// after that. The time in which the pod has scheduling gates, as those of Kueue,
-	// does not count.
+	// does not count. It is measured by the operator's clock, and begins again when the
+	// operator restarts.
 	PendingSeconds int64 `json:"pendingSeconds,omitempty"`
 	// successfulWorkflowsHistoryLimit is the number of succeeded Workflows to keep
 	// per ModelVersion, in addition to the one that its status names. The status
