@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -56,6 +57,33 @@ func TestPodPendingTimeout(t *testing.T) {
 	assert.Equal(t, want.Conditions, mv.Status.Conditions)
 	op.drainQueue(t, shared)
 	assert.Len(t, s.argo.workflows(), 1)
+}
+
+// Argo's clock is an hour behind or ahead of the operator's. The pod has as much time to
+// start as with equal clocks.
+func TestPodPendingOtherClock(t *testing.T) {
+	const limit = 2 * time.Second
+	startOperator(t, shared, withConfig(func(c *config.Config) { c.PendingSeconds = int64(limit.Seconds()) }))
+	for name, off := range map[string]time.Duration{"behind": -time.Hour, "ahead": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, wf := startBuild(t)
+			began := time.Now()
+			s.argo.update(wf, func(now *wfv1.Workflow) {
+				s.argo.setPhase(now, wfv1.WorkflowRunning, "")
+				now.Status.StartedAt = metav1.NewTime(began.Add(off))
+				setNode(now, "", wfv1.NodePending, "Unschedulable: 0/1 nodes are available")
+				for id, node := range now.Status.Nodes {
+					node.StartedAt = now.Status.StartedAt
+					now.Status.Nodes[id] = node
+				}
+			})
+
+			s.awaitTerminated(wf)
+			assert.GreaterOrEqual(t, time.Since(began), limit)
+			s.awaitReason(resnet, v1alpha1.ReasonUnschedulable)
+		})
+	}
 }
 
 // Argo's controller may be down while the pod starts, so that the Workflow's
