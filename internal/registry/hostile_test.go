@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,9 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/internal/registry/identity"
 )
 
 // credentialsOf returns credentials for one host: ann, with the password secret.
@@ -187,6 +192,50 @@ func TestConfigOpenHostileChallenges(t *testing.T) {
 			assert.Contains(t, e.Message, tt.want)
 			assertReadable(t, err)
 			assert.NotContains(t, e.Message, "secret")
+		})
+	}
+}
+
+// fleetingCredentials end after some requests, and cannot be renewed.
+type fleetingCredentials struct {
+	uses    int
+	problem *identity.Error
+}
+
+func (f *fleetingCredentials) Authorization() (*authn.AuthConfig, error) {
+	if f.uses--; f.uses < 0 {
+		return nil, f.problem
+	}
+	return &authn.AuthConfig{Username: "ann", Password: "secret"}, nil
+}
+
+// Credentials end between two requests of an upload, before the content of the second one
+// is sent. The upload ends, and does not wait for a request that was never made.
+func TestUploaderUploadWithoutCredentialsInTheMiddle(t *testing.T) {
+	for name, transient := range map[string]bool{"refused": false, "not available": true} {
+		t.Run(name, func(t *testing.T) {
+			fake := &uploadRegistry{sessions: map[string]*bytes.Buffer{}, blobs: map[string][]byte{}}
+			host := serve(t, withPassword(fake, "ann", "secret"))
+			up, _ := hostileUploader(t, Config{PlainHTTP: []string{host}, Credentials: credentialsOf(t, host)}, host)
+			credentials := &fleetingCredentials{uses: 1, problem: &identity.Error{Message: "AWS refused the role", Transient: transient}}
+			authenticated, err := transport.NewWithContext(t.Context(), up.repository.name.Registry, credentials, sendOnce{http.DefaultTransport}, []string{up.repository.name.Scope(string(Push))})
+			require.NoError(t, err)
+			up.client = &http.Client{Transport: authenticated}
+
+			ended := make(chan error, 1)
+			go func() {
+				_, err := up.Upload(t.Context(), content(10), func(int64) {})
+				ended <- err
+			}()
+			select {
+			case err = <-ended:
+				var e *Error
+				require.ErrorAs(t, err, &e)
+				assert.Contains(t, e.Message, "the build cannot log in to the registry "+host+": AWS refused the role")
+				assert.Equal(t, transient, e.Transient)
+			case <-time.After(20 * time.Second):
+				require.Fail(t, "the upload does not end")
+			}
 		})
 	}
 }

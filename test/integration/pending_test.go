@@ -73,10 +73,6 @@ func TestPodPendingOtherClock(t *testing.T) {
 				s.argo.setPhase(now, wfv1.WorkflowRunning, "")
 				now.Status.StartedAt = metav1.NewTime(began.Add(off))
 				setNode(now, "", wfv1.NodePending, "Unschedulable: 0/1 nodes are available")
-				for id, node := range now.Status.Nodes {
-					node.StartedAt = now.Status.StartedAt
-					now.Status.Nodes[id] = node
-				}
 			})
 
 			s.awaitTerminated(wf)
