@@ -234,6 +234,8 @@ func (r *Repository) connectionProblem(err error) (problem string, transient boo
 		return "redirects in a loop: correct the host in the image reference, or fix the registry", false
 	case errors.Is(err, http.ErrNoLocation):
 		return "responded to an upload without saying where to send it (the header Location): check that no proxy removes the header", true
+	case errors.Is(err, errManifestTooLarge):
+		return fmt.Sprintf("sent a manifest of more than %d MiB, which is no image's: correct the image reference", MaxDocument>>20), false
 	case errors.Is(err, errPlainHTTP):
 		return "cannot be reached over HTTPS, and plain HTTP is used only for hosts that the operator's configuration lists", false
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout():

@@ -2,12 +2,14 @@ package registry
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -237,5 +239,68 @@ func TestUploaderUploadWithoutCredentialsInTheMiddle(t *testing.T) {
 				require.Fail(t, "the upload does not end")
 			}
 		})
+	}
+}
+
+// A manifest without an end, plain or compressed, at the registry or where it redirects.
+func TestRepositoryFetchOfEndlessManifest(t *testing.T) {
+	for name, compressed := range map[string]bool{"plain": false, "compressed": true} {
+		t.Run(name, func(t *testing.T) {
+			var sent atomic.Int64
+			host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == "/v2/":
+					return
+				case strings.Contains(r.URL.Path, "/manifests/"):
+					http.Redirect(w, r, "/storage", http.StatusTemporaryRedirect)
+					return
+				}
+				var body io.Writer = w
+				if compressed {
+					w.Header().Set("Content-Encoding", "gzip")
+					zip := gzip.NewWriter(w)
+					defer func() { _ = zip.Close() }()
+					body = zip
+				}
+				piece := bytes.Repeat([]byte(" "), mebibyte)
+				for range 64 {
+					if _, err := body.Write(piece); err != nil {
+						return
+					}
+					sent.Add(int64(len(piece)))
+				}
+			}))
+			r, tag, err := open(t, Config{PlainHTTP: []string{host}}, host+"/models/resnet:v1", Pull)
+			require.NoError(t, err)
+
+			_, err = r.Fetch(t.Context(), tag)
+			assertKind(t, Unreachable, err, "sent a manifest of more than 4 MiB, which is no image's")
+			assert.False(t, isTransient(err))
+			if !compressed {
+				assert.Less(t, sent.Load(), int64(64*mebibyte), "the rest is not read")
+			}
+		})
+	}
+}
+
+func TestLimitedBody(t *testing.T) {
+	for size, want := range map[int]error{0: nil, 9: nil, 10: nil, 11: errManifestTooLarge, 1000: errManifestTooLarge} {
+		for _, piece := range []int{1, 3, 2000} {
+			body := &limitedBody{ReadCloser: io.NopCloser(bytes.NewReader(make([]byte, size))), left: 10}
+			read := 0
+			var err error
+			for buffer := make([]byte, piece); err == nil; {
+				var n int
+				n, err = body.Read(buffer)
+				read += n
+			}
+			if want == nil {
+				assert.Equal(t, size, read)
+				require.ErrorIs(t, err, io.EOF, "%d bytes in pieces of %d", size, piece)
+				continue
+			}
+			require.ErrorIs(t, err, want, "%d bytes in pieces of %d", size, piece)
+			assert.LessOrEqual(t, read, 10)
+		}
 	}
 }

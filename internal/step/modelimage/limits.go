@@ -4,34 +4,22 @@ import (
 	"bytes"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/modelkiln/modelkiln/internal/registry"
 )
 
-const (
-	// maxDocument is the largest number of bytes of an image's config and of its
-	// manifest or index, which is what podman and other clients accept
-	// (internal/iolimits in github.com/containers/image). The specification asks
-	// registries for no more than that of manifests.
-	maxDocument = 4 << 20
-	// maxObjects is how many JSON objects such a document may have. Two bytes of JSON
-	// could otherwise stand for a hundred in memory. An index of 10,000 images has
-	// 30,000.
-	maxObjects = 50_000
-)
+// maxObjects is how many JSON objects a manifest, an index or a config of an image may
+// have. Two bytes of JSON could otherwise stand for a hundred in memory. An index of
+// 10,000 images has 30,000.
+const maxObjects = 50_000
 
 // checkDocument returns an *InvalidError for a document that takes too much memory when
 // it is decoded. kind names it.
 func checkDocument(kind string, raw []byte) error {
-	if len(raw) > maxDocument {
-		return tooLarge(kind, int64(len(raw)))
-	}
 	if objects := bytes.Count(raw, []byte("{")); objects > maxObjects {
 		return Invalid("its %s has %d JSON objects, and at most %d are read", kind, objects, maxObjects)
 	}
 	return nil
-}
-
-func tooLarge(kind string, size int64) error {
-	return Invalid("its %s has %d bytes, and at most %d are read", kind, size, maxDocument)
 }
 
 // checkImage checks the documents of an image before they are decoded. Its config is
@@ -49,8 +37,8 @@ func checkImage(image v1.Image) error {
 	if err != nil {
 		return Invalid("its manifest cannot be decoded: %v", err)
 	}
-	if size := manifest.Config.Size; size < 0 || size > maxDocument {
-		return tooLarge("config", size)
+	if size := manifest.Config.Size; size < 0 || size > registry.MaxDocument {
+		return Invalid("its config has %d bytes, and at most %d are read", size, registry.MaxDocument)
 	}
 	if !manifest.Config.MediaType.IsConfig() {
 		// An artifact, whose config may not even exist.
