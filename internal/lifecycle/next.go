@@ -59,6 +59,9 @@ type Observed struct {
 	StartedPods []string
 	// QueuedPods are those pods of the followed Workflow that have scheduling gates.
 	QueuedPods []QueuedPod
+	// TerminatingPod is the name of a pod of the followed Workflow that is being deleted
+	// and has not ended, or empty. Argo waits for it.
+	TerminatingPod string
 	// MountFailure is what kubelet reports about the pod of the followed Workflow,
 	// or nil.
 	MountFailure *MountFailure

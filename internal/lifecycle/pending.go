@@ -63,7 +63,28 @@ func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
 		v.requeueAfter = left
 		return v
 	}
-	return withProgress(o, v, opts)
+	return whileTerminating(o, withProgress(o, v, opts), opts)
+}
+
+// podEndPatience is how long a pod of a running build may take to end after its deletion
+// before the status says so: ten times the grace period of Argo's pods.
+const podEndPatience = 5 * time.Minute
+
+// whileTerminating decides about a Workflow of which a pod is being deleted. On a node
+// that is gone, the pod stays until the node's object is deleted, and Argo considers it
+// running: the build and others that wait for its lock would do so until the deadline.
+// Only a person knows whether the node still writes.
+func whileTerminating(o Observed, v verdict, opts workflow.Options) verdict {
+	if o.TerminatingPod == "" {
+		return v
+	}
+	wf, patience := o.Followed, min(podEndPatience, opts.PendingTimeout)
+	if left := patience - o.Now.Sub(o.WaitsSince); left > 0 {
+		v.requeueAfter = left
+		return v
+	}
+	v.Message = fmt.Sprintf("Pod %s of Workflow %s was deleted and has not ended within %s, as on a node that is gone. If its node is (kubectl get nodes), delete the pod, and Argo tries again: kubectl delete pod -n %s %s --force --grace-period=0", o.TerminatingPod, wf.Name, patience, wf.Namespace, o.TerminatingPod)
+	return v
 }
 
 // argoPatience is how long Argo may take to notice a Workflow before the status says
@@ -180,7 +201,7 @@ func startupTimeLeft(o Observed, opts workflow.Options) (time.Duration, bool) {
 
 // WaitsFor returns what the followed Workflow waits for, or an empty string if it
 // waits for nothing whose time is limited: for Argo to notice it, or for a pod to
-// start. A pod of a retry has the ID of the one before it, so the time at which Argo
+// start or, after its deletion, to end. A pod of a retry has the ID of the one before it, so the time at which Argo
 // created the node belongs to the result. It is never compared with another clock's.
 func WaitsFor(o Observed) string {
 	switch wf := o.Followed; {
@@ -190,8 +211,15 @@ func WaitsFor(o Observed) string {
 		return string(wf.UID)
 	}
 	pod, pending := pendingPod(o)
-	if _, queued := queuedPod(o); queued || !pending {
+	_, queued := queuedPod(o)
+	switch {
+	case queued:
+		return ""
+	case pending:
+		return fmt.Sprintf("%s/%s/%d", o.Followed.UID, pod.ID, pod.StartedAt.Unix())
+	case o.TerminatingPod != "":
+		return fmt.Sprintf("%s/%s", o.Followed.UID, o.TerminatingPod)
+	default:
 		return ""
 	}
-	return fmt.Sprintf("%s/%s/%d", o.Followed.UID, pod.ID, pod.StartedAt.Unix())
 }

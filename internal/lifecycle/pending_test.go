@@ -106,6 +106,31 @@ func TestNextStepNotNoticedAfterRestart(t *testing.T) {
 	assert.Equal(t, v1alpha1.ReasonWorkflowRunning, lifecycle.ReadyReason(s.mv()))
 }
 
+// A node is gone. Its pods stay, and Argo considers them running.
+func TestNextStepTerminatingPod(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Progress("1000/4000").Obj()
+	const runs = "Workflow mv-3-1c072-1 runs step build. 25% of the model copied"
+	for name, tt := range map[string]struct {
+		pod     string
+		passed  time.Duration
+		want    string
+		requeue time.Duration
+	}{
+		"not deleted":      {"", time.Hour, runs, 0},
+		"just deleted":     {"pod-1", time.Minute, runs, 4 * time.Minute},
+		"deleted long ago": {"pod-1", 5 * time.Minute, "Pod pod-1 of Workflow mv-3-1c072-1 was deleted and has not ended within 5m0s, as on a node that is gone. If its node is (kubectl get nodes), delete the pod, and Argo tries again: kubectl delete pod -n default pod-1 --force --grace-period=0", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TerminatingPod: tt.pod, TemplateFound: true, Now: builders.Epoch.Add(tt.passed)}, options)
+			assert.Equal(t, tt.want, got.Status.Message)
+			assert.Equal(t, tt.requeue, got.RequeueAfter)
+			assert.Equal(t, v1alpha1.ReasonWorkflowRunning, got.Status.Conditions[0].Reason)
+			assert.Nil(t, got.Terminate, "the node may only be unreachable")
+		})
+	}
+}
+
 func TestWaitsFor(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	created := builders.MakeWorkflow(mv, 1)
@@ -124,11 +149,13 @@ func TestWaitsFor(t *testing.T) {
 	assert.NotEqual(t, waits, lifecycle.WaitsFor(lifecycle.Observed{Followed: pending(builders.Epoch.Add(time.Minute))}), "a retry has another pod with the same ID")
 	assert.NotEqual(t, waits, lifecycle.WaitsFor(lifecycle.Observed{Followed: created.Obj()}))
 	assert.NotEmpty(t, lifecycle.WaitsFor(lifecycle.Observed{Followed: created.Obj()}), "Argo has not noticed it")
+	running := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Obj()
+	assert.NotEmpty(t, lifecycle.WaitsFor(lifecycle.Observed{Followed: running, TerminatingPod: "pod-1"}))
 	for name, o := range map[string]lifecycle.Observed{
 		"no Workflow":            {},
 		"pod with gates":         {Followed: first, QueuedPods: []lifecycle.QueuedPod{{Node: pod, Gates: []string{"example.com/gate"}}}},
 		"pod that has started":   {Followed: first, StartedPods: []string{pod}},
-		"running step":           {Followed: builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Obj()},
+		"running step":           {Followed: running},
 		"waiting for a lock":     {Followed: builders.MakeWorkflow(mv, 1).WaitingForLock().Obj()},
 		"Workflow that succeeds": {Followed: builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()},
 	} {

@@ -143,3 +143,21 @@ func TestPodPendingContestedClaim(t *testing.T) {
 	assert.Contains(t, mv.Status.Message, "Multi-Attach error")
 	assert.Contains(t, mv.Status.Message, "is used by pod web-0 on node node-2. A ReadWriteOnce claim can be used on one node at a time")
 }
+
+// A node is gone: the API server deletes its pods, and they stay, since no kubelet ends
+// them.
+func TestPodTerminating(t *testing.T) {
+	startOperator(t, shared, withConfig(func(c *config.Config) { c.PendingSeconds = 2 }))
+	s, wf := startBuild(t)
+	pod := s.argo.createPod(wf)
+	s.kubelet.startPod(pod)
+	s.argo.runStep(wf, contract.StepBuild)
+	s.awaitMessage("step build")
+	require.NoError(t, s.client.Delete(t.Context(), pod))
+
+	s.awaitMessage("Pod " + pod.Name + " of Workflow " + wf.Name + " was deleted and has not ended within 2s")
+	mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	assert.Equal(t, inProgress, conditionStatuses(mv))
+	assert.Contains(t, mv.Status.Message, "kubectl delete pod -n "+s.namespace+" "+pod.Name+" --force --grace-period=0")
+	s.completeBuild(wf)
+}
