@@ -143,8 +143,8 @@ func TestErrorRedactsCredentials(t *testing.T) {
 	require.NoError(t, err)
 
 	_, err = r.Fetch(t.Context(), tag)
-	assertKind(t, Unreachable, err, "malformed HTTP response")
-	assert.Contains(t, err.Error(), "Basic ***")
+	assertKind(t, Unreachable, err, "malformed HTTP status code")
+	assert.Contains(t, err.Error(), `"***"`)
 	assert.NotContains(t, err.Error(), "YW5uOnNlY3JldA==")
 }
 
