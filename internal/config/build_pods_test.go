@@ -82,6 +82,7 @@ func TestLoadRejectsBuildPods(t *testing.T) {
 		"a request above its limit":                   {"{otherRequests: {cpu: 2}, otherLimits: {cpu: 1}}", "buildPods.otherRequests.cpu 2 is above buildPods.otherLimits.cpu 1: lower the request or raise the limit"},
 		"a limit below the template's request":        {"{otherLimits: {cpu: 50m}}", "buildPods.otherLimits.cpu 50m is below the template's request of 100m: set buildPods.otherRequests.cpu too"},
 		"a negative limit":                            {"{otherLimits: {memory: -1Gi}}", "buildPods.otherLimits.memory -1Gi is negative"},
+		"a disk limit of the others only":             {"{otherLimits: {ephemeral-storage: 2Gi}}", "buildPods.otherLimits.ephemeral-storage is set, and limits.ephemeral-storage is not: kubelet evicts a pod that uses more disk than the sum of its limits"},
 		"a malformed resource":                        {`{otherLimits: {"a b": 1}}`, `buildPods.otherLimits contains "a b", which is not a resource: use cpu, memory or ephemeral-storage`},
 		"an annotation that lets users into the UI":   {`{serviceAccountAnnotations: {workflows.argoproj.io/rbac-rule: "true"}}`, "buildPods.serviceAccountAnnotations contains workflows.argoproj.io/rbac-rule, which is reserved"},
 		"a service account's annotation of two lines": {`{serviceAccountAnnotations: {a: "b\nc"}}`, "buildPods.serviceAccountAnnotations: the value of a contains a line break"},

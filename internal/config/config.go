@@ -94,7 +94,8 @@ type Config struct {
 	// pendingSeconds is how long the pod of a build may take to start, in seconds:
 	// to be scheduled, to mount its volumes and to pull its images. The build fails
 	// after that. The time in which the pod has scheduling gates, as those of Kueue,
-	// does not count.
+	// does not count. It is measured by the operator's clock, and begins again when the
+	// operator restarts.
 	PendingSeconds int64 `json:"pendingSeconds,omitempty"`
 	// successfulWorkflowsHistoryLimit is the number of succeeded Workflows to keep
 	// per ModelVersion, in addition to the one that its status names. The status
@@ -448,11 +449,24 @@ func (c Config) validateLimits() error {
 	if c.MaxLayers < 0 || c.MaxLayers >= layer.MaxImageLayers {
 		problems = append(problems, fmt.Errorf("maxLayers %d must be from 1 to %d", c.MaxLayers, layer.MaxImageLayers-1))
 	}
-	problems = append(problems, checkRequests("requests", c.Requests, "limits", c.Limits))
+	problems = append(problems, checkRequests("requests", c.Requests, "limits", c.Limits), c.checkDiskLimits())
 	if c.DeadlineSeconds <= 0 || c.PendingSeconds <= 0 {
 		problems = append(problems, errors.New("deadlineSeconds and pendingSeconds must be greater than zero"))
 	}
 	return errors.Join(problems...)
+}
+
+// checkDiskLimits returns an error for a limit of ephemeral storage of all containers
+// except build. Kubelet evicts a pod that uses more than the sum of such limits,
+// whichever of its containers uses it (podEphemeralStorageLimitEviction in Kubernetes
+// 1.35), so the limit would be that of what Kaniko stores.
+func (c Config) checkDiskLimits() error {
+	_, others := c.BuildPods.OtherLimits[corev1.ResourceEphemeralStorage]
+	_, build := c.Limits[corev1.ResourceEphemeralStorage]
+	if others && !build {
+		return errors.New("buildPods.otherLimits.ephemeral-storage is set, and limits.ephemeral-storage is not: kubelet evicts a pod that uses more disk than the sum of its limits, so set limits.ephemeral-storage too, to twice the size of the largest model")
+	}
+	return nil
 }
 
 // progressInterval bounds how often a status is written only to update progress.

@@ -34,7 +34,7 @@ func hostileMetadata(labels ...string) metav1.ObjectMeta {
 	for _, label := range labels {
 		meta.Labels[label] = "kept"
 	}
-	for _, annotation := range append(workflow.Annotations(), annotationNode, v1alpha1.AnnotationModelVersion) {
+	for _, annotation := range append(workflow.Annotations(), annotationNode, v1alpha1.AnnotationModelVersion, v1alpha1.AnnotationCreatedByUser) {
 		meta.Annotations[annotation] = "kept" + strings.Repeat("a", 1<<20)
 	}
 	return meta
@@ -91,7 +91,7 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 		"a training pod":              {pod(), stripTrainingPod, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion, "node-1", "Pending")},
 		"a node":                      {node(), stripNode, []string{`"unschedulable":true`, "v1.35.0", "containerd://2.2.0", "linux"}},
 		"an event":                    {event(), stripEvent, []string{`"message":"kept`, `"uid":"kept`}},
-		"a ModelVersion's annotation": {&v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Annotations: hostileMetadata().Annotations}}, stripVersion, []string{v1alpha1.AnnotationRebuild}},
+		"a ModelVersion's annotation": {&v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Annotations: hostileMetadata().Annotations}}, stripVersion, []string{v1alpha1.AnnotationRebuild, v1alpha1.AnnotationCreatedByUser}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			object, err := tc.transform(tc.object)

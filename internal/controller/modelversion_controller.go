@@ -70,6 +70,8 @@ type ModelVersionReconciler struct {
 	kindsChanged chan event.GenericEvent
 	// reader reads Workflows.
 	reader workflowReader
+	// waits are the waits of Workflows.
+	waits waits
 }
 
 // The operator never deletes a ModelVersion. The admission plugin
@@ -89,6 +91,7 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	var mv v1alpha1.ModelVersion
 	if err := r.Client.Get(ctx, req.NamespacedName, &mv); err != nil {
 		r.reader.forget(req.NamespacedName)
+		r.waits.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !mv.DeletionTimestamp.IsZero() {
@@ -113,6 +116,7 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 	if err != nil {
 		return 0, err
 	}
+	observed.WaitsSince = r.waits.since(client.ObjectKeyFromObject(mv), lifecycle.WaitsFor(observed), observed.Now)
 	step, actErr := r.act(ctx, &observed)
 	if actErr != nil {
 		status, found := statusFor(mv, actErr)
@@ -177,6 +181,7 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 		step.Status = lifecycle.NameConflict(*observed, step.Create.Name)
 	default:
 		observed.Workflows = append(observed.Workflows, created)
+		r.waits.since(client.ObjectKeyFromObject(mv), lifecycle.WaitsFor(lifecycle.Observed{Followed: created}), observed.Now)
 		step.Status = lifecycle.Follow(*observed, created, r.Options)
 	}
 	return step, nil

@@ -69,10 +69,11 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 // observePods reads why the pod of the followed Workflow does not start, if it does
 // not.
 func (r *ModelVersionReconciler) observePods(ctx context.Context, observed *lifecycle.Observed) error {
-	pods, err := podsOf(ctx, r.Client, observed.Followed)
+	pods, terminating, err := podsOf(ctx, r.Client, observed.Followed)
 	if err != nil {
 		return err
 	}
+	observed.TerminatingPod = terminating
 	observed.StartedPods, observed.QueuedPods = startedPods(pods), queuedPods(pods)
 	if lifecycle.HidesNodes(observed.Followed) {
 		showPendingPods(observed.Followed, pods)
@@ -181,15 +182,24 @@ func gatedMessage(pod *corev1.Pod) string {
 	return ""
 }
 
-// podsOf returns the pods of a Workflow that are not being deleted.
-func podsOf(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]corev1.Pod, error) {
-	var pods corev1.PodList
-	if err := reader.List(ctx, &pods, client.InNamespace(wf.Namespace), client.MatchingLabels{labelWorkflow: wf.Name}); err != nil {
-		return nil, fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
+// podsOf returns the pods of a Workflow that are not being deleted, and the name of one
+// that is and has not ended, if any: the first in the order of names.
+func podsOf(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) (pods []corev1.Pod, terminating string, err error) {
+	var list corev1.PodList
+	if err := reader.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingLabels{labelWorkflow: wf.Name}); err != nil {
+		return nil, "", fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
 	}
-	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool {
-		return !metav1.IsControlledBy(&pod, wf) || !pod.DeletionTimestamp.IsZero()
-	}), nil
+	for _, pod := range list.Items {
+		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		switch {
+		case !metav1.IsControlledBy(&pod, wf):
+		case pod.DeletionTimestamp.IsZero():
+			pods = append(pods, pod)
+		case !ended && (terminating == "" || pod.Name < terminating):
+			terminating = pod.Name
+		}
+	}
+	return pods, terminating, nil
 }
 
 // mountFailure returns what kubelet reports, in events on the Workflow's pods
@@ -211,7 +221,7 @@ func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Work
 // mountMessages returns the messages of FailedMount and FailedAttachVolume events on
 // the Workflow's pending pods, the newest last.
 func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]string, error) {
-	pods, err := podsOf(ctx, reader, wf)
+	pods, _, err := podsOf(ctx, reader, wf)
 	if err != nil {
 		return nil, err
 	}

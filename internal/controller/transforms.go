@@ -34,7 +34,7 @@ func stripAnnotations(object any) (any, error) {
 func stripVersion(object any) (any, error) {
 	if mv, ok := object.(*v1alpha1.ModelVersion); ok {
 		mv.ManagedFields = nil
-		mv.Annotations = keep(mv.Annotations, v1alpha1.AnnotationRebuild, v1alpha1.AnnotationJoined, v1alpha1.AnnotationTrained)
+		mv.Annotations = keep(mv.Annotations, v1alpha1.AnnotationRebuild, v1alpha1.AnnotationJoined, v1alpha1.AnnotationTrained, v1alpha1.AnnotationCreatedByUser)
 	}
 	return object, nil
 }

@@ -93,7 +93,7 @@ func (r *ModelVersionReconciler) ensurePersistentVolume(ctx context.Context, vol
 		return nil
 	}
 	if workflow.IsLeftOver(existing, wanted) {
-		if err := r.deleteObject(ctx, existing); err != nil {
+		if err := deleteSeen(ctx, r.Client, existing); err != nil {
 			return err
 		}
 	}
@@ -103,7 +103,8 @@ func (r *ModelVersionReconciler) ensurePersistentVolume(ctx context.Context, vol
 // finalize deletes the storage that was created for a ModelVersion which is being
 // deleted, and then removes the finalizer. It does not wait until both objects are
 // gone: pods of the Workflows may still use the claim, and those are deleted after
-// the ModelVersion.
+// the ModelVersion. An object of the same name that does not belong to the
+// ModelVersion is kept.
 func (r *ModelVersionReconciler) finalize(ctx context.Context, mv *v1alpha1.ModelVersion) error {
 	if !controllerutil.ContainsFinalizer(mv, v1alpha1.FinalizerVolume) {
 		return nil
@@ -113,16 +114,29 @@ func (r *ModelVersionReconciler) finalize(ctx context.Context, mv *v1alpha1.Mode
 		&corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: mv.Namespace, Name: name}},
 		&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}},
 	} {
-		if err := r.deleteObject(ctx, object); err != nil {
+		err := r.Live.Get(ctx, client.ObjectKeyFromObject(object), object)
+		switch {
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return fmt.Errorf("get %T %q: %w", object, name, err)
+		case !workflow.IsVolumeOf(object, string(mv.UID)):
+			continue
+		}
+		if err := deleteSeen(ctx, r.Client, object); err != nil {
 			return err
 		}
 	}
 	return r.patchFinalizer(ctx, mv, controllerutil.RemoveFinalizer)
 }
 
-// deleteObject deletes an object if it exists.
-func (r *ModelVersionReconciler) deleteObject(ctx context.Context, object client.Object) error {
-	if err := r.Client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+// deleteSeen deletes an object if it exists and is as it was read. Names can be used
+// again: since then, another client may have replaced it by its own, or taken it over.
+// The error is then a conflict.
+func deleteSeen(ctx context.Context, c client.Client, object client.Object) error {
+	uid, version := object.GetUID(), object.GetResourceVersion()
+	seen := client.Preconditions{UID: &uid, ResourceVersion: &version}
+	if err := c.Delete(ctx, object, seen); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete %T %q: %w", object, object.GetName(), err)
 	}
 	return nil

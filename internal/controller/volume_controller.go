@@ -55,7 +55,7 @@ func (r *VolumeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if err != nil || needed {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, r.remove(ctx, &volume)
+	return resultFor(r.remove(ctx, &volume))
 }
 
 // remove deletes a PersistentVolume and its claim. A claim of the same name that
@@ -67,13 +67,12 @@ func (r *VolumeReconciler) remove(ctx context.Context, volume *corev1.Persistent
 		return fmt.Errorf("get PersistentVolumeClaim %q: %w", volume.Spec.ClaimRef.Name, err)
 	}
 	objects := []client.Object{volume}
-	if uid := volume.Labels[v1alpha1.LabelModelVersionUID]; uid != "" && claim.Labels[v1alpha1.LabelModelVersionUID] == uid {
+	if workflow.IsVolumeOf(claim, volume.Labels[v1alpha1.LabelModelVersionUID]) {
 		objects = append(objects, claim)
 	}
 	for _, object := range objects {
-		uid := object.GetUID()
-		if err := r.Client.Delete(ctx, object, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("delete %T %q: %w", object, object.GetName(), err)
+		if err := deleteSeen(ctx, r.Client, object); err != nil {
+			return err
 		}
 	}
 	ctrl.LoggerFrom(ctx).Info("Deleted a PersistentVolume whose ModelVersion is gone or not allowed to have it", "PersistentVolumeClaim", klog.KObj(claim))

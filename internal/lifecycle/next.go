@@ -59,6 +59,9 @@ type Observed struct {
 	StartedPods []string
 	// QueuedPods are those pods of the followed Workflow that have scheduling gates.
 	QueuedPods []QueuedPod
+	// TerminatingPod is the name of a pod of the followed Workflow that is being deleted
+	// and has not ended, or empty. Argo waits for it.
+	TerminatingPod string
 	// MountFailure is what kubelet reports about the pod of the followed Workflow,
 	// or nil.
 	MountFailure *MountFailure
@@ -66,6 +69,10 @@ type Observed struct {
 	ClaimUsers []ClaimUser
 	// Now is when the pass began.
 	Now time.Time
+	// WaitsSince is when the operator first saw, by the same clock as Now, that the
+	// followed Workflow waits for what WaitsFor returns. The clocks of Argo, of the API
+	// server and of the operator differ, so no time of theirs is compared with Now.
+	WaitsSince time.Time
 }
 
 // An InvalidWorkflow is a Workflow that the API server stores and that cannot be
@@ -392,7 +399,11 @@ func terminatedByOperator(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome 
 	last := mv.Status.Workflow
 	started := startTime(wf)
 	terminating := wf.Spec.Shutdown == wfv1.ShutdownStrategyTerminate
-	ending := outcome.State == StateBuilding && (terminating || !mv.Status.StartTime.Before(&started))
+	// A retry follows the end of the Workflow, which the status then shows. A user's
+	// machine sets the start of a retry: its clock decides only if no pass has seen the
+	// end.
+	unchanged := mv.Status.FinishTime == nil && !mv.Status.StartTime.Before(&started)
+	ending := outcome.State == StateBuilding && (terminating || unchanged)
 	return (ending || outcome.Reason == v1alpha1.ReasonWorkflowTerminated) &&
 		last != nil && last.UID == string(wf.UID) &&
 		mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed &&

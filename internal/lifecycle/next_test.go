@@ -348,3 +348,20 @@ func TestNextStepOfEditedNumbersAndTimes(t *testing.T) {
 	s.observed.Workflows = []*wfv1.Workflow{failed}
 	assert.Nil(t, lifecycle.NextStep(lifecycle.Observed{Version: builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj(), Workflows: s.observed.Workflows, Followed: failed, Now: builders.Epoch}, options).Status.FinishTime, "no time that the API server rejects")
 }
+
+// The operator has terminated a Workflow, and a user retries it from a machine whose
+// clock is ten minutes behind. The retry is not terminated again.
+func TestNextStepRetryFromOtherClock(t *testing.T) {
+	s := newScenario(t)
+	missingDirectory(s)
+	s.observed.MountFailure = nil
+	s.updatePass((*builders.WorkflowWrapper).Terminated)
+	require.Equal(t, v1alpha1.ReasonSourceMissing, lifecycle.ReadyReason(s.mv()))
+
+	s.update(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return w.Retried(s.mv().Status.StartTime.Add(-10 * time.Minute)).Running(contract.StepBuild)
+	})
+	step := s.next()
+	assert.Nil(t, step.Terminate)
+	assert.Equal(t, v1alpha1.ReasonWorkflowRunning, step.Status.Conditions[0].Reason)
+}

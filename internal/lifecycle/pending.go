@@ -63,7 +63,28 @@ func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
 		v.requeueAfter = left
 		return v
 	}
-	return withProgress(o, v, opts)
+	return whileTerminating(o, withProgress(o, v, opts), opts)
+}
+
+// podEndPatience is how long a pod of a running build may take to end after its deletion
+// before the status says so: ten times the grace period of Argo's pods.
+const podEndPatience = 5 * time.Minute
+
+// whileTerminating decides about a Workflow of which a pod is being deleted. On a node
+// that is gone, the pod stays until the node's object is deleted, and Argo considers it
+// running: the build and others that wait for its lock would do so until the deadline.
+// Only a person knows whether the node still writes.
+func whileTerminating(o Observed, v verdict, opts workflow.Options) verdict {
+	if o.TerminatingPod == "" {
+		return v
+	}
+	wf, patience := o.Followed, min(podEndPatience, opts.PendingTimeout)
+	if left := patience - o.Now.Sub(o.WaitsSince); left > 0 {
+		v.requeueAfter = left
+		return v
+	}
+	v.Message = fmt.Sprintf("Pod %s of Workflow %s was deleted and has not ended within %s, as on a node that is gone. If its node is (kubectl get nodes), delete the pod, and Argo tries again: kubectl delete pod -n %s %s --force --grace-period=0", o.TerminatingPod, wf.Name, patience, wf.Namespace, o.TerminatingPod)
+	return v
 }
 
 // argoPatience is how long Argo may take to notice a Workflow before the status says
@@ -75,8 +96,12 @@ const argoPatience = 2 * time.Minute
 func whileNotNoticed(o Observed, v verdict, opts workflow.Options) verdict {
 	wf := o.Followed
 	patience := min(argoPatience, opts.PendingTimeout)
-	if left := wf.CreationTimestamp.Add(patience).Sub(o.Now); left > 0 {
-		v.requeueAfter = min(left, patience) // The clocks may differ.
+	// After a restart of the operator the wait begins again, but what the status says
+	// remains true.
+	last := o.Version.Status.Workflow
+	reported := last != nil && last.UID == string(wf.UID) && ReadyReason(o.Version) == v1alpha1.ReasonArgoUnavailable
+	if left := patience - o.Now.Sub(o.WaitsSince); left > 0 && !reported {
+		v.requeueAfter = left
 		return v
 	}
 	v.Reason = v1alpha1.ReasonArgoUnavailable
@@ -168,13 +193,33 @@ func mountBlocker(wf *wfv1.Workflow, messages []string) *startBlocker {
 // startupTimeLeft returns how much longer the pod of the followed Workflow may
 // take to start, and false when no pod is pending.
 func startupTimeLeft(o Observed, opts workflow.Options) (time.Duration, bool) {
-	pod, found := pendingPod(o)
-	if !found {
+	if _, found := pendingPod(o); !found {
 		return 0, false
 	}
-	start := pod.StartedAt.Time
-	if until := queuedUntil(o); until != nil && until.After(start) {
-		start = until.Time
+	return opts.PendingTimeout - o.Now.Sub(o.WaitsSince), true
+}
+
+// WaitsFor returns what the followed Workflow waits for, or an empty string if it
+// waits for nothing whose time is limited: for Argo to notice it, or for a pod to
+// start or, after its deletion, to end. A pod of a retry has the ID of the one before it, so the time at which Argo
+// created the node belongs to the result. It is never compared with another clock's.
+func WaitsFor(o Observed) string {
+	switch wf := o.Followed; {
+	case wf == nil:
+		return ""
+	case wf.Status.Phase == wfv1.WorkflowUnknown:
+		return string(wf.UID)
 	}
-	return start.Add(opts.PendingTimeout).Sub(o.Now), true
+	pod, pending := pendingPod(o)
+	_, queued := queuedPod(o)
+	switch {
+	case queued:
+		return ""
+	case pending:
+		return fmt.Sprintf("%s/%s/%d", o.Followed.UID, pod.ID, pod.StartedAt.Unix())
+	case o.TerminatingPod != "":
+		return fmt.Sprintf("%s/%s", o.Followed.UID, o.TerminatingPod)
+	default:
+		return ""
+	}
 }

@@ -7,10 +7,12 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -58,6 +60,106 @@ func TestNextStepPendingPod(t *testing.T) {
 				assert.Contains(t, got.Status.Message, "exceeded quota: small. Free resources in namespace default (kubectl describe quota -n default), or ask the platform team to raise the quota")
 			}
 		})
+	}
+}
+
+// Argo's clock and the API server's are ten minutes off. Neither ends a build early, nor
+// is it waited for longer than pendingSeconds.
+func TestNextStepPendingOtherClocks(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	for name, off := range map[string]time.Duration{"behind": -10 * time.Minute, "equal": 0, "ahead": 10 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			theirs := builders.Epoch.Add(off)
+			notNoticed := builders.MakeWorkflow(mv, 1).Created(theirs).Obj()
+			wf := builders.MakeWorkflow(mv, 1).Created(theirs).Running("").Obj()
+			pod := wf.Status.Nodes[builders.PodNode(wf)]
+			pod.StartedAt = metav1.NewTime(theirs)
+			wf.Status.Nodes[pod.ID] = pod
+			after := func(wf *wfv1.Workflow, passed time.Duration) lifecycle.Step {
+				return nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: builders.Epoch.Add(passed)}, options)
+			}
+
+			early := after(wf, 14*time.Minute)
+			assert.Nil(t, early.Terminate)
+			assert.Equal(t, time.Minute, early.RequeueAfter)
+			assert.NotNil(t, after(wf, 15*time.Minute).Terminate)
+
+			assert.Equal(t, time.Minute, after(notNoticed, time.Minute).RequeueAfter)
+			assert.Equal(t, v1alpha1.ReasonWorkflowPending, after(notNoticed, time.Minute).Status.Conditions[0].Reason)
+			assert.Equal(t, v1alpha1.ReasonArgoUnavailable, after(notNoticed, 2*time.Minute).Status.Conditions[0].Reason)
+		})
+	}
+}
+
+// A restart of the operator does not take back that Argo has not noticed a Workflow.
+func TestNextStepNotNoticedAfterRestart(t *testing.T) {
+	s := newScenario(t)
+	s.pass()
+	s.after(2 * time.Minute)
+	s.pass()
+	require.Equal(t, v1alpha1.ReasonArgoUnavailable, lifecycle.ReadyReason(s.mv()))
+
+	s.observed.WaitsSince = s.observed.Now
+	s.pass()
+	assert.Equal(t, v1alpha1.ReasonArgoUnavailable, lifecycle.ReadyReason(s.mv()))
+	s.updatePass(runningStep(contract.StepBuild))
+	assert.Equal(t, v1alpha1.ReasonWorkflowRunning, lifecycle.ReadyReason(s.mv()))
+}
+
+// A node is gone. Its pods stay, and Argo considers them running.
+func TestNextStepTerminatingPod(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Progress("1000/4000").Obj()
+	const runs = "Workflow mv-3-1c072-1 runs step build. 25% of the model copied"
+	for name, tt := range map[string]struct {
+		pod     string
+		passed  time.Duration
+		want    string
+		requeue time.Duration
+	}{
+		"not deleted":      {"", time.Hour, runs, 0},
+		"just deleted":     {"pod-1", time.Minute, runs, 4 * time.Minute},
+		"deleted long ago": {"pod-1", 5 * time.Minute, "Pod pod-1 of Workflow mv-3-1c072-1 was deleted and has not ended within 5m0s, as on a node that is gone. If its node is (kubectl get nodes), delete the pod, and Argo tries again: kubectl delete pod -n default pod-1 --force --grace-period=0", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TerminatingPod: tt.pod, TemplateFound: true, Now: builders.Epoch.Add(tt.passed)}, options)
+			assert.Equal(t, tt.want, got.Status.Message)
+			assert.Equal(t, tt.requeue, got.RequeueAfter)
+			assert.Equal(t, v1alpha1.ReasonWorkflowRunning, got.Status.Conditions[0].Reason)
+			assert.Nil(t, got.Terminate, "the node may only be unreachable")
+		})
+	}
+}
+
+func TestWaitsFor(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	created := builders.MakeWorkflow(mv, 1)
+	pending := func(startedAt time.Time) *wfv1.Workflow {
+		wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
+		pod := wf.Status.Nodes[builders.PodNode(wf)]
+		pod.StartedAt = metav1.NewTime(startedAt)
+		wf.Status.Nodes[pod.ID] = pod
+		return wf
+	}
+	first := pending(builders.Epoch)
+	pod := builders.PodNode(first)
+	waits := lifecycle.WaitsFor(lifecycle.Observed{Followed: first})
+
+	assert.NotEmpty(t, waits)
+	assert.NotEqual(t, waits, lifecycle.WaitsFor(lifecycle.Observed{Followed: pending(builders.Epoch.Add(time.Minute))}), "a retry has another pod with the same ID")
+	assert.NotEqual(t, waits, lifecycle.WaitsFor(lifecycle.Observed{Followed: created.Obj()}))
+	assert.NotEmpty(t, lifecycle.WaitsFor(lifecycle.Observed{Followed: created.Obj()}), "Argo has not noticed it")
+	running := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Obj()
+	assert.NotEmpty(t, lifecycle.WaitsFor(lifecycle.Observed{Followed: running, TerminatingPod: "pod-1"}))
+	for name, o := range map[string]lifecycle.Observed{
+		"no Workflow":            {},
+		"pod with gates":         {Followed: first, QueuedPods: []lifecycle.QueuedPod{{Node: pod, Gates: []string{"example.com/gate"}}}},
+		"pod that has started":   {Followed: first, StartedPods: []string{pod}},
+		"running step":           {Followed: running},
+		"waiting for a lock":     {Followed: builders.MakeWorkflow(mv, 1).WaitingForLock().Obj()},
+		"Workflow that succeeds": {Followed: builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()},
+	} {
+		assert.Empty(t, lifecycle.WaitsFor(o), name)
 	}
 }
 

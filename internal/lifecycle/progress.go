@@ -34,7 +34,8 @@ func withProgress(o Observed, v verdict, opts workflow.Options) verdict {
 		switch {
 		case *last.ProgressPercent == percent:
 			v.progress.time = *last.ProgressTime
-		case left > 0:
+		// The clock of the replica that wrote the time may have been ahead.
+		case left > 0 && left <= opts.ProgressInterval:
 			v.progress = &progress{percent: *last.ProgressPercent, time: *last.ProgressTime}
 			v.requeueAfter = left
 		}

@@ -53,6 +53,20 @@ func TestNextStepProgress(t *testing.T) {
 	assert.Nil(t, got.Status.Workflow.ProgressTime)
 }
 
+// The replica that wrote the progress had a clock that was ten minutes ahead.
+func TestNextStepProgressOfOtherClock(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	pass := func(now time.Time, value string) lifecycle.Step {
+		wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Progress(value).Obj()
+		return nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TemplateFound: true, Now: now}, options)
+	}
+	mv = after(mv, pass(builders.Epoch.Add(10*time.Minute), "1000/4000"))
+
+	got := pass(builders.Epoch, "2000/4000")
+	assert.Contains(t, got.Status.Message, "50% of the model copied")
+	assert.Equal(t, builders.Epoch, got.Status.Workflow.ProgressTime.Time)
+}
+
 // Progress is that of the latest try, even if an earlier one copied more.
 func TestNextStepProgressOfLatestTry(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()

@@ -8,7 +8,6 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
@@ -21,12 +20,16 @@ func TestNextStepQueuedPod(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
 	wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
 	node := wf.Status.Nodes[builders.PodNode(wf)]
-	node.Message, node.StartedAt = "", metav1.NewTime(builders.Epoch)
-	wf.Status.Nodes[node.ID] = node
 	gated := []lifecycle.QueuedPod{{Node: node.ID, Gates: []string{"kueue.x-k8s.io/admission", "example.com/budget"}, Message: "insufficient unused quota for cpu\nin flavor default."}}
+	since, what := builders.Epoch, ""
 	at := func(minutes int, pods []lifecycle.QueuedPod) lifecycle.Step {
 		t.Helper()
 		o := lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, QueuedPods: pods, TemplateFound: true, Now: builders.Epoch.Add(time.Duration(minutes) * time.Minute)}
+		o.Followed = wf
+		if waits := lifecycle.WaitsFor(o); waits != what {
+			since, what = o.Now, waits
+		}
+		o.WaitsSince = since
 		step := nextStep(o, options)
 		mv = mv.DeepCopy()
 		mv.Status = step.Status

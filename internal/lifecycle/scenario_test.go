@@ -34,7 +34,7 @@ type scenario struct {
 func newScenario(t *testing.T) *scenario {
 	t.Helper()
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
-	return &scenario{t: t, opts: options, observed: lifecycle.Observed{Version: mv, TemplateFound: true, Now: builders.Epoch}}
+	return &scenario{t: t, opts: options, observed: lifecycle.Observed{Version: mv, TemplateFound: true, Now: builders.Epoch, WaitsSince: builders.Epoch}}
 }
 
 // mv returns the ModelVersion.
@@ -124,12 +124,11 @@ func (s *scenario) missesDirectory() {
 	s.observed.MountFailure = &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: []string{`MountVolume.SetUp failed for volume "source" : hostPath type check failed: /foo is not a directory`}}
 }
 
-// podMessage sets Argo's message for the pending pod of the last Workflow, whose
-// wait began at builders.Epoch.
+// podMessage sets Argo's message for the pending pod of the last Workflow.
 func (s *scenario) podMessage(message string) {
 	wf := s.observed.Workflows[len(s.observed.Workflows)-1]
 	pod := wf.Status.Nodes[builders.PodNode(wf)]
-	pod.Message, pod.StartedAt = message, metav1.NewTime(builders.Epoch)
+	pod.Message = message
 	wf.Status.Nodes[pod.ID] = pod
 }
 
@@ -160,8 +159,12 @@ func failingTry(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 }
 
 // nextStep selects the Workflow that the ModelVersion follows, as the reconciler
-// does, and decides.
+// does, and decides. The Workflow waits since builders.Epoch, unless the test has set
+// another time.
 func nextStep(o lifecycle.Observed, opts workflow.Options) lifecycle.Step {
+	if o.WaitsSince.IsZero() {
+		o.WaitsSince = builders.Epoch
+	}
 	o.Followed = lifecycle.SelectWorkflow(o, opts)
 	return lifecycle.NextStep(o, opts)
 }

@@ -1,12 +1,16 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -27,9 +31,32 @@ type Credentials struct {
 }
 
 type dockerConfig struct {
-	Auths       map[string]authn.AuthConfig `json:"auths"`
-	CredsStore  string                      `json:"credsStore,omitempty"`
-	CredHelpers map[string]string           `json:"credHelpers,omitempty"`
+	Auths       map[string]dockerAuth `json:"auths"`
+	CredsStore  string                `json:"credsStore,omitempty"`
+	CredHelpers map[string]string     `json:"credHelpers,omitempty"`
+}
+
+// dockerAuth is an entry of a Docker configuration. One that cannot be used does not
+// prevent the use of the others.
+type dockerAuth struct {
+	authn.AuthConfig
+	// problem is why it cannot be used, as the predicate of a sentence, or empty. It
+	// contains nothing of the entry.
+	problem string
+}
+
+// UnmarshalJSON decodes an entry.
+func (a *dockerAuth) UnmarshalJSON(raw []byte) error {
+	hasControl := func(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
+	err := json.Unmarshal(raw, &a.AuthConfig)
+	switch {
+	case err != nil:
+		a.problem = `is malformed: its field auth must be the base64 encoding of "USER:PASSWORD"`
+	// HTTP does not allow them: RFC 7617, section 2, and RFC 9110, section 5.5.
+	case slices.ContainsFunc([]string{a.Username, a.Password, a.IdentityToken, a.RegistryToken}, hasControl):
+		a.problem = "has a line break or another control character in its user name, password or token, for example since it was encoded with echo instead of printf"
+	}
+	return nil
 }
 
 var _ authn.Keychain = keychain{}
@@ -66,8 +93,11 @@ func ReadOptionalCredentials(file, source string) (Credentials, error) {
 // Resolve returns the credentials for a repository or registry. Those of an
 // identity are renewed by the authenticator when they expire.
 func (c Credentials) Resolve(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
-	if config, found := c.keyring.lookup(target); found {
-		return authn.FromConfig(config), nil
+	if entry, found := c.keyring.lookup(target); found {
+		if entry.auth.problem != "" {
+			return nil, fmt.Errorf("the entry for %s in %s %s: create the Secret again with kubectl create secret docker-registry", entry.name(), c.source, entry.auth.problem)
+		}
+		return authn.FromConfig(entry.auth.AuthConfig), nil
 	}
 	host := target.RegistryStr()
 	if err := c.checkHelper(host); err != nil {
@@ -141,7 +171,8 @@ func (c Credentials) lacksTransiently(target authn.Resource) bool {
 }
 
 // Secrets returns every string that must not appear in a log, with the tokens that
-// were obtained until now.
+// were obtained until now. A longer one comes before those that are a part of it: its
+// end would remain if they were replaced first.
 func (c Credentials) Secrets() []string {
 	secrets := c.identity.Secrets()
 	for _, a := range c.config.Auths {
@@ -151,5 +182,14 @@ func (c Credentials) Secrets() []string {
 			}
 		}
 	}
-	return secrets
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	return slices.Compact(secrets)
+}
+
+// redact replaces the secrets in a text.
+func (c Credentials) redact(message string) string {
+	for _, secret := range c.Secrets() {
+		message = strings.ReplaceAll(message, secret, "***")
+	}
+	return message
 }

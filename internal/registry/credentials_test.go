@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -77,6 +78,49 @@ func TestReadCredentials(t *testing.T) {
 		"host": {"username": "u", "password": "pa\"ss"}, "other": {"identitytoken": "token1"}, "third": {"registrytoken": "token2"}}}`), "Secret regcred")
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{`pa"ss`, "dTpwYSJzcw==", "token1", "token2"}, c.Secrets())
+}
+
+// An entry that cannot be used is reported when it is needed, and before anything is
+// sent. It does not prevent the use of others.
+func TestCredentialsResolveOfUnusableEntries(t *testing.T) {
+	encode := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	const malformed, control = `is malformed: its field auth must be the base64 encoding of "USER:PASSWORD"`, "has a line break or another control character in its user name, password or token"
+	for title, tt := range map[string]struct{ entry, want string }{
+		"auth with a line break":         {`{"auth": "` + encode("ann:secret\n") + `"}`, control},
+		"user name with a line break":    {`{"username": "ann\n", "password": "secret"}`, control},
+		"password with a line break":     {`{"username": "ann", "password": "secret\n"}`, control},
+		"token with a control character": {`{"registrytoken": "secret\u0000"}`, control},
+		"refresh token with a tab":       {`{"identitytoken": "\tsecret"}`, control},
+		"auth without a colon":           {`{"auth": "` + encode("secret") + `"}`, malformed},
+		"auth that is not base64":        {`{"auth": "ann:secret"}`, malformed},
+		"password that is a number":      {`{"username": "ann", "password": 123456}`, malformed},
+		"text":                           {`"secret"`, malformed},
+	} {
+		t.Run(title, func(t *testing.T) {
+			c := credentialsFor(t, `{"auths": {"https://ann:secret@reg.example.com/v1/": `+tt.entry+`, "other.example.com": {"username": "u", "password": "p"}}}`)
+			repository, err := name.NewRepository("reg.example.com/models/resnet")
+			require.NoError(t, err)
+			_, err = c.Resolve(t.Context(), repository)
+			require.ErrorContains(t, err, "the entry for reg.example.com in Secret regcred "+tt.want)
+			require.ErrorContains(t, err, "create the Secret again with kubectl create secret docker-registry")
+			assert.NotContains(t, err.Error(), "secret\n")
+			assert.NotContains(t, err.Error(), "ann:")
+			_, err = Config{Credentials: c}.Open(t.Context(), repository, Push)
+			assertKind(t, Unauthorized, err, "the entry for reg.example.com in Secret regcred")
+			raw, err := c.DockerConfig(t.Context(), repository)
+			require.NoError(t, err)
+			assert.NotContains(t, string(raw), "secret", "Kaniko gets no entry that does not work")
+
+			assert.Equal(t, "p", passwordFor(t, c, "other.example.com/models/resnet"))
+		})
+	}
+}
+
+// If the shorter one were replaced first, the end of the longer one would remain.
+func TestCredentialsSecretsLongestFirst(t *testing.T) {
+	c := credentialsFor(t, `{"auths": {"a": {"registrytoken": "pass"}, "b": {"registrytoken": "password-of-b"}, "c": {"registrytoken": "pass"}}}`)
+	assert.Equal(t, []string{"password-of-b", "pass"}, c.Secrets())
+	assert.Equal(t, "*** and ***", c.redact("password-of-b and pass"))
 }
 
 func TestCredentialsResolveDockerHub(t *testing.T) {

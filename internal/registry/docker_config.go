@@ -26,13 +26,13 @@ func (c Credentials) DockerConfig(ctx context.Context, repository name.Repositor
 	if credential, found, err := c.Identity(ctx, repository); err == nil && found {
 		auth = credential.AuthConfig
 	}
-	return json.Marshal(dockerConfig{Auths: map[string]authn.AuthConfig{repository.Name(): auth, dockerKey(repository): auth}})
+	return json.Marshal(map[string]any{"auths": map[string]authn.AuthConfig{repository.Name(): auth, dockerKey(repository): auth}})
 }
 
 // entry returns the entry for a repository.
 func (c Credentials) entry(repository name.Repository) authn.AuthConfig {
-	if auth, found := c.keyring.lookup(repository); found {
-		return auth
+	if entry, found := c.keyring.lookup(repository); found && entry.auth.problem == "" {
+		return entry.auth.AuthConfig
 	}
 	return noCredentials
 }

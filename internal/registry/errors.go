@@ -89,7 +89,7 @@ func (r *Repository) explain(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	err = redactedError{err}
+	err = redactedError{error: err, credentials: r.credentials}
 	var noIdentity *identity.Error
 	if errors.As(err, &noIdentity) {
 		return explainIdentity(r.name, noIdentity)
@@ -109,14 +109,24 @@ func (r *Repository) explain(err error) error {
 // URL is quoted.
 var query = regexp.MustCompile(`\?(\\.|[^\s"\\])+`)
 
-// RedactQueries removes the queries from the URLs in a text: a registry may
-// redirect to a storage that accepts a signature in the query as a credential.
-func RedactQueries(message string) string { return query.ReplaceAllString(message, "?***") }
+// userInfo matches a user and a password in a URL.
+var userInfo = regexp.MustCompile(`://[^/@\s]+@`)
 
-// redactedError is an error whose text contains no URL queries.
-type redactedError struct{ error }
+// RedactQueries removes the queries from the URLs in a text, and with them users and
+// passwords: a registry may redirect to a storage that accepts a signature in the query
+// as a credential.
+func RedactQueries(message string) string {
+	return query.ReplaceAllString(userInfo.ReplaceAllString(message, "://***@"), "?***")
+}
 
-func (e redactedError) Error() string { return RedactQueries(e.error.Error()) }
+// redactedError is an error whose text contains no credentials and no URL queries: a
+// server can repeat what was sent to it, for example in place of a status line.
+type redactedError struct {
+	error
+	credentials Credentials
+}
+
+func (e redactedError) Error() string { return RedactQueries(e.credentials.redact(e.error.Error())) }
 
 func (e redactedError) Unwrap() error { return e.error }
 
@@ -222,6 +232,10 @@ func (r *Repository) connectionProblem(err error) (problem string, transient boo
 		return "refused the connection: correct the host and port, or start the registry", true
 	case errors.Is(err, errRedirectLoop):
 		return "redirects in a loop: correct the host in the image reference, or fix the registry", false
+	case errors.Is(err, http.ErrNoLocation):
+		return "responded to an upload without saying where to send it (the header Location): check that no proxy removes the header", true
+	case errors.Is(err, errManifestTooLarge):
+		return fmt.Sprintf("sent a manifest of more than %d MiB, which is no image's: correct the image reference", MaxDocument>>20), false
 	case errors.Is(err, errPlainHTTP):
 		return "cannot be reached over HTTPS, and plain HTTP is used only for hosts that the operator's configuration lists", false
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout():

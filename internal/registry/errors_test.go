@@ -53,6 +53,7 @@ func TestRedactQueries(t *testing.T) {
 		"a path":                    {`parse "/v2/b?signature=secret": EOF`, `parse "/v2/b?***": EOF`},
 		"a URL that is not valid":   {`parse ":?signature=secret": missing protocol scheme`, `parse ":?***": missing protocol scheme`},
 		"a quote within the quotes": {`parse "/a?b=\"c&signature=secret": EOF`, `parse "/a?***": EOF`},
+		"a user and a password":     {`parse "https://ann:secret@a.example.com/%zz": EOF`, `parse "https://***@a.example.com/%zz": EOF`},
 		"a question":                {"is it running?", "is it running?"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // keyring matches repositories with credentials as the kubelet does
@@ -20,7 +22,9 @@ import (
 //     for a path has precedence over one for its host. An entry with the host itself
 //     has precedence over a glob.
 //   - Each label of the host may be a glob, which does not match dots. The port must
-//     be equal, and the path must be a prefix of the repository's.
+//     be equal, and the path must be a prefix of the repository's. Where the prefix
+//     ends inside a name, as models/team in models/team-b, the entry counts less than
+//     all others: the kubelet tries every entry that matches, and we only the best.
 //   - A URL matches like its host and path, and the paths /v1/ and /v2/ like no path.
 //   - docker.io and index.docker.io are the same registry.
 //
@@ -31,7 +35,7 @@ type keyring []keyringEntry
 // keyringEntry is an entry of a Docker configuration, without the scheme.
 type keyringEntry struct {
 	host, path string
-	auth       authn.AuthConfig
+	auth       dockerAuth
 	// key is the entry's key in the configuration.
 	key string
 }
@@ -40,11 +44,14 @@ type keyringEntry struct {
 // go-containerregistry has another.
 const dockerHub = "docker.io"
 
-func newKeyring(auths map[string]authn.AuthConfig) keyring {
+// name returns what an entry is for. Its key can contain a password.
+func (e keyringEntry) name() string { return text.OneLine(e.host+e.path, maxText) }
+
+func newKeyring(auths map[string]dockerAuth) keyring {
 	var entries keyring
 	for key, auth := range auths {
 		// A configuration whose credentials are in a helper has empty entries.
-		if auth == (authn.AuthConfig{}) {
+		if auth == (dockerAuth{}) {
 			continue
 		}
 		if host, dir, ok := parseKey(key); ok {
@@ -86,16 +93,21 @@ func parseKey(key string) (host, dir string, ok bool) {
 	return parsed.Host, dir, true
 }
 
-// lookup returns the credentials for a repository or registry.
-func (k keyring) lookup(target authn.Resource) (authn.AuthConfig, bool) {
+// lookup returns the entry for a repository or registry.
+func (k keyring) lookup(target authn.Resource) (entry keyringEntry, found bool) {
 	host := target.RegistryStr()
 	dir := strings.TrimPrefix(target.String(), host)
-	for _, entry := range k {
-		if hostMatches(entry.host, host) && strings.HasPrefix(dir, entry.path) {
-			return entry.auth, true
+	for _, e := range k {
+		rest, isPrefix := strings.CutPrefix(dir, e.path)
+		switch whole := rest == "" || rest[0] == '/' || strings.HasSuffix(e.path, "/"); {
+		case !isPrefix || found && !whole || !hostMatches(e.host, host):
+		case whole:
+			return e, true
+		default:
+			entry, found = e, true
 		}
 	}
-	return authn.AuthConfig{}, false
+	return entry, found
 }
 
 // hostMatches reports whether a host matches a pattern.

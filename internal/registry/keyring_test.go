@@ -2,8 +2,10 @@ package registry
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/stretchr/testify/assert"
@@ -73,6 +75,11 @@ func TestCredentialsResolve(t *testing.T) {
 		"Docker Hub, a team":                   {keys: []string{"https://index.docker.io/v1/", "docker.io/team"}, image: "team/resnet", want: "docker.io/team"},
 		"Docker Hub, another team":             {keys: []string{"https://index.docker.io/v1/", "docker.io/team"}, image: "other/resnet", want: "https://index.docker.io/v1/"},
 		"Docker Desktop's tokens":              {keys: []string{"https://index.docker.io/v1/access-token"}, image: "busybox"},
+		"path that ends inside a name":         {keys: []string{"reg.example.com/models/team"}, image: "reg.example.com/models/team-b/resnet", want: "reg.example.com/models/team"},
+		"host before a path inside a name":     {keys: []string{"reg.example.com", "reg.example.com/models/team"}, image: "reg.example.com/models/team-b/resnet", want: "reg.example.com"},
+		"glob before a path inside a name":     {keys: []string{"*.example.com", "reg.example.com/mod"}, image: "reg.example.com/models/resnet", want: "*.example.com"},
+		"longest path inside a name":           {keys: []string{"reg.example.com/m", "reg.example.com/mod"}, image: "reg.example.com/models/resnet", want: "reg.example.com/mod"},
+		"path with a slash at the end":         {keys: []string{"reg.example.com", "reg.example.com/models/"}, image: "reg.example.com/models/resnet", want: "reg.example.com/models/"},
 		"another registry without credentials": {keys: []string{"https://index.docker.io/v1/"}, image: "reg.example.com/models/resnet"},
 	}
 	for name, tt := range tests {
@@ -85,6 +92,18 @@ func TestCredentialsResolve(t *testing.T) {
 func TestCredentialsResolveIgnoresEmptyEntries(t *testing.T) {
 	c := credentialsFor(t, `{"auths": {"reg.example.com/models": {}, "reg.example.com": {"username": "u", "password": "p"}}}`)
 	assert.Equal(t, "p", passwordFor(t, c, "reg.example.com/models/resnet"))
+}
+
+// A Secret with very many entries is read and matched in a moment.
+func TestCredentialsResolveOfManyEntries(t *testing.T) {
+	keys := make([]string, 0, 10_000)
+	for i := range 10_000 {
+		keys = append(keys, fmt.Sprintf("https://*%d.example.com/models/%s/", i, strings.Repeat("a*", 20)))
+	}
+	started := time.Now()
+	c := credentialsWithKeys(t, append(keys, "reg.example.com")...)
+	assert.Equal(t, "reg.example.com", passwordFor(t, c, "reg.example.com/models/"+strings.Repeat("a", 200)))
+	assert.Less(t, time.Since(started), 10*time.Second)
 }
 
 // FuzzParseKey gives hostile keys to the parser.

@@ -43,7 +43,7 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	if err != nil {
 		return nil, err
 	}
-	var inner http.RoundTripper = headTransport{inner: NewTimeoutTransport(ctx, base, cmp.Or(c.IdleTimeout, idleTimeout))}
+	var inner http.RoundTripper = headTransport{inner: manifestLimit{inner: NewTimeoutTransport(ctx, base, cmp.Or(c.IdleTimeout, idleTimeout))}}
 	if !c.Insecure(repository.RegistryStr()) {
 		inner = httpsOnly{inner: inner}
 	}

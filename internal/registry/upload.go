@@ -182,6 +182,11 @@ func (u *upload) patch(ctx context.Context, body *chunk, length int64) (*http.Re
 	}
 	// Amazon ECR responds with 201 and go-containerregistry accepts 204.
 	resp, err := u.do(ctx, http.MethodPatch, u.location, body, contentLength, http.StatusAccepted, http.StatusCreated, http.StatusNoContent)
+	if err != nil && !body.sent.Load() {
+		// The request ended before the transport got it, because there were no
+		// credentials for it, and nothing else closes the body.
+		_ = body.Close()
+	}
 	// The transport may read the body even after it has returned.
 	<-body.closed
 	if err == nil && !body.isComplete(length, sizeKnown) {

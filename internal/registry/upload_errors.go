@@ -122,7 +122,7 @@ func (u *upload) canResume(err error) bool {
 	}
 	switch code := statusOf(err); code {
 	case 0:
-		return certificateProblem(err) == ""
+		return certificateProblem(err) == "" && !errors.Is(err, errPlainHTTP) && !errors.Is(err, errRedirectLoop)
 	case http.StatusUnauthorized, http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable, http.StatusBadRequest:
 		// The login has expired, the session was lost, or its offset is not the
 		// expected one.

@@ -168,6 +168,21 @@ func status(code int) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) { w.WriteHeader(code) }
 }
 
+// located responds with the location of an upload session.
+func located(location string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.Header().Set("Location", location)
+		w.WriteHeader(http.StatusAccepted)
+	}
+}
+
+func redirected(location string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.Header().Set("Location", location)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}
+}
+
 // disconnect closes the connection.
 func disconnect(http.ResponseWriter) { panic(http.ErrAbortHandler) }
 
@@ -369,6 +384,11 @@ func TestUploaderUploadErrors(t *testing.T) {
 		"a limit below the smallest chunk": {fault: forever(http.StatusRequestEntityTooLarge), kind: QuotaExceeded, message: "413"},
 		"a permanent server error":         {fault: forever(http.StatusBadGateway), kind: Unreachable, message: "502", waited: 8},
 		"a connection that is always lost": {fault: times(-1, http.MethodPatch, 0, disconnect), kind: Unreachable, message: "connection failed: ", waited: 8},
+		"no Location":                      {fault: times(-1, http.MethodPost, 0, status(http.StatusAccepted)), kind: Unreachable, message: "without saying where to send it (the header Location)", waited: 8},
+		"a Location that is no URL":        {fault: times(-1, http.MethodPost, 0, located("https://ann:secret@%zz")), kind: Unreachable, message: "connection failed: ", waited: 8},
+		"a Location with another scheme":   {fault: times(-1, http.MethodPost, 0, located("file:///etc/passwd")), kind: Unreachable, message: "unsupported protocol scheme", waited: 8},
+		"a Location at port 0":             {fault: times(-1, http.MethodPost, 0, located("http://127.0.0.1:0/a")), kind: Unreachable, message: "127.0.0.1:0", waited: 8},
+		"a redirect of content":            {fault: times(-1, http.MethodPatch, 0, redirected("https://storage.example.com/a?signature=secret")), kind: Unreachable, message: "307 Temporary Redirect"},
 		"no session":                       {fault: times(-1, http.MethodPost, 0, status(http.StatusUnauthorized)), kind: Unauthorized, message: "401"},
 	}
 	for name, tt := range tests {
@@ -381,6 +401,7 @@ func TestUploaderUploadErrors(t *testing.T) {
 			require.ErrorAs(t, err, &e)
 			assert.Equal(t, tt.kind, e.Kind)
 			assert.Contains(t, e.Message, tt.message)
+			assert.NotContains(t, e.Message, "secret")
 			assert.Len(t, *waited, tt.waited)
 		})
 	}

@@ -26,10 +26,7 @@ func (r *Repository) wordsOf(resp *transport.Error) string {
 		if words == "" {
 			words = string(diagnostic.Code)
 		}
-		for _, secret := range r.credentials.Secrets() {
-			words = strings.ReplaceAll(words, secret, "***")
-		}
-		if words = text.Sentence(RedactQueries(words), maxWords); words != "" {
+		if words = text.Sentence(RedactQueries(r.credentials.redact(words)), maxWords); words != "" {
 			return words
 		}
 	}

@@ -8,7 +8,8 @@ import (
 
 // systemDirs lists the directories of a node that are never packaged, and
 // neither is anything inside or above them: they hold secrets of the node or of
-// other workloads, or nothing that could be a model.
+// other workloads, such as the volumes of Longhorn, OpenEBS, Rook, and Rancher's
+// local-path-provisioner by their defaults, or nothing that could be a model.
 var systemDirs = []string{
 	"/bin",
 	"/boot",
@@ -18,6 +19,7 @@ var systemDirs = []string{
 	"/lib32",
 	"/lib64",
 	"/libx32",
+	"/opt/local-path-provisioner",
 	"/proc",
 	"/root",
 	"/run",
@@ -35,9 +37,13 @@ var systemDirs = []string{
 	"/var/lib/etcd",
 	"/var/lib/k0s",
 	"/var/lib/kubelet",
+	"/var/lib/longhorn",
 	"/var/lib/minikube",
 	"/var/lib/rancher",
+	"/var/lib/rook",
+	"/var/local-path-provisioner",
 	"/var/log",
+	"/var/openebs",
 	"/var/run",
 	"/var/snap",
 	"/var/spool",

@@ -25,6 +25,8 @@ func TestHostPathRulesCheck(t *testing.T) {
 		"a parent of a denied directory":                {path: "/var", want: "contains /var/"},
 		"/var/lib":                                      {path: "/var/lib", want: "contains /var/lib/"},
 		"a pod's volumes":                               {path: "/var/lib/kubelet/pods/1/volumes", want: "is inside /var/lib/kubelet"},
+		"a volume of another workload":                  {path: "/opt/local-path-provisioner/pvc-1_team-a_data", want: "is inside /opt/local-path-provisioner"},
+		"allowed: a directory beside volumes":           {path: "/opt/models"},
 		"a container runtime's directory":               {path: "/run/containerd", want: "is inside /run"},
 		"a relative path":                               {path: "models", want: "not an absolute path"},
 		"an empty path":                                 {path: "", want: "not an absolute path"},

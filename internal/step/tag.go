@@ -140,10 +140,6 @@ func (c tagCheck) checkTagged(ctx context.Context, descriptor *remote.Descriptor
 	return expectation, nil
 }
 
-// maxConfigSize is the size in bytes above which the config of an image is not read.
-// Configs have some KiB.
-const maxConfigSize = 8 << 20
-
 // imagesOf returns the images at a tag, one or those of an index, and the config of the
 // first one. There are none for an artifact, which can be stored in the form of an image,
 // for an index that no build pushes, and for a manifest or a config that cannot be
@@ -173,7 +169,7 @@ func imagesOf(descriptor *remote.Descriptor) (images []modelimage.Variant, first
 // a config that cannot be decoded.
 func configOf(image v1.Image) (*v1.ConfigFile, error) {
 	manifest, err := image.Manifest()
-	if err != nil || !manifest.Config.MediaType.IsConfig() || manifest.Config.Size > maxConfigSize {
+	if err != nil || !manifest.Config.MediaType.IsConfig() {
 		return nil, nil //nolint:nilerr // The manifest was fetched before.
 	}
 	if _, err := image.RawConfigFile(); err != nil {

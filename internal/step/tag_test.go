@@ -90,7 +90,7 @@ func TestMountCheckRejectsTakenTag(t *testing.T) {
 		"an image with a huge config": {
 			uid: versionUID, want: "already holds something that is not an image that a build pushes",
 			push: func(t *testing.T, p *pod) {
-				p.push(t, rawConfig{randomImage(t), `{"author": "` + strings.Repeat("x", maxConfigSize) + `"}`}, p.image())
+				p.push(t, rawConfig{randomImage(t), `{"author": "` + strings.Repeat("x", 4<<20) + `"}`}, p.image())
 			},
 		},
 		"an index": {

@@ -119,6 +119,12 @@ func belongToSameVersion(a, b *corev1.PersistentVolume) bool {
 	return a.Labels[v1alpha1.LabelModelVersionUID] == b.Labels[v1alpha1.LabelModelVersionUID]
 }
 
+// IsVolumeOf reports whether a claim or a PersistentVolume was created for the
+// ModelVersion with this UID.
+func IsVolumeOf(object metav1.Object, uid string) bool {
+	return uid != "" && object.GetLabels()[v1alpha1.LabelModelVersionUID] == uid
+}
+
 // volumeLabels returns the labels that identify the ModelVersion of a claim or a
 // PersistentVolume.
 func volumeLabels(mv *v1alpha1.ModelVersion) map[string]string {

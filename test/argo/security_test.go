@@ -127,6 +127,30 @@ func TestVolumesHaveSizeLimits(t *testing.T) {
 	}
 }
 
+// The containers of Modelkiln's own image write to the volumes only. They have no limit of
+// ephemeral storage: kubelet evicts a pod that uses more than the sum of the limits that
+// its containers have, whatever uses it.
+func TestContainersWriteToVolumesOnly(t *testing.T) {
+	for name, tt := range map[string]struct {
+		of      *wfv1.ClusterWorkflowTemplate
+		writing []string
+	}{
+		"Kaniko": {template(t), []string{"build"}},
+		"Stream": {streamTemplate(t), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var writing []string
+			for _, container := range tt.of.Spec.Templates[0].ContainerSet.Containers {
+				if !ptr.Deref(container.SecurityContext.ReadOnlyRootFilesystem, false) {
+					writing = append(writing, container.Name)
+				}
+				assert.NotContains(t, container.Resources.Limits, corev1.ResourceEphemeralStorage, container.Name)
+			}
+			assert.Equal(t, tt.writing, writing)
+		})
+	}
+}
+
 // Nothing joins the build in its pod, and autoscalers do not interrupt it.
 func TestPodMetadata(t *testing.T) {
 	for name, of := range map[string]*wfv1.ClusterWorkflowTemplate{"Kaniko": template(t), "Stream": streamTemplate(t)} {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -56,6 +57,29 @@ func TestPodPendingTimeout(t *testing.T) {
 	assert.Equal(t, want.Conditions, mv.Status.Conditions)
 	op.drainQueue(t, shared)
 	assert.Len(t, s.argo.workflows(), 1)
+}
+
+// Argo's clock is an hour behind or ahead of the operator's. The pod has as much time to
+// start as with equal clocks.
+func TestPodPendingOtherClock(t *testing.T) {
+	const limit = 2 * time.Second
+	startOperator(t, shared, withConfig(func(c *config.Config) { c.PendingSeconds = int64(limit.Seconds()) }))
+	for name, off := range map[string]time.Duration{"behind": -time.Hour, "ahead": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, wf := startBuild(t)
+			began := time.Now()
+			s.argo.update(wf, func(now *wfv1.Workflow) {
+				s.argo.setPhase(now, wfv1.WorkflowRunning, "")
+				now.Status.StartedAt = metav1.NewTime(began.Add(off))
+				setNode(now, "", wfv1.NodePending, "Unschedulable: 0/1 nodes are available")
+			})
+
+			s.awaitTerminated(wf)
+			assert.GreaterOrEqual(t, time.Since(began), limit)
+			s.awaitReason(resnet, v1alpha1.ReasonUnschedulable)
+		})
+	}
 }
 
 // Argo's controller may be down while the pod starts, so that the Workflow's
@@ -118,4 +142,22 @@ func TestPodPendingContestedClaim(t *testing.T) {
 	mv := s.awaitReason(resnet, v1alpha1.ReasonVolumeMountFailed)
 	assert.Contains(t, mv.Status.Message, "Multi-Attach error")
 	assert.Contains(t, mv.Status.Message, "is used by pod web-0 on node node-2. A ReadWriteOnce claim can be used on one node at a time")
+}
+
+// A node is gone: the API server deletes its pods, and they stay, since no kubelet ends
+// them.
+func TestPodTerminating(t *testing.T) {
+	startOperator(t, shared, withConfig(func(c *config.Config) { c.PendingSeconds = 2 }))
+	s, wf := startBuild(t)
+	pod := s.argo.createPod(wf)
+	s.kubelet.startPod(pod)
+	s.argo.runStep(wf, contract.StepBuild)
+	s.awaitMessage("step build")
+	require.NoError(t, s.client.Delete(t.Context(), pod))
+
+	s.awaitMessage("Pod " + pod.Name + " of Workflow " + wf.Name + " was deleted and has not ended within 2s")
+	mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	assert.Equal(t, inProgress, conditionStatuses(mv))
+	assert.Contains(t, mv.Status.Message, "kubectl delete pod -n "+s.namespace+" "+pod.Name+" --force --grace-period=0")
+	s.completeBuild(wf)
 }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -395,4 +397,64 @@ func TestVolumeRestartAtEveryWrite(t *testing.T) {
 		require.NoError(t, s.client.List(t.Context(), &claims, client.InNamespace(s.namespace)))
 		assert.Len(t, claims.Items, 1, name)
 	}
+}
+
+// Between the pass that reads the storage of a deleted ModelVersion and its request to
+// delete it, another client replaces it. What has the name then is not the operator's.
+func TestVolumeReplacedBeforeDeletion(t *testing.T) {
+	for name, read := range map[string]client.Object{"claim": &corev1.PersistentVolumeClaim{}, "PersistentVolume": &corev1.PersistentVolume{}} {
+		t.Run(name, func(t *testing.T) {
+			op := startOperator(t, shared, withEFS())
+			s := newSandbox(t, shared)
+			mv, claim, volume := s.startEFSBuild()
+			op.stop()
+			require.NoError(t, s.client.Delete(t.Context(), mv))
+			target, isClaim := client.Object(volume), false
+			if _, isClaim = read.(*corev1.PersistentVolumeClaim); isClaim {
+				target = claim
+			}
+			replaced := false
+			racing := interceptor.NewClient(s.client, interceptor.Funcs{
+				Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+					if o.GetUID() == target.GetUID() && !replaced {
+						replaced = true
+						s.replace(target)
+					}
+					return c.Delete(ctx, o, opts...)
+				},
+			})
+
+			result, err := s.newReconciler(racing).Reconcile(t.Context(), s.request(resnet))
+			require.NoError(t, err)
+			assert.Positive(t, result.RequeueAfter, "the next pass reads it again")
+			require.True(t, replaced)
+			_, err = s.newReconciler(racing).Reconcile(t.Context(), s.request(resnet))
+			require.NoError(t, err)
+
+			s.awaitGone(mv)
+			require.NoError(t, s.client.Get(t.Context(), client.ObjectKeyFromObject(target), read))
+			assert.Nil(t, read.GetDeletionTimestamp())
+			s.deleteAfterTest(read)
+			if isClaim {
+				s.finalizeDeletion(volume)
+			} else {
+				s.finalizeDeletion(claim)
+			}
+		})
+	}
+}
+
+// replace deletes an object, and creates another one with its name that has none of its
+// labels and owners.
+func (s sandbox) replace(o client.Object) {
+	s.t.Helper()
+	require.NoError(s.t, s.client.Delete(s.t.Context(), o.DeepCopyObject().(client.Object)))
+	s.finalizeDeletion(o.DeepCopyObject().(client.Object))
+	foreign := o.DeepCopyObject().(client.Object)
+	foreign.SetUID("")
+	foreign.SetResourceVersion("")
+	foreign.SetLabels(nil)
+	foreign.SetOwnerReferences(nil)
+	foreign.SetFinalizers(nil)
+	require.NoError(s.t, s.client.Create(s.t.Context(), foreign))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -84,7 +85,11 @@ func packAndPush(ctx context.Context, in Input) (engine.Result, error) {
 	if !p.finished {
 		return engine.Result{}, failure.Verification("the image builder ended without adding all files of the model")
 	}
-	return push(ctx, in, packed{archives: p.archives, digests: p.digests})
+	digests := map[string]string{}
+	for _, ofLayer := range p.digests {
+		maps.Copy(digests, ofLayer)
+	}
+	return push(ctx, in, packed{archives: p.archives, digests: digests})
 }
 
 // writeContext writes the build context, which holds the Dockerfile only.

@@ -55,11 +55,12 @@ func findArchives(kanikoDir string) ([]string, error) {
 }
 
 // readLayers reads the archives of layers, and returns those that hold planned
-// entries, which are in modelDir in the archives, open. The error has the reason VerificationFailed if a planned entry is in
-// none of them, or has another size, type or target, or if they remove a part of
-// the model: Kaniko silently leaves out what it takes for a mount.
-func readLayers(ctx context.Context, archives []string, modelDir string, planned []layer.Entry) ([]layerArchive, error) {
-	v := verifier{modelDir: modelDir, planned: byName(modelDir, planned), missing: byName(modelDir, planned)}
+// entries, which are in modelDir in the archives, open. digests are the SHA-256 of the
+// planned files by path. The error has the reason VerificationFailed if a planned entry
+// is in none of them, or has another size, type, target or content, or if they remove a
+// part of the model: Kaniko silently leaves out what it takes for a mount.
+func readLayers(ctx context.Context, archives []string, modelDir string, planned []layer.Entry, digests map[string]string) ([]layerArchive, error) {
+	v := verifier{modelDir: modelDir, planned: byName(modelDir, planned), missing: byName(modelDir, planned), digests: digests}
 	var layers []layerArchive
 	for _, archive := range archives {
 		content, holdsEntries, err := v.readArchive(ctx, archive)
@@ -106,6 +107,8 @@ type verifier struct {
 	// planned are the planned entries, and missing those that were not found
 	// yet, by their names in the archive.
 	planned, missing map[string]layer.Entry
+	// digests are the SHA-256 of the planned files, by path.
+	digests map[string]string
 }
 
 // archiveContent is what an archive holds of a plan.
@@ -163,7 +166,7 @@ func (v *verifier) readEntries(ctx context.Context, archive *tar.Reader) (conten
 			return content, nil
 		}
 		if err != nil {
-			return content, failure.Verification("a layer that the image builder wrote is damaged").WithCause(err)
+			return content, damaged(err)
 		}
 		if err := ctx.Err(); err != nil {
 			return content, err
@@ -177,10 +180,29 @@ func (v *verifier) readEntries(ctx context.Context, archive *tar.Reader) (conten
 		}
 		content.entries++
 		if entry.Type == layer.File {
+			if err := v.verifyContent(entry, archive); err != nil {
+				return content, err
+			}
 			content.Files++
 			content.Bytes += entry.Size
 		}
 	}
+}
+
+func damaged(cause error) error {
+	return failure.Verification("a layer that the image builder wrote is damaged").WithCause(cause)
+}
+
+// verifyContent checks the content of a planned file.
+func (v *verifier) verifyContent(planned layer.Entry, content io.Reader) error {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, content); err != nil {
+		return damaged(err)
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != v.digests[planned.Path] {
+		return failure.Verification("the image builder wrote %q with other content than the model", planned.Path)
+	}
+	return nil
 }
 
 // verify checks one entry of an archive. isNew is true for a planned entry that

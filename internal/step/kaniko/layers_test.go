@@ -80,7 +80,11 @@ func read(ctx context.Context, t *testing.T, home string) ([]layer.BuiltLayer, e
 	t.Helper()
 	archives, err := findArchives(home)
 	require.NoError(t, err)
-	layers, err := readLayers(ctx, archives, layer.ModelDir, planned(t))
+	digests := map[string]string{}
+	for _, e := range planned(t) {
+		digests[e.Path] = fmt.Sprintf("%x", sha256.Sum256(make([]byte, e.Size)))
+	}
+	layers, err := readLayers(ctx, archives, layer.ModelDir, planned(t), digests)
 	var built []layer.BuiltLayer
 	for _, l := range layers {
 		content, readErr := io.ReadAll(l.Open(ctx, 0))
@@ -154,6 +158,20 @@ func TestReadLayersRejects(t *testing.T) {
 			assert.Contains(t, got.Message, tt.want)
 		})
 	}
+}
+
+func TestReadLayersRejectsOtherContent(t *testing.T) {
+	home := t.TempDir()
+	content := archive(t, append(shared(), longFile(4))...)
+	at := bytes.Index(content, []byte("kubedl-model/a\x00"))
+	require.Positive(t, at)
+	copy(content[at+512:], "abc")
+	write(t, home, "1000", content)
+	_, err := read(t.Context(), t, home)
+	require.Error(t, err)
+	got := failure.Of(err)
+	assert.Equal(t, v1alpha1.ReasonVerificationFailed, got.Reason)
+	assert.Equal(t, `the image builder wrote "a" with other content than the model`, got.Message)
 }
 
 func TestReadLayersRejectsTruncatedArchive(t *testing.T) {

@@ -29,8 +29,6 @@ var (
 	errorLine = regexp.MustCompile(`\A(Error: |error |ERRO|FATA|PANI|panic: |unable |failed )`)
 	// logPrefix matches the logger's prefix of a line.
 	logPrefix = regexp.MustCompile(`\A(Error: |(ERRO|FATA|PANI)\[[0-9]+\] )`)
-	// userInfo matches a user and a password in a URL.
-	userInfo = regexp.MustCompile(`://[^/@\s]+@`)
 )
 
 // redacted replaces secrets.
@@ -84,7 +82,6 @@ func (o *output) line(line string) {
 	for _, secret := range longestFirst {
 		line = strings.ReplaceAll(line, secret, redacted)
 	}
-	line = userInfo.ReplaceAllString(line, "://"+redacted+"@")
 	line = registry.RedactQueries(line)
 	_, _ = fmt.Fprintln(o.log, line)
 	o.lines = append(o.lines, line)

@@ -42,8 +42,9 @@ type packer struct {
 	finished bool
 	// err is why a command failed.
 	err error
-	// digests are the SHA-256 of the files that were copied, by path.
-	digests map[string]string
+	// digests are the SHA-256 of the files that were copied, by layer and path. A layer
+	// is copied while another one is read back.
+	digests []map[string]string
 	// seen are the archives of Kaniko that were assigned to a layer.
 	seen []string
 	// archives are the layers of Kaniko that were read back.
@@ -67,7 +68,7 @@ func startPacker(ctx context.Context, in Input) (*packer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &packer{
 		Input: in, files: files, image: image,
-		listener: listener, cancel: cancel, stopped: make(chan struct{}), digests: map[string]string{},
+		listener: listener, cancel: cancel, stopped: make(chan struct{}), digests: make([]map[string]string, len(in.Model.Layers)),
 	}
 	p.startBackground(ctx, nil)
 	go func() {
@@ -144,7 +145,8 @@ func (p *packer) startBackground(ctx context.Context, archives []string) {
 
 func (p *packer) stage(ctx context.Context, number int) error {
 	entries := p.Model.Layers[number]
-	s := stager{files: p.files, image: p.image, layer: number, digests: p.digests, progress: p.Progress}
+	p.digests[number] = map[string]string{}
+	s := stager{files: p.files, image: p.image, layer: number, digests: p.digests[number], progress: p.Progress}
 	if err := s.copy(ctx, entries); err != nil {
 		return err
 	}
@@ -168,7 +170,7 @@ func (p *packer) newArchives() ([]string, error) {
 
 // readBack checks the archives of a layer against the plan.
 func (p *packer) readBack(ctx context.Context, number int, archives []string) error {
-	layers, err := readLayers(ctx, archives, p.Model.ModelDir(), p.Model.Layers[number])
+	layers, err := readLayers(ctx, archives, p.Model.ModelDir(), p.Model.Layers[number], p.digests[number])
 	p.archives = append(p.archives, layers...)
 	if err != nil {
 		return err

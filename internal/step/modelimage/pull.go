@@ -84,6 +84,9 @@ func isOfRegistry(err error) bool {
 // baseVariants returns the images of a base image's manifest.
 func baseVariants(descriptor *remote.Descriptor) ([]Variant, error) {
 	if descriptor.MediaType.IsIndex() {
+		if err := checkDocument("index", descriptor.Manifest); err != nil {
+			return nil, err
+		}
 		index, err := descriptor.ImageIndex()
 		if err != nil {
 			return nil, err
@@ -100,6 +103,9 @@ func baseVariants(descriptor *remote.Descriptor) ([]Variant, error) {
 	}
 	image, err := descriptor.Image()
 	if err != nil {
+		return nil, err
+	}
+	if err := checkImage(image); err != nil {
 		return nil, err
 	}
 	config, err := image.ConfigFile()

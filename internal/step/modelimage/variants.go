@@ -94,6 +94,9 @@ func open(index v1.ImageIndex, images []v1.Descriptor) ([]Variant, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := checkImage(image); err != nil {
+			return nil, err
+		}
 		platform := v1.Platform{OS: d.Platform.OS, Architecture: d.Platform.Architecture, Variant: d.Platform.Variant}
 		variants = append(variants, Variant{Platform: platform, Image: image})
 	}
@@ -107,10 +110,16 @@ func open(index v1.ImageIndex, images []v1.Descriptor) ([]Variant, error) {
 func Variants(descriptor *remote.Descriptor) ([]Variant, error) {
 	if descriptor.MediaType.IsImage() {
 		image, err := descriptor.Image()
-		return []Variant{{Image: image}}, err
+		if err != nil {
+			return nil, err
+		}
+		return []Variant{{Image: image}}, checkImage(image)
 	}
 	if !descriptor.MediaType.IsIndex() {
 		return nil, errNoImage
+	}
+	if err := checkDocument("index", descriptor.Manifest); err != nil {
+		return nil, err
 	}
 	index, err := descriptor.ImageIndex()
 	if err != nil {
