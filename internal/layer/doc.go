@@ -16,6 +16,8 @@
 //     them. Everything is owned by 0:0, and modification times are the source's. So
 //     anyone can read the model, and the same files give the same entries no matter
 //     where they were copied from.
+//   - What a Filter excludes is left out, and counted, as are the directories in which
+//     nothing else is.
 //
 // How it is partitioned: a file of at least the layer size gets its own layer, so
 // that layers are pushed and pulled in parallel and a new ModelVersion transfers

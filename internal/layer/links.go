@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // maxHops is how many symbolic links a path may be resolved through, as in Linux.
@@ -18,52 +20,72 @@ var (
 	errLoop     = errors.New("is part of a loop")
 )
 
+// Tree holds the entries of a plan by path.
+type Tree map[string]Entry
+
+// NewTree returns the tree of these entries.
+func NewTree(entries []Entry) Tree {
+	tree := make(Tree, len(entries))
+	for _, e := range entries {
+		tree[e.Path] = e
+	}
+	return tree
+}
+
 // checkLinks returns an *UnsafeError for the first symbolic link that does not
 // resolve, by relative steps inside the model, to something packaged.
 func checkLinks(entries []Entry) error {
-	byPath := make(map[string]Entry, len(entries))
-	for _, e := range entries {
-		byPath[e.Path] = e
-	}
+	tree := NewTree(entries)
 	for _, e := range entries {
 		if e.Type != Symlink {
 			continue
 		}
-		if err := resolve(byPath, e); err != nil {
-			return &UnsafeError{
-				Path:    e.Path,
-				Problem: fmt.Sprintf("is a symbolic link to %q, which %v: replace it with the file itself, or with a relative link to a file of the model", e.Link, err),
-			}
+		_, err := tree.Resolve(e.Path)
+		if err == nil {
+			continue
 		}
+		unsafe := &UnsafeError{
+			Path:    e.Path,
+			Problem: fmt.Sprintf("is a symbolic link to %q, which %v", text.OneLine(e.Link, maxShownLink), err),
+			Remedy:  "replace it with the file itself, or with a relative link to a file of the model, or leave it out with spec.build.exclude",
+		}
+		if errors.Is(err, errOutside) || errors.Is(err, errAbsolute) {
+			unsafe.LeadsOut = e.Link
+		}
+		return unsafe
 	}
 	return nil
 }
 
-// resolve resolves a link as the kernel would, but in the plan.
-func resolve(entries map[string]Entry, link Entry) error {
-	at, remaining, hops := link.Path, []string{}, 0
-	for e := link; ; e = entries[at] {
+// maxShownLink is how many characters of a link's target a message holds.
+const maxShownLink = 120
+
+// Resolve returns the entry that a path leads to, as the kernel would resolve it, but
+// in the plan. The error is the predicate of a sentence about the path.
+func (t Tree) Resolve(name string) (Entry, error) {
+	at, remaining, hops := RootDir, strings.Split(name, "/"), 0
+	for e := t[RootDir]; ; e = t[at] {
 		if e.Type == Symlink {
 			if hops++; hops > maxHops {
-				return errLoop
+				return Entry{}, errLoop
 			}
 			if e.Link == "" || path.IsAbs(e.Link) {
-				return errAbsolute
+				return Entry{}, errAbsolute
 			}
 			remaining = append(strings.Split(e.Link, "/"), remaining...)
 			at = path.Dir(at)
 		} else if e.Type == File && len(remaining) > 0 {
-			return errDangling
+			return Entry{}, errDangling
 		}
 		if len(remaining) == 0 {
-			return nil
+			return e, nil
 		}
 		next, err := join(at, remaining[0])
 		if err != nil {
-			return err
+			return Entry{}, err
 		}
-		if _, exists := entries[next]; !exists {
-			return errDangling
+		if _, exists := t[next]; !exists {
+			return Entry{}, errDangling
 		}
 		at, remaining = next, remaining[1:]
 	}

@@ -21,6 +21,9 @@ type Manifest struct {
 	// Dir is the directory of the image that holds the model, without a leading
 	// slash; ModelDir if empty.
 	Dir string `json:"dir,omitempty"`
+	// Patterns are those by which the files were selected. The same files do not prove
+	// that others would select the same next time, so they belong to the version.
+	Patterns
 	// Entries are in path order.
 	Entries []ManifestEntry `json:"entries"`
 	// Layers are the image's layers that contain them, as the builder wrote them.
@@ -50,7 +53,7 @@ type ManifestEntry struct {
 // NewManifest returns the manifest of a plan, with the digests of its files by
 // path. Files without a digest in the map get none.
 func NewManifest(plan Plan, digests map[string]string) Manifest {
-	m := Manifest{Dir: plan.Dir}
+	m := Manifest{Dir: plan.Dir, Patterns: plan.Patterns}
 	for number, entries := range plan.Layers {
 		for _, e := range entries {
 			m.Entries = append(m.Entries, ManifestEntry{
@@ -82,6 +85,9 @@ func (m Manifest) Repartition(plan Plan) (Plan, bool) {
 // returns "" if it does not. Digests are compared only if both manifests have
 // them, so that a manifest without digests still finds all other differences.
 func Difference(image, source Manifest) string {
+	if !image.Patterns.Equal(source.Patterns) {
+		return "the patterns in spec.build.include, spec.build.exclude or " + IgnoreFile + " were changed"
+	}
 	before := image.Index()
 	var differences []string
 	if image.Dir != source.Dir {
@@ -127,7 +133,8 @@ func (m Manifest) FileWithoutDigest() string {
 
 // Equal reports whether two manifests say the same.
 func (m Manifest) Equal(other Manifest) bool {
-	return m.Dir == other.Dir && m.Streamed == other.Streamed && slices.Equal(m.Entries, other.Entries) && slices.Equal(m.Layers, other.Layers)
+	return m.Dir == other.Dir && m.Patterns.Equal(other.Patterns) && m.Streamed == other.Streamed &&
+		slices.Equal(m.Entries, other.Entries) && slices.Equal(m.Layers, other.Layers)
 }
 
 // Index holds the entries of a manifest by path.

@@ -61,10 +61,34 @@ func TestDifference(t *testing.T) {
 		})},
 		"a removed entry": {want: `"b" was removed`, source: change(func(e []ManifestEntry) []ManifestEntry { return e[:2] })},
 		"several":         {want: `"." was removed, and 2 more`, source: Manifest{}},
+		"other patterns": {
+			want:   "the patterns in spec.build.include, spec.build.exclude or .modelkilnignore were changed",
+			source: Manifest{Patterns: Patterns{Exclude: []string{"c"}}, Entries: image.Entries},
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, Difference(image, tt.source)) })
 	}
+}
+
+// The patterns by which files were selected belong to a version. Images of earlier
+// releases have none.
+func TestManifestHasPatterns(t *testing.T) {
+	plan, err := NewPlan([]SourceEntry{dir("."), file("a", 1)})
+	require.NoError(t, err)
+	without := NewManifest(plan, nil)
+	plan.Patterns = Patterns{Include: []string{"a"}, Exclude: []string{"b", "c"}}
+	with := NewManifest(plan, nil)
+
+	assert.False(t, with.Equal(without))
+	assert.NotEmpty(t, Difference(without, with))
+	assert.NotEmpty(t, Difference(with, without))
+	assert.Empty(t, Difference(with, with))
+	raw, err := json.Marshal(with)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"include": ["a"], "exclude": ["b", "c"], "entries": [
+		{"path": ".", "type": "dir", "mode": "0755"}, {"path": "a", "type": "file", "size": 1, "mode": "0644"}
+	]}`, string(raw))
 }
 
 func TestManifestRepartition(t *testing.T) {

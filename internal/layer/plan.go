@@ -43,9 +43,14 @@ type UnsafeError struct {
 	Path string
 	// Problem is the predicate of a sentence whose subject is the path.
 	Problem string
+	// Remedy is what to do about it.
+	Remedy string
+	// LeadsOut is the target of a symbolic link that leads out of the model's
+	// directory; empty for anything else.
+	LeadsOut string
 }
 
-func (e *UnsafeError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.Problem) }
+func (e *UnsafeError) Error() string { return fmt.Sprintf("%q %s: %s", e.Path, e.Problem, e.Remedy) }
 
 // SourceEntry is one entry in a listing of the model's directory.
 type SourceEntry struct {
@@ -64,6 +69,9 @@ type SourceEntry struct {
 	// store reports it: "sha256:…", "git:…", or "etag:…". Two files of one store with the
 	// same identity have the same content.
 	Identity string
+	// Excluded is true for what a Filter excludes. Nothing in an excluded directory is
+	// packaged, so that it need not be listed.
+	Excluded bool
 }
 
 // Type is the type of an entry of a plan.
@@ -117,8 +125,12 @@ type Plan struct {
 	Files int64 `json:"files"`
 	// Bytes is the sum of their sizes.
 	Bytes int64 `json:"bytes"`
-	// Skipped counts what is not packaged.
+	// Skipped counts what has no content to package.
 	Skipped int64 `json:"skipped,omitempty"`
+	// Patterns are those of the Filter that excluded the rest of the directory, and
+	// Excluded summarizes what it excluded.
+	Patterns Patterns `json:"patterns,omitzero"`
+	Excluded Excluded `json:"excluded,omitzero"`
 }
 
 // ModelDir returns the directory of the image that holds the model, relative to the
@@ -138,6 +150,7 @@ func IsSkipped(at string, mode fs.FileMode) bool {
 // model's directory including that directory itself, within the default limits.
 // The error is an *UnsafeError or ErrEmpty.
 func NewPlan(listing []SourceEntry) (Plan, error) {
+	listing, excluded := withoutExcluded(listing)
 	entries, skipped, err := newEntries(listing)
 	if err != nil {
 		return Plan{}, err
@@ -145,7 +158,7 @@ func NewPlan(listing []SourceEntry) (Plan, error) {
 	if err := checkLinks(entries); err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Skipped: skipped, Layers: partition(entries, Limits{Size: DefaultSize, Layers: DefaultLayers})}
+	plan := Plan{Skipped: skipped, Excluded: excluded, Layers: partition(entries, Limits{Size: DefaultSize, Layers: DefaultLayers})}
 	for _, e := range entries {
 		if e.Type == File {
 			plan.Files++
@@ -290,13 +303,15 @@ func newEntries(listing []SourceEntry) (entries []Entry, skipped int64, err erro
 	return entries, skipped, nil
 }
 
+const renameIt = "rename it, or leave it out with spec.build.exclude"
+
 // checkName returns an *UnsafeError for a name that an image cannot carry.
 func checkName(source SourceEntry) error {
 	if !utf8.ValidString(source.Path) || !utf8.ValidString(source.Link) {
-		return &UnsafeError{Path: source.Path, Problem: "has a name or a link target that is not valid UTF-8: rename it"}
+		return &UnsafeError{Path: source.Path, Problem: "has a name or a link target that is not valid UTF-8", Remedy: renameIt}
 	}
 	if strings.HasPrefix(path.Base(source.Path), WhiteoutPrefix) {
-		return &UnsafeError{Path: source.Path, Problem: "has a name that marks a deleted file in an image: rename it"}
+		return &UnsafeError{Path: source.Path, Problem: "has a name that marks a deleted file in an image", Remedy: renameIt}
 	}
 	return nil
 }

@@ -81,6 +81,10 @@ func decodeManifest(from *json.Decoder) (manifest layer.Manifest, err error) {
 			manifest.Entries, err = decodeList[layer.ManifestEntry](from)
 		case "layers":
 			manifest.Layers, err = decodeList[layer.BuiltLayer](from)
+		case "include":
+			manifest.Include, err = decodeList[string](from)
+		case "exclude":
+			manifest.Exclude, err = decodeList[string](from)
 		case "dir":
 			err = from.Decode(&manifest.Dir)
 		case "streamed":
@@ -98,8 +102,8 @@ func decodeManifest(from *json.Decoder) (manifest layer.Manifest, err error) {
 
 var (
 	errNoObject = errors.New("it is not a JSON object")
-	errNoList   = errors.New("entries and layers must be lists")
-	errTooMany  = fmt.Errorf("it has more than %d entries or layers", maxManifestItems)
+	errNoList   = errors.New("entries, layers and patterns must be lists")
+	errTooMany  = fmt.Errorf("it has more than %d entries, layers or patterns", maxManifestItems)
 )
 
 // decodeList decodes a list, or null.

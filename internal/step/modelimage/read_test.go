@@ -39,8 +39,9 @@ func imageWith(t *testing.T, files map[string][]byte) v1.Image {
 
 func TestReadManifest(t *testing.T) {
 	want := layer.Manifest{
-		Entries: []layer.ManifestEntry{{Path: "<a & b>", Type: layer.File, Size: 1, Mode: layer.ModeReadable}},
-		Layers:  []layer.BuiltLayer{{DiffID: "sha256:1", Files: 1, Bytes: 1}},
+		Patterns: layer.Patterns{Include: []string{"<*>"}, Exclude: []string{".git/"}},
+		Entries:  []layer.ManifestEntry{{Path: "<a & b>", Type: layer.File, Size: 1, Mode: layer.ModeReadable}},
+		Layers:   []layer.BuiltLayer{{DiffID: "sha256:1", Files: 1, Bytes: 1}},
 	}
 	var file bytes.Buffer
 	digest, err := WriteManifest(&file, want)
@@ -57,13 +58,14 @@ func TestReadManifest(t *testing.T) {
 		assert.Equal(t, digest, gotDigest)
 	})
 	for name, content := range map[string]string{
-		"is cut":                       `{"entries":[{"path":"a"}`,
-		"is a list":                    `[]`,
-		"is null":                      `null`,
-		"has entries that are no list": `{"entries":{}}`,
-		"has an entry that is text":    `{"entries":["a"]}`,
-		"has too many entries":         `{"entries":[` + strings.Repeat("{},", maxManifestItems) + `{}]}`,
-		"has too many layers":          `{"layers":[` + strings.Repeat("{},", maxManifestItems) + `{}]}`,
+		"is cut":                        `{"entries":[{"path":"a"}`,
+		"is a list":                     `[]`,
+		"is null":                       `null`,
+		"has entries that are no list":  `{"entries":{}}`,
+		"has an entry that is text":     `{"entries":["a"]}`,
+		"has too many entries":          `{"entries":[` + strings.Repeat("{},", maxManifestItems) + `{}]}`,
+		"has patterns that are no list": `{"exclude":"a"}`,
+		"has too many layers":           `{"layers":[` + strings.Repeat("{},", maxManifestItems) + `{}]}`,
 	} {
 		t.Run("rejects a manifest that "+name, func(t *testing.T) {
 			_, err := ReadManifest(imageWith(t, map[string][]byte{layer.ManifestFile: []byte(content)}))
