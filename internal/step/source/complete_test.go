@@ -111,6 +111,27 @@ func TestCheckCompleteAfterAChange(t *testing.T) {
 	}
 }
 
+// A file that is there, but is not packaged, is missing in the image.
+func TestCheckCompleteWithoutExcludedFile(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, "m.safetensors.index.json", index)
+	put(t, dir, "1.safetensors", complete)
+	put(t, dir, "2.safetensors", complete)
+	storage := Storage{Mount: dir, Patterns: layer.Patterns{Exclude: []string{"2.*"}}}
+	files, err := storage.Check()
+	require.NoError(t, err)
+	defer func() { _ = files.Close() }()
+	listing, err := files.List(t.Context())
+	require.NoError(t, err)
+	planned, err := layer.NewPlan(listing)
+	require.NoError(t, err)
+
+	err = CheckComplete(t.Context(), files, planned)
+
+	assertReason(t, v1alpha1.ReasonSourceIncomplete, err)
+	assert.Contains(t, err.Error(), "2.safetensors")
+}
+
 func TestOfRead(t *testing.T) {
 	tests := map[string]struct {
 		err  error

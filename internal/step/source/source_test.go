@@ -272,12 +272,12 @@ func TestListTooManyEntries(t *testing.T) {
 		put(t, dir, name, "")
 	}
 	const entries = 4
-	l := lister{root: open(t, dir).root, left: entries}
-	require.NoError(t, l.list(t.Context(), layer.RootDir))
+	l := lister{Directory: open(t, dir), left: entries}
+	require.NoError(t, l.list(t.Context(), folder{path: layer.RootDir}))
 	assert.Len(t, l.entries, entries)
 
-	l = lister{root: open(t, dir).root, left: entries - 1}
-	err := l.list(t.Context(), layer.RootDir)
+	l = lister{Directory: open(t, dir), left: entries - 1}
+	err := l.list(t.Context(), folder{path: layer.RootDir})
 	assertReason(t, v1alpha1.ReasonSourceUnsafe, err)
 	require.ErrorContains(t, err, "has more than 200000 files and directories")
 }

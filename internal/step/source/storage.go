@@ -21,6 +21,12 @@ type Storage struct {
 	SubPath string `json:"subPath,omitempty"`
 	// Name is what messages call it, as in "the path /foo".
 	Name string `json:"name"`
+	// Patterns say which of the files are packaged. Check adds those in the directory's
+	// layer.IgnoreFile.
+	Patterns layer.Patterns `json:"patterns,omitzero"`
+	// FollowLinks is true if symbolic links are packaged as what they lead to in the
+	// volume.
+	FollowLinks bool `json:"followLinks,omitempty"`
 	// Checked identifies the directory that was mounted when it was checked; nil
 	// before.
 	Checked *Identity `json:"checked,omitempty"`
@@ -32,9 +38,10 @@ type Identity struct {
 	Inode  uint64 `json:"inode"`
 }
 
-// Check opens the directory and records its identity. Each container of a pod
-// has its own mount, and a symbolic link on the node may have changed
-// before the next one is mounted. The error is a *failure.Error.
+// Check opens the directory and records its identity, and the patterns in it, which do
+// not change during a build. Each container of a pod has its own mount, and a symbolic
+// link on the node may have changed before the next one is mounted. The error is a
+// *failure.Error.
 func (s *Storage) Check() (*Directory, error) {
 	volume, err := s.openVolume()
 	if err != nil {
@@ -46,36 +53,64 @@ func (s *Storage) Check() (*Directory, error) {
 		return nil, err
 	}
 	s.Checked = &identity
+	if err := s.addIgnoreFile(); err != nil {
+		return nil, err
+	}
 	return s.Open()
+}
+
+// addIgnoreFile adds the patterns in the directory's layer.IgnoreFile.
+func (s *Storage) addIgnoreFile() (err error) {
+	s.Patterns, err = withIgnoreFile(s.Patterns, func() ([]byte, error) {
+		dir, err := s.Open()
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = dir.Close() }()
+		return dir.readIgnoreFile()
+	})
+	return err
 }
 
 // Open opens the directory. It refuses any other directory than the one that was
 // checked. The error is a *failure.Error.
 func (s Storage) Open() (*Directory, error) {
+	filter, err := layer.NewFilter(s.Patterns)
+	if err != nil {
+		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "%v", err)
+	}
 	volume, err := s.openVolume()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.verifyIdentity(volume); err != nil {
+	if err := s.checkVolume(volume); err != nil {
 		_ = volume.Close()
 		return nil, err
 	}
-	if s.SubPath == "" {
-		return NewDirectory(volume), nil
+	if s.SubPath == "" || s.FollowLinks {
+		return &Directory{root: volume, path: s.SubPath, filter: filter, followsLinks: s.FollowLinks}, nil
 	}
 	defer func() { _ = volume.Close() }()
-	info, err := volume.Stat(s.SubPath)
-	if err != nil {
-		return nil, s.cannotOpen(err)
-	}
-	if !info.IsDir() {
-		return nil, s.cannotOpen(syscall.ENOTDIR)
-	}
 	dir, err := volume.OpenRoot(s.SubPath)
 	if err != nil {
 		return nil, s.cannotOpen(err)
 	}
-	return NewDirectory(dir), nil
+	return &Directory{root: dir, filter: filter}, nil
+}
+
+// checkVolume checks that the volume is the one that was checked, and has the directory.
+func (s Storage) checkVolume(volume *os.Root) error {
+	if err := s.verifyIdentity(volume); err != nil || s.SubPath == "" {
+		return err
+	}
+	info, err := volume.Stat(s.SubPath)
+	if err != nil {
+		return s.cannotOpen(err)
+	}
+	if !info.IsDir() {
+		return s.cannotOpen(syscall.ENOTDIR)
+	}
+	return nil
 }
 
 func (s Storage) openVolume() (*os.Root, error) {
@@ -105,9 +140,13 @@ func identify(dir *os.Root) (Identity, error) {
 	if err != nil {
 		return Identity{}, cannotRead(layer.RootDir, err)
 	}
+	return identityOf(info)
+}
+
+func identityOf(info fs.FileInfo) (Identity, error) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return Identity{}, fmt.Errorf("identify the mounted directory: unexpected file information %T", info.Sys())
+		return Identity{}, fmt.Errorf("identify a directory: unexpected file information %T", info.Sys())
 	}
 	return Identity{Device: stat.Dev, Inode: stat.Ino}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/text"
 )
@@ -58,21 +59,23 @@ var unfinishedSuffixes = map[string]string{
 // beside the file that it downloads, until that is complete.
 const aria2Suffix = ".aria2"
 
-// checkFinished returns a failure for the first file of a directory that a program
-// has not finished to write, as far as its name is conclusive.
-func checkFinished(dir string, children []fs.DirEntry) error {
+// checkFinished returns a failure for the first packaged file of a directory that a
+// program has not finished to write, as far as its name is conclusive. entries are all of
+// the directory.
+func checkFinished(dir string, entries []layer.SourceEntry) error {
 	files := map[string]bool{}
-	for _, child := range children {
-		files[child.Name()] = child.Type().IsRegular()
+	for _, e := range entries {
+		files[path.Base(e.Path)] = e.Mode.IsRegular()
 	}
-	for _, child := range children {
-		if !files[child.Name()] {
+	for _, e := range entries {
+		name := path.Base(e.Path)
+		if e.Excluded || !files[name] {
 			continue
 		}
-		if writer := unfinishedBy(dir, child.Name(), files); writer != "" {
+		if writer := unfinishedBy(dir, name, files); writer != "" {
 			return failure.New(v1alpha1.ReasonSourceIncomplete,
 				"%q is a temporary file of %s, so that the model is incomplete: wait until that has ended; if it was interrupted, delete the file and start it again; then retry",
-				text.OneLine(path.Join(dir, child.Name()), maxShownPath), writer)
+				text.OneLine(e.Path, maxShownPath), writer)
 		}
 	}
 	return nil
