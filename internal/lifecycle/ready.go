@@ -106,6 +106,9 @@ func built(run report.Report) Outcome {
 		outcome.Reason = v1alpha1.ReasonHeldByPolicy
 		outcome.Message = held(run.Image.Reference) + ": " + sentence(run.Image.HeldBack)
 	}
+	if run.Source != nil && run.Source.Advice != "" {
+		outcome.Message += ". " + sentence(run.Source.Advice)
+	}
 	return outcome
 }
 

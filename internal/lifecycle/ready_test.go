@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -210,4 +211,25 @@ func TestNextStepHeldByPolicy(t *testing.T) {
 	assert.Nil(t, s.updatePass(succeeding))
 	assert.Equal(t, v1alpha1.ReasonSucceeded, lifecycle.ReadyReason(s.mv()))
 	assert.Contains(t, s.mv().Status.Message, "verified in the registry. Workflow mv-3-1c072-3 found it there again")
+}
+
+// The message of a ModelVersion that is Ready has the advice of the build.
+func TestNextStepAdvice(t *testing.T) {
+	for name, tt := range map[string]struct{ advice, want string }{
+		"about files": {"1.2 GiB of 3.0 GiB are not the model (.git)", "was pushed and verified in the registry. 1.2 GiB of 3.0 GiB are not the model (.git)"},
+		"of no bound": {strings.Repeat("x\n", 1000), "was pushed and verified in the registry. x x x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			require.NotNil(t, s.pass())
+			assert.Nil(t, s.updatePass(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+				r := w.Report()
+				r.Source.Advice = tt.advice
+				return w.Succeeded(r)
+			}))
+			assert.True(t, meta.IsStatusConditionTrue(s.mv().Status.Conditions, v1alpha1.ConditionReady))
+			assert.Contains(t, s.mv().Status.Message, tt.want)
+			assert.Less(t, len(s.mv().Status.Message), 700)
+		})
+	}
 }

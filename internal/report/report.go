@@ -63,6 +63,9 @@ type Source struct {
 	// Digest is a digest of the names, sizes and identities of the files,
 	// "sha256:…", if they are not mounted.
 	Digest string `json:"digest,omitempty"`
+	// Advice is a sentence about a large part of the files that does not belong to the
+	// model, and how to leave it out, without a full stop; empty if there is none.
+	Advice string `json:"advice,omitempty"`
 	// AlreadyPushed is true if the registry holds this ModelVersion, or a deleted one
 	// of the same name, with the same content, so that there is nothing to build.
 	AlreadyPushed bool `json:"alreadyPushed,omitempty"`

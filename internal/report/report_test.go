@@ -17,7 +17,7 @@ import (
 func full() report.Report {
 	return report.Report{
 		Run:     report.Run{WorkflowUID: "w", ModelVersionUID: "m", Image: "modelhub/resnet:v1c072"},
-		Source:  &report.Source{Files: 7, Bytes: 1 << 40, Layers: 2, Skipped: 1, AlreadyPushed: true},
+		Source:  &report.Source{Files: 7, Bytes: 1 << 40, Layers: 2, Skipped: 1, Advice: "1.2 GiB of 3.0 GiB are not the model", AlreadyPushed: true},
 		Build:   &report.Build{SentBytes: 3, ReusedBytes: 4},
 		Image:   &report.Image{Reference: "modelhub/resnet:v1c072", Digest: "sha256:2", Bytes: 5, Layers: 3, PullSecret: "regcred"},
 		Failure: &report.Failure{Step: "build", Reason: "BuildFailed", Message: "it said \"no\"\n<&>\u2028é模", Transient: true},

@@ -203,25 +203,23 @@ func copyProgram(from, to string) error {
 func (m *mountCheck) planModel(ctx context.Context, files source.Files, plan handoff.Plan, log io.Writer) (layer.Plan, error) {
 	listing, err := files.List(ctx)
 	if err != nil {
-		return layer.Plan{}, err
+		return layer.Plan{}, m.cannotPackage(plan, err)
 	}
 	model, err := layer.NewPlan(listing)
-	if errors.Is(err, layer.ErrEmpty) {
-		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceEmpty, "%s contains no files: put the model there, or name the directory that holds it", plan.StorageName())
-	}
 	if err != nil {
-		return layer.Plan{}, failure.New(v1alpha1.ReasonSourceUnsafe, "%s cannot be packaged: %v", plan.StorageName(), err)
+		return layer.Plan{}, m.cannotPackage(plan, err)
 	}
-	model.Dir = m.modelDir
+	model.Dir, model.Patterns = m.modelDir, plan.Patterns()
 	console.Logf(log, "%s holds %s, %s", plan.StorageName(), console.Count(model.Files, "file"), console.Size(model.Bytes))
 	if model.Skipped > 0 {
 		console.Logf(log, "skipped %s: sockets, pipes, devices or lost+found", console.Count(model.Skipped, "special file"))
 	}
+	logExcluded(log, model.Excluded)
 	if err := m.checkComplete(ctx, files, model, log); err != nil {
 		return layer.Plan{}, err
 	}
 	return model, m.shared.UpdateReport(func(r *report.Report) {
-		r.Source = &report.Source{Files: model.Files, Bytes: model.Bytes, Layers: len(model.Layers), Skipped: model.Skipped}
+		r.Source = &report.Source{Files: model.Files, Bytes: model.Bytes, Layers: len(model.Layers), Skipped: model.Skipped, Advice: advice(model)}
 		if plan.Remote != nil {
 			r.Source.Revision, r.Source.Digest = plan.Remote.Location.Revision(), layer.StatDigest(model.Entries())
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
@@ -77,8 +78,14 @@ func (f *sourceFlags) opener(plan handoff.Plan, caFile string) source.Opener {
 	if plan.Remote == nil {
 		return func(context.Context) (source.Files, error) { return plan.Storage.Open() }
 	}
-	location, access := plan.Remote.Location, f.access(*plan.Remote, caFile)
-	return func(ctx context.Context) (source.Files, error) { return remote.Open(ctx, &location, access) }
+	r, access := *plan.Remote, f.access(*plan.Remote, caFile)
+	return func(ctx context.Context) (source.Files, error) {
+		files, err := remote.Open(ctx, &r.Location, access)
+		if err != nil {
+			return nil, err
+		}
+		return &source.Selected{Files: files, Patterns: &r.Patterns}, nil
+	}
 }
 
 // access returns what it takes to read storage that is not mounted. The authorities of
@@ -93,7 +100,8 @@ func (f *sourceFlags) access(r handoff.Remote, caFile string) remote.Access {
 // checkStorage checks that the requested storage may be packaged and, if it is mounted,
 // that it is what is mounted. The plan it returns names the storage only.
 func (f *storageFlags) checkStorage(log io.Writer) (handoff.Plan, error) {
-	mounted := source.Storage{Mount: f.mount, SubPath: f.subPath}
+	patterns := layer.Patterns{Include: f.include, Exclude: f.exclude}
+	mounted := source.Storage{Mount: f.mount, SubPath: f.subPath, Patterns: patterns, FollowLinks: f.followLinks}
 	switch f.storageKind {
 	case contract.StorageClaim:
 		mounted.Name = "the claim"
@@ -108,7 +116,7 @@ func (f *storageFlags) checkStorage(log io.Writer) (handoff.Plan, error) {
 		mounted.Name = fmt.Sprintf("the path %s on the node", f.storagePath)
 		return handoff.Plan{Storage: mounted}, f.checkHostPath(mounted, log)
 	case contract.StorageS3, contract.StorageHub:
-		r, err := f.checkRemote()
+		r, err := f.checkRemote(patterns)
 		return handoff.Plan{Remote: r}, err
 	default:
 		return handoff.Plan{}, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s, %s, %s, %s or %s", f.storageKind, contract.StorageLocal, contract.StorageNFS, contract.StorageClaim, contract.StorageS3, contract.StorageHub)
@@ -139,8 +147,8 @@ func (f *storageFlags) checkHostPath(storage source.Storage, log io.Writer) erro
 
 // checkRemote checks that the location may be packaged, and that the Secret for it
 // exists.
-func (f *storageFlags) checkRemote() (*handoff.Remote, error) {
-	r := &handoff.Remote{AllowedS3: f.allowedS3, AllowedHuggingFace: f.allowedHubs}
+func (f *storageFlags) checkRemote(patterns layer.Patterns) (*handoff.Remote, error) {
+	r := &handoff.Remote{Patterns: patterns, AllowedS3: f.allowedS3, AllowedHuggingFace: f.allowedHubs}
 	var err error
 	if f.storageKind == contract.StorageS3 {
 		s3 := f.s3
@@ -170,6 +178,11 @@ func (f *storageFlags) openStorage(ctx context.Context, plan *handoff.Plan, caFi
 	if plan.Remote == nil {
 		return plan.Storage.Check()
 	}
-	// The later steps open the commit to which this resolves the revision.
-	return remote.Open(ctx, &plan.Remote.Location, f.access(*plan.Remote, caFile))
+	// The later steps open the commit to which this resolves the revision, and use the
+	// patterns that it finds.
+	files, err := remote.Open(ctx, &plan.Remote.Location, f.access(*plan.Remote, caFile))
+	if err != nil {
+		return nil, err
+	}
+	return &source.Selected{Files: files, Patterns: &plan.Remote.Patterns, FindsPatterns: true}, nil
 }

@@ -31,9 +31,19 @@ func (p Plan) StorageName() string {
 	return p.Storage.Name
 }
 
+// Patterns returns the patterns that select the files which are packaged.
+func (p Plan) Patterns() layer.Patterns {
+	if p.Remote != nil {
+		return p.Remote.Patterns
+	}
+	return p.Storage.Patterns
+}
+
 // Remote is where a model is stored that is not mounted, and what may be read.
 type Remote struct {
 	Location remote.Location `json:"location"`
+	// Patterns say which of the files are packaged.
+	Patterns layer.Patterns `json:"patterns,omitzero"`
 	// AllowedS3 and AllowedHuggingFace are the platform team's lists.
 	AllowedS3          []string `json:"allowedS3,omitempty"`
 	AllowedHuggingFace []string `json:"allowedHuggingFace,omitempty"`
