@@ -193,8 +193,8 @@ const (
 	ReasonSourceUnauthorized = "SourceUnauthorized"
 	// ReasonSourceUnsafe means that the storage path contains something that
 	// cannot be packaged faithfully: a symbolic link that is broken or leads out
-	// of the path, a name that is not valid UTF-8, or more files than a build has
-	// memory for.
+	// of the path, a name that is not valid UTF-8, a file .modelkilnignore with a
+	// pattern that can match nothing, or more files than a build has memory for.
 	ReasonSourceUnsafe = "SourceUnsafe"
 	// ReasonSourceIncomplete means that a file of the model is missing or
 	// damaged, as far as names, sizes and headers show: an index names a file
