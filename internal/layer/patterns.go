@@ -33,8 +33,9 @@ const (
 // Patterns say which files of a directory are packaged, in the syntax of .gitignore
 // (https://git-scm.com/docs/gitignore#_pattern_format). Without any, all are.
 type Patterns struct {
-	// Include are the patterns of which the last one that matches a file, or a
-	// directory that it is in, selects it. If there are none, all files are selected.
+	// Include are the patterns of files, and of directories with all that is in them,
+	// that are selected. The last one that matches decides. If there are none, all are
+	// selected.
 	Include []string `json:"include,omitempty"`
 	// Exclude are the patterns of files and directories that are not packaged although
 	// they are selected. The last one that matches decides.
