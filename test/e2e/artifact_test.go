@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,7 +22,8 @@ func TestArtifactExample(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
 	dir := model(t)
-	archive := run(t, "tar", "-C", string(dir), "-cz", ".")
+	// Argo refuses an archive of ".".
+	archive := run(t, "tar", "-C", filepath.Dir(string(dir)), "-cz", filepath.Base(string(dir)))
 	server := live.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/models/resnet/1.tar.gz" {
 			http.NotFound(w, r)

@@ -100,8 +100,9 @@ func TestHuggingFace(t *testing.T) {
 	assert.Equal(t, server.URL+"/team/llama", image.Config.Labels["org.opencontainers.image.source"])
 	live.latest(t, built)
 
-	require.NoError(t, os.Remove(dir.at("weights.bin")))
-	dir.random(t, "weights.bin", large)
+	// The path decides the content.
+	dir.random(t, "other-weights.bin", large)
+	require.NoError(t, os.Rename(dir.at("other-weights.bin"), dir.at("weights.bin")))
 	server.Put(repositoryOf(t, dir, second))
 	before := server.Sent()
 	next := live.built(t, version("v2").New())
