@@ -147,6 +147,12 @@ func (w *ModelVersionWrapper) SourceSecret(name string) *ModelVersionWrapper {
 	return w
 }
 
+// FollowLinks packages what symbolic links lead to.
+func (w *ModelVersionWrapper) FollowLinks() *ModelVersionWrapper {
+	w.build().Symlinks = v1alpha1.FollowSymlinks
+	return w
+}
+
 // Exclude leaves out files that match a pattern.
 func (w *ModelVersionWrapper) Exclude(patterns ...v1alpha1.FilePattern) *ModelVersionWrapper {
 	w.build().Exclude = append(w.build().Exclude, patterns...)

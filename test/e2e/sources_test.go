@@ -20,12 +20,14 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/test/builders"
+	"github.com/modelkiln/modelkiln/test/sources/gateway"
 	"github.com/modelkiln/modelkiln/test/sources/hub"
 )
 
 // Ports of this machine that the operator's configuration allows
 // (test/cluster/internal/cluster/overlay).
 const (
+	gatewayPort    = "7480"
 	hubPort        = "7481"
 	hubStoragePort = "7482"
 )
@@ -115,4 +117,70 @@ func TestHuggingFace(t *testing.T) {
 	refused, _ := live.failed(t, builders.MakeModelVersion("anonymous", ns).Model("anonymous").ImageRepo(live.registry+"/e2e/"+ns).
 		HuggingFace(server.URL, "team/llama").Engine(v1alpha1.Stream).WorkflowTemplate(ns).New())
 	assertFailed(t, refused, v1alpha1.ReasonSourceUnauthorized, "team/llama")
+}
+
+// A bucket is built with Kaniko, by the keys in a Secret.
+func TestS3(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	programs := t.TempDir()
+	run(t, "go", "build", "-C", "../sources/tools/versitygw", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", programs+"/", "tool")
+	store, err := gateway.Start(t.Context(), filepath.Join(programs, "versitygw"), net.JoinHostPort(live.machine(t).String(), gatewayPort), t.TempDir(), t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, store.Stop()) })
+	for name := range dir.entries(t) {
+		if raw, err := os.ReadFile(dir.at(name)); err == nil {
+			require.NoError(t, store.Put(t.Context(), "team-a/llama/"+name, bytes.NewReader(raw), int64(len(raw))))
+		}
+	}
+	live.create(t, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "s3-reader"},
+		StringData: map[string]string{"AWS_ACCESS_KEY_ID": gateway.AccessKey, "AWS_SECRET_ACCESS_KEY": gateway.SecretKey},
+	})
+	templateFor(t, contract.BuildTemplate, ns, "--allowed-s3="+store.Endpoint)
+
+	mv := live.built(t, builders.MakeModelVersion("v1", ns).Model("llama").ImageRepo(live.registry+"/e2e/"+ns).
+		S3(store.Endpoint, gateway.Bucket, "team-a/llama").SourceSecret("s3-reader").WorkflowTemplate(ns).New())
+
+	image := assertImage(t, mv, dir)
+	assert.Equal(t, store.Endpoint+"/"+gateway.Bucket+"/team-a/llama", image.Config.Labels["org.opencontainers.image.source"])
+	assert.Equal(t, mv.Status.Source.Digest, image.Config.Labels["org.opencontainers.image.revision"])
+
+	// The operator refuses what its list does not have, without a build.
+	refused, _ := live.failed(t, builders.MakeModelVersion("other", ns).Model("other").ImageRepo(live.registry+"/e2e/"+ns).
+		S3("http://169.254.169.254", "latest", "meta-data").WorkflowTemplate(ns).New())
+	assertFailed(t, refused, v1alpha1.ReasonSourceForbidden, "(allowedS3)")
+	assert.Nil(t, refused.Status.Workflow)
+}
+
+// A cache of Hugging Face on a claim, whose files are links into its blobs, becomes plain
+// files at /kubedl-model, without what the patterns leave out.
+func TestHuggingFaceCacheOnClaim(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	disk := newDirectory(t)
+	disk.write(t, "models--team--llama/blobs/aaa", "{}")
+	disk.random(t, "models--team--llama/blobs/bbb", 1<<20)
+	disk.random(t, "models--team--llama/blobs/ccc", 1<<20)
+	snapshot := "models--team--llama/snapshots/0d4b76e"
+	require.NoError(t, os.MkdirAll(disk.at(snapshot), 0o755))
+	for name, blob := range map[string]string{"config.json": "aaa", "weights.bin": "bbb", "optimizer.pt": "ccc"} {
+		require.NoError(t, os.Symlink("../../blobs/"+blob, disk.at(snapshot+"/"+name)))
+	}
+	live.claimOf(t, ns, "hub-cache", disk)
+	version := func(name string) *builders.ModelVersionWrapper {
+		return builders.MakeModelVersion(name, ns).Model("llama").ImageRepo(live.registry+"/e2e/"+ns).Claim("hub-cache", snapshot).Engine(v1alpha1.Stream)
+	}
+	kept, _ := live.failed(t, version("kept").New())
+	assertFailed(t, kept, v1alpha1.ReasonSourceUnsafe, "spec.build.symlinks: Follow")
+
+	want := newDirectory(t)
+	for name, blob := range map[string]string{"config.json": "aaa", "weights.bin": "bbb"} {
+		raw, err := os.ReadFile(disk.at("models--team--llama/blobs/" + blob))
+		require.NoError(t, err)
+		want.write(t, name, string(raw))
+	}
+	mv := live.built(t, version("followed").FollowLinks().Exclude("optimizer*").New())
+	assertImage(t, mv, want)
 }
