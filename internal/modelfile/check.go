@@ -6,9 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
-	"strings"
 )
 
 // File is one file of a model's directory.
@@ -24,11 +22,7 @@ type File struct {
 // directory. Files that these refer to are looked up in dir, whose opened files
 // must implement io.ReaderAt. An error is one of reading, and an *fs.PathError.
 func Check(ctx context.Context, dir fs.FS, files []File) (string, error) {
-	c := checker{dir: dir, sizes: make(map[string]int64, len(files)), listed: map[string]bool{}}
-	for _, file := range files {
-		c.sizes[file.Path] = file.Size
-	}
-	c.files = slices.SortedFunc(slices.Values(files), func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+	c := newChecker(dir, files)
 	for _, file := range c.files {
 		if err := ctx.Err(); err != nil {
 			return "", err
@@ -40,104 +34,69 @@ func Check(ctx context.Context, dir fs.FS, files []File) (string, error) {
 			return "", err
 		}
 	}
-	// What these mean depends on the indexes.
+	if err := c.checkLists(); err != nil {
+		return "", err
+	}
+	// What these mean depends on the lists.
 	c.checkPointers()
 	c.checkSplits()
+	c.checkDownloads()
 	return c.problems.message(), nil
 }
 
 type checker struct {
-	dir      fs.FS
+	dir fs.FS
+	// files are in the order of their paths.
 	files    []File
 	sizes    map[string]int64
+	weights  weights
 	problems problems
 	// pointers are the files that are pointers of Git LFS.
-	pointers []string
-	// listed are the files that an index lists, of which some exist.
+	pointers map[string]bool
+	// lists are the files that refer to others.
+	lists []list
+	// listed are the files that a list refers to, unless it means nothing.
 	listed map[string]bool
+	// wholeONNX are the ONNX models to which nothing is missing, and wholeVariants what
+	// the names of their variants have in common.
+	wholeONNX, wholeVariants map[string]bool
+	// largest is the size of the largest file of each name, and strayBins are the
+	// directories with a .bin file that belongs to no model of OpenVINO.
+	largest   map[string]int64
+	strayBins map[string]bool
 }
 
-// formats maps the extensions of files with weights to the functions that check
-// their headers; nil if only an empty file is certainly wrong.
-var formats = map[string]func(c *checker, file File, r *reader) error{
-	".safetensors": func(_ *checker, _ File, r *reader) error { return checkSafetensors(r) },
-	".gguf":        func(_ *checker, _ File, r *reader) error { return checkGGUF(r) },
-	".onnx":        (*checker).checkONNX,
-	".bin":         checkOnly(checkZip),
-	".ckpt":        checkOnly(checkZip),
-	".h5":          checkOnly(checkHDF5),
-	".hdf5":        checkOnly(checkHDF5),
-	".keras":       checkOnly(checkZip),
-	".mar":         checkOnly(checkZip),
-	".msgpack":     nil,
-	".npy":         checkOnly(checkNumpy),
-	".npz":         checkOnly(checkZip),
-	".pt":          checkOnly(checkZip),
-	".pth":         checkOnly(checkZip),
-	".tflite":      nil,
-}
-
-// checkOnly returns a check that needs no other file.
-func checkOnly(check func(r *reader) error) func(c *checker, file File, r *reader) error {
-	return func(_ *checker, _ File, r *reader) error { return check(r) }
-}
-
-// hasWeights reports whether a file with this name contains weights. For .bin, only
-// the names that Hugging Face's libraries use are conclusive; OpenVINO's .bin files
-// may be empty.
-func hasWeights(name string) bool {
-	_, known := formats[extension(name)]
-	if extension(name) == ".bin" {
-		return strings.Contains(path.Base(name), "pytorch_model") || path.Base(name) == "adapter_model.bin"
+func newChecker(dir fs.FS, files []File) *checker {
+	c := &checker{
+		dir:       dir,
+		files:     slices.SortedFunc(slices.Values(files), func(a, b File) int { return cmp.Compare(a.Path, b.Path) }),
+		sizes:     make(map[string]int64, len(files)),
+		weights:   weightsOf(files),
+		pointers:  map[string]bool{},
+		listed:    map[string]bool{},
+		wholeONNX: map[string]bool{},
 	}
-	return known && !isPythonPath(name)
-}
-
-// isPythonPath reports whether a .pth file configures Python, and may be empty
-// (https://docs.python.org/3/library/site.html).
-func isPythonPath(name string) bool {
-	dir := path.Base(path.Dir(name))
-	return extension(name) == ".pth" && (dir == "site-packages" || dir == "dist-packages")
-}
-
-func extension(name string) string { return strings.ToLower(path.Ext(name)) }
-
-func isHidden(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.Contains(name, "/.")
+	for _, file := range files {
+		c.sizes[file.Path] = file.Size
+	}
+	return c
 }
 
 func (c *checker) check(ctx context.Context, file File) error {
-	if isIndex(file.Path) {
-		return c.read(ctx, file, c.checkIndex)
-	}
-	weights := hasWeights(file.Path)
+	check := checkFor(file.Path)
 	switch {
-	case weights && file.Size == 0:
+	case file.Size == 0 && hasWeights(file.Path):
 		c.problems.add("%s is empty", displayName(file.Path))
-	case weights || mayBePointer(file):
-		return c.read(ctx, file, c.checkContent)
+	case file.Size == 0 && !isIndex(file.Path):
+		// Tools leave empty files as placeholders.
+	case check != nil || mayBePointer(file):
+		return c.read(ctx, file, check)
 	}
 	return nil
 }
 
-func (c *checker) checkContent(file File, r *reader) error {
-	pointer, err := isPointer(r)
-	if err != nil {
-		return err
-	}
-	if pointer {
-		c.pointers = append(c.pointers, file.Path)
-		return nil
-	}
-	check := formats[extension(file.Path)]
-	if check == nil || !hasWeights(file.Path) {
-		return nil
-	}
-	return check(c, file, r.restart())
-}
-
-// read runs a check on a file and records the defect that it found.
-func (c *checker) read(ctx context.Context, file File, check func(file File, r *reader) error) error {
+// read opens a file and records the defect that its check finds.
+func (c *checker) read(ctx context.Context, file File, check contentCheck) error {
 	opened, err := c.dir.Open(file.Path)
 	if err != nil {
 		return err
@@ -147,7 +106,7 @@ func (c *checker) read(ctx context.Context, file File, check func(file File, r *
 	if !ok {
 		return &fs.PathError{Op: "read", Path: file.Path, Err: errors.ErrUnsupported}
 	}
-	err = check(file, newReader(ctx, pathReader{ReaderAt: content, path: file.Path}, file.Size))
+	err = c.checkContent(file, newReader(ctx, pathReader{ReaderAt: content, path: file.Path}, file.Size), check)
 	var found defect
 	switch {
 	case errors.As(err, &found):
@@ -157,6 +116,22 @@ func (c *checker) read(ctx context.Context, file File, check func(file File, r *
 		return nil
 	}
 	return err
+}
+
+func (c *checker) checkContent(file File, r *reader, check contentCheck) error {
+	pointer, err := isPointer(r)
+	if err != nil {
+		return err
+	}
+	if pointer {
+		c.pointers[file.Path] = true
+		return nil
+	}
+	if check == nil {
+		return nil
+	}
+	r.seek(0)
+	return check(c, file, r)
 }
 
 // pathReader adds the file's path to read errors.

@@ -84,6 +84,15 @@ func safetensorsOf(header string, data int) []byte {
 	return append(append(file, header...), make([]byte, data)...)
 }
 
+// safetensorsWithTensors returns a file with this many tensors of one byte.
+func safetensorsWithTensors(count int) []byte {
+	var header strings.Builder
+	for i := range count {
+		fmt.Fprintf(&header, `,"model.layers.%d.mlp.experts.weight":{"dtype":"U8","shape":[1],"data_offsets":[%d,%d]}`, i, i, i+1)
+	}
+	return safetensorsOf("{"+header.String()[1:]+"}", count)
+}
+
 // gguf is a GGUF file that is written value by value.
 type gguf struct {
 	bytes.Buffer
@@ -138,6 +147,16 @@ func ggufModel(order binary.AppendByteOrder) []byte {
 	return g.zeros(alignment, 320+12).Bytes()
 }
 
+// ggufWithVocabulary returns a model with this many words.
+func ggufWithVocabulary(words int) []byte {
+	g := newGGUF(binary.LittleEndian, 1, 1)
+	g.string("tokenizer.ggml.tokens").uint32(9, 8).uint64(uint64(words))
+	for range words {
+		g.string("a word")
+	}
+	return g.string("w").uint32(1).uint64(1).uint32(24).uint64(0).zeros(32, 1).Bytes()
+}
+
 // message is an encoded protocol buffers message.
 type message []byte
 
@@ -153,11 +172,40 @@ func (m message) bytes(number int, content []byte) message {
 
 // onnx returns a model with these initializers.
 func onnx(tensors ...message) []byte {
-	graph := message{}.bytes(1, []byte("a node")).bytes(2, []byte("graph"))
+	return onnxOf(nodeWith(message{}.bytes(1, []byte("value"))), tensors...)
+}
+
+// onnxOf returns a model with this node and these initializers.
+func onnxOf(node message, tensors ...message) []byte {
+	graph := message{}.bytes(graphNode, node).bytes(2, []byte("graph"))
 	for _, t := range tensors {
 		graph = graph.bytes(graphInitializer, t)
 	}
-	return message{}.varint(1, 8).bytes(2, []byte("pytorch")).bytes(modelGraph, graph).bytes(8, message{}.varint(2, 17))
+	return message{}.varint(modelVersion, 8).bytes(2, []byte("pytorch")).bytes(modelGraph, graph).bytes(8, message{}.varint(2, 17))
+}
+
+// nodeWith returns a node of a graph with this attribute.
+func nodeWith(attribute message) message {
+	return message{}.bytes(1, []byte("input")).bytes(4, []byte("Constant")).bytes(nodeAttribute, attribute)
+}
+
+// nestedNode returns a node with a graph with such a node, and so on, with a tensor in
+// the last one.
+func nestedNode(depth int, tensor message) message {
+	node := nodeWith(message{}.bytes(attributeTensor, tensor))
+	for range depth {
+		node = nodeWith(message{}.bytes(attributeGraph, message{}.bytes(graphNode, node)))
+	}
+	return node
+}
+
+// numbered returns this many names.
+func numbered(count int) []string {
+	names := make([]string, count)
+	for i := range names {
+		names[i] = fmt.Sprintf("%d.bin", i)
+	}
+	return names
 }
 
 // internal returns a tensor whose data is in the model.
@@ -165,12 +213,89 @@ func internal(data int) message {
 	return message{}.varint(1, uint64(data)).bytes(9, make([]byte, data))
 }
 
-// external returns a tensor whose data is in another file, with the given keys and
-// values.
-func external(pairs ...string) message {
-	t := message{}.bytes(8, []byte("weight"))
+// external returns a tensor of 2 x 3 numbers whose data is in another file, with the
+// given keys and values. A type of 0 is unknown.
+func external(pairs ...string) message { return externalOf(0, pairs...) }
+
+func externalOf(kind uint64, pairs ...string) message {
+	t := message{}.varint(tensorDims, 2).bytes(tensorDims, []byte{3}).varint(tensorDataType, kind).bytes(8, []byte("weight"))
 	for pair := range slices.Chunk(pairs, 2) {
 		t = t.bytes(tensorExternalData, message{}.bytes(entryKey, []byte(pair[0])).bytes(entryValue, []byte(pair[1])))
 	}
 	return t.varint(tensorDataLocation, locationExternal)
+}
+
+// savedModelOf returns a SavedModel with a graph of this many bytes.
+func savedModelOf(graph int) string {
+	return string(message{}.varint(1, 1).bytes(2, make([]byte, graph)))
+}
+
+// tflite returns a TensorFlow Lite model with buffers of these lengths, multiples of
+// four. The last buffer comes first in the file, as FlatBuffers' library writes them.
+func tflite(lengths ...int) string {
+	file := tfliteStart(len(lengths))
+	vtable := len(file)
+	file = appendUint16(file, 6, 8, 4, 0)
+	for i, length := range slices.Backward(lengths) {
+		table := len(file)
+		binary.LittleEndian.PutUint32(file[36+4*i:], uint32(table-36-4*i))
+		file = appendUint32(file, uint32(table-vtable), 4, uint32(length))
+		file = append(file, make([]byte, length)...)
+	}
+	return string(file)
+}
+
+// tfliteWithOffset returns a TensorFlow Lite model with a buffer that is outside of the
+// FlatBuffer.
+func tfliteWithOffset(offset, size uint64) string {
+	file := tfliteStart(1)
+	vtable := len(file)
+	file = appendUint16(file, 10, 20, 0, 4, 12, 0)
+	table := len(file)
+	binary.LittleEndian.PutUint32(file[36:], uint32(table-36))
+	file = appendUint32(file, uint32(table-vtable))
+	file = binary.LittleEndian.AppendUint64(file, offset)
+	file = binary.LittleEndian.AppendUint64(file, size)
+	return string(append(file, make([]byte, 100)...))
+}
+
+// tfliteStart returns a model up to the vector of its buffers, whose offsets are zero.
+func tfliteStart(buffers int) []byte {
+	file := appendUint32(nil, 24)
+	file = append(file, tfliteIdentifier...)
+	file = appendUint16(file, 14, 8, 0, 0, 0, 0, 4, 0)
+	file = appendUint32(file, 16, 4, uint32(buffers))
+	return append(file, make([]byte, 4*buffers)...)
+}
+
+func appendUint16(to []byte, values ...uint16) []byte {
+	for _, v := range values {
+		to = binary.LittleEndian.AppendUint16(to, v)
+	}
+	return to
+}
+
+func appendUint32(to []byte, values ...uint32) []byte {
+	for _, v := range values {
+		to = binary.LittleEndian.AppendUint32(to, v)
+	}
+	return to
+}
+
+// flax returns weights of Flax: maps, arrays, a number and this many bytes.
+func flax(data int) string {
+	bytes := binary.BigEndian.AppendUint32([]byte{0xc6}, uint32(data))
+	bytes = append(bytes, make([]byte, data)...)
+	return "\x81\xa6params\xde\x00\x03\xa1w\xd9\x01x\xa1a\x92\x01\xca\x00\x00\x00\x00\xa1b" + string(bytes)
+}
+
+// openVINO returns the topology of a model of OpenVINO, with weights at this offset.
+func openVINO(offset, size int) string {
+	return fmt.Sprintf(`<?xml version="1.0"?>
+<net name="model" version="11">
+  <layers>
+    <layer id="0" name="size" type="Interpolate"><data offset="1000" size="1000"/></layer>
+    <layer id="1" name="weight" type="Const"><data element_type="f32" offset="%d" shape="2" size="%d"/></layer>
+  </layers>
+</net>`, offset, size)
 }

@@ -40,8 +40,7 @@ type block struct{ weights, bytes uint64 }
 // ggmlBlocks maps the types of tensors that the specification lists (ggml_type) to
 // the sizes of their blocks, from GGML_QUANT_SIZES in
 // https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/constants.py.
-// Q8_1 is left out, because ggml itself has another size for it, and so are higher
-// numbers, which forks of ggml use for other types.
+// Q8_1 is left out, because ggml itself has another size for it.
 var ggmlBlocks = map[uint32]block{
 	0:  {1, 4},     // F32
 	1:  {1, 2},     // F16
@@ -74,9 +73,13 @@ var ggmlBlocks = map[uint32]block{
 	34: {256, 54},  // TQ1_0
 	35: {256, 66},  // TQ2_0
 	39: {32, 17},   // MXFP4
+	40: {64, 36},   // NVFP4
+	41: {128, 18},  // Q1_0
 }
 
-// checkGGUF compares a file's size with the end of its last tensor.
+// checkGGUF compares a file's size with the end of its last tensor. Forks of ggml use
+// the numbers of types for others of their own: if a tensor reaches past the start of
+// the next one, the sizes of the types are not those of this file.
 func checkGGUF(r *reader) error {
 	counts, err := readGGUFHeader(r)
 	if err != nil {
@@ -87,12 +90,16 @@ func checkGGUF(r *reader) error {
 		return err
 	}
 	var end uint64
+	var last ggufTensor
 	for range counts.tensors {
-		tensorEnd, err := readGGUFTensor(r)
+		tensor, err := readGGUFTensor(r)
 		if err != nil {
 			return err
 		}
-		end = max(end, tensorEnd)
+		if tensor.start > last.start && tensor.start < last.end {
+			return errUnsupported
+		}
+		end, last = max(end, tensor.end), tensor
 	}
 	if counts.tensors == 0 {
 		return nil
@@ -233,42 +240,53 @@ func skipGGUFArray(r *reader, depth int) error {
 	return nil
 }
 
-// readGGUFTensor returns where a tensor's data ends, relative to the start of all
-// data. For an unknown type, it returns where the tensor's data starts.
-func readGGUFTensor(r *reader) (uint64, error) {
-	if err := skipGGUFString(r); err != nil {
-		return 0, err
-	}
-	dimensions, err := r.uint32()
+// ggufTensor is where a tensor's data starts and ends, relative to the start of all
+// data. The data of an unknown type ends where it starts.
+type ggufTensor struct{ start, end uint64 }
+
+func readGGUFTensor(r *reader) (ggufTensor, error) {
+	shape, err := readGGUFShape(r)
 	if err != nil {
-		return 0, err
-	}
-	if dimensions > maxGGUFDimensions {
-		return 0, errUnsupported
-	}
-	var shape [maxGGUFDimensions]uint64
-	for i := range dimensions {
-		if shape[i], err = r.uint64(); err != nil {
-			return 0, err
-		}
+		return ggufTensor{}, err
 	}
 	kind, err := r.uint32()
 	if err != nil {
-		return 0, err
+		return ggufTensor{}, err
 	}
-	offset, err := r.uint64()
+	start, err := r.uint64()
 	if err != nil {
-		return 0, err
+		return ggufTensor{}, err
 	}
-	size, err := ggmlSize(kind, shape[:dimensions])
+	size, err := ggmlSize(kind, shape)
 	if err != nil {
-		return 0, err
+		return ggufTensor{}, err
 	}
-	end, overflow := bits.Add64(offset, size, 0)
+	end, overflow := bits.Add64(start, size, 0)
 	if overflow > 0 {
-		return 0, errUnsupported
+		return ggufTensor{}, errUnsupported
 	}
-	return end, nil
+	return ggufTensor{start: start, end: end}, nil
+}
+
+// readGGUFShape skips a tensor's name and reads its dimensions.
+func readGGUFShape(r *reader) ([]uint64, error) {
+	if err := skipGGUFString(r); err != nil {
+		return nil, err
+	}
+	dimensions, err := r.uint32()
+	if err != nil {
+		return nil, err
+	}
+	if dimensions > maxGGUFDimensions {
+		return nil, errUnsupported
+	}
+	shape := make([]uint64, dimensions)
+	for i := range shape {
+		if shape[i], err = r.uint64(); err != nil {
+			return nil, err
+		}
+	}
+	return shape, nil
 }
 
 // ggmlSize returns the minimum size of a tensor's data in bytes. Blocks do not span

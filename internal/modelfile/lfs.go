@@ -1,9 +1,8 @@
 package modelfile
 
 import (
-	"path"
+	"maps"
 	"slices"
-	"strings"
 )
 
 // pointerPrefix is the start of the pointer that Git LFS leaves in place of a file,
@@ -25,34 +24,19 @@ func mayBePointer(file File) bool {
 
 // isPointer reports whether a file is a pointer.
 func isPointer(r *reader) (bool, error) {
-	if r.size < int64(len(pointerPrefix)) || r.size >= maxPointer {
+	if r.size >= maxPointer {
 		return false, nil
 	}
-	start, err := r.bytes(len(pointerPrefix))
-	return err == nil && string(start) == pointerPrefix, err
+	return r.startsWith(pointerPrefix)
 }
-
-// errPointer is the defect of a pointer.
-var errPointer = defect("is a Git LFS pointer and not the file itself (fetch it with git lfs pull)")
 
 // checkPointers reports the pointers, unless they are to weights of a format that was
 // not fetched: users fetch one of several formats.
 func (c *checker) checkPointers() {
-	for _, name := range c.pointers {
-		if hasWeights(name) && !c.listed[name] && c.hasOtherFormat(name) {
+	for _, name := range slices.Sorted(maps.Keys(c.pointers)) {
+		if hasWeights(name) && !c.listed[name] && c.weights.hasOtherFormat(name) {
 			continue
 		}
-		c.problems.add("%s %s", displayName(name), errPointer)
+		c.problems.add("%s is a Git LFS pointer and not the file itself (fetch it with git lfs pull)", displayName(name))
 	}
-}
-
-// hasOtherFormat reports whether the directory of a file with weights, or one above it,
-// has weights of another format.
-func (c *checker) hasOtherFormat(name string) bool {
-	dir := path.Dir(name)
-	return slices.ContainsFunc(c.files, func(other File) bool {
-		above := path.Dir(other.Path)
-		isAbove := above == "." || above == dir || strings.HasPrefix(dir, above+"/")
-		return isAbove && other.Size >= maxPointer && extension(other.Path) != extension(name) && hasWeights(other.Path) && !isHidden(other.Path)
-	})
 }

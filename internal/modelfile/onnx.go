@@ -1,35 +1,48 @@
 package modelfile
 
 import (
-	"encoding/binary"
 	"errors"
-	"maps"
-	"slices"
+	"math/bits"
+	"path"
+	"regexp"
 	"strconv"
+	"strings"
 )
 
-// The format is protocol buffers (https://protobuf.dev/programming-guides/encoding/)
-// with the messages of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
-// A message is a sequence of fields; each starts with a tag, which contains its
-// number and its wire type.
+// The messages of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto that lead to
+// tensors.
 const (
-	wireVarint = 0
-	wireI64    = 1
-	wireLen    = 2
-	wireSGroup = 3
-	wireEGroup = 4
-	wireI32    = 5
-
-	// maxVarint is the maximum length of a varint in bytes.
-	maxVarint = binary.MaxVarintLen64
-	// maxString is the maximum length of a string that is read.
-	maxString = 4096
+	onnxModel     = "ModelProto"
+	onnxGraph     = "GraphProto"
+	onnxNode      = "NodeProto"
+	onnxAttribute = "AttributeProto"
+	onnxSparse    = "SparseTensorProto"
+	onnxFunction  = "FunctionProto"
+	onnxTraining  = "TrainingInfoProto"
+	onnxTensor    = "TensorProto"
 )
+
+// onnxFields maps the fields that lead to tensors to their messages.
+var onnxFields = map[string]map[uint64]string{
+	onnxModel:     {modelGraph: onnxGraph, 20: onnxTraining, 25: onnxFunction},
+	onnxTraining:  {1: onnxGraph, 2: onnxGraph},
+	onnxFunction:  {7: onnxNode, 11: onnxAttribute},
+	onnxGraph:     {graphNode: onnxNode, graphInitializer: onnxTensor, 15: onnxSparse},
+	onnxNode:      {nodeAttribute: onnxAttribute},
+	onnxAttribute: {attributeTensor: onnxTensor, attributeGraph: onnxGraph, 10: onnxTensor, 11: onnxGraph, 22: onnxSparse, 23: onnxSparse},
+	onnxSparse:    {1: onnxTensor, 2: onnxTensor},
+}
 
 // Numbers of the fields that are read, and the enum value EXTERNAL.
 const (
 	modelGraph         = 7
+	graphNode          = 1
 	graphInitializer   = 5
+	nodeAttribute      = 5
+	attributeTensor    = 5
+	attributeGraph     = 6
+	tensorDims         = 1
+	tensorDataType     = 2
 	tensorExternalData = 13
 	tensorDataLocation = 14
 	locationExternal   = 1
@@ -37,82 +50,82 @@ const (
 	entryValue         = 2
 )
 
+const (
+	// maxONNXDepth is how deep messages may be nested: the default of the library of
+	// protocol buffers.
+	maxONNXDepth = 100
+	// maxString is the maximum length of a string that is read.
+	maxString = 4096
+)
+
 // modelFields maps the fields of a ModelProto to their wire types. A file that does
 // not start with one of them is not an ONNX model, regardless of its name.
 var modelFields = map[uint64]uint64{
-	1: wireVarint, 2: wireLen, 3: wireLen, 4: wireLen, 5: wireVarint, 6: wireLen,
+	modelVersion: wireVarint, 2: wireLen, 3: wireLen, 4: wireLen, 5: wireVarint, 6: wireLen,
 	modelGraph: wireLen, 8: wireLen, 14: wireLen, 20: wireLen, 25: wireLen, 26: wireLen,
 }
 
-var errONNX = defect("is corrupted: its content is not a valid ONNX model")
+// modelVersion is the number of the first field of a model.
+const modelVersion = 1
 
-// checkONNX reads a model's fields and checks the data files to which its tensors
+// onnxBits maps the types of tensors (TensorProto.DataType) to the size of an element
+// in bits. Strings have no fixed size.
+var onnxBits = map[uint64]uint64{
+	1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16,
+	17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2,
+}
+
+// checkONNX reads a model's messages and remembers the files to which its tensors
 // refer. A location is "relative to the directory where the ONNX protobuf model was
 // stored".
 func (c *checker) checkONNX(file File, r *reader) error {
-	locations, err := readONNX(r)
+	needs, err := readONNX(file, r)
+	if errors.Is(err, errNotProtobuf) {
+		return defect("is corrupted: its content is not a valid ONNX model")
+	}
 	if err != nil {
 		return err
 	}
-	var missing []string
-	for _, location := range slices.Sorted(maps.Keys(locations)) {
-		name := resolveReference(file, location)
-		if name == "" {
-			continue
-		}
-		size, exists, err := c.stat(name)
-		switch want := locations[location]; {
-		case err != nil:
-			return err
-		case !exists:
-			missing = append(missing, name)
-		case size < want:
-			c.problems.add("%s is truncated: it has %d bytes, but %s refers to %d", displayName(name), size, displayName(file.Path), want)
-		}
-	}
-	if len(missing) > 0 {
-		c.problems.add("%s listed in %s but missing", displayNames(missing), displayName(file.Path))
-	}
+	c.wholeONNX[file.Path] = true
+	c.lists = append(c.lists, list{file: file, needs: needs, excuse: c.excuseONNX})
 	return nil
 }
 
 // readONNX returns how many bytes a model needs of each file to which its tensors
 // refer.
-func readONNX(r *reader) (map[string]int64, error) {
+func readONNX(file File, r *reader) (references, error) {
 	if err := checkONNXStart(r); err != nil {
 		return nil, err
 	}
-	locations := map[string]int64{}
+	w := onnxWalk{reader: r, file: file, needs: references{}}
+	hasGraph, known := false, true
+	var first uint64
 	err := r.forEachField(r.size, func(f field) error {
-		if f.number != modelGraph || f.wire != wireLen {
-			return nil
+		if first == 0 {
+			first = f.number
 		}
-		return r.forEachField(f.end, func(f field) error {
-			if f.number != graphInitializer || f.wire != wireLen {
-				return nil
-			}
-			return r.readTensor(f.end, locations)
-		})
+		wire, isKnown := modelFields[f.number]
+		known = known && isKnown && wire == f.wire
+		hasGraph = hasGraph || f.number == modelGraph
+		if err := w.visit(onnxModel, f, 0); !errors.Is(err, errEnough) {
+			return err
+		}
+		return nil
 	})
-	return locations, err
+	if err == nil && !hasGraph && known && first == modelVersion {
+		err = defect("is truncated: the graph is missing")
+	}
+	return w.needs, err
 }
 
 // checkONNXStart checks that a file starts like a model. If it does not, it may be
-// something else, such as an encrypted model; but a file that starts with zeros was
-// allocated and not written yet.
+// something else, such as an encrypted model.
 func checkONNXStart(r *reader) error {
-	if r.remaining() >= 8 {
-		start, err := r.uint64()
-		if err != nil {
-			return err
-		}
-		if start == 0 {
-			return defect("is corrupted: it starts with zeros")
-		}
-		r.seek(0)
+	if err := r.checkStart(); err != nil {
+		return err
 	}
 	tag, err := r.readVarint()
-	if errors.Is(err, errONNX) {
+	if errors.Is(err, errNotProtobuf) {
 		return errUnsupported
 	}
 	if err != nil {
@@ -125,29 +138,96 @@ func checkONNXStart(r *reader) error {
 	return nil
 }
 
-// readTensor adds how many bytes a tensor needs of a file, if its data_location is
-// EXTERNAL. The keys of its external_data are location, offset and length.
-func (r *reader) readTensor(end int64, locations map[string]int64) error {
-	var isExternal bool
-	external := map[string]string{}
-	err := r.forEachField(end, func(f field) error {
-		switch {
-		case f.number == tensorDataLocation && f.wire == wireVarint:
-			isExternal = f.value == locationExternal
-		case f.number == tensorExternalData && f.wire == wireLen:
-			return r.readEntry(f.end, external)
-		}
-		return nil
-	})
-	location := external["location"]
-	if err != nil || !isExternal || location == "" {
-		return err
+// onnxWalk reads the tensors of a model that is stored in a file.
+type onnxWalk struct {
+	*reader
+	file  File
+	needs references
+}
+
+// errEnough ends the walk through a model with many large tensors: tools store either
+// these in other files, or small ones in the model.
+var errEnough = errors.New("enough of the model was read")
+
+// visit reads the tensors in a field of a message.
+func (w *onnxWalk) visit(message string, f field, depth int) error {
+	if w.reads >= maxReads-1 {
+		return errEnough
 	}
-	if len(locations) == maxReferences {
+	inner := onnxFields[message][f.number]
+	switch {
+	case inner == "" || f.wire != wireLen:
+		return nil
+	case inner == onnxTensor:
+		return w.readTensor(f.end)
+	case depth == maxONNXDepth:
 		return errUnsupported
 	}
-	locations[location] = max(locations[location], parseNumber(external["offset"])+parseNumber(external["length"]))
+	return w.forEachField(f.end, func(f field) error { return w.visit(inner, f, depth+1) })
+}
+
+// onnxData is what a tensor says about its data.
+type onnxData struct {
+	isExternal bool
+	kind       uint64
+	elements   uint64
+	overflow   bool
+	// entries are those of external_data: location, offset and length.
+	entries map[string]string
+}
+
+// readTensor adds how many bytes a tensor needs of a file, if its data_location is
+// EXTERNAL.
+func (w *onnxWalk) readTensor(end int64) error {
+	data := onnxData{elements: 1, entries: map[string]string{}}
+	if err := w.forEachField(end, func(f field) error { return w.readTensorField(f, &data) }); err != nil {
+		return err
+	}
+	if !data.isExternal || data.entries["location"] == "" {
+		return nil
+	}
+	return w.needs.add(w.file, data.entries["location"], data.end())
+}
+
+func (w *onnxWalk) readTensorField(f field, data *onnxData) error {
+	switch {
+	case f.number == tensorDims && f.wire == wireVarint:
+		data.multiply(f.value)
+	case f.number == tensorDims && f.wire == wireLen:
+		for w.offset < f.end {
+			dimension, err := w.readVarint()
+			if err != nil {
+				return err
+			}
+			data.multiply(dimension)
+		}
+	case f.number == tensorDataType && f.wire == wireVarint:
+		data.kind = f.value
+	case f.number == tensorDataLocation && f.wire == wireVarint:
+		data.isExternal = f.value == locationExternal
+	case f.number == tensorExternalData && f.wire == wireLen:
+		return w.readEntry(f.end, data.entries)
+	}
 	return nil
+}
+
+func (d *onnxData) multiply(dimension uint64) {
+	var high uint64
+	high, d.elements = bits.Mul64(d.elements, dimension)
+	d.overflow = d.overflow || high > 0
+}
+
+// end returns where the data ends in its file. The length is optional.
+func (d *onnxData) end() int64 {
+	offset := parseNumber(d.entries["offset"])
+	if length := parseNumber(d.entries["length"]); length > 0 {
+		return offset + length
+	}
+	high, size := bits.Mul64(d.elements, onnxBits[d.kind])
+	if d.overflow || high > 0 || size > maxSize/2 {
+		return offset
+	}
+	return offset + int64((size+7)/8)
 }
 
 // parseNumber returns a number that cannot overflow in a sum, or 0 if the text is no
@@ -161,17 +241,17 @@ func parseNumber(text string) int64 {
 }
 
 // readEntry reads a key and a value.
-func (r *reader) readEntry(end int64, into map[string]string) error {
+func (w *onnxWalk) readEntry(end int64, into map[string]string) error {
 	var key, value string
-	err := r.forEachField(end, func(f field) error {
+	err := w.forEachField(end, func(f field) error {
 		if f.wire != wireLen {
 			return nil
 		}
-		length := f.end - r.offset
+		length := f.end - w.offset
 		if length > maxString {
 			return errUnsupported
 		}
-		text, err := r.bytes(int(length))
+		text, err := w.bytes(int(length))
 		switch f.number {
 		case entryKey:
 			key = string(text)
@@ -186,88 +266,53 @@ func (r *reader) readEntry(end int64, into map[string]string) error {
 	return err
 }
 
-// field is one field of a message: its number, its wire type, and its value if it
-// is a varint.
-type field struct {
-	number, wire, value uint64
-	// end is the offset at which its content ends.
-	end int64
-}
-
-// forEachField calls visit at the content of each field of a message that ends at
-// end, and continues after that content.
-func (r *reader) forEachField(end int64, visit func(f field) error) error {
-	for r.offset < end {
-		f, err := r.readField(end)
-		if err != nil {
-			return err
-		}
-		if err := visit(f); err != nil {
-			return err
-		}
-		r.seek(f.end)
+// excuseONNX returns which of the missing files of a model are certainly missing.
+// Programs may be given another directory for them
+// (https://github.com/onnx/onnx/blob/main/docs/ExternalData.md), and of a model in
+// several precisions, users download one.
+func (c *checker) excuseONNX(l list) []string {
+	if len(l.missing) == len(l.needs) && c.hasWholeVariant(l.file.Path) {
+		return nil
 	}
-	return nil
-}
-
-// readField reads up to a field's content, or past it if it is a varint.
-func (r *reader) readField(end int64) (field, error) {
-	tag, err := r.readVarint()
-	if err != nil {
-		return field{}, err
-	}
-	f := field{number: tag >> 3, wire: tag & 7}
-	if f.number == 0 {
-		return f, errONNX
-	}
-	length, err := r.readLength(&f)
-	if err != nil {
-		return f, err
-	}
-	if length > maxSize {
-		return f, errONNX
-	}
-	f.end = r.offset + int64(length)
-	switch {
-	case f.end <= end:
-		return f, nil
-	case end == r.size:
-		return f, truncated(r.size, f.end)
-	default:
-		return f, errONNX
-	}
-}
-
-// readLength returns how many bytes of a field are left to read.
-func (r *reader) readLength(f *field) (length uint64, err error) {
-	switch f.wire {
-	case wireVarint:
-		f.value, err = r.readVarint()
-		return 0, err
-	case wireI64:
-		return 8, nil
-	case wireLen:
-		return r.readVarint()
-	case wireI32:
-		return 4, nil
-	case wireSGroup, wireEGroup:
-		return 0, errUnsupported
-	default:
-		return 0, errONNX
-	}
-}
-
-func (r *reader) readVarint() (uint64, error) {
-	var value uint64
-	for i := range maxVarint {
-		next, err := r.bytes(1)
-		if err != nil {
-			return 0, err
-		}
-		value |= uint64(next[0]&0x7f) << (7 * i)
-		if next[0] < 0x80 {
-			return value, nil
+	var missing []string
+	for _, name := range l.missing {
+		if size, exists := c.largestOfName()[path.Base(name)]; !exists || size < l.needs[name] {
+			missing = append(missing, name)
 		}
 	}
-	return 0, errONNX
+	return missing
+}
+
+// precision matches what tools add to a model's name for a variant of another precision
+// (https://huggingface.co/docs/transformers.js/guides/dtypes).
+var precision = regexp.MustCompile(`_(bf16|bnb4|fp16|fp32|int4|int8|uint8|quantized|q[0-9]+(f16)?)$`)
+
+// variantOf returns what the names of all variants of an ONNX model have in common.
+func variantOf(name string) string {
+	return precision.ReplaceAllString(strings.TrimSuffix(name, path.Ext(name)), "")
+}
+
+// hasWholeVariant reports whether another variant of an ONNX model is complete.
+func (c *checker) hasWholeVariant(name string) bool {
+	if c.wholeVariants == nil {
+		c.wholeVariants = map[string]bool{}
+		for whole := range c.wholeONNX {
+			c.wholeVariants[variantOf(whole)] = true
+		}
+	}
+	return c.wholeVariants[variantOf(name)]
+}
+
+// largestOfName returns the size of the largest file of each name in any directory.
+func (c *checker) largestOfName() map[string]int64 {
+	if c.largest == nil {
+		c.largest = map[string]int64{}
+		for _, file := range c.files {
+			if !isHidden(file.Path) {
+				name := path.Base(file.Path)
+				c.largest[name] = max(c.largest[name], file.Size)
+			}
+		}
+	}
+	return c.largest
 }

@@ -6,16 +6,9 @@ import (
 	"io"
 )
 
-const (
-	// maxHeader is the longest header that the format's library accepts:
-	// MAX_HEADER_SIZE in
-	// https://github.com/huggingface/safetensors/blob/main/safetensors/src/tensor.rs.
-	maxHeader = 100_000_000
-	// maxJSON is the longest text that is parsed, to limit the use of memory:
-	// SAFETENSORS_MAX_HEADER_LENGTH in
-	// https://github.com/huggingface/huggingface_hub/blob/main/src/huggingface_hub/constants.py.
-	maxJSON = 25_000_000
-)
+// maxHeader is the longest header that the format's library accepts: MAX_HEADER_SIZE in
+// https://github.com/huggingface/safetensors/blob/main/safetensors/src/tensor.rs.
+const maxHeader = 100_000_000
 
 // checkSafetensors compares a file's size with its header. The format: eight bytes
 // with the header's length, little-endian; the header, a JSON object of tensors,
@@ -37,12 +30,12 @@ func checkSafetensors(r *reader) error {
 	if start > r.size {
 		return truncated(r.size, start)
 	}
-	if header > maxJSON {
-		return errUnsupported
+	data, err := dataLength(newJSON(io.LimitReader(r, int64(header))))
+	if isMalformed(err) {
+		return defect("is corrupted: its header is not JSON")
 	}
-	data, err := dataLength(io.NewSectionReader(r.file, r.offset, int64(header)))
 	if err != nil {
-		return jsonError(err, "is corrupted: its header is not JSON")
+		return err
 	}
 	if data > maxSize-start {
 		return defectf("is corrupted: its header describes %d bytes", data)
@@ -60,59 +53,38 @@ func checkSafetensors(r *reader) error {
 const maxSize = 1 << 62
 
 // dataLength returns where the last tensor of a header ends.
-func dataLength(header io.Reader) (int64, error) {
+func dataLength(header *json.Decoder) (int64, error) {
 	var end int64
-	decoder := json.NewDecoder(header)
-	err := forEachMember(decoder, func(name string) error {
-		var tensor struct {
-			Offsets []int64 `json:"data_offsets"`
+	err := forEachMember(header, func(name string) error {
+		if name == "__metadata__" {
+			return skipValue(header)
 		}
-		if err := decoder.Decode(&tensor); err != nil || name == "__metadata__" {
-			return err
-		}
-		if len(tensor.Offsets) != 2 {
-			return errUnsupported
-		}
-		end = max(end, tensor.Offsets[1])
-		return nil
+		tensorEnd, err := readDataEnd(header)
+		end = max(end, tensorEnd)
+		return err
 	})
 	return end, err
 }
 
-// forEachMember calls visit before the value of each member of an object. visit must
-// read the value; so only a part of a long text is in memory.
-func forEachMember(decoder *json.Decoder, visit func(name string) error) error {
-	first, err := decoder.Token()
-	if err != nil {
-		return err
-	}
-	if first != json.Delim('{') {
-		return errUnsupported
-	}
-	for decoder.More() {
-		token, err := decoder.Token()
-		if err != nil {
-			return err
+// readDataEnd returns the second of a tensor's two data_offsets.
+func readDataEnd(header *json.Decoder) (int64, error) {
+	var offsets [2]int64
+	count := 0
+	err := forEachMember(header, func(name string) error {
+		if name != "data_offsets" {
+			return skipValue(header)
 		}
-		name, _ := token.(string)
-		if err := visit(name); err != nil {
+		return forEachElement(header, func() (err error) {
+			if count == len(offsets) {
+				return errUnsupported
+			}
+			offsets[count], err = readNumber(header)
+			count++
 			return err
-		}
+		})
+	})
+	if err == nil && count != len(offsets) {
+		err = errUnsupported
 	}
-	_, err = decoder.Token()
-	return err
-}
-
-// jsonError returns the given defect for a text that is not JSON, and errUnsupported
-// for JSON of another structure. Errors of reading are returned unchanged.
-func jsonError(err error, notJSON defect) error {
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return notJSON
-	case errors.As(err, &kind):
-		return errUnsupported
-	}
-	return err
+	return offsets[1], err
 }

@@ -37,23 +37,44 @@ var (
 	checksumOrFormat = regexp.MustCompile(`(?i)\A(md5sum|sha224|sha256|sha384|sha512|blake2|blake3|base64)\z`)
 )
 
-// Names of directories that hold only incomplete files.
-const (
-	// rsyncDelayed is where rsync --delay-updates keeps files until all are complete
-	// (tmp_partialdir in rsync's options.c).
-	rsyncDelayed = ".~tmp~"
-	// rsyncPartial is the directory that rsync's manual uses for --partial-dir.
-	rsyncPartial = ".rsync-partial"
-)
+// unfinishedDirs are the directories in which programs keep files until they are
+// complete.
+var unfinishedDirs = map[string]string{
+	// Of rsync --delay-updates (tmp_partialdir in rsync's options.c).
+	".~tmp~": "rsync",
+	// What rsync's manual uses for --partial-dir.
+	".rsync-partial": "rsync",
+	// TEMPORARY_FOLDER_NAME in modelscope/hub/constants.py.
+	"._____temp": "ModelScope's libraries",
+}
 
 // unfinishedSuffixes are the suffixes that programs give to a file until they have
 // received all of it.
 var unfinishedSuffixes = map[string]string{
+	"_.gstmp":     "gcloud or gsutil",
 	".crdownload": "Chrome",
 	".incomplete": "Hugging Face's libraries",
 	".part":       "a download",
+	".part.minio": "MinIO's clients",
 	".partial":    "a download",
 }
+
+// huggingFaceCache is where Hugging Face's libraries keep files of a download into a
+// directory until they are complete. They never delete what an interrupted one leaves:
+// modelfile.Check decides whether the model is incomplete.
+const huggingFaceCache = "/.cache/huggingface/download/"
+
+// Names that other programs give to a file until they have received all of it.
+var (
+	// The AWS command line interface receives NAME as NAME.XXXXXXXX, where the X are
+	// hexadecimal digits in capital and small letters (random_file_extension in
+	// s3transfer/utils.py).
+	awsName = regexp.MustCompile(`\A.+\.([0-9A-Fa-f]{8})\z`)
+	// azcopyTempDownloadPrefix in AzCopy's ste/xfer-remoteToLocal-file.go.
+	azcopyName = regexp.MustCompile(`\A\.azDownload-[0-9a-f-]{36}-`)
+	// Ollama's server/download.go.
+	ollamaName = regexp.MustCompile(`\Asha256-[0-9a-f]{64}-partial(-[0-9]+)?\z`)
+)
 
 // aria2Suffix is the suffix of the file in which aria2 keeps the state of a download,
 // beside the file that it downloads, until that is complete.
@@ -88,21 +109,42 @@ const maxShownPath = 200
 // name is not conclusive. files are the files of its directory.
 func unfinishedBy(dir, name string, files map[string]bool) string {
 	for element := range strings.SplitSeq(dir, "/") {
-		if element == rsyncDelayed || element == rsyncPartial {
-			return "rsync"
+		if writer := unfinishedDirs[element]; writer != "" {
+			return writer
 		}
 	}
-	if isRsyncTemporary(name, files) {
+	complete, isState := strings.CutSuffix(name, aria2Suffix)
+	switch {
+	case isRsyncTemporary(name, files):
 		return "rsync"
-	}
-	if complete, found := strings.CutSuffix(name, aria2Suffix); found && files[complete] {
+	case isState && files[complete]:
 		return "aria2"
-	}
-	suffix := path.Ext(name)
-	if name == suffix {
+	case isAWSTemporary(name):
+		return "the AWS command line interface"
+	case azcopyName.MatchString(name):
+		return "AzCopy"
+	case ollamaName.MatchString(name):
+		return "Ollama"
+	case strings.Contains("/"+dir+"/", huggingFaceCache):
 		return ""
 	}
-	return unfinishedSuffixes[suffix]
+	for suffix, writer := range unfinishedSuffixes {
+		if name != suffix && strings.HasSuffix(name, suffix) {
+			return writer
+		}
+	}
+	return ""
+}
+
+func isAWSTemporary(name string) bool {
+	parts := awsName.FindStringSubmatch(name)
+	return parts != nil && isMixed(parts[1])
+}
+
+// isMixed reports whether a suffix has capital and small letters in the order of no
+// word.
+func isMixed(suffix string) bool {
+	return capitalInside.MatchString(suffix) && smallLetter.MatchString(suffix)
 }
 
 func isRsyncTemporary(name string, files map[string]bool) bool {
@@ -111,7 +153,7 @@ func isRsyncTemporary(name string, files map[string]bool) bool {
 		return false
 	}
 	complete, suffix := parts[1], parts[2]
-	mixed := capitalInside.MatchString(suffix) && smallLetter.MatchString(suffix)
+	mixed := isMixed(suffix)
 	if !files[complete] {
 		return mixed && !twoWords.MatchString(suffix)
 	}

@@ -16,6 +16,9 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
+// ollamaBlob is the name of a file in Ollama's storage.
+const ollamaBlob = "sha256-ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+
 func TestListRejectsUnfinishedFiles(t *testing.T) {
 	tests := map[string]struct {
 		files []string
@@ -33,7 +36,13 @@ func TestListRejectsUnfinishedFiles(t *testing.T) {
 		"rsync --partial-dir":                             {[]string{"a/.rsync-partial/1.bin"}, "a/.rsync-partial/1.bin", "rsync"},
 		"aria2, beside its file":                          {[]string{"1.bin", "1.bin.aria2"}, "1.bin.aria2", "aria2"},
 		"Chrome":                                          {[]string{"1.bin.crdownload"}, "1.bin.crdownload", "Chrome"},
-		"Hugging Face":                                    {[]string{".cache/huggingface/download/1.abc.incomplete"}, ".cache/huggingface/download/1.abc.incomplete", "Hugging Face's libraries"},
+		"Hugging Face":                                    {[]string{"blobs/1.incomplete"}, "blobs/1.incomplete", "Hugging Face's libraries"},
+		"ModelScope":                                      {[]string{"config.json", "._____temp/1.bin"}, "._____temp/1.bin", "ModelScope's libraries"},
+		"AWS":                                             {[]string{"1.bin.8E6bC1dA"}, "1.bin.8E6bC1dA", "the AWS command line interface"},
+		"gsutil":                                          {[]string{"1.bin_.gstmp"}, "1.bin_.gstmp", "gcloud or gsutil"},
+		"MinIO":                                           {[]string{"1.bin.0cc175b9c0f1b6a831c399e269772661.part.minio"}, "1.bin.0cc175b9c0f1b6a831c399e269772661.part.minio", "MinIO's clients"},
+		"AzCopy":                                          {[]string{".azDownload-0b1f5c2e-7a4d-4c1b-9e6f-2d3a4b5c6d7e-1.bin"}, ".azDownload-0b1f5c2e-7a4d-4c1b-9e6f-2d3a4b5c6d7e-1.bin", "AzCopy"},
+		"Ollama":                                          {[]string{"blobs/" + ollamaBlob + "-partial-3"}, "blobs/" + ollamaBlob + "-partial-3", "Ollama"},
 		"a part":                                          {[]string{"1.bin.part"}, "1.bin.part", "a download"},
 		"a partial file":                                  {[]string{"1.bin.partial"}, "1.bin.partial", "a download"},
 		"a name with control characters":                  {[]string{"\x1b[31m.part"}, " [31m.part", "a download"},
@@ -49,6 +58,9 @@ func TestListRejectsUnfinishedFiles(t *testing.T) {
 		"names that only consist of a suffix":             {files: []string{".part", ".incomplete"}},
 		"a suffix in capitals, and one inside a name":     {files: []string{"1.PART", "a.part.bin", "partial"}},
 		"aria2 without its file":                          {files: []string{"1.aria2"}},
+		"what Hugging Face may have left":                 {files: []string{".cache/huggingface/download/1.abc.incomplete"}},
+		"a suffix of hexadecimal digits in small letters": {files: []string{"1.bin.8e6bc1da", "1.bin.8E6BC1DA", "events.20261128", "1.Deadbeef"}},
+		"a whole blob of Ollama":                          {files: []string{"blobs/" + ollamaBlob}},
 		"a directory that is called like unfinished file": {files: []string{"1.part/x", ".1.bin.7iOc1a/x"}},
 	}
 	for name, tt := range tests {
