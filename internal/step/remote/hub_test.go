@@ -232,7 +232,7 @@ func openAndList(t *testing.T, location *HuggingFace, access Access) ([]layer.So
 	if err != nil {
 		return nil, err
 	}
-	defer opened.Close()
+	t.Cleanup(func() { require.NoError(t, opened.Close()) })
 	return opened.List(t.Context())
 }
 

@@ -12,7 +12,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"hash"
 	"io"
 	"maps"
 	"math"
@@ -130,7 +129,7 @@ func (h *Hub) Put(repo Repository) {
 
 // sum returns the hash by which Git or Git LFS identifies a file.
 func (f File) sum() string {
-	var sum hash.Hash = sha256.New()
+	sum := sha256.New()
 	if !f.Large {
 		sum = sha1.New()
 		fmt.Fprintf(sum, "blob %d\x00", f.Size)
@@ -188,65 +187,85 @@ func (h *Hub) record(next http.HandlerFunc) http.Handler {
 // /ORG/NAME/resolve/COMMIT/PATH, and the content of small ones at
 // /api/resolve-cache/models/ORG/NAME/COMMIT/PATH.
 func (h *Hub) serveHub(w http.ResponseWriter, r *http.Request) {
-	var elements []string
-	for element := range strings.SplitSeq(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/") {
-		unescaped, err := url.PathUnescape(element)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		elements = append(elements, unescaped)
-	}
-	isAPI := len(elements) > 3 && elements[0] == "api"
-	isCache := isAPI && elements[1] == "resolve-cache"
-	switch {
-	case isCache:
-		elements = elements[3:]
-	case isAPI:
-		elements = elements[2:]
-	}
+	kind, elements := parse(r)
 	if len(elements) < 4 {
 		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
 		return
 	}
 	repo, ok := h.authorize(w, r, elements[0]+"/"+elements[1])
-	switch {
-	case !ok:
-	case isCache:
+	if !ok {
+		return
+	}
+	if kind == cached {
 		http.ServeContent(w, r, "", time.Time{}, repo.open(strings.Join(elements[3:], "/")))
-	case elements[3] != repo.Commit && !slices.Contains(repo.Revisions, elements[3]):
-		refuse(w, http.StatusNotFound, "RevisionNotFound", "Invalid rev id: "+elements[3])
-	case isAPI && elements[2] == "revision":
+		return
+	}
+	revision := elements[3]
+	switch {
+	case revision != repo.Commit && !slices.Contains(repo.Revisions, revision):
+		refuse(w, http.StatusNotFound, "RevisionNotFound", "Invalid rev id: "+revision)
+	case kind == api && elements[2] == "revision":
 		reply(w, map[string]any{"id": repo.Name, "sha": repo.Commit, "gated": repo.Gated, "private": repo.Private})
-	case isAPI && elements[2] == "tree":
+	case kind == api && elements[2] == "tree":
 		h.serveTree(w, r, repo)
 	default:
-		h.serveFile(w, r, repo, strings.Join(elements[4:], "/"))
+		h.serveFile(w, repo, strings.Join(elements[4:], "/"))
 	}
 }
 
-// authorize returns a repository, or answers that the account may not read it.
+// kind is a kind of request to the hub.
+type kind int
+
+const (
+	file kind = iota
+	api
+	cached
+)
+
+// parse returns the kind of a request, and the elements of its path from the organization
+// on, or none.
+func parse(r *http.Request) (kind, []string) {
+	var elements []string
+	for element := range strings.SplitSeq(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/") {
+		unescaped, err := url.PathUnescape(element)
+		if err != nil {
+			return file, nil
+		}
+		elements = append(elements, unescaped)
+	}
+	switch {
+	case len(elements) < 4 || elements[0] != "api":
+		return file, elements
+	case elements[1] == "resolve-cache":
+		return cached, elements[3:]
+	default:
+		return api, elements[2:]
+	}
+}
+
+// authorize returns a repository, or answers that the account may not read it. The API
+// lists the files of gated repositories to everyone.
 func (h *Hub) authorize(w http.ResponseWriter, r *http.Request, name string) (Repository, bool) {
 	token, hasToken := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	h.mu.Lock()
 	repo, exists := h.repos[name]
 	hasAccess, isKnown := h.tokens[token]
 	h.mu.Unlock()
+	isHidden := !exists || repo.Private && !hasAccess
+	isGated := repo.Gated && !hasAccess && !strings.HasPrefix(r.URL.Path, "/api/models/")
 	switch {
 	case hasToken && !isKnown:
 		refuse(w, http.StatusUnauthorized, "", "Invalid credentials in Authorization header")
-	case (!exists || repo.Private && !hasAccess) && hasToken:
+	case isHidden && hasToken:
 		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
-	case !exists || repo.Private && !hasAccess:
+	case isHidden:
 		refuse(w, http.StatusUnauthorized, "RepoNotFound", "Invalid username or password.")
-	case repo.Gated && !hasToken && !strings.HasPrefix(r.URL.Path, "/api/models/"):
-		refuse(w, http.StatusUnauthorized, "GatedRepo", "Access to model "+name+" is restricted.")
-	case repo.Gated && !hasAccess && !strings.HasPrefix(r.URL.Path, "/api/models/"):
+	case isGated && hasToken:
 		refuse(w, http.StatusForbidden, "GatedRepo", "Access to model "+name+" is restricted and you are not in the authorized list.")
-	default:
-		return repo, true
+	case isGated:
+		refuse(w, http.StatusUnauthorized, "GatedRepo", "Access to model "+name+" is restricted.")
 	}
-	return Repository{}, false
+	return repo, !isHidden && !isGated && (isKnown || !hasToken)
 }
 
 // serveTree serves a page of the list of all files and directories.
@@ -272,7 +291,7 @@ func (h *Hub) serveTree(w http.ResponseWriter, r *http.Request, repo Repository)
 
 // serveFile redirects to a path of the hub for small files, and to the storage for
 // others.
-func (h *Hub) serveFile(w http.ResponseWriter, r *http.Request, repo Repository, name string) {
+func (h *Hub) serveFile(w http.ResponseWriter, repo Repository, name string) {
 	file, exists := repo.Files[name]
 	if !exists {
 		refuse(w, http.StatusNotFound, "EntryNotFound", "Entry not found")
