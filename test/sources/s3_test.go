@@ -143,7 +143,7 @@ func TestResume(t *testing.T) {
 	c := startCutter(t, g)
 	files := open(t, c.url)
 	_, entries := plan(t, files)
-	const cuts, after = 5, 1 << 20
+	const cuts, after = 5, 1_000_000
 	c.mu.Lock()
 	c.cuts, c.after, c.sent, c.ranges = cuts, after, 0, nil
 	c.mu.Unlock()
@@ -159,7 +159,8 @@ func TestResume(t *testing.T) {
 		first, _, _ := strings.Cut(part, "-")
 		offset, err := strconv.Atoi(first)
 		require.NoError(t, err)
-		if offset%(4<<20) != 0 {
+		// Parts begin at multiples of this.
+		if offset%(1<<20) != 0 {
 			resumed++
 		}
 	}
