@@ -251,21 +251,35 @@ func (h *Hub) authorize(w http.ResponseWriter, r *http.Request, name string) (Re
 	repo, exists := h.repos[name]
 	hasAccess, isKnown := h.tokens[token]
 	h.mu.Unlock()
-	isHidden := !exists || repo.Private && !hasAccess
-	isGated := repo.Gated && !hasAccess && !strings.HasPrefix(r.URL.Path, "/api/models/")
-	switch {
-	case hasToken && !isKnown:
+	if hasToken && !isKnown {
 		refuse(w, http.StatusUnauthorized, "", "Invalid credentials in Authorization header")
-	case isHidden && hasToken:
-		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
-	case isHidden:
-		refuse(w, http.StatusUnauthorized, "RepoNotFound", "Invalid username or password.")
-	case isGated && hasToken:
-		refuse(w, http.StatusForbidden, "GatedRepo", "Access to model "+name+" is restricted and you are not in the authorized list.")
-	case isGated:
-		refuse(w, http.StatusUnauthorized, "GatedRepo", "Access to model "+name+" is restricted.")
+		return Repository{}, false
 	}
-	return repo, !isHidden && !isGated && (isKnown || !hasToken)
+	if !exists || repo.Private && !hasAccess {
+		refuseHidden(w, hasToken)
+		return Repository{}, false
+	}
+	if repo.Gated && !hasAccess && !strings.HasPrefix(r.URL.Path, "/api/models/") {
+		refuseGated(w, hasToken, name)
+		return Repository{}, false
+	}
+	return repo, true
+}
+
+func refuseHidden(w http.ResponseWriter, hasToken bool) {
+	if hasToken {
+		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
+		return
+	}
+	refuse(w, http.StatusUnauthorized, "RepoNotFound", "Invalid username or password.")
+}
+
+func refuseGated(w http.ResponseWriter, hasToken bool, name string) {
+	if hasToken {
+		refuse(w, http.StatusForbidden, "GatedRepo", "Access to model "+name+" is restricted and you are not in the authorized list.")
+		return
+	}
+	refuse(w, http.StatusUnauthorized, "GatedRepo", "Access to model "+name+" is restricted.")
 }
 
 // serveTree serves a page of the list of all files and directories.
