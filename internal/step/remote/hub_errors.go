@@ -60,6 +60,19 @@ func (r *repository) refuseGated() error {
 	return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated, and the account of the token has no access: accept its licence at %s with that account, wait until the access is granted, then retry", r.repo, r.page())
 }
 
+// newName matches the name of a repository in an address of the API.
+var newName = regexp.MustCompile(`/api/models/([-\w.]+/[-\w.]+)/`)
+
+// refuseMoved returns the failure of a request that is redirected: the hub does so for
+// repositories that were renamed. The new name is not one that the rules have allowed.
+func (r *repository) refuseMoved(resp *http.Response) error {
+	location := resp.Header.Get("Location")
+	if found := newName.FindStringSubmatch(location); found != nil && found[1] != r.repo {
+		return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s was renamed to %s: write this name as storage.huggingFace.repo", r.repo, shown(found[1]))
+	}
+	return failure.New(v1alpha1.ReasonSourceUnavailable, "%s redirects the build to %q: write the address of the hub itself as storage.huggingFace.endpoint", r.name, r.quote(location))
+}
+
 // isMissing reports whether a response says that the repository does not exist. To
 // accounts that may not read it, the hub says the same, and to nobody in particular that
 // a token is required.

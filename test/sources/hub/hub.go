@@ -78,6 +78,7 @@ type Hub struct {
 	mu       sync.Mutex
 	repos    map[string]Repository
 	tokens   map[string]bool
+	renamed  map[string]string
 	requests []Request
 	signed   int
 	cuts     int
@@ -96,7 +97,7 @@ func Start(t *testing.T) *Hub {
 // its storage.
 func StartAt(t *testing.T, hub, storage string) *Hub {
 	t.Helper()
-	h := &Hub{PageSize: 1000, repos: map[string]Repository{}, tokens: map[string]bool{}}
+	h := &Hub{PageSize: 1000, repos: map[string]Repository{}, tokens: map[string]bool{}, renamed: map[string]string{}}
 	h.URL, h.Storage = serve(t, hub, h.record(h.serveHub)), serve(t, storage, h.record(h.serveStorage))
 	return h
 }
@@ -148,6 +149,13 @@ func (h *Hub) AddToken(token string, hasAccess bool) {
 	h.tokens[token] = hasAccess
 }
 
+// Rename has the hub redirect requests for a repository to one with another name.
+func (h *Hub) Rename(from, to string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.renamed[from] = to
+}
+
 // Instead has requests to both hosts handled by a function, if it reports that it did.
 func (h *Hub) Instead(handle func(w http.ResponseWriter, r *http.Request) bool) {
 	h.mu.Lock()
@@ -192,7 +200,16 @@ func (h *Hub) serveHub(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
 		return
 	}
-	repo, ok := h.authorize(w, r, elements[0]+"/"+elements[1])
+	name := elements[0] + "/" + elements[1]
+	h.mu.Lock()
+	renamed := h.renamed[name]
+	h.mu.Unlock()
+	if renamed != "" {
+		w.Header().Set("Location", strings.Replace(r.URL.EscapedPath(), name, renamed, 1))
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
+	repo, ok := h.authorize(w, r, name)
 	if !ok {
 		return
 	}
