@@ -77,7 +77,7 @@ func openHub(ctx context.Context, location *HuggingFace, access Access) (source.
 		endpoint: endpoint, repo: location.Repo, token: token, addresses: map[string]*url.URL{},
 	}
 	r.client = &http.Client{
-		Transport:     newGuard(ctx, transport, access.UserAgent, func(to *url.URL) bool { return r.isOwn(to) || access.HFRules.AllowsRedirect(to) }),
+		Transport:     newGuard(ctx, transport, access, func(to *url.URL) bool { return r.isOwn(to) || access.HFRules.AllowsRedirect(to) }),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	f := newFiles(r, r.server, transport, access.delay)
@@ -129,7 +129,10 @@ func (r *repository) ask(ctx context.Context, address *url.URL, answer any) (htt
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	switch {
+	case isRedirect(resp):
+		return nil, r.refuseMoved(resp)
+	case resp.StatusCode != http.StatusOK:
 		return nil, r.refuse(resp, "")
 	}
 	body, err := io.ReadAll(resp.Body)

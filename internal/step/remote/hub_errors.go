@@ -26,21 +26,18 @@ const (
 // refuse returns the failure of a response with an error. name is the path of the file
 // that was requested, or "" for the API.
 func (r *repository) refuse(resp *http.Response, name string) error {
-	words := resp.Header.Get("X-Error-Message")
-	code := resp.Header.Get("X-Error-Code")
-	page := r.endpoint.JoinPath(r.repo)
 	isDenied := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden
+	code := resp.Header.Get("X-Error-Code")
+	words := resp.Header.Get("X-Error-Message")
 	switch {
 	case isDenied && !r.isOwn(resp.Request.URL):
 		f := failure.New(v1alpha1.ReasonSourceUnavailable, "the host %s, to which %s redirects the build, denied the download (%d): retry; if the error remains, check the proxies on the way", shown(resp.Request.URL.Host), r.name, resp.StatusCode)
 		f.Transient = true
 		return f
-	case code == gatedRepo && r.token == "":
-		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated: accept its licence at %s, create a Secret with a token of that account, and set storage.huggingFace.tokenSecretName: %s", r.repo, page, createToken)
 	case code == gatedRepo:
-		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated, and the account of the token has no access: accept its licence at %s with that account, wait until the access is granted, then retry", r.repo, page)
+		return r.refuseGated()
 	case code == revisionNotFound:
-		return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s has no such revision: correct storage.huggingFace.revision; %s/tree/main lists the branches", r.repo, page)
+		return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s has no such revision: correct storage.huggingFace.revision; %s/tree/main lists the branches", r.repo, r.page())
 	case code == disabledRepo:
 		return failure.New(v1alpha1.ReasonSourceUnauthorized, "%s has disabled the repository %s: choose another one", r.name, r.repo)
 	case r.isMissing(resp, code, name):
@@ -50,11 +47,30 @@ func (r *repository) refuse(resp *http.Response, name string) error {
 	case name != "" && (resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusRequestedRangeNotSatisfiable):
 		return source.Changing(name)
 	}
-	err := r.refused(resp.StatusCode, words)
-	if after := retryAfter(resp.Header); after > 0 {
-		return delayed{err, after}
+	return delayed{r.refused(resp.StatusCode, words), retryAfter(resp.Header)}
+}
+
+// page returns the address of the repository for people.
+func (r *repository) page() string { return r.endpoint.JoinPath(r.repo).String() }
+
+func (r *repository) refuseGated() error {
+	if r.token == "" {
+		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated: accept its licence at %s, create a Secret with a token of that account, and set storage.huggingFace.tokenSecretName: %s", r.repo, r.page(), createToken)
 	}
-	return err
+	return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated, and the account of the token has no access: accept its licence at %s with that account, wait until the access is granted, then retry", r.repo, r.page())
+}
+
+// newName matches the name of a repository in an address of the API.
+var newName = regexp.MustCompile(`/api/models/([-\w.]+/[-\w.]+)/`)
+
+// refuseMoved returns the failure of a request that is redirected: the hub does so for
+// repositories that were renamed. The new name is not one that the rules have allowed.
+func (r *repository) refuseMoved(resp *http.Response) error {
+	location := resp.Header.Get("Location")
+	if found := newName.FindStringSubmatch(location); found != nil && found[1] != r.repo {
+		return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s was renamed to %s: write this name as storage.huggingFace.repo", r.repo, shown(found[1]))
+	}
+	return failure.New(v1alpha1.ReasonSourceUnavailable, "%s redirects the build to %q: write the address of the hub itself as storage.huggingFace.endpoint", r.name, r.quote(location))
 }
 
 // isMissing reports whether a response says that the repository does not exist. To

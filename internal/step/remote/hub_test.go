@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -232,7 +235,7 @@ func openAndList(t *testing.T, location *HuggingFace, access Access) ([]layer.So
 	if err != nil {
 		return nil, err
 	}
-	defer opened.Close()
+	t.Cleanup(func() { require.NoError(t, opened.Close()) })
 	return opened.List(t.Context())
 }
 
@@ -313,8 +316,19 @@ func TestHubDoesNotFollow(t *testing.T) {
 		return true
 	})
 	_, err = openAndList(t, &HuggingFace{Endpoint: h.URL, Repo: repo}, access)
-	assertFailure(t, v1alpha1.ReasonSourceUnavailable, false, "responded with the error 302 Found", err)
+	assertFailure(t, v1alpha1.ReasonSourceUnavailable, false, fmt.Sprintf("redirects the build to %q: write the address of the hub itself", other.URL), err)
 	assert.Zero(t, contacted.Load())
+}
+
+// A renamed repository is another one to the rules.
+func TestHubRenamed(t *testing.T) {
+	h := hub.Start(t)
+	h.Put(mistral())
+	h.Rename("old/name", repo)
+	for _, revision := range []string{"main", commit} {
+		_, err := openAndList(t, &HuggingFace{Endpoint: h.URL, Repo: "old/name", Revision: revision}, accessTo(h))
+		assertFailure(t, v1alpha1.ReasonSourceMissing, false, "the repository old/name was renamed to "+repo+": write this name as storage.huggingFace.repo", err)
+	}
 }
 
 func TestHubRedirectsInALoop(t *testing.T) {
@@ -393,6 +407,64 @@ func TestHubResumes(t *testing.T) {
 	assert.True(t, bytes.Equal(weights, got))
 	// What was sent before a cut is not sent again, but what is in buffers is lost.
 	assert.LessOrEqual(t, h.Sent()-before, int64(len(weights)+cuts<<20))
+}
+
+// A connection that stays silent is given up.
+func TestHubFallsSilent(t *testing.T) {
+	h := hub.Start(t)
+	h.Put(mistral())
+	access := accessTo(h)
+	access.idle = 50 * time.Millisecond
+	f := openRepo(t, h, &HuggingFace{Repo: repo}, access)
+	entry := entryOf(t, planOf(t, f), "model.bin")
+	for name, silent := range map[string]func(w http.ResponseWriter){
+		"before the response": func(http.ResponseWriter) {},
+		"in the response": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(weights)))
+			_, _ = w.Write(weights[:100])
+			_ = http.NewResponseController(w).Flush()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var once atomic.Bool
+			h.Instead(func(w http.ResponseWriter, r *http.Request) bool {
+				if "http://"+r.Host != h.Storage || !strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") || once.Swap(true) {
+					return false
+				}
+				silent(w)
+				<-r.Context().Done()
+				panic(http.ErrAbortHandler)
+			})
+			got, err := read(t, f, entry, 0)
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(weights, got))
+			assert.True(t, once.Load())
+		})
+	}
+}
+
+// A build sends several layers at once.
+func TestHubReadsAtOnce(t *testing.T) {
+	h := hub.Start(t)
+	h.Put(mistral())
+	f := openRepo(t, h, &HuggingFace{Repo: repo}, accessTo(h))
+	entry := entryOf(t, planOf(t, f), "model.bin")
+	h.Cut(5, 100_000)
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error {
+			opened, err := f.Open(t.Context(), entry, 0)
+			if err != nil {
+				return err
+			}
+			got, err := io.ReadAll(opened)
+			if err == nil && !bytes.Equal(weights, got) {
+				err = errors.New("other content")
+			}
+			return errors.Join(err, opened.Close())
+		})
+	}
+	require.NoError(t, group.Wait())
 }
 
 func TestHubFilesThatChange(t *testing.T) {

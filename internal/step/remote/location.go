@@ -56,8 +56,8 @@ type Access struct {
 	CAFile string
 	// UserAgent is how requests describe the program; that of the library if empty.
 	UserAgent string
-	// delay replaces firstDelay in tests.
-	delay time.Duration
+	// delay and idle replace firstDelay and idleTimeout in tests.
+	delay, idle time.Duration
 }
 
 // Open returns the files at a location. It resolves the revision of a repository once,

@@ -61,7 +61,7 @@ func openS3(ctx context.Context, location *S3, access Access) (source.Files, err
 	s := &s3{server: &server{name: nameOfS3(endpoint), secrets: keys.secrets, hint: "ask the platform team to add the host to allowedS3"}, location: location, keys: keys}
 	s.options = minio.Options{
 		Creds: credentials.New(keys), Secure: endpoint.Scheme == "https", Region: region,
-		Transport: newGuard(ctx, transport, access.UserAgent, s3Hosts(endpoint, location.Bucket)),
+		Transport: newGuard(ctx, transport, access, s3Hosts(endpoint, location.Bucket)),
 		// This package sends failed requests again.
 		MaxRetries: 1,
 	}
@@ -192,8 +192,8 @@ func (s *s3) get(ctx context.Context, planned layer.Entry, offset, length int64)
 	if listed {
 		options.Set("If-Match", `"`+etag+`"`)
 	} else {
-		// The header has whole seconds.
-		options.Set("If-Unmodified-Since", modified(planned).Add(time.Second-1).Truncate(time.Second).Format(http.TimeFormat))
+		// Lists of some servers have whole seconds, and their objects do not.
+		options.Set("If-Unmodified-Since", modified(planned).Add(time.Second).Format(http.TimeFormat))
 	}
 	key := s.location.Prefix + "/" + planned.Path
 	content, info, header, err := s.client.GetObject(ctx, s.location.Bucket, key, options)
@@ -201,8 +201,8 @@ func (s *s3) get(ctx context.Context, planned layer.Entry, offset, length int64)
 		return nil, s.explain(ctx, err, planned.Path)
 	}
 	err = s.checkPart(header, planned, offset)
-	// Servers exist that ignore the condition.
-	if err == nil && (listed && info.ETag != etag || !listed && !info.LastModified.Equal(modified(planned).Truncate(time.Second))) {
+	// Servers exist that ignore the condition, and one with a time has a second too many.
+	if err == nil && (listed && info.ETag != etag || !listed && !info.LastModified.Equal(modified(planned))) {
 		err = source.Changing(planned.Path)
 	}
 	if err != nil {
@@ -212,5 +212,8 @@ func (s *s3) get(ctx context.Context, planned layer.Entry, offset, length int64)
 	return content, nil
 }
 
-// modified returns when a planned file was last changed.
-func modified(planned layer.Entry) time.Time { return time.Unix(0, planned.ModTime).UTC() }
+// modified returns when a planned file was last changed, in whole seconds, which headers
+// have.
+func modified(planned layer.Entry) time.Time {
+	return time.Unix(0, planned.ModTime).UTC().Truncate(time.Second)
+}

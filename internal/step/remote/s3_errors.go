@@ -40,7 +40,9 @@ var meanings = map[string]meaning{
 	"InvalidObjectState": archived,
 	"AccessDenied":       denied, "AllAccessDisabled": denied, "AccountProblem": denied, "NotSignedUp": denied,
 	"InvalidAccessKeyId": unknownKey, "SignatureDoesNotMatch": unknownKey,
-	"ExpiredToken": expired, "ExpiredTokenException": expired, "InvalidToken": expired, "TokenRefreshRequired": expired,
+	// The Versity Gateway's.
+	"XAdminUserNotFound": unknownKey,
+	"ExpiredToken":       expired, "ExpiredTokenException": expired, "InvalidToken": expired, "TokenRefreshRequired": expired,
 	"SlowDown": limited, "SlowDownRead": limited, "Throttling": limited, "ThrottlingException": limited, "RequestLimitExceeded": limited, "TooManyRequests": limited,
 	"PermanentRedirect": otherRegion, "TemporaryRedirect": otherRegion, "InvalidRegion": otherRegion, "AuthorizationHeaderMalformed": otherRegion,
 }

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -191,8 +192,9 @@ type guard struct {
 }
 
 // newGuard returns a guard for a transport.
-func newGuard(ctx context.Context, transport *http.Transport, userAgent string, allows func(*url.URL) bool) guard {
-	return guard{inner: registry.NewTimeoutTransport(ctx, transport, idleTimeout), allows: allows, userAgent: userAgent}
+func newGuard(ctx context.Context, transport *http.Transport, access Access, allows func(*url.URL) bool) guard {
+	idle := cmp.Or(access.idle, idleTimeout)
+	return guard{inner: registry.NewTimeoutTransport(ctx, transport, idle), allows: allows, userAgent: access.UserAgent}
 }
 
 // forbiddenHost is the error for an address that is not allowed.

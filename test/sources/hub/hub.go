@@ -12,7 +12,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"hash"
 	"io"
 	"maps"
 	"math"
@@ -79,6 +78,7 @@ type Hub struct {
 	mu       sync.Mutex
 	repos    map[string]Repository
 	tokens   map[string]bool
+	renamed  map[string]string
 	requests []Request
 	signed   int
 	cuts     int
@@ -97,7 +97,7 @@ func Start(t *testing.T) *Hub {
 // its storage.
 func StartAt(t *testing.T, hub, storage string) *Hub {
 	t.Helper()
-	h := &Hub{PageSize: 1000, repos: map[string]Repository{}, tokens: map[string]bool{}}
+	h := &Hub{PageSize: 1000, repos: map[string]Repository{}, tokens: map[string]bool{}, renamed: map[string]string{}}
 	h.URL, h.Storage = serve(t, hub, h.record(h.serveHub)), serve(t, storage, h.record(h.serveStorage))
 	return h
 }
@@ -130,7 +130,7 @@ func (h *Hub) Put(repo Repository) {
 
 // sum returns the hash by which Git or Git LFS identifies a file.
 func (f File) sum() string {
-	var sum hash.Hash = sha256.New()
+	sum := sha256.New()
 	if !f.Large {
 		sum = sha1.New()
 		fmt.Fprintf(sum, "blob %d\x00", f.Size)
@@ -147,6 +147,13 @@ func (h *Hub) AddToken(token string, hasAccess bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tokens[token] = hasAccess
+}
+
+// Rename has the hub redirect requests for a repository to one with another name.
+func (h *Hub) Rename(from, to string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.renamed[from] = to
 }
 
 // Instead has requests to both hosts handled by a function, if it reports that it did.
@@ -188,65 +195,108 @@ func (h *Hub) record(next http.HandlerFunc) http.Handler {
 // /ORG/NAME/resolve/COMMIT/PATH, and the content of small ones at
 // /api/resolve-cache/models/ORG/NAME/COMMIT/PATH.
 func (h *Hub) serveHub(w http.ResponseWriter, r *http.Request) {
-	var elements []string
-	for element := range strings.SplitSeq(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/") {
-		unescaped, err := url.PathUnescape(element)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		elements = append(elements, unescaped)
-	}
-	isAPI := len(elements) > 3 && elements[0] == "api"
-	isCache := isAPI && elements[1] == "resolve-cache"
-	switch {
-	case isCache:
-		elements = elements[3:]
-	case isAPI:
-		elements = elements[2:]
-	}
+	kind, elements := parse(r)
 	if len(elements) < 4 {
 		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
 		return
 	}
-	repo, ok := h.authorize(w, r, elements[0]+"/"+elements[1])
-	switch {
-	case !ok:
-	case isCache:
+	name := elements[0] + "/" + elements[1]
+	h.mu.Lock()
+	renamed := h.renamed[name]
+	h.mu.Unlock()
+	if renamed != "" {
+		w.Header().Set("Location", strings.Replace(r.URL.EscapedPath(), name, renamed, 1))
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
+	repo, ok := h.authorize(w, r, name)
+	if !ok {
+		return
+	}
+	if kind == cached {
 		http.ServeContent(w, r, "", time.Time{}, repo.open(strings.Join(elements[3:], "/")))
-	case elements[3] != repo.Commit && !slices.Contains(repo.Revisions, elements[3]):
-		refuse(w, http.StatusNotFound, "RevisionNotFound", "Invalid rev id: "+elements[3])
-	case isAPI && elements[2] == "revision":
+		return
+	}
+	revision := elements[3]
+	switch {
+	case revision != repo.Commit && !slices.Contains(repo.Revisions, revision):
+		refuse(w, http.StatusNotFound, "RevisionNotFound", "Invalid rev id: "+revision)
+	case kind == api && elements[2] == "revision":
 		reply(w, map[string]any{"id": repo.Name, "sha": repo.Commit, "gated": repo.Gated, "private": repo.Private})
-	case isAPI && elements[2] == "tree":
+	case kind == api && elements[2] == "tree":
 		h.serveTree(w, r, repo)
 	default:
-		h.serveFile(w, r, repo, strings.Join(elements[4:], "/"))
+		h.serveFile(w, repo, strings.Join(elements[4:], "/"))
 	}
 }
 
-// authorize returns a repository, or answers that the account may not read it.
+// kind is a kind of request to the hub.
+type kind int
+
+const (
+	file kind = iota
+	api
+	cached
+)
+
+// parse returns the kind of a request, and the elements of its path from the organization
+// on, or none.
+func parse(r *http.Request) (kind, []string) {
+	var elements []string
+	for element := range strings.SplitSeq(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/") {
+		unescaped, err := url.PathUnescape(element)
+		if err != nil {
+			return file, nil
+		}
+		elements = append(elements, unescaped)
+	}
+	switch {
+	case len(elements) < 4 || elements[0] != "api":
+		return file, elements
+	case elements[1] == "resolve-cache":
+		return cached, elements[3:]
+	default:
+		return api, elements[2:]
+	}
+}
+
+// authorize returns a repository, or answers that the account may not read it. The API
+// lists the files of gated repositories to everyone.
 func (h *Hub) authorize(w http.ResponseWriter, r *http.Request, name string) (Repository, bool) {
 	token, hasToken := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	h.mu.Lock()
 	repo, exists := h.repos[name]
 	hasAccess, isKnown := h.tokens[token]
 	h.mu.Unlock()
-	switch {
-	case hasToken && !isKnown:
+	if hasToken && !isKnown {
 		refuse(w, http.StatusUnauthorized, "", "Invalid credentials in Authorization header")
-	case (!exists || repo.Private && !hasAccess) && hasToken:
-		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
-	case !exists || repo.Private && !hasAccess:
-		refuse(w, http.StatusUnauthorized, "RepoNotFound", "Invalid username or password.")
-	case repo.Gated && !hasToken && !strings.HasPrefix(r.URL.Path, "/api/models/"):
-		refuse(w, http.StatusUnauthorized, "GatedRepo", "Access to model "+name+" is restricted.")
-	case repo.Gated && !hasAccess && !strings.HasPrefix(r.URL.Path, "/api/models/"):
-		refuse(w, http.StatusForbidden, "GatedRepo", "Access to model "+name+" is restricted and you are not in the authorized list.")
-	default:
-		return repo, true
+		return Repository{}, false
 	}
-	return Repository{}, false
+	if !exists || repo.Private && !hasAccess {
+		refuseHidden(w, hasToken)
+		return Repository{}, false
+	}
+	if repo.Gated && !hasAccess && !strings.HasPrefix(r.URL.Path, "/api/models/") {
+		refuseGated(w, hasToken, name)
+		return Repository{}, false
+	}
+	return repo, true
+}
+
+func refuseHidden(w http.ResponseWriter, hasToken bool) {
+	if hasToken {
+		refuse(w, http.StatusNotFound, "RepoNotFound", "Repository not found")
+		return
+	}
+	refuse(w, http.StatusUnauthorized, "RepoNotFound", "Invalid username or password.")
+}
+
+func refuseGated(w http.ResponseWriter, hasToken bool, name string) {
+	if hasToken {
+		refuse(w, http.StatusForbidden, "GatedRepo", "Access to model "+name+" is restricted and you are not in the authorized list.")
+		return
+	}
+	refuse(w, http.StatusUnauthorized, "GatedRepo", "Access to model "+name+" is restricted.")
 }
 
 // serveTree serves a page of the list of all files and directories.
@@ -272,7 +322,7 @@ func (h *Hub) serveTree(w http.ResponseWriter, r *http.Request, repo Repository)
 
 // serveFile redirects to a path of the hub for small files, and to the storage for
 // others.
-func (h *Hub) serveFile(w http.ResponseWriter, r *http.Request, repo Repository, name string) {
+func (h *Hub) serveFile(w http.ResponseWriter, repo Repository, name string) {
 	file, exists := repo.Files[name]
 	if !exists {
 		refuse(w, http.StatusNotFound, "EntryNotFound", "Entry not found")
