@@ -81,9 +81,9 @@ verify: generate lint ## Check that generated files are up to date and modules a
 # The Go command fuzzes one target at a time. Inputs that it finds interesting stay in its cache (go clean -fuzzcache
 # removes them), and one that fails is written to testdata/fuzz: commit it with the fix. To make an input smaller takes
 # up to a minute otherwise, and a run that ends meanwhile fails.
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 .PHONY: fuzz
-fuzz: go-version ## Run every fuzz target for FUZZTIME (10s), from its seeds and testdata/fuzz
+fuzz: go-version ## Run every fuzz target for FUZZTIME (5s), from its seeds and testdata/fuzz
 	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal | sort | while IFS=: read -r file target; do \
 		echo "== $$(dirname "$$file") $${target#func }"; \
 		go test -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "./$$(dirname "$$file")" </dev/null; \

@@ -94,7 +94,7 @@ func (h *header) ReadAt(p []byte, offset int64) (int, error) {
 			return n, io.EOF
 		}
 		if at < h.start || at >= h.start+int64(len(h.block)) {
-			if err := h.load(at); err != nil {
+			if err := h.load(at, int64(len(p)-n)); err != nil {
 				return n, err
 			}
 		}
@@ -103,13 +103,14 @@ func (h *header) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// load reads the block at an offset.
-func (h *header) load(offset int64) error {
+// load reads the block at an offset, of which so many bytes are asked for: who reads a
+// long header asks for more at once.
+func (h *header) load(offset, wanted int64) error {
 	size := int64(minBlock)
 	if len(h.block) > 0 && offset == h.start+int64(len(h.block)) {
 		size = min(2*int64(len(h.block)), maxBlock)
 	}
-	size = min(size, h.entry.Size-offset)
+	size = min(max(size, wanted), h.entry.Size-offset)
 	block := h.block[:0]
 	if int64(cap(block)) < size {
 		block = make([]byte, size)
