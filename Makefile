@@ -30,10 +30,6 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 	CGO_ENABLED=1 go test -race -timeout 20m ./internal/...
 	@echo "== integration tests"
 	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m $$(go list ./... | grep -v /internal/)
-	@echo "== object stores"
-	programs=$$(mktemp -d) && trap 'rm -rf "$$programs"' EXIT && \
-		GOFLAGS= GOWORK=off CGO_ENABLED=0 go build -C test/sources/tools/versitygw -trimpath -buildvcs=false -ldflags='-s -w' -o "$$programs/" tool && \
-		VERSITYGW="$$programs/versitygw" go test -tags slow ./test/sources
 	@echo "== tests of the test cluster"
 	go -C test/cluster test ./...
 	@echo "== the workflow templates in Argo's own code"

@@ -76,7 +76,7 @@ func repositoryOf(t *testing.T, dir directory, commit string) hub.Repository {
 func TestHuggingFace(t *testing.T) {
 	t.Parallel()
 	ns := live.restrictedNamespace(t)
-	const large = 30 << 20
+	const large = 70 << 20
 	dir := newDirectory(t)
 	dir.random(t, "embeddings.bin", large)
 	dir.random(t, "weights.bin", large)

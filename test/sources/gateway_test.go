@@ -1,5 +1,3 @@
-//go:build slow
-
 package sources
 
 import (
@@ -40,7 +38,7 @@ func startWithoutETags(t *testing.T) bucket {
 
 func startWith(t *testing.T, attributes string) bucket {
 	t.Helper()
-	g, err := gateway.Start(t.Context(), os.Getenv(gatewayVariable), "127.0.0.1:0", t.TempDir(), attributes)
+	g, err := gateway.Start(t.Context(), versitygw, "127.0.0.1:0", t.TempDir(), attributes)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.Stop()) })
 	return bucket{g}

@@ -1,20 +1,32 @@
-//go:build slow
-
 package sources
 
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
-// gatewayVariable is the path of the Versity Gateway.
-const gatewayVariable = "VERSITYGW"
+// versitygw is the path of the Versity Gateway.
+var versitygw string
 
-func TestMain(m *testing.M) {
-	if os.Getenv(gatewayVariable) == "" {
-		fmt.Fprintf(os.Stderr, "%s is not set: run these tests with make test, which compiles the Versity Gateway\n", gatewayVariable)
-		os.Exit(1)
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "sources-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	os.Exit(m.Run())
+	defer func() { _ = os.RemoveAll(dir) }()
+	versitygw = filepath.Join(dir, "versitygw")
+	// With the settings of test/registries, so that packages are compiled once for both.
+	build := exec.Command("go", "build", "-C", "tools/versitygw", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/", "tool")
+	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "compile the Versity Gateway: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
 }
