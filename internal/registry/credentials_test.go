@@ -25,7 +25,7 @@ func credentialsFor(t *testing.T, content string) Credentials {
 }
 
 func TestConfigOpenWithCredentials(t *testing.T) {
-	host := serve(t, withPassword(newRegistry(), "ann", "secret"))
+	host := serve(t, withPassword(newRegistry()))
 	good := fmt.Sprintf(`{"auths": {%q: {"auth": "YW5uOnNlY3JldA=="}}}`, host)
 	bad := fmt.Sprintf(`{"auths": {%q: {"username": "ann", "password": "wrong"}}}`, host)
 	tests := map[string]struct {

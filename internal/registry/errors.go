@@ -218,26 +218,37 @@ func (r *Repository) explainStatus(resp *transport.Error, err error) error {
 // sent.
 const invalidRealm = "invalid realm in www-authenticate"
 
+// connectionProblems are why there was no usable response, as the predicate of a
+// sentence, and whether there may be one a little later, by the cause.
+var connectionProblems = []struct {
+	cause     error
+	problem   string
+	transient bool
+}{
+	{syscall.ECONNREFUSED, "refused the connection: correct the host and port, or start the registry", true},
+	{errRedirectLoop, "redirects in a loop: correct the host in the image reference, or fix the registry", false},
+	{http.ErrNoLocation, "responded to an upload without saying where to send it (the header Location): check that no proxy removes the header", true},
+	{errManifestTooLarge, fmt.Sprintf("sent a manifest of more than %d MiB, which is no image's: correct the image reference", MaxDocument>>20), false},
+	{errPlainHTTP, "cannot be reached over HTTPS, and plain HTTP is used only for hosts that the operator's configuration lists", false},
+}
+
 // connectionProblem returns why there was no usable response, as the predicate of a
 // sentence, and whether there may be one a little later.
 func (r *Repository) connectionProblem(err error) (problem string, transient bool) {
 	var dns *net.DNSError
-	var network net.Error
 	switch {
 	case !r.insecure && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "uses plain HTTP instead of HTTPS: if this is intended, add the host to the plain-HTTP registries in the operator's configuration", false
 	case errors.As(err, &dns):
 		return "cannot be resolved in the cluster's DNS: correct the host in the image reference, or add the name to the DNS", dns.IsTemporary || dns.IsTimeout
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "refused the connection: correct the host and port, or start the registry", true
-	case errors.Is(err, errRedirectLoop):
-		return "redirects in a loop: correct the host in the image reference, or fix the registry", false
-	case errors.Is(err, http.ErrNoLocation):
-		return "responded to an upload without saying where to send it (the header Location): check that no proxy removes the header", true
-	case errors.Is(err, errManifestTooLarge):
-		return fmt.Sprintf("sent a manifest of more than %d MiB, which is no image's: correct the image reference", MaxDocument>>20), false
-	case errors.Is(err, errPlainHTTP):
-		return "cannot be reached over HTTPS, and plain HTTP is used only for hosts that the operator's configuration lists", false
+	}
+	for _, known := range connectionProblems {
+		if errors.Is(err, known.cause) {
+			return known.problem, known.transient
+		}
+	}
+	var network net.Error
+	switch {
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout():
 		return "did not respond in time: check that it is running and that no firewall blocks it", true
 	case strings.Contains(err.Error(), invalidRealm):

@@ -111,7 +111,7 @@ func TestUploaderUploadElsewhereWithoutPassword(t *testing.T) {
 					w.Header().Set("Location", r.URL.Path)
 					w.WriteHeader(http.StatusAccepted)
 				}
-			}), "ann", "secret")), "127.0.0.1", "localhost", 1)
+			}))), "127.0.0.1", "localhost", 1)
 			up, _ := hostileUploader(t, Config{PlainHTTP: []string{host}, Credentials: credentialsOf(t, host)}, host)
 
 			_, err := up.Upload(t.Context(), content(10), func(int64) {})
@@ -138,7 +138,7 @@ func TestErrorRedactsCredentials(t *testing.T) {
 		}
 		_, _ = fmt.Fprintf(connection, "%s\n", r.Header.Get("Authorization"))
 		_ = connection.Close()
-	}), "ann", "secret"))
+	})))
 	r, tag, err := open(t, Config{PlainHTTP: []string{host}, Credentials: credentialsOf(t, host)}, host+"/models/resnet:v1", Pull)
 	require.NoError(t, err)
 
@@ -217,7 +217,7 @@ func TestUploaderUploadWithoutCredentialsInTheMiddle(t *testing.T) {
 	for name, transient := range map[string]bool{"refused": false, "not available": true} {
 		t.Run(name, func(t *testing.T) {
 			fake := &uploadRegistry{sessions: map[string]*bytes.Buffer{}, blobs: map[string][]byte{}}
-			host := serve(t, withPassword(fake, "ann", "secret"))
+			host := serve(t, withPassword(fake))
 			up, _ := hostileUploader(t, Config{PlainHTTP: []string{host}, Credentials: credentialsOf(t, host)}, host)
 			credentials := &fleetingCredentials{uses: 1, problem: &identity.Error{Message: "AWS refused the role", Transient: transient}}
 			authenticated, err := transport.NewWithContext(t.Context(), up.repository.name.Registry, credentials, sendOnce{http.DefaultTransport}, []string{up.repository.name.Scope(string(Push))})

@@ -96,7 +96,7 @@ func TestConfigOpenPrefersSecret(t *testing.T) {
 			tokens, image := start(t, newRegistry())
 			tag, err := name.NewTag(image)
 			require.NoError(t, err)
-			hosts.Serve(t, tag.RegistryStr(), withPassword(newRegistry(), "ann", "secret"))
+			hosts.Serve(t, tag.RegistryStr(), withPassword(newRegistry()))
 			c := withIdentity(t, credentialsFor(t, `{"auths": {"`+tag.RegistryStr()+`/models": {"username": "ann", "password": "secret"}}}`))
 
 			r, tag, err := open(t, c, image, Push)

@@ -45,11 +45,11 @@ func serveTLS(t *testing.T, handler http.Handler) (host, caFile string) {
 	return strings.TrimPrefix(server.URL, "https://"), caFile
 }
 
-// withPassword requires the given credentials.
-func withPassword(inner http.Handler, user, password string) http.Handler {
+// withPassword requires the user ann with the password secret.
+func withPassword(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u, p, _ := r.BasicAuth()
-		if u != user || p != password {
+		if u != "ann" || p != "secret" {
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 			http.Error(w, `{"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}`, http.StatusUnauthorized)
 			return

@@ -28,8 +28,9 @@ func (s sandbox) newReconciler(cache client.WithWatch) *controller.ModelVersionR
 	}
 }
 
-func (s sandbox) request(name string) ctrl.Request {
-	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: s.namespace, Name: name}}
+// request returns the request for a pass of the ModelVersion resnet-1.
+func (s sandbox) request() ctrl.Request {
+	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: s.namespace, Name: resnet}}
 }
 
 // The result of a ModelVersion and the deletion of its Workflow reach the
@@ -53,7 +54,7 @@ func TestReconcileStaleCache(t *testing.T) {
 		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return nil },
 	})
 
-	result, err := s.newReconciler(cache).Reconcile(t.Context(), s.request(resnet))
+	result, err := s.newReconciler(cache).Reconcile(t.Context(), s.request())
 
 	require.NoError(t, err)
 	assert.Positive(t, result.RequeueAfter, "the reconciler tries again once the cache is fresh")
@@ -77,7 +78,7 @@ func TestReconcileMissingKind(t *testing.T) {
 		},
 	})
 
-	_, err := s.newReconciler(withoutArgo).Reconcile(t.Context(), s.request(resnet))
+	_, err := s.newReconciler(withoutArgo).Reconcile(t.Context(), s.request())
 
 	assert.ErrorIs(t, err, gone)
 }

@@ -424,11 +424,11 @@ func TestVolumeReplacedBeforeDeletion(t *testing.T) {
 				},
 			})
 
-			result, err := s.newReconciler(racing).Reconcile(t.Context(), s.request(resnet))
+			result, err := s.newReconciler(racing).Reconcile(t.Context(), s.request())
 			require.NoError(t, err)
 			assert.Positive(t, result.RequeueAfter, "the next pass reads it again")
 			require.True(t, replaced)
-			_, err = s.newReconciler(racing).Reconcile(t.Context(), s.request(resnet))
+			_, err = s.newReconciler(racing).Reconcile(t.Context(), s.request())
 			require.NoError(t, err)
 
 			s.awaitGone(mv)
