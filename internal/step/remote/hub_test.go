@@ -205,6 +205,9 @@ func TestHubRefuses(t *testing.T) {
 		"not a hub":                  {repo: mistral(), instead: respond(200, "Content-Type", "text/html", "<html>"), reason: v1alpha1.ReasonSourceUnavailable, says: "did not answer as a hub does"},
 		"an API of something else":   {repo: mistral(), instead: respond(200, "Content-Type", "application/json", "{}"), reason: v1alpha1.ReasonSourceUnavailable, says: `did not answer with the commit of the revision "main"`},
 		"an answer without an end":   {repo: mistral(), instead: respond(200, "Content-Type", "application/json", strings.Repeat(" ", maxResponse+1)), reason: v1alpha1.ReasonSourceUnavailable, says: "sent an answer that is too long"},
+		"a list that is none":        {repo: mistral(), revision: commit, instead: respond(200, "Content-Type", "application/json", `{"error": "x"}`), reason: v1alpha1.ReasonSourceUnavailable, says: "did not answer as a hub does"},
+		"a list of something else":   {repo: mistral(), revision: commit, instead: respond(200, "Content-Type", "application/json", "[1]"), reason: v1alpha1.ReasonSourceUnavailable, says: "did not answer as a hub does"},
+		"a cut list":                 {repo: mistral(), revision: commit, instead: respond(200, "Content-Length", "10", "["), reason: v1alpha1.ReasonSourceUnavailable, transient: true, says: "connection failed: "},
 		"a cut answer":               {repo: mistral(), instead: respond(200, "Content-Length", "10", "{"), reason: v1alpha1.ReasonSourceUnavailable, transient: true, says: "connection failed: "},
 		"a server without this path": {repo: mistral(), instead: respond(404, "Content-Type", "text/html", ""), token: member, reason: v1alpha1.ReasonSourceMissing, says: "does not exist at the hub"},
 	} {
