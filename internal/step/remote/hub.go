@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -103,7 +104,7 @@ func (r *repository) resolve(ctx context.Context, revision string) error {
 	var answer struct {
 		SHA string `json:"sha"`
 	}
-	if _, err := r.ask(ctx, r.api("revision", revision), &answer); err != nil {
+	if _, err := r.ask(ctx, r.api("revision", revision), func(body *json.Decoder) error { return body.Decode(&answer) }); err != nil {
 		return err
 	}
 	if !commitName.MatchString(answer.SHA) {
@@ -122,8 +123,8 @@ func (r *repository) api(elements ...string) *url.URL {
 	return r.endpoint.JoinPath("api/models", r.repo).JoinPath(elements...)
 }
 
-// ask decodes the answer of the API, and returns the header of the response.
-func (r *repository) ask(ctx context.Context, address *url.URL, answer any) (http.Header, error) {
+// ask has the answer of the API decoded, and returns the header of the response.
+func (r *repository) ask(ctx context.Context, address *url.URL, decode func(body *json.Decoder) error) (http.Header, error) {
 	resp, err := r.send(ctx, address, "")
 	if err != nil {
 		return nil, err
@@ -135,12 +136,8 @@ func (r *repository) ask(ctx context.Context, address *url.URL, answer any) (htt
 	case resp.StatusCode != http.StatusOK:
 		return nil, r.refuse(resp, "")
 	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, r.unreachable(ctx, err)
-	}
-	if err := json.Unmarshal(body, answer); err != nil {
-		return nil, r.fail(v1alpha1.ReasonSourceUnavailable, err, "%s did not answer as a hub does: check that storage.huggingFace.endpoint is the address of one", r.name)
+	if err := decode(json.NewDecoder(resp.Body)); err != nil {
+		return nil, r.explainDecoding(ctx, err)
 	}
 	return resp.Header, nil
 }
@@ -183,25 +180,46 @@ func (r *repository) list(ctx context.Context, add func(object) error) error {
 	query := url.Values{"recursive": {"true"}, "expand": {"false"}}
 	for query != nil {
 		address.RawQuery = query.Encode()
-		var page []treeEntry
-		header, err := r.ask(ctx, address, &page)
+		var entries int
+		header, err := r.ask(ctx, address, func(body *json.Decoder) (err error) {
+			entries, err = addPage(body, add)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		for _, entry := range page {
-			if err := r.addEntry(entry, add); err != nil {
-				return err
-			}
-		}
 		// A page without entries would let the list go on forever.
-		if query = nextPage(header); len(page) == 0 {
+		if query = nextPage(header); entries == 0 {
 			return nil
 		}
 	}
 	return nil
 }
 
-func (r *repository) addEntry(entry treeEntry, add func(object) error) error {
+// errNoList is the error for a page that is not a list.
+var errNoList = errors.New("the answer is not a list")
+
+// addPage adds the files of a page one by one, so that the list is bounded before all of
+// a page is in memory. It returns how many there are.
+func addPage(body *json.Decoder, add func(object) error) (entries int, err error) {
+	begin, err := body.Token()
+	if err == nil && begin != json.Delim('[') {
+		err = errNoList
+	}
+	for ; err == nil && body.More(); entries++ {
+		var entry treeEntry
+		if err = body.Decode(&entry); err == nil {
+			err = addEntry(entry, add)
+		}
+	}
+	if err != nil {
+		return entries, err
+	}
+	_, err = body.Token()
+	return entries, err
+}
+
+func addEntry(entry treeEntry, add func(object) error) error {
 	o := object{path: entry.Path, dir: entry.Type == "directory", size: entry.Size, modTime: noTime}
 	switch {
 	case o.dir:

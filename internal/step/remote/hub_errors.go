@@ -1,6 +1,9 @@
 package remote
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -58,6 +61,21 @@ func (r *repository) refuseGated() error {
 		return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated: accept its licence at %s, create a Secret with a token of that account, and set storage.huggingFace.tokenSecretName: %s", r.repo, r.page(), createToken)
 	}
 	return failure.New(v1alpha1.ReasonSourceUnauthorized, "the repository %s is gated, and the account of the token has no access: accept its licence at %s with that account, wait until the access is granted, then retry", r.repo, r.page())
+}
+
+// explainDecoding returns an error of decoding an answer of the API as a failure.
+func (r *repository) explainDecoding(ctx context.Context, err error) error {
+	var failed *failure.Error
+	var syntax *json.SyntaxError
+	var other *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &failed):
+		return err
+	case errors.As(err, &syntax) || errors.As(err, &other) || errors.Is(err, errNoList):
+		return r.fail(v1alpha1.ReasonSourceUnavailable, err, "%s did not answer as a hub does: check that storage.huggingFace.endpoint is the address of one", r.name)
+	default:
+		return r.unreachable(ctx, err)
+	}
 }
 
 // newName matches the name of a repository in an address of the API.

@@ -9,6 +9,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -195,6 +196,7 @@ func TestHubRefuses(t *testing.T) {
 		"private, without a token":   {repo: private, reason: v1alpha1.ReasonSourceUnauthorized, says: "or is private: correct storage.huggingFace.repo, or set tokenSecretName"},
 		"private, a guest":           {repo: private, token: guest, reason: v1alpha1.ReasonSourceMissing, says: "or the account of the token may not read it"},
 		"a token that is not valid":  {repo: private, token: unknown, reason: v1alpha1.ReasonSourceUnauthorized, says: "rejects the token for the repository " + repo + " (401: Invalid credentials in Authorization header)"},
+		"denied, without a token":    {repo: mistral(), instead: respond(403, "X-Error-Message", "no", ""), reason: v1alpha1.ReasonSourceUnauthorized, says: "denied access to the repository " + repo + " (403: no): set storage.huggingFace.tokenSecretName"},
 		"no such repository":         {repo: hub.Repository{Name: "a/b"}, token: member, reason: v1alpha1.ReasonSourceMissing, says: "does not exist at the hub 127.0.0.1"},
 		"no such branch":             {repo: mistral(), revision: "other", reason: v1alpha1.ReasonSourceMissing, says: "has no such revision: correct storage.huggingFace.revision"},
 		"no such commit":             {repo: mistral(), revision: strings.Repeat("a", 40), reason: v1alpha1.ReasonSourceMissing, says: "has no such revision"},
@@ -205,6 +207,9 @@ func TestHubRefuses(t *testing.T) {
 		"not a hub":                  {repo: mistral(), instead: respond(200, "Content-Type", "text/html", "<html>"), reason: v1alpha1.ReasonSourceUnavailable, says: "did not answer as a hub does"},
 		"an API of something else":   {repo: mistral(), instead: respond(200, "Content-Type", "application/json", "{}"), reason: v1alpha1.ReasonSourceUnavailable, says: `did not answer with the commit of the revision "main"`},
 		"an answer without an end":   {repo: mistral(), instead: respond(200, "Content-Type", "application/json", strings.Repeat(" ", maxResponse+1)), reason: v1alpha1.ReasonSourceUnavailable, says: "sent an answer that is too long"},
+		"a list that is none":        {repo: mistral(), revision: commit, instead: respond(200, "Content-Type", "application/json", `{"error": "x"}`), reason: v1alpha1.ReasonSourceUnavailable, says: "did not answer as a hub does"},
+		"a list of something else":   {repo: mistral(), revision: commit, instead: respond(200, "Content-Type", "application/json", "[1]"), reason: v1alpha1.ReasonSourceUnavailable, says: "did not answer as a hub does"},
+		"a cut list":                 {repo: mistral(), revision: commit, instead: respond(200, "Content-Length", "10", "["), reason: v1alpha1.ReasonSourceUnavailable, transient: true, says: "connection failed: "},
 		"a cut answer":               {repo: mistral(), instead: respond(200, "Content-Length", "10", "{"), reason: v1alpha1.ReasonSourceUnavailable, transient: true, says: "connection failed: "},
 		"a server without this path": {repo: mistral(), instead: respond(404, "Content-Type", "text/html", ""), token: member, reason: v1alpha1.ReasonSourceMissing, says: "does not exist at the hub"},
 	} {
@@ -373,6 +378,16 @@ func TestHubResolvesAgainWhenAnAddressHasExpired(t *testing.T) {
 	_, err = read(t, f, entry, 0)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, resolved(h, "model.bin")-first, parallel)
+}
+
+func TestHubRemembersFewAddresses(t *testing.T) {
+	r := &repository{addresses: map[string]*url.URL{}}
+	for n := range 3 * maxAddresses {
+		name := strconv.Itoa(n)
+		r.setAddress(name, &url.URL{Path: name})
+		assert.Equal(t, name, r.address(name).Path)
+		assert.LessOrEqual(t, len(r.addresses), maxAddresses)
+	}
 }
 
 func TestHubStorageThatDenies(t *testing.T) {

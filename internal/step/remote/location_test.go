@@ -76,3 +76,15 @@ func TestOpenWithABrokenBundle(t *testing.T) {
 	_, err := Open(t.Context(), &Location{S3: &S3{Endpoint: "https://s3.invalid", Bucket: "models", Prefix: "a"}}, access)
 	require.ErrorContains(t, err, "contains no certificate")
 }
+
+// Requests do not name a default port, nor capital letters of a host.
+func TestParseEndpoint(t *testing.T) {
+	for endpoint, want := range map[string]string{
+		"https://MinIO.example.com:443": "https://minio.example.com", "http://minio.example.com:80": "http://minio.example.com",
+		"https://minio.example.com:80": "https://minio.example.com:80", "https://[::1]:443": "https://[::1]", "https://[::1]:9000": "https://[::1]:9000",
+	} {
+		got, err := parseEndpoint(endpoint)
+		require.NoError(t, err)
+		assert.Equal(t, want, got.String())
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 )
 
@@ -125,6 +126,24 @@ func TestOpenEndsWithTheContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled, "the error remains")
 	require.NoError(t, opened.Close())
 	assertNoGoroutines(t, before)
+}
+
+func TestOpenWithAContextThatHasEnded(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &fakeStore{content: random(1)}
+	opened, err := s.files().Open(ctx, s.entry(""), 0)
+	require.NoError(t, err)
+	cancel()
+	_, err = io.ReadAll(opened)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, opened.Close())
+	assert.Empty(t, s.requests())
+}
+
+// A store has no links.
+func TestCheckLink(t *testing.T) {
+	err := (&fakeStore{}).files().CheckLink(layer.Entry{Path: "latest", Type: layer.Symlink, Link: "model.bin"})
+	assertFailure(t, v1alpha1.ReasonSourceChanging, false, `"latest"`, err)
 }
 
 func TestOpenEndsADelayWithTheContext(t *testing.T) {

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -287,6 +288,20 @@ func TestS3FindsTheRegion(t *testing.T) {
 	location.Region = "us-west-2"
 	_, err = listS3(t, location, access)
 	assertFailure(t, v1alpha1.ReasonSourceMissing, false, "the bucket models is in the region eu-west-1: set storage.s3.region to it", err)
+}
+
+func TestS3EndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	location, access := locationIn(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	}))
+	opened, err := Open(ctx, &Location{S3: location}, access)
+	require.NoError(t, err)
+	_, err = opened.List(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = opened.List(ctx)
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 // A redirect is not followed, neither to another host nor to the same one.

@@ -220,7 +220,7 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // maxResponse is how many bytes of a response are read. The longest are lists of 1,000
 // files, whose names have up to 1,024 bytes, and parts of files.
-const maxResponse = 16 << 20
+const maxResponse = 4 << 20
 
 var errTooLong = errors.New("the response is too long")
 
