@@ -66,7 +66,7 @@ type SourceEntry struct {
 	// Link is the target of a symbolic link, as written.
 	Link string
 	// Identity is what identifies the content of a file that is not mounted, as its
-	// store reports it: "sha256:…", "git:…", or "etag:…". Two files of one store with the
+	// store reports it: "sha256:…", "git:…", or "etag:…" with the bucket. Two files with the
 	// same identity have the same content.
 	Identity string
 	// Excluded is true for what a Filter excludes. Nothing in an excluded directory is

@@ -137,7 +137,7 @@ func (s *s3) listOnce(ctx context.Context, add func(object) error) error {
 			return info.Err
 		}
 		found = true
-		o, ok, err := objectOf(prefix, info)
+		o, ok, err := objectOf(prefix, s.identityOf(""), info)
 		if err != nil {
 			return err
 		}
@@ -156,16 +156,22 @@ func (s *s3) listOnce(ctx context.Context, add func(object) error) error {
 	return nil
 }
 
-// objectOf returns an object as a file or a directory. It returns false for the one that
-// stands for the prefix itself.
-func objectOf(prefix string, info minio.ObjectInfo) (object, bool, error) {
+// identityOf returns the identity of objects with an ETag. Two stores may give the same
+// ETag to different objects, so it names the bucket, too.
+func (s *s3) identityOf(etag string) string {
+	return etagIdentity + s.location.endpoint() + "/" + s.location.Bucket + "/" + etag
+}
+
+// objectOf returns an object as a file or a directory, with this beginning of the
+// identities of all. It returns false for the one that stands for the prefix itself.
+func objectOf(prefix, identity string, info minio.ObjectInfo) (object, bool, error) {
 	name, below := strings.CutPrefix(info.Key, prefix)
 	if !below {
 		return object{}, false, unsafePath(info.Key, "is listed although it is not below the prefix: check the object store")
 	}
 	o := object{size: info.Size, modTime: info.LastModified, archived: isArchived(info)}
 	if info.ETag != "" {
-		o.identity = etagIdentity + info.ETag
+		o.identity = identity + info.ETag
 	}
 	// Consoles create objects without content for directories.
 	o.path, o.dir = strings.CutSuffix(name, "/")
@@ -188,7 +194,7 @@ func isArchived(info minio.ObjectInfo) bool {
 func (s *s3) get(ctx context.Context, planned layer.Entry, offset, length int64) (io.ReadCloser, error) {
 	var options minio.GetObjectOptions
 	options.Set("Range", rangeOf(offset, length))
-	etag, listed := strings.CutPrefix(planned.Identity, etagIdentity)
+	etag, listed := strings.CutPrefix(planned.Identity, s.identityOf(""))
 	if listed {
 		options.Set("If-Match", `"`+etag+`"`)
 	} else {

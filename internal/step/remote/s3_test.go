@@ -93,6 +93,11 @@ func listS3(t *testing.T, location *S3, access Access) ([]layer.SourceEntry, err
 	return opened.List(t.Context())
 }
 
+// identityIn returns the identity of an object with an ETag.
+func identityIn(location *S3, etag string) string {
+	return "etag:" + location.Endpoint + "/" + location.Bucket + "/" + etag
+}
+
 func TestS3List(t *testing.T) {
 	content := func(key string, size int, further string) string {
 		return fmt.Sprintf(`<Contents><Key>%s</Key><Size>%d</Size><LastModified>2026-05-04T03:02:01.123Z</LastModified>%s</Contents>`, key, size, further)
@@ -106,7 +111,7 @@ func TestS3List(t *testing.T) {
 		found[e.Path] = e
 	}
 	assert.Len(t, found, 4)
-	assert.Equal(t, "etag:abc-2", found["a/b.bin"].Identity)
+	assert.Equal(t, identityIn(location, "abc-2"), found["a/b.bin"].Identity)
 	assert.Equal(t, time.Date(2026, 5, 4, 3, 2, 1, 123e6, time.UTC), found["a/b.bin"].ModTime.UTC())
 	assert.Empty(t, found["c%20d"].Identity)
 	assert.Equal(t, "modelkiln/test", b.requests[0].UserAgent())
@@ -201,21 +206,21 @@ func TestS3ChecksWhatItGets(t *testing.T) {
 	when := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 	const lastModified = "Mon, 04 May 2026 03:02:01 GMT"
 	for name, tt := range map[string]struct {
-		identity     string
+		etag         string
 		offset       int64
 		header       map[string]string
 		reason, says string
 	}{
-		"the part":                      {"etag:1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "bytes 1-2/3"}, "", ""},
-		"a part of unknown size":        {"etag:1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "bytes 1-2/*"}, "", ""},
+		"the part":                      {"1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "bytes 1-2/3"}, "", ""},
+		"a part of unknown size":        {"1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "bytes 1-2/*"}, "", ""},
 		"the part of the same time":     {"", 1, map[string]string{"Last-Modified": lastModified, "Content-Range": "bytes 1-2/3"}, "", ""},
-		"another ETag":                  {"etag:1", 1, map[string]string{"ETag": `"2"`, "Content-Range": "bytes 1-2/3"}, v1alpha1.ReasonSourceChanging, `"model.bin" changed`},
+		"another ETag":                  {"1", 1, map[string]string{"ETag": `"2"`, "Content-Range": "bytes 1-2/3"}, v1alpha1.ReasonSourceChanging, `"model.bin" changed`},
 		"another time":                  {"", 1, map[string]string{"Last-Modified": "Mon, 04 May 2026 03:02:02 GMT", "Content-Range": "bytes 1-2/3"}, v1alpha1.ReasonSourceChanging, `"model.bin" changed`},
-		"another size":                  {"etag:1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "bytes 1-2/4"}, v1alpha1.ReasonSourceChanging, `"model.bin" changed`},
-		"another part":                  {"etag:1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "bytes 0-1/3"}, v1alpha1.ReasonSourceUnavailable, `sent another part of "model.bin" than was requested (bytes 0-1/3)`},
-		"a range that is none":          {"etag:1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "x"}, v1alpha1.ReasonSourceUnavailable, "than was requested (x)"},
-		"the whole object":              {"etag:1", 1, map[string]string{"ETag": `"1"`, "Content-Length": "3"}, v1alpha1.ReasonSourceUnavailable, "sends files only as a whole"},
-		"the whole object, another one": {"etag:1", 1, map[string]string{"ETag": `"1"`, "Content-Length": "4"}, v1alpha1.ReasonSourceChanging, `"model.bin" changed`},
+		"another size":                  {"1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "bytes 1-2/4"}, v1alpha1.ReasonSourceChanging, `"model.bin" changed`},
+		"another part":                  {"1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "bytes 0-1/3"}, v1alpha1.ReasonSourceUnavailable, `sent another part of "model.bin" than was requested (bytes 0-1/3)`},
+		"a range that is none":          {"1", 1, map[string]string{"ETag": `"1"`, "Content-Range": "x"}, v1alpha1.ReasonSourceUnavailable, "than was requested (x)"},
+		"the whole object":              {"1", 1, map[string]string{"ETag": `"1"`, "Content-Length": "3"}, v1alpha1.ReasonSourceUnavailable, "sends files only as a whole"},
+		"the whole object, another one": {"1", 1, map[string]string{"ETag": `"1"`, "Content-Length": "4"}, v1alpha1.ReasonSourceChanging, `"model.bin" changed`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &fakeBucket{object: func(w http.ResponseWriter, r *http.Request) {
@@ -235,10 +240,14 @@ func TestS3ChecksWhatItGets(t *testing.T) {
 			location, access := locationIn(t, b)
 			opened, err := Open(t.Context(), &Location{S3: location}, access)
 			require.NoError(t, err)
-			got, err := read(t, opened, layer.Entry{Path: "model.bin", Type: layer.File, Size: 3, ModTime: when.UnixNano(), Identity: tt.identity}, tt.offset)
+			planned := layer.Entry{Path: "model.bin", Type: layer.File, Size: 3, ModTime: when.UnixNano()}
+			if tt.etag != "" {
+				planned.Identity = identityIn(location, tt.etag)
+			}
+			got, err := read(t, opened, planned, tt.offset)
 			request := b.requests[0].Header
 			assert.Equal(t, "bytes=1-2", request.Get("Range"))
-			if tt.identity == "" {
+			if tt.etag == "" {
 				assert.Equal(t, "Mon, 04 May 2026 03:02:02 GMT", request.Get("If-Unmodified-Since"))
 			} else {
 				assert.Equal(t, `"1"`, request.Get("If-Match"))
@@ -490,9 +499,10 @@ func TestS3UsesConnectionsAgain(t *testing.T) {
 	server.Start()
 	t.Cleanup(server.Close)
 	access := Access{S3Rules: sourcepolicy.S3Rules{Allowed: []string{server.URL}}}
-	opened, err := Open(t.Context(), &Location{S3: &S3{Endpoint: server.URL, Bucket: "models", Prefix: "llama"}}, access)
+	location := &S3{Endpoint: server.URL, Bucket: "models", Prefix: "llama"}
+	opened, err := Open(t.Context(), &Location{S3: location}, access)
 	require.NoError(t, err)
-	got, err := read(t, opened, layer.Entry{Path: "model.bin", Type: layer.File, Size: int64(len(content)), Identity: "etag:1"}, 0)
+	got, err := read(t, opened, layer.Entry{Path: "model.bin", Type: layer.File, Size: int64(len(content)), Identity: identityIn(location, "1")}, 0)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(content, got))
 	// One may be opened while another becomes free.
