@@ -85,6 +85,32 @@ func TestBuildSelectsFilesOfHub(t *testing.T) {
 	}
 }
 
+// A rebuild compares what the hub lists with what the image records, and reads no file.
+func TestMountCheckOfKnownImageReadsNoFileOfHub(t *testing.T) {
+	const size = 8 << 20
+	store := hub.Start(t)
+	repository := hub.Repository{Name: "org/model", Commit: strings.Repeat("a", 40), Revisions: []string{"main"}, Files: map[string]hub.File{"model.bin": hub.Large(make([]byte, size))}}
+	store.Put(repository)
+	p := newPod(t)
+	p.streams = true
+	p.storage = []string{"--storage-kind=huggingFace", "--repo=org/model", "--endpoint=" + store.URL, "--allowed-hugging-face=" + store.URL + "," + store.Storage}
+	code, printed := p.allSteps(t)
+	require.Equal(t, exitOK, code, printed)
+	p.known = p.digest(t)
+	before := store.Sent()
+
+	code, printed = p.mountCheck(t)
+
+	require.Equal(t, exitOK, code, printed)
+	assert.Contains(t, printed, "the files are the same")
+	assert.Less(t, store.Sent()-before, int64(size/2))
+
+	repository.Files["model.bin"] = hub.Large(append(make([]byte, size-1), 1))
+	store.Put(repository)
+	code, printed = p.mountCheck(t)
+	p.assertFailed(t, "mount-check", v1alpha1.ReasonSourceChanged, "", code, printed)
+}
+
 func TestMountCheckLogsWhatIsExcluded(t *testing.T) {
 	tests := map[string]struct{ exclude, want string }{
 		"files and a directory": {"*.log\nlogs/", "left out 2 files (9 B) and 1 directory: logs/, b.log, a.log\n"},

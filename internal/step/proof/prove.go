@@ -25,7 +25,7 @@ func (i Image) prove(ctx context.Context, s Source, base Base) (changed string, 
 	if err := i.checkBase(s, base); err != nil {
 		return "", err
 	}
-	changed, plan, digests, err := i.compareFiles(ctx, s)
+	changed, plan, digests, err := i.compareFiles(ctx, s, isNever)
 	if err != nil || changed != "" {
 		return changed, err
 	}

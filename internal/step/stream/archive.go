@@ -48,9 +48,12 @@ type readerOnly struct{ io.Reader }
 
 // ChangedLayer describes a layer of an image whose content is no longer that of
 // the model's files, or returns "". built are the layers of the image, and plan
-// assigns the files to them.
-func ChangedLayer(ctx context.Context, files source.Files, plan layer.Plan, built []layer.BuiltLayer) (string, error) {
+// assigns the files to them. A layer that isKnown reports as unchanged is not read.
+func ChangedLayer(ctx context.Context, files source.Files, plan layer.Plan, built []layer.BuiltLayer, isKnown func(number int) bool) (string, error) {
 	for number := range plan.Layers {
+		if isKnown(number) {
+			continue
+		}
 		archive, err := newArchive(files, plan, number)
 		if err != nil {
 			return "", err
