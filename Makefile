@@ -27,7 +27,8 @@ demo: cluster-up ## Train, package and serve a small model on a one-node cluster
 .PHONY: test
 test: go-version gcc ## Run unit tests, and integration tests against a real API server (compiled on first use)
 	@echo "== unit tests, with the race detector"
-	CGO_ENABLED=1 go test -race -timeout 20m ./internal/...
+# One package takes longer than all others: meanwhile, what the integration tests need is compiled.
+	$(CLUSTER) assets >/dev/null 2>&1 & trap wait EXIT; CGO_ENABLED=1 go test -race -timeout 20m ./internal/...
 	@echo "== integration tests"
 	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m $$(go list ./... | grep -v /internal/)
 	@echo "== tests of the test cluster"

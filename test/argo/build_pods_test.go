@@ -154,7 +154,7 @@ func TestPodResources(t *testing.T) {
 			resources := container.Resources
 			assert.Equal(t, want, []string{resources.Limits.Cpu().String(), resources.Limits.Memory().String(), resources.Requests.Cpu().String()}, container.Name)
 		}
-		requests := containerOf(t, got, "mount-check").Resources.Requests
+		requests := mountCheck(t, got).Resources.Requests
 		assert.Equal(t, "64Mi", requests.Memory().String(), "what is not set is left to the template")
 	})
 }

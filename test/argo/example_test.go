@@ -51,9 +51,9 @@ func TestArtifactExampleIsValid(t *testing.T) {
 	got, err := pod(tmpl, arguments(t, wf))
 	require.NoError(t, err)
 	assert.NotNil(t, source(t, got).EmptyDir)
-	assert.Contains(t, containerOf(t, got, "mount-check").Args, "--storage-kind=persistentVolumeClaim")
-	assert.Contains(t, containerOf(t, got, "mount-check").Args, "--sub-path=model")
-	assert.Contains(t, containerOf(t, got, "mount-check").Args, "--source=/artifact")
+	assert.Contains(t, mountCheck(t, got).Args, "--storage-kind=persistentVolumeClaim")
+	assert.Contains(t, mountCheck(t, got).Args, "--sub-path=model")
+	assert.Contains(t, mountCheck(t, got).Args, "--source=/artifact")
 	// Argo has all containers mount these, and its own as well.
 	assert.Contains(t, tmpl.Spec.Templates[0].ContainerSet.VolumeMounts, corev1.VolumeMount{Name: "artifact", MountPath: "/artifact"})
 }

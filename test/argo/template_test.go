@@ -254,7 +254,7 @@ func TestPodUsesArgumentsLiterally(t *testing.T) {
 			assert.Equal(t, []string{injection}, nodeNames(got))
 			// Kubernetes expands $$ to $ in arguments.
 			escaped := strings.ReplaceAll(injection, "$", "$$")
-			flags := containerOf(t, got, "mount-check").Args
+			flags := mountCheck(t, got).Args
 			assert.Contains(t, flags, "--storage-path="+escaped)
 			assert.Contains(t, flags, "--sub-path="+escaped)
 			assert.Contains(t, flags, "--nfs-server="+escaped)
@@ -307,11 +307,11 @@ func nodeNames(spec *corev1.PodSpec) []string {
 	return spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values
 }
 
-// containerOf returns the container of a pod with a name.
-func containerOf(t *testing.T, spec *corev1.PodSpec, name string) corev1.Container {
+// mountCheck returns the container of the step mount-check.
+func mountCheck(t *testing.T, spec *corev1.PodSpec) corev1.Container {
 	t.Helper()
-	i := slices.IndexFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == name })
-	require.NotEqual(t, -1, i, name)
+	i := slices.IndexFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == "mount-check" })
+	require.NotEqual(t, -1, i)
 	return spec.Containers[i]
 }
 
