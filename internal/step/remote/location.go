@@ -19,7 +19,7 @@ type Location struct {
 	HuggingFace *HuggingFace `json:"huggingFace,omitempty"`
 }
 
-// S3 is a folder of a bucket.
+// S3 is a prefix of a bucket.
 type S3 struct {
 	// Endpoint is the URL of the server, without a path; that of Amazon S3 if empty.
 	Endpoint string `json:"endpoint,omitempty"`

@@ -25,7 +25,7 @@ import (
 // servers accept it.
 const defaultRegion = "us-east-1"
 
-// s3 is a folder of a bucket.
+// s3 is a prefix of a bucket.
 type s3 struct {
 	*server
 	location *S3
@@ -37,7 +37,7 @@ type s3 struct {
 // openS3 returns the files below the prefix of a bucket. It sends no request.
 func openS3(ctx context.Context, location *S3, access Access) (source.Files, error) {
 	if location.Prefix == "" {
-		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "a build packages a folder of a bucket and not the whole bucket: set storage.s3.prefix")
+		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "a build packages a prefix of a bucket and not the whole bucket: set storage.s3.prefix")
 	}
 	if err := access.S3Rules.Check(location.endpoint(), location.Bucket, location.Prefix); err != nil {
 		return nil, forbidden(err)

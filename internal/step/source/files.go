@@ -27,5 +27,5 @@ type Files interface {
 	Close() error
 }
 
-// Opener opens the files of a model. Each call looks at their storage anew.
+// Opener opens the files of a model. Each call opens their storage again.
 type Opener func(ctx context.Context) (Files, error)

@@ -201,7 +201,7 @@ func TestListLimitsWhatLinksMultiply(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = files.Close() }()
 	l := lister{Directory: files, left: entries}
-	top, err := l.enter(folder{}, layer.RootDir)
+	top, err := l.enter(listedDir{}, layer.RootDir)
 	require.NoError(t, err)
 	require.ErrorIs(t, l.list(t.Context(), top), ErrTooMany)
 	assert.LessOrEqual(t, len(l.entries), entries)

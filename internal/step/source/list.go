@@ -45,7 +45,7 @@ func (d *Directory) List(ctx context.Context) ([]layer.SourceEntry, error) {
 		return nil, cannotRead(layer.RootDir, err)
 	}
 	l := lister{Directory: d, left: MaxEntries, entries: []layer.SourceEntry{entryOf(layer.RootDir, info)}}
-	top, err := l.enter(folder{}, layer.RootDir)
+	top, err := l.enter(listedDir{}, layer.RootDir)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +62,8 @@ type lister struct {
 	entries []layer.SourceEntry
 }
 
-// folder is a directory whose content is listed.
-type folder struct {
+// listedDir is a directory whose content is listed.
+type listedDir struct {
 	path     string
 	decision layer.Decision
 	// chain identifies the directory and those that it is in, if links are followed.
@@ -72,8 +72,8 @@ type folder struct {
 
 // enter returns a directory in another one. If links are followed, it must not be in
 // itself.
-func (l *lister) enter(in folder, name string) (folder, error) {
-	next := folder{path: name}
+func (l *lister) enter(in listedDir, name string) (listedDir, error) {
+	next := listedDir{path: name}
 	if name != layer.RootDir {
 		next.decision = l.filter.Decide(in.decision, name, true)
 	}
@@ -98,7 +98,7 @@ func (l *lister) enter(in folder, name string) (folder, error) {
 	return next, nil
 }
 
-func (l *lister) list(ctx context.Context, in folder) error {
+func (l *lister) list(ctx context.Context, in listedDir) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (l *lister) readDir(name string) ([]fs.DirEntry, error) {
 }
 
 // add adds what is in a directory to the listing. What is excluded need not be readable.
-func (l *lister) add(in folder, child fs.DirEntry) error {
+func (l *lister) add(in listedDir, child fs.DirEntry) error {
 	entry, err := l.inspect(path.Join(in.path, child.Name()), child)
 	entry.Excluded = l.filter.Decide(in.decision, entry.Path, entry.Mode.IsDir()).Excluded
 	l.entries = append(l.entries, entry)

@@ -95,7 +95,7 @@ func TestListExcludesTooManyFilesOfADirectory(t *testing.T) {
 	defer func() { _ = files.Close() }()
 	const entries = 2
 	l := lister{Directory: files, left: entries}
-	require.NoError(t, l.list(t.Context(), folder{path: layer.RootDir}), "what is excluded is not read")
+	require.NoError(t, l.list(t.Context(), listedDir{path: layer.RootDir}), "what is excluded is not read")
 }
 
 func TestCheckRejectsPatterns(t *testing.T) {

@@ -273,11 +273,11 @@ func TestListTooManyEntries(t *testing.T) {
 	}
 	const entries = 4
 	l := lister{Directory: open(t, dir), left: entries}
-	require.NoError(t, l.list(t.Context(), folder{path: layer.RootDir}))
+	require.NoError(t, l.list(t.Context(), listedDir{path: layer.RootDir}))
 	assert.Len(t, l.entries, entries)
 
 	l = lister{Directory: open(t, dir), left: entries - 1}
-	err := l.list(t.Context(), folder{path: layer.RootDir})
+	err := l.list(t.Context(), listedDir{path: layer.RootDir})
 	assertReason(t, v1alpha1.ReasonSourceUnsafe, err)
 	require.ErrorContains(t, err, "has more than 200000 files and directories")
 }
