@@ -52,6 +52,7 @@ func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
 		WatchesRawSource(source.Kind[client.Object](r.Attach, &corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent))).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.versionOfPod), builder.WithPredicates(predicate.Or(gatesChanged(), deletionBegan()))).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.versionOfFailingPod), builder.WithPredicates(onlyCreates())).
 		WatchesRawSource(source.Kind[client.Object](r.Training, &corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(versionOfTrainingPod))).
 		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.unfinishedVersions))).
 		WithOptions(controller.Options{ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: maxConcurrentPasses}).
@@ -185,6 +186,21 @@ func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Ob
 		return nil
 	}
 	return r.versionOfPod(ctx, &pod)
+}
+
+// versionOfFailingPod returns the ModelVersion that a pod builds, if an event about its
+// volumes was cached before the pod: it led to no ModelVersion then.
+func (r *ModelVersionReconciler) versionOfFailingPod(ctx context.Context, pod client.Object) []reconcile.Request {
+	for _, events := range []client.Reader{r.Client, r.Attach} {
+		var list corev1.EventList
+		if err := events.List(ctx, &list, client.InNamespace(pod.GetNamespace()), client.MatchingFields{indexEventObject: string(pod.GetUID())}); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Failed to list the events of a new Pod")
+		}
+		if len(list.Items) > 0 {
+			return r.versionOfPod(ctx, pod)
+		}
+	}
+	return nil
 }
 
 // versionOfPod returns the ModelVersion that a pod builds.

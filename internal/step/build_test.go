@@ -35,7 +35,7 @@ func TestBuild(t *testing.T) {
 
 	code, printed := p.mountCheck(t)
 	require.Equal(t, exitOK, code, printed)
-	assert.Contains(t, printed, "the claim holds 8 files, 8.0 MiB")
+	assert.Contains(t, printed, "the claim holds 8 files, 2.0 MiB")
 	assert.Contains(t, printed, "skipped 1 special file: ")
 	assert.Contains(t, printed, "Secret regcred does not exist: the push is anonymous")
 	program, err := os.Stat(p.path("kiln/modelkiln-step"))
@@ -44,7 +44,7 @@ func TestBuild(t *testing.T) {
 
 	code, printed = p.build(t)
 	require.Equal(t, exitOK, code, printed)
-	assert.Contains(t, printed, "layer 1: copied 1 file, 4.0 MiB")
+	assert.Contains(t, printed, "layer 1: copied 1 file, 1.0 MiB")
 	assert.Contains(t, printed, "layer 2: Kaniko archived it completely")
 	assert.Contains(t, printed, "; its 3 layers hold all 8 files")
 

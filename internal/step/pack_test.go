@@ -241,7 +241,7 @@ func TestBuildOfFileThatChangesBeforeItsLayer(t *testing.T) {
 	p.write(t, "source/weights-1.bin", "shorter")
 	code, printed = p.build(t)
 	p.assertFailed(t, "build", v1alpha1.ReasonSourceChanging, `"weights-1.bin" changed while it was packaged`, code, printed)
-	assert.Contains(t, printed, "layer 1: copied 1 file, 4.0 MiB")
+	assert.Contains(t, printed, "layer 1: copied 1 file, 1.0 MiB")
 }
 
 func TestBuildTerminatedWhileCopying(t *testing.T) {

@@ -109,7 +109,7 @@ func (p *pod) image() string { return p.host + "/" + p.repo + ":" + p.tag }
 
 // layerSize is the size from which a file has its own layer: less than the default,
 // so that models and images are small.
-const layerSize = 4 << 20
+const layerSize = 1 << 20
 
 func (p *pod) run(t *testing.T, command string, args ...string) (code int, printed string) {
 	t.Helper()
