@@ -125,7 +125,8 @@ func TestS3(t *testing.T) {
 	ns := live.namespace(t)
 	dir := model(t)
 	programs := t.TempDir()
-	run(t, "go", "build", "-C", "../sources/tools/versitygw", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", programs+"/", "tool")
+	// With the settings of test/registries, which has compiled the packages.
+	run(t, "env", "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0", "go", "build", "-C", "../sources/tools/versitygw", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", programs+"/", "tool")
 	store, err := gateway.Start(t.Context(), filepath.Join(programs, "versitygw"), net.JoinHostPort(live.machine(t).String(), gatewayPort), t.TempDir(), t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, store.Stop()) })
