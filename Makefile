@@ -77,8 +77,8 @@ verify: generate lint ## Check that generated files are up to date and modules a
 
 # The Go command fuzzes one target at a time. Inputs that it finds interesting stay in its cache (go clean -fuzzcache
 # removes them), and one that fails is written to testdata/fuzz: commit it with the fix. To make an input smaller takes
-# up to a minute otherwise, and a run that ends meanwhile fails. So does one whose time ends while an input is tried
-# ("context deadline exceeded"), which the second run tells from an input that fails: that one fails again.
+# up to a minute otherwise, and a run that ends meanwhile fails. So may one whose time ends while an input is tried
+# (https://go.dev/issue/75804, fixed in Go 1.27). The second run tells that from an input that fails, which fails again.
 FUZZTIME ?= 5s
 .PHONY: fuzz
 fuzz: go-version ## Run every fuzz target for FUZZTIME (5s), from its seeds and testdata/fuzz
