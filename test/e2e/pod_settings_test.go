@@ -12,6 +12,7 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
@@ -22,7 +23,8 @@ import (
 func TestPodSettings(t *testing.T) {
 	t.Parallel()
 	s := live.submitter(t)
-	priority := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}, Value: 7}
+	// The pods of other tests have no priority, and must not be preempted.
+	priority := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}, Value: 7, PreemptionPolicy: ptr.To(corev1.PreemptNever)}
 	live.create(t, priority)
 	live.deleteAfter(t, priority)
 	live.create(t, &corev1.ResourceQuota{
