@@ -201,8 +201,9 @@ func startupTimeLeft(o Observed, opts workflow.Options) (time.Duration, bool) {
 
 // WaitsFor returns what the followed Workflow waits for, or an empty string if it
 // waits for nothing whose time is limited: for Argo to notice it, or for a pod to
-// start or, after its deletion, to end. A pod of a retry has the ID of the one before it, so the time at which Argo
-// created the node belongs to the result. It is never compared with another clock's.
+// start or, after its deletion, to end. A pod of a retry has the ID of the one before it,
+// so the time at which Argo created the node belongs to the result. It is never compared
+// with another clock's.
 func WaitsFor(o Observed) string {
 	switch wf := o.Followed; {
 	case wf == nil:
