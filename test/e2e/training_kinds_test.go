@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -191,13 +192,17 @@ spec:
 }
 
 // apply applies the workload and its ModelVersion together, and returns the
-// ModelVersion.
+// ModelVersion. It tries again for a while, because Kubeflow Trainer's webhook
+// may not have seen the TrainingRuntime of a TrainJob that follows it at once.
 func (w trainingWorkload) apply(t *testing.T, namespace, mode, storage string) *v1alpha1.ModelVersion {
 	t.Helper()
 	manifest := strings.NewReplacer("REGISTRY", live.registry, "MODE", mode).Replace(w.versionOf(namespace, storage) + w.manifest)
 	file := filepath.Join(t.TempDir(), "training.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(manifest), 0o600))
-	run(t, "kubectl", "apply", "-n", namespace, "-f", file)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, err := try(t.Context(), "kubectl", "apply", "-n", namespace, "-f", file)
+		assert.NoError(c, err)
+	}, 30*time.Second, time.Second)
 	return &v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "trained"}}
 }
 
