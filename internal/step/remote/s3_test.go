@@ -262,6 +262,58 @@ func TestS3ChecksWhatItGets(t *testing.T) {
 	}
 }
 
+// Servers without ETags in their lists can have versions. Parts of two of them are not
+// mixed, whatever the time and the ETag in the answers are.
+func TestS3ChecksVersions(t *testing.T) {
+	content := random(2 * partSize)
+	for name, tt := range map[string]struct {
+		ids  []string
+		want string
+	}{
+		"one version":          {[]string{"v1", "v1"}, ""},
+		"no versioning":        {[]string{"", ""}, ""},
+		"suspended versioning": {[]string{"null", "null"}, ""},
+		"two versions":         {[]string{"v1", "v2"}, v1alpha1.ReasonSourceChanging},
+		"a version too few":    {[]string{"v1", ""}, v1alpha1.ReasonSourceChanging},
+	} {
+		for listing, identity := range map[string]string{"with ETags": "1", "without ETags": ""} {
+			t.Run(name+", "+listing, func(t *testing.T) {
+				when := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+				location, access := locationIn(t, &fakeBucket{object: func(w http.ResponseWriter, r *http.Request) {
+					id := tt.ids[0]
+					if !strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") {
+						id = tt.ids[1]
+					}
+					if id != "" {
+						w.Header().Set("X-Amz-Version-Id", id)
+					}
+					w.Header().Set("ETag", `"1"`)
+					http.ServeContent(w, r, "", when, bytes.NewReader(content))
+				}})
+				opened, err := Open(t.Context(), &Location{S3: location}, access)
+				require.NoError(t, err)
+				planned := layer.Entry{Path: "model.bin", Type: layer.File, Size: int64(len(content)), ModTime: when.UnixNano()}
+				if identity != "" {
+					planned.Identity = identityIn(location, identity)
+				}
+				head := make([]byte, 1)
+				file, err := opened.FS(t.Context(), layer.Plan{Layers: [][]layer.Entry{{planned}}}).Open("model.bin")
+				require.NoError(t, err)
+				_, err = file.(io.ReaderAt).ReadAt(head, 0)
+				require.NoError(t, err)
+
+				got, err := read(t, opened, planned, partSize)
+				if tt.want == "" {
+					require.NoError(t, err)
+					assert.True(t, bytes.Equal(content[partSize:], got))
+					return
+				}
+				assertFailure(t, tt.want, false, `"model.bin" changed while it was packaged`, err)
+			})
+		}
+	}
+}
+
 // A list may have fractions of a second, which headers do not have.
 func TestS3FractionsOfASecond(t *testing.T) {
 	b := &fakeBucket{}
