@@ -3,12 +3,14 @@ package lifecycle_test
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
@@ -204,6 +206,12 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 		"time of creation":            {contract.ParamCreated, "2099-01-01T00:00:00Z", false},
 		"no time of creation, as of earlier versions of the operator": {contract.ParamCreated, "", true},
 		"directory in the image":             {contract.ParamModelPath, "/models", false},
+		"files that are included":            {contract.ParamInclude, "*.json", false},
+		"files that are excluded":            {contract.ParamExclude, "*.safetensors", false},
+		"links":                              {contract.ParamSymlinks, string(v1alpha1.FollowSymlinks), false},
+		"completeness":                       {contract.ParamCompletenessCheck, string(v1alpha1.SkipCompleteness), false},
+		"commit":                             {contract.ParamKnownRevision, strings.Repeat("1", 40), false},
+		"creator":                            {contract.ParamCreatedBy, "somebody", false},
 		"nothing that decides about content": {contract.ParamLimits, "memory=8Gi", true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,6 +224,50 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 			assert.Equal(t, tc.want, followed != first)
 		})
 	}
+}
+
+// Of these arguments, Argo uses other values than the operator reads, although it
+// accepts them when its template referencing is Strict.
+func TestSelectWorkflowOtherFormsOfArguments(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	fromConfigMap := wfv1.Parameter{Name: contract.ParamSubPath, ValueFrom: &wfv1.ValueFrom{
+		ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "forge"}, Key: "dir"},
+	}}
+	for name, change := range map[string]func(*wfv1.Arguments){
+		"a value from a ConfigMap": func(a *wfv1.Arguments) { a.Parameters = append(a.Parameters, fromConfigMap) },
+		"a second value for a parameter": func(a *wfv1.Arguments) {
+			a.Parameters = append(a.Parameters, wfv1.Parameter{Name: contract.ParamStoragePath, Value: wfv1.AnyStringPtr("/bar")})
+		},
+		"an artifact": func(a *wfv1.Arguments) { a.Artifacts = wfv1.Artifacts{{Name: "model"}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			built := builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()
+			require.NotNil(t, selectWorkflow(mv, built))
+
+			change(&built.Spec.Arguments)
+
+			assert.Nil(t, selectWorkflow(mv, built))
+		})
+	}
+}
+
+// The lines of one argument do not pass for other arguments.
+func TestSelectWorkflowOtherLines(t *testing.T) {
+	s := newScenario(t)
+	s.mv().Spec.Build = &v1alpha1.Build{Include: []v1alpha1.FilePattern{"*.bin"}, Exclude: []v1alpha1.FilePattern{"secret.bin"}}
+	s.failed()
+	first := s.observed.Workflows[0]
+	resubmitted := func() *builders.WorkflowWrapper {
+		return builders.FromWorkflow(first).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour))
+	}
+	follows := func(w *builders.WorkflowWrapper) bool {
+		o := s.observed
+		o.Workflows = []*wfv1.Workflow{first, w.Succeeded(w.Report()).Obj()}
+		return lifecycle.SelectWorkflow(o, s.opts) != first
+	}
+	require.True(t, follows(resubmitted()))
+	assert.False(t, follows(resubmitted().Argument(contract.ParamInclude, "*.bin\nexclude=secret.bin").Argument(contract.ParamExclude, "")))
+	assert.False(t, follows(resubmitted().Argument(contract.ParamInclude, `*.bin\nexclude=secret.bin`).Argument(contract.ParamExclude, "")))
 }
 
 // An attempt is still followed when spec.build or the configuration changes: the

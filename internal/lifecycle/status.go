@@ -144,6 +144,11 @@ func describeImage(status *v1alpha1.ModelVersionStatus, run report.Report) {
 		status.SentBytes, status.ReusedBytes = run.Build.SentBytes, run.Build.ReusedBytes
 	}
 	status.PullSecretName = run.Image.PullSecret
+	// An attempt that a user resubmits may resolve the revision to a later commit than the
+	// first one did.
+	if commit.MatchString(run.Source.Revision) {
+		status.Source = sourceStatus(run.Source.Revision, "")
+	}
 	status.Source = sourceStatus(revisionOf(status.Source), text.OneLine(run.Source.Digest, maxDigest))
 }
 
