@@ -204,21 +204,23 @@ func workflowStatus(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.
 }
 
 // setConditions sets Ready, and beside it Reconciling or Stalled, if any. The
-// time of a condition whose status changed is left zero.
+// time of a condition whose status changed is left zero. Messages are printed on
+// terminals, and a name in a spec can have characters that control them.
 func setConditions(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVersion, ready metav1.ConditionStatus, beside string, outcome Outcome) {
+	message := text.Printable(outcome.Message)
 	conditions := []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: ready}}
 	if beside != "" {
 		conditions = append(conditions, metav1.Condition{Type: beside, Status: metav1.ConditionTrue})
 	}
 	for i := range conditions {
 		c := &conditions[i]
-		c.Reason, c.Message, c.ObservedGeneration = outcome.Reason, outcome.Message, mv.Generation
+		c.Reason, c.Message, c.ObservedGeneration = outcome.Reason, message, mv.Generation
 		if before := meta.FindStatusCondition(mv.Status.Conditions, c.Type); before != nil && before.Status == c.Status {
 			c.LastTransitionTime = before.LastTransitionTime
 		}
 	}
 	status.Conditions = conditions
-	status.Message = outcome.Message
+	status.Message = message
 }
 
 // ReadyReason returns the reason of a ModelVersion's Ready condition, or an

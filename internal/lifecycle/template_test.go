@@ -118,6 +118,7 @@ func TestFromTemplateRejects(t *testing.T) {
 		"incomplete claim":              {"storage: {persistentVolumeClaim: {subPath: resnet}}", "cannot be built: persistentVolumeClaim needs claimName: name the claim"},
 		"incomplete NFS":                {"storage: {nfs: {server: nas}}", "cannot be built: nfs needs server and path: name the NFS server"},
 		"forbidden directory":           {"storage: {localStorage: {path: /etc}}", "cannot be built: "},
+		"escape sequence":               {`storage: {localStorage: {path: "/etc/\e[2J\u009b2J\u202e"}}`, "/etc/ [2J 2J  cannot be packaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mv, problem := FromTemplate(jobWithTemplate(tt.spec), workflow.Options{})

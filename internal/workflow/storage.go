@@ -5,6 +5,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
+	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -189,7 +190,9 @@ func hub(s v1alpha1.HuggingFace, opts Options) source {
 	return repository
 }
 
-// forbidden returns the Problem of files that the platform team's rules exclude.
+// forbidden returns the Problem of files that the platform team's rules exclude. The
+// rules repeat names, which the API server has not checked if they are from the template
+// of a workload.
 func forbidden(why error) *Problem {
-	return &Problem{v1alpha1.ReasonSourceForbidden, why.Error()}
+	return &Problem{v1alpha1.ReasonSourceForbidden, text.Printable(why.Error())}
 }
