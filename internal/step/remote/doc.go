@@ -10,5 +10,6 @@
 // what was read.
 //
 // A build contacts only hosts that the rules of internal/sourcepolicy allow, redirects
-// included, and the token service of the cloud whose identity the pod has.
+// included, and the token service of the cloud whose identity the pod has. A host whose
+// address is that of a metadata service of a cloud is refused.
 package remote

@@ -18,6 +18,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
@@ -59,8 +60,13 @@ func openS3(ctx context.Context, location *S3, access Access) (source.Files, err
 	if err != nil {
 		return nil, err
 	}
+	// Clouds have their token services at link-local addresses, too.
+	forTokens, err := registry.NewTransport(access.CAFile)
+	if err != nil {
+		return nil, err
+	}
 	region := cmp.Or(location.Region, s3utils.GetRegionFromURL(*endpoint), defaultRegion)
-	keys, err := newKeys(ctx, endpoint, region, access.SecretDir, transport)
+	keys, err := newKeys(ctx, endpoint, region, access.SecretDir, forTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +143,7 @@ func (s *s3) listOnce(ctx context.Context, add func(object) error) error {
 	// It lets the library end its requests.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	found := false
+	found, markers := false, 0
 	for info := range s.client.ListObjectsIter(ctx, s.location.Bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
 		if info.Err != nil {
 			return info.Err
@@ -147,10 +153,14 @@ func (s *s3) listOnce(ctx context.Context, add func(object) error) error {
 		if err != nil {
 			return err
 		}
-		if ok {
-			if err := add(o); err != nil {
-				return err
+		if !ok {
+			if markers++; markers > 1 {
+				return unsafePath(info.Key, "is listed twice: check the object store")
 			}
+			continue
+		}
+		if err := add(o); err != nil {
+			return err
 		}
 	}
 	if err := ctx.Err(); err != nil {

@@ -125,6 +125,7 @@ func TestS3List(t *testing.T) {
 		"a negative size":          {content("llama/a", -1, ""), v1alpha1.ReasonSourceUnsafe, "negative size"},
 		"a parent directory":       {content("llama/../a", 1, ""), v1alpha1.ReasonSourceUnsafe, "no file can have"},
 		"a slash too many":         {content("llama//a", 1, ""), v1alpha1.ReasonSourceUnsafe, "no file can have"},
+		"the prefix twice":         {content("llama/", 0, "") + content("llama/", 0, ""), v1alpha1.ReasonSourceUnsafe, "is listed twice"},
 		"nothing but slashes":      {content("llama//", 0, ""), v1alpha1.ReasonSourceUnsafe, "no file can have"},
 	} {
 		t.Run(name, func(t *testing.T) {

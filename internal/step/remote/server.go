@@ -68,6 +68,9 @@ func (s *server) unreachable(ctx context.Context, err error) error {
 	if errors.As(err, &notAllowed) {
 		return s.fail(v1alpha1.ReasonSourceForbidden, err, "%s redirects the build to %s, which this cluster does not allow: %s", s.name, notAllowed.host, s.hint)
 	}
+	if errors.Is(err, errMetadata) {
+		return s.fail(v1alpha1.ReasonSourceForbidden, err, "%s has the address of a metadata service of the cloud, at which nodes get credentials: correct the DNS", s.peer(err))
+	}
 	problem, transient := s.problem(err)
 	f := s.fail(v1alpha1.ReasonSourceUnavailable, err, "%s %s", s.peer(err), problem)
 	f.Transient = transient
@@ -166,14 +169,15 @@ func (s *server) checkWhole(header http.Header, planned layer.Entry, offset int6
 // rangeOf returns the header Range for a part of a file.
 func rangeOf(offset, length int64) string { return fmt.Sprintf("bytes=%d-%d", offset, offset+length-1) }
 
-// newTransport returns a transport that trusts the authorities in a file, and that
-// opens one connection for each request at a time: a network has more throughput for
-// several.
+// newTransport returns a transport that trusts the authorities in a file, that connects
+// to no metadata service, and that opens one connection for each request at a time: a
+// network has more throughput for several.
 func newTransport(caFile string) (*http.Transport, error) {
 	transport, err := registry.NewTransport(caFile)
 	if err != nil {
 		return nil, err
 	}
+	transport.DialContext = newDialer().DialContext
 	transport.ForceAttemptHTTP2 = false
 	transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	transport.MaxIdleConnsPerHost = parallel * 4
