@@ -263,6 +263,24 @@ func TestS3ChecksWhatItGets(t *testing.T) {
 	}
 }
 
+// A list of empty objects would take 200 times its size in memory.
+func TestS3ListsAreBounded(t *testing.T) {
+	location, access := locationIn(t, &fakeBucket{list: strings.Repeat("<Contents/>", maxTags)})
+	_, err := listS3(t, location, access)
+	assertFailure(t, v1alpha1.ReasonSourceUnavailable, false, "sent an answer that is too long", err)
+
+	const object = `<Contents><Key>llama/%d</Key><LastModified>2026-05-04T03:02:01Z</LastModified><ETag>"1"</ETag><ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>1</Size>
+		<StorageClass>STANDARD</StorageClass><Owner><ID>a</ID><DisplayName>a</DisplayName></Owner><RestoreStatus><IsRestoreInProgress>false</IsRestoreInProgress><RestoreExpiryDate>2026-05-04T03:02:01Z</RestoreExpiryDate></RestoreStatus></Contents>`
+	var page strings.Builder
+	for n := range 1000 {
+		fmt.Fprintf(&page, object, n)
+	}
+	location, access = locationIn(t, &fakeBucket{list: page.String()})
+	listed, err := listS3(t, location, access)
+	require.NoError(t, err, "the longest page of Amazon S3")
+	assert.Len(t, listed, 1001)
+}
+
 // Servers without ETags in their lists can have versions. Parts of two of them are not
 // mixed, whatever the time and the ETag in the answers are.
 func TestS3ChecksVersions(t *testing.T) {
