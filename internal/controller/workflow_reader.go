@@ -19,6 +19,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // Workflows are watched and cached as metadata, and those that matter to a pass
@@ -99,7 +100,9 @@ func decodeWorkflow(raw []byte, budget *int) (*wfv1.Workflow, error) {
 	if len(raw) > maxWorkflowBytes {
 		return nil, errInvalidWorkflow{fmt.Errorf("it has %d bytes, and at most %d are read", len(raw), maxWorkflowBytes)}
 	}
-	values := countValues(raw)
+	var counted text.JSONValues
+	_, _ = counted.Write(raw) // It cannot fail.
+	values := counted.Count
 	if values > maxWorkflowValues {
 		return nil, errInvalidWorkflow{fmt.Errorf("it has %d fields and list items, and at most %d are read", values, maxWorkflowValues)}
 	}
@@ -119,25 +122,6 @@ func decodeWorkflow(raw []byte, budget *int) (*wfv1.Workflow, error) {
 		wf.Status.StoredWorkflowSpec = &wfv1.WorkflowSpec{}
 	}
 	return wf, nil
-}
-
-// countValues returns at least the number of values in a JSON text. Each value is
-// the first of an object or a list, or follows a comma.
-func countValues(raw []byte) int {
-	count, quoted, escaped := 0, false, false
-	for _, c := range raw {
-		switch {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = c == '\\', c != '"'
-		case c == '"':
-			quoted = true
-		case c == ',' || c == '{' || c == '[':
-			count++
-		}
-	}
-	return count
 }
 
 // relevant returns the names of the Workflows that have to be read to decide which
