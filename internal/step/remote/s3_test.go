@@ -554,6 +554,37 @@ func TestS3Secret(t *testing.T) {
 	assertFailure(t, v1alpha1.ReasonSourceUnauthorized, false, "cannot read the key AWS_ACCESS_KEY_ID of the Secret", err)
 }
 
+// The keys in a Secret expire, and somebody replaces it: kubelet updates its files.
+func TestS3SecretIsReplaced(t *testing.T) {
+	b := &fakeBucket{list: listed}
+	valid := "first"
+	location, access := locationIn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if session := r.Header.Get("X-Amz-Security-Token"); session != valid {
+			refuse(400, "ExpiredToken", "The token "+session+" has expired.", "")(w, r)
+			return
+		}
+		b.ServeHTTP(w, r)
+	}))
+	keys := map[string]string{"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3cr3t", "AWS_SESSION_TOKEN": "first"}
+	access.SecretDir = secretDir(t, keys)
+	opened, err := Open(t.Context(), &Location{S3: location}, access)
+	require.NoError(t, err)
+	_, err = opened.List(t.Context())
+	require.NoError(t, err)
+
+	valid = "second"
+	_, err = opened.List(t.Context())
+	assertFailure(t, v1alpha1.ReasonSourceUnauthorized, false, "have expired (ExpiredToken: The token *** has expired); credentials: those in the Secret", err)
+
+	require.NoError(t, os.WriteFile(access.SecretDir+"/AWS_SESSION_TOKEN", []byte("second"), 0o600))
+	_, err = opened.List(t.Context())
+	require.NoError(t, err)
+
+	valid = "third"
+	_, err = opened.List(t.Context())
+	assertFailure(t, v1alpha1.ReasonSourceUnauthorized, false, "The token *** has expired", err)
+}
+
 // The parts of a file are requested over few connections.
 func TestS3UsesConnectionsAgain(t *testing.T) {
 	content := random(20 * partSize)
