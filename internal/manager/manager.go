@@ -177,6 +177,9 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		{"training kinds", func() error {
 			return controller.NewTrainingWatcher(mgr, versions, workloads).SetupWithManager(ctx, mgr)
 		}},
+		{"template lists", func() error {
+			return mgr.Add(controller.TemplateLists{Live: mgr.GetAPIReader(), Options: cfg.Options()})
+		}},
 	} {
 		if err := c.setUp(); err != nil {
 			return fmt.Errorf("set up the %s controller: %w", c.name, err)
