@@ -7,9 +7,14 @@ import (
 	"sync"
 )
 
-// maxTokens is how many tokens are remembered. Registries issue a new one every few
-// minutes, and one for each scope.
-const maxTokens = 64
+const (
+	// maxTokens is how many tokens are remembered. Registries issue a new one every few
+	// minutes, and one for each scope.
+	maxTokens = 64
+	// minToken is how long a token is, at least. A shorter one is no secret, and part of
+	// many words.
+	minToken = 8
+)
 
 // tokens are those that were sent to a registry. The library obtains them, in exchange
 // for credentials, and does not tell.
@@ -34,7 +39,7 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *tokens) add(token string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if token == "" || slices.Contains(t.sent, token) {
+	if len(token) < minToken || slices.Contains(t.sent, token) {
 		return
 	}
 	if len(t.sent) == maxTokens {
