@@ -322,7 +322,7 @@ func TestHubDoesNotFollow(t *testing.T) {
 		})
 	}
 	h.Instead(func(w http.ResponseWriter, _ *http.Request) bool {
-		w.Header().Set("Location", other.URL)
+		w.Header().Set("Location", other.URL+"/signed-path")
 		w.WriteHeader(http.StatusFound)
 		return true
 	})

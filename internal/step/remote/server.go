@@ -52,7 +52,17 @@ func (s *server) quote(words string) string {
 }
 
 // cause returns an error for the log.
-func (s *server) cause(err error) error { return errors.New(s.quote(err.Error())) }
+func (s *server) cause(err error) error { return errors.New(s.words(err)) }
+
+// words returns what an error says, without the address of the request: it may be one of
+// a redirect, whose path can be signed as well as its query.
+func (s *server) words(err error) string {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	return s.quote(err.Error())
+}
 
 // fail returns a failure of the server, with the cause.
 func (s *server) fail(reason string, err error, format string, args ...any) *failure.Error {
@@ -100,7 +110,7 @@ func (s *server) problem(err error) (problem string, transient bool) {
 	case errors.As(err, &authority):
 		return "presented a certificate from an unknown authority: add the authority's certificate to the operator's configuration", false
 	case errors.As(err, &certificate):
-		return fmt.Sprintf("presented a certificate that is not valid for it: %s", s.quote(err.Error())), false
+		return fmt.Sprintf("presented a certificate that is not valid for it: %s", s.words(err)), false
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "uses plain HTTP instead of HTTPS: if this is intended, write the endpoint with http://, and have the platform team allow that", false
 	case errors.Is(err, errTooLong):
@@ -112,7 +122,7 @@ func (s *server) problem(err error) (problem string, transient bool) {
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout():
 		return "did not respond in time: check that it is running and that no firewall or NetworkPolicy blocks it", true
 	default:
-		return fmt.Sprintf("cannot be used, connection failed: %s", s.quote(err.Error())), true
+		return fmt.Sprintf("cannot be used, connection failed: %s", s.words(err)), true
 	}
 }
 
