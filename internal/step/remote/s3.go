@@ -73,7 +73,7 @@ func openS3(ctx context.Context, location *S3, access Access) (source.Files, err
 	s := &s3{server: &server{name: nameOfS3(endpoint), secrets: keys.secrets, hint: "ask the platform team to add the host to allowedS3"}, location: location, keys: keys, versions: map[string]string{}}
 	s.options = minio.Options{
 		Creds: credentials.New(keys), Secure: endpoint.Scheme == "https", Region: region,
-		Transport: newGuard(ctx, transport, access, s3Hosts(endpoint, location.Bucket)),
+		Transport: &lists{inner: newGuard(ctx, transport, access, s3Hosts(endpoint, location.Bucket))},
 		// This package sends failed requests again.
 		MaxRetries: 1,
 	}

@@ -281,6 +281,18 @@ func TestS3ListsAreBounded(t *testing.T) {
 	assert.Len(t, listed, 1001)
 }
 
+// A store whose list never ends, without an object.
+func TestS3PagesAreBounded(t *testing.T) {
+	pages := 0
+	location, access := locationIn(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		pages++
+		_, _ = io.WriteString(w, `<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>a</NextContinuationToken></ListBucketResult>`)
+	}))
+	_, err := listS3(t, location, access)
+	assertFailure(t, v1alpha1.ReasonSourceUnavailable, false, "sent an answer that is too long", err)
+	assert.Equal(t, maxPages, pages)
+}
+
 // Servers without ETags in their lists can have versions. Parts of two of them are not
 // mixed, whatever the time and the ETag in the answers are.
 func TestS3ChecksVersions(t *testing.T) {

@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -230,9 +229,6 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp.Body = &limitedBody{ReadCloser: resp.Body, left: maxResponse}
-	if req.URL.Query().Has("list-type") {
-		resp.Body = &limitedXML{ReadCloser: resp.Body, left: maxTags}
-	}
 	return resp, nil
 }
 
@@ -253,24 +249,5 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
 	b.left -= n
-	return n, err
-}
-
-// maxTags is how many tags are read of a list of objects: 65 for each of 1,000 objects,
-// which is more than twice of what is known. The library decodes eleven bytes,
-// <Contents/>, into two kilobytes.
-const maxTags = 65_000
-
-// limitedXML is XML of which a limited number of tags is read.
-type limitedXML struct {
-	io.ReadCloser
-	left int
-}
-
-func (x *limitedXML) Read(p []byte) (int, error) {
-	n, err := x.ReadCloser.Read(p)
-	if x.left -= bytes.Count(p[:n], []byte("<")); x.left < 0 {
-		return 0, errTooLong
-	}
 	return n, err
 }
