@@ -138,7 +138,7 @@ func stripEvent(object any) (any, error) {
 		about := ev.InvolvedObject
 		return &corev1.Event{
 			ObjectMeta:     metav1.ObjectMeta{Namespace: ev.Namespace, Name: ev.Name, UID: ev.UID, ResourceVersion: ev.ResourceVersion},
-			InvolvedObject: corev1.ObjectReference{Namespace: bounded(about.Namespace), Name: bounded(about.Name), UID: types.UID(bounded(string(about.UID)))},
+			InvolvedObject: corev1.ObjectReference{Namespace: boundedName(about.Namespace), Name: boundedName(about.Name), UID: types.UID(boundedName(string(about.UID)))},
 			Message:        bounded(ev.Message),
 			LastTimestamp:  ev.LastTimestamp,
 		}, nil
@@ -184,3 +184,9 @@ func keep(all map[string]string, keys ...string) map[string]string {
 const maxValue = 4096
 
 func bounded(value string) string { return text.TruncateBytes(value, maxValue) }
+
+// boundedName returns as much of a name or a UID as an object can have.
+func boundedName(value string) string {
+	const maxName = 253
+	return text.TruncateBytes(value, maxName)
+}
