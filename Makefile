@@ -39,6 +39,11 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 	go -C test/argo test -count=1 ./...
 	go -C test/argo4 test -count=1 ./...
 
+# The API server takes longer than two minutes to compile, so that CI does without it.
+.PHONY: test-oldest
+test-oldest: go-version ## Run the integration tests against the oldest Kubernetes that Modelkiln supports
+	assets=$$($(CLUSTER) assets --oldest) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m ./test/integration
+
 # Gitea takes longer than two minutes to compile, so that CI does without it. It runs git.
 .PHONY: test-registries
 test-registries: go-version gcc ## Run the steps against the registries that are not in make test
