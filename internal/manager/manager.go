@@ -67,7 +67,11 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	}
 	caches := controller.CacheSettings{Namespaces: cfg.Namespaces, WatchFailed: metrics.Shared().WatchFailed}
 	options := managerOptions(scheme, caches, o)
-	setUps := []func(ctrl.Manager, config.Config, controller.CacheSettings) error{setUpMetrics}
+	var setUps []func(ctrl.Manager, config.Config, controller.CacheSettings) error
+	// A process has one registry: of several managers in it, one serves metrics.
+	if o.MetricsAddress != "0" {
+		setUps = append(setUps, setUpMetrics)
+	}
 	if o.WebhookAddress != "0" {
 		server, err := newWebhookServer(o)
 		if err != nil {

@@ -1,0 +1,251 @@
+package integration
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+)
+
+// build lets Argo finish the build of a ModelVersion that was created.
+func (s sandbox) build() {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		s.advance()
+		return s.isDone()
+	}, deadline, tick, "the build does not end")
+	s.assertBuiltOnce()
+}
+
+// Each request of a build fails the first time, or takes long.
+func TestAPIServerFaults(t *testing.T) {
+	t.Parallel()
+	every := func(request) bool { return true }
+	for name, tt := range map[string]struct {
+		code   int
+		reason metav1.StatusReason
+		delay  time.Duration
+		of     func(request) bool
+	}{
+		"409":  {code: http.StatusConflict, reason: metav1.StatusReasonConflict, of: request.isWrite},
+		"429":  {code: http.StatusTooManyRequests, reason: metav1.StatusReasonTooManyRequests, of: every},
+		"500":  {code: http.StatusInternalServerError, reason: metav1.StatusReasonInternalError, of: every},
+		"503":  {code: http.StatusServiceUnavailable, reason: metav1.StatusReasonServiceUnavailable, of: every},
+		"slow": {delay: 300 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t, shared)
+			f := newFaults()
+			op := startOperator(t, shared, inNamespaces(s), withFaults(f))
+			var mu sync.Mutex
+			failed := map[string]bool{}
+			f.mu.Lock()
+			f.delay = tt.delay
+			f.answer = func(r *http.Request) *http.Response {
+				mu.Lock()
+				defer mu.Unlock()
+				sent := request{method: r.Method, path: r.URL.Path}
+				if tt.code == 0 || !sent.inNamespace(s.namespace) || isWatch(r) || !tt.of(sent) || failed[sent.String()] {
+					return nil
+				}
+				failed[sent.String()] = true
+				return statusResponse(r, tt.code, tt.reason)
+			}
+			f.mu.Unlock()
+
+			s.create(localVersion)
+			s.build()
+			if tt.code != 0 {
+				assert.GreaterOrEqual(t, len(failed), writesPerBuild/2)
+			}
+			assert.LessOrEqual(t, len(op.transport.requestsIn(s.namespace)), 40*writesPerBuild, "no hot loop")
+		})
+	}
+}
+
+func TestWatchesExpire(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t, shared)
+	f := newFaults()
+	startOperator(t, shared, inNamespaces(s), withFaults(f))
+	s.create(localVersion)
+	wf := s.argo.awaitOnlyWorkflow()
+	s.argo.runStep(wf, contract.StepBuild)
+	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+
+	f.expireWatches()
+	require.Positive(t, f.pendingExpirations())
+	s.argo.completeWorkflow(wf)
+	s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+	s.awaitLatest("resnet", s.latestVersion(resnet))
+	s.assertBuiltOnce()
+	require.Eventually(t, func() bool { return f.pendingExpirations() == 0 }, deadline, tick, "a watch was not started again")
+}
+
+func TestAPIServerAway(t *testing.T) {
+	t.Parallel()
+	t.Run("for a moment: the same process continues", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t, shared)
+		f := newFaults()
+		op := startOperator(t, shared, inNamespaces(s), withFaults(f))
+		s.create(localVersion)
+		wf := s.argo.awaitOnlyWorkflow()
+		s.awaitWorkflowPhase(resnet, wf, "")
+		f.setAway(true)
+		s.argo.completeWorkflow(wf)
+		before := len(op.transport.all())
+		require.Eventually(t, func() bool { return len(op.transport.all()) > before+5 }, deadline, tick, "the operator does not try")
+		f.setAway(false)
+		s.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		s.awaitLatest("resnet", s.latestVersion(resnet))
+		s.assertBuiltOnce()
+	})
+
+	// The lease cannot be renewed: the process ends, and the kubelet starts it again.
+	t.Run("longer than the lease: the next process continues", func(t *testing.T) {
+		t.Parallel()
+		running, waiting := newSandbox(t, shared), newSandbox(t, shared)
+		f := newFaults()
+		op := startOperator(t, shared, inNamespaces(running, waiting), withFaults(f), withLeaderElection())
+		running.create(localVersion)
+		wf := running.argo.awaitOnlyWorkflow()
+		running.awaitWorkflowPhase(resnet, wf, "")
+		f.setAway(true)
+		running.argo.completeWorkflow(wf)
+		waiting.create(localVersion)
+		op.awaitLeaseLost(t)
+
+		f.setAway(false)
+		startOperator(t, shared, inNamespaces(running, waiting), withLeaderElection())
+		running.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+		running.awaitLatest("resnet", running.latestVersion(resnet))
+		running.assertBuiltOnce()
+		waiting.build()
+	})
+}
+
+// writes returns a matcher of one kind of write in the sandbox.
+func (s sandbox) writes(method, suffix string) func(request) bool {
+	return func(r request) bool {
+		return r.method == method && r.inNamespace(s.namespace) && strings.HasSuffix(r.path, suffix)
+	}
+}
+
+// The leader is paused while one of each kind of write is on its way. It wakes when
+// another replica leads and has done the same, and its writes arrive.
+func TestLeaderPaused(t *testing.T) {
+	t.Parallel()
+	server := newOwnServer(t)
+	f := newFaults()
+	limit := withConfig(func(c *config.Config) { c.FailedWorkflowsHistoryLimit = 0 })
+	first := startOperator(t, server, limit, withFaults(f), withLeaderElection())
+
+	created, running, missing, pruned := newSandbox(t, server), newSandbox(t, server), newSandbox(t, server), newSandbox(t, server)
+	startIn := func(s sandbox) *wfv1.Workflow {
+		s.create(localVersion)
+		wf := s.argo.awaitOnlyWorkflow()
+		s.argo.runStep(wf, contract.StepMountCheck)
+		s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+		return wf
+	}
+	runs, fails, old := startIn(running), startIn(missing), startIn(pruned)
+	pruned.failBuild(old, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+	pruned.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+
+	f.hold(created.writes(http.MethodPost, "/workflows"))
+	f.hold(running.writes(http.MethodPatch, "/modelversions/"+resnet+"/status"))
+	f.hold(missing.writes(http.MethodPatch, "/workflows/"+fails.Name))
+	f.hold(pruned.writes(http.MethodDelete, "/workflows/"+old.Name))
+	created.create(localVersion)
+	running.argo.runStep(runs, contract.StepBuild)
+	missing.kubelet.failMount(missing.argo.createPod(fails), "/models/resnet/1")
+	second := pruned.argo.awaitAttempt(pruned.version(resnet), 2)
+	f.awaitHeld(t, 4)
+	f.freeze()
+
+	next := startOperator(t, server, limit, withLeaderElection())
+	wf := created.argo.awaitOnlyWorkflow()
+	created.awaitWorkflowPhase(resnet, wf, "")
+	running.awaitMessage("step " + contract.StepBuild)
+	missing.awaitTerminated(fails)
+	require.Eventually(t, func() bool { return len(pruned.argo.workflows()) == 1 }, deadline, tick)
+	next.drainQueue(t, server)
+	all := []sandbox{created, running, missing, pruned}
+	state := func() (versions []string) {
+		for _, s := range all {
+			versions = append(versions, s.version(resnet).ResourceVersion)
+			for _, wf := range s.argo.workflows() {
+				versions = append(versions, wf.Name+" "+wf.ResourceVersion)
+			}
+		}
+		return versions
+	}
+	before := state()
+
+	f.resume()
+	first.awaitLeaseLost(t)
+	for _, s := range all {
+		first.transport.writes(s.namespace) // Each has a response.
+	}
+	assert.Equal(t, before, state(), "what the first replica had on its way changes nothing")
+
+	created.build()
+	running.completeBuild(runs)
+	assert.Equal(t, v1alpha1.ReasonSourceMissing, readyReason(missing.version(resnet)))
+	pruned.completeBuild(second)
+}
+
+// The leader dies at every write of a build, before the write reaches the API server or
+// before the response reaches the operator. The other replica leads when the lease of
+// the dead one has expired.
+func TestLeaderKilledAtEveryWrite(t *testing.T) {
+	t.Parallel()
+	server := newOwnServer(t)
+	f, tr := newFaults(), newTransport()
+	sandboxes := make([]sandbox, 0, 2*writesPerBuild)
+	for write := 1; write <= writesPerBuild; write++ {
+		for _, delivered := range []bool{false, true} {
+			s := newSandbox(t, server)
+			tr.disconnects[s.namespace] = &disconnect{atWrite: write, delivered: delivered}
+			sandboxes = append(sandboxes, s)
+		}
+	}
+	leader := startOperator(t, server, withTransport(tr), withFaults(f), withLeaderElection())
+	for _, s := range sandboxes {
+		s.create(localVersion)
+	}
+	for i, s := range sandboxes {
+		require.Eventually(t, func() bool {
+			s.advance()
+			return tr.disconnected(s.namespace)
+		}, deadline, tick, "no crash in sandbox %d", i)
+	}
+	standby := startOperator(t, server, withLeaderElection())
+	standby.awaitRequest(t, func(r request) bool { return r.inNamespace(operatorNamespace) }, "for the Lease")
+	f.setAway(true) // A dead process does not release its lease.
+	leader.stop()
+
+	for _, s := range sandboxes {
+		s.build()
+	}
+}
+
+// newOwnServer starts an API server with everything that the operator needs.
+func newOwnServer(t *testing.T) *apiServer {
+	t.Helper()
+	server := newAPIServer(t, modelkilnCRDs, argoCRDs())
+	require.NoError(t, server.install(deployRBAC, deployComponents+"/serving", deployComponents+"/versions-from-workloads", workflowTemplates, kanikoTemplate))
+	return server
+}
