@@ -14,6 +14,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/manager"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -134,6 +135,65 @@ func TestAPIServerAway(t *testing.T) {
 		running.assertBuiltOnce()
 		waiting.build()
 	})
+}
+
+// Argo or the operator has a clock that is ten minutes ahead of the API server's, or
+// behind. It is corrected before the last attempt.
+func TestClocks(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ argo, operator time.Duration }{
+		"Argo ahead":      {argo: 10 * time.Minute},
+		"Argo behind":     {argo: -10 * time.Minute},
+		"operator ahead":  {operator: 10 * time.Minute},
+		"operator behind": {operator: -10 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t, shared)
+			s.argo.clock = tt.argo
+			op := startOperator(t, shared, inNamespaces(s), withManager(func(o *manager.Options) {
+				o.Now = func() time.Time { return time.Now().Add(tt.operator) }
+			}))
+			fail := func(wf *wfv1.Workflow) {
+				s.argo.runStep(wf, contract.StepBuild)
+				s.awaitWorkflowPhase(resnet, wf, wfv1.WorkflowRunning)
+				s.failBuild(wf, contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
+			}
+			mv := s.create(localVersion)
+			first := s.argo.awaitOnlyWorkflow()
+			s.awaitWorkflowPhase(resnet, first, "")
+			s.argo.setPodPending(first, "")
+			s.awaitWorkflowPhase(resnet, first, wfv1.WorkflowRunning)
+			fail(first)
+			first = s.argo.retry(first)
+			s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+			fail(first)
+			s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+			second := s.argo.awaitAttempt(mv, 2)
+			s.awaitWorkflowPhase(resnet, second, "")
+			fail(second)
+
+			s.argo.clock = 0
+			s.awaitNextSecond(second.CreationTimestamp)
+			third := s.argo.resubmit(s.client, second)
+			s.awaitWorkflowPhase(resnet, third, "")
+			s.argo.completeWorkflow(third)
+			mv = s.awaitWorkflowPhase(resnet, third, wfv1.WorkflowSucceeded)
+			assert.Equal(t, ready, conditionStatuses(mv))
+			assert.Equal(t, int64(2), mv.Status.Attempts)
+			for _, wf := range s.argo.workflows() {
+				assert.Empty(t, wf.Spec.Shutdown, "no Workflow has waited too long")
+			}
+			assert.Len(t, s.argo.workflows(), 3)
+			assert.NotEmpty(t, op.transport.writes(s.namespace))
+		})
+	}
+}
+
+// awaitNextSecond waits until the API server's times, which count seconds, differ from t.
+func (s sandbox) awaitNextSecond(t metav1.Time) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool { return time.Now().Unix() > t.Unix() }, deadline, tick)
 }
 
 // writes returns a matcher of one kind of write in the sandbox.
