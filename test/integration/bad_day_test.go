@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -302,10 +306,79 @@ func TestLeaderKilledAtEveryWrite(t *testing.T) {
 	}
 }
 
+// Nothing can be written until somebody frees etcd's disk and disarms its alarm.
+func TestEtcdDiskFull(t *testing.T) {
+	t.Parallel()
+	server := newAPIServerWith(t, func(c *envtest.ControlPlane) {
+		c.Etcd = &envtest.Etcd{}
+		c.Etcd.Configure().Set("quota-backend-bytes", strconv.Itoa(32<<20))
+	}, modelkilnCRDs, argoCRDs())
+	server.installOperator(t)
+	started, fresh := newSandbox(t, server), newSandbox(t, server)
+	op := startOperator(t, server)
+	started.create(localVersion)
+	wf := started.argo.awaitOnlyWorkflow()
+	started.awaitWorkflowPhase(resnet, wf, "")
+	op.stop()
+	started.argo.completeWorkflow(wf)
+	fresh.create(localVersion)
+	server.fillEtcd(t)
+
+	op = startOperator(t, server)
+	for _, s := range []sandbox{started, fresh} {
+		op.awaitRequest(t, func(r request) bool {
+			return r.inNamespace(s.namespace) && r.isWrite() && !r.isEvent() && r.status == http.StatusInternalServerError
+		}, "that etcd has no space for")
+	}
+	assert.Empty(t, fresh.argo.workflows())
+	server.freeEtcd(t)
+	started.awaitReason(resnet, v1alpha1.ReasonSucceeded)
+	started.awaitLatest("resnet", started.latestVersion(resnet))
+	started.assertBuiltOnce()
+	fresh.build()
+}
+
+// fillEtcd writes into etcd until it has no space.
+func (s *apiServer) fillEtcd(t *testing.T) {
+	t.Helper()
+	value := bytes.Repeat([]byte("x"), 1<<20)
+	for i := range 64 {
+		if _, err := s.etcd(t, "kv/put", map[string][]byte{"key": fmt.Appendf(nil, "/full/%d", i), "value": value}); err != nil {
+			require.ErrorContains(t, err, "database space exceeded")
+			return
+		}
+	}
+	require.Fail(t, "etcd does not observe its quota")
+}
+
+// freeEtcd deletes what fillEtcd has written, as the documentation of etcd describes.
+func (s *apiServer) freeEtcd(t *testing.T) {
+	t.Helper()
+	deleted, err := s.etcd(t, "kv/deleterange", map[string][]byte{"key": []byte("/full/"), "range_end": []byte("/full0")})
+	require.NoError(t, err)
+	for _, call := range []struct {
+		method    string
+		arguments map[string]any
+	}{
+		{"kv/compaction", map[string]any{"revision": deleted["header"].(map[string]any)["revision"], "physical": true}},
+		{"maintenance/defragment", map[string]any{}},
+		{"maintenance/alarm", map[string]any{"action": "DEACTIVATE", "alarm": "NOSPACE", "memberID": deleted["header"].(map[string]any)["member_id"]}},
+	} {
+		_, err := s.etcd(t, call.method, call.arguments)
+		require.NoError(t, err)
+	}
+}
+
 // newOwnServer starts an API server with everything that the operator needs.
 func newOwnServer(t *testing.T) *apiServer {
 	t.Helper()
 	server := newAPIServer(t, modelkilnCRDs, argoCRDs())
-	require.NoError(t, server.install(deployRBAC, deployComponents+"/serving", deployComponents+"/versions-from-workloads", workflowTemplates, kanikoTemplate))
+	server.installOperator(t)
 	return server
+}
+
+// installOperator installs everything that the operator needs.
+func (s *apiServer) installOperator(t *testing.T) {
+	t.Helper()
+	require.NoError(t, s.install(deployRBAC, deployComponents+"/serving", deployComponents+"/versions-from-workloads", workflowTemplates, kanikoTemplate))
 }
