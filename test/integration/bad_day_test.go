@@ -380,5 +380,5 @@ func newOwnServer(t *testing.T) *apiServer {
 // installOperator installs everything that the operator needs.
 func (s *apiServer) installOperator(t *testing.T) {
 	t.Helper()
-	require.NoError(t, s.install(deployRBAC, deployComponents+"/serving", deployComponents+"/versions-from-workloads", workflowTemplates, kanikoTemplate))
+	require.NoError(t, s.install(deployRBAC, deployComponents+"/serving", deployComponents+"/versions-from-workloads", deployComponents+"/efs", workflowTemplates, kanikoTemplate))
 }

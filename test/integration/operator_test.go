@@ -49,7 +49,9 @@ func startOperator(t *testing.T, server *apiServer, options ...func(*settings)) 
 	if s.faults != nil {
 		rc.Wrap(s.faults.wrap)
 	}
-	rc.Wrap(s.transport.wrap)
+	if s.transport != nil {
+		rc.Wrap(s.transport.wrap)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	mgr, err := manager.New(ctx, rc, s.config, s.manager)
 	require.NoError(t, err)
@@ -142,6 +144,7 @@ func withConfig(edit func(*config.Config)) func(*settings) {
 	return func(s *settings) { edit(&s.config) }
 }
 
+// withTransport sets the transport; nil records nothing.
 func withTransport(tr *transport) func(*settings) {
 	return func(s *settings) { s.transport = tr }
 }
