@@ -45,6 +45,11 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 test-oldest: go-version ## Run the integration tests against the oldest Kubernetes that Modelkiln supports
 	assets=$$($(CLUSTER) assets --oldest) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m -skip 'TestPullHost|TestWebhookServingPods/(Auto|ImageVolume)|TestAdmissionRatcheting' ./test/integration
 
+SOAK ?= 30m
+.PHONY: soak
+soak: go-version ## Let builds, deletions and restarts happen at random for SOAK (30m), and look for what leaks
+	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go test -tags soak -v -timeout 0 -run '^TestSoak$$' ./test/integration -soak $(SOAK)
+
 # Gitea takes longer than two minutes to compile, so that CI does without it. It runs git.
 .PHONY: test-registries
 test-registries: go-version gcc ## Run the steps against the registries that are not in make test
@@ -99,7 +104,7 @@ fuzz: go-version ## Run every fuzz target for FUZZTIME (5s), from its seeds and 
 
 .PHONY: lint
 lint: go-version ## Run the linters in every module
-	$(GOLANGCI_LINT) run --build-tags e2e,slow ./...
+	$(GOLANGCI_LINT) run --build-tags e2e,slow,soak ./...
 	@for module in $(filter-out .,$(MODULES)); do echo "golangci-lint in $$module"; (cd $$module && go tool -modfile=$(CURDIR)/test/tools/golangci-lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: bench
