@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -53,13 +52,10 @@ func TestAPIServerFaults(t *testing.T) {
 			s := newSandbox(t, shared)
 			f := newFaults()
 			op := startOperator(t, shared, inNamespaces(s), withFaults(f))
-			var mu sync.Mutex
 			failed := map[string]bool{}
 			f.mu.Lock()
 			f.delay = tt.delay
 			f.answer = func(r *http.Request) *http.Response {
-				mu.Lock()
-				defer mu.Unlock()
 				sent := request{method: r.Method, path: r.URL.Path}
 				if tt.code == 0 || !sent.inNamespace(s.namespace) || isWatch(r) || !tt.of(sent) || failed[sent.String()] {
 					return nil
@@ -71,6 +67,7 @@ func TestAPIServerFaults(t *testing.T) {
 
 			s.create(localVersion)
 			s.build()
+			op.stop()
 			if tt.code != 0 {
 				assert.GreaterOrEqual(t, len(failed), writesPerBuild/2)
 			}

@@ -54,34 +54,16 @@ func (f *faults) wrap(next http.RoundTripper) http.RoundTripper {
 
 // RoundTrip passes a request on, or does what is wrong with it.
 func (f *faults) RoundTrip(r *http.Request) (*http.Response, error) {
-	f.mu.Lock()
-	away, delay, answer, paused := f.away, f.delay, f.answer, f.pauses(r)
-	expired := isWatch(r) && f.expired[r.URL.Path]
-	if isWatch(r) {
-		delete(f.expired, r.URL.Path)
-	}
-	f.mu.Unlock()
-	switch {
-	case away:
-		return nil, errDisconnected
-	case expired:
-		return statusResponse(r, http.StatusGone, metav1.StatusReasonExpired), nil
-	case paused:
+	if f.pauses(r) {
 		// A process that does not run notices no deadline.
 		<-f.resumed
 		r = r.WithContext(context.WithoutCancel(r.Context()))
 	}
-	if answer != nil {
-		if resp := answer(r); resp != nil {
-			return resp, nil
-		}
+	if resp, err := f.refusal(r); resp != nil || err != nil {
+		return resp, err
 	}
-	if delay > 0 && !isWatch(r) {
-		select {
-		case <-time.After(delay):
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
-		}
+	if err := f.wait(r); err != nil {
+		return nil, err
 	}
 	resp, err := f.next.RoundTrip(r)
 	if err == nil && isWatch(r) {
@@ -92,6 +74,8 @@ func (f *faults) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // pauses reports whether a request waits for resume.
 func (f *faults) pauses(r *http.Request) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for i, matches := range f.holds {
 		if matches(request{method: r.Method, path: r.URL.Path}) {
 			f.holds = append(f.holds[:i:i], f.holds[i+1:]...)
@@ -100,6 +84,39 @@ func (f *faults) pauses(r *http.Request) bool {
 		}
 	}
 	return f.frozen
+}
+
+// refusal returns the response or the error of a request that does not reach the API
+// server.
+func (f *faults) refusal(r *http.Request) (*http.Response, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.away:
+		return nil, errDisconnected
+	case isWatch(r) && f.expired[r.URL.Path]:
+		delete(f.expired, r.URL.Path)
+		return statusResponse(r, http.StatusGone, metav1.StatusReasonExpired), nil
+	case f.answer != nil:
+		return f.answer(r), nil
+	}
+	return nil, nil
+}
+
+// wait waits as long as requests take in addition.
+func (f *faults) wait(r *http.Request) error {
+	f.mu.Lock()
+	delay := f.delay
+	f.mu.Unlock()
+	if delay == 0 || isWatch(r) {
+		return nil
+	}
+	select {
+	case <-time.After(delay):
+		return nil
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
 }
 
 // hold holds the first request that matches.

@@ -26,6 +26,10 @@ import (
 var shared *apiServer
 
 func TestMain(m *testing.M) {
+	// Tests of leases and retries mostly wait.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }
