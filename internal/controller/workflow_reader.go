@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,11 +163,10 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 }
 
 // isLater reports whether a Workflow of a ModelVersion whose image was built may be
-// another attempt: it was created after the one that built the image, or has changed
-// since.
+// another attempt: it was created after those that were followed, or has changed since.
 func isLater(wf metav1.PartialObjectMetadata, mv *v1alpha1.ModelVersion, changed bool) bool {
-	last := mv.Status.Workflow
-	return last != nil && last.UID != string(wf.UID) && (changed || !wf.CreationTimestamp.Before(mv.Status.StartTime))
+	last, latest := mv.Status.Workflow, cmp.Or(mv.Status.LatestAttemptTime, mv.Status.StartTime)
+	return last != nil && last.UID != string(wf.UID) && (changed || !wf.CreationTimestamp.Before(latest))
 }
 
 // forget forgets a ModelVersion that was deleted.

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
@@ -50,6 +52,53 @@ func TestSelectWorkflow(t *testing.T) {
 			assert.Equal(t, tc.want, got)
 		})
 	}
+}
+
+// The second attempt was created at minute 2 and has failed. Argo's clock, or that of the
+// machine from which a user retries, was ten minutes ahead or behind.
+func TestSelectWorkflowClocks(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
+	timeAt := func(minutes int) *metav1.Time { return ptr.To(metav1.NewTime(at(minutes))) }
+	first := builders.MakeWorkflow(mv, 1).Created(at(1)).FailedWithoutReport(contract.StepBuild).Obj()
+	second := builders.MakeWorkflow(mv, 2).Created(at(2)).FailedWithoutReport(contract.StepBuild).Obj()
+	resubmitted := builders.FromWorkflow(second).Resubmitted("x7k2p", at(3))
+
+	for name, tc := range map[string]struct {
+		started  int // The second attempt, by Argo's clock.
+		finished bool
+		other    *wfv1.Workflow
+		want     string
+	}{
+		"ahead, then corrected: resubmitted":               {12, true, resubmitted.Obj(), "mv-3-1c072-2-x7k2p"},
+		"ahead, then corrected: resubmit has succeeded":    {12, true, resubmitted.Succeeded(resubmitted.Report()).Obj(), "mv-3-1c072-2-x7k2p"},
+		"ahead, then corrected: resubmit of a running one": {12, false, resubmitted.Obj(), "mv-3-1c072-2-x7k2p"},
+		"behind: resubmitted":                              {-8, true, resubmitted.Obj(), "mv-3-1c072-2-x7k2p"},
+		"retried from a machine that is behind":            {2, true, builders.FromWorkflow(first).Retried(at(-7)).Obj(), "mv-3-1c072-1"},
+		"retried from a machine that is ahead":             {2, true, builders.FromWorkflow(first).Retried(at(13)).Obj(), "mv-3-1c072-1"},
+		"the first attempt is history":                     {-8, true, first, "mv-3-1c072-2"},
+		"the first attempt was ahead":                      {2, true, startedAt(first, at(11)), "mv-3-1c072-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			version := mv.DeepCopy()
+			version.Status = v1alpha1.ModelVersionStatus{
+				Workflow: &v1alpha1.WorkflowStatus{Name: second.Name, UID: string(second.UID)}, Attempts: 2,
+				LatestAttemptTime: timeAt(2), StartTime: timeAt(max(tc.started, 11)),
+			}
+			if tc.finished {
+				version.Status.FinishTime = timeAt(tc.started + 1)
+			}
+			got := lifecycle.SelectWorkflow(lifecycle.Observed{Version: version, Workflows: []*wfv1.Workflow{first, startedAt(second, at(tc.started)), tc.other}}, options)
+			require.NotNil(t, got)
+			assert.Equal(t, tc.want, got.Name)
+		})
+	}
+}
+
+func startedAt(wf *wfv1.Workflow, when time.Time) *wfv1.Workflow {
+	wf = wf.DeepCopy()
+	wf.Status.StartedAt = metav1.NewTime(when)
+	return wf
 }
 
 // argo resubmit -p and argo retry -p change arguments. Such a Workflow does not

@@ -104,6 +104,7 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	}
 	status.Workflow = workflowStatus(mv, wf, opts)
 	status.Attempts = max(status.Attempts, workflow.AttemptNumber(wf))
+	status.LatestAttemptTime = laterTime(status.LatestAttemptTime, wf.CreationTimestamp)
 	status.StartTime = laterTime(status.StartTime, startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
 	status.Digest, status.ShortDigest, status.PullSecretName = "", "", ""
@@ -243,7 +244,7 @@ func startTime(wf *wfv1.Workflow) metav1.Time {
 
 // laterTime returns the later of two times. The start of an attempt is never before
 // that of the attempt before it, although the clocks of the API server, of Argo and of
-// its last replica differ: an attempt with an earlier start counts as history.
+// its last replica differ.
 func laterTime(before *metav1.Time, now metav1.Time) *metav1.Time {
 	if before != nil && now.Before(before) {
 		return before
