@@ -104,7 +104,27 @@ func IsQueued(mv *v1alpha1.ModelVersion) bool {
 // isImageOf reports whether an image, by its digest, is the one that was built for a
 // ModelVersion.
 func isImageOf(mv v1alpha1.ModelVersion, pinned string) bool {
-	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded && workflow.Pinned(workflow.PushedImage(&mv), mv.Status.Digest) == pinned
+	return pinned != "" && BuiltImage(&mv) == pinned
+}
+
+// BuiltImage returns the image that was built for a ModelVersion, by its digest, or an
+// empty string.
+func BuiltImage(mv *v1alpha1.ModelVersion) string {
+	if mv.Status.ImageBuildPhase != v1alpha1.ImageBuildSucceeded {
+		return ""
+	}
+	return workflow.Pinned(workflow.PushedImage(mv), mv.Status.Digest)
+}
+
+// ReusedImages returns the images whose layers Workflows reuse, by their digests.
+func ReusedImages(workflows []*wfv1.Workflow) []string {
+	var images []string
+	for _, wf := range workflows {
+		if image := workflow.Argument(wf, contract.ParamPreviousImage); image != "" && !slices.Contains(images, image) {
+			images = append(images, image)
+		}
+	}
+	return images
 }
 
 // templateAllowed reports whether the ModelVersion may be built with the template
