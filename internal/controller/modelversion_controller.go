@@ -344,8 +344,8 @@ func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.M
 }
 
 // recordTransition emits an event when the reason of the Ready condition has
-// changed, and when there is news about an image that was built. That a Workflow was
-// started is the subject of an event of Argo.
+// changed, and when there is news about an image that was built. The usual course of a
+// build is in the status, and Argo emits events about its Workflow.
 func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alpha1.ModelVersion, before []metav1.Condition) {
 	ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
 	previous := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
@@ -357,7 +357,7 @@ func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alp
 		kind = corev1.EventTypeWarning
 	}
 	ctrl.LoggerFrom(ctx).Info("Status changed", "reason", ready.Reason, "message", ready.Message)
-	if ready.Reason == v1alpha1.ReasonWorkflowRunning {
+	if ready.Reason == v1alpha1.ReasonWorkflowPending || ready.Reason == v1alpha1.ReasonWorkflowRunning {
 		return
 	}
 	r.Recorder.Eventf(mv, nil, kind, ready.Reason, "Build", "%s", note(ready.Message))

@@ -32,9 +32,9 @@ import (
 // a permission is missing or a kind is gone.
 const passTimeout = time.Minute
 
-// maxConcurrentPasses is how many ModelVersions are looked at at the same time. One
-// whose pass takes long delays no other.
-const maxConcurrentPasses = 4
+// Workers is how many ModelVersions are looked at at the same time. A pass mostly waits
+// for the API server, and one that takes long delays no other.
+const Workers = 16
 
 // SetupWithManager registers the reconciler and its watches. The kinds that the
 // cluster may not have are added later, by KindWatchers.
@@ -56,7 +56,7 @@ func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.versionOfFailingPod), builder.WithPredicates(onlyCreates())).
 		WatchesRawSource(source.Kind[client.Object](r.Training, &corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(versionOfTrainingPod))).
 		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.unfinishedVersions))).
-		WithOptions(controller.Options{ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: maxConcurrentPasses}).
+		WithOptions(controller.Options{ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: Workers}).
 		Build(known(r.Passes, "modelversion", r))
 	if err != nil {
 		return err
