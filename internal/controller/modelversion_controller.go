@@ -343,7 +343,9 @@ func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.M
 	if err := r.Client.Status().Patch(ctx, mv, patch); err != nil {
 		return err
 	}
-	r.replaced.add(client.ObjectKeyFromObject(mv), before.ResourceVersion)
+	if !lifecycle.IsFinished(mv) { // Otherwise no other pass is to be expected.
+		r.replaced.add(client.ObjectKeyFromObject(mv), before.ResourceVersion)
+	}
 	return nil
 }
 

@@ -18,15 +18,14 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
-// Fields that the cache is indexed by. Those of ModelVersions whose name says so have
-// values for some of them only.
+// Fields that the cache is indexed by. An index whose values are unique costs more than
+// half a kilobyte for each object.
 const (
 	indexOwner       = "controller-uid"
 	indexEventObject = "involved-object-uid"
 	indexPodWorkflow = "workflow"
 	indexModelName   = "model-name"
 	indexQueuedOf    = "model-name-of-queued"
-	indexImage       = "image"
 	indexTrainedBy   = "trained-by"
 	indexUID         = "uid"
 )
@@ -94,25 +93,27 @@ func (r *ModelVersionReconciler) observePods(ctx context.Context, observed *life
 }
 
 // reusedVersions returns those ModelVersions of the same Model whose layers the builds of
-// this one reuse: the latest, and those whose images its Workflows name. A Model may have
-// thousands of others.
+// this one reuse: the latest and, where that matters, those whose images its Workflows
+// name. They are shared with the cache: a Model may have thousands of others.
 func (r *ModelVersionReconciler) reusedVersions(ctx context.Context, mv *v1alpha1.ModelVersion, workflows []*wfv1.Workflow) ([]v1alpha1.ModelVersion, error) {
 	var versions []v1alpha1.ModelVersion
-	for _, image := range lifecycle.ReusedImages(workflows) {
-		var list v1alpha1.ModelVersionList
-		if err := r.Client.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexImage: image}); err != nil {
-			return nil, fmt.Errorf("list ModelVersions: %w", err)
-		}
-		versions = append(versions, list.Items...)
-	}
 	latest, err := r.latest(ctx, mv)
 	if err != nil {
 		return nil, err
 	}
-	if latest != nil {
+	if latest != nil && latest.Spec.ModelName == mv.Spec.ModelName {
 		versions = append(versions, *latest)
 	}
-	return slices.DeleteFunc(versions, func(other v1alpha1.ModelVersion) bool { return other.Spec.ModelName != mv.Spec.ModelName }), nil
+	unknown := lifecycle.UnknownImages(mv, workflows, versions)
+	if len(unknown) == 0 {
+		return versions, nil
+	}
+	var list v1alpha1.ModelVersionList
+	if err := r.Client.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexModelName: mv.Spec.ModelName}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list ModelVersions: %w", err)
+	}
+	isNamed := func(other v1alpha1.ModelVersion) bool { return slices.Contains(unknown, lifecycle.BuiltImage(&other)) }
+	return append(versions, slices.DeleteFunc(list.Items, func(other v1alpha1.ModelVersion) bool { return !isNamed(other) })...), nil
 }
 
 // latest returns the latest ModelVersion of the same Model, or nil when there is none.

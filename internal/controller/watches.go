@@ -111,7 +111,6 @@ func indexFields(ctx context.Context, mgr ctrl.Manager) error {
 	}
 	for field, value := range map[string]func(*v1alpha1.ModelVersion) string{
 		indexModelName: func(mv *v1alpha1.ModelVersion) string { return mv.Spec.ModelName },
-		indexImage:     lifecycle.BuiltImage,
 		indexQueuedOf: func(mv *v1alpha1.ModelVersion) string {
 			if lifecycle.IsQueued(mv) {
 				return mv.Spec.ModelName

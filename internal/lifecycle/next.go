@@ -44,7 +44,7 @@ type Observed struct {
 	// name.
 	TrainingPods []corev1.Pod
 	// Versions are ModelVersions of the same Model, in any order: the latest, and those
-	// whose images the Workflows reuse.
+	// with UnknownImages.
 	Versions []v1alpha1.ModelVersion
 	// TemplateFound is true if the ClusterWorkflowTemplate exists.
 	TemplateFound bool

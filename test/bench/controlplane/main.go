@@ -24,8 +24,6 @@ import (
 type settings struct {
 	// scenarios are what is measured.
 	scenarios []scenario
-	// operators are the programs that are measured, the present one last.
-	operators []program
 	// dir is the directory for programs and the API server's audit log.
 	dir string
 	// results is the directory for the table and the chart.
@@ -35,6 +33,8 @@ type settings struct {
 // A scenario is ModelVersions that are created at once.
 type scenario struct {
 	versions, models int
+	// compared is whether the baseline, if any, is measured too.
+	compared bool
 }
 
 func (s scenario) title() string {
@@ -64,10 +64,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	var s settings
 	flags := flag.NewFlagSet("controlplane", flag.ContinueOnError)
-	versions := flags.Int("versions", 10_000, "the `number` of ModelVersions in 100 Models; 0 leaves this scenario out")
-	oneModel := flags.Int("one-model", 2_000, "the `number` of ModelVersions in one Model; 0 leaves this scenario out")
+	versions := flags.Int("versions", 10_000, "the `number` of ModelVersions in 100 Models, without the baseline; 0 leaves this scenario out")
+	fewer := flags.Int("fewer", 2_000, "the `number` of ModelVersions in 100 Models, with the baseline; 0 leaves this scenario out")
+	oneModel := flags.Int("one-model", 2_000, "the `number` of ModelVersions in one Model, with the baseline; 0 leaves this scenario out")
 	operator := flags.String("operator", "", "the `path` of a compiled operator; compiled from this checkout if empty")
-	baseline := flags.String("baseline", "", "the `path` of another compiled operator to compare with, such as that of an earlier commit")
+	baseline := flags.String("baseline", "", "the `path` of another compiled operator to compare with, such as that of an earlier commit; the name of the file is its name in the table")
 	flags.StringVar(&s.results, "results", "test/bench", "the `directory` for the table and the chart")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -75,7 +76,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		return err
 	}
-	for _, scenario := range []scenario{{*versions, 100}, {*oneModel, 1}} {
+	for _, scenario := range []scenario{{*fewer, 100, true}, {*oneModel, 1, true}, {*versions, 100, false}} {
 		if scenario.versions > 0 {
 			s.scenarios = append(s.scenarios, scenario)
 		}
@@ -90,11 +91,7 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	if *baseline != "" {
-		s.operators = append(s.operators, program{"baseline", *baseline})
-	}
-	s.operators = append(s.operators, program{"Modelkiln", *operator})
-	return s.measureAll(ctx)
+	return s.measureAll(ctx, *baseline, *operator)
 }
 
 // compile compiles the operator of this checkout.
@@ -108,7 +105,12 @@ func compile(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-func (s settings) measureAll(ctx context.Context) error {
+// own is the name of the operator that is measured in every scenario.
+const own = "Modelkiln"
+
+// measureAll measures both operators, or one if the path of the baseline is empty. The
+// results are written after each scenario.
+func (s settings) measureAll(ctx context.Context, baseline, operator string) error {
 	var all []measurement
 	for _, scenario := range s.scenarios {
 		fmt.Println(scenario.title())
@@ -116,16 +118,23 @@ func (s settings) measureAll(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("a plain client, %s: %w", scenario.title(), err)
 		}
-		fmt.Printf("  %-10s %6.1f versions a second\n", "plain", plain)
-		for _, program := range s.operators {
+		fmt.Printf("  %-20s %6.1f versions a second\n", "plain", plain)
+		operators := []program{{own, operator}}
+		if scenario.compared && baseline != "" {
+			operators = []program{{filepath.Base(baseline), baseline}, {own, operator}}
+		}
+		for _, program := range operators {
 			m, err := s.measure(ctx, scenario, program)
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", program.name, scenario.title(), err)
 			}
 			m.plain = plain
-			fmt.Printf("  %-10s %6.1f versions a second, %s\n", program.name, m.throughput(), m.load)
+			fmt.Printf("  %-20s %6.1f versions a second, %s\n", program.name, m.throughput(), m.load)
 			all = append(all, m)
 		}
+		if err := writeReport(s, all); err != nil {
+			return err
+		}
 	}
-	return writeReport(s, all)
+	return nil
 }

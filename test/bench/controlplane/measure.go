@@ -220,7 +220,7 @@ func (s settings) measurePlainClient(ctx context.Context, all scenario) (perSeco
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, server.stop()) }()
-	some := scenario{versions: min(all.versions, 2_000), models: all.models}
+	some := scenario{versions: min(all.versions, 1_000), models: all.models}
 	start := time.Now()
 	err = forEach(ctx, some, func(ctx context.Context, i int) error { return makeReady(ctx, server.client, some.version(i)) })
 	return float64(some.versions) / time.Since(start).Seconds(), err

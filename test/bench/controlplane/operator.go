@@ -18,12 +18,12 @@ type operator struct {
 	exited chan error
 }
 
-// startOperator starts an operator without webhooks, metrics and probes, with the memory
-// limit of Go that deploy/manager/deployment.yaml sets.
+// startOperator starts an operator without webhooks, metrics and probes, with the settings
+// of Go's garbage collector in deploy/manager/deployment.yaml.
 func startOperator(ctx context.Context, path, kubeconfig string) (*operator, error) {
 	o := &operator{exited: make(chan error, 1)}
 	o.cmd = exec.CommandContext(ctx, path, "--webhook-bind-address=0", "--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=error")
-	o.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "GOMEMLIMIT=460MiB")
+	o.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "GOMEMLIMIT=460MiB", "GOGC=40")
 	o.cmd.Stdout, o.cmd.Stderr = &o.log, &o.log
 	if err := o.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the operator: %w", err)

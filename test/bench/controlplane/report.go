@@ -76,6 +76,9 @@ func tables(s settings, all []measurement) string {
 	fmt.Fprintf(&out, "![versions a second, and seconds until Ready](control-plane.svg)\n")
 	for _, scenario := range s.scenarios {
 		some := of(scenario, all)
+		if len(some) == 0 {
+			continue
+		}
 		fmt.Fprintf(&out, "\n## %s\n\n| | aim |", scenario.title())
 		for _, m := range some {
 			fmt.Fprintf(&out, " %s |", m.program.name)
@@ -96,12 +99,14 @@ func chart(s settings, all []measurement) string {
 	var groups []page.Group
 	for _, scenario := range s.scenarios {
 		some := of(scenario, all)
+		if len(some) == 0 {
+			continue
+		}
 		speed := page.Group{Title: scenario.title() + ": versions a second", Bars: []page.Bar{{Name: "a plain client", Value: some[0].plain, Label: fmt.Sprintf("%.1f", some[0].plain)}}}
 		lag := page.Group{Title: scenario.title() + ": seconds from the end of the build to Ready, 99 %"}
 		for _, m := range some {
-			own := m.program == s.operators[len(s.operators)-1]
-			speed.Bars = append(speed.Bars, page.Bar{Name: m.program.name, Value: m.throughput(), Label: fmt.Sprintf("%.1f", m.throughput()), Own: own})
-			lag.Bars = append(lag.Bars, page.Bar{Name: m.program.name, Value: m.lag(0.99).Seconds(), Label: seconds(m.lag(0.99)), Own: own})
+			speed.Bars = append(speed.Bars, page.Bar{Name: m.program.name, Value: m.throughput(), Label: fmt.Sprintf("%.1f", m.throughput()), Own: m.program.name == own})
+			lag.Bars = append(lag.Bars, page.Bar{Name: m.program.name, Value: m.lag(0.99).Seconds(), Label: seconds(m.lag(0.99)), Own: m.program.name == own})
 		}
 		groups = append(groups, speed, lag)
 	}
