@@ -20,9 +20,10 @@ import (
 type measurement struct {
 	scenario scenario
 	program  program
-	// wall is from the first ModelVersion's creation until the last one was Ready, and
-	// cpu the operator's CPU time until it was stopped.
-	wall, cpu time.Duration
+	// wall is from the first ModelVersion's creation until the last one was Ready. cpu is
+	// the operator's CPU time until it was stopped, and serverCPU that of the API server
+	// and etcd in the meantime.
+	wall, cpu, serverCPU time.Duration
 	// ready is when each ModelVersion became Ready, since the first one's creation.
 	ready []time.Duration
 	// lags are from the end of each build until its ModelVersion was Ready.
@@ -75,6 +76,10 @@ func (s settings) measure(ctx context.Context, scenario scenario, p program) (m 
 		err = errors.Join(err, server.stop())
 	}()
 	m = measurement{scenario: scenario, program: p}
+	before, err := cpuOf("kube-apiserver", "etcd")
+	if err != nil {
+		return m, err
+	}
 	first, err := startOperator(ctx, p.path, server.kubeconfig)
 	if err != nil {
 		return m, err
@@ -85,6 +90,11 @@ func (s settings) measure(ctx context.Context, scenario scenario, p program) (m 
 	if m.cpu, err = first.stop(); err != nil {
 		return m, err
 	}
+	after, err := cpuOf("kube-apiserver", "etcd")
+	if err != nil {
+		return m, err
+	}
+	m.serverCPU = after - before
 	return m, m.restartAndIdle(ctx, server)
 }
 
