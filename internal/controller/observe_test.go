@@ -54,7 +54,7 @@ func (fakeAttachEvents) List(_ context.Context, list client.ObjectList, options 
 // A user creates more events on a pod than fit into the memory.
 func TestMountMessagesAreBounded(t *testing.T) {
 	r := &ModelVersionReconciler{Client: fakeEvents{}, Attach: fakeAttachEvents{}}
-	messages, err := r.mountMessages(t.Context(), fakePods{}, &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{UID: "wf"}})
+	messages, err := r.mountMessages(t.Context(), fakePods{}, &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{UID: "wf"}}, livePods)
 	require.NoError(t, err)
 	assert.Len(t, messages, 2*maxPodEvents)
 }

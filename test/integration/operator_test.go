@@ -52,6 +52,9 @@ func startOperator(t *testing.T, server *apiServer, options ...func(*settings)) 
 	if s.transport != nil {
 		rc.Wrap(s.transport.wrap)
 	}
+	if s.wrap != nil {
+		rc.Wrap(s.wrap)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	mgr, err := manager.New(ctx, rc, s.config, s.manager)
 	require.NoError(t, err)
@@ -138,6 +141,8 @@ type settings struct {
 	manager   manager.Options
 	transport *transport
 	faults    *faults
+	// wrap is another transport on top, if any.
+	wrap func(http.RoundTripper) http.RoundTripper
 }
 
 func withConfig(edit func(*config.Config)) func(*settings) {
