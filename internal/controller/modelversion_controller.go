@@ -238,8 +238,8 @@ func (r *ModelVersionReconciler) pruneHistory(ctx context.Context, workflows []*
 	return nil
 }
 
-// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again, or
-// terminates it as argo terminate does.
+// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again,
+// describes why it has failed, or terminates it as argo terminate does.
 func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecycle.Step) error {
 	if wf := step.Update; wf != nil {
 		arguments := map[string]any{"parameters": wf.Spec.Arguments.Parameters}
@@ -254,10 +254,33 @@ func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecy
 			return err
 		}
 	}
+	if wf := step.Describe; wf != nil {
+		if err := r.describe(ctx, wf); err != nil {
+			return err
+		}
+	}
 	if wf := step.Terminate; wf != nil {
 		return r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"shutdown": wfv1.ShutdownStrategyTerminate})
 	}
 	return nil
+}
+
+// describe has a Workflow say in the Argo UI why it has failed. That is a service for
+// people, and no pass is repeated because the API server rejects it.
+func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow) error {
+	labels := map[string]any{}
+	for name, value := range wf.Labels {
+		if labels[name] = value; value == "" {
+			labels[name] = nil
+		}
+	}
+	err := r.patchWorkflow(ctx, wf, map[string]any{"annotations": wf.Annotations, "labels": labels}, nil)
+	if apierr.IsRejected(err) {
+		r.Metrics.WriteRejected()
+		ctrl.LoggerFrom(ctx).Info("The API server rejects the description of a Workflow", "Workflow", klog.KObj(wf), "error", err.Error())
+		return nil
+	}
+	return err
 }
 
 // patchWorkflow patches a Workflow, unless it has changed since it was read: Argo may
