@@ -207,7 +207,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	err := r.Client.Create(ctx, wf)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created Workflow", "Workflow", klog.KObj(wf))
-		r.Metrics.AttemptCreated()
+		r.Metrics.AttemptCreated(wf.Namespace)
 		return wf, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
@@ -323,7 +323,7 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 	}
 	r.recordTransition(ctx, mv, before.Status.Conditions)
 	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
-		r.Metrics.AttemptCompleted(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
+		r.Metrics.AttemptCompleted(mv.Namespace, *completion, lifecycle.StepSeconds(*completion, observed.Workflows))
 	}
 	return nil
 }
