@@ -222,7 +222,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	err := r.Client.Create(ctx, wf)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created Workflow", "Workflow", klog.KObj(wf))
-		r.Metrics.AttemptCreated()
+		r.Metrics.AttemptCreated(wf.Namespace)
 		return wf, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
@@ -253,8 +253,8 @@ func (r *ModelVersionReconciler) pruneHistory(ctx context.Context, workflows []*
 	return nil
 }
 
-// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again, or
-// terminates it as argo terminate does.
+// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again,
+// describes why it has failed, or terminates it as argo terminate does.
 func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecycle.Step) error {
 	if wf := step.Update; wf != nil {
 		arguments := map[string]any{"parameters": wf.Spec.Arguments.Parameters}
@@ -267,10 +267,33 @@ func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecy
 			return err
 		}
 	}
+	if wf := step.Describe; wf != nil {
+		if err := r.describe(ctx, wf); err != nil {
+			return err
+		}
+	}
 	if wf := step.Terminate; wf != nil {
 		return r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"shutdown": wfv1.ShutdownStrategyTerminate})
 	}
 	return nil
+}
+
+// describe has a Workflow say in the Argo UI why it has failed. That is a service for
+// people, and no pass is repeated because the API server rejects it.
+func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow) error {
+	labels := map[string]any{}
+	for name, value := range wf.Labels {
+		if labels[name] = value; value == "" {
+			labels[name] = nil
+		}
+	}
+	err := r.patchWorkflow(ctx, wf, map[string]any{"annotations": wf.Annotations, "labels": labels}, nil)
+	if apierr.IsRejected(err) {
+		r.Metrics.WriteRejected()
+		ctrl.LoggerFrom(ctx).Info("The API server rejects the description of a Workflow", "Workflow", klog.KObj(wf), "error", err.Error())
+		return nil
+	}
+	return err
 }
 
 // resync makes Argo look at a Workflow again. It ignores one that has its label for those
@@ -335,7 +358,7 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 		r.prepared.forget(mv.Namespace)
 	}
 	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
-		r.Metrics.AttemptCompleted(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
+		r.Metrics.AttemptCompleted(mv.Namespace, *completion, lifecycle.StepSeconds(*completion, observed.Workflows))
 	}
 	return nil
 }

@@ -100,6 +100,9 @@ type Step struct {
 	Update *wfv1.Workflow
 	// Resync is the Workflow that Argo has to look at again, or nil.
 	Resync *Resync
+	// Describe is the Workflow whose label and annotation have to say why it has failed,
+	// with both, or nil. An empty label is removed.
+	Describe *wfv1.Workflow
 	// Terminate is the Workflow to terminate, or nil. The status is patched first,
 	// because it records the reason.
 	Terminate *wfv1.Workflow
@@ -138,6 +141,7 @@ func NextStep(o Observed, opts workflow.Options) Step {
 		Status:       statusOf(o.Version, v, opts),
 		Update:       v.update,
 		Resync:       v.resync,
+		Describe:     describe(o, v, opts),
 		Terminate:    v.terminate,
 		RequeueAfter: v.requeueAfter,
 	}
