@@ -138,6 +138,11 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 		}
 		step = lifecycle.Step{Status: status}
 	}
+	// Programs retry a Workflow as soon as the status says that it has failed, which Argo
+	// refuses if the Workflow changes meanwhile.
+	if err := r.describe(ctx, step.Describe); err != nil {
+		return 0, err
+	}
 	if err := r.patchStatus(ctx, observed, step.Status); err != nil {
 		return 0, err
 	}
@@ -253,8 +258,8 @@ func (r *ModelVersionReconciler) pruneHistory(ctx context.Context, workflows []*
 	return nil
 }
 
-// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again,
-// describes why it has failed, or terminates it as argo terminate does.
+// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again, or
+// terminates it as argo terminate does.
 func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecycle.Step) error {
 	if wf := step.Update; wf != nil {
 		arguments := map[string]any{"parameters": wf.Spec.Arguments.Parameters}
@@ -267,20 +272,19 @@ func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecy
 			return err
 		}
 	}
-	if wf := step.Describe; wf != nil {
-		if err := r.describe(ctx, wf); err != nil {
-			return err
-		}
-	}
 	if wf := step.Terminate; wf != nil {
 		return r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"shutdown": wfv1.ShutdownStrategyTerminate})
 	}
 	return nil
 }
 
-// describe has a Workflow say in the Argo UI why it has failed. That is a service for
-// people, and no pass is repeated because the API server rejects it.
+// describe has a Workflow, if any, say in the Argo UI why it has failed. That is a service
+// for people, and no pass is repeated because the API server rejects it. A change since
+// the Workflow was read causes another pass.
 func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow) error {
+	if wf == nil {
+		return nil
+	}
 	labels := map[string]any{}
 	for name, value := range wf.Labels {
 		if labels[name] = value; value == "" {
@@ -291,6 +295,9 @@ func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow
 	if apierr.IsRejected(err) {
 		r.Metrics.WriteRejected()
 		ctrl.LoggerFrom(ctx).Info("The API server rejects the description of a Workflow", "Workflow", klog.KObj(wf), "error", err.Error())
+		return nil
+	}
+	if apierrors.IsConflict(err) {
 		return nil
 	}
 	return err

@@ -84,8 +84,8 @@ type InvalidWorkflow struct {
 	Name, Message string
 }
 
-// A Step is what a pass has to do, in this order: create, patch the status, update,
-// resync, terminate, delete.
+// A Step is what a pass has to do, in this order: create, describe, patch the status,
+// update, resync, terminate, delete.
 type Step struct {
 	// Create is the Workflow to create, or nil. Once it exists, Follow returns
 	// the status in place of Status.
