@@ -3,24 +3,32 @@ package controller
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
-// ModelReconciler keeps the latest ModelVersion in the status of a Model. It is the
-// only writer of that status.
+// ModelReconciler keeps the latest ModelVersion, and the aliases, in the status of a
+// Model. It is the only writer of that status.
 type ModelReconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
+	// Serving caches the pods that serve an alias.
+	Serving cache.Cache
 	// Passes knows the passes that run.
 	Passes *Passes
+	// Now is the clock of promotions.
+	Now func() time.Time
 }
 
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models/status,verbs=patch,roleName=modelkiln-namespaced
@@ -38,8 +46,13 @@ func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	if err := r.Client.List(ctx, &versions, client.InNamespace(model.Namespace), client.MatchingFields{indexModelName: model.Name}); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list ModelVersions: %w", err)
 	}
+	observed, err := r.observeAliases(ctx, &model)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	before := model.DeepCopy()
 	model.Status.LatestVersion = lifecycle.Latest(versions.Items)
+	model.Status.Aliases = lifecycle.NextAliases(observed)
 	if equality.Semantic.DeepEqual(before.Status, model.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -58,6 +71,7 @@ func (r *ModelReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("model").
 		For(&v1alpha1.Model{}).
 		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(modelOfVersion)).
+		WatchesRawSource(source.Kind[client.Object](r.Serving, podMetadata(), handler.EnqueueRequestsFromMapFunc(modelOfServingPod), predicate.LabelChangedPredicate{})).
 		Complete(known(r.Passes, "model", r))
 }
 

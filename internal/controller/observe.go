@@ -24,6 +24,7 @@ const (
 	indexEventObject = "involved-object-uid"
 	indexModelName   = "model-name"
 	indexUID         = "uid"
+	indexServedModel = "served-model"
 )
 
 // labelWorkflow is Argo's label on the pods of a Workflow: its name.

@@ -29,6 +29,20 @@ func stripAnnotations(object any) (any, error) {
 	return object, nil
 }
 
+// stripModel drops the annotations of a Model that are not read: those that say who
+// promoted a ModelVersion stay, for the aliases that the Model has.
+func stripModel(object any) (any, error) {
+	if model, ok := object.(*v1alpha1.Model); ok {
+		var keys []string
+		for _, alias := range model.Spec.Aliases {
+			keys = append(keys, v1alpha1.AnnotationPromotedBy+alias.Name)
+		}
+		model.ManagedFields = nil
+		model.Annotations = keep(model.Annotations, keys...)
+	}
+	return object, nil
+}
+
 // stripVersion drops the annotations of a ModelVersion that are not read. The
 // owners and finalizers stay, because a patch replaces their whole list.
 func stripVersion(object any) (any, error) {
@@ -79,6 +93,15 @@ func stripTrainingPod(object any) (any, error) {
 		strip(pod, nil, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion)...)
 		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
 		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
+	}
+	return object, nil
+}
+
+// stripServingPod drops everything but the name of a pod, the alias that it serves, and
+// the image that it has got.
+func stripServingPod(object any) (any, error) {
+	if pod, ok := object.(client.Object); ok {
+		strip(pod, []string{v1alpha1.AnnotationServedImage}, v1alpha1.LabelServeModel, v1alpha1.LabelServeAlias)
 	}
 	return object, nil
 }

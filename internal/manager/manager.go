@@ -130,6 +130,10 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	if err != nil {
 		return err
 	}
+	serving, err := controller.NewServingCache(ctx, mgr, caches)
+	if err != nil {
+		return err
+	}
 	argo := &controller.ArgoCache{Settings: caches}
 	versions := &controller.ModelVersionReconciler{
 		Client:                    mgr.GetClient(),
@@ -146,7 +150,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		Now:                       time.Now,
 	}
 	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
-	models := &controller.ModelReconciler{Client: mgr.GetClient(), Passes: passes}
+	models := &controller.ModelReconciler{Client: mgr.GetClient(), Serving: serving, Passes: passes, Now: time.Now}
 	workloads := &controller.WorkloadReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),

@@ -74,6 +74,13 @@ func NextRevision(pod *corev1.Pod, namespace string, revision Revision) string {
 	}
 }
 
+// ServedDigest returns the digest, "sha256:…", of the image that a pod serves; empty for
+// a pod that serves none.
+func ServedDigest(pod metav1.Object) string {
+	_, digest, _ := strings.Cut(pod.GetAnnotations()[v1alpha1.AnnotationServedImage], "@")
+	return digest
+}
+
 // Served is what the pods of a revision serve. It is the content of a record.
 type Served struct {
 	// Model is the name of the Model in the label of the pods.

@@ -1,0 +1,64 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workload"
+)
+
+// observeAliases reads, from the caches, what the aliases of a Model depend on.
+func (r *ModelReconciler) observeAliases(ctx context.Context, model *v1alpha1.Model) (lifecycle.ObservedAliases, error) {
+	observed := lifecycle.ObservedAliases{
+		Model:    model,
+		Versions: map[string]*v1alpha1.ModelVersion{},
+		Now:      metav1.NewTime(r.Now()).Rfc3339Copy(),
+	}
+	if len(model.Spec.Aliases) == 0 {
+		return observed, nil
+	}
+	for _, alias := range model.Spec.Aliases {
+		mv := &v1alpha1.ModelVersion{}
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: model.Namespace, Name: alias.Version}, mv)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return observed, fmt.Errorf("get ModelVersion %q: %w", alias.Version, err)
+		}
+		observed.Versions[mv.Name] = mv
+	}
+	var err error
+	observed.Pods, err = r.servingPods(ctx, model)
+	return observed, err
+}
+
+// servingPods counts the pods of each alias of a Model by the digest that they serve.
+func (r *ModelReconciler) servingPods(ctx context.Context, model *v1alpha1.Model) (map[string]map[string]int32, error) {
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(podMetadata().GroupVersionKind())
+	if err := r.Serving.List(ctx, pods, client.InNamespace(model.Namespace), client.MatchingFields{indexServedModel: model.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the pods that serve an alias: %w", err)
+	}
+	counts := map[string]map[string]int32{}
+	for i := range pods.Items {
+		alias := pods.Items[i].Labels[v1alpha1.LabelServeAlias]
+		if counts[alias] == nil {
+			counts[alias] = map[string]int32{}
+		}
+		counts[alias][workload.ServedDigest(&pods.Items[i])]++
+	}
+	return counts, nil
+}
+
+// modelOfServingPod returns the Model of which a pod serves an alias.
+func modelOfServingPod(_ context.Context, pod client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: pod.GetNamespace(), Name: pod.GetLabels()[v1alpha1.LabelServeModel]}}}
+}
