@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,13 +62,13 @@ func (r *BlockedWorkloadReconciler) Reconcile(ctx context.Context, req ctrl.Requ
 	if !workload.BecameReady(&mv, r.Now()) {
 		return ctrl.Result{}, nil
 	}
-	isLatest, err := r.isLatest(ctx, &mv)
+	aliases, err := r.aliases(ctx, &mv)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	var failed []error
 	for _, kind := range []client.ObjectList{&appsv1.ReplicaSetList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}, &batchv1.JobList{}} {
-		err := r.unblock(ctx, kind, &mv, isLatest)
+		err := r.unblock(ctx, kind, &mv, aliases)
 		if apierrors.IsForbidden(err) {
 			// Kubernetes creates the pods later without the annotation.
 			ctrl.LoggerFrom(ctx).Info("No permission to annotate workloads whose pods were rejected; the component deploy/components/serving grants it", "cause", err.Error())
@@ -78,25 +79,29 @@ func (r *BlockedWorkloadReconciler) Reconcile(ctx context.Context, req ctrl.Requ
 	return resultFor(errors.Join(failed...))
 }
 
-// isLatest reports whether a ModelVersion is its Model's latest. If it becomes the
-// latest later, the Model's change causes another pass.
-func (r *BlockedWorkloadReconciler) isLatest(ctx context.Context, mv *v1alpha1.ModelVersion) (bool, error) {
+// aliases returns the aliases that stand for a ModelVersion, and "" if it is its Model's
+// latest. If it gets another one later, the Model's change causes another pass.
+func (r *BlockedWorkloadReconciler) aliases(ctx context.Context, mv *v1alpha1.ModelVersion) (map[string]bool, error) {
 	var model v1alpha1.Model
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}, &model)
 	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("get Model %q: %w", mv.Spec.ModelName, err)
+		return nil, fmt.Errorf("get Model %q: %w", mv.Spec.ModelName, err)
 	}
 	latest := model.Status.LatestVersion
-	return latest != nil && latest.ModelVersion == mv.Name, nil
+	aliases := map[string]bool{"": latest != nil && latest.ModelVersion == mv.Name}
+	for _, alias := range model.Status.Aliases {
+		aliases[alias.Name] = alias.Version == mv.Name
+	}
+	return aliases, nil
 }
 
 // unblock annotates the blocked workloads of one kind. One that cannot be annotated
 // does not prevent the others.
-func (r *BlockedWorkloadReconciler) unblock(ctx context.Context, kind client.ObjectList, mv *v1alpha1.ModelVersion, isLatest bool) error {
+func (r *BlockedWorkloadReconciler) unblock(ctx context.Context, kind client.ObjectList, mv *v1alpha1.ModelVersion, aliases map[string]bool) error {
 	var failed []error
 	err := listPages(ctx, r.Live, kind, mv.Namespace, func(page client.ObjectList) {
 		failed = append(failed, meta.EachListItem(page, func(object runtime.Object) error {
-			if blocked := object.(client.Object); workload.IsBlocked(blocked, mv, isLatest) {
+			if blocked := object.(client.Object); workload.IsBlocked(blocked, mv, aliases) {
 				failed = append(failed, r.annotate(ctx, blocked, mv))
 			}
 			return nil
@@ -127,15 +132,23 @@ func (r *BlockedWorkloadReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("blocked-workload").
 		For(&v1alpha1.ModelVersion{}).
-		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(latestOfModel)).
+		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(servedOfModel)).
 		Complete(known(r.Passes, "blocked-workload", r))
 }
 
-// latestOfModel returns the latest ModelVersion of a Model.
-func latestOfModel(_ context.Context, o client.Object) []reconcile.Request {
-	latest := o.(*v1alpha1.Model).Status.LatestVersion
-	if latest == nil {
-		return nil
+// servedOfModel returns the latest ModelVersion of a Model, and those of its aliases.
+func servedOfModel(_ context.Context, o client.Object) []reconcile.Request {
+	model := o.(*v1alpha1.Model)
+	names := sets.New[string]()
+	if latest := model.Status.LatestVersion; latest != nil {
+		names.Insert(latest.ModelVersion)
 	}
-	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: latest.ModelVersion}}}
+	for _, alias := range model.Status.Aliases {
+		names.Insert(alias.Version)
+	}
+	var served []reconcile.Request
+	for name := range names.Delete("") {
+		served = append(served, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: model.Namespace, Name: name}})
+	}
+	return served
 }

@@ -30,13 +30,13 @@ func BecameReady(mv *v1alpha1.ModelVersion, now time.Time) bool {
 func ReadyMark(mv *v1alpha1.ModelVersion) string { return mv.Name + "@" + mv.Status.Digest }
 
 // IsBlocked reports whether a workload still lacks pods that serve a
-// ModelVersion, or its Model where the ModelVersion is the latest, and was not
-// notified of it before. Workloads are ReplicaSets, StatefulSets, DaemonSets
-// and Jobs.
-func IsBlocked(workload metav1.Object, mv *v1alpha1.ModelVersion, isLatest bool) bool {
+// ModelVersion, or its Model under one of the ModelVersion's aliases, and was not
+// notified of it before. The alias "" is that of the Model's latest version.
+// Workloads are ReplicaSets, StatefulSets, DaemonSets and Jobs.
+func IsBlocked(workload metav1.Object, mv *v1alpha1.ModelVersion, aliases map[string]bool) bool {
 	labels, lacksPods := podsOf(workload)
 	serves := labels[v1alpha1.LabelServeVersion] == mv.Name ||
-		isLatest && labels[v1alpha1.LabelServeModel] == mv.Spec.ModelName
+		aliases[labels[v1alpha1.LabelServeAlias]] && labels[v1alpha1.LabelServeModel] == mv.Spec.ModelName
 	notified := workload.GetAnnotations()[v1alpha1.AnnotationModelReady] == ReadyMark(mv)
 	return serves && lacksPods && !notified && workload.GetDeletionTimestamp().IsZero()
 }
