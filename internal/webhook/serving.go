@@ -88,7 +88,7 @@ func (h *Serving) version(ctx context.Context, request admission.Request, pod *c
 	if err != nil {
 		return nil, err
 	}
-	alias, namesAlias, err := labelValue(pod, v1alpha1.LabelServeAlias, "alias of the Model")
+	alias, namesAlias, err := labelValue(pod, v1alpha1.LabelServeAlias, "Model's alias")
 	switch {
 	case err != nil:
 		return nil, err

@@ -17,7 +17,12 @@ import (
 // userClient returns the client of a user with all permissions.
 func userClient(t *testing.T, name string) client.Client {
 	t.Helper()
-	config := rest.CopyConfig(shared.config)
+	return shared.userClient(t, name)
+}
+
+func (s *apiServer) userClient(t *testing.T, name string) client.Client {
+	t.Helper()
+	config := rest.CopyConfig(s.config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: []string{"system:masters"}}
 	c, err := client.New(config, client.Options{Scheme: testScheme()})
 	require.NoError(t, err)
