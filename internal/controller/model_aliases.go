@@ -14,15 +14,31 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
-// observeAliases reads, from the caches, what the aliases of a Model depend on.
+// aliases decides about the aliases of a Model, creates and deletes the Workflows that move
+// their tags, and returns their status. If the API server rejects a Workflow, the status
+// says so, and the pass is to be repeated.
+func (r *ModelReconciler) aliases(ctx context.Context, model *v1alpha1.Model) (aliases []v1alpha1.AliasStatus, rejected, err error) {
+	if len(model.Spec.Aliases) == 0 && len(model.Status.Aliases) == 0 {
+		return nil, nil, nil
+	}
+	observed, err := r.observeAliases(ctx, model)
+	if err != nil {
+		return nil, nil, err
+	}
+	workflows, err := r.observeTags(ctx, &observed)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.act(ctx, model, lifecycle.NextAliases(observed, r.Options), workflows)
+}
+
+// observeAliases reads, from the caches, what the aliases of a Model depend on, but for
+// their tags.
 func (r *ModelReconciler) observeAliases(ctx context.Context, model *v1alpha1.Model) (lifecycle.ObservedAliases, error) {
 	observed := lifecycle.ObservedAliases{
 		Model:    model,
 		Versions: map[string]*v1alpha1.ModelVersion{},
 		Now:      metav1.NewTime(r.Now()).Rfc3339Copy(),
-	}
-	if len(model.Spec.Aliases) == 0 {
-		return observed, nil
 	}
 	for _, alias := range model.Spec.Aliases {
 		mv := &v1alpha1.ModelVersion{}

@@ -48,11 +48,8 @@ type ModelVersionReconciler struct {
 	Passes *Passes
 	// Options are the settings of builds.
 	Options workflow.Options
-	// RegistryCA is the PEM bundle that builds trust for private registries;
-	// empty when there are none.
-	RegistryCA string
-	// ServiceAccountAnnotations are annotations of the service account of build pods.
-	ServiceAccountAnnotations map[string]string
+	// Namespaces prepares the namespaces of builds.
+	Namespaces Namespaces
 	// Argo returns the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader
@@ -167,7 +164,7 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 	if err := r.ensureFresh(ctx, mv); err != nil {
 		return lifecycle.Step{}, err
 	}
-	if err := r.prepareNamespace(ctx, mv.Namespace); err != nil {
+	if err := r.Namespaces.prepare(ctx, mv.Namespace); err != nil {
 		return lifecycle.Step{}, err
 	}
 	if err := r.prepareVolume(ctx, mv, step.Volume); err != nil {

@@ -28,12 +28,23 @@ const fieldOwner = client.FieldOwner("modelkiln")
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=patch,resourceNames=modelkiln-build,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=modelkiln-build,roleName=modelkiln-namespaced
 
-// prepareNamespace applies what build pods need in a namespace: the service account
-// that they run as, its permission to report results to Argo, and the certificates
-// of private registries. Applying them again changes nothing.
-func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace string) error {
-	for _, object := range namespaceObjects(namespace, r.RegistryCA, r.ServiceAccountAnnotations) {
-		if err := r.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
+// Namespaces prepares namespaces for the pods of Workflows.
+type Namespaces struct {
+	// Client writes.
+	Client client.Client
+	// RegistryCA is the PEM bundle that the pods trust for private registries; empty when
+	// there are none.
+	RegistryCA string
+	// ServiceAccountAnnotations are annotations of the service account of the pods.
+	ServiceAccountAnnotations map[string]string
+}
+
+// prepare applies what the pods need in a namespace: the service account that they run
+// as, its permission to report results to Argo, and the certificates of private
+// registries. Applying them again changes nothing.
+func (n Namespaces) prepare(ctx context.Context, namespace string) error {
+	for _, object := range namespaceObjects(namespace, n.RegistryCA, n.ServiceAccountAnnotations) {
+		if err := n.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
 			return fmt.Errorf("prepare namespace %q for builds: %w", namespace, err)
 		}
 	}
@@ -46,12 +57,18 @@ func (r *ModelVersionReconciler) observeNamespace(ctx context.Context, observed 
 	if followed := observed.Followed; !observed.TemplateFound || followed != nil && !followed.Status.Phase.Completed() {
 		return nil
 	}
+	var err error
+	observed.UserAssigned, err = assignsUsers(ctx, r.Live, observed.Version.Namespace)
+	return err
+}
+
+// assignsUsers reports whether a namespace assigns users to containers.
+func assignsUsers(ctx context.Context, live client.Reader, name string) (bool, error) {
 	namespace := namespaceMetadata()
-	if err := r.Live.Get(ctx, client.ObjectKey{Name: observed.Version.Namespace}, namespace); err != nil {
-		return fmt.Errorf("get Namespace %q: %w", observed.Version.Namespace, err)
+	if err := live.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
+		return false, fmt.Errorf("get Namespace %q: %w", name, err)
 	}
-	observed.UserAssigned = workload.AssignsUsers(namespace)
-	return nil
+	return workload.AssignsUsers(namespace), nil
 }
 
 // namespaceObjects returns the objects to apply. The bundle is applied even if it is

@@ -25,6 +25,7 @@ const (
 	indexModelName   = "model-name"
 	indexUID         = "uid"
 	indexServedModel = "served-model"
+	indexImageTag    = "image-tag"
 )
 
 // labelWorkflow is Argo's label on the pods of a Workflow: its name.

@@ -56,7 +56,7 @@ func stripVersion(object any) (any, error) {
 // stripWorkflow drops the metadata of a Workflow that is not read.
 func stripWorkflow(object any) (any, error) {
 	if wf, ok := object.(client.Object); ok {
-		strip(wf, workflow.Annotations(), v1alpha1.LabelModelVersionUID, v1alpha1.LabelAttempt, labelPhase, labelCompleted)
+		strip(wf, workflow.Annotations(), v1alpha1.LabelModelVersionUID, v1alpha1.LabelAlias, v1alpha1.LabelAttempt, labelPhase, labelCompleted)
 	}
 	return object, nil
 }

@@ -5,10 +5,12 @@ import (
 	"slices"
 	"time"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/text"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
 // maxAliasHistory is how many ModelVersions before the present one the status of an
@@ -24,38 +26,58 @@ type ObservedAliases struct {
 	Versions map[string]*v1alpha1.ModelVersion
 	// Pods counts the pods of each alias by the digest of the image that they serve.
 	Pods map[string]map[string]int32
+	// Tags is, by alias, what the registry tags depend on.
+	Tags map[string]ObservedTag
+	// ArgoMissing is true if the cluster does not have Argo's kinds, and TemplateMissing
+	// if it does not have the ClusterWorkflowTemplate that moves tags.
+	ArgoMissing, TemplateMissing bool
+	// UserAssigned is true if the namespace assigns users to containers.
+	UserAssigned bool
 	// Now is the current time, in the precision of the API server.
 	Now metav1.Time
 }
 
-// NextAliases returns the status of a Model's aliases. An alias whose ModelVersion
-// cannot be resolved keeps the one that it had, so that a mistake in spec changes
-// nothing in production.
-func NextAliases(o ObservedAliases) []v1alpha1.AliasStatus {
-	var all []v1alpha1.AliasStatus
-	for _, alias := range o.Model.Spec.Aliases {
-		all = append(all, nextAlias(o, alias))
-	}
-	return all
+// AliasStep is what to do about the aliases of a Model.
+type AliasStep struct {
+	// Status is the status of each alias, in the order of spec.
+	Status []v1alpha1.AliasStatus
+	// Create are the Workflows to create, by alias.
+	Create map[string]*wfv1.Workflow
 }
 
-func nextAlias(o ObservedAliases, alias v1alpha1.Alias) v1alpha1.AliasStatus {
+// NextAliases returns what to do about a Model's aliases. An alias whose ModelVersion
+// cannot be resolved keeps the one that it had, and its tag, so that a mistake in spec
+// changes nothing in production.
+func NextAliases(o ObservedAliases, opts workflow.Options) AliasStep {
+	step := AliasStep{Create: map[string]*wfv1.Workflow{}}
+	for _, alias := range o.Model.Spec.Aliases {
+		next, wf := nextAlias(o, alias, opts)
+		step.Status = append(step.Status, next)
+		if wf != nil {
+			step.Create[alias.Name] = wf
+		}
+	}
+	return step
+}
+
+func nextAlias(o ObservedAliases, alias v1alpha1.Alias, opts workflow.Options) (v1alpha1.AliasStatus, *wfv1.Workflow) {
 	next := *AliasOf(o.Model, alias.Name).DeepCopy()
 	next.Name, next.Reason, next.Message = alias.Name, "", ""
+	var wf *wfv1.Workflow
 	mv, problem := resolveAlias(o, alias)
-	switch {
-	case problem != "":
+	if problem != "" {
 		next.Reason, next.Message = v1alpha1.ReasonAliasUnresolved, problem+keeps(next)
-	case next.Version != mv.Name || next.Digest != mv.Status.Digest:
-		next = promoted(next, mv, PromotedBy(o.Model, alias.Name), o.Now)
-	default:
-		// Nodes may know the registry by another name since the configuration changed.
+	} else {
+		if next.Version != mv.Name || next.Digest != mv.Status.Digest || next.Since == nil {
+			next = promoted(next, mv, PromotedBy(o.Model, alias.Name), o.Now)
+		}
 		next.Image = mv.Status.Image
+		wf = withTag(o, alias, mv, &next, opts)
 	}
 	if next.Version != "" {
 		next.Pods = countPods(o.Pods[alias.Name], next.Digest)
 	}
-	return next
+	return next, wf
 }
 
 // AliasOf returns the status of an alias of a Model. It is empty for an alias that is
@@ -120,7 +142,7 @@ func promoted(alias v1alpha1.AliasStatus, mv *v1alpha1.ModelVersion, by string, 
 		alias.History = slices.Insert(alias.History, 0, last)
 		alias.History = alias.History[:min(len(alias.History), maxAliasHistory)]
 	}
-	alias.Version, alias.Digest, alias.Image = mv.Name, mv.Status.Digest, mv.Status.Image
+	alias.Version, alias.Digest = mv.Name, mv.Status.Digest
 	alias.Since, alias.By = &now, by
 	return alias
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
@@ -133,15 +134,16 @@ func TestNextAliases(t *testing.T) {
 				versions[mv.Name] = mv
 			}
 			before := tt.model.DeepCopy()
-			got := lifecycle.NextAliases(lifecycle.ObservedAliases{Model: tt.model, Versions: versions, Pods: map[string]map[string]int32{"production": tt.pods}, Now: atSecond(60)})
-			assert.Equal(t, []v1alpha1.AliasStatus{tt.want}, got)
+			got := lifecycle.NextAliases(lifecycle.ObservedAliases{Model: tt.model, Versions: versions, Pods: map[string]map[string]int32{"production": tt.pods}, Now: atSecond(60)}, workflow.Options{})
+			assert.Equal(t, []v1alpha1.AliasStatus{tt.want}, got.Status)
+			assert.Empty(t, got.Create)
 			assert.Equal(t, before, tt.model, "the status is compared with the one before")
 		})
 	}
 	t.Run("an alias that was removed", func(t *testing.T) {
 		model := aliasModel("v1", standsFor("v1", builders.Digest))
 		model.Spec.Aliases = nil
-		assert.Empty(t, lifecycle.NextAliases(lifecycle.ObservedAliases{Model: model}))
+		assert.Empty(t, lifecycle.NextAliases(lifecycle.ObservedAliases{Model: model}, workflow.Options{}).Status)
 	})
 	t.Run("the history is bounded", func(t *testing.T) {
 		model := aliasModel("v0")
@@ -149,7 +151,7 @@ func TestNextAliases(t *testing.T) {
 			name := fmt.Sprintf("v%d", i)
 			model.Spec.Aliases[0].Version = name
 			versions := map[string]*v1alpha1.ModelVersion{name: built(name, fmt.Sprintf("sha256:%d", i)).Obj()}
-			model.Status.Aliases = lifecycle.NextAliases(lifecycle.ObservedAliases{Model: model, Versions: versions, Now: atSecond(i)})
+			model.Status.Aliases = lifecycle.NextAliases(lifecycle.ObservedAliases{Model: model, Versions: versions, Now: atSecond(i)}, workflow.Options{}).Status
 		}
 		history := model.Status.Aliases[0].History
 		assert.Len(t, history, 20)

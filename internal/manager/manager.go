@@ -135,22 +135,31 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		return err
 	}
 	argo := &controller.ArgoCache{Settings: caches}
+	namespaces := controller.Namespaces{Client: mgr.GetClient(), RegistryCA: cfg.RegistryCA(), ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations}
 	versions := &controller.ModelVersionReconciler{
-		Client:                    mgr.GetClient(),
-		Live:                      mgr.GetAPIReader(),
-		Recorder:                  recorder,
-		Metrics:                   metrics.Shared(),
-		Passes:                    passes,
-		Options:                   cfg.Options(),
-		RegistryCA:                cfg.RegistryCA(),
-		ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations,
-		Argo:                      argo.Reader,
-		Training:                  training,
-		Attach:                    attach,
-		Now:                       time.Now,
+		Client:     mgr.GetClient(),
+		Live:       mgr.GetAPIReader(),
+		Recorder:   recorder,
+		Metrics:    metrics.Shared(),
+		Passes:     passes,
+		Options:    cfg.Options(),
+		Namespaces: namespaces,
+		Argo:       argo.Reader,
+		Training:   training,
+		Attach:     attach,
+		Now:        time.Now,
 	}
 	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
-	models := &controller.ModelReconciler{Client: mgr.GetClient(), Serving: serving, Passes: passes, Now: time.Now}
+	models := &controller.ModelReconciler{
+		Client:     mgr.GetClient(),
+		Live:       mgr.GetAPIReader(),
+		Serving:    serving,
+		Argo:       argo.Reader,
+		Namespaces: namespaces,
+		Options:    cfg.Options(),
+		Passes:     passes,
+		Now:        time.Now,
+	}
 	workloads := &controller.WorkloadReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
@@ -174,10 +183,10 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	}{
 		{"ModelVersion", func() error { return versions.SetupWithManager(ctx, mgr) }},
 		{"volume", func() error { return volumes.SetupWithManager(ctx, mgr) }},
-		{"Model", func() error { return models.SetupWithManager(mgr) }},
+		{"Model", func() error { return models.SetupWithManager(ctx, mgr) }},
 		{"workload", func() error { return workloads.SetupWithManager(mgr) }},
 		{"blocked workload", func() error { return blocked.SetupWithManager(mgr) }},
-		{"Argo kinds", func() error { return controller.NewArgoWatcher(mgr, argo, versions).SetupWithManager(ctx, mgr) }},
+		{"Argo kinds", func() error { return controller.NewArgoWatcher(mgr, argo, versions, models).SetupWithManager(ctx, mgr) }},
 		{"training kinds", func() error {
 			return controller.NewTrainingWatcher(mgr, versions, workloads).SetupWithManager(ctx, mgr)
 		}},

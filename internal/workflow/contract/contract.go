@@ -12,6 +12,9 @@ const (
 	BuildTemplate = "modelkiln-build"
 	// StreamTemplate is the ClusterWorkflowTemplate for the engine Stream.
 	StreamTemplate = "modelkiln-build-stream"
+	// PromoteTemplate is the ClusterWorkflowTemplate that moves the registry tags of
+	// aliases.
+	PromoteTemplate = "modelkiln-promote"
 	// EntrypointTemplate is the template with which a build starts.
 	EntrypointTemplate = "build"
 
@@ -132,6 +135,10 @@ const (
 	// ParamModelPath is the directory of the image that holds the model.
 	ParamModelPath = "model-path"
 
+	// ParamDigest is the digest, "sha256:…", of the image to which a tag is moved. Only the
+	// template for promotions has it.
+	ParamDigest = "digest"
+
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"
 )
@@ -145,11 +152,12 @@ const (
 	StorageHub   = "huggingFace"
 )
 
-// The steps that the Argo UI shows, in their order.
+// The steps that the Argo UI shows, in their order, and that of promotions.
 const (
 	StepMountCheck   = "mount-check"
 	StepBuild        = "build"
 	StepStatusReport = "status-report"
+	StepPromote      = "promote"
 )
 
 // Names of what a build needs in its namespace.
