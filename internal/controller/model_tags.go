@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,8 @@ func (r *ModelReconciler) observeTag(ctx context.Context, model *v1alpha1.Model,
 }
 
 // newestOf returns the newest Workflow that moves the tag of an alias to its present
-// ModelVersion: the one that the status names, or a resubmit of it.
+// ModelVersion, or nil: the one that the status names, or a resubmit of it. Of two that
+// were created in the same second, it is the resubmit, which has the longer name.
 func newestOf(workflows []metav1.PartialObjectMetadata, alias *v1alpha1.AliasStatus) *metav1.PartialObjectMetadata {
 	var newest *metav1.PartialObjectMetadata
 	for i := range workflows {
@@ -102,7 +104,7 @@ func newestOf(workflows []metav1.PartialObjectMetadata, alias *v1alpha1.AliasSta
 		if !movesTag(wf.Name, *alias) || !wf.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if newest == nil || newest.CreationTimestamp.Before(&wf.CreationTimestamp) {
+		if newest == nil || cmp.Or(wf.CreationTimestamp.Compare(newest.CreationTimestamp.Time), cmp.Compare(wf.Name, newest.Name)) > 0 {
 			newest = wf
 		}
 	}

@@ -49,7 +49,8 @@ func withTag(o ObservedAliases, alias v1alpha1.Alias, mv *v1alpha1.ModelVersion,
 	wf := o.Tags[alias.Name].Workflow
 	before := AliasOf(o.Model, alias.Name)
 	switch {
-	case wf != nil:
+	// Otherwise it belongs to the promotion before.
+	case recorded && wf != nil:
 		followTag(next, promotion, wf, opts)
 		return nil
 	case recorded && isTagFailed(before):

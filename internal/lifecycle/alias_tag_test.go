@@ -95,6 +95,12 @@ func TestNextAliasesTag(t *testing.T) {
 			},
 			reason: v1alpha1.ReasonTagMoving, message: progress,
 		},
+		"a Workflow of the promotion before": {
+			edit: func(s *tagScenario) {
+				s.succeed(func(*report.Report) {})
+				s.status().Tag = &v1alpha1.AliasTag{Workflow: "model1-production-9d1f3-1"}
+			}, reason: v1alpha1.ReasonTagMoving, message: progress,
+		},
 		"a Workflow that the status names": {
 			edit: func(*tagScenario) {}, reason: v1alpha1.ReasonTagMoving, message: progress, created: true,
 		},
