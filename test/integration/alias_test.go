@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -341,6 +342,31 @@ func TestAliasWebhooksUnavailable(t *testing.T) {
 	for _, account := range []string{"namespace-controller", "generic-garbage-collector"} {
 		assert.NoError(t, userClient(t, "system:serviceaccount:kube-system:"+account).Delete(t.Context(), s.version("v2"), client.DryRunAll))
 	}
+}
+
+// The policy of the samples lets only a group change the alias production.
+func TestAliasProductionPolicy(t *testing.T) {
+	objects, err := readManifests("../../deploy/samples/production-policy.yaml")
+	require.NoError(t, err)
+	for _, o := range objects {
+		require.NoError(t, shared.admin.Create(t.Context(), o))
+		t.Cleanup(func() { assert.NoError(t, shared.admin.Delete(context.WithoutCancel(t.Context()), o)) })
+	}
+	s := newSandbox(t, shared)
+	require.NoError(t, s.client.Create(t.Context(), newObject(t, s.namespace, "{apiVersion: model.kubedl.io/v1alpha1, kind: Model, metadata: {name: resnet}}")))
+	release := userClient(t, "ann@example.com", "ml-release")
+	production, canary := v1alpha1.Alias{Name: "production", Version: "v1"}, v1alpha1.Alias{Name: "canary", Version: "v1"}
+	const forbidden = "only members of the group ml-release may change the alias production"
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assertForbidden(c, s.setAliases(s.client, production), forbidden)
+		require.NoError(t, s.setAliases(release))
+	}, deadline, tick, "the API server loads the policy after a moment")
+	require.NoError(t, s.setAliases(release, production))
+	require.NoError(t, s.setAliases(s.client, canary, production), "other aliases")
+	assertForbidden(t, s.setAliases(s.client, canary), forbidden)
+	production.Version = "v2"
+	assertForbidden(t, s.setAliases(s.client, canary, production), forbidden)
+	assert.NoError(t, s.setAliases(release, canary, production))
 }
 
 func TestAliasAdmission(t *testing.T) {
