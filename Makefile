@@ -16,7 +16,7 @@ MODULES := . test/argo test/argo4 test/cluster
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
 
 ##@ Getting started
 
@@ -97,6 +97,12 @@ lint: go-version ## Run the linters in every module
 bench: go-version ## Compare both engines with other tools, and run Go's benchmarks; compare numbers within one run only
 	go test -run '^$$' -bench . -benchmem ./internal/... ./test/bench
 	go run ./test/bench/engines $(BENCH_ARGS)
+
+# BENCH_ARGS="-baseline=PATH" measures another compiled operator beside, such as that of an earlier commit:
+# git worktree add /tmp/before COMMIT && (cd /tmp/before && go build -o /tmp/modelkiln-before ./cmd/modelkiln)
+.PHONY: bench-control-plane
+bench-control-plane: go-version ## Measure what ten thousand ModelVersions cost the operator and the API server
+	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go run ./test/bench/controlplane $(BENCH_ARGS)
 
 # ko reads .ko.yaml, adds the licenses in cmd/*/kodata, which test/notices generates, and uses the credentials that docker login or ko login have stored. KO_FLAGS are further flags of
 # ko build, such as --insecure-registry for a registry without TLS. make exports the variables of its command line: the shell

@@ -6,6 +6,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -72,6 +74,30 @@ func (r *ModelReconciler) servingPods(ctx context.Context, model *v1alpha1.Model
 		counts[alias][workload.ServedDigest(&pods.Items[i])]++
 	}
 	return counts, nil
+}
+
+// aliasVersions returns the index values of a Model: the ModelVersions that its aliases
+// name.
+func aliasVersions(o client.Object) []string {
+	versions := sets.New[string]()
+	for _, alias := range o.(*v1alpha1.Model).Spec.Aliases {
+		versions.Insert(alias.Version)
+	}
+	return versions.UnsortedList()
+}
+
+// modelsOfAliasVersion returns the Models whose aliases name a ModelVersion.
+func (r *ModelReconciler) modelsOfAliasVersion(ctx context.Context, mv client.Object) []reconcile.Request {
+	var list v1alpha1.ModelList
+	if err := r.Client.List(ctx, &list, client.InNamespace(mv.GetNamespace()), client.MatchingFields{indexAliasVersion: mv.GetName()}, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the Models with an alias for a ModelVersion")
+		return nil
+	}
+	var models []reconcile.Request
+	for i := range list.Items {
+		models = append(models, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return models
 }
 
 // modelOfServingPod returns the Model of which a pod serves an alias.

@@ -2,11 +2,13 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -34,7 +36,7 @@ type ModelReconciler struct {
 	// have their kinds.
 	Argo func() client.Reader
 	// Namespaces prepares the namespaces of Workflows that move tags.
-	Namespaces Namespaces
+	Namespaces *Namespaces
 	// Options are the settings of builds, which apply to these Workflows too.
 	Options workflow.Options
 	// Passes knows the passes that run.
@@ -63,7 +65,7 @@ func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		return ctrl.Result{}, nil
 	}
 	var versions v1alpha1.ModelVersionList
-	if err := r.Client.List(ctx, &versions, client.InNamespace(model.Namespace), client.MatchingFields{indexModelName: model.Name}); err != nil {
+	if err := r.Client.List(ctx, &versions, client.InNamespace(model.Namespace), client.MatchingFields{indexModelName: model.Name}, client.UnsafeDisableDeepCopy); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list ModelVersions: %w", err)
 	}
 	aliases, rejected, err := r.aliases(ctx, &model)
@@ -85,18 +87,28 @@ func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	return resultFor(rejected)
 }
 
+// latestDelay is how long after a change the latest ModelVersion is determined. A Model
+// with thousands of ModelVersions, of which many are built at a time, costs ten passes a
+// second at most.
+const latestDelay = 100 * time.Millisecond
+
 // SetupWithManager registers the reconciler and its watches.
 func (r *ModelReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ModelVersion{}, indexImageTag, modelAndTag); err != nil {
+	indexer := mgr.GetFieldIndexer()
+	if err := errors.Join(
+		indexer.IndexField(ctx, &v1alpha1.ModelVersion{}, indexImageTag, modelAndTag),
+		indexer.IndexField(ctx, &v1alpha1.Model{}, indexAliasVersion, aliasVersions),
+	); err != nil {
 		return err
 	}
 	r.kindsChanged = make(chan event.GenericEvent)
 	r.reader.live = r.Live
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("model").
-		For(&v1alpha1.Model{}).
-		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(modelOfVersion)).
-		WatchesRawSource(source.Kind[client.Object](r.Serving, podMetadata(), handler.EnqueueRequestsFromMapFunc(modelOfServingPod), predicate.LabelChangedPredicate{})).
+		Watches(&v1alpha1.Model{}, delayed(&handler.EnqueueRequestForObject{}, latestDelay)).
+		Watches(&v1alpha1.ModelVersion{}, delayed(handler.EnqueueRequestsFromMapFunc(modelOfVersion), latestDelay), builder.WithPredicates(canBeLatest())).
+		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(r.modelsOfAliasVersion)).
+		WatchesRawSource(source.Kind[client.Object](r.Serving, podMetadata(), delayed(handler.EnqueueRequestsFromMapFunc(modelOfServingPod), latestDelay), predicate.LabelChangedPredicate{})).
 		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.modelsWithTags))).
 		Build(known(r.Passes, "model", r))
 	r.controller = c

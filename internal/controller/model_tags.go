@@ -194,7 +194,7 @@ var errNameTaken = errors.New("a Workflow with this name does not belong to the 
 // create creates a Workflow, unless an earlier pass has created it and the cache does not
 // show it yet.
 func (r *ModelReconciler) create(ctx context.Context, model *v1alpha1.Model, wf *wfv1.Workflow) error {
-	if err := r.Namespaces.prepare(ctx, model.Namespace); err != nil {
+	if _, err := r.Namespaces.prepare(ctx, model.Namespace); err != nil {
 		return err
 	}
 	err := r.Client.Create(ctx, wf)

@@ -39,6 +39,7 @@ func (r *ModelVersionReconciler) adopt(ctx context.Context, mv *v1alpha1.ModelVe
 	if err := r.Client.Patch(ctx, mv, patch); err != nil {
 		return false, fmt.Errorf("adopt ModelVersion %q: %w", mv.Name, err)
 	}
+	r.replaced.add(client.ObjectKeyFromObject(mv), before.ResourceVersion)
 	return false, nil
 }
 

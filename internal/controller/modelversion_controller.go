@@ -50,7 +50,7 @@ type ModelVersionReconciler struct {
 	// Options are the settings of builds.
 	Options workflow.Options
 	// Namespaces prepares the namespaces of builds.
-	Namespaces Namespaces
+	Namespaces *Namespaces
 	// Argo returns the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader
@@ -70,6 +70,8 @@ type ModelVersionReconciler struct {
 	reader workflowReader
 	// waits are the waits of Workflows.
 	waits waits
+	// replaced are the states of ModelVersions that own writes have replaced.
+	replaced replacedStates
 }
 
 // The operator never deletes a ModelVersion. The admission plugin
@@ -91,7 +93,11 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	if err := r.Client.Get(ctx, req.NamespacedName, &mv); err != nil {
 		r.reader.forget(req.NamespacedName)
 		r.waits.forget(req.NamespacedName)
+		r.replaced.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if r.replaced.has(req.NamespacedName, mv.ResourceVersion) {
+		return ctrl.Result{RequeueAfter: conflictRequeueDelay}, nil
 	}
 	if !mv.DeletionTimestamp.IsZero() {
 		if err := r.finalize(ctx, &mv); err != nil {
@@ -146,6 +152,7 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 // returns the step with the status that is true then.
 func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Observed) (lifecycle.Step, error) {
 	mv := observed.Version
+	cached := mv.ResourceVersion
 	var err error
 	if observed.ModelTerminating, err = r.adopt(ctx, mv); err != nil {
 		return lifecycle.Step{}, err
@@ -153,18 +160,21 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 	if err := r.observeTraining(ctx, mv, observed); err != nil {
 		return lifecycle.Step{}, err
 	}
-	if err := r.observeNamespace(ctx, observed); err != nil {
-		return lifecycle.Step{}, err
-	}
 	step := lifecycle.NextStep(*observed, r.Options)
 	if step.Create == nil {
 		return step, r.prepareVolume(ctx, mv, step.Volume)
 	}
-	if err := r.ensureFresh(ctx, mv); err != nil {
+	// An adoption has just shown that the ModelVersion was fresh.
+	if mv.ResourceVersion == cached {
+		if err := r.ensureFresh(ctx, mv); err != nil {
+			return lifecycle.Step{}, err
+		}
+	}
+	if observed.UserAssigned, err = r.Namespaces.prepare(ctx, mv.Namespace); err != nil {
 		return lifecycle.Step{}, err
 	}
-	if err := r.Namespaces.prepare(ctx, mv.Namespace); err != nil {
-		return lifecycle.Step{}, err
+	if observed.UserAssigned { // This is an argument of the Workflow.
+		step = lifecycle.NextStep(*observed, r.Options)
 	}
 	if err := r.prepareVolume(ctx, mv, step.Volume); err != nil {
 		return lifecycle.Step{}, err
@@ -313,6 +323,10 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 		return fmt.Errorf("patch status: %w", err)
 	}
 	r.recordTransition(ctx, mv, before.Status.Conditions)
+	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed {
+		// A user may have deleted what the build needed.
+		r.Namespaces.forget(mv.Namespace)
+	}
 	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
 		r.Metrics.AttemptCompleted(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
 	}
@@ -338,11 +352,18 @@ func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.M
 	before := mv.DeepCopy()
 	mv.Status = next
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return r.Client.Status().Patch(ctx, mv, patch)
+	if err := r.Client.Status().Patch(ctx, mv, patch); err != nil {
+		return err
+	}
+	if !lifecycle.IsFinished(mv) { // Otherwise no other pass is to be expected.
+		r.replaced.add(client.ObjectKeyFromObject(mv), before.ResourceVersion)
+	}
+	return nil
 }
 
 // recordTransition emits an event when the reason of the Ready condition has
-// changed, and when there is news about an image that was built.
+// changed, and when there is news about an image that was built. The usual course of a
+// build is in the status, and Argo emits events about its Workflow.
 func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alpha1.ModelVersion, before []metav1.Condition) {
 	ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
 	previous := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
@@ -354,6 +375,9 @@ func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alp
 		kind = corev1.EventTypeWarning
 	}
 	ctrl.LoggerFrom(ctx).Info("Status changed", "reason", ready.Reason, "message", ready.Message)
+	if ready.Reason == v1alpha1.ReasonWorkflowPending || ready.Reason == v1alpha1.ReasonWorkflowRunning {
+		return
+	}
 	r.Recorder.Eventf(mv, nil, kind, ready.Reason, "Build", "%s", note(ready.Message))
 }
 

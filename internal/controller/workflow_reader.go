@@ -60,7 +60,14 @@ type workflowReader struct {
 	mu sync.Mutex
 	// seen has the resource versions of the Workflows of each ModelVersion at its
 	// last pass. A Workflow that users retry can finish again between two passes.
-	seen map[types.NamespacedName]map[types.UID]string
+	seen map[types.NamespacedName][]seenWorkflow
+}
+
+// seenWorkflow is the resource version of a Workflow. Most ModelVersions have one, for
+// which a map would be large.
+type seenWorkflow struct {
+	uid             types.UID
+	resourceVersion string
 }
 
 // storedWorkflow is a Workflow as the API server returns it. Only after its size
@@ -152,14 +159,17 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 	key := client.ObjectKeyFromObject(mv)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	before, now := w.seen[key], map[types.UID]string{}
+	before, now := map[types.UID]string{}, make([]seenWorkflow, 0, len(list))
+	for _, wf := range w.seen[key] {
+		before[wf.uid] = wf.resourceVersion
+	}
 	names := map[string]bool{}
 	finished, last := lifecycle.IsFinished(mv), mv.Status.Workflow
 	if last != nil && !finished {
 		names[last.Name] = true
 	}
 	for i, wf := range list {
-		now[wf.UID] = wf.ResourceVersion
+		now = append(now, seenWorkflow{wf.UID, wf.ResourceVersion})
 		version, seen := before[wf.UID]
 		changed := version != wf.ResourceVersion
 		relevant := i == 0 || changed || wf.Labels[labelCompleted] != "true"
@@ -171,7 +181,7 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 		}
 	}
 	if w.seen == nil {
-		w.seen = map[types.NamespacedName]map[types.UID]string{}
+		w.seen = map[types.NamespacedName][]seenWorkflow{}
 	}
 	w.seen[key] = now
 	return names

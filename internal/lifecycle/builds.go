@@ -87,12 +87,16 @@ func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
 // when it was created sends all files again that the others have sent.
 func whileQueued(o Observed, opts workflow.Options) *wfv1.Workflow {
 	wf := o.Followed
-	waits := wf.Status.Phase == wfv1.WorkflowUnknown || wf.Status.Phase == wfv1.WorkflowPending
 	latest := workflow.PreviousImage(o.Version, latestOf(o.Versions), opts)
-	if !waits || wf.Status.StoredWorkflowSpec != nil || latest == "" || latest == workflow.Argument(wf, contract.ParamPreviousImage) || !isRequested(wf, o, opts) {
+	if !waitsForArgo(wf) || wf.Status.StoredWorkflowSpec != nil || latest == "" || latest == workflow.Argument(wf, contract.ParamPreviousImage) || !isRequested(wf, o, opts) {
 		return nil
 	}
 	return workflow.WithPreviousImage(wf, latest)
+}
+
+// waitsForArgo reports whether Argo has not started a Workflow.
+func waitsForArgo(wf *wfv1.Workflow) bool {
+	return wf.Status.Phase == wfv1.WorkflowUnknown || wf.Status.Phase == wfv1.WorkflowPending
 }
 
 // IsQueued reports whether a ModelVersion's Workflow waits for Argo to start it.
@@ -104,7 +108,32 @@ func IsQueued(mv *v1alpha1.ModelVersion) bool {
 // isImageOf reports whether an image, by its digest, is the one that was built for a
 // ModelVersion.
 func isImageOf(mv v1alpha1.ModelVersion, pinned string) bool {
-	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded && workflow.Pinned(workflow.PushedImage(&mv), mv.Status.Digest) == pinned
+	return pinned != "" && BuiltImage(&mv) == pinned
+}
+
+// BuiltImage returns the image that was built for a ModelVersion, by its digest, or an
+// empty string.
+func BuiltImage(mv *v1alpha1.ModelVersion) string {
+	if mv.Status.ImageBuildPhase != v1alpha1.ImageBuildSucceeded {
+		return ""
+	}
+	return workflow.Pinned(workflow.PushedImage(mv), mv.Status.Digest)
+}
+
+// UnknownImages returns the images, by their digests, whose layers Workflows of a
+// ModelVersion reuse, and of which it matters whether they are images of the Model: of
+// Workflows that were not accepted yet, or may be updated. Those of the versions that are
+// known are left out.
+func UnknownImages(mv *v1alpha1.ModelVersion, workflows []*wfv1.Workflow, known []v1alpha1.ModelVersion) []string {
+	var images []string
+	for _, wf := range workflows {
+		image := workflow.Argument(wf, contract.ParamPreviousImage)
+		isKnown := slices.ContainsFunc(known, func(other v1alpha1.ModelVersion) bool { return isImageOf(other, image) })
+		if image != "" && !isKnown && (waitsForArgo(wf) || !isRecorded(wf, mv)) {
+			images = append(images, image)
+		}
+	}
+	return images
 }
 
 // templateAllowed reports whether the ModelVersion may be built with the template

@@ -43,7 +43,8 @@ type Observed struct {
 	// They are read for a ModelVersion whose files are on a node that it does not
 	// name.
 	TrainingPods []corev1.Pod
-	// Versions are the ModelVersions of the same Model, in any order.
+	// Versions are ModelVersions of the same Model, in any order: the latest, and those
+	// with UnknownImages.
 	Versions []v1alpha1.ModelVersion
 	// TemplateFound is true if the ClusterWorkflowTemplate exists.
 	TemplateFound bool

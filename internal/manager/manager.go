@@ -135,7 +135,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		return err
 	}
 	argo := &controller.ArgoCache{Settings: caches}
-	namespaces := controller.Namespaces{Client: mgr.GetClient(), RegistryCA: cfg.RegistryCA(), ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations}
+	namespaces := &controller.Namespaces{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), RegistryCA: cfg.RegistryCA(), ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations, Now: time.Now}
 	versions := &controller.ModelVersionReconciler{
 		Client:     mgr.GetClient(),
 		Live:       mgr.GetAPIReader(),

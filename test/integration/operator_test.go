@@ -46,6 +46,9 @@ func startOperator(t *testing.T, server *apiServer, options ...func(*settings)) 
 	}
 	rc := server.serviceAccountConfig(t, operatorNamespace, operatorAccount)
 	rc.Wrap(s.transport.wrap)
+	if s.wrap != nil {
+		rc.Wrap(s.wrap)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	mgr, err := manager.New(ctx, rc, s.config, s.manager)
 	require.NoError(t, err)
@@ -118,6 +121,8 @@ type settings struct {
 	config    config.Config
 	manager   manager.Options
 	transport *transport
+	// wrap is another transport on top, if any.
+	wrap func(http.RoundTripper) http.RoundTripper
 }
 
 func withConfig(edit func(*config.Config)) func(*settings) {
