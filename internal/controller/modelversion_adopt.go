@@ -29,6 +29,9 @@ func (r *ModelVersionReconciler) adopt(ctx context.Context, mv *v1alpha1.ModelVe
 	if !lifecycle.HasJoined(mv) && !model.DeletionTimestamp.IsZero() {
 		return true, nil
 	}
+	if err := r.ensureFresh(ctx, mv); err != nil {
+		return false, err
+	}
 	before := mv.DeepCopy()
 	lifecycle.Join(mv, model)
 	if equality.Semantic.DeepEqual(before.ObjectMeta, mv.ObjectMeta) {

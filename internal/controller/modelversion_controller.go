@@ -195,7 +195,8 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 
 // ensureFresh returns a conflict if the cached ModelVersion is stale. Otherwise a
 // ModelVersion that has finished since, and whose Workflow was deleted, would be
-// built again.
+// built again. It completes the lists of owners and finalizers, which a patch replaces as
+// a whole, and of which the cache has what is read.
 func (r *ModelVersionReconciler) ensureFresh(ctx context.Context, mv *v1alpha1.ModelVersion) error {
 	var live v1alpha1.ModelVersion
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(mv), &live); err != nil {
@@ -205,6 +206,7 @@ func (r *ModelVersionReconciler) ensureFresh(ctx context.Context, mv *v1alpha1.M
 		resource := v1alpha1.GroupVersion.WithResource("modelversions").GroupResource()
 		return apierrors.NewConflict(resource, mv.Name, errors.New("the cache is behind"))
 	}
+	mv.OwnerReferences, mv.Finalizers = live.OwnerReferences, live.Finalizers
 	return nil
 }
 

@@ -278,6 +278,10 @@ func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Work
 	return &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: messages}, nil
 }
 
+// maxPodEvents is how many events of one kind on one pod are read. Kubelet has one for
+// each volume, and counts how often it occurs; users can create any number.
+const maxPodEvents = 100
+
 // mountMessages returns the messages of FailedMount and FailedAttachVolume events on
 // the Workflow's pending pods, the newest last.
 func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader client.Reader, wf *wfv1.Workflow, selected podSelector) ([]string, error) {
@@ -294,7 +298,7 @@ func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader clien
 		}
 		for _, events := range []client.Reader{r.Client, r.Attach} {
 			var list corev1.EventList
-			if err := events.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}); err != nil {
+			if err := events.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}, client.Limit(maxPodEvents)); err != nil {
 				return nil, fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
 			}
 			failures = append(failures, list.Items...)

@@ -218,7 +218,7 @@ func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Ob
 func (r *ModelVersionReconciler) versionOfFailingPod(ctx context.Context, pod client.Object) []reconcile.Request {
 	for _, events := range []client.Reader{r.Client, r.Attach} {
 		var list corev1.EventList
-		if err := events.List(ctx, &list, client.InNamespace(pod.GetNamespace()), client.MatchingFields{indexEventObject: string(pod.GetUID())}); err != nil {
+		if err := events.List(ctx, &list, client.InNamespace(pod.GetNamespace()), client.MatchingFields{indexEventObject: string(pod.GetUID())}, client.Limit(1)); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Failed to list the events of a new Pod")
 		}
 		if len(list.Items) > 0 {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // Workflows are watched and cached as metadata, and those that matter to a pass
@@ -106,7 +108,9 @@ func decodeWorkflow(raw []byte, budget *int) (*wfv1.Workflow, error) {
 	if len(raw) > maxWorkflowBytes {
 		return nil, errInvalidWorkflow{fmt.Errorf("it has %d bytes, and at most %d are read", len(raw), maxWorkflowBytes)}
 	}
-	values := countValues(raw)
+	var counted text.JSONValues
+	_, _ = counted.Write(raw) // It cannot fail.
+	values := counted.Count
 	if values > maxWorkflowValues {
 		return nil, errInvalidWorkflow{fmt.Errorf("it has %d fields and list items, and at most %d are read", values, maxWorkflowValues)}
 	}
@@ -126,25 +130,6 @@ func decodeWorkflow(raw []byte, budget *int) (*wfv1.Workflow, error) {
 		wf.Status.StoredWorkflowSpec = &wfv1.WorkflowSpec{}
 	}
 	return wf, nil
-}
-
-// countValues returns at least the number of values in a JSON text. Each value is
-// the first of an object or a list, or follows a comma.
-func countValues(raw []byte) int {
-	count, quoted, escaped := 0, false, false
-	for _, c := range raw {
-		switch {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = c == '\\', c != '"'
-		case c == '"':
-			quoted = true
-		case c == ',' || c == '{' || c == '[':
-			count++
-		}
-	}
-	return count
 }
 
 // relevant returns the names of the Workflows that have to be read to decide which
@@ -188,11 +173,10 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 }
 
 // isLater reports whether a Workflow of a ModelVersion whose image was built may be
-// another attempt: it was created after the one that built the image, or has changed
-// since.
+// another attempt: it was created after those that were followed, or has changed since.
 func isLater(wf metav1.PartialObjectMetadata, mv *v1alpha1.ModelVersion, changed bool) bool {
-	last := mv.Status.Workflow
-	return last != nil && last.UID != string(wf.UID) && (changed || !wf.CreationTimestamp.Before(mv.Status.StartTime))
+	last, latest := mv.Status.Workflow, cmp.Or(mv.Status.LatestAttemptTime, mv.Status.StartTime)
+	return last != nil && last.UID != string(wf.UID) && (changed || !wf.CreationTimestamp.Before(latest))
 }
 
 // forget forgets a ModelVersion that was deleted.

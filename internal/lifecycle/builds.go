@@ -5,6 +5,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow"
@@ -41,11 +42,29 @@ func isReference(spec wfv1.WorkflowSpec) bool {
 	if gc := spec.ArtifactGC; gc != nil && (gc.PodSpecPatch != "" || gc.ServiceAccountName != "" || gc.PodMetadata != nil) {
 		return false
 	}
+	if !isPlain(spec.Arguments) {
+		return false
+	}
 	spec.WorkflowTemplateRef, spec.Arguments = nil, wfv1.Arguments{}
 	spec.Shutdown, spec.Suspend, spec.ActiveDeadlineSeconds, spec.Priority = "", nil, nil, nil
 	spec.TTLStrategy, spec.PodGC, spec.VolumeClaimGC, spec.ArtifactGC = nil, nil, nil, nil
 	spec.ArchiveLogs, spec.WorkflowMetadata, spec.Metrics = nil, nil, nil
 	return equality.Semantic.DeepEqual(spec, wfv1.WorkflowSpec{})
+}
+
+// isPlain reports whether arguments are values that this operator reads as Argo does.
+// Strict also accepts a value from a ConfigMap, which its owner can change at any time,
+// two values for one parameter, of which Argo uses the last one, and artifacts, which
+// could replace those of a custom template.
+func isPlain(arguments wfv1.Arguments) bool {
+	names := sets.New[string]()
+	for _, parameter := range arguments.Parameters {
+		if parameter.ValueFrom != nil || names.Has(parameter.Name) {
+			return false
+		}
+		names.Insert(parameter.Name)
+	}
+	return len(arguments.Artifacts) == 0
 }
 
 // isRecorded reports whether a Workflow builds as the one that the status describes
@@ -68,16 +87,22 @@ func isRecorded(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion) bool {
 // configuration ask for. The image to compare with may be that of any ModelVersion
 // of the Model: the latest may be another one by now.
 func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
-	settings := workflow.BuildSettings(o.Version, opts)
-	previous, digest := workflow.Argument(wf, contract.ParamPreviousImage), workflow.Argument(wf, contract.ParamKnownDigest)
+	for name, value := range workflow.BuildSettings(o.Version, opts) {
+		if workflow.Argument(wf, name) != value {
+			return false
+		}
+	}
+	// Empty are those that nobody knew when the Workflow was created.
+	is := func(name, value string) bool {
+		return slices.Contains([]string{"", value}, workflow.Argument(wf, name))
+	}
+	previous := workflow.Argument(wf, contract.ParamPreviousImage)
 	return wf.Spec.WorkflowTemplateRef.Name == workflow.TemplateName(o.Version, opts) && templateAllowed(o, opts) &&
-		workflow.Argument(wf, contract.ParamBaseImage) == settings[contract.ParamBaseImage] &&
-		workflow.Argument(wf, contract.ParamChangeDetection) == settings[contract.ParamChangeDetection] &&
-		workflow.Argument(wf, contract.ParamModelPath) == settings[contract.ParamModelPath] &&
-		slices.Contains([]string{"", workflow.Created(o.Version)}, workflow.Argument(wf, contract.ParamCreated)) &&
+		is(contract.ParamCreated, workflow.Created(o.Version)) &&
+		is(contract.ParamKnownRevision, revisionOf(o.Version.Status.Source)) &&
+		is(contract.ParamKnownDigest, o.Version.Status.Digest) &&
 		workflow.UsesPlainHTTPOnlyFor(wf, opts.PlainHTTPRegistries) &&
 		workflow.UsesEnvOf(wf, opts.Pods) &&
-		(digest == "" || digest == o.Version.Status.Digest) &&
 		(previous == "" || slices.ContainsFunc(o.Versions, func(other v1alpha1.ModelVersion) bool { return isImageOf(other, previous) }))
 }
 
