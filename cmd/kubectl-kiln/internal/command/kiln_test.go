@@ -18,7 +18,7 @@ import (
 )
 
 // anyVersion are the commands that take a ModelVersion and do nothing else without one.
-var anyVersion = [][]string{{"why"}, {"logs"}, {"wait"}, {"retry"}}
+var anyVersion = [][]string{{"why"}, {"logs"}, {"wait"}, {"retry"}, {"open"}, {"delete"}, {"used-by"}, {"verify"}}
 
 func TestUnknownName(t *testing.T) {
 	t.Parallel()
@@ -54,7 +54,7 @@ func TestNoRights(t *testing.T) {
 
 func TestUnreachableCluster(t *testing.T) {
 	t.Parallel()
-	commands := [][]string{{"get"}, {"tree", "m"}, {"why", "m"}, {"logs", "m"}, {"wait", "m"}, {"retry", "m"}, {"doctor"}, {"version"}}
+	commands := [][]string{{"get"}, {"tree", "m"}, {"why", "m"}, {"logs", "m"}, {"wait", "m"}, {"retry", "m"}, {"doctor"}, {"version"}, {"open", "m"}, {"delete", "m"}, {"used-by", "m"}, {"verify", "m"}, {"diff", "m", "n"}, {"export", "m", "d"}, {"promote", "m", "a", "v"}, {"rollback", "m", "a"}, {"create", "n", "--model", "m", "--image", "i", "--claim", "c"}}
 	for _, command := range commands {
 		out, complaint := &buffer{}, &buffer{}
 		code := Main(t.Context(), append([]string{"--server", "https://127.0.0.1:1", "--kubeconfig", server.people[editor], "--insecure-skip-tls-verify"}, command...), genericiooptions.IOStreams{Out: out, ErrOut: complaint})

@@ -78,9 +78,6 @@ Exit code 1 is a failure, and 2 a mistake in the command line.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl kiln"},
-		PersistentPreRun: func(*cobra.Command, []string) {
-			k.started = true
-		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Args: cobra.NoArgs,
 	}
@@ -88,9 +85,18 @@ Exit code 1 is a failure, and 2 a mistake in the command line.`,
 	root.SetOut(k.Out)
 	root.SetErr(k.ErrOut)
 	k.config.AddFlags(root.PersistentFlags())
-	root.AddCommand(k.get(), k.tree(), k.why(), k.logs(), k.wait(), k.retry(), k.doctor(), k.version())
+	root.AddCommand(
+		k.packageCommand(), k.create(), k.get(), k.tree(), k.wait(), k.logs(), k.why(), k.retry(), k.open(),
+		k.promote(), k.rollback(), k.usedBy(), k.delete(),
+		k.diff(), k.verify(), k.export(),
+		k.doctor(), k.version(),
+	)
 	for _, cmd := range root.Commands() {
-		cmd.DisableFlagsInUseLine = true
+		run := cmd.RunE
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			k.started = true
+			return run(cmd, args)
+		}
 	}
 	return root
 }
