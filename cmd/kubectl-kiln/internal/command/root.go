@@ -78,8 +78,8 @@ Exit code 1 is a failure, and 2 a mistake in the command line.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl kiln"},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		Args: cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          cobra.NoArgs,
 	}
 	root.SetIn(k.In)
 	root.SetOut(k.Out)
