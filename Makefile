@@ -12,7 +12,7 @@ KO := go tool -modfile=test/tools/ko/go.mod ko
 # The programs that have an image.
 PROGRAMS := ./cmd/modelkiln ./cmd/modelkiln-step
 # The modules that contain code of this project. Those under test/tools, test/cluster/tools, test/registries/tools and test/sources/tools only pin versions.
-MODULES := . cmd/kubectl-kiln test/argo test/argo4 test/cluster
+MODULES := . cmd/kubectl-kiln test/argo test/argo4 test/cluster test/monitoring
 
 .PHONY: help
 help: ## List the targets
@@ -39,6 +39,8 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 # Without the test cache: the Go command does not notice changes to files outside the module.
 	go -C test/argo test -count=1 ./...
 	go -C test/argo4 test -count=1 ./...
+	@echo "== the alerts and the dashboard in Prometheus' own parser"
+	go -C test/monitoring test -count=1 ./...
 
 # Gitea takes longer than two minutes to compile, so that CI does without it. It runs git.
 .PHONY: test-registries

@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
@@ -137,10 +138,7 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 	if step.Ignored != "" {
 		r.Recorder.Eventf(mv, nil, corev1.EventTypeWarning, eventRebuildIgnored, "Build", "%s", step.Ignored)
 	}
-	if err := r.updateArguments(ctx, step.Update); err != nil {
-		return 0, err
-	}
-	if err := r.terminate(ctx, step.Terminate); err != nil {
+	if err := r.patchWorkflows(ctx, step); err != nil {
 		return 0, err
 	}
 	return step.RequeueAfter, r.pruneHistory(ctx, step.Delete)
@@ -209,7 +207,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	err := r.Client.Create(ctx, wf)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created Workflow", "Workflow", klog.KObj(wf))
-		r.Metrics.AttemptCreated()
+		r.Metrics.AttemptCreated(wf.Namespace)
 		return wf, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
@@ -240,40 +238,69 @@ func (r *ModelVersionReconciler) pruneHistory(ctx context.Context, workflows []*
 	return nil
 }
 
-// terminate ends a Workflow, if any, as argo terminate does. Argo's
-// objects are patched and never updated, because they include Argo's status.
-func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflow) error {
-	if wf == nil {
-		return nil
+// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again,
+// describes why it has failed, or terminates it as argo terminate does.
+func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecycle.Step) error {
+	if wf := step.Update; wf != nil {
+		arguments := map[string]any{"parameters": wf.Spec.Arguments.Parameters}
+		if err := r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"arguments": arguments}); err != nil {
+			return err
+		}
 	}
-	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"shutdown":"Terminate"}}`))
-	// The response is decoded too, as metadata: a user may have edited the rest.
-	target := metadataOf(argoKinds[0])
-	target.Namespace, target.Name = wf.Namespace, wf.Name
-	if err := r.Client.Patch(ctx, target, patch); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("terminate Workflow %q: %w", wf.Name, err)
+	if wf := step.Resync; wf != nil {
+		// Argo ignores a Workflow that has its label for those that have ended.
+		metadata := map[string]any{"annotations": wf.Annotations, "labels": map[string]any{labelCompleted: nil}}
+		if err := r.patchWorkflow(ctx, wf, metadata, nil); err != nil {
+			return err
+		}
+	}
+	if wf := step.Describe; wf != nil {
+		if err := r.describe(ctx, wf); err != nil {
+			return err
+		}
+	}
+	if wf := step.Terminate; wf != nil {
+		return r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"shutdown": wfv1.ShutdownStrategyTerminate})
 	}
 	return nil
 }
 
-// updateArguments updates the arguments of a Workflow, if any, unless it has changed
-// since it was read: Argo may have started it.
-func (r *ModelVersionReconciler) updateArguments(ctx context.Context, wf *wfv1.Workflow) error {
-	if wf == nil {
+// describe has a Workflow say in the Argo UI why it has failed. That is a service for
+// people, and no pass is repeated because the API server rejects it.
+func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow) error {
+	labels := map[string]any{}
+	for name, value := range wf.Labels {
+		if labels[name] = value; value == "" {
+			labels[name] = nil
+		}
+	}
+	err := r.patchWorkflow(ctx, wf, map[string]any{"annotations": wf.Annotations, "labels": labels}, nil)
+	if apierr.IsRejected(err) {
+		r.Metrics.WriteRejected()
+		ctrl.LoggerFrom(ctx).Info("The API server rejects the description of a Workflow", "Workflow", klog.KObj(wf), "error", err.Error())
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": wf.ResourceVersion},
-		"spec":     map[string]any{"arguments": map[string]any{"parameters": wf.Spec.Arguments.Parameters}},
-	})
-	if err != nil {
-		return fmt.Errorf("encode the arguments of Workflow %q: %w", wf.Name, err)
+	return err
+}
+
+// patchWorkflow patches a Workflow, unless it has changed since it was read: Argo may
+// have started it, or a user may have retried it. Argo's objects are patched and never
+// updated, because they include Argo's status.
+func (r *ModelVersionReconciler) patchWorkflow(ctx context.Context, wf *wfv1.Workflow, metadata, spec map[string]any) error {
+	metadata["resourceVersion"] = wf.ResourceVersion
+	content := map[string]any{"metadata": metadata}
+	if spec != nil {
+		content["spec"] = spec
 	}
+	patch, err := json.Marshal(content)
+	if err != nil {
+		return fmt.Errorf("encode the patch of Workflow %q: %w", wf.Name, err)
+	}
+	// The response is decoded too, as metadata: a user may have edited the rest.
 	target := metadataOf(argoKinds[0])
 	target.Namespace, target.Name = wf.Namespace, wf.Name
-	err = r.Client.Patch(ctx, target, client.RawPatch("application/merge-patch+json", patch))
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("update the arguments of Workflow %q: %w", wf.Name, err)
+	if err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("patch Workflow %q: %w", wf.Name, err)
 	}
 	return nil
 }
@@ -296,7 +323,7 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 	}
 	r.recordTransition(ctx, mv, before.Status.Conditions)
 	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
-		r.Metrics.AttemptCompleted(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
+		r.Metrics.AttemptCompleted(mv.Namespace, *completion, lifecycle.StepSeconds(*completion, observed.Workflows))
 	}
 	return nil
 }

@@ -102,9 +102,9 @@ func IsQueued(mv *v1alpha1.ModelVersion) bool {
 }
 
 // isImageOf reports whether an image, by its digest, is the one that was built for a
-// ModelVersion.
+// ModelVersion. One that exists already was built for none.
 func isImageOf(mv v1alpha1.ModelVersion, pinned string) bool {
-	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded && workflow.Pinned(workflow.PushedImage(&mv), mv.Status.Digest) == pinned
+	return mv.Spec.Storage.Image == nil && mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded && workflow.Pinned(workflow.PushedImage(&mv), mv.Status.Digest) == pinned
 }
 
 // templateAllowed reports whether the ModelVersion may be built with the template
