@@ -14,9 +14,10 @@ import (
 // creation is what a user asks of create.
 type creation struct {
 	model, image, createdBy               string
-	claim, local, nfs, s3, hub            string
+	claim, local, nfs, s3, hub, from      string
 	engine, base, secret, dryRun, trainer string
 	waits                                 bool
+	access                                registryAccess
 }
 
 func (k *kiln) create() *cobra.Command {
@@ -26,28 +27,18 @@ func (k *kiln) create() *cobra.Command {
 		Short: "Create a ModelVersion, which builds an image",
 		Example: `  # Package a directory of a claim, and wait for the image
   kubectl kiln create resnet-3 --model resnet --image registry.example.com/models/resnet --claim training/resnet/3 --wait
+  # Make a version of an image that kubectl kiln package has pushed
+  kubectl kiln create resnet-4 --model resnet --from-image registry.example.com/models/resnet:v4
   # Write the manifest of one that packages a model of the Hugging Face hub
   kubectl kiln create mistral-1 --model mistral --image models/mistral --hugging-face mistralai/Mistral-7B-v0.1@main --dry-run=client -o yaml`,
 		Args: cobra.ExactArgs(1),
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&n.model, "model", "", "the `name` of the Model; required")
-	flags.StringVar(&n.image, "image", "", "the `REPOSITORY[:TAG]` to push to; required; the default tag is automatic")
-	flags.StringVar(&n.claim, "claim", "", "the files are in a PersistentVolumeClaim: `CLAIM[/DIRECTORY]`")
-	flags.StringVar(&n.local, "local", "", "the files are on the disk of a node: `NODE:/DIRECTORY`")
-	flags.StringVar(&n.nfs, "nfs", "", "the files are on an NFS server: `SERVER:/DIRECTORY`")
-	flags.StringVar(&n.s3, "s3", "", "the files are in a bucket: `BUCKET/PREFIX`")
-	flags.StringVar(&n.hub, "hugging-face", "", "the files are on the Hugging Face hub: `ORGANIZATION/REPOSITORY[@REVISION]`")
-	flags.StringVar(&n.trainer, "trained-by", "", "the Job of the namespace that writes the files: `NAME`; the build waits for it")
-	flags.StringVar(&n.engine, "engine", "", "the engine: Kaniko or Stream; the operator's configuration has the default")
-	flags.StringVar(&n.base, "base-image", "", "the `image` to which the files are added, or scratch")
-	flags.StringVar(&n.secret, "push-secret", "", "the `name` of the push Secret; regcred by default, if it exists")
-	flags.StringVar(&n.createdBy, "created-by", "", "the `user` or job that made the model")
-	flags.StringVar(&n.dryRun, "dry-run", "none", "none, client (send nothing) or server (store nothing)")
-	flags.BoolVar(&n.waits, "wait", false, "wait until the image is built, as kubectl kiln wait does")
-	cmd.MarkFlagsMutuallyExclusive("claim", "local", "nfs", "s3", "hugging-face")
+	n.define(cmd)
 	out := newOutput(cmd, "created")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := n.resolveImage(cmd.Context()); err != nil {
+			return err
+		}
 		mv, err := n.version(args[0])
 		if err != nil {
 			return err
@@ -77,10 +68,54 @@ func (k *kiln) create() *cobra.Command {
 	return cmd
 }
 
+func (n *creation) define(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&n.model, "model", "", "the `name` of the Model; required")
+	flags.StringVar(&n.image, "image", "", "the `REPOSITORY[:TAG]` to push to; required without --from-image; the default tag is automatic")
+	flags.StringVar(&n.claim, "claim", "", "the files are in a PersistentVolumeClaim: `CLAIM[/DIRECTORY]`")
+	flags.StringVar(&n.local, "local", "", "the files are on the disk of a node: `NODE:/DIRECTORY`")
+	flags.StringVar(&n.nfs, "nfs", "", "the files are on an NFS server: `SERVER:/DIRECTORY`")
+	flags.StringVar(&n.s3, "s3", "", "the files are in a bucket: `BUCKET/PREFIX`")
+	flags.StringVar(&n.hub, "hugging-face", "", "the files are on the Hugging Face hub: `ORGANIZATION/REPOSITORY[@REVISION]`")
+	flags.StringVar(&n.from, "from-image", "", "the model is in an image already, which kubectl kiln package or a pipeline has pushed: `REPOSITORY:TAG[@DIGEST]`; the digest is looked up by default")
+	flags.StringVar(&n.trainer, "trained-by", "", "the Job of the namespace that writes the files: `NAME`; the build waits for it")
+	flags.StringVar(&n.engine, "engine", "", "the engine: Kaniko or Stream; the operator's configuration has the default")
+	flags.StringVar(&n.base, "base-image", "", "the `image` to which the files are added, or scratch")
+	flags.StringVar(&n.secret, "push-secret", "", "the `name` of the push Secret; regcred by default, if it exists")
+	flags.StringVar(&n.createdBy, "created-by", "", "the `user` or job that made the model")
+	flags.StringVar(&n.dryRun, "dry-run", "none", "none, client (send nothing) or server (store nothing)")
+	flags.BoolVar(&n.waits, "wait", false, "wait until the image is built, as kubectl kiln wait does")
+	n.access.defineAny(flags)
+	cmd.MarkFlagsMutuallyExclusive("claim", "local", "nfs", "s3", "hugging-face", "from-image")
+	cmd.MarkFlagsMutuallyExclusive("image", "from-image")
+}
+
 // isCurrentOf returns a function that reports whether the operator has observed a
 // ModelVersion that was just created.
 func isCurrentOf(created *v1alpha1.ModelVersion) func(*v1alpha1.ModelVersion) bool {
 	return func(mv *v1alpha1.ModelVersion) bool { return mv.UID == created.UID && isCurrent(mv) }
+}
+
+// resolveImage sets the image and, unless the user has named it, the digest of one that
+// exists.
+func (n *creation) resolveImage(ctx context.Context) error {
+	if n.from == "" {
+		return nil
+	}
+	image, digest, found := strings.Cut(n.from, "@")
+	if _, tag := splitImage(image); tag == "" {
+		return wrongUsage("--from-image is REPOSITORY:TAG[@DIGEST], not %q", n.from)
+	}
+	n.image = image
+	if found && digest != "" {
+		return nil
+	}
+	_, _, descriptor, err := n.access.fetch(ctx, image)
+	if err != nil {
+		return err
+	}
+	n.from = image + "@" + descriptor.Digest.String()
+	return nil
 }
 
 func (c *cluster) createVersion(ctx context.Context, mv *v1alpha1.ModelVersion, dryRun string) error {
@@ -99,7 +134,7 @@ func (c *cluster) createVersion(ctx context.Context, mv *v1alpha1.ModelVersion, 
 // version returns the ModelVersion that the flags describe. The API server validates it.
 func (n *creation) version(name string) (*v1alpha1.ModelVersion, error) {
 	if n.model == "" || n.image == "" {
-		return nil, wrongUsage("--model and --image are required: name the Model, and the repository to push to")
+		return nil, wrongUsage("--model and --image are required: name the Model, and the repository to push to; or --from-image")
 	}
 	storage, err := n.storage()
 	if err != nil {
@@ -123,6 +158,9 @@ func (n *creation) version(name string) (*v1alpha1.ModelVersion, error) {
 // storage returns where the files are.
 func (n *creation) storage() (v1alpha1.Storage, error) {
 	switch {
+	case n.from != "":
+		_, digest, _ := strings.Cut(n.from, "@")
+		return v1alpha1.Storage{Image: &v1alpha1.Image{Digest: digest}}, nil
 	case n.claim != "":
 		claim, dir, _ := strings.Cut(n.claim, "/")
 		return v1alpha1.Storage{PersistentVolumeClaim: &v1alpha1.PersistentVolumeClaim{ClaimName: claim, SubPath: dir}}, nil
@@ -142,7 +180,7 @@ func (n *creation) storage() (v1alpha1.Storage, error) {
 		repo, revision, _ := strings.Cut(n.hub, "@")
 		return v1alpha1.Storage{HuggingFace: &v1alpha1.HuggingFace{Repo: repo, Revision: revision}}, nil
 	default:
-		return v1alpha1.Storage{}, wrongUsage("say where the files are, with one of --claim, --local, --nfs, --s3 and --hugging-face")
+		return v1alpha1.Storage{}, wrongUsage("say where the files are, with one of --claim, --local, --nfs, --s3, --hugging-face and --from-image")
 	}
 }
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -39,6 +40,26 @@ func TestCreate(t *testing.T) {
 			assert.Nil(t, mv.Spec.Build)
 		})
 	}
+}
+
+func TestCreate_fromImage(t *testing.T) {
+	t.Parallel()
+	ns, host := newNamespace(t), newRegistry(t, "")
+	image := host + "/models/resnet:v4"
+	packaged := succeeds(t, ns, "package", newModel(t, smallModel), image, "--base-image", "scratch", "-q")
+	for name, from := range map[string]string{"looked-up": image, "named": strings.TrimSpace(packaged)} {
+		succeeds(t, ns, "create", name, "--model", "resnet", "--from-image", from)
+		mv := &v1alpha1.ModelVersion{}
+		require.NoError(t, server.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, mv))
+		assert.Equal(t, host+"/models/resnet", mv.Spec.ImageRepo)
+		assert.Equal(t, "v4", mv.Spec.ImageTag)
+		require.NotNil(t, mv.Spec.Storage.Image, name)
+		assert.Equal(t, packaged, image+"@"+mv.Spec.Storage.Image.Digest+"\n")
+	}
+	assert.Contains(t, fails(t, ns, "create", "v5", "--model", "resnet", "--from-image", host+"/models/resnet:v5"), "the registry does not have "+host+"/models/resnet:v5")
+	code, _, complaint := call(t, editor, ns, "create", "v5", "--model", "resnet", "--from-image", host+"/models/resnet")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, complaint, "--from-image is REPOSITORY:TAG[@DIGEST]")
 }
 
 func TestCreate_dryRun(t *testing.T) {

@@ -70,7 +70,7 @@ func (a registryAccess) fetch(ctx context.Context, image string) (name.Reference
 	}
 	descriptor, err := repository.Fetch(ctx, ref)
 	if registry.IsNotFound(err) {
-		return nil, nil, nil, fmt.Errorf("the registry does not have %s: to have it built again, run kubectl kiln retry", image)
+		return nil, nil, nil, fmt.Errorf("the registry does not have %s", image)
 	}
 	return ref, repository, descriptor, a.explain(err)
 }
@@ -96,7 +96,7 @@ func (a registryAccess) open(ctx context.Context, mv *v1alpha1.ModelVersion) (*s
 	}
 	stored := &storedImage{layers: map[string]v1.Layer{}}
 	if stored.ref, stored.repository, stored.descriptor, err = a.fetch(ctx, image); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w. To have it built again if it is lost, run: kubectl kiln retry %s -n %s", err, mv.Name, mv.Namespace)
 	}
 	return stored, stored.explain(stored.read())
 }

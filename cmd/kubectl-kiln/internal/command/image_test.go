@@ -100,7 +100,7 @@ func TestVerify_lost(t *testing.T) {
 	status := readyStatus()
 	status.Image = host + "/models/resnet:v1"
 	newVersion(t, ns, "v1", status)
-	assert.Contains(t, fails(t, ns, "verify", "v1"), "the registry does not have "+host+"/models/resnet@"+digest+": to have it built again, run kubectl kiln retry")
+	assert.Contains(t, fails(t, ns, "verify", "v1"), "the registry does not have "+host+"/models/resnet@"+digest+". To have it built again if it is lost, run: kubectl kiln retry v1 -n "+ns)
 	newVersion(t, ns, "v2", failedStatus("wf"))
 	assert.Contains(t, fails(t, ns, "verify", "v2"), "ModelVersion v2 has no image whose digest is known")
 
