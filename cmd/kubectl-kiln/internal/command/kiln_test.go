@@ -371,3 +371,12 @@ func TestInvalidKubeconfig(t *testing.T) {
 	assert.Contains(t, complaint.String(), "error: the kubeconfig file cannot be used: ")
 	assert.Contains(t, complaint.String(), "context was not found for specified context: other")
 }
+
+func TestVersionTable_namespaces(t *testing.T) {
+	mv := v1alpha1.ModelVersion{}
+	mv.Namespace, mv.Name = "team-a", "mv-1"
+	got := versionTable([]v1alpha1.ModelVersion{mv}, true, time.Now())
+	assert.Equal(t, "Namespace", got.ColumnDefinitions[0].Name)
+	assert.Equal(t, []any{"team-a", "mv-1"}, got.Rows[0].Cells[:2])
+	assert.Len(t, got.Rows[0].Cells, len(got.ColumnDefinitions))
+}

@@ -49,8 +49,10 @@ func (k *kiln) packageCommand() *cobra.Command {
 
 The image is what the engine Stream builds in a cluster: the same files have the same
 layers. A tag is never overwritten; if it has an image of the same files, nothing is
-pushed. The default tag is the time. Credentials are those of docker login. With --output oci:DIRECTORY, the image is stored as an OCI layout, and no registry
-is needed; the base image is then scratch unless you name one.`,
+pushed. The default tag is the time. Credentials are those of docker login.
+
+With --output oci:DIRECTORY, the image is stored as an OCI layout, and no registry is
+needed; the base image is then scratch unless you name one.`,
 		Example: `  # Push a model to a registry
   kubectl kiln package ./resnet registry.example.com/models/resnet:v1
   # See what the image has, without a registry
