@@ -127,21 +127,19 @@ func isSame(was, now layer.ManifestEntry, same map[string]bool) bool {
 }
 
 // sameContent returns the paths of files whose content is the same in both images. Where
-// a list has no digests, layers are compared, and read if only one file of theirs may
-// have changed.
+// the lists do not tell, layers are read.
 func sameContent(before, after *storedImage) (map[string]bool, error) {
 	same, unknown := map[string]bool{}, map[string]bool{}
 	inBefore, inAfter := map[int]bool{}, map[int]bool{}
 	old := before.manifest.Index()
 	for _, now := range after.manifest.Entries {
 		was, exists := old[now.Path]
-		switch {
-		case !exists || now.Type != layer.File || was.Type != layer.File || was.Size != now.Size:
-		case was.SHA256 != "" && now.SHA256 != "":
-			same[now.Path] = was.SHA256 == now.SHA256
-		case before.diffID(was) == after.diffID(now) && after.diffID(now) != "":
-			same[now.Path] = true
-		default:
+		if !exists || now.Type != layer.File || was.Type != layer.File || was.Size != now.Size {
+			continue
+		}
+		isSame, known := before.compare(was, after, now)
+		same[now.Path] = isSame
+		if !known {
 			unknown[now.Path] = true
 			inBefore[was.Layer], inAfter[now.Layer] = true, true
 		}
@@ -161,6 +159,16 @@ func sameContent(before, after *storedImage) (map[string]bool, error) {
 		same[path] = first[path] == second[path] && first[path] != ""
 	}
 	return same, nil
+}
+
+// compare reports whether a file has the same content in another image, as far as the
+// lists of both tell: by the digests of the file, or by that of the layer that holds it.
+func (s *storedImage) compare(was layer.ManifestEntry, other *storedImage, now layer.ManifestEntry) (isSame, known bool) {
+	if was.SHA256 != "" && now.SHA256 != "" {
+		return was.SHA256 == now.SHA256, true
+	}
+	isSame = s.diffID(was) != "" && s.diffID(was) == other.diffID(now)
+	return isSame, isSame
 }
 
 // diffID returns the digest of the archive that holds an entry, or "" if the list does

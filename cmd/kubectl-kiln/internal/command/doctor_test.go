@@ -67,8 +67,8 @@ func TestKubernetesResults(t *testing.T) {
 	}
 }
 
-func nodeWith(kubelet, runtime string) corev1.Node {
-	return corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gpu-1"}, Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{KubeletVersion: kubelet, ContainerRuntimeVersion: runtime}}}
+func nodeWith(runtime string) corev1.Node {
+	return corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gpu-1"}, Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{KubeletVersion: "v1.35.0", ContainerRuntimeVersion: runtime}}}
 }
 
 func TestNodeResults(t *testing.T) {
@@ -77,8 +77,8 @@ func TestNodeResults(t *testing.T) {
 		want  result
 	}{
 		"none":       {nil, result{bad, "the cluster has no nodes", "builds wait for a node"}},
-		"new":        {[]corev1.Node{nodeWith("v1.35.0", "containerd://2.2.1"), nodeWith("v1.35.0", "containerd://2.2.1")}, result{good, "containerd://2.2.1 on 2 of 2 nodes: mounts images as volumes", ""}},
-		"old, mixed": {[]corev1.Node{nodeWith("v1.35.0", "containerd://2.2.1"), nodeWith("v1.35.0", "containerd://1.7.1")}, result{warning, "containerd://1.7.1 on 1 of 2 nodes, containerd://2.2.1 on 1 of 2 nodes", "node gpu-1 runs containerd://1.7.1, and image volumes with a subPath need containerd 2.2 (of k3s and RKE2 2.3) or CRI-O 1.33; served pods copy the model with an init container"}},
+		"new":        {[]corev1.Node{nodeWith("containerd://2.2.1"), nodeWith("containerd://2.2.1")}, result{good, "containerd://2.2.1 on 2 of 2 nodes: mounts images as volumes", ""}},
+		"old, mixed": {[]corev1.Node{nodeWith("containerd://2.2.1"), nodeWith("containerd://1.7.1")}, result{warning, "containerd://1.7.1 on 1 of 2 nodes, containerd://2.2.1 on 1 of 2 nodes", "node gpu-1 runs containerd://1.7.1, and image volumes with a subPath need containerd 2.2 (of k3s and RKE2 2.3) or CRI-O 1.33; served pods copy the model with an init container"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,9 +38,9 @@ func TestNoRights(t *testing.T) {
 	ns := newNamespace(t)
 	newVersion(t, ns, "mv-7", readyStatus())
 	for _, command := range append(anyVersion, []string{"tree"}, []string{"get"}) {
-		args := command
+		args := slices.Clone(command)
 		if command[0] != "get" {
-			args = append(command, "mv-7")
+			args = []string{command[0], "mv-7"}
 		}
 		code, _, complaint := call(t, stranger, ns, args...)
 		assert.Equal(t, exitFailed, code, command)

@@ -281,7 +281,7 @@ func buildingStatus(workflow string, percent int32) v1alpha1.ModelVersionStatus 
 }
 
 // newWorkflow creates a Workflow of a ModelVersion with a status, as Argo writes it.
-func newWorkflow(t *testing.T, mv *v1alpha1.ModelVersion, attempt int, status map[string]any) *unstructured.Unstructured {
+func newWorkflow(t *testing.T, mv *v1alpha1.ModelVersion, attempt int, status map[string]any) {
 	t.Helper()
 	wf := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"workflowTemplateRef": map[string]any{"name": "modelkiln-build-stream", "clusterScope": true}}, "status": status}}
 	wf.SetGroupVersionKind(workflowKind)
@@ -289,7 +289,6 @@ func newWorkflow(t *testing.T, mv *v1alpha1.ModelVersion, attempt int, status ma
 	wf.SetName(fmt.Sprintf("%s-1c072-%d", mv.Name, attempt))
 	wf.SetLabels(map[string]string{v1alpha1.LabelModelVersionUID: string(mv.UID), v1alpha1.LabelAttempt: strconv.Itoa(attempt)})
 	require.NoError(t, server.Create(t.Context(), wf))
-	return wf
 }
 
 // failedNode is the status of a Workflow whose pod ran on a node and was evicted.
