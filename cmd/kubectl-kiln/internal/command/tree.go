@@ -144,11 +144,11 @@ func (c *cluster) podTree(ctx context.Context, name string, now time.Time) (tree
 	}
 	tree.AddNode("serves\t" + pod.Annotations[v1alpha1.AnnotationServedImage])
 	mv := &v1alpha1.ModelVersion{}
-	err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: version}, mv)
-	switch {
-	case client.IgnoreNotFound(err) != nil:
+	if err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: version}, mv); client.IgnoreNotFound(err) != nil {
 		return nil, c.explain(err, "ModelVersion", version)
-	case err != nil, string(mv.UID) != pod.Labels[v1alpha1.LabelServedVersionUID]:
+	}
+	// Another ModelVersion may have the name now.
+	if mv.UID == "" || string(mv.UID) != pod.Labels[v1alpha1.LabelServedVersionUID] {
 		tree.AddNode(version + "\twas deleted")
 		return tree, nil
 	}
