@@ -364,7 +364,7 @@ func TestAliasProductionPolicy(t *testing.T) {
 	const forbidden = "only members of the group ml-release may change the alias production"
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		assertForbidden(c, s.setAliases(s.client, production), forbidden)
-		require.NoError(t, s.setAliases(release))
+		require.NoError(c, s.setAliases(release))
 	}, deadline, tick, "the API server loads the policy after a moment")
 	require.NoError(t, s.setAliases(release, production))
 	require.NoError(t, s.setAliases(s.client, canary, production), "other aliases")
