@@ -12,7 +12,8 @@ const (
 	// references.
 	LabelModelVersion = "model.kubedl.io/model-version"
 	// LabelModelVersionUID is the UID of the ModelVersion. It is on every Workflow
-	// that builds a ModelVersion, and in the config of every image.
+	// that builds a ModelVersion or moves the tag of an alias to its image, and in the
+	// config of every image.
 	LabelModelVersionUID = "model.kubedl.io/model-version-uid"
 	// LabelBuildTemplate with the value "true" marks a ClusterWorkflowTemplate
 	// that a ModelVersion may name in spec.build.workflowTemplate.

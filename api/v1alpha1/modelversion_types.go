@@ -689,6 +689,11 @@ type ModelVersionStatus struct {
 	// from its workload. The build does not wait for the workload again.
 	// +optional
 	Trained bool `json:"trained,omitempty"`
+	// latestAttemptTime is when the newest Workflow was created that the ModelVersion has
+	// followed, by the clock of the API server. Every Workflow that was created later is
+	// a newer attempt, whatever the clocks of Argo say.
+	// +optional
+	LatestAttemptTime *metav1.Time `json:"latestAttemptTime,omitempty"`
 	// startTime is when the attempt in workflow started.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`

@@ -489,6 +489,10 @@ func (in *ModelVersionStatus) DeepCopyInto(out *ModelVersionStatus) {
 		*out = new(WorkflowStatus)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.LatestAttemptTime != nil {
+		in, out := &in.LatestAttemptTime, &out.LatestAttemptTime
+		*out = (*in).DeepCopy()
+	}
 	if in.StartTime != nil {
 		in, out := &in.StartTime, &out.StartTime
 		*out = (*in).DeepCopy()

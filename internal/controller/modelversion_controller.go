@@ -49,11 +49,8 @@ type ModelVersionReconciler struct {
 	Passes *Passes
 	// Options are the settings of builds.
 	Options workflow.Options
-	// RegistryCA is the PEM bundle that builds trust for private registries;
-	// empty when there are none.
-	RegistryCA string
-	// ServiceAccountAnnotations are annotations of the service account of build pods.
-	ServiceAccountAnnotations map[string]string
+	// Namespaces prepares the namespaces of builds.
+	Namespaces *Namespaces
 	// Argo returns the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader
@@ -73,6 +70,8 @@ type ModelVersionReconciler struct {
 	reader workflowReader
 	// waits are the waits of Workflows.
 	waits waits
+	// replaced are the states of ModelVersions that own writes have replaced.
+	replaced replacedStates
 }
 
 // The operator never deletes a ModelVersion. The admission plugin
@@ -83,6 +82,7 @@ type ModelVersionReconciler struct {
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch;delete,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=argoproj.io,resources=workflowtaskresults,verbs=patch,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=argoproj.io,resources=clusterworkflowtemplates,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch,roleName=modelkiln-namespaced
@@ -93,7 +93,11 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	if err := r.Client.Get(ctx, req.NamespacedName, &mv); err != nil {
 		r.reader.forget(req.NamespacedName)
 		r.waits.forget(req.NamespacedName)
+		r.replaced.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if r.replaced.has(req.NamespacedName, mv.ResourceVersion) {
+		return ctrl.Result{RequeueAfter: conflictRequeueDelay}, nil
 	}
 	if !mv.DeletionTimestamp.IsZero() {
 		if err := r.finalize(ctx, &mv); err != nil {
@@ -129,6 +133,11 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 		}
 		step = lifecycle.Step{Status: status}
 	}
+	// Programs retry a Workflow as soon as the status says that it has failed, which Argo
+	// refuses if the Workflow changes meanwhile.
+	if err := r.describe(ctx, step.Describe); err != nil {
+		return 0, err
+	}
 	if err := r.patchStatus(ctx, observed, step.Status); err != nil {
 		return 0, err
 	}
@@ -148,6 +157,7 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 // returns the step with the status that is true then.
 func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Observed) (lifecycle.Step, error) {
 	mv := observed.Version
+	cached := mv.ResourceVersion
 	var err error
 	if observed.ModelTerminating, err = r.adopt(ctx, mv); err != nil {
 		return lifecycle.Step{}, err
@@ -155,18 +165,21 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 	if err := r.observeTraining(ctx, mv, observed); err != nil {
 		return lifecycle.Step{}, err
 	}
-	if err := r.observeNamespace(ctx, observed); err != nil {
-		return lifecycle.Step{}, err
-	}
 	step := lifecycle.NextStep(*observed, r.Options)
 	if step.Create == nil {
 		return step, r.prepareVolume(ctx, mv, step.Volume)
 	}
-	if err := r.ensureFresh(ctx, mv); err != nil {
+	// An adoption has just shown that the ModelVersion was fresh.
+	if mv.ResourceVersion == cached {
+		if err := r.ensureFresh(ctx, mv); err != nil {
+			return lifecycle.Step{}, err
+		}
+	}
+	if observed.UserAssigned, err = r.Namespaces.prepare(ctx, mv.Namespace); err != nil {
 		return lifecycle.Step{}, err
 	}
-	if err := r.prepareNamespace(ctx, mv.Namespace); err != nil {
-		return lifecycle.Step{}, err
+	if observed.UserAssigned { // This is an argument of the Workflow.
+		step = lifecycle.NextStep(*observed, r.Options)
 	}
 	if err := r.prepareVolume(ctx, mv, step.Volume); err != nil {
 		return lifecycle.Step{}, err
@@ -187,7 +200,8 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 
 // ensureFresh returns a conflict if the cached ModelVersion is stale. Otherwise a
 // ModelVersion that has finished since, and whose Workflow was deleted, would be
-// built again.
+// built again. It completes the lists of owners and finalizers, which a patch replaces as
+// a whole, and of which the cache has what is read.
 func (r *ModelVersionReconciler) ensureFresh(ctx context.Context, mv *v1alpha1.ModelVersion) error {
 	var live v1alpha1.ModelVersion
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(mv), &live); err != nil {
@@ -197,6 +211,7 @@ func (r *ModelVersionReconciler) ensureFresh(ctx context.Context, mv *v1alpha1.M
 		resource := v1alpha1.GroupVersion.WithResource("modelversions").GroupResource()
 		return apierrors.NewConflict(resource, mv.Name, errors.New("the cache is behind"))
 	}
+	mv.OwnerReferences, mv.Finalizers = live.OwnerReferences, live.Finalizers
 	return nil
 }
 
@@ -238,8 +253,8 @@ func (r *ModelVersionReconciler) pruneHistory(ctx context.Context, workflows []*
 	return nil
 }
 
-// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again,
-// describes why it has failed, or terminates it as argo terminate does.
+// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again, or
+// terminates it as argo terminate does.
 func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecycle.Step) error {
 	if wf := step.Update; wf != nil {
 		arguments := map[string]any{"parameters": wf.Spec.Arguments.Parameters}
@@ -247,15 +262,8 @@ func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecy
 			return err
 		}
 	}
-	if wf := step.Resync; wf != nil {
-		// Argo ignores a Workflow that has its label for those that have ended.
-		metadata := map[string]any{"annotations": wf.Annotations, "labels": map[string]any{labelCompleted: nil}}
-		if err := r.patchWorkflow(ctx, wf, metadata, nil); err != nil {
-			return err
-		}
-	}
-	if wf := step.Describe; wf != nil {
-		if err := r.describe(ctx, wf); err != nil {
+	if step.Resync != nil {
+		if err := r.resync(ctx, *step.Resync); err != nil {
 			return err
 		}
 	}
@@ -265,9 +273,13 @@ func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecy
 	return nil
 }
 
-// describe has a Workflow say in the Argo UI why it has failed. That is a service for
-// people, and no pass is repeated because the API server rejects it.
+// describe has a Workflow, if any, say in the Argo UI why it has failed. That is a service
+// for people, and no pass is repeated because the API server rejects it. A change since
+// the Workflow was read causes another pass.
 func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow) error {
+	if wf == nil {
+		return nil
+	}
 	labels := map[string]any{}
 	for name, value := range wf.Labels {
 		if labels[name] = value; value == "" {
@@ -280,7 +292,28 @@ func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow
 		ctrl.LoggerFrom(ctx).Info("The API server rejects the description of a Workflow", "Workflow", klog.KObj(wf), "error", err.Error())
 		return nil
 	}
+	if apierrors.IsConflict(err) {
+		return nil
+	}
 	return err
+}
+
+// resync makes Argo look at a Workflow again. It ignores one that has its label for those
+// that have ended.
+func (r *ModelVersionReconciler) resync(ctx context.Context, resync lifecycle.Resync) error {
+	wf := resync.Workflow
+	reported := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"true"}}}`, labelReported)
+	for _, node := range resync.Unreported {
+		result := metadataOf(wfv1.SchemeGroupVersion.WithKind("WorkflowTaskResult"))
+		result.Namespace, result.Name = wf.Namespace, node
+		if err := r.Client.Patch(ctx, result, client.RawPatch(types.MergePatchType, reported)); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("patch WorkflowTaskResult %q: %w", node, err)
+		}
+	}
+	return r.patchWorkflow(ctx, wf, map[string]any{
+		"annotations": map[string]any{v1alpha1.AnnotationResync: resync.Due},
+		"labels":      map[string]any{labelCompleted: nil},
+	}, nil)
 }
 
 // patchWorkflow patches a Workflow, unless it has changed since it was read: Argo may
@@ -322,6 +355,10 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 		return fmt.Errorf("patch status: %w", err)
 	}
 	r.recordTransition(ctx, mv, before.Status.Conditions)
+	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed {
+		// A user may have deleted what the build needed.
+		r.Namespaces.forget(mv.Namespace)
+	}
 	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
 		r.Metrics.AttemptCompleted(mv.Namespace, *completion, lifecycle.StepSeconds(*completion, observed.Workflows))
 	}
@@ -347,11 +384,18 @@ func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.M
 	before := mv.DeepCopy()
 	mv.Status = next
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return r.Client.Status().Patch(ctx, mv, patch)
+	if err := r.Client.Status().Patch(ctx, mv, patch); err != nil {
+		return err
+	}
+	if !lifecycle.IsFinished(mv) { // Otherwise no other pass is to be expected.
+		r.replaced.add(client.ObjectKeyFromObject(mv), before.ResourceVersion)
+	}
+	return nil
 }
 
 // recordTransition emits an event when the reason of the Ready condition has
-// changed, and when there is news about an image that was built.
+// changed, and when there is news about an image that was built. The usual course of a
+// build is in the status, and Argo emits events about its Workflow.
 func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alpha1.ModelVersion, before []metav1.Condition) {
 	ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
 	previous := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
@@ -363,6 +407,9 @@ func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alp
 		kind = corev1.EventTypeWarning
 	}
 	ctrl.LoggerFrom(ctx).Info("Status changed", "reason", ready.Reason, "message", ready.Message)
+	if ready.Reason == v1alpha1.ReasonWorkflowPending || ready.Reason == v1alpha1.ReasonWorkflowRunning {
+		return
+	}
 	r.Recorder.Eventf(mv, nil, kind, ready.Reason, "Build", "%s", note(ready.Message))
 }
 

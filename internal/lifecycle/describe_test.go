@@ -52,7 +52,7 @@ func TestNextStepDescribe(t *testing.T) {
 	s.update(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
 		return w.Retried(builders.Epoch.Add(time.Hour))
 	})
-	assert.Equal(t, "", s.next().Describe.Labels[v1alpha1.LabelReason])
+	assert.Empty(t, s.next().Describe.Labels[v1alpha1.LabelReason])
 	s.describes()
 	assert.Equal(t, before, s.observed.Workflows[0].Annotations[descriptionKey])
 	s.updatePass(succeeding)

@@ -43,7 +43,8 @@ type Observed struct {
 	// They are read for a ModelVersion whose files are on a node that it does not
 	// name.
 	TrainingPods []corev1.Pod
-	// Versions are the ModelVersions of the same Model, in any order.
+	// Versions are ModelVersions of the same Model, in any order: the latest, and those
+	// with UnknownImages.
 	Versions []v1alpha1.ModelVersion
 	// TemplateFound is true if the ClusterWorkflowTemplate exists.
 	TemplateFound bool
@@ -83,8 +84,8 @@ type InvalidWorkflow struct {
 	Name, Message string
 }
 
-// A Step is what a pass has to do, in this order: create, patch the status, update,
-// resync, terminate, delete.
+// A Step is what a pass has to do, in this order: create, describe, patch the status,
+// update, resync, terminate, delete.
 type Step struct {
 	// Create is the Workflow to create, or nil. Once it exists, Follow returns
 	// the status in place of Status.
@@ -97,9 +98,8 @@ type Step struct {
 	// Update is the Workflow whose arguments have to be updated, with the new ones,
 	// or nil. It has not started.
 	Update *wfv1.Workflow
-	// Resync is the Workflow that Argo has to look at again, with the annotation that
-	// it gets, or nil.
-	Resync *wfv1.Workflow
+	// Resync is the Workflow that Argo has to look at again, or nil.
+	Resync *Resync
 	// Describe is the Workflow whose label and annotation have to say why it has failed,
 	// with both, or nil. An empty label is removed.
 	Describe *wfv1.Workflow
@@ -164,9 +164,10 @@ type verdict struct {
 	// progress is how far the build is, or nil.
 	progress *progress
 	// The rest is Step's.
-	create, update, resync, terminate *wfv1.Workflow
-	volume                            *workflow.Volume
-	requeueAfter                      time.Duration
+	create, update, terminate *wfv1.Workflow
+	resync                    *Resync
+	volume                    *workflow.Volume
+	requeueAfter              time.Duration
 	// queuedUntil is when the gates of the followed Workflow's pod were removed, or
 	// nil.
 	queuedUntil *metav1.Time

@@ -42,6 +42,9 @@ func checkContent(wf *wfv1.Workflow, run report.Report) error {
 		run.Build != nil && (run.Build.SentBytes < 0 || run.Build.ReusedBytes < 0):
 		return errors.New("its report has a negative count")
 	}
+	if known := workflow.Argument(wf, contract.ParamKnownRevision); known != "" && run.Source.Revision != known {
+		return fmt.Errorf("its report says that the files are of the commit %q: the template must pass the parameter %s to mount-check", sentence(run.Source.Revision), contract.ParamKnownRevision)
+	}
 	return checkImage(wf, run.Image)
 }
 

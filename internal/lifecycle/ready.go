@@ -34,11 +34,13 @@ func whenReady(o Observed, opts workflow.Options) verdict {
 		return v
 	case !requested:
 		return checkIfRequested(o, opts)
-	case v.State == StateBuilt:
+	case v.State == StateBuilt && v.Reason == v1alpha1.ReasonSucceeded:
 		return verdict{Outcome: Outcome{
 			State: StateBuilt, Reason: v1alpha1.ReasonSucceeded,
-			Message: fmt.Sprintf("%s. Workflow %s found it there again", verified(mv.Status.Image, mv.Spec.Storage.Image != nil), wf.Name),
+			Message: withAdvice(fmt.Sprintf("%s. Workflow %s found it there again", verified(mv.Status.Image, mv.Spec.Storage.Image != nil), wf.Name), v.Report),
 		}}
+	case v.State == StateBuilt:
+		return verdict{Outcome: Outcome{State: StateBuilt, Reason: v.Reason, Message: v.Message}}
 	case v.State == StateFailed:
 		return stayReady(mv, fmt.Sprintf("Workflow %s, which checks it, failed: %s", wf.Name, v.Message))
 	default:
@@ -108,10 +110,17 @@ func built(wf *wfv1.Workflow, run report.Report) Outcome {
 		outcome.Reason = v1alpha1.ReasonHeldByPolicy
 		outcome.Message = held(run.Image.Reference) + ": " + sentence(run.Image.HeldBack)
 	}
-	if run.Source != nil && run.Source.Advice != "" {
-		outcome.Message += ". " + sentence(run.Source.Advice)
-	}
+	outcome.Message = withAdvice(outcome.Message, run)
 	return outcome
+}
+
+// withAdvice returns a message about an image with the advice of the step that has listed
+// the files, if any.
+func withAdvice(message string, run report.Report) string {
+	if run.Source == nil || run.Source.Advice == "" {
+		return message
+	}
+	return message + ". " + sentence(run.Source.Advice)
 }
 
 // verified is the message about an image that was built, or that was the storage.

@@ -53,6 +53,9 @@ type Options struct {
 	// SharedProcess is true if other managers run, or have run, in this process,
 	// as in tests. Their metrics are added up.
 	SharedProcess bool
+	// Now is the clock of conditions and of what the operator waits for; time.Now if
+	// nil. No time of another clock is compared with it.
+	Now func() time.Time
 }
 
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
@@ -67,7 +70,11 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	}
 	caches := controller.CacheSettings{Namespaces: cfg.Namespaces, WatchFailed: metrics.Shared().WatchFailed}
 	options := managerOptions(scheme, caches, o)
-	setUps := []func(ctrl.Manager, config.Config, controller.CacheSettings) error{setUpMetrics}
+	var setUps []func(ctrl.Manager, config.Config, controller.CacheSettings) error
+	// A process has one registry: of several managers in it, one serves metrics.
+	if o.MetricsAddress != "0" {
+		setUps = append(setUps, setUpMetrics)
+	}
 	if o.WebhookAddress != "0" {
 		server, err := newWebhookServer(o)
 		if err != nil {
@@ -80,7 +87,10 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	if err != nil {
 		return nil, fmt.Errorf("set up manager: %w", err)
 	}
-	passes := &controller.Passes{Cache: mgr.GetCache(), Now: time.Now}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	passes := &controller.Passes{Cache: mgr.GetCache(), Now: o.Now}
 	if err := setUpControllers(ctx, mgr, cfg, caches, passes); err != nil {
 		return nil, err
 	}
@@ -130,23 +140,36 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	if err != nil {
 		return err
 	}
+	serving, err := controller.NewServingCache(ctx, mgr, caches)
+	if err != nil {
+		return err
+	}
 	argo := &controller.ArgoCache{Settings: caches}
+	namespaces := &controller.Namespaces{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), RegistryCA: cfg.RegistryCA(), ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations, Now: passes.Now}
 	versions := &controller.ModelVersionReconciler{
-		Client:                    mgr.GetClient(),
-		Live:                      mgr.GetAPIReader(),
-		Recorder:                  recorder,
-		Metrics:                   metrics.Shared(),
-		Passes:                    passes,
-		Options:                   cfg.Options(),
-		RegistryCA:                cfg.RegistryCA(),
-		ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations,
-		Argo:                      argo.Reader,
-		Training:                  training,
-		Attach:                    attach,
-		Now:                       time.Now,
+		Client:     mgr.GetClient(),
+		Live:       mgr.GetAPIReader(),
+		Recorder:   recorder,
+		Metrics:    metrics.Shared(),
+		Passes:     passes,
+		Options:    cfg.Options(),
+		Namespaces: namespaces,
+		Argo:       argo.Reader,
+		Training:   training,
+		Attach:     attach,
+		Now:        passes.Now,
 	}
 	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
-	models := &controller.ModelReconciler{Client: mgr.GetClient(), Passes: passes}
+	models := &controller.ModelReconciler{
+		Client:     mgr.GetClient(),
+		Live:       mgr.GetAPIReader(),
+		Serving:    serving,
+		Argo:       argo.Reader,
+		Namespaces: namespaces,
+		Options:    cfg.Options(),
+		Passes:     passes,
+		Now:        passes.Now,
+	}
 	workloads := &controller.WorkloadReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
@@ -162,7 +185,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		Live:     mgr.GetAPIReader(),
 		Recorder: recorder,
 		Passes:   passes,
-		Now:      time.Now,
+		Now:      passes.Now,
 	}
 	for _, c := range []struct {
 		name  string
@@ -170,12 +193,15 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	}{
 		{"ModelVersion", func() error { return versions.SetupWithManager(ctx, mgr) }},
 		{"volume", func() error { return volumes.SetupWithManager(ctx, mgr) }},
-		{"Model", func() error { return models.SetupWithManager(mgr) }},
+		{"Model", func() error { return models.SetupWithManager(ctx, mgr) }},
 		{"workload", func() error { return workloads.SetupWithManager(mgr) }},
 		{"blocked workload", func() error { return blocked.SetupWithManager(mgr) }},
-		{"Argo kinds", func() error { return controller.NewArgoWatcher(mgr, argo, versions).SetupWithManager(ctx, mgr) }},
+		{"Argo kinds", func() error { return controller.NewArgoWatcher(mgr, argo, versions, models).SetupWithManager(ctx, mgr) }},
 		{"training kinds", func() error {
 			return controller.NewTrainingWatcher(mgr, versions, workloads).SetupWithManager(ctx, mgr)
+		}},
+		{"template lists", func() error {
+			return mgr.Add(controller.TemplateLists{Live: mgr.GetAPIReader(), Options: cfg.Options()})
 		}},
 	} {
 		if err := c.setUp(); err != nil {

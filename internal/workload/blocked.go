@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -29,16 +30,41 @@ func BecameReady(mv *v1alpha1.ModelVersion, now time.Time) bool {
 // notified of a ModelVersion.
 func ReadyMark(mv *v1alpha1.ModelVersion) string { return mv.Name + "@" + mv.Status.Digest }
 
-// IsBlocked reports whether a workload still lacks pods that serve a
-// ModelVersion, or its Model where the ModelVersion is the latest, and was not
-// notified of it before. Workloads are ReplicaSets, StatefulSets, DaemonSets
-// and Jobs.
-func IsBlocked(workload metav1.Object, mv *v1alpha1.ModelVersion, isLatest bool) bool {
+// Unblocked are ModelVersions of one namespace that have become Ready. The zero value has
+// none.
+type Unblocked struct {
+	byName map[string]*v1alpha1.ModelVersion
+	// byAlias are the ModelVersions by their Models and aliases.
+	byAlias map[[2]string]*v1alpha1.ModelVersion
+}
+
+// Add adds a ModelVersion with the aliases that stand for it. The alias "" is that of the
+// Model's latest version.
+func (u *Unblocked) Add(mv *v1alpha1.ModelVersion, aliases map[string]bool) {
+	if u.byName == nil {
+		u.byName, u.byAlias = map[string]*v1alpha1.ModelVersion{}, map[[2]string]*v1alpha1.ModelVersion{}
+	}
+	u.byName[mv.Name] = mv
+	for alias, standsForIt := range aliases {
+		if standsForIt {
+			u.byAlias[[2]string{mv.Spec.ModelName, alias}] = mv
+		}
+	}
+}
+
+// IsEmpty reports whether there are none.
+func (u *Unblocked) IsEmpty() bool { return len(u.byName) == 0 }
+
+// BlockerOf returns the ModelVersion that a workload serves, by its name, or as the
+// latest or an alias of its Model, if the workload still lacks pods and was not notified of it before.
+// Otherwise it returns nil. Workloads are ReplicaSets, StatefulSets, DaemonSets and Jobs.
+func (u *Unblocked) BlockerOf(workload metav1.Object) *v1alpha1.ModelVersion {
 	labels, lacksPods := podsOf(workload)
-	serves := labels[v1alpha1.LabelServeVersion] == mv.Name ||
-		isLatest && labels[v1alpha1.LabelServeModel] == mv.Spec.ModelName
-	notified := workload.GetAnnotations()[v1alpha1.AnnotationModelReady] == ReadyMark(mv)
-	return serves && lacksPods && !notified && workload.GetDeletionTimestamp().IsZero()
+	mv := cmp.Or(u.byName[labels[v1alpha1.LabelServeVersion]], u.byAlias[[2]string{labels[v1alpha1.LabelServeModel], labels[v1alpha1.LabelServeAlias]}])
+	if mv == nil || !lacksPods || !workload.GetDeletionTimestamp().IsZero() || workload.GetAnnotations()[v1alpha1.AnnotationModelReady] == ReadyMark(mv) {
+		return nil
+	}
+	return mv
 }
 
 // podsOf returns the labels of a workload's pods, and whether it has fewer pods

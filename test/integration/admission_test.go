@@ -36,10 +36,17 @@ func fieldErrors(t *testing.T, err error) []fieldError {
 	require.Equal(t, int32(422), status.Status().Code, "%v", err)
 	var list []fieldError
 	for _, cause := range status.Status().Details.Causes {
-		list = append(list, fieldError{cause.Field, quotedValue.ReplaceAllString(cause.Message, "")})
+		message := tooLong.ReplaceAllString(quotedValue.ReplaceAllString(cause.Message, ""), "may not be more than $1 bytes")
+		if strings.HasSuffix(unchecked, message) {
+			message = unchecked
+		}
+		list = append(list, fieldError{cause.Field, message})
 	}
 	return list
 }
+
+// tooLong and unchecked have other words in Kubernetes 1.31.
+var tooLong = regexp.MustCompile(`may not be longer than (\d+)$`)
 
 // Messages that several cases share.
 const (
