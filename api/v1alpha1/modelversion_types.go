@@ -392,6 +392,18 @@ const (
 	SkipCompleteness CompletenessCheck = "Skip"
 )
 
+// FileDigests is whether the image lists the SHA-256 of every file.
+//
+// +kubebuilder:validation:Enum=Record;Skip
+type FileDigests string
+
+const (
+	// RecordFileDigests lists them.
+	RecordFileDigests FileDigests = "Record"
+	// SkipFileDigests lists none, which takes less time of a processor.
+	SkipFileDigests FileDigests = "Skip"
+)
+
 // FilePattern is a pattern in the format of a line in a .gitignore file.
 //
 // +kubebuilder:validation:MinLength=1
@@ -470,6 +482,12 @@ type Build struct {
 	// program is still writing fail the build in any case.
 	// +optional
 	CompletenessCheck CompletenessCheck `json:"completenessCheck,omitempty"`
+	// fileDigests is whether the image lists the SHA-256 of every file, by which anyone
+	// can verify them after a pull: Record or Skip. Without them, the files are not
+	// signed one by one. The default comes from the operator's configuration (Record
+	// unless configured). The engine Kaniko always lists them.
+	// +optional
+	FileDigests FileDigests `json:"fileDigests,omitempty"`
 	// pushSecretName is the name of a Secret of type
 	// kubernetes.io/dockerconfigjson in the ModelVersion's namespace. If it is set,
 	// the Secret must exist. If it is not set, the Secret "regcred" is used if it

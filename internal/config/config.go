@@ -149,6 +149,10 @@ type Config struct {
 	// redirect downloads to all hosts of the list, and huggingface.co to its own storage.
 	// An entry that begins with http:// allows plain HTTP. None if empty.
 	AllowedHuggingFace []string `json:"allowedHuggingFace,omitempty"`
+	// fileDigests is whether images list the SHA-256 of every file, unless the
+	// ModelVersion sets spec.build.fileDigests: Record or Skip. Record if empty. The
+	// engine Kaniko always lists them.
+	FileDigests v1alpha1.FileDigests `json:"fileDigests,omitempty"`
 	// completenessCheckRequired forbids spec.build.completenessCheck: Skip.
 	CompletenessCheckRequired bool `json:"completenessCheckRequired,omitempty"`
 	// allowedEFS lists what may be packaged from AWS EFS: file systems, for example
@@ -406,6 +410,9 @@ func (c Config) validateArgo() error {
 	if c.Engine != v1alpha1.Kaniko && c.Engine != v1alpha1.Stream {
 		problems = append(problems, fmt.Errorf("engine %q is not supported: use %s or %s", c.Engine, v1alpha1.Kaniko, v1alpha1.Stream))
 	}
+	if !slices.Contains([]v1alpha1.FileDigests{"", v1alpha1.RecordFileDigests, v1alpha1.SkipFileDigests}, c.FileDigests) {
+		problems = append(problems, fmt.Errorf("fileDigests %q is not supported: use %s or %s", c.FileDigests, v1alpha1.RecordFileDigests, v1alpha1.SkipFileDigests))
+	}
 	if link, err := url.Parse(c.ArgoURL); c.ArgoURL != "" && (err != nil || link.Host == "" || !strings.HasPrefix(link.Scheme, "http")) {
 		problems = append(problems, fmt.Errorf("argoURL %q is not a URL: use the form https://argo.example.com", c.ArgoURL))
 	}
@@ -514,6 +521,7 @@ func (c Config) Options() workflow.Options {
 		S3:                       sourcepolicy.S3Rules{Allowed: c.AllowedS3},
 		HuggingFace:              sourcepolicy.HuggingFaceRules{Allowed: c.AllowedHuggingFace},
 		CompletenessRequired:     c.CompletenessCheckRequired,
+		FileDigests:              c.FileDigests,
 		Images:                   workflow.ImageRules{Repos: c.AllowedImageRepos, BaseImages: c.AllowedBaseImages},
 		Scheduling:               workflow.SchedulingRules{Tolerations: c.AllowedTolerations, NodeSelectors: c.AllowedNodeSelectors},
 	}

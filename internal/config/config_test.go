@@ -144,6 +144,7 @@ func TestLoadRejects(t *testing.T) {
 		"no base image":                         {`baseImage: ""`, "baseImage and workflowTemplate must not be empty"},
 		"no workflow template":                  {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
 		"an unknown engine":                     {"engine: Docker", `engine "Docker" is not supported: use Kaniko or Stream`},
+		"an unknown value of fileDigests":       {"fileDigests: true", `fileDigests`},
 		"no engine":                             {`engine: ""`, `engine "" is not supported`},
 		"a kind without a group":                {"trainingKinds: [{apiVersion: v1, kind: Pod}]", "trainingKinds[0] needs an apiVersion with a group, and a kind, for example {apiVersion: ray.io/v1, kind: RayJob}"},
 		"a kind without a name":                 {"trainingKinds: [{apiVersion: example.com/v1}]", "trainingKinds[0] needs an apiVersion with a group, and a kind"},

@@ -64,6 +64,10 @@ func isRecorded(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion) bool {
 	}
 }
 
+// requested are the settings of a build that a Workflow must have as the spec and the
+// operator's configuration ask for.
+var requested = []string{contract.ParamBaseImage, contract.ParamChangeDetection, contract.ParamModelPath, contract.ParamFileDigests}
+
 // isRequested reports whether a Workflow builds as the spec and the operator's
 // configuration ask for. The image to compare with may be that of any ModelVersion
 // of the Model: the latest may be another one by now.
@@ -71,9 +75,7 @@ func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
 	settings := workflow.BuildSettings(o.Version, opts)
 	previous, digest := workflow.Argument(wf, contract.ParamPreviousImage), workflow.Argument(wf, contract.ParamKnownDigest)
 	return wf.Spec.WorkflowTemplateRef.Name == workflow.TemplateName(o.Version, opts) && templateAllowed(o, opts) &&
-		workflow.Argument(wf, contract.ParamBaseImage) == settings[contract.ParamBaseImage] &&
-		workflow.Argument(wf, contract.ParamChangeDetection) == settings[contract.ParamChangeDetection] &&
-		workflow.Argument(wf, contract.ParamModelPath) == settings[contract.ParamModelPath] &&
+		!slices.ContainsFunc(requested, func(name string) bool { return workflow.Argument(wf, name) != settings[name] }) &&
 		slices.Contains([]string{"", workflow.Created(o.Version)}, workflow.Argument(wf, contract.ParamCreated)) &&
 		workflow.UsesPlainHTTPOnlyFor(wf, opts.PlainHTTPRegistries) &&
 		workflow.UsesEnvOf(wf, opts.Pods) &&

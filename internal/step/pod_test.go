@@ -46,6 +46,7 @@ type pod struct {
 	// flags of Stream.
 	streams                                bool
 	previous, compression, changeDetection string
+	skipsDigests                           bool
 	// storage are the storage flags of mount-check.
 	storage []string
 	// registry is the handler of the registry; a test may replace it.
@@ -146,7 +147,11 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 func (p *pod) build(t *testing.T) (int, string) {
 	t.Helper()
 	if p.streams {
-		return p.run(t, "stream", append(p.imageArgs(), "--previous-image="+p.previous, "--compression="+p.compression, "--change-detection="+p.changeDetection)...)
+		args := append(p.imageArgs(), "--previous-image="+p.previous, "--compression="+p.compression, "--change-detection="+p.changeDetection)
+		if p.skipsDigests {
+			args = append(args, "--file-digests=Skip")
+		}
+		return p.run(t, "stream", args...)
 	}
 	return p.run(t, "build", p.buildArgs()...)
 }

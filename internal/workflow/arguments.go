@@ -190,6 +190,7 @@ func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 		contract.ParamExclude:           lines(build.Exclude),
 		contract.ParamSymlinks:          "",
 		contract.ParamCompletenessCheck: "",
+		contract.ParamFileDigests:       "",
 	}
 	// An argument that says the default is not passed.
 	if build.Symlinks == v1alpha1.FollowSymlinks {
@@ -203,6 +204,9 @@ func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	}
 	if engine(mv, opts) == v1alpha1.Stream {
 		settings[contract.ParamChangeDetection] = string(build.ChangeDetection)
+		if cmp.Or(build.FileDigests, opts.FileDigests) == v1alpha1.SkipFileDigests {
+			settings[contract.ParamFileDigests] = string(v1alpha1.SkipFileDigests)
+		}
 	}
 	return settings
 }
@@ -226,6 +230,7 @@ func BuildHash(wf *wfv1.Workflow) string {
 	for _, name := range []string{
 		contract.ParamCreated, contract.ParamModelPath, contract.ParamInclude, contract.ParamExclude,
 		contract.ParamSymlinks, contract.ParamCompletenessCheck, contract.ParamKnownRevision,
+		contract.ParamFileDigests,
 	} {
 		if value := Argument(wf, name); value != "" {
 			decisive = append(decisive, name+"="+value)

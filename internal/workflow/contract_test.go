@@ -150,7 +150,7 @@ var allParameters = []string{
 // parametersOf returns the parameters that a template must declare.
 func parametersOf(tmpl *wfv1.ClusterWorkflowTemplate) []string {
 	if tmpl.Name == contract.StreamTemplate {
-		return append(slices.Clone(allParameters), contract.ParamPreviousImage, contract.ParamChangeDetection)
+		return append(slices.Clone(allParameters), contract.ParamPreviousImage, contract.ParamChangeDetection, contract.ParamFileDigests)
 	}
 	return allParameters
 }
@@ -170,7 +170,7 @@ func TestContractParameters(t *testing.T) {
 		sent := slices.DeleteFunc(slices.Clone(allParameters), func(name string) bool {
 			return name == contract.ParamKnownDigest || name == contract.ParamAssignedUser
 		})
-		assert.ElementsMatch(t, append(sent, contract.ParamChangeDetection), slices.Collect(maps.Keys(inAny)), "parameters in the golden Workflows")
+		assert.ElementsMatch(t, append(sent, contract.ParamChangeDetection, contract.ParamFileDigests), slices.Collect(maps.Keys(inAny)), "parameters in the golden Workflows")
 	})
 }
 
@@ -203,6 +203,7 @@ func TestContractParameterDefaults(t *testing.T) {
 			contract.ParamChangeDetection:    string(v1alpha1.ChangesInContent),
 			contract.ParamSymlinks:           string(v1alpha1.KeepSymlinks),
 			contract.ParamCompletenessCheck:  string(v1alpha1.EnforceCompleteness),
+			contract.ParamFileDigests:        string(v1alpha1.RecordFileDigests),
 		}
 		if tmpl.Name == contract.StreamTemplate {
 			want[contract.ParamCompression] = string(v1alpha1.NoCompression)

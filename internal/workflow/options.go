@@ -90,6 +90,9 @@ type Options struct {
 	HuggingFace sourcepolicy.HuggingFaceRules
 	// CompletenessRequired is true if no ModelVersion may skip the completeness check.
 	CompletenessRequired bool
+	// FileDigests is whether images list the SHA-256 of their files, unless the
+	// ModelVersion says so. The default is Record.
+	FileDigests v1alpha1.FileDigests
 	// Images are the rules for where models may be pushed, and for base images.
 	Images ImageRules
 	// Scheduling are the rules for tolerations and node selectors of builds.

@@ -98,6 +98,8 @@ const (
 	ParamCompression = "compression"
 	// ParamChangeDetection is Content or ModTime. Only Stream's template has it.
 	ParamChangeDetection = "change-detection"
+	// ParamFileDigests is Record or Skip. Only Stream's template has it.
+	ParamFileDigests = "file-digests"
 	// ParamAssignedUser is "true" if the namespace assigns users to containers, so that
 	// the pod must name none. Empty means that it does not. It is only for Stream.
 	ParamAssignedUser = "assigned-user"
