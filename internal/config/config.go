@@ -153,6 +153,10 @@ type Config struct {
 	// ModelVersion sets spec.build.fileDigests: Record or Skip. Record if empty. The
 	// engine Kaniko always lists them.
 	FileDigests v1alpha1.FileDigests `json:"fileDigests,omitempty"`
+	// signing is how images are signed: required (false: images of namespaces without a
+	// signing key are not signed), formats (Bundle and Tag), attest (Provenance and Files,
+	// beside the image), and builderID, a URI that names this platform in provenances.
+	Signing Signing `json:"signing,omitzero"`
 	// completenessCheckRequired forbids spec.build.completenessCheck: Skip.
 	CompletenessCheckRequired bool `json:"completenessCheckRequired,omitempty"`
 	// allowedEFS lists what may be packaged from AWS EFS: file systems, for example
@@ -307,7 +311,7 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits(), c.BuildPods.validate())
+	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.Signing.validate(), c.validateLimits(), c.BuildPods.validate())
 }
 
 func (c Config) validateNamespaces() error {
@@ -522,6 +526,7 @@ func (c Config) Options() workflow.Options {
 		HuggingFace:              sourcepolicy.HuggingFaceRules{Allowed: c.AllowedHuggingFace},
 		CompletenessRequired:     c.CompletenessCheckRequired,
 		FileDigests:              c.FileDigests,
+		Signing:                  workflow.Signing{Required: c.Signing.Required, Formats: c.Signing.Formats, Attest: c.Signing.Attest, BuilderID: c.Signing.BuilderID},
 		Images:                   workflow.ImageRules{Repos: c.AllowedImageRepos, BaseImages: c.AllowedBaseImages},
 		Scheduling:               workflow.SchedulingRules{Tolerations: c.AllowedTolerations, NodeSelectors: c.AllowedNodeSelectors},
 	}

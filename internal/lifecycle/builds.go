@@ -66,7 +66,9 @@ func isRecorded(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion) bool {
 
 // requested are the settings of a build that a Workflow must have as the spec and the
 // operator's configuration ask for.
-var requested = []string{contract.ParamBaseImage, contract.ParamChangeDetection, contract.ParamModelPath, contract.ParamFileDigests}
+var requested = append([]string{
+	contract.ParamBaseImage, contract.ParamChangeDetection, contract.ParamModelPath, contract.ParamFileDigests,
+}, workflow.SigningSettings()...)
 
 // isRequested reports whether a Workflow builds as the spec and the operator's
 // configuration ask for. The image to compare with may be that of any ModelVersion

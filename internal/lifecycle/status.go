@@ -106,7 +106,7 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	status.Attempts = max(status.Attempts, workflow.AttemptNumber(wf))
 	status.StartTime = laterTime(status.StartTime, startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
-	status.Digest, status.ShortDigest, status.PullSecretName = "", "", ""
+	status.Digest, status.ShortDigest, status.PullSecretName, status.Signature = "", "", "", nil
 	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
 	status.SentBytes, status.ReusedBytes = 0, 0
 	status.Source = sourceStatus(revisionOf(status.Source), "")
@@ -144,7 +144,23 @@ func describeImage(status *v1alpha1.ModelVersionStatus, run report.Report) {
 		status.SentBytes, status.ReusedBytes = run.Build.SentBytes, run.Build.ReusedBytes
 	}
 	status.PullSecretName = run.Image.PullSecret
+	status.Signature = signatureStatus(run.Image.Signature)
 	status.Source = sourceStatus(revisionOf(status.Source), text.OneLine(run.Source.Digest, maxDigest))
+}
+
+// signatureStatus returns what a status records of how an image was signed.
+func signatureStatus(signature *report.Signature) *v1alpha1.SignatureStatus {
+	if signature == nil {
+		return nil
+	}
+	status := &v1alpha1.SignatureStatus{SecretName: signature.Secret, KeyID: signature.KeyID, Bundle: signature.Bundle}
+	for _, format := range signature.Formats {
+		status.Formats = append(status.Formats, v1alpha1.SignatureFormat(format))
+	}
+	for _, attestation := range signature.Attestations {
+		status.Attestations = append(status.Attestations, v1alpha1.Attestation(attestation))
+	}
+	return status
 }
 
 // keepRevision records the commit that an attempt has found, whatever became of the

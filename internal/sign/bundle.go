@@ -93,7 +93,7 @@ var (
 // "sha256:…", by one of the keys. Attestations of the image are no signatures of it. The
 // error is a clause about the signature.
 func VerifyImage(text []byte, digest string, keys []PublicKey) error {
-	return verify(text, signPredicate, digest, keys)
+	return verify(text, SignPredicate, digest, keys)
 }
 
 // VerifyProvenance returns nil if a bundle attests how the image with a digest was built,

@@ -8,9 +8,9 @@ import (
 // statementType is the type of in-toto's statements.
 const statementType = "https://in-toto.io/Statement/v1"
 
-// signPredicate is the type of the statement by which cosign signs an image since version
+// SignPredicate is the type of the statement by which cosign signs an image since version
 // 3 (cmd/cosign/cli/sign/sign.go in github.com/sigstore/cosign).
-const signPredicate = "https://sigstore.dev/cosign/sign/v1"
+const SignPredicate = "https://sigstore.dev/cosign/sign/v1"
 
 // statement says something about a subject.
 type statement struct {
@@ -55,7 +55,7 @@ func (h header) isAbout(digest string) bool {
 
 // SignImage returns the bundle that signs an image as cosign does since version 3.
 func (k *Key) SignImage(image Image) ([]byte, error) {
-	return k.signStatement(image.statement(signPredicate, struct{}{}), k.public.hint())
+	return k.signStatement(image.statement(SignPredicate, struct{}{}), k.public.hint())
 }
 
 // SimpleSignature is the signature of an image that admission controllers of before

@@ -145,6 +145,7 @@ var allParameters = []string{
 	contract.ParamImagePullSecrets, contract.ParamPriorityClassName, contract.ParamOtherRequests, contract.ParamOtherLimits, contract.ParamAssignedUser, contract.ParamCreated, contract.ParamModelPath,
 	contract.ParamEndpoint, contract.ParamRegion, contract.ParamBucket, contract.ParamPrefix, contract.ParamRepo, contract.ParamRevision, contract.ParamKnownRevision, contract.ParamSourceSecret,
 	contract.ParamInclude, contract.ParamExclude, contract.ParamSymlinks, contract.ParamCompletenessCheck,
+	contract.ParamSigningSecret, contract.ParamSigningRequired, contract.ParamSigningFormats, contract.ParamSigningAttest, contract.ParamBuilderID,
 }
 
 // parametersOf returns the parameters that a template must declare.
@@ -204,6 +205,10 @@ func TestContractParameterDefaults(t *testing.T) {
 			contract.ParamSymlinks:           string(v1alpha1.KeepSymlinks),
 			contract.ParamCompletenessCheck:  string(v1alpha1.EnforceCompleteness),
 			contract.ParamFileDigests:        string(v1alpha1.RecordFileDigests),
+			contract.ParamSigningSecret:      contract.DefaultSigningSecret,
+			contract.ParamSigningRequired:    "false",
+			contract.ParamSigningFormats:     "Bundle,Tag",
+			contract.ParamSigningAttest:      "Provenance,Files",
 		}
 		if tmpl.Name == contract.StreamTemplate {
 			want[contract.ParamCompression] = string(v1alpha1.NoCompression)
@@ -299,7 +304,7 @@ func TestContractContainerCommands(t *testing.T) {
 func TestContractContainerArguments(t *testing.T) {
 	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		placeholder := regexp.MustCompile(`\{\{.*?\}\}`)
-		defaults := []string{}
+		defaults := []string{"{{workflow.creationTimestamp.RFC3339}}", "2026-03-01T09:40:00Z"}
 		for _, parameter := range tmpl.Spec.Arguments.Parameters {
 			if parameter.Value != nil {
 				defaults = append(defaults, "{{workflow.parameters."+parameter.Name+"}}", parameter.Value.String())
@@ -340,7 +345,8 @@ func TestContractVolumeMounts(t *testing.T) {
 		want := map[string][]string{
 			contract.StepMountCheck:   {"push-secret", "registry-ca", "source", "source-secret"},
 			contract.StepBuild:        {"push-secret", "registry-ca", "source", "source-secret"},
-			contract.StepStatusReport: {"push-secret", "registry-ca"},
+			// Only this step has the signing key.
+			contract.StepStatusReport: {"push-secret", "registry-ca", "signing-secret"},
 			"main":                    nil,
 		}
 		declared := map[string]bool{}
