@@ -12,7 +12,7 @@ KO := go tool -modfile=test/tools/ko/go.mod ko
 # The programs that have an image.
 PROGRAMS := ./cmd/modelkiln ./cmd/modelkiln-step
 # The modules that contain code of this project. Those under test/tools, test/cluster/tools, test/registries/tools and test/sources/tools only pin versions.
-MODULES := . test/argo test/argo4 test/cluster
+MODULES := . test/argo test/argo4 test/cluster test/sigstore
 
 .PHONY: help
 help: ## List the targets
