@@ -157,6 +157,10 @@ type Config struct {
 	// signing key are not signed), formats (Bundle and Tag), attest (Provenance and Files,
 	// beside the image), and builderID, a URI that names this platform in provenances.
 	Signing Signing `json:"signing,omitzero"`
+	// verification is how signatures of models are verified when a pod is created that
+	// serves them: serving (Off, Warn or Require) and keys, each with namespaces ("*" for
+	// all) and a publicKey in PEM. See api/docs/verify.md.
+	Verification Verification `json:"verification,omitzero"`
 	// completenessCheckRequired forbids spec.build.completenessCheck: Skip.
 	CompletenessCheckRequired bool `json:"completenessCheckRequired,omitempty"`
 	// allowedEFS lists what may be packaged from AWS EFS: file systems, for example
@@ -311,7 +315,7 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.Signing.validate(), c.validateLimits(), c.BuildPods.validate())
+	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.Signing.validate(), c.Verification.validate(), c.validateLimits(), c.BuildPods.validate())
 }
 
 func (c Config) validateNamespaces() error {

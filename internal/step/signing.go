@@ -102,7 +102,7 @@ func (s *signing) key(log io.Writer) (*sign.Key, error) {
 		return key, nil
 	}
 	if s.required {
-		return nil, failure.New(v1alpha1.ReasonSigningKeyMissing, "there is no Secret %s in this namespace with a signing key, %s or %s, and images must be signed: create it with %s, then retry", s.secret, cosignKey, tlsKey, s.createCommand())
+		return nil, failure.New(v1alpha1.ReasonSigningKeyMissing, "there is no Secret %s in this namespace with a signing key, %s or %s, and images must be signed: create it with %s", s.secret, cosignKey, tlsKey, s.createCommand())
 	}
 	console.Logf(log, "not signed: there is no Secret %s with a key", s.secret)
 	return nil, nil

@@ -326,7 +326,7 @@ func TestStatusReportWithoutUsableKey(t *testing.T) {
 	}{
 		"none, and one is required": {
 			required: true,
-			want:     "there is no Secret modelkiln-signing in this namespace with a signing key, cosign.key or tls.key, and images must be signed: create it with cosign generate-key-pair k8s://ml/modelkiln-signing, then retry",
+			want:     "there is no Secret modelkiln-signing in this namespace with a signing key, cosign.key or tls.key, and images must be signed: create it with cosign generate-key-pair k8s://ml/modelkiln-signing",
 		},
 		"encrypted, and no password": {
 			files: map[string]string{"cosign.key": inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", sealed)},

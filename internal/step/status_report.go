@@ -129,7 +129,7 @@ func heldBack(err error, want handoff.Expectation) *registry.Error {
 // is not signed.
 func (s *statusReport) reportHeld(image *report.Image, tag name.Tag, config registry.Config, log io.Writer) error {
 	if s.signing.required {
-		return failure.New(v1alpha1.ReasonSigningFailed, "the image was pushed, and cannot be verified and signed: %s. Have the policy allow the build to pull it, then retry", image.HeldBack)
+		return failure.New(v1alpha1.ReasonSigningFailed, "the image was pushed, and cannot be verified and signed: %s. Have the policy allow the build to pull it", image.HeldBack)
 	}
 	console.Logf(log, "pushed, and neither verified nor signed: %s", image.HeldBack)
 	return s.report(image, tag, config)

@@ -343,8 +343,8 @@ func TestContractArgumentsAreFlagValues(t *testing.T) {
 func TestContractVolumeMounts(t *testing.T) {
 	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		want := map[string][]string{
-			contract.StepMountCheck:   {"push-secret", "registry-ca", "source", "source-secret"},
-			contract.StepBuild:        {"push-secret", "registry-ca", "source", "source-secret"},
+			contract.StepMountCheck: {"push-secret", "registry-ca", "source", "source-secret"},
+			contract.StepBuild:      {"push-secret", "registry-ca", "source", "source-secret"},
 			// Only this step has the signing key.
 			contract.StepStatusReport: {"push-secret", "registry-ca", "signing-secret"},
 			"main":                    nil,
