@@ -21,11 +21,17 @@ import (
 // (https://github.com/opencontainers/image-spec/blob/main/manifest.md#guidelines-for-artifact-usage).
 const emptyConfig types.MediaType = "application/vnd.oci.empty.v1+json"
 
+// annotationTitle is the annotation of a blob with the name of a file
+// (https://github.com/opencontainers/image-spec/blob/main/annotations.md).
+const annotationTitle = "org.opencontainers.image.title"
+
 // Artifact is something that is stored beside an image and refers to it.
 type Artifact struct {
 	// Type is its artifact type, and the media type of Content.
 	Type    string
 	Content []byte
+	// FileName is the name of the file as which tools save the content.
+	FileName string
 	// Annotations are those of its manifest.
 	Annotations map[string]string
 }
@@ -73,6 +79,7 @@ func (a Artifact) manifest(subject v1.Descriptor) ([]byte, v1.Descriptor, error)
 	if err != nil {
 		return nil, v1.Descriptor{}, err
 	}
+	blob.Annotations = map[string]string{annotationTitle: a.FileName}
 	manifest, err := json.Marshal(v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: a.Type, Config: config, Layers: []v1.Descriptor{blob},
 		Annotations: a.Annotations, Subject: &v1.Descriptor{MediaType: subject.MediaType, Size: subject.Size, Digest: subject.Digest},

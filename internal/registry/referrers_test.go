@@ -57,7 +57,7 @@ func newSubject(t *testing.T, hasAPI bool) (*referrersRegistry, *Repository, v1.
 }
 
 func artifact(content string) Artifact {
-	return Artifact{Type: "application/vnd.example+json", Content: []byte(content), Annotations: map[string]string{"example": content}}
+	return Artifact{Type: "application/vnd.example+json", Content: []byte(content), FileName: "example.json", Annotations: map[string]string{"example": content}}
 }
 
 func TestAttach(t *testing.T) {

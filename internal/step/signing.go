@@ -3,6 +3,8 @@ package step
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -240,10 +242,15 @@ func labelsOf(variant modelimage.Variant) map[string]string {
 }
 
 // artifactOf returns a bundle as it is stored, with the annotations by which cosign finds
-// it (specs/BUNDLE_SPEC.md in github.com/sigstore/cosign). They have no time, so that a
-// retry stores nothing else.
+// it, and the name of the file as which tools save it (specs/BUNDLE_SPEC.md in
+// github.com/sigstore/cosign). They have no time, so that a retry stores nothing else.
 func artifactOf(bundle []byte, artifactType, predicateType string) registry.Artifact {
-	return registry.Artifact{Type: artifactType, Content: bundle, Annotations: map[string]string{
+	fileName := "model.sig"
+	if artifactType == sign.BundleType {
+		sum := sha256.Sum256(bundle)
+		fileName = "sha256-" + hex.EncodeToString(sum[:]) + ".sigstore.json"
+	}
+	return registry.Artifact{Type: artifactType, Content: bundle, FileName: fileName, Annotations: map[string]string{
 		"dev.sigstore.bundle.content": "dsse-envelope", annotationPredicate: predicateType,
 	}}
 }
