@@ -35,7 +35,7 @@ func whenReady(o Observed, opts workflow.Options) verdict {
 		return checkIfRequested(o, opts)
 	case v.State == StateBuilt:
 		return verdict{Outcome: Outcome{
-			State: StateBuilt, Reason: v1alpha1.ReasonSucceeded,
+			State: StateBuilt, Reason: v1alpha1.ReasonSucceeded, Report: v.Report,
 			Message: fmt.Sprintf("%s. Workflow %s found it there again", verified(mv.Status.Image), wf.Name),
 		}}
 	case v.State == StateFailed:

@@ -61,6 +61,9 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		if v.follow != nil {
 			keepRevision(&status, v.Report)
 			describeImage(&status, v.Report)
+		} else if image := v.Report.Image; image != nil && image.Signature != nil {
+			// An attempt that only checked the image has signed it.
+			status.Signature = signatureStatus(image.Signature)
 		}
 		// A request that was made during the attempt is served by it.
 		status.Workflow.Rebuild = workflow.RebuildRequest(mv.Annotations)
