@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"runtime/debug"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -43,6 +44,7 @@ func defineStatusReport(flags *flag.FlagSet, p *paths) action {
 }
 
 func (s *statusReport) run(ctx context.Context, log io.Writer) error {
+	debug.SetMemoryLimit(memoryTarget)
 	r, err := s.readReport()
 	if err != nil {
 		return err
