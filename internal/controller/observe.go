@@ -33,6 +33,9 @@ const labelWorkflow = "workflows.argoproj.io/workflow"
 // that it runs.
 const annotationNode = "workflows.argoproj.io/node-id"
 
+// labelReported is Argo's label on the results of a pod: whether they are complete.
+const labelReported = "workflows.argoproj.io/report-outputs-completed"
+
 // observe reads what the next step depends on.
 func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.ModelVersion) (lifecycle.Observed, error) {
 	observed := lifecycle.Observed{Version: mv, Now: r.Now()}
@@ -74,6 +77,7 @@ func (r *ModelVersionReconciler) observePods(ctx context.Context, observed *life
 		return err
 	}
 	observed.TerminatingPod = terminating
+	observed.PodMissing = terminating == "" && !slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return !hasEnded(&pod) })
 	observed.StartedPods, observed.QueuedPods = startedPods(pods), queuedPods(pods)
 	if lifecycle.HidesNodes(observed.Followed) {
 		showPendingPods(observed.Followed, pods)
@@ -190,16 +194,19 @@ func podsOf(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) (pods 
 		return nil, "", fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
 	}
 	for _, pod := range list.Items {
-		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 		switch {
 		case !metav1.IsControlledBy(&pod, wf):
 		case pod.DeletionTimestamp.IsZero():
 			pods = append(pods, pod)
-		case !ended && (terminating == "" || pod.Name < terminating):
+		case !hasEnded(&pod) && (terminating == "" || pod.Name < terminating):
 			terminating = pod.Name
 		}
 	}
 	return pods, terminating, nil
+}
+
+func hasEnded(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 // mountFailure returns what kubelet reports, in events on the Workflow's pods

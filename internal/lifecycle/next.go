@@ -62,6 +62,8 @@ type Observed struct {
 	// TerminatingPod is the name of a pod of the followed Workflow that is being deleted
 	// and has not ended, or empty. Argo waits for it.
 	TerminatingPod string
+	// PodMissing is true if the followed Workflow has no pod that has not ended.
+	PodMissing bool
 	// MountFailure is what kubelet reports about the pod of the followed Workflow,
 	// or nil.
 	MountFailure *MountFailure
@@ -82,7 +84,7 @@ type InvalidWorkflow struct {
 }
 
 // A Step is what a pass has to do, in this order: create, patch the status, update,
-// terminate, delete.
+// resync, terminate, delete.
 type Step struct {
 	// Create is the Workflow to create, or nil. Once it exists, Follow returns
 	// the status in place of Status.
@@ -95,6 +97,8 @@ type Step struct {
 	// Update is the Workflow whose arguments have to be updated, with the new ones,
 	// or nil. It has not started.
 	Update *wfv1.Workflow
+	// Resync is the Workflow that Argo has to look at again, or nil.
+	Resync *Resync
 	// Terminate is the Workflow to terminate, or nil. The status is patched first,
 	// because it records the reason.
 	Terminate *wfv1.Workflow
@@ -132,6 +136,7 @@ func NextStep(o Observed, opts workflow.Options) Step {
 		Volume:       v.volume,
 		Status:       statusOf(o.Version, v, opts),
 		Update:       v.update,
+		Resync:       v.resync,
 		Terminate:    v.terminate,
 		RequeueAfter: v.requeueAfter,
 	}
@@ -155,6 +160,7 @@ type verdict struct {
 	progress *progress
 	// The rest is Step's.
 	create, update, terminate *wfv1.Workflow
+	resync                    *Resync
 	volume                    *workflow.Volume
 	requeueAfter              time.Duration
 	// queuedUntil is when the gates of the followed Workflow's pod were removed, or
