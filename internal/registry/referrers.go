@@ -225,7 +225,7 @@ func (r *Repository) ReadArtifact(ctx context.Context, digest v1.Hash, maxSize i
 	}
 	var manifest v1.Manifest
 	if err := json.Unmarshal(descriptor.Manifest, &manifest); err != nil || len(manifest.Layers) != 1 || manifest.Layers[0].Size > maxSize {
-		return nil, nil //nolint:nilerr // It is something else.
+		return nil, nil // It is something else.
 	}
 	blob, err := r.puller.Layer(ctx, r.name.Digest(manifest.Layers[0].Digest.String()))
 	if err != nil {

@@ -92,6 +92,13 @@ func newHash(blob Blob) hash.Cloner {
 	return sha256.New().(hash.Cloner)
 }
 
+// passHash passes the hash of what was sent to a blob with a hash of its own.
+func (u *upload) passHash() {
+	if hashed, ok := u.blob.(HashedBlob); ok {
+		hashed.Sent(u.digest)
+	}
+}
+
 // sum returns the digest of what the registry has.
 func (u *upload) sum() v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(u.digest.Sum(nil))}

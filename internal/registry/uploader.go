@@ -117,9 +117,7 @@ func (u *Uploader) Upload(ctx context.Context, blob Blob, progress func(offset i
 		reached := up.reached
 		digest, err := up.resume(ctx)
 		if err == nil {
-			if hashed, ok := blob.(HashedBlob); ok {
-				hashed.Sent(up.digest)
-			}
+			up.passHash()
 			return digest, nil
 		}
 		var read readError

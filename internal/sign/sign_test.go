@@ -290,8 +290,8 @@ func TestVerifyImage(t *testing.T) {
 			assert.ErrorContains(t, err, tt.want)
 		})
 	}
-	assert.NoError(t, sign.VerifyProvenance(attested, image.Digest, key.Public()))
-	assert.ErrorContains(t, sign.VerifyProvenance(signed, image.Digest, key.Public()), "another type")
+	require.NoError(t, sign.VerifyProvenance(attested, image.Digest, key.Public()))
+	require.ErrorContains(t, sign.VerifyProvenance(signed, image.Digest, key.Public()), "another type")
 	assert.ErrorContains(t, sign.VerifyProvenance(attested, image.Digest, other.Public()), "one of these keys")
 }
 
