@@ -114,7 +114,7 @@ type Signature struct {
 	KeyID  string `json:"keyID"`
 	// Formats are those in which the registry has the signature, and Attestations are
 	// what else it has.
-	Formats      []string `json:"formats"`
+	Formats      []string `json:"formats,omitempty"`
 	Attestations []string `json:"attestations,omitempty"`
 	// Bundle is the signature of Digest as a bundle of Sigstore.
 	Bundle string `json:"bundle"`

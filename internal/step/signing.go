@@ -142,8 +142,9 @@ type signed struct {
 	subject v1.Descriptor
 	images  []modelimage.Variant
 	plan    handoff.Plan
-	// found is true if an earlier build has pushed the image.
-	found bool
+	// found is true if an earlier build has pushed the image, and stored if no build has:
+	// it was in the registry before, and the account may only read it.
+	found, stored bool
 }
 
 // sign signs what was verified, and returns what the report says of that. What the
@@ -153,7 +154,12 @@ func (s *signing) sign(ctx context.Context, key *sign.Key, of signed, log io.Wri
 	if err != nil {
 		return nil, err
 	}
-	signature := &report.Signature{Secret: s.secret, KeyID: key.Public().ID(), Formats: s.formats, Bundle: string(bundle)}
+	signature := &report.Signature{Secret: s.secret, KeyID: key.Public().ID(), Bundle: string(bundle)}
+	if of.stored {
+		console.Logf(log, "signed with the key of Secret %s, %s: nothing is added to the registry", s.secret, signature.KeyID)
+		return signature, nil
+	}
+	signature.Formats = s.formats
 	artifacts, err := s.attest(ctx, key, of, signature, log)
 	if err != nil {
 		return nil, err

@@ -85,7 +85,7 @@ func TestPodMountsTheStorageReadOnly(t *testing.T) {
 			got, err := pod(templateOf(t, wf), arguments(t, wf))
 			require.NoError(t, err)
 			storage := source(t, got)
-			mounted := name != "s3" && name != "hugging-face"
+			mounted := name != "s3" && name != "hugging-face" && name != "image"
 			assert.Equal(t, mounted, storage.EmptyDir == nil, "storage that is mounted replaces the emptyDir")
 			if storage.HostPath != nil {
 				assert.Equal(t, corev1.HostPathDirectory, *storage.HostPath.Type)
@@ -118,6 +118,7 @@ func TestPodWithoutNodeAffinity(t *testing.T) {
 		"efs":                 {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "modelkiln-2a67c7ea077f5c6b46fb"}},
 		"s3":                  {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
 		"hugging-face":        {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
+		"image":               {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := pod(template(t), arguments(t, goldenWorkflows(t)[name]))
@@ -417,12 +418,17 @@ func expandWith(tmpl *wfv1.Template, inputs *wfv1.Arguments, args common.Paramet
 // arguments and the template's defaults.
 func arguments(t *testing.T, wf *wfv1.Workflow) common.Parameters {
 	t.Helper()
+	return argumentsWith(streamTemplate(t), wf)
+}
+
+// argumentsWith returns the arguments of a Workflow of a template.
+func argumentsWith(tmpl *wfv1.ClusterWorkflowTemplate, wf *wfv1.Workflow) common.Parameters {
 	args := common.Parameters{
 		"workflow.uid": "11111111-2222-3333-4444-555555555555",
 		// This parameter contains all arguments in JSON.
 		"workflow.parameters": wfv1.MustMarshallJSON(wf.Spec.Arguments.Parameters),
 	}
-	for _, list := range [][]wfv1.Parameter{streamTemplate(t).Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
+	for _, list := range [][]wfv1.Parameter{tmpl.Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
 		for _, parameter := range list {
 			if parameter.Value != nil {
 				args["workflow.parameters."+parameter.Name] = parameter.Value.String()
@@ -445,15 +451,15 @@ func template(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 // creates with a patch.
 func streamTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	return patched(t, "../../workflow-templates/stream/patch.yaml")
+	return patched(t, templateFile, "../../workflow-templates/stream/patch.yaml")
 }
 
-// patched returns the template with a JSON patch applied.
-func patched(t *testing.T, file string) *wfv1.ClusterWorkflowTemplate {
+// patched returns the template in a file with a JSON patch applied.
+func patched(t *testing.T, base, file string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	patch, err := jsonpatch.DecodePatch(asJSON(t, file))
 	require.NoError(t, err)
-	raw, err := patch.Apply(asJSON(t, templateFile))
+	raw, err := patch.Apply(asJSON(t, base))
 	require.NoError(t, err)
 	var tmpl wfv1.ClusterWorkflowTemplate
 	require.NoError(t, yaml.UnmarshalStrict(raw, &tmpl))

@@ -72,33 +72,42 @@ func TestComponents_Bindings(t *testing.T) {
 	}
 }
 
-func TestComponents_HighAvailability(t *testing.T) {
-	var got struct {
+func TestComponents_NetworkPolicy(t *testing.T) {
+	assert.Len(t, named(install(t, "network-policy"), "NetworkPolicy"), 2)
+}
+
+// test/docs checks their content.
+func TestDefault_HighAvailability(t *testing.T) {
+	resources := install(t)
+	assert.Equal(t, []string{"/modelkiln"}, named(resources, "PriorityClass"))
+	assert.Equal(t, []string{"modelkiln-system/modelkiln-controller-manager"}, named(resources, "PodDisruptionBudget"))
+}
+
+// Prometheus finds the port that the operator's metrics are served on, and may read them.
+func TestComponents_Monitoring(t *testing.T) {
+	resources := install(t, "../monitoring")
+	var monitor struct {
 		Spec struct {
-			Replicas int
-			Template struct {
-				Spec struct {
-					PriorityClassName         string
-					TopologySpreadConstraints []map[string]any
-					Containers                []struct {
-						Image     string
-						Lifecycle struct {
-							PreStop struct{ Sleep struct{ Seconds int } }
-						}
-					}
-				}
-			}
+			Selector  struct{ MatchLabels map[string]string }
+			Endpoints []struct{ Port, Scheme string }
 		}
 	}
-	resources := install(t, "high-availability", "network-policy")
-	object(t, resources, "Deployment", "modelkiln-controller-manager", &got)
-	assert.Equal(t, 2, got.Spec.Replicas)
-	assert.Len(t, got.Spec.Template.Spec.TopologySpreadConstraints, 1)
-	assert.Equal(t, []string{"/" + got.Spec.Template.Spec.PriorityClassName}, named(resources, "PriorityClass"))
-	require.Len(t, got.Spec.Template.Spec.Containers, 1, "the patch names the operator's container")
-	assert.Equal(t, 5, got.Spec.Template.Spec.Containers[0].Lifecycle.PreStop.Sleep.Seconds)
-	assert.Len(t, named(resources, "PodDisruptionBudget"), 1)
-	assert.Len(t, named(resources, "NetworkPolicy"), 2)
+	object(t, resources, "ServiceMonitor", "modelkiln", &monitor)
+	var service struct {
+		Metadata struct{ Labels map[string]string }
+		Spec     struct{ Ports []struct{ Name string } }
+	}
+	object(t, resources, "Service", "modelkiln-metrics", &service)
+	assert.Subset(t, service.Metadata.Labels, monitor.Spec.Selector.MatchLabels)
+	require.Len(t, monitor.Spec.Endpoints, 1)
+	require.Len(t, service.Spec.Ports, 1)
+	assert.Equal(t, service.Spec.Ports[0].Name, monitor.Spec.Endpoints[0].Port)
+	assert.Equal(t, "https", monitor.Spec.Endpoints[0].Scheme)
+	var binding struct{ RoleRef struct{ Name string } }
+	object(t, resources, "ClusterRoleBinding", "modelkiln-metrics-prometheus", &binding)
+	assert.Contains(t, named(resources, "ClusterRole"), "/"+binding.RoleRef.Name)
+	assert.Equal(t, []string{"modelkiln-system/modelkiln"}, named(resources, "PrometheusRule"))
+	assert.Contains(t, named(resources, "ConfigMap"), "modelkiln-system/modelkiln-dashboard")
 }
 
 // namePrefix renames objects, and what refers to them in ModelVersions and in pods.
