@@ -476,3 +476,15 @@ func TestStatusReportOfHeldBackImageThatMustBeSigned(t *testing.T) {
 	code, printed = p.statusReport(t)
 	p.assertFailed(t, "status-report", v1alpha1.ReasonSigningFailed, "cannot be verified and signed", code, printed)
 }
+
+// Of an image that was in the registry before, the account may only read the repository.
+func TestStatusReportSignsStoredImage(t *testing.T) {
+	p := newStreamedPod(t)
+	key := p.addKey(t)
+	signature := p.assertCertified(t).Image.Signature
+	require.NotNil(t, signature)
+	require.NoError(t, sign.VerifyImage([]byte(signature.Bundle), p.digest(t), []sign.PublicKey{key}))
+	assert.Empty(t, signature.Formats)
+	assert.Empty(t, signature.Attestations)
+	assert.Empty(t, p.referrers(t))
+}
