@@ -13,7 +13,7 @@ KO := go tool -modfile=test/tools/ko/go.mod ko
 # The programs that have an image.
 PROGRAMS := ./cmd/modelkiln ./cmd/modelkiln-step
 # The modules that contain code of this project. Those under test/tools, test/cluster/tools, test/registries/tools and test/sources/tools only pin versions.
-MODULES := . cmd/kubectl-kiln test/argo test/argo4 test/cluster test/monitoring
+MODULES := . cmd/kubectl-kiln test/argo test/argo4 test/cluster test/monitoring test/sigstore
 
 .PHONY: help
 help: ## List the targets

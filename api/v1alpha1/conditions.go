@@ -260,6 +260,15 @@ const (
 	// ReasonVerificationFailed means that the content of the registry after the
 	// push does not match the files that were packaged.
 	ReasonVerificationFailed = "VerificationFailed"
+	// ReasonSigningKeyMissing means that the image must be signed, by the configuration or
+	// because spec.build.signingSecretName names a Secret, and the Secret does not exist or
+	// has no key; or that its key cannot be used: it is encrypted without a password, or is
+	// no ECDSA key on the curve P-256. The image was pushed; create the Secret, then retry.
+	ReasonSigningKeyMissing = "SigningKeyMissing"
+	// ReasonSigningFailed means that the registry has the image and does not accept its
+	// signature. The message quotes the registry. The image stays what it is; fix the
+	// cause, then retry.
+	ReasonSigningFailed = "SigningFailed"
 	// ReasonReportInvalid means that Argo reports success without a valid report
 	// of this run that proves it: the template was changed and returns none.
 	ReasonReportInvalid = "ReportInvalid"
@@ -355,6 +364,8 @@ var Reasons = []string{
 	ReasonTagTaken,
 	ReasonBuildFailed,
 	ReasonVerificationFailed,
+	ReasonSigningKeyMissing,
+	ReasonSigningFailed,
 	ReasonReportInvalid,
 	ReasonOutOfMemory,
 	ReasonEvicted,

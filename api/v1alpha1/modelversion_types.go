@@ -415,6 +415,45 @@ const (
 	SkipCompleteness CompletenessCheck = "Skip"
 )
 
+// FileDigests is whether the image lists the SHA-256 of every file.
+//
+// +kubebuilder:validation:Enum=Record;Skip
+type FileDigests string
+
+const (
+	// RecordFileDigests lists them.
+	RecordFileDigests FileDigests = "Record"
+	// SkipFileDigests lists none, which takes less time of a processor.
+	SkipFileDigests FileDigests = "Skip"
+)
+
+// SignatureFormat is a format in which the registry has the signature of an image.
+//
+// +kubebuilder:validation:Enum=Bundle;Tag
+type SignatureFormat string
+
+const (
+	// BundleSignature is a bundle of Sigstore that refers to the image, as cosign stores
+	// it since version 3.
+	BundleSignature SignatureFormat = "Bundle"
+	// TagSignature is an image at the tag sha256-….sig, which admission controllers read
+	// that know no bundles.
+	TagSignature SignatureFormat = "Tag"
+)
+
+// Attestation is what is signed beside the image.
+//
+// +kubebuilder:validation:Enum=Provenance;Files
+type Attestation string
+
+const (
+	// ProvenanceAttestation is SLSA's provenance: how the image was built.
+	ProvenanceAttestation Attestation = "Provenance"
+	// FilesAttestation is a signature over the files in the format of OpenSSF Model
+	// Signing.
+	FilesAttestation Attestation = "Files"
+)
+
 // FilePattern is a pattern in the format of a line in a .gitignore file.
 //
 // +kubebuilder:validation:MinLength=1
@@ -493,6 +532,12 @@ type Build struct {
 	// program is still writing fail the build in any case.
 	// +optional
 	CompletenessCheck CompletenessCheck `json:"completenessCheck,omitempty"`
+	// fileDigests is whether the image lists the SHA-256 of every file, by which anyone
+	// can verify them after a pull: Record or Skip. Without them, the files are not
+	// signed one by one. The default comes from the operator's configuration (Record
+	// unless configured). The engine Kaniko always lists them.
+	// +optional
+	FileDigests FileDigests `json:"fileDigests,omitempty"`
 	// pushSecretName is the name of a Secret of type
 	// kubernetes.io/dockerconfigjson in the ModelVersion's namespace. If it is set,
 	// the Secret must exist. If it is not set, the Secret "regcred" is used if it
@@ -501,6 +546,16 @@ type Build struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="pushSecretName is the name of a Secret (kubectl get secrets lists them): use lower-case letters, digits, '-' and '.'"
 	PushSecretName string `json:"pushSecretName,omitempty"`
+	// signingSecretName is the name of a Secret in the ModelVersion's namespace with the
+	// key by which the image is signed: one that "cosign generate-key-pair" creates, or
+	// one whose tls.key is an ECDSA key on the curve P-256 in PKCS #8. If it is set, the
+	// Secret must exist. If it is not set, the Secret "modelkiln-signing" is used if it
+	// exists; otherwise the image is not signed, unless the operator's configuration
+	// requires it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="signingSecretName is the name of a Secret (kubectl get secrets lists them): use lower-case letters, digits, '-' and '.'"
+	SigningSecretName string `json:"signingSecretName,omitempty"`
 	// resources are the requests and limits of the build container: cpu, memory
 	// and ephemeral-storage. Values that are not set default to the operator's
 	// configuration. Kaniko needs ephemeral storage of twice the model's size; its
@@ -659,6 +714,9 @@ type ModelVersionStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	PullSecretName string `json:"pullSecretName,omitempty"`
+	// signature is how the image was signed; absent if it was not.
+	// +optional
+	Signature *SignatureStatus `json:"signature,omitempty"`
 	// nodeName is the node on which the build has to run, for storage on the disk of
 	// a node. If the spec does not name it, it is the node of the training's chief,
 	// recorded while the chief's pod exists.
@@ -721,6 +779,33 @@ type SourceStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Digest string `json:"digest,omitempty"`
+}
+
+// SignatureStatus describes how an image was signed.
+type SignatureStatus struct {
+	// secretName is the Secret with the key, in the ModelVersion's namespace.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName,omitempty"`
+	// keyID identifies the key: the SHA-256 of the public key in DER, "sha256:…".
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	KeyID string `json:"keyID,omitempty"`
+	// formats are the formats in which the registry has the signature of the image.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Formats []SignatureFormat `json:"formats,omitempty"`
+	// attestations are what else was signed and is in the registry.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Attestations []Attestation `json:"attestations,omitempty"`
+	// bundle is the signature of the image with status.digest, as a bundle of Sigstore in
+	// JSON. Whoever has the public key can verify it without access to the registry.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
+	Bundle string `json:"bundle,omitempty"`
 }
 
 // WorkflowStatus describes one attempt to build the image.

@@ -42,8 +42,9 @@ type BuildPods struct {
 	// build: mount-check, status-report, main, and Argo's own init and wait. What is not
 	// set is left to the template and, for init and wait, to Argo's configuration.
 	OtherRequests map[corev1.ResourceName]resource.Quantity `json:"otherRequests,omitempty"`
-	// otherLimits are the resource limits of each of these containers. mount-check needs
-	// memory for the names of the model's files; the template allows it 512Mi.
+	// otherLimits are the resource limits of each of these containers. mount-check and
+	// status-report need memory for the names of the model's files; the template allows
+	// each 512Mi.
 	OtherLimits map[corev1.ResourceName]resource.Quantity `json:"otherLimits,omitempty"`
 	// serviceAccountAnnotations are annotations of the service account modelkiln-build in
 	// every namespace, for example the role of a cloud provider:

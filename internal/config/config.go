@@ -149,6 +149,18 @@ type Config struct {
 	// redirect downloads to all hosts of the list, and huggingface.co to its own storage.
 	// An entry that begins with http:// allows plain HTTP. None if empty.
 	AllowedHuggingFace []string `json:"allowedHuggingFace,omitempty"`
+	// fileDigests is whether images list the SHA-256 of every file, unless the
+	// ModelVersion sets spec.build.fileDigests: Record or Skip. Record if empty. The
+	// engine Kaniko always lists them.
+	FileDigests v1alpha1.FileDigests `json:"fileDigests,omitempty"`
+	// signing is how images are signed: required (false: images of namespaces without a
+	// signing key are not signed), formats (Bundle and Tag), attest (Provenance and Files,
+	// beside the image), and builderID, a URI that names this platform in provenances.
+	Signing Signing `json:"signing,omitzero"`
+	// verification is how signatures of models are verified when a pod is created that
+	// serves them: serving (Off, Warn or Require) and keys, each with namespaces ("*" for
+	// all) and a publicKey in PEM. See api/docs/verify.md.
+	Verification Verification `json:"verification,omitzero"`
 	// completenessCheckRequired forbids spec.build.completenessCheck: Skip.
 	CompletenessCheckRequired bool `json:"completenessCheckRequired,omitempty"`
 	// allowedEFS lists what may be packaged from AWS EFS: file systems, for example
@@ -303,7 +315,7 @@ func (r Registry) validate() error {
 }
 
 func (c Config) validate() error {
-	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.validateLimits(), c.BuildPods.validate())
+	return errors.Join(c.validateNamespaces(), c.validateRegistries(), c.validateHostPaths(), c.validateShares(), c.validateImages(), c.validateScheduling(), c.validateArgo(), c.validateTrainingKinds(), c.validateServing(), c.Signing.validate(), c.Verification.validate(), c.validateLimits(), c.BuildPods.validate())
 }
 
 func (c Config) validateNamespaces() error {
@@ -405,6 +417,9 @@ func (c Config) validateArgo() error {
 	}
 	if c.Engine != v1alpha1.Kaniko && c.Engine != v1alpha1.Stream {
 		problems = append(problems, fmt.Errorf("engine %q is not supported: use %s or %s", c.Engine, v1alpha1.Kaniko, v1alpha1.Stream))
+	}
+	if !slices.Contains([]v1alpha1.FileDigests{"", v1alpha1.RecordFileDigests, v1alpha1.SkipFileDigests}, c.FileDigests) {
+		problems = append(problems, fmt.Errorf("fileDigests %q is not supported: use %s or %s", c.FileDigests, v1alpha1.RecordFileDigests, v1alpha1.SkipFileDigests))
 	}
 	if link, err := url.Parse(c.ArgoURL); c.ArgoURL != "" && (err != nil || link.Host == "" || !strings.HasPrefix(link.Scheme, "http")) {
 		problems = append(problems, fmt.Errorf("argoURL %q is not a URL: use the form https://argo.example.com", c.ArgoURL))
@@ -514,6 +529,8 @@ func (c Config) Options() workflow.Options {
 		S3:                       sourcepolicy.S3Rules{Allowed: c.AllowedS3},
 		HuggingFace:              sourcepolicy.HuggingFaceRules{Allowed: c.AllowedHuggingFace},
 		CompletenessRequired:     c.CompletenessCheckRequired,
+		FileDigests:              c.FileDigests,
+		Signing:                  workflow.Signing{Required: c.Signing.Required, Formats: c.Signing.Formats, Attest: c.Signing.Attest, BuilderID: c.Signing.BuilderID},
 		Images:                   workflow.ImageRules{Repos: c.AllowedImageRepos, BaseImages: c.AllowedBaseImages},
 		Scheduling:               workflow.SchedulingRules{Tolerations: c.AllowedTolerations, NodeSelectors: c.AllowedNodeSelectors},
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
+	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workload"
@@ -144,6 +145,16 @@ func TestLoadRejects(t *testing.T) {
 		"no base image":                         {`baseImage: ""`, "baseImage and workflowTemplate must not be empty"},
 		"no workflow template":                  {`workflowTemplate: ""`, "baseImage and workflowTemplate must not be empty"},
 		"an unknown engine":                     {"engine: Docker", `engine "Docker" is not supported: use Kaniko or Stream`},
+		"an unknown value of fileDigests":       {"fileDigests: true", `fileDigests`},
+		"an unknown format of signatures":       {"signing: {formats: [PGP]}", `signing.formats contains "PGP"`},
+		"a format of signatures, twice":         {"signing: {formats: [Tag, Tag]}", `signing.formats contains "Tag"`},
+		"an unknown mode of verification":       {"verification: {serving: Enforce}", `verification.serving "Enforce" is not supported: use one of [Off Warn Require]`},
+		"verification without keys":             {"verification: {serving: Require}", "verification.keys is empty"},
+		"a key without namespaces":              {"verification: {keys: [{publicKey: x}]}", "verification.keys[0]: namespaces is empty"},
+		"a key that is none":                    {`verification: {keys: [{namespaces: ["*"], publicKey: x}]}`, `publicKey is not in PEM format with the type "PUBLIC KEY": use the content of cosign.pub`},
+		"a key for a wrong namespace":           {`verification: {keys: [{namespaces: [Team], publicKey: x}]}`, `namespaces contains "Team", which is not the name of a namespace`},
+		"an unknown attestation":                {"signing: {attest: [BOM]}", `signing.attest contains "BOM"`},
+		"a builder that is no URI":              {"signing: {builderID: prod}", `signing.builderID "prod" is not a URI`},
 		"no engine":                             {`engine: ""`, `engine "" is not supported`},
 		"a kind without a group":                {"trainingKinds: [{apiVersion: v1, kind: Pod}]", "trainingKinds[0] needs an apiVersion with a group, and a kind, for example {apiVersion: ray.io/v1, kind: RayJob}"},
 		"a kind without a name":                 {"trainingKinds: [{apiVersion: example.com/v1}]", "trainingKinds[0] needs an apiVersion with a group, and a kind"},
@@ -287,4 +298,39 @@ func TestDefaultIsInstalled(t *testing.T) {
 	got, err := load(t, string(raw))
 	require.NoError(t, err)
 	assert.Equal(t, config.Default().Options(), got.Options())
+}
+
+func TestVerificationRules(t *testing.T) {
+	key := publicKey(t)
+	text := "verification:\n  serving: Require\n  keys:\n  - namespaces: [team-a, \"*\"]\n    publicKey: |\n      " + strings.ReplaceAll(strings.TrimSpace(key), "\n", "\n      ")
+	c, err := load(t, text)
+	require.NoError(t, err)
+	rules := c.Verification.Rules()
+	assert.Equal(t, inject.VerificationRequire, rules.Mode)
+	require.Len(t, rules.Keys, 1)
+	assert.Equal(t, []string{"team-a", "*"}, rules.Keys[0].Namespaces)
+	assert.Equal(t, key, string(rules.Keys[0].Key.PEM()))
+
+	for _, off := range []string{"Off", `"Off"`} {
+		c, err := load(t, "verification: {serving: "+off+"}")
+		require.NoError(t, err)
+		assert.Equal(t, inject.VerificationOff, c.Verification.Rules().Mode)
+	}
+}
+
+func publicKey(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
+func TestSigningOptions(t *testing.T) {
+	c, err := load(t, "fileDigests: Skip\nsigning: {required: true, formats: [Tag], attest: [], builderID: \"https://kiln.example.com/prod\"}")
+	require.NoError(t, err)
+	opts := c.Options()
+	assert.Equal(t, v1alpha1.SkipFileDigests, opts.FileDigests)
+	assert.Equal(t, workflow.Signing{Required: true, Formats: []v1alpha1.SignatureFormat{v1alpha1.TagSignature}, Attest: []v1alpha1.Attestation{}, BuilderID: "https://kiln.example.com/prod"}, opts.Signing)
 }

@@ -30,7 +30,8 @@ type Manifest struct {
 	// By them a later build can determine whether the whole image was pushed.
 	Layers []BuiltLayer `json:"layers,omitempty"`
 	// Streamed is true if each of Layers is the Archive of its entries, so that its
-	// digest identifies the files. The entries need no digests then.
+	// digest identifies the files. The entries need no digests then, and either all
+	// files have one or none.
 	Streamed bool `json:"streamed,omitempty"`
 }
 
@@ -119,6 +120,11 @@ func Difference(image, source Manifest) string {
 		return fmt.Sprintf("%s, and %d more", differences[0], more)
 	}
 	return differences[0]
+}
+
+// HasDigests reports whether the manifest has the SHA-256 of every file.
+func (m Manifest) HasDigests() bool {
+	return !slices.ContainsFunc(m.Entries, func(e ManifestEntry) bool { return e.Type == File && e.SHA256 == "" })
 }
 
 // FileWithoutDigest returns the path of a file whose content the manifest does not

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
+	"strings"
 )
 
 // StatDigest returns a digest of what the filesystem or the store reports about a
@@ -31,4 +32,25 @@ func StatDigest(entries []Entry) string {
 func HasIdentities(entries []Entry) bool {
 	files, _ := Count(entries)
 	return files > 0 && !slices.ContainsFunc(entries, func(e Entry) bool { return e.Type == File && e.Identity == "" })
+}
+
+// KnownDigests returns the SHA-256 of entries' files by path as far as their stores
+// report it, or an index has it, which is that of the same files. complete is false if
+// one of them is unknown.
+func KnownDigests(entries []Entry, index Index) (digests map[string]string, complete bool) {
+	digests = map[string]string{}
+	for _, e := range entries {
+		if e.Type != File {
+			continue
+		}
+		sum, reported := strings.CutPrefix(e.Identity, "sha256:")
+		if !reported {
+			sum = index[e.Path].SHA256
+		}
+		if sum == "" {
+			return nil, false
+		}
+		digests[e.Path] = sum
+	}
+	return digests, true
 }

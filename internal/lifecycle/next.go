@@ -201,7 +201,7 @@ func following(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.Optio
 		}
 	}
 	if outcome.State == StateBuilt && outcome.Reason == v1alpha1.ReasonHeldByPolicy {
-		outcome.Message += ". To have it verified afterwards, rebuild with: " + rebuildCommand(mv)
+		outcome.Message += ". To have it verified afterwards, rebuild with: " + RebuildCommand(mv)
 	}
 	return verdict{Outcome: outcome, follow: wf}
 }
@@ -230,18 +230,18 @@ func withoutWorkflow(o Observed, opts workflow.Options) verdict {
 		return start(o, workflow.Attempt{}, opts)
 	case o.Invalid != nil:
 		return fail(v1alpha1.ReasonWorkflowInvalid, fmt.Sprintf("Workflow %s is invalid: %s. To build again, delete it: kubectl delete wf -n %s %s && %s",
-			o.Invalid.Name, sentence(o.Invalid.Message), mv.Namespace, o.Invalid.Name, rebuildCommand(mv)))
+			o.Invalid.Name, sentence(o.Invalid.Message), mv.Namespace, o.Invalid.Name, RebuildCommand(mv)))
 	case building && o.ArgoMissing:
 		return argoMissing
 	case building && last.Restarts >= maxRestarts:
-		return fail(v1alpha1.ReasonWorkflowDeleted, fmt.Sprintf("The Workflow of the unfinished build was deleted %d times in a row. To build again: %s", maxRestarts+1, rebuildCommand(mv)))
+		return fail(v1alpha1.ReasonWorkflowDeleted, fmt.Sprintf("The Workflow of the unfinished build was deleted %d times in a row. To build again: %s", maxRestarts+1, RebuildCommand(mv)))
 	case building:
 		return start(o, workflow.Attempt{Collision: workflow.TagCollision(mv, mv.Status.Image), Restarts: last.Restarts + 1}, opts)
 	case rebuildRequested(o, last):
 		return start(o, workflow.Attempt{Collision: workflow.TagCollision(mv, mv.Status.Image)}, opts)
 	case meta.IsStatusConditionTrue(mv.Status.Conditions, v1alpha1.ConditionReconciling):
 		// A rebuild was requested, had to wait, and is no longer requested.
-		return fail(v1alpha1.ReasonWorkflowFailed, fmt.Sprintf("The last build failed, and its Workflow was deleted. To build again: %s", rebuildCommand(mv)))
+		return fail(v1alpha1.ReasonWorkflowFailed, fmt.Sprintf("The last build failed, and its Workflow was deleted. To build again: %s", RebuildCommand(mv)))
 	default:
 		return unchanged
 	}
@@ -353,7 +353,7 @@ func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.Model
 // created, since another one that does not belong to it has the name.
 func NameConflict(o Observed, name string) v1alpha1.ModelVersionStatus {
 	mv := withChiefNode(o.Version, o.TrainingPods)
-	message := fmt.Sprintf("Workflow %s exists and does not belong to this ModelVersion. To replace it with the build: kubectl delete wf -n %s %s && %s", name, mv.Namespace, name, rebuildCommand(mv))
+	message := fmt.Sprintf("Workflow %s exists and does not belong to this ModelVersion. To replace it with the build: kubectl delete wf -n %s %s && %s", name, mv.Namespace, name, RebuildCommand(mv))
 	return statusOf(mv, waitingFor(mv, fail(v1alpha1.ReasonWorkflowNameConflict, message)), workflow.Options{})
 }
 
@@ -367,7 +367,7 @@ func Rejected(mv *v1alpha1.ModelVersion, message string) v1alpha1.ModelVersionSt
 // with this message, the status that its Workflow led to: users can write into a
 // Workflow what no status can hold.
 func Unstorable(mv *v1alpha1.ModelVersion, message string) v1alpha1.ModelVersionStatus {
-	return statusOf(mv, fail(v1alpha1.ReasonReportInvalid, fmt.Sprintf("The API server rejected the status that the Workflow led to: %s. To build again: %s", sentence(message), rebuildCommand(mv))), workflow.Options{})
+	return statusOf(mv, fail(v1alpha1.ReasonReportInvalid, fmt.Sprintf("The API server rejected the status that the Workflow led to: %s. To build again: %s", sentence(message), RebuildCommand(mv))), workflow.Options{})
 }
 
 // ArgoMissing returns the status of a ModelVersion that cannot be built, since

@@ -26,9 +26,9 @@ func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outco
 	case v1alpha1.ReasonDeadlineExceeded:
 		return fmt.Sprintf("%s. Raise spec.build.deadlineSeconds, %s", outcome.Message, edit)
 	case v1alpha1.ReasonPodForbidden:
-		return fmt.Sprintf("%s. %s, then build again: %s", outcome.Message, allowPod(mv, outcome.Message), rebuildCommand(mv))
+		return fmt.Sprintf("%s. %s, then build again: %s", outcome.Message, allowPod(mv, outcome.Message), RebuildCommand(mv))
 	case v1alpha1.ReasonPodLost, v1alpha1.ReasonWorkflowStopped, v1alpha1.ReasonWorkflowTerminated:
-		return fmt.Sprintf("%s. To build again: %s", outcome.Message, rebuildCommand(mv))
+		return fmt.Sprintf("%s. To build again: %s", outcome.Message, RebuildCommand(mv))
 	case v1alpha1.ReasonWorkflowError:
 		if strings.Contains(outcome.Message, requestAboveLimit) {
 			return fmt.Sprintf("%s. %s", outcome.Message, raiseLimit(mv, outcome.Message))
@@ -40,7 +40,7 @@ func withNextCommand(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, outcome Outco
 	case v1alpha1.ReasonInvalidSpec:
 		return fmt.Sprintf("%s. %s", outcome.Message, workflow.FixSpec(mv))
 	default:
-		return fmt.Sprintf("%s. After fixing this, rebuild with: %s", outcome.Message, rebuildCommand(mv))
+		return fmt.Sprintf("%s. After fixing this, rebuild with: %s", outcome.Message, RebuildCommand(mv))
 	}
 }
 
@@ -58,6 +58,6 @@ func inspectCommand(wf *wfv1.Workflow) string {
 	return fmt.Sprintf("To see what Argo reports: kubectl describe wf -n %s %s", wf.Namespace, wf.Name)
 }
 
-func rebuildCommand(mv *v1alpha1.ModelVersion) string {
+func RebuildCommand(mv *v1alpha1.ModelVersion) string {
 	return fmt.Sprintf(`kubectl annotate mv -n %s %s %s="$(date +%%s)" --overwrite`, mv.Namespace, mv.Name, v1alpha1.AnnotationRebuild)
 }

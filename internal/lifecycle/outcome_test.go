@@ -21,6 +21,32 @@ func makeWorkflow() *builders.WorkflowWrapper {
 	return builders.MakeWorkflow(builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj(), 1)
 }
 
+// signature is what a report says of a signature.
+func signature() *report.Signature {
+	return &report.Signature{Secret: "modelkiln-signing", KeyID: builders.Digest, Formats: []string{"Bundle", "Tag"}, Attestations: []string{"Files", "Provenance"}, Bundle: "{}"}
+}
+
+// signs adds a signature to a report, and changes it.
+func signs(change func(s *report.Signature)) func(*report.Report) {
+	return func(r *report.Report) {
+		r.Image.Signature = signature()
+		change(r.Image.Signature)
+	}
+}
+
+// A template that does not pass the parameters on signs nothing.
+func TestWorkflowOutcomeWithoutRequiredSignature(t *testing.T) {
+	unsigned := makeWorkflow().Argument(contract.ParamSigningRequired, "true")
+	got := lifecycle.WorkflowOutcome(unsigned.Succeeded(unsigned.Report()).Obj())
+	assert.Equal(t, v1alpha1.ReasonReportInvalid, got.Reason)
+	assert.Contains(t, got.Message, "its report has no signature: the template must pass the parameters from signing-secret to builder-id to status-report")
+
+	signed := makeWorkflow().Argument(contract.ParamSigningRequired, "true")
+	r := signed.Report()
+	r.Image.Signature = signature()
+	assert.Equal(t, lifecycle.StateBuilt, lifecycle.WorkflowOutcome(signed.Succeeded(r).Obj()).State)
+}
+
 func TestWorkflowOutcomeInvalidReport(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change      func(*report.Report)
@@ -38,6 +64,12 @@ func TestWorkflowOutcomeInvalidReport(t *testing.T) {
 		"short digest":                                  {func(r *report.Report) { r.Image.Digest = "sha256:4f53" }, "its report has no digest"},
 		"trailing characters after the digest":          {func(r *report.Report) { r.Image.Digest += "\n" }, "its report has no digest"},
 		"another directory in the image":                {func(r *report.Report) { r.Image.ModelPath = "/models" }, `its report says that the image has the model at "/models": the template must pass the parameter model-path to mount-check`},
+		"an unknown format of the signature":            {signs(func(s *report.Signature) { s.Formats = []string{"PGP"} }), `its report says that the signature is "PGP"`},
+		"an unknown attestation":                        {signs(func(s *report.Signature) { s.Attestations = []string{"BOM"} }), `its report says that the signature is "BOM"`},
+		"a large signature":                             {signs(func(s *report.Signature) { s.Bundle = strings.Repeat("x", 8193) }), "its report does not describe a signature"},
+		"a signature without a key":                     {signs(func(s *report.Signature) { s.KeyID = "" }), "its report does not describe a signature"},
+		"an invalid name of the key's Secret":           {signs(func(s *report.Signature) { s.Secret = "a b" }), "its report does not describe a signature"},
+		"a format many times":                           {signs(func(s *report.Signature) { s.Formats = []string{"Tag", "Tag", "Tag", "Tag", "Tag"} }), "its report does not describe a signature"},
 		"failure in the report of a succeeded Workflow": {func(r *report.Report) { r.Failure = &report.Failure{Step: "build", Message: "Kaniko failed."} }, "step build reported a failure: Kaniko failed"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -51,12 +51,12 @@ func whileStarting(o Observed, v verdict, opts workflow.Options) verdict {
 	left, bounded := startupTimeLeft(o, opts)
 	switch {
 	case blocker != nil && blocker.Permanent:
-		return startFailure(wf, blocker.Reason, fmt.Sprintf("%s: %s", blocker.Message, rebuildCommand(mv)))
+		return startFailure(wf, blocker.Reason, fmt.Sprintf("%s: %s", blocker.Message, RebuildCommand(mv)))
 	case bounded && left <= 0:
 		if blocker == nil {
 			blocker = &startBlocker{Reason: v1alpha1.ReasonPodNotStarted, Message: fmt.Sprintf("Workflow %s waits for its pod", wf.Name)}
 		}
-		return startFailure(wf, blocker.Reason, fmt.Sprintf("%s. The pod did not start within %s, so the build was terminated. After fixing the cause, rebuild with: %s", blocker.Message, opts.PendingTimeout, rebuildCommand(mv)))
+		return startFailure(wf, blocker.Reason, fmt.Sprintf("%s. The pod did not start within %s, so the build was terminated. After fixing the cause, rebuild with: %s", blocker.Message, opts.PendingTimeout, RebuildCommand(mv)))
 	}
 	switch {
 	case blocker != nil:

@@ -9,6 +9,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
@@ -62,6 +63,35 @@ func checkImage(wf *wfv1.Workflow, image *report.Image) error {
 		return fmt.Errorf("its report names %q as a Secret", sentence(image.PullSecret))
 	case image.ModelPath != workflow.Argument(wf, contract.ParamModelPath):
 		return fmt.Errorf("its report says that the image has the model at %q: the template must pass the parameter %s to mount-check", sentence(image.ModelPath), contract.ParamModelPath)
+	}
+	return checkSignature(wf, image)
+}
+
+// maxBundle is the number of characters that a status holds of a signature.
+const maxBundle = 8192
+
+// checkSignature returns nil when a report says how the image was signed, if it had to
+// be. Whether the signature is valid is verified where the image is served.
+func checkSignature(wf *wfv1.Workflow, image *report.Image) error {
+	signature := image.Signature
+	if signature == nil {
+		if workflow.Argument(wf, contract.ParamSigningRequired) == "true" {
+			return fmt.Errorf("its report has no signature: the template must pass the parameters from %s to %s to status-report", contract.ParamSigningSecret, contract.ParamBuilderID)
+		}
+		return nil
+	}
+	known := func(name string) bool {
+		return slices.Contains([]string{
+			string(v1alpha1.BundleSignature), string(v1alpha1.TagSignature), string(v1alpha1.ProvenanceAttestation), string(v1alpha1.FilesAttestation),
+		}, name)
+	}
+	for _, name := range slices.Concat(signature.Formats, signature.Attestations) {
+		if !known(name) {
+			return fmt.Errorf("its report says that the signature is %q", sentence(name))
+		}
+	}
+	if len(signature.Bundle) > maxBundle || !digestPattern.MatchString(signature.KeyID) || len(validation.IsDNS1123Subdomain(signature.Secret)) > 0 || len(signature.Formats)+len(signature.Attestations) > 4 {
+		return errors.New("its report does not describe a signature")
 	}
 	return nil
 }

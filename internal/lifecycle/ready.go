@@ -36,7 +36,7 @@ func whenReady(o Observed, opts workflow.Options) verdict {
 		return checkIfRequested(o, opts)
 	case v.State == StateBuilt && v.Reason == v1alpha1.ReasonSucceeded:
 		return verdict{Outcome: Outcome{
-			State: StateBuilt, Reason: v1alpha1.ReasonSucceeded,
+			State: StateBuilt, Reason: v1alpha1.ReasonSucceeded, Report: v.Report,
 			Message: withAdvice(fmt.Sprintf("%s. Workflow %s found it there again", verified(mv.Status.Image, mv.Spec.Storage.Image != nil), wf.Name), v.Report),
 		}}
 	case v.State == StateBuilt:

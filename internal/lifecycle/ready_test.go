@@ -77,6 +77,28 @@ func TestNextStepRebuildWhenReady(t *testing.T) {
 		})
 	}
 
+	t.Run("an image that is signed afterwards", func(t *testing.T) {
+		s := newScenario(t)
+		s.succeeded()
+		assert.Nil(t, s.mv().Status.Signature)
+		s.requestRebuild()
+		require.NotNil(t, s.pass())
+		assert.Nil(t, s.updatePass(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+			r := w.Report()
+			r.Image.Signature = signature()
+			return w.Succeeded(r)
+		}))
+		want := &v1alpha1.SignatureStatus{
+			SecretName: "modelkiln-signing", KeyID: builders.Digest, Bundle: "{}",
+			Formats:      []v1alpha1.SignatureFormat{v1alpha1.BundleSignature, v1alpha1.TagSignature},
+			Attestations: []v1alpha1.Attestation{v1alpha1.FilesAttestation, v1alpha1.ProvenanceAttestation},
+		}
+		assert.Equal(t, want, s.mv().Status.Signature)
+		s.observed.Workflows = nil
+		assert.Nil(t, s.pass())
+		assert.Equal(t, want, s.mv().Status.Signature, "the status remembers the signature")
+	})
+
 	t.Run("a lost image can be built later", func(t *testing.T) {
 		s := newScenario(t)
 		s.succeeded()

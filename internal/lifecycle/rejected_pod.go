@@ -89,7 +89,7 @@ func raiseLimit(mv *v1alpha1.ModelVersion, message string) string {
 		ways = append(ways, fmt.Sprintf("Set spec.build.resources.limits to the request of the container %s or more, which starts a new attempt: kubectl edit mv -n %s %s", contract.StepBuild, mv.Namespace, mv.Name))
 	}
 	if others := strings.ReplaceAll(message, buildContainer, ""); strings.Contains(others, "ontainers[") || len(ways) == 0 {
-		ways = append(ways, fmt.Sprintf("Ask the platform team to set buildPods.otherLimits in the operator's configuration, or to raise the default of the LimitRange, then build again: %s", rebuildCommand(mv)))
+		ways = append(ways, fmt.Sprintf("Ask the platform team to set buildPods.otherLimits in the operator's configuration, or to raise the default of the LimitRange, then build again: %s", RebuildCommand(mv)))
 	}
 	return fmt.Sprintf("A LimitRange of the namespace sets a limit below a request (kubectl describe limitrange -n %s). %s", mv.Namespace, strings.Join(ways, ". "))
 }

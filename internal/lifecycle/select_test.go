@@ -250,6 +250,7 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 		"base image":                  {contract.ParamBaseImage, "registry.example.com/forge:1", false},
 		"host over plain HTTP":        {contract.ParamPlainHTTPRegistries, "registry.example.com", false},
 		"change detection":            {contract.ParamChangeDetection, string(v1alpha1.ChangesInModTime), false},
+		"no SHA-256 of files":         {contract.ParamFileDigests, string(v1alpha1.SkipFileDigests), false},
 		"known digest":                {contract.ParamKnownDigest, builders.Digest, false},
 		"previous image":              {contract.ParamPreviousImage, "modelhub/forge@" + builders.Digest, false},
 		"previous image of the Model": {contract.ParamPreviousImage, "modelhub/resnet@" + builders.Digest, true},

@@ -61,6 +61,9 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		if v.follow != nil {
 			keepRevision(&status, v.Report)
 			describeImage(&status, v.Report)
+		} else if image := v.Report.Image; image != nil && image.Signature != nil {
+			// An attempt that only checked the image has signed it.
+			status.Signature = signatureStatus(image.Signature)
 		}
 		// A request that was made during the attempt is served by it.
 		status.Workflow.Rebuild = workflow.RebuildRequest(mv.Annotations)
@@ -107,7 +110,7 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	status.LatestAttemptTime = laterTime(status.LatestAttemptTime, wf.CreationTimestamp)
 	status.StartTime = laterTime(status.StartTime, startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
-	status.Digest, status.ShortDigest, status.PullSecretName = "", "", ""
+	status.Digest, status.ShortDigest, status.PullSecretName, status.Signature = "", "", "", nil
 	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
 	status.SentBytes, status.ReusedBytes = 0, 0
 	status.Source = sourceStatus(revisionOf(status.Source), "")
@@ -145,12 +148,28 @@ func describeImage(status *v1alpha1.ModelVersionStatus, run report.Report) {
 		status.SentBytes, status.ReusedBytes = run.Build.SentBytes, run.Build.ReusedBytes
 	}
 	status.PullSecretName = run.Image.PullSecret
+	status.Signature = signatureStatus(run.Image.Signature)
 	// An attempt that a user resubmits may resolve the revision to a later commit than the
 	// first one did.
 	if commit.MatchString(run.Source.Revision) {
 		status.Source = sourceStatus(run.Source.Revision, "")
 	}
 	status.Source = sourceStatus(revisionOf(status.Source), text.OneLine(run.Source.Digest, maxDigest))
+}
+
+// signatureStatus returns what a status records of how an image was signed.
+func signatureStatus(signature *report.Signature) *v1alpha1.SignatureStatus {
+	if signature == nil {
+		return nil
+	}
+	status := &v1alpha1.SignatureStatus{SecretName: signature.Secret, KeyID: signature.KeyID, Bundle: signature.Bundle}
+	for _, format := range signature.Formats {
+		status.Formats = append(status.Formats, v1alpha1.SignatureFormat(format))
+	}
+	for _, attestation := range signature.Attestations {
+		status.Attestations = append(status.Attestations, v1alpha1.Attestation(attestation))
+	}
+	return status
 }
 
 // keepRevision records the commit that an attempt has found, whatever became of the

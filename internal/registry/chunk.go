@@ -1,10 +1,7 @@
 package registry
 
 import (
-	"crypto/sha256"
-	"encoding"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"net/http"
@@ -81,16 +78,3 @@ var errPartialRead = errors.New("the registry did not read all of a request")
 type readError struct{ error }
 
 func (e readError) Unwrap() error { return e.error }
-
-// clone returns a copy of the state of a SHA-256.
-func clone(digest hash.Hash) (hash.Hash, error) {
-	state, err := digest.(encoding.BinaryMarshaler).MarshalBinary()
-	if err != nil {
-		return nil, fmt.Errorf("copy a digest: %w", err)
-	}
-	copied := sha256.New()
-	if err := copied.(encoding.BinaryUnmarshaler).UnmarshalBinary(state); err != nil {
-		return nil, fmt.Errorf("copy a digest: %w", err)
-	}
-	return copied, nil
-}

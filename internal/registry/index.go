@@ -11,5 +11,5 @@ import (
 // PushIndex pushes an index: its images as Push does, by their digests, and then the
 // tag.
 func (r *Repository) PushIndex(ctx context.Context, tag name.Tag, index v1.ImageIndex) error {
-	return r.explain(remote.WriteIndex(tag, index, remote.WithContext(ctx), remote.WithTransport(r.anonymous), remote.WithAuthFromKeychain(r.keychain)))
+	return r.explain(remote.WriteIndex(tag, index, r.options(ctx)...))
 }

@@ -71,6 +71,10 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	return r, nil
 }
 
+// Name returns the name of the repository with its registry, as in
+// registry.example.com/models/resnet.
+func (r *Repository) Name() string { return r.name.Name() }
+
 // CheckPush returns an error if the registry does not permit the build to push. It
 // starts an upload session and cancels it, because nothing less is conclusive on
 // every registry.
@@ -82,12 +86,12 @@ func (r *Repository) CheckPush(ref name.Reference) error {
 // not have, and its manifest last. Layers that come from another repository of the
 // same registry are mounted from there, if the registry supports that.
 func (r *Repository) Push(ctx context.Context, tag name.Tag, image v1.Image) error {
-	return r.explain(remote.Write(tag, image, remote.WithContext(ctx), remote.WithTransport(r.anonymous), remote.WithAuthFromKeychain(r.keychain)))
+	return r.explain(remote.Write(tag, image, r.options(ctx)...))
 }
 
 // Tag has a tag refer to a manifest that the registry has.
 func (r *Repository) Tag(ctx context.Context, tag name.Tag, manifest *remote.Descriptor) error {
-	return r.explain(remote.Tag(tag, manifest, remote.WithContext(ctx), remote.WithTransport(r.anonymous), remote.WithAuthFromKeychain(r.keychain)))
+	return r.explain(remote.Tag(tag, manifest, r.options(ctx)...))
 }
 
 // Fetch returns the manifest of a reference.

@@ -35,7 +35,7 @@ type upload struct {
 	// offset is how many bytes the registry is known to have, digest is of those
 	// bytes, and content reads the blob from there; nil if the blob is not open.
 	offset  int64
-	digest  hash.Hash
+	digest  hash.Cloner
 	content io.ReadCloser
 	// done is true when the whole blob was sent.
 	done bool
@@ -84,6 +84,21 @@ func (u *upload) resume(ctx context.Context) (v1.Hash, error) {
 	return u.sum(), u.commit(ctx)
 }
 
+// newHash returns the SHA-256 of a blob of which nothing was sent yet.
+func newHash(blob Blob) hash.Cloner {
+	if hashed, ok := blob.(HashedBlob); ok {
+		return hashed.NewHash()
+	}
+	return sha256.New().(hash.Cloner)
+}
+
+// passHash passes the hash of what was sent to a blob with a hash of its own.
+func (u *upload) passHash() {
+	if hashed, ok := u.blob.(HashedBlob); ok {
+		hashed.Sent(u.digest)
+	}
+}
+
 // sum returns the digest of what the registry has.
 func (u *upload) sum() v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(u.digest.Sum(nil))}
@@ -127,7 +142,7 @@ func (u *upload) query(ctx context.Context) (*http.Response, error) {
 // start starts a new session.
 func (u *upload) start(ctx context.Context) error {
 	u.closeContent()
-	u.location, u.outOfSync, u.done, u.offset, u.digest, u.committing, u.processing = "", false, false, 0, sha256.New(), -1, false
+	u.location, u.outOfSync, u.done, u.offset, u.digest, u.committing, u.processing = "", false, false, 0, newHash(u.blob), -1, false
 	u.last = request{first: true}
 	u.progress(0)
 	resp, err := u.do(ctx, http.MethodPost, u.repository.url(uploadsPath), nil, 0, http.StatusAccepted)
@@ -150,7 +165,7 @@ func (u *upload) send(ctx context.Context) error {
 		u.done = true
 		return nil
 	}
-	digest, err := clone(u.digest)
+	digest, err := u.digest.Clone()
 	if err != nil {
 		return err
 	}

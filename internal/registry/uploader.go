@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -39,6 +40,15 @@ type Blob interface {
 	Size() int64
 	// Open returns a reader from an offset on.
 	Open(ctx context.Context, offset int64) io.ReadCloser
+}
+
+// HashedBlob is a Blob whose SHA-256 also hashes its parts.
+type HashedBlob interface {
+	Blob
+	// NewHash returns a SHA-256 of which nothing was written yet.
+	NewHash() hash.Cloner
+	// Sent is called with the SHA-256 of the whole blob, as the registry has it.
+	Sent(hash.Cloner)
 }
 
 // Uploader uploads blobs to a repository. It reads each blob once, and the digest is
@@ -107,6 +117,7 @@ func (u *Uploader) Upload(ctx context.Context, blob Blob, progress func(offset i
 		reached := up.reached
 		digest, err := up.resume(ctx)
 		if err == nil {
+			up.passHash()
 			return digest, nil
 		}
 		var read readError

@@ -102,6 +102,22 @@ type Image struct {
 	// build step pushed, and Bytes is zero if the engine does not report it. It is
 	// empty for an image that was verified.
 	HeldBack string `json:"heldBack,omitempty"`
+	// Signature is how the image was signed; nil if it was not.
+	Signature *Signature `json:"signature,omitempty"`
+}
+
+// Signature is how status-report has signed an image.
+type Signature struct {
+	// Secret is the name of the Secret with the key, and KeyID is the SHA-256 of the public
+	// key, "sha256:…".
+	Secret string `json:"secret"`
+	KeyID  string `json:"keyID"`
+	// Formats are those in which the registry has the signature, and Attestations are
+	// what else it has.
+	Formats      []string `json:"formats,omitempty"`
+	Attestations []string `json:"attestations,omitempty"`
+	// Bundle is the signature of Digest as a bundle of Sigstore.
+	Bundle string `json:"bundle"`
 }
 
 // Failure is why a step failed.

@@ -69,6 +69,15 @@ func (f *forgery) spoilWeights(t *testing.T) {
 	require.Len(t, e.content, int(e.Size))
 }
 
+// setSHA256 sets the digest that the manifest of files has of a file.
+func (f *forgery) setSHA256(path, sum string) {
+	for i, e := range f.files.Entries {
+		if e.Path == path {
+			f.files.Entries[i].SHA256 = sum
+		}
+	}
+}
+
 // takeApart takes apart the image at the tag.
 func (p *pod) takeApart(t *testing.T) *forgery {
 	t.Helper()
@@ -295,6 +304,14 @@ var forgeries = map[string]struct {
 			}
 		},
 		kaniko: sourceChanged,
+	},
+	"another SHA-256": {
+		change: func(_ *testing.T, f *forgery) { f.setSHA256("w.bin", strings.Repeat("0", 64)) },
+		kaniko: sourceChanged, stream: "the manifest of its files is not that of its layers",
+	},
+	"one file without SHA-256": {
+		change: func(_ *testing.T, f *forgery) { f.setSHA256("w.bin", "") },
+		kaniko: `no SHA-256 of "w.bin"`, stream: "the manifest of its files is not that of its layers",
 	},
 	"a second file under another spelling, ./": {
 		change: addToModel(file("./kubedl-model/w.bin", "hostile")), kaniko: `the unusual name "./kubedl-model/w.bin"`,

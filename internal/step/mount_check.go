@@ -68,8 +68,9 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 	return m.run
 }
 
-// memoryTarget is how many bytes of memory mount-check uses before it collects
-// garbage more often. The template limits it to 512Mi.
+// memoryTarget is how many bytes of memory mount-check and status-report use before they
+// collect garbage more often. The template limits each to 512Mi. The signature over
+// 200,000 files takes 280 MiB, and is 42 MB long.
 const memoryTarget = 384 << 20
 
 func (m *mountCheck) run(ctx context.Context, log io.Writer) error {

@@ -46,6 +46,11 @@ type pod struct {
 	// flags of Stream.
 	streams                                bool
 	previous, compression, changeDetection string
+	skipsDigests                           bool
+	// workflowUID identifies the Workflow in provenances, and signing are further flags of
+	// status-report.
+	workflowUID string
+	signing     []string
 	// storage are the storage flags of mount-check.
 	storage []string
 	// registry is the handler of the registry; a test may replace it.
@@ -88,7 +93,7 @@ func newPod(t *testing.T) *pod {
 	t.Cleanup(server.Close)
 	p := &pod{
 		dir: dir, host: strings.TrimPrefix(server.URL, "http://"), repo: "models/resnet", tag: "v1",
-		base: "scratch", uid: versionUID, secret: "regcred", registry: registry,
+		base: "scratch", uid: versionUID, workflowUID: "wf-1", secret: "regcred", registry: registry,
 		storage: []string{"--storage-kind=persistentVolumeClaim"},
 	}
 	p.write(t, "termination-log", "")
@@ -146,7 +151,11 @@ func (p *pod) mountCheck(t *testing.T, args ...string) (int, string) {
 func (p *pod) build(t *testing.T) (int, string) {
 	t.Helper()
 	if p.streams {
-		return p.run(t, "stream", append(p.imageArgs(), "--previous-image="+p.previous, "--compression="+p.compression, "--change-detection="+p.changeDetection)...)
+		args := append(p.imageArgs(), "--previous-image="+p.previous, "--compression="+p.compression, "--change-detection="+p.changeDetection)
+		if p.skipsDigests {
+			args = append(args, "--file-digests=Skip")
+		}
+		return p.run(t, "stream", args...)
 	}
 	return p.run(t, "build", p.buildArgs()...)
 }
@@ -162,7 +171,9 @@ func (p *pod) buildArgs() []string {
 
 func (p *pod) statusReport(t *testing.T) (int, string) {
 	t.Helper()
-	return p.run(t, "status-report", append(p.registryArgs(), "--model-version-uid="+p.uid)...)
+	args := append(p.registryArgs(), "--model-version-uid="+p.uid, "--signing-secret=modelkiln-signing", "--signing-secret-dir="+p.path("signing-secret"),
+		"--namespace=ml", "--workflow-name=resnet-v1-1", "--workflow-uid="+p.workflowUID, "--workflow-created=2026-11-29T01:02:03Z")
+	return p.run(t, "status-report", append(args, p.signing...)...)
 }
 
 // allSteps runs the steps until one fails.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"runtime/debug"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -16,6 +17,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/internal/sign"
 	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
@@ -29,61 +31,118 @@ const maxConcurrentBlobs = 8
 type statusReport struct {
 	*paths
 	registryFlags
+	signing         signing
 	modelVersionUID string
 }
 
 func defineStatusReport(flags *flag.FlagSet, p *paths) action {
 	s := &statusReport{paths: p}
 	s.defineRegistry(flags)
+	s.signing.define(flags)
 	flags.StringVar(&s.modelVersionUID, "model-version-uid", "", "the `UID` of the ModelVersion; empty in a build without one")
 	return s.run
 }
 
 func (s *statusReport) run(ctx context.Context, log io.Writer) error {
+	debug.SetMemoryLimit(memoryTarget)
 	r, err := s.readReport()
 	if err != nil {
 		return err
 	}
-	config, err := s.config()
+	key, err := s.signing.key(log)
 	if err != nil {
 		return err
-	}
-	tag, err := config.Tag(s.image)
-	if err != nil {
-		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be verified: %v", err)
-	}
-	repository, err := config.Open(ctx, tag.Repository, registry.Pull)
-	if err != nil {
-		return failure.OfRegistry(err)
 	}
 	want, err := s.shared.ReadExpectation()
 	if err != nil {
 		return err
 	}
-	images, digest, err := getImages(ctx, repository, tag, want)
-	var denied *registry.Error
-	if errors.As(err, &denied) && denied.Kind == registry.PolicyDenied && want.IsPushed() {
-		console.Logf(log, "pushed, and not verified: %s", denied.Message)
-		return s.report(held(r, want, denied), tag, config)
+	config, tag, repository, err := s.open(ctx, key != nil && !want.IsStored)
+	if err != nil {
+		return err
+	}
+	images, descriptor, err := getImages(ctx, repository, tag, want)
+	if denied := heldBack(err, want); denied != nil {
+		return s.reportHeld(held(r, want, denied), tag, config, log)
 	}
 	if err != nil {
 		return failure.OfContent(repository, err)
 	}
+	digest := descriptor.Digest.String()
 	console.Logf(log, "the registry returns %s with the digest %s", tag, digest)
-	if want.Digest != digest.String() {
+	if want.Digest != digest {
 		return failure.Verification("the tag %s was moved from %s to another image during the build: find out who pushes there, then build again", tag, want.Digest)
 	}
 	verified, err := s.verifyAll(ctx, repository, images, *r.Source, want)
 	if err != nil {
 		return err
 	}
-	verified.Reference, verified.Digest = tag.String(), digest.String()
-	console.Logf(log, "all %s are in the registry, %s", console.Count(verified.Layers, "layer"), console.Size(verified.Bytes))
-	if !want.IsStored {
-		console.Logf(log, "the layers hold all %s, %s; KUBEDL_MODEL_PATH and the labels are set", console.Count(r.Source.Files, "file"), console.Size(r.Source.Bytes))
+	verified.Reference, verified.Digest = tag.String(), digest
+	logVerified(log, verified, *r.Source, want)
+	of := signed{repository: repository, reference: tag.String(), subject: descriptor, images: images, found: !want.IsPushed(), stored: want.IsStored}
+	if verified.Signature, err = s.sign(ctx, key, of, log); err != nil {
+		return err
 	}
 	console.Logf(log, "%s: %s", outcome(r), pushed(verified))
 	return s.report(verified, tag, config)
+}
+
+// logVerified logs what was verified.
+func logVerified(log io.Writer, verified *report.Image, model report.Source, want handoff.Expectation) {
+	console.Logf(log, "all %s are in the registry, %s", console.Count(verified.Layers, "layer"), console.Size(verified.Bytes))
+	if !want.IsStored {
+		console.Logf(log, "the layers hold all %s, %s; KUBEDL_MODEL_PATH and the labels are set", console.Count(model.Files, "file"), console.Size(model.Bytes))
+	}
+}
+
+// open logs in to the repository, to push if something is signed.
+func (s *statusReport) open(ctx context.Context, signs bool) (registry.Config, name.Tag, *registry.Repository, error) {
+	config, err := s.config()
+	if err != nil {
+		return config, name.Tag{}, nil, err
+	}
+	tag, err := config.Tag(s.image)
+	if err != nil {
+		return config, tag, nil, failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be verified: %v", err)
+	}
+	access := registry.Pull
+	if signs {
+		access = registry.Push
+	}
+	repository, err := config.Open(ctx, tag.Repository, access)
+	return config, tag, repository, failure.OfRegistry(err)
+}
+
+// sign signs the image that was verified, if there is a key.
+func (s *statusReport) sign(ctx context.Context, key *sign.Key, of signed, log io.Writer) (signature *report.Signature, err error) {
+	if key == nil {
+		return nil, nil
+	}
+	if of.plan, err = s.shared.ReadPlan(); err != nil {
+		return nil, err
+	}
+	of.image = sign.Image{Repository: of.repository.Name(), Digest: of.subject.Digest.String()}
+	return s.signing.sign(ctx, key, of, log)
+}
+
+// heldBack returns the error of a registry that does not return what this build has
+// pushed because of a policy, or nil.
+func heldBack(err error, want handoff.Expectation) *registry.Error {
+	var denied *registry.Error
+	if errors.As(err, &denied) && denied.Kind == registry.PolicyDenied && want.IsPushed() {
+		return denied
+	}
+	return nil
+}
+
+// reportHeld reports an image that the registry does not return. What cannot be verified
+// is not signed.
+func (s *statusReport) reportHeld(image *report.Image, tag name.Tag, config registry.Config, log io.Writer) error {
+	if s.signing.required {
+		return failure.New(v1alpha1.ReasonSigningFailed, "the image was pushed, and cannot be verified and signed: %s. Have the policy allow the build to pull it", image.HeldBack)
+	}
+	console.Logf(log, "pushed, and neither verified nor signed: %s", image.HeldBack)
+	return s.report(image, tag, config)
 }
 
 // report adds the image to the report.
@@ -142,13 +201,13 @@ func (s *statusReport) pullSecret(config registry.Config, tag name.Tag) string {
 }
 
 // getImages fetches the image at a tag, or those of the index there.
-func getImages(ctx context.Context, repository *registry.Repository, tag name.Tag, want handoff.Expectation) ([]modelimage.Variant, v1.Hash, error) {
+func getImages(ctx context.Context, repository *registry.Repository, tag name.Tag, want handoff.Expectation) ([]modelimage.Variant, v1.Descriptor, error) {
 	descriptor, err := repository.Fetch(ctx, tag)
 	if registry.IsNotFound(err) {
-		return nil, v1.Hash{}, failure.Verification("the registry does not have %s after the push: build again", tag).WithCause(err)
+		return nil, v1.Descriptor{}, failure.Verification("the registry does not have %s after the push: build again", tag).WithCause(err)
 	}
 	if err != nil {
-		return nil, v1.Hash{}, err
+		return nil, v1.Descriptor{}, err
 	}
 	open := modelimage.Variants
 	if want.IsStored {
@@ -157,12 +216,12 @@ func getImages(ctx context.Context, repository *registry.Repository, tag name.Ta
 	images, err := open(descriptor)
 	var invalid *modelimage.InvalidError
 	if errors.As(err, &invalid) {
-		return nil, v1.Hash{}, failure.Verification("the registry has %s at %s, which is not the image of a model: %s", descriptor.MediaType, tag, invalid.Problem)
+		return nil, v1.Descriptor{}, failure.Verification("the registry has %s at %s, which is not the image of a model: %s", descriptor.MediaType, tag, invalid.Problem)
 	}
 	if err != nil {
-		return nil, v1.Hash{}, failure.OfContent(repository, err)
+		return nil, v1.Descriptor{}, failure.OfContent(repository, err)
 	}
-	return images, descriptor.Digest, nil
+	return images, descriptor.Descriptor, nil
 }
 
 // verifyAll checks the images for all platforms. It returns the first one, whose layers

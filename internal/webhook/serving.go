@@ -33,6 +33,8 @@ type Serving struct {
 	Nodes *Nodes
 	// Mount is how models are mounted.
 	Mount inject.ServingMount
+	// Verification is how signatures of models are verified.
+	Verification inject.Verification
 }
 
 // Default mutates a pod that is being created. An error rejects the pod, and is
@@ -54,6 +56,9 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 	if problem != nil {
 		return fmt.Errorf("ModelVersion %q: %s", mv.Name, problem.Message)
 	}
+	if err := h.verify(ctx, mv); err != nil {
+		return err
+	}
 	if mode == inject.ServingInitContainer {
 		if err := h.leaveUser(ctx, request.Namespace, served); err != nil {
 			return err
@@ -61,6 +66,20 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 	}
 	*pod = *served
 	return nil
+}
+
+// verify returns an error for a ModelVersion without a valid signature, or adds a warning.
+func (h *Serving) verify(ctx context.Context, mv *v1alpha1.ModelVersion) error {
+	problem := h.Verification.Problem(mv)
+	switch {
+	case problem == "":
+		return nil
+	case h.Verification.Mode == inject.VerificationRequire:
+		return fmt.Errorf("ModelVersion %q: %s", mv.Name, problem)
+	default:
+		warnf(ctx, "ModelVersion %q: %s", mv.Name, problem)
+		return nil
+	}
 }
 
 // leaveUser removes the user from the container that copies the model where the

@@ -180,8 +180,8 @@ func WithPreviousImage(wf *wfv1.Workflow, image string) *wfv1.Workflow {
 
 // BuildSettings returns the arguments, empty ones included, by which the spec and
 // the operator's configuration decide which of the files an image holds, what it holds
-// beside them, who it says has created the model, and whether every file is read and
-// checked.
+// beside them, who it says has created the model, whether every file is read and
+// checked, and how it is signed.
 func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	build := ptr.Deref(mv.Spec.Build, v1alpha1.Build{})
 	settings := map[string]string{
@@ -193,7 +193,9 @@ func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 		contract.ParamExclude:           lines(build.Exclude),
 		contract.ParamSymlinks:          "",
 		contract.ParamCompletenessCheck: "",
+		contract.ParamFileDigests:       "",
 	}
+	maps.Copy(settings, signingSettings(build, opts.Signing))
 	// An argument that says the default is not passed.
 	if build.Symlinks == v1alpha1.FollowSymlinks {
 		settings[contract.ParamSymlinks] = string(build.Symlinks)
@@ -206,8 +208,35 @@ func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	}
 	if engine(mv, opts) == v1alpha1.Stream {
 		settings[contract.ParamChangeDetection] = string(build.ChangeDetection)
+		if cmp.Or(build.FileDigests, opts.FileDigests) == v1alpha1.SkipFileDigests {
+			settings[contract.ParamFileDigests] = string(v1alpha1.SkipFileDigests)
+		}
 	}
 	return settings
+}
+
+// signingSettings returns the arguments, empty ones included, that say how an image is
+// signed.
+func signingSettings(build v1alpha1.Build, signing Signing) map[string]string {
+	settings := map[string]string{
+		contract.ParamSigningSecret:   build.SigningSecretName,
+		contract.ParamSigningRequired: "",
+		contract.ParamSigningFormats:  commas(signing.Formats),
+		contract.ParamSigningAttest:   commas(signing.Attest),
+		contract.ParamBuilderID:       signing.BuilderID,
+	}
+	if signing.Required || build.SigningSecretName != "" {
+		settings[contract.ParamSigningRequired] = "true"
+	}
+	if signing.Attest != nil && len(signing.Attest) == 0 {
+		settings[contract.ParamSigningAttest] = contract.AttestNothing
+	}
+	return settings
+}
+
+// SigningSettings are the names of the arguments that say how an image is signed.
+func SigningSettings() []string {
+	return slices.Sorted(maps.Keys(signingSettings(v1alpha1.Build{}, Signing{})))
 }
 
 // BuildHash returns a hash of a Workflow's template and of those arguments that
@@ -222,10 +251,11 @@ func BuildHash(wf *wfv1.Workflow) string {
 		decisive = append(decisive, Argument(wf, name))
 	}
 	// Hashes from before there were these arguments remain valid.
-	for _, name := range []string{
+	for _, name := range append([]string{
 		contract.ParamEnv, contract.ParamCreated, contract.ParamModelPath, contract.ParamInclude, contract.ParamExclude,
 		contract.ParamSymlinks, contract.ParamCompletenessCheck, contract.ParamKnownRevision, contract.ParamCreatedBy,
-	} {
+		contract.ParamFileDigests,
+	}, SigningSettings()...) {
 		if value := Argument(wf, name); value != "" {
 			decisive = append(decisive, name+"="+value)
 		}
@@ -338,14 +368,19 @@ func merge(defaults, own map[corev1.ResourceName]resource.Quantity) map[corev1.R
 	return merged
 }
 
-// lines returns patterns, one a line.
-func lines(patterns []v1alpha1.FilePattern) string {
-	all := make([]string, 0, len(patterns))
-	for _, pattern := range patterns {
-		all = append(all, string(pattern))
+// commas returns values, separated by commas.
+func commas[T ~string](values []T) string { return joined(values, ",") }
+
+func joined[T ~string](values []T, separator string) string {
+	all := make([]string, 0, len(values))
+	for _, value := range values {
+		all = append(all, string(value))
 	}
-	return strings.Join(all, "\n")
+	return strings.Join(all, separator)
 }
+
+// lines returns patterns, one a line.
+func lines(patterns []v1alpha1.FilePattern) string { return joined(patterns, "\n") }
 
 // formatQuantity returns a quantity's canonical form, or nothing for zero.
 func formatQuantity(q resource.Quantity) string {

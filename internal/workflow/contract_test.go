@@ -146,12 +146,13 @@ var allParameters = []string{
 	contract.ParamEndpoint, contract.ParamRegion, contract.ParamBucket, contract.ParamPrefix, contract.ParamRepo, contract.ParamRevision, contract.ParamKnownRevision, contract.ParamSourceSecret,
 	contract.ParamInclude, contract.ParamExclude, contract.ParamSymlinks, contract.ParamCompletenessCheck,
 	contract.ParamImageDigest,
+	contract.ParamSigningSecret, contract.ParamSigningRequired, contract.ParamSigningFormats, contract.ParamSigningAttest, contract.ParamBuilderID,
 }
 
 // parametersOf returns the parameters that a template must declare.
 func parametersOf(tmpl *wfv1.ClusterWorkflowTemplate) []string {
 	if tmpl.Name == contract.StreamTemplate {
-		return append(slices.Clone(allParameters), contract.ParamPreviousImage, contract.ParamChangeDetection)
+		return append(slices.Clone(allParameters), contract.ParamPreviousImage, contract.ParamChangeDetection, contract.ParamFileDigests)
 	}
 	return allParameters
 }
@@ -171,7 +172,7 @@ func TestContractParameters(t *testing.T) {
 		sent := slices.DeleteFunc(slices.Clone(allParameters), func(name string) bool {
 			return name == contract.ParamKnownDigest || name == contract.ParamAssignedUser
 		})
-		assert.ElementsMatch(t, append(sent, contract.ParamChangeDetection), slices.Collect(maps.Keys(inAny)), "parameters in the golden Workflows")
+		assert.ElementsMatch(t, append(sent, contract.ParamChangeDetection, contract.ParamFileDigests), slices.Collect(maps.Keys(inAny)), "parameters in the golden Workflows")
 	})
 }
 
@@ -204,6 +205,11 @@ func TestContractParameterDefaults(t *testing.T) {
 			contract.ParamChangeDetection:    string(v1alpha1.ChangesInContent),
 			contract.ParamSymlinks:           string(v1alpha1.KeepSymlinks),
 			contract.ParamCompletenessCheck:  string(v1alpha1.EnforceCompleteness),
+			contract.ParamFileDigests:        string(v1alpha1.RecordFileDigests),
+			contract.ParamSigningSecret:      contract.DefaultSigningSecret,
+			contract.ParamSigningRequired:    "false",
+			contract.ParamSigningFormats:     "Bundle,Tag",
+			contract.ParamSigningAttest:      "Provenance,Files",
 		}
 		if tmpl.Name == contract.StreamTemplate {
 			want[contract.ParamCompression] = string(v1alpha1.NoCompression)
@@ -312,7 +318,7 @@ func TestContractContainerArguments(t *testing.T) {
 func assertArgumentsAccepted(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 	t.Helper()
 	placeholder := regexp.MustCompile(`\{\{.*?\}\}`)
-	defaults := []string{}
+	defaults := []string{"{{workflow.creationTimestamp.RFC3339}}", "2026-03-01T09:40:00Z"}
 	for _, parameter := range tmpl.Spec.Arguments.Parameters {
 		if parameter.Value != nil {
 			defaults = append(defaults, "{{workflow.parameters."+parameter.Name+"}}", parameter.Value.String())
@@ -350,9 +356,10 @@ func TestContractArgumentsAreFlagValues(t *testing.T) {
 func TestContractVolumeMounts(t *testing.T) {
 	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
 		want := map[string][]string{
-			contract.StepMountCheck:   {"push-secret", "registry-ca", "source", "source-secret"},
-			contract.StepBuild:        {"push-secret", "registry-ca", "source", "source-secret"},
-			contract.StepStatusReport: {"push-secret", "registry-ca"},
+			contract.StepMountCheck: {"push-secret", "registry-ca", "source", "source-secret"},
+			contract.StepBuild:      {"push-secret", "registry-ca", "source", "source-secret"},
+			// Only this step has the signing key.
+			contract.StepStatusReport: {"push-secret", "registry-ca", "signing-secret"},
 			"main":                    nil,
 		}
 		declared := map[string]bool{}

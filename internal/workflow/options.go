@@ -90,8 +90,26 @@ type Options struct {
 	HuggingFace sourcepolicy.HuggingFaceRules
 	// CompletenessRequired is true if no ModelVersion may skip the completeness check.
 	CompletenessRequired bool
+	// FileDigests is whether images list the SHA-256 of their files, unless the
+	// ModelVersion says so. The default is Record.
+	FileDigests v1alpha1.FileDigests
+	// Signing is how images are signed.
+	Signing Signing
 	// Images are the rules for where models may be pushed, and for base images.
 	Images ImageRules
 	// Scheduling are the rules for tolerations and node selectors of builds.
 	Scheduling SchedulingRules
+}
+
+// Signing is how images are signed.
+type Signing struct {
+	// Required is true if every image must be signed.
+	Required bool
+	// Formats are the formats of signatures; the template's defaults if empty.
+	Formats []v1alpha1.SignatureFormat
+	// Attest is what is signed beside the image: the template's defaults if nil, and
+	// nothing if it is empty.
+	Attest []v1alpha1.Attestation
+	// BuilderID is the URI that names the platform; the template's default if empty.
+	BuilderID string
 }

@@ -72,7 +72,7 @@ func TestStepsHaveNoToken(t *testing.T) {
 			for _, volume := range pod.Volumes {
 				assert.Nil(t, volume.Projected, "%s: a projected volume can hold a token", volume.Name)
 				if volume.Secret != nil {
-					assert.Equal(t, "push-secret", volume.Name)
+					assert.Contains(t, []string{"push-secret", "signing-secret"}, volume.Name)
 				}
 			}
 			assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)

@@ -171,6 +171,18 @@ func (w *ModelVersionWrapper) CompletenessCheck(check v1alpha1.CompletenessCheck
 	return w
 }
 
+// SigningSecret names the Secret with the signing key.
+func (w *ModelVersionWrapper) SigningSecret(name string) *ModelVersionWrapper {
+	w.build().SigningSecretName = name
+	return w
+}
+
+// FileDigests sets whether the image lists the SHA-256 of every file.
+func (w *ModelVersionWrapper) FileDigests(digests v1alpha1.FileDigests) *ModelVersionWrapper {
+	w.build().FileDigests = digests
+	return w
+}
+
 // AWSEfsAttribute sets a volume attribute of the Elastic File System.
 func (w *ModelVersionWrapper) AWSEfsAttribute(name string, value v1alpha1.AWSEfsAttribute) *ModelVersionWrapper {
 	efs := w.mv.Spec.Storage.AWSEfs

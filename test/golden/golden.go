@@ -1,7 +1,7 @@
 // Package golden compares what is rendered with files under version control. Run
 // a test with -update to write its files:
 //
-//	go test ./internal/workflow ./internal/lifecycle ./internal/inject ./internal/metrics ./test/docs -update
+//	go test ./internal/workflow ./internal/lifecycle ./internal/inject ./internal/metrics ./internal/sign ./test/docs -update
 package golden
 
 import (

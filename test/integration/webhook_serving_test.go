@@ -2,6 +2,11 @@ package integration
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"strings"
 	"testing"
 
@@ -14,6 +19,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/inject"
+	"github.com/modelkiln/modelkiln/internal/sign"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -60,6 +66,45 @@ func TestWebhookServingPods(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The signature is in the status, which somebody else may have written.
+func TestWebhookServingVerification(t *testing.T) {
+	key, other := newSigningKey(t), newSigningKey(t)
+	startWithWebhook(t, withConfig(func(c *config.Config) {
+		c.Verification = config.Verification{Serving: inject.VerificationRequire, Keys: []config.VerificationKey{{Namespaces: []string{"*"}, PublicKey: string(key.Public().PEM())}}}
+	}))
+	s := newSandbox(t, shared)
+	mv := s.createReady()
+	serve := func() error {
+		return s.client.Create(t.Context(), servingPod(s.namespace, map[string]string{v1alpha1.LabelServeVersion: resnet}))
+	}
+	signWith := func(by *sign.Key) {
+		bundle, err := by.SignImage(sign.Image{Repository: "modelhub/resnet", Digest: digest})
+		require.NoError(t, err)
+		patch := client.MergeFrom(mv.DeepCopy())
+		mv.Status.Signature = &v1alpha1.SignatureStatus{
+			SecretName: contract.DefaultSigningSecret, KeyID: by.Public().ID(), Bundle: string(bundle),
+			Formats: []v1alpha1.SignatureFormat{v1alpha1.BundleSignature}, Attestations: []v1alpha1.Attestation{v1alpha1.FilesAttestation},
+		}
+		require.NoError(t, shared.admin.Status().Patch(t.Context(), mv, patch))
+	}
+	require.ErrorContains(t, serve(), `ModelVersion "`+resnet+`": its image is not signed`)
+	signWith(other)
+	require.ErrorContains(t, serve(), "it was not made with one of these keys")
+	signWith(key)
+	require.NoError(t, serve())
+}
+
+func newSigningKey(t *testing.T) *sign.Key {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	key, err := sign.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil)
+	require.NoError(t, err)
+	return key
 }
 
 // A node whose runtime ignores the subPath of an image volume joins the cluster, and

@@ -42,6 +42,7 @@ var builds = []build{
 	{dir: "../cluster/tools/kaniko", arguments: []string{"tool"}},
 	{dir: "tools/distribution2", arguments: []string{"."}},
 	{dir: "tools/olareg", arguments: []string{"tool"}},
+	{dir: "../sigstore", arguments: []string{"."}},
 	{dir: "../sources/tools/versitygw", arguments: []string{"tool"}},
 }
 

@@ -47,6 +47,8 @@ type pod struct {
 	// the Secret for it.
 	storage   storage
 	secretDir string
+	// signingDir has the Secret with the signing key; empty is none.
+	signingDir string
 	// encrypted is whether the registry is accessed over HTTPS.
 	encrypted bool
 }
@@ -135,6 +137,8 @@ func (p *pod) command(t *testing.T, step string) *exec.Cmd {
 		}
 		args[0] = "stream"
 		args = append(args, "--previous-image="+p.previousImage, "--change-detection="+string(p.changeDetection))
+	case contract.StepStatusReport:
+		args = append(args, "--signing-secret=modelkiln-signing", "--signing-secret-dir="+p.signingDir, "--namespace=default", "--workflow-name=resnet-v1-1", "--workflow-uid=wf-1")
 	}
 	return exec.CommandContext(t.Context(), program("modelkiln-step"), args...)
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -80,16 +79,21 @@ func (l smallLayer) DiffID() (v1.Hash, error) { return l.diffID, nil }
 const CopyBufferSize = 256 << 10
 
 // CompressedBlob is an archive that is compressed while it is read. Its compression is
-// not Uncompressed. To read from an
-// offset, everything up to there is compressed once more.
+// not Uncompressed. To read from an offset, everything up to there is compressed once more.
 type CompressedBlob struct {
 	Archive     registry.Blob
 	Compression Compression
 	// OnRead is called with the number of bytes of the archive that were read.
 	OnRead func(bytes int64)
-	// DiffID is the digest of the archive, once it was read to its end.
-	DiffID string
+	// NewHash returns the SHA-256 by which the archive is hashed, of which nothing was
+	// written yet.
+	NewHash func() hash.Hash
+	// Hash is that of the archive, once it was read to its end.
+	Hash hash.Hash
 }
+
+// DiffID returns the digest of the archive, which was read to its end.
+func (b *CompressedBlob) DiffID() string { return "sha256:" + hex.EncodeToString(b.Hash.Sum(nil)) }
 
 // Size returns -1, since the size is not known before the end.
 func (b *CompressedBlob) Size() int64 { return -1 }
@@ -114,7 +118,7 @@ func (b *CompressedBlob) compressTo(ctx context.Context, to io.Writer) error {
 	}
 	content := b.Archive.Open(ctx, 0)
 	defer func() { _ = content.Close() }()
-	counter := &hashCounter{Hash: sha256.New(), onWrite: b.OnRead}
+	counter := &hashCounter{Hash: b.NewHash(), onWrite: b.OnRead}
 	if _, err := io.CopyBuffer(io.MultiWriter(encoder, counter), readerOnly{content}, make([]byte, CopyBufferSize)); err != nil {
 		_ = encoder.Close()
 		return err
@@ -122,7 +126,7 @@ func (b *CompressedBlob) compressTo(ctx context.Context, to io.Writer) error {
 	if err := encoder.Close(); err != nil {
 		return err
 	}
-	b.DiffID = "sha256:" + hex.EncodeToString(counter.Sum(nil))
+	b.Hash = counter.Hash
 	return nil
 }
 

@@ -33,7 +33,7 @@ func TestCompressedBlob(t *testing.T) {
 		"gzip":      {Gzip, func(compressed io.Reader) (io.Reader, error) { return gzip.NewReader(compressed) }},
 	}
 	for name, tt := range decoders {
-		blob := &CompressedBlob{Archive: archive, Compression: tt.compression, OnRead: func(int64) {}}
+		blob := &CompressedBlob{Archive: archive, Compression: tt.compression, NewHash: sha256.New, OnRead: func(int64) {}}
 		read := func(offset int64) []byte {
 			content := blob.Open(t.Context(), offset)
 			all, err := io.ReadAll(content)
@@ -45,7 +45,7 @@ func TestCompressedBlob(t *testing.T) {
 
 		t.Run(name+" has the digest of the archive", func(t *testing.T) {
 			sum := sha256.Sum256(archive)
-			assert.Equal(t, "sha256:"+hex.EncodeToString(sum[:]), blob.DiffID)
+			assert.Equal(t, "sha256:"+hex.EncodeToString(sum[:]), blob.DiffID())
 		})
 		t.Run(name+" can be decompressed", func(t *testing.T) {
 			decoder, err := tt.decode(bytes.NewReader(full))

@@ -2,6 +2,7 @@ package kaniko
 
 import (
 	"context"
+	"crypto/sha256"
 	"io"
 	"os"
 
@@ -66,14 +67,14 @@ func push(ctx context.Context, in Input, packed packed) (engine.Result, error) {
 // send compresses and uploads the archive of a layer.
 func send(ctx context.Context, uploader *registry.Uploader, archive layerArchive, compression engine.Compression) (l modelimage.Layer, err error) {
 	l.Files, l.Bytes, l.MediaType = archive.Files, archive.Bytes, compression.MediaType
-	blob := &engine.CompressedBlob{Archive: archive, Compression: compression, OnRead: func(int64) {}}
+	blob := &engine.CompressedBlob{Archive: archive, Compression: compression, NewHash: sha256.New, OnRead: func(int64) {}}
 	if l.Digest, err = uploader.Upload(ctx, blob, func(bytes int64) { l.Size = bytes }); err != nil {
 		return l, err
 	}
-	if blob.DiffID != archive.DiffID {
+	if blob.DiffID() != archive.DiffID {
 		return l, failure.Verification("a layer that the image builder wrote was changed afterwards")
 	}
-	l.DiffID, err = v1.NewHash(blob.DiffID)
+	l.DiffID, err = v1.NewHash(archive.DiffID)
 	return l, err
 }
 

@@ -14,7 +14,13 @@ const maxLabelLength = 1024
 // Labels with the creator of the model.
 const (
 	labelAuthors   = "org.opencontainers.image.authors"
-	labelCreatedBy = "model.kubedl.io/created-by"
+	LabelCreatedBy = "model.kubedl.io/created-by"
+)
+
+// Labels with the base image, by its name and by the digest of the variant.
+const (
+	LabelBaseName   = "org.opencontainers.image.base.name"
+	LabelBaseDigest = "org.opencontainers.image.base.digest"
 )
 
 // LabelCreated is the label, and the annotation of manifests, with the time at which
@@ -61,12 +67,12 @@ func (l Lineage) Labels(variant handoff.BaseVariant) map[string]string {
 		{LabelCreated, l.CreatedLabel()},
 		{"org.opencontainers.image.source", l.Source},
 		{"org.opencontainers.image.revision", l.Revision},
-		{"org.opencontainers.image.base.name", baseName},
-		{"org.opencontainers.image.base.digest", variant.Digest},
+		{LabelBaseName, baseName},
+		{LabelBaseDigest, variant.Digest},
 		{v1alpha1.LabelModelName, l.Model},
 		{v1alpha1.LabelModelVersion, l.ModelVersion},
 		{v1alpha1.LabelModelVersionUID, l.ModelVersionUID},
-		{labelCreatedBy, l.CreatedBy},
+		{LabelCreatedBy, l.CreatedBy},
 	}
 	labels := map[string]string{}
 	for _, pair := range pairs {
@@ -88,7 +94,7 @@ func (l Lineage) CreatedLabel() string {
 // FreeLabels returns the labels that can have any value in an image of this lineage:
 // who built it and when, and what empty fields would name.
 func (l Lineage) FreeLabels() []string {
-	free := []string{v1alpha1.LabelModelVersionUID, labelAuthors, labelCreatedBy, LabelCreated}
+	free := []string{v1alpha1.LabelModelVersionUID, labelAuthors, LabelCreatedBy, LabelCreated}
 	if l.Model == "" {
 		free = append(free, labelTitle, v1alpha1.LabelModelName)
 	}

@@ -34,7 +34,7 @@ func TestLabels(t *testing.T) {
 		assert.Empty(t, Lineage{Base: handoff.BaseImage{Name: handoff.Scratch}, CreatedBy: " \n"}.Labels(handoff.BaseVariant{}))
 	})
 	t.Run("are one line of at most 1024 characters", func(t *testing.T) {
-		assert.Equal(t, "a b c [1m", Lineage{CreatedBy: "a\nb\x00c\x1b[1m"}.Labels(handoff.BaseVariant{})[labelCreatedBy])
-		assert.Len(t, []rune(Lineage{CreatedBy: strings.Repeat("é", 2000)}.Labels(handoff.BaseVariant{})[labelCreatedBy]), 1024)
+		assert.Equal(t, "a b c [1m", Lineage{CreatedBy: "a\nb\x00c\x1b[1m"}.Labels(handoff.BaseVariant{})[LabelCreatedBy])
+		assert.Len(t, []rune(Lineage{CreatedBy: strings.Repeat("é", 2000)}.Labels(handoff.BaseVariant{})[LabelCreatedBy]), 1024)
 	})
 }

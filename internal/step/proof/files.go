@@ -31,8 +31,8 @@ func isNever(int, []layer.Entry) bool { return false }
 
 // compareFiles describes how the model's files differ from an image's manifest. If
 // they do not, it returns the plan with the image's partitioning into layers, and
-// the SHA-256 of the files by path, which the manifest of a streamed image lacks. A
-// layer of a streamed image that isKnown reports as unchanged is not read.
+// the SHA-256, by path, of the files that it has read. A layer of a streamed image that
+// isKnown reports as unchanged is not read.
 func (i Image) compareFiles(ctx context.Context, s Source, isKnown func(number int, entries []layer.Entry) bool) (difference string, plan layer.Plan, digests map[string]string, err error) {
 	if without := i.Files.FileWithoutDigest(); without != "" {
 		return "", plan, nil, modelimage.Invalid("the manifest of its files has no SHA-256 of %q", without)
@@ -45,8 +45,8 @@ func (i Image) compareFiles(ctx context.Context, s Source, isKnown func(number i
 		return "", plan, nil, modelimage.Invalid("the manifest of its files does not assign every file to a layer")
 	}
 	if i.Files.Streamed {
-		difference, err = stream.ChangedLayer(ctx, s.Files, plan, i.Files.Layers, func(number int) bool { return isKnown(number, plan.Layers[number]) })
-		return difference, plan, nil, err
+		difference, digests, err = stream.ChangedLayer(ctx, s.Files, plan, i.Files.Layers, func(number int) bool { return isKnown(number, plan.Layers[number]) })
+		return difference, plan, digests, err
 	}
 	if digests, err = sumFiles(ctx, s); err != nil {
 		return "", plan, nil, err

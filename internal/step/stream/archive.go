@@ -2,13 +2,14 @@ package stream
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/engine"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
@@ -31,15 +32,32 @@ func newArchive(files source.Files, plan layer.Plan, number int) (source.Archive
 	return source.Archive{Files: files, Layout: layout}, nil
 }
 
-// diffIDOf reads an archive and returns its digest.
-func diffIDOf(ctx context.Context, archive source.Archive) (string, error) {
+// sentArchive is an archive whose files are hashed while it is sent.
+type sentArchive struct {
+	source.Archive
+	// digests are the SHA-256 of the files by path, once the archive was sent.
+	digests map[string]string
+}
+
+var _ registry.HashedBlob = (*sentArchive)(nil)
+
+func (a *sentArchive) NewHash() hash.Cloner { return a.Layout.NewHash() }
+
+func (a *sentArchive) Sent(sum hash.Cloner) {
+	if sums, ok := sum.(*layer.ArchiveHash); ok {
+		a.digests = sums.Files()
+	}
+}
+
+// hashOf reads an archive and returns its hash.
+func hashOf(ctx context.Context, archive source.Archive) (*layer.ArchiveHash, error) {
 	content := archive.Open(ctx, 0)
 	defer func() { _ = content.Close() }()
-	digest := sha256.New()
-	if _, err := io.CopyBuffer(digest, readerOnly{content}, make([]byte, engine.CopyBufferSize)); err != nil {
-		return "", err
+	sums := archive.Layout.NewHash()
+	if _, err := io.CopyBuffer(sums, readerOnly{content}, make([]byte, engine.CopyBufferSize)); err != nil {
+		return nil, err
 	}
-	return "sha256:" + hex.EncodeToString(digest.Sum(nil)), nil
+	return sums, nil
 }
 
 // readerOnly hides the other methods of a reader, so that io.CopyBuffer uses its
@@ -49,24 +67,27 @@ type readerOnly struct{ io.Reader }
 // ChangedLayer describes a layer of an image whose content is no longer that of
 // the model's files, or returns "". built are the layers of the image, and plan
 // assigns the files to them. A layer that isKnown reports as unchanged is not read.
-func ChangedLayer(ctx context.Context, files source.Files, plan layer.Plan, built []layer.BuiltLayer, isKnown func(number int) bool) (string, error) {
+// digests are the SHA-256, by path, of the files that were read.
+func ChangedLayer(ctx context.Context, files source.Files, plan layer.Plan, built []layer.BuiltLayer, isKnown func(number int) bool) (changed string, digests map[string]string, err error) {
+	digests = map[string]string{}
 	for number := range plan.Layers {
 		if isKnown(number) {
 			continue
 		}
 		archive, err := newArchive(files, plan, number)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
-		diffID, err := diffIDOf(ctx, archive)
+		sums, err := hashOf(ctx, archive)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
-		if diffID != built[number].DiffID {
-			return describeFiles(plan.Layers[number]) + " was changed", nil
+		if sums.DiffID() != built[number].DiffID {
+			return describeFiles(plan.Layers[number]) + " was changed", nil, nil
 		}
+		maps.Copy(digests, sums.Files())
 	}
-	return "", nil
+	return "", digests, nil
 }
 
 // describeFiles names the files of a layer.

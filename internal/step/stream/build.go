@@ -26,6 +26,8 @@ type Input struct {
 	// TrustModTimes takes files whose size, mode and time are those of the
 	// previous image for unchanged, without reading them.
 	TrustModTimes bool
+	// FileDigests adds the SHA-256 of every file to the manifest of the model.
+	FileDigests bool
 }
 
 // Build builds and pushes an image, and returns what it pushed.
@@ -57,7 +59,7 @@ func Build(ctx context.Context, in Input) (engine.Result, error) {
 		return engine.Result{}, err
 	}
 	result := engine.Result{Layers: modelimage.BuiltLayers(layers), SentBytes: s.sentBytes, ReusedBytes: s.reusedBytes}
-	manifest := layer.NewManifest(in.Model, nil)
+	manifest := layer.NewManifest(in.Model, s.allDigests())
 	manifest.Layers, manifest.Streamed = result.Layers, true
 	result.Digest, result.ManifestSHA256, err = in.Push(ctx, repository, manifest, layers, engine.Uncompressed)
 	if err != nil {

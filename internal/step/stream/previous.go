@@ -117,20 +117,35 @@ func (p previousImage) hasModTimesOf(plan layer.Plan) bool {
 }
 
 // findInPrevious returns the layer of the previous image that has the content of
-// an archive, if there is one. It reads the archive unless the identities of the files
-// or their modification times show it.
-func (s *sender) findInPrevious(ctx context.Context, archive source.Archive, statDigest string, entries []layer.Entry) (previousLayer, bool, error) {
+// an archive, if there is one. It reads the archive, and returns its hash, unless the
+// identities of the files or their modification times show it.
+func (s *sender) findInPrevious(ctx context.Context, archive source.Archive, statDigest string, entries []layer.Entry) (l previousLayer, known bool, sums *layer.ArchiveHash, err error) {
 	if s.useModTimes || layer.HasIdentities(entries) {
-		l, known := s.previous.byStatDigest[statDigest]
-		return l, known && s.previous.files.Has(entries), nil
+		l, known = s.previous.byStatDigest[statDigest]
+		return l, known && s.previous.files.Has(entries), nil, nil
 	}
 	if len(s.previous.files) == 0 || !s.previous.files.Has(entries) {
-		return previousLayer{}, false, nil
+		return previousLayer{}, false, nil, nil
 	}
-	diffID, err := diffIDOf(ctx, archive)
-	if err != nil {
-		return previousLayer{}, false, err
+	if sums, err = hashOf(ctx, archive); err != nil {
+		return previousLayer{}, false, nil, err
 	}
-	l, known := s.previous.byDiffID[diffID]
-	return l, known, nil
+	l, known = s.previous.byDiffID[sums.DiffID()]
+	return l, known, sums, nil
+}
+
+// digestsOfReused returns the SHA-256 of the files of a layer that is reused: those that
+// were read to find it, sums, or those that are known of them. It reads the files if
+// neither has all of them.
+func (s *sender) digestsOfReused(ctx context.Context, archive source.Archive, entries []layer.Entry, sums *layer.ArchiveHash) (map[string]string, error) {
+	if sums == nil {
+		if known, complete := layer.KnownDigests(entries, s.previous.files); complete {
+			return known, nil
+		}
+		var err error
+		if sums, err = hashOf(ctx, archive); err != nil {
+			return nil, err
+		}
+	}
+	return sums.Files(), nil
 }

@@ -2,6 +2,9 @@ package stream
 
 import (
 	"context"
+	"crypto/sha256"
+	"hash"
+	"maps"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -36,6 +39,9 @@ type sender struct {
 	// image has those of some files.
 	useModTimes bool
 	transfer    *transfer
+	// digests are the SHA-256 of the files of each layer, by path; none if FileDigests is
+	// false.
+	digests []map[string]string
 	// sentBytes and reusedBytes count the layers that are in the registry.
 	sentBytes, reusedBytes int64
 }
@@ -44,6 +50,7 @@ type sender struct {
 func (s *sender) sendAll(ctx context.Context) ([]modelimage.Layer, error) {
 	s.useModTimes = s.TrustModTimes && s.previous.hasModTimesOf(s.Model)
 	layers := make([]modelimage.Layer, len(s.Model.Layers))
+	s.digests = make([]map[string]string, len(layers))
 	reused := make([]bool, len(layers))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxConcurrentLayers)
@@ -80,16 +87,20 @@ func (s *sender) sendLayer(ctx context.Context, number int) (l modelimage.Layer,
 	if s.TrustModTimes || layer.HasIdentities(entries) {
 		l.StatDigest = layer.StatDigest(entries)
 	}
-	candidate, found, err := s.findInPrevious(ctx, archive, l.StatDigest, entries)
+	candidate, found, sums, err := s.findInPrevious(ctx, archive, l.StatDigest, entries)
 	if err != nil {
 		return modelimage.Layer{}, false, err
 	}
 	if found {
-		if reused, err = s.existsOrMounts(ctx, candidate.Descriptor); err != nil || reused {
-			l.Digest, l.DiffID, l.Size, l.MediaType = candidate.Digest, candidate.diffID, candidate.Size, candidate.MediaType
-			s.transfer.set(number, archive.Size())
-			return l, reused, err
-		}
+		reused, err = s.existsOrMounts(ctx, candidate.Descriptor)
+	}
+	if err == nil && reused && s.FileDigests {
+		s.digests[number], err = s.digestsOfReused(ctx, archive, entries, sums)
+	}
+	if err != nil || reused {
+		l.Digest, l.DiffID, l.Size, l.MediaType = candidate.Digest, candidate.diffID, candidate.Size, candidate.MediaType
+		s.transfer.set(number, archive.Size())
+		return l, reused, err
 	}
 	if err := s.upload(ctx, number, archive, &l); err != nil {
 		return modelimage.Layer{}, false, failure.OfRegistry(err)
@@ -99,24 +110,49 @@ func (s *sender) sendLayer(ctx context.Context, number int) (l modelimage.Layer,
 }
 
 // upload uploads a layer, compressed or not.
-func (s *sender) upload(ctx context.Context, number int, archive source.Archive, l *modelimage.Layer) (err error) {
+func (s *sender) upload(ctx context.Context, number int, archive source.Archive, l *modelimage.Layer) error {
 	onProgress := func(bytes int64) { s.transfer.set(number, bytes) }
-	if !s.Zstd {
-		l.Size, l.MediaType = archive.Size(), types.OCIUncompressedLayer
-		l.Digest, err = s.uploader.Upload(ctx, archive, onProgress)
-		l.DiffID = l.Digest
-		return err
+	if s.Zstd {
+		return s.uploadCompressed(ctx, number, archive, l, onProgress)
 	}
+	var blob registry.Blob = archive
+	hashed := &sentArchive{Archive: archive}
+	if s.FileDigests {
+		blob = hashed
+	}
+	var err error
+	l.Size, l.MediaType = archive.Size(), types.OCIUncompressedLayer
+	l.Digest, err = s.uploader.Upload(ctx, blob, onProgress)
+	l.DiffID, s.digests[number] = l.Digest, hashed.digests
+	return err
+}
+
+func (s *sender) uploadCompressed(ctx context.Context, number int, archive source.Archive, l *modelimage.Layer, onProgress func(bytes int64)) (err error) {
 	// The two faster levels do not compress bfloat16 weights, and this one takes a
 	// fifth off (the weights of test/bench).
 	compression := engine.Zstandard(zstd.SpeedBetterCompression)
-	blob := &engine.CompressedBlob{Archive: archive, Compression: compression, OnRead: onProgress}
+	blob := &engine.CompressedBlob{Archive: archive, Compression: compression, NewHash: sha256.New, OnRead: onProgress}
+	if s.FileDigests {
+		blob.NewHash = func() hash.Hash { return archive.Layout.NewHash() }
+	}
 	l.MediaType = compression.MediaType
 	if l.Digest, err = s.uploader.Upload(ctx, blob, func(bytes int64) { l.Size = bytes }); err != nil {
 		return err
 	}
-	l.DiffID, err = v1.NewHash(blob.DiffID)
+	if sums, ok := blob.Hash.(*layer.ArchiveHash); ok {
+		s.digests[number] = sums.Files()
+	}
+	l.DiffID, err = v1.NewHash(blob.DiffID())
 	return err
+}
+
+// allDigests returns the SHA-256 of the files of all layers by path.
+func (s *sender) allDigests() map[string]string {
+	all := map[string]string{}
+	for _, ofLayer := range s.digests {
+		maps.Copy(all, ofLayer)
+	}
+	return all
 }
 
 // existsOrMounts reports whether the registry has a blob in the target

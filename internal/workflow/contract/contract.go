@@ -102,6 +102,8 @@ const (
 	ParamCompression = "compression"
 	// ParamChangeDetection is Content or ModTime. Only Stream's template has it.
 	ParamChangeDetection = "change-detection"
+	// ParamFileDigests is Record or Skip. Only Stream's template has it.
+	ParamFileDigests = "file-digests"
 	// ParamAssignedUser is "true" if the namespace assigns users to containers, so that
 	// the pod must name none. Empty means that it does not. It is only for Stream.
 	ParamAssignedUser = "assigned-user"
@@ -135,6 +137,20 @@ const (
 	ParamCreated = "created"
 	// ParamModelPath is the directory of the image that holds the model.
 	ParamModelPath = "model-path"
+	// ParamSigningSecret is the name of the Secret with the key by which the image is
+	// signed.
+	ParamSigningSecret = "signing-secret"
+	// ParamSigningRequired is "true" when that Secret must exist, and "false" when its
+	// absence means that nothing is signed.
+	ParamSigningRequired = "signing-required"
+	// ParamSigningFormats are the formats of the image's signature, separated by commas.
+	ParamSigningFormats = "signing-formats"
+	// ParamSigningAttest is what is attested beside the image, separated by commas, or
+	// AttestNothing.
+	ParamSigningAttest = "signing-attest"
+	// ParamBuilderID is the URI that names the platform in provenances; empty is that of
+	// this project.
+	ParamBuilderID = "builder-id"
 
 	// ParamImageDigest is the digest, "sha256:…", that the tag must hold already, for
 	// image.
@@ -178,7 +194,12 @@ const (
 	// DefaultPushSecret is the Secret with the push credentials when the spec names
 	// none. KubeDL uses it too.
 	DefaultPushSecret = "regcred"
+	// DefaultSigningSecret is the Secret with the signing key when the spec names none.
+	DefaultSigningSecret = "modelkiln-signing"
 )
+
+// AttestNothing is the value of ParamSigningAttest for no attestation.
+const AttestNothing = "None"
 
 // BuildPodLabels returns the labels of every pod of a build, which the template's
 // podMetadata sets. The operator watches only pods with these labels: without

@@ -1,0 +1,175 @@
+package registry
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	memory "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// referrersRegistry counts the manifests that are written to a registry. A test may
+// respond to requests instead of it.
+type referrersRegistry struct {
+	mu      sync.Mutex
+	inner   http.Handler
+	respond func(w http.ResponseWriter, r *http.Request) bool
+	written []string
+}
+
+func (h *referrersRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.respond != nil && h.respond(w, r) {
+		return
+	}
+	if _, reference, found := strings.Cut(r.URL.Path, "/manifests/"); found && r.Method == http.MethodPut {
+		h.mu.Lock()
+		h.written = append(h.written, reference)
+		h.mu.Unlock()
+	}
+	h.inner.ServeHTTP(w, r)
+}
+
+// newSubject returns a registry, a repository in it, and an image there.
+func newSubject(t *testing.T, hasAPI bool) (*referrersRegistry, *Repository, v1.Descriptor) {
+	t.Helper()
+	handler := &referrersRegistry{inner: memory.New(memory.Logger(log.New(io.Discard, "", 0)), memory.WithReferrersSupport(hasAPI))}
+	host := serve(t, handler)
+	tag, err := name.NewTag(host+"/models/resnet:v1", name.Insecure)
+	require.NoError(t, err)
+	image, err := random.Image(10, 1)
+	require.NoError(t, err)
+	require.NoError(t, remote.Write(tag, image))
+	repository, err := Config{PlainHTTP: []string{host}}.Open(t.Context(), tag.Repository, Push)
+	require.NoError(t, err)
+	descriptor, err := repository.Fetch(t.Context(), tag)
+	require.NoError(t, err)
+	handler.written = nil
+	return handler, repository, descriptor.Descriptor
+}
+
+func artifact(content string) Artifact {
+	return Artifact{Type: "application/vnd.example+json", Content: []byte(content), FileName: "example.json", Annotations: map[string]string{"example": content}}
+}
+
+func TestAttach(t *testing.T) {
+	for name, tt := range map[string]struct {
+		hasAPI bool
+		// indexes is how often the index of referrers is written.
+		indexes int
+	}{
+		"a referrers API":  {hasAPI: true},
+		"no referrers API": {indexes: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			handler, repository, subject := newSubject(t, tt.hasAPI)
+			require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("1"), artifact("2")}))
+			assert.Len(t, handler.written, 2+tt.indexes)
+
+			handler.written = nil
+			require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("2"), artifact("1")}))
+			assert.Empty(t, handler.written, "what is there is not written again")
+
+			require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("3"), artifact("1")}))
+			assert.Len(t, handler.written, 1+tt.indexes)
+			referrers, err := repository.Referrers(t.Context(), subject.Digest)
+			require.NoError(t, err)
+			var contents []string
+			for _, d := range referrers {
+				content, err := repository.ReadArtifact(t.Context(), d.Digest, 100)
+				require.NoError(t, err)
+				contents = append(contents, string(content))
+				assert.Equal(t, string(content), d.Annotations["example"])
+			}
+			assert.ElementsMatch(t, []string{"1", "2", "3"}, contents)
+		})
+	}
+}
+
+func TestReferrersOfRegistriesWithoutThem(t *testing.T) {
+	for name, respond := range map[string]func(w http.ResponseWriter){
+		"a page":             func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html>")) },
+		"method not allowed": func(w http.ResponseWriter) { w.WriteHeader(http.StatusMethodNotAllowed) },
+		"bad request":        func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			handler, repository, subject := newSubject(t, false)
+			handler.respond = func(w http.ResponseWriter, r *http.Request) bool {
+				if strings.Contains(r.URL.Path, "/referrers/") {
+					respond(w)
+					return true
+				}
+				return false
+			}
+			require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("1")}))
+			referrers, err := repository.Referrers(t.Context(), subject.Digest)
+			require.NoError(t, err)
+			assert.Len(t, referrers, 1)
+		})
+	}
+}
+
+func TestReferrersOfHostileRegistry(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body string
+		want string
+	}{
+		"no JSON":   {body: "x", want: "something else than an index of referrers"},
+		"too large": {body: strings.Repeat(" ", MaxDocument+1), want: "sent a manifest of more than 4 MiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			handler, repository, subject := newSubject(t, true)
+			handler.respond = func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.Contains(r.URL.Path, "/referrers/") {
+					return false
+				}
+				w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+				_, _ = w.Write([]byte(tt.body))
+				return true
+			}
+			_, err := repository.Referrers(t.Context(), subject.Digest)
+			require.ErrorContains(t, err, tt.want)
+		})
+	}
+}
+
+func TestReadArtifact(t *testing.T) {
+	_, repository, subject := newSubject(t, true)
+	require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("large")}))
+	referrers, err := repository.Referrers(t.Context(), subject.Digest)
+	require.NoError(t, err)
+	content, err := repository.ReadArtifact(t.Context(), referrers[0].Digest, 4)
+	require.NoError(t, err)
+	assert.Nil(t, content, "it has one byte too many")
+	_, err = repository.ReadArtifact(t.Context(), v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}, 4)
+	assert.True(t, IsNotFound(err))
+}
+
+func TestAddSignature(t *testing.T) {
+	handler, repository, subject := newSubject(t, false)
+	add := func(content, signature string) {
+		require.NoError(t, repository.AddSignature(t.Context(), subject.Digest, []byte(content), "application/vnd.example", map[string]string{"signature": signature}))
+	}
+	add("payload", "1")
+	add("payload", "1")
+	assert.Equal(t, []string{SignatureTag(subject.Digest)}, handler.written)
+	add("payload", "2")
+	add("payload", "1")
+	descriptor, err := repository.Fetch(t.Context(), repository.name.Tag(SignatureTag(subject.Digest)))
+	require.NoError(t, err)
+	image, err := descriptor.Image()
+	require.NoError(t, err)
+	manifest, err := image.Manifest()
+	require.NoError(t, err)
+	require.Len(t, manifest.Layers, 2)
+	assert.Equal(t, "1", manifest.Layers[0].Annotations["signature"])
+	assert.Equal(t, "2", manifest.Layers[1].Annotations["signature"])
+}

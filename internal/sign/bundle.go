@@ -1,0 +1,139 @@
+package sign
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// BundleType is the media type of Sigstore's bundles.
+const BundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+// payloadType is the type of statements in envelopes.
+const payloadType = "application/vnd.in-toto+json"
+
+// bundle is a bundle of Sigstore with an envelope. It has no certificate and no entry of
+// a log: the key is known.
+type bundle struct {
+	MediaType            string `json:"mediaType"`
+	VerificationMaterial struct {
+		PublicKey struct {
+			Hint string `json:"hint"`
+		} `json:"publicKey"`
+	} `json:"verificationMaterial"`
+	Envelope envelope `json:"dsseEnvelope"`
+}
+
+// envelope is an envelope of DSSE. Bytes are in base64.
+type envelope struct {
+	Payload     []byte      `json:"payload"`
+	PayloadType string      `json:"payloadType"`
+	Signatures  []signature `json:"signatures"`
+}
+
+type signature struct {
+	Sig []byte `json:"sig"`
+}
+
+// signStatement returns the bundle of a statement.
+func (k *Key) signStatement(s statement, hint string) ([]byte, error) {
+	payload, err := encode(s)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := k.sign(preAuthEncoding(payloadType, payload))
+	if err != nil {
+		return nil, err
+	}
+	b := bundle{MediaType: BundleType, Envelope: envelope{Payload: payload, PayloadType: payloadType, Signatures: []signature{{sig}}}}
+	b.VerificationMaterial.PublicKey.Hint = hint
+	return encode(b)
+}
+
+// preAuthEncoding returns what an envelope's signature signs
+// (https://github.com/secure-systems-lab/dsse/blob/master/protocol.md).
+func preAuthEncoding(payloadType string, payload []byte) []byte {
+	var message bytes.Buffer
+	message.WriteString("DSSEv1")
+	for _, field := range [][]byte{[]byte(payloadType), payload} {
+		message.WriteString(" " + strconv.Itoa(len(field)) + " ")
+		message.Write(field)
+	}
+	return message.Bytes()
+}
+
+// encode returns a value as JSON. Characters of HTML are not escaped: a payload with them
+// would be longer, and look like another one.
+func encode(value any) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return nil, fmt.Errorf("encode a signature: %w", err)
+	}
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), nil
+}
+
+// MaxBundle is the largest number of bytes that are read of a bundle. One that signs an
+// image has less than one kilobyte, and one with a provenance at most 200 patterns more.
+const MaxBundle = 256 << 10
+
+// Errors of bundles, as the end of a sentence about the signature.
+var (
+	errTooLarge   = fmt.Errorf("it has more than %d bytes", MaxBundle)
+	errNoBundle   = errors.New("it is not a bundle of Sigstore with an in-toto statement")
+	errOtherKey   = errors.New("it was not made with one of these keys, or was changed")
+	errOtherType  = errors.New("it is a statement of another type")
+	errOtherImage = errors.New("it is that of another image")
+)
+
+// VerifyImage returns nil if a bundle is the signature of the image with a digest,
+// "sha256:…", by one of the keys. Attestations of the image are no signatures of it. The
+// error is a clause about the signature.
+func VerifyImage(text []byte, digest string, keys []PublicKey) error {
+	return verify(text, SignPredicate, digest, keys)
+}
+
+// VerifyProvenance returns nil if a bundle attests how the image with a digest was built,
+// by the key.
+func VerifyProvenance(text []byte, digest string, key PublicKey) error {
+	return verify(text, ProvenancePredicate, digest, []PublicKey{key})
+}
+
+func verify(text []byte, predicateType, digest string, keys []PublicKey) error {
+	h, err := open(text, keys)
+	switch {
+	case err != nil:
+		return err
+	case h.PredicateType != predicateType:
+		return errOtherType
+	case !h.isAbout(digest):
+		return errOtherImage
+	}
+	return nil
+}
+
+// open returns the statement in a bundle if one of the keys has signed it. It is not
+// decoded before.
+func open(text []byte, keys []PublicKey) (header, error) {
+	if len(text) > MaxBundle {
+		return header{}, errTooLarge
+	}
+	var b bundle
+	if err := json.Unmarshal(text, &b); err != nil || b.MediaType != BundleType || b.Envelope.PayloadType != payloadType || len(b.Envelope.Signatures) != 1 {
+		return header{}, errNoBundle
+	}
+	message := preAuthEncoding(payloadType, b.Envelope.Payload)
+	for _, key := range keys {
+		if key.verify(message, b.Envelope.Signatures[0].Sig) {
+			var h header
+			if err := json.Unmarshal(b.Envelope.Payload, &h); err != nil || h.Type != statementType {
+				return header{}, errNoBundle
+			}
+			return h, nil
+		}
+	}
+	return header{}, errOtherKey
+}

@@ -1,0 +1,124 @@
+package sign
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/modelkiln/modelkiln/internal/layer"
+)
+
+// FilesPredicate is the type of the statement by which OpenSSF Model Signing signs files
+// (src/model_signing/_signing/signing.py in github.com/sigstore/model-transparency).
+const FilesPredicate = "https://model_signing/signature/v1.0"
+
+// FilesType is the artifact type, and the media type, of the signature over the files.
+// It is another one than that of bundles: the signature of many files is large, and
+// cosign downloads all bundles of an image.
+const FilesType = "application/vnd.modelkiln.oms.v1+json"
+
+// Files are the files of a model.
+type Files struct {
+	// Root is the SHA-256, in hexadecimal, of the digests of all files.
+	Root string
+	// Count is the number of files, and Bytes the sum of their sizes.
+	Count, Bytes int64
+
+	resources []resource
+	hasLinks  bool
+}
+
+// resource is a file.
+type resource struct {
+	Name      string `json:"name"`
+	Algorithm string `json:"algorithm"`
+	Digest    string `json:"digest"`
+}
+
+// filesPredicate is the predicate of the statement about the files.
+type filesPredicate struct {
+	Serialization serialization `json:"serialization"`
+	Resources     []resource    `json:"resources"`
+}
+
+// serialization says how a verifier lists the files.
+type serialization struct {
+	Method        string   `json:"method"`
+	HashType      string   `json:"hash_type"`
+	AllowSymlinks bool     `json:"allow_symlinks"`
+	IgnorePaths   []string `json:"ignore_paths"`
+}
+
+// ignoredPaths are the paths at the top of a model that the verifier of OpenSSF Model
+// Signing ignores by default. A signature that includes one of them does not verify.
+var ignoredPaths = []string{".git", ".gitattributes", ".github", ".gitignore"}
+
+// NewFiles returns the files that a manifest lists, as they are signed. ok is false if the
+// manifest does not have the SHA-256 of every file.
+func NewFiles(manifest layer.Manifest) (files Files, ok bool) {
+	index := manifest.Index()
+	root := sha256.New()
+	entries := slices.Clone(manifest.Entries)
+	slices.SortFunc(entries, func(a, b layer.ManifestEntry) int { return comparePaths(a.Path, b.Path) })
+	for _, e := range entries {
+		top, _, _ := strings.Cut(e.Path, "/")
+		file, isFile := follow(index, e)
+		if !isFile || slices.Contains(ignoredPaths, top) {
+			continue
+		}
+		sum, err := hex.DecodeString(file.SHA256)
+		if err != nil || len(sum) != sha256.Size {
+			return Files{}, false
+		}
+		_, _ = root.Write(sum)
+		files.resources = append(files.resources, resource{Name: e.Path, Algorithm: "sha256", Digest: file.SHA256})
+		files.hasLinks = files.hasLinks || e.Type == layer.Symlink
+		files.Count++
+		files.Bytes += file.Size
+	}
+	files.Root = hex.EncodeToString(root.Sum(nil))
+	return files, true
+}
+
+// comparePaths compares paths as Python's pathlib does, component by component: a slash
+// comes before every other character.
+func comparePaths(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		switch {
+		case a[i] == b[i]:
+		case a[i] == '/':
+			return -1
+		case b[i] == '/':
+			return 1
+		default:
+			return cmp.Compare(a[i], b[i])
+		}
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+// maxLinks is how many links are followed one after the other, as Linux does.
+const maxLinks = 40
+
+// follow returns the file that an entry is or leads to. A verifier hashes what links to
+// files lead to, and ignores those to directories.
+func follow(index layer.Index, e layer.ManifestEntry) (file layer.ManifestEntry, isFile bool) {
+	for range maxLinks {
+		if e.Type != layer.Symlink {
+			return e, e.Type == layer.File
+		}
+		e = index[path.Join(path.Dir(e.Path), e.Link)]
+	}
+	return e, false
+}
+
+// SignFiles returns the bundle that signs the files of a model with a name.
+func (k *Key) SignFiles(name string, files Files) ([]byte, error) {
+	return k.signStatement(newStatement(subject{name, map[string]string{"sha256": files.Root}}, FilesPredicate, filesPredicate{
+		Serialization: serialization{Method: "files", HashType: "sha256", AllowSymlinks: files.hasLinks, IgnorePaths: ignoredPaths},
+		Resources:     files.resources,
+	}), k.public.omsHint())
+}

@@ -1,0 +1,102 @@
+package sign
+
+import "time"
+
+// ProvenancePredicate is the type of SLSA's provenance
+// (https://slsa.dev/spec/v1.0/provenance).
+const ProvenancePredicate = "https://slsa.dev/provenance/v1"
+
+// BuildType says what the fields of a provenance mean: the section that it links to.
+const BuildType = "https://github.com/modelkiln/modelkiln/blob/main/api/docs/verify.md#provenance"
+
+// DefaultBuilderID is the builder of a platform that is not named.
+const DefaultBuilderID = "https://github.com/modelkiln/modelkiln"
+
+// Provenance says how an image was built.
+type Provenance struct {
+	// BuilderID is a URI that names the platform.
+	BuilderID string
+	// Version is the version of the step that signs.
+	Version string
+	// Request is what the build was asked for.
+	Request Request
+	// Dependencies are what the build used.
+	Dependencies []Dependency
+	// Invocation identifies the Workflow: NAMESPACE/workflows/NAME/UID.
+	Invocation string
+	// Started is when the Workflow was created; zero if that is not known.
+	Started time.Time
+}
+
+// Request is what a build was asked for. Empty fields are left out.
+type Request struct {
+	// Image is the reference with the tag.
+	Image string `json:"image"`
+	// Source is where the files are stored, in words or as a URL.
+	Source string `json:"source"`
+	// Include and Exclude are the patterns by which files are selected.
+	Include []string `json:"include,omitempty"`
+	Exclude []string `json:"exclude,omitempty"`
+	// BaseImage is the base image by its name.
+	BaseImage string `json:"baseImage,omitempty"`
+	// ModelPath is the directory of the image that holds the model.
+	ModelPath string `json:"modelPath"`
+	// Model and ModelVersion are the names of the objects, ModelVersionUID is the UID of
+	// the ModelVersion, and CreatedBy is its creator as free text.
+	Model           string `json:"model,omitempty"`
+	ModelVersion    string `json:"modelVersion,omitempty"`
+	ModelVersionUID string `json:"modelVersionUID,omitempty"`
+	CreatedBy       string `json:"createdBy,omitempty"`
+}
+
+// Dependency is something that a build used.
+type Dependency struct {
+	Name string `json:"name,omitempty"`
+	URI  string `json:"uri,omitempty"`
+	// Digest are digests in hexadecimal by algorithm.
+	Digest map[string]string `json:"digest,omitempty"`
+	// Annotations are further facts.
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// provenance is the predicate.
+type provenance struct {
+	BuildDefinition buildDefinition `json:"buildDefinition"`
+	RunDetails      runDetails      `json:"runDetails"`
+}
+
+type buildDefinition struct {
+	BuildType            string       `json:"buildType"`
+	ExternalParameters   Request      `json:"externalParameters"`
+	ResolvedDependencies []Dependency `json:"resolvedDependencies,omitempty"`
+}
+
+type runDetails struct {
+	Builder  builder  `json:"builder"`
+	Metadata metadata `json:"metadata"`
+}
+
+type builder struct {
+	ID      string            `json:"id"`
+	Version map[string]string `json:"version,omitempty"`
+}
+
+type metadata struct {
+	InvocationID string `json:"invocationId"`
+	StartedOn    string `json:"startedOn,omitempty"`
+}
+
+// SignProvenance returns the bundle that attests how an image was built.
+func (k *Key) SignProvenance(image Image, p Provenance) ([]byte, error) {
+	predicate := provenance{
+		BuildDefinition: buildDefinition{BuildType: BuildType, ExternalParameters: p.Request, ResolvedDependencies: p.Dependencies},
+		RunDetails:      runDetails{Builder: builder{ID: p.BuilderID}, Metadata: metadata{InvocationID: p.Invocation}},
+	}
+	if p.Version != "" {
+		predicate.RunDetails.Builder.Version = map[string]string{"modelkiln-step": p.Version}
+	}
+	if !p.Started.IsZero() {
+		predicate.RunDetails.Metadata.StartedOn = p.Started.UTC().Format(time.RFC3339)
+	}
+	return k.signStatement(image.statement(ProvenancePredicate, predicate), k.public.hint())
+}

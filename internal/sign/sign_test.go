@@ -1,0 +1,332 @@
+package sign_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/sign"
+	"github.com/modelkiln/modelkiln/test/golden"
+)
+
+var image = sign.Image{Repository: "registry.example.com/models/resnet", Digest: "sha256:" + strings.Repeat("ab", 32)}
+
+func readKey(t testing.TB, name string) *sign.Key {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	require.NoError(t, err)
+	key, err := sign.ParseKey(text, nil)
+	require.NoError(t, err)
+	return key
+}
+
+// pkcs8 returns a key in DER.
+func pkcs8(t *testing.T, key any) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	return der
+}
+
+func inPEM(blockType string, content []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: content})
+}
+
+func TestParseKey(t *testing.T) {
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	require.NoError(t, err)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	_, ed25519Key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	sec1, err := x509.MarshalECPrivateKey(p256)
+	require.NoError(t, err)
+	encryptedKey, err := encrypted.Encrypt(pkcs8(t, p256), []byte("secret"))
+	require.NoError(t, err)
+	emptyPassword, err := encrypted.Encrypt(pkcs8(t, p256), nil)
+	require.NoError(t, err)
+	expensive := bytes.Replace(encryptedKey, []byte(`"N":65536`), []byte(`"N":1073741824`), 1)
+	require.NotEqual(t, encryptedKey, expensive)
+
+	tests := map[string]struct {
+		text, password []byte
+		want           string
+	}{
+		"PKCS #8":                             {text: inPEM("PRIVATE KEY", pkcs8(t, p256))},
+		"PKCS #8 with a password for nothing": {text: inPEM("PRIVATE KEY", pkcs8(t, p256)), password: []byte("secret")},
+		"of cosign":                           {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", encryptedKey), password: []byte("secret")},
+		"of an earlier cosign":                {text: inPEM("ENCRYPTED COSIGN PRIVATE KEY", encryptedKey), password: []byte("secret")},
+		"with an empty password":              {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", emptyPassword), password: []byte{}},
+		"encrypted, without a password":       {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", encryptedKey), want: "is encrypted, and there is no cosign.password for it"},
+		"encrypted, with another password":    {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", encryptedKey), password: []byte("other"), want: "cannot be decrypted with cosign.password"},
+		"encrypted, to take all memory":       {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", expensive), password: []byte("secret"), want: "cannot be decrypted with cosign.password"},
+		"encrypted, and damaged":              {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", []byte("{")), password: []byte("secret"), want: "cannot be decrypted with cosign.password"},
+		"no PEM":                              {text: []byte("secret"), want: "is not in PEM format"},
+		"nothing":                             {want: "is not in PEM format"},
+		"a public key":                        {text: readKey(t, "key.pem").Public().PEM(), want: `has the PEM type "PUBLIC KEY" instead of "PRIVATE KEY"`},
+		"SEC 1":                               {text: inPEM("EC PRIVATE KEY", sec1), want: `has the PEM type "EC PRIVATE KEY" instead of "PRIVATE KEY"`},
+		"damaged PKCS #8":                     {text: inPEM("PRIVATE KEY", []byte("x")), want: "is not in the format PKCS #8"},
+		"on another curve":                    {text: inPEM("PRIVATE KEY", pkcs8(t, p384)), want: "is not an ECDSA key on the curve P-256"},
+		"RSA":                                 {text: inPEM("PRIVATE KEY", pkcs8(t, rsaKey)), want: "is not an ECDSA key on the curve P-256"},
+		"Ed25519":                             {text: inPEM("PRIVATE KEY", pkcs8(t, ed25519Key)), want: "is not an ECDSA key on the curve P-256"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			key, err := sign.ParseKey(tt.text, tt.password)
+			if tt.want != "" {
+				require.ErrorContains(t, err, tt.want)
+				return
+			}
+			require.NoError(t, err)
+			bundle, err := key.SignImage(image)
+			require.NoError(t, err)
+			assert.NoError(t, sign.VerifyImage(bundle, image.Digest, []sign.PublicKey{key.Public()}))
+		})
+	}
+}
+
+func TestParsePublicKey(t *testing.T) {
+	want := readKey(t, "key.pem").Public()
+	got, err := sign.ParsePublicKey(want.PEM())
+	require.NoError(t, err)
+	assert.Equal(t, want.ID(), got.ID())
+	assert.Regexp(t, "^sha256:[0-9a-f]{64}$", got.ID())
+
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKIXPublicKey(&p384.PublicKey)
+	require.NoError(t, err)
+	for name, tt := range map[string]struct {
+		text []byte
+		want string
+	}{
+		"no PEM":           {[]byte("key"), "is not in PEM format"},
+		"a private key":    {inPEM("PRIVATE KEY", nil), "is not in PEM format"},
+		"damaged":          {inPEM("PUBLIC KEY", []byte("x")), "cannot be parsed"},
+		"on another curve": {inPEM("PUBLIC KEY", der), "is not an ECDSA key on the curve P-256"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := sign.ParsePublicKey(tt.text)
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+}
+
+// manifest returns files whose order differs from that of the manifest.
+func manifest() layer.Manifest {
+	sum := func(text string) string {
+		digest := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(digest[:])
+	}
+	return layer.Manifest{Entries: []layer.ManifestEntry{
+		{Path: ".", Type: layer.Dir},
+		{Path: ".gitattributes", Type: layer.File, Size: 1, SHA256: sum("x")},
+		{Path: "latest", Type: layer.Symlink, Link: "tok"},
+		{Path: "tok", Type: layer.Dir},
+		{Path: "tok.json", Type: layer.File, Size: 2, SHA256: sum("{}")},
+		{Path: "tok/.gitignore", Type: layer.File, Size: 3, SHA256: sum("abc")},
+		{Path: "tok/link.json", Type: layer.Symlink, Link: "../tok.json"},
+		{Path: "tok/vocab.txt", Type: layer.File, Size: 4, SHA256: sum("vocab")},
+	}}
+}
+
+func TestNewFiles(t *testing.T) {
+	files, ok := sign.NewFiles(manifest())
+	require.True(t, ok)
+	// tok/.gitignore, tok/link.json, tok/vocab.txt, tok.json
+	all := sha256.New()
+	for _, content := range []string{"abc", "{}", "vocab", "{}"} {
+		sum := sha256.Sum256([]byte(content))
+		all.Write(sum[:])
+	}
+	assert.Equal(t, hex.EncodeToString(all.Sum(nil)), files.Root)
+	assert.Equal(t, int64(4), files.Count)
+	assert.Equal(t, int64(3+2+4+2), files.Bytes)
+}
+
+func TestNewFilesWithoutDigests(t *testing.T) {
+	for name, sum := range map[string]string{"none": "", "no hexadecimal": strings.Repeat("x", 64), "another length": "ab"} {
+		t.Run(name, func(t *testing.T) {
+			m := manifest()
+			m.Entries[4].SHA256 = sum
+			_, ok := sign.NewFiles(m)
+			assert.False(t, ok)
+		})
+	}
+}
+
+// Somebody else may have written the manifest.
+func TestNewFilesOfLinksInACircle(t *testing.T) {
+	files, ok := sign.NewFiles(layer.Manifest{Entries: []layer.ManifestEntry{
+		{Path: "a", Type: layer.Symlink, Link: "b"}, {Path: "b", Type: layer.Symlink, Link: "a"}, {Path: "c", Type: layer.Symlink, Link: "none"},
+	}})
+	assert.True(t, ok)
+	assert.Zero(t, files.Count)
+}
+
+func provenance() sign.Provenance {
+	return sign.Provenance{
+		BuilderID: "https://kiln.example.com/clusters/prod", Version: "v1.2.3",
+		Request: sign.Request{
+			Image: "registry.example.com/models/resnet:v1", Source: "the claim <models>", Exclude: []string{"*.tmp"},
+			BaseImage: "busybox:1.37", ModelPath: "/kubedl-model", Model: "resnet", ModelVersion: "resnet-v1", ModelVersionUID: "1c07", CreatedBy: "Ann & Bob",
+		},
+		Dependencies: []sign.Dependency{{Name: "base-image", URI: "busybox:1.37", Digest: map[string]string{"sha256": strings.Repeat("cd", 32)}}},
+		Invocation:   "ml/workflows/resnet-v1-1c072-1/7d2c", Started: time.Date(2026, 11, 29, 1, 2, 3, 0, time.UTC),
+	}
+}
+
+// The bundles are read by cosign, sigstore-go and model_signing: test/sigstore.
+func TestBundles(t *testing.T) {
+	key := readKey(t, "key.pem")
+	files, ok := sign.NewFiles(manifest())
+	require.True(t, ok)
+	bundles := map[string]func() ([]byte, error){
+		"image":      func() ([]byte, error) { return key.SignImage(image) },
+		"files":      func() ([]byte, error) { return key.SignFiles("resnet", files) },
+		"provenance": func() ([]byte, error) { return key.SignProvenance(image, provenance()) },
+	}
+	for name, signed := range bundles {
+		t.Run(name, func(t *testing.T) {
+			bundle, err := signed()
+			require.NoError(t, err)
+			again, err := signed()
+			require.NoError(t, err)
+			assert.Equal(t, string(bundle), string(again), "a retry signs the same")
+			golden.Assert(t, filepath.Join("testdata", name+".sigstore.json"), string(bundle)+"\n")
+			golden.Assert(t, filepath.Join("testdata", name+".statement.json"), statementIn(t, bundle))
+		})
+	}
+}
+
+// statementIn returns the statement in a bundle, indented.
+func statementIn(t *testing.T, bundle []byte) string {
+	t.Helper()
+	var text bytes.Buffer
+	require.NoError(t, json.Indent(&text, payloadOf(t, bundle), "", "  "))
+	return text.String() + "\n"
+}
+
+func payloadOf(t *testing.T, bundle []byte) []byte {
+	t.Helper()
+	var parsed struct {
+		Envelope struct {
+			Payload []byte `json:"payload"`
+		} `json:"dsseEnvelope"`
+	}
+	require.NoError(t, json.Unmarshal(bundle, &parsed))
+	return parsed.Envelope.Payload
+}
+
+func TestSignSimple(t *testing.T) {
+	signature, err := readKey(t, "key.pem").SignSimple(image)
+	require.NoError(t, err)
+	golden.Assert(t, filepath.Join("testdata", "simple.json"), string(signature.Payload)+"\n"+signature.Signature+"\n")
+}
+
+func TestVerifyImage(t *testing.T) {
+	key, other := readKey(t, "key.pem"), readKey(t, "other.pem")
+	keys := []sign.PublicKey{other.Public(), key.Public()}
+	signed, err := key.SignImage(image)
+	require.NoError(t, err)
+	attested, err := key.SignProvenance(image, provenance())
+	require.NoError(t, err)
+	files, _ := sign.NewFiles(manifest())
+	overFiles, err := key.SignFiles("resnet", files)
+	require.NoError(t, err)
+	changed := bytes.Replace(signed, []byte(base64.StdEncoding.EncodeToString(payloadOf(t, signed))),
+		[]byte(base64.StdEncoding.EncodeToString(bytes.ReplaceAll(payloadOf(t, signed), []byte("ab"), []byte("cd")))), 1)
+	require.NotEqual(t, signed, changed)
+
+	tests := map[string]struct {
+		bundle []byte
+		digest string
+		keys   []sign.PublicKey
+		want   string
+	}{
+		"signed":                      {bundle: signed, digest: image.Digest, keys: keys},
+		"by another key":              {bundle: signed, digest: image.Digest, keys: keys[:1], want: "it was not made with one of these keys"},
+		"without keys":                {bundle: signed, digest: image.Digest, want: "it was not made with one of these keys"},
+		"another image":               {bundle: signed, digest: "sha256:" + strings.Repeat("cd", 32), keys: keys, want: "it is that of another image"},
+		"no image":                    {bundle: signed, keys: keys, want: "it is that of another image"},
+		"a statement that was edited": {bundle: changed, digest: "sha256:" + strings.Repeat("cd", 32), keys: keys, want: "it was not made with one of these keys, or was changed"},
+		"an attestation of the image": {bundle: attested, digest: image.Digest, keys: keys, want: "it is a statement of another type"},
+		"a signature over the files":  {bundle: overFiles, digest: image.Digest, keys: keys, want: "it is a statement of another type"},
+		"nothing":                     {digest: image.Digest, keys: keys, want: "it is not a bundle"},
+		"not JSON":                    {bundle: []byte("x"), digest: image.Digest, keys: keys, want: "it is not a bundle"},
+		"of another media type":       {bundle: bytes.Replace(signed, []byte("v0.3"), []byte("v0.1"), 1), digest: image.Digest, keys: keys, want: "it is not a bundle"},
+		"of another payload type":     {bundle: bytes.Replace(signed, []byte("in-toto+json"), []byte("x+json"), 1), digest: image.Digest, keys: keys, want: "it is not a bundle"},
+		"without a signature":         {bundle: []byte(`{"mediaType":"` + sign.BundleType + `","dsseEnvelope":{"payloadType":"application/vnd.in-toto+json"}}`), digest: image.Digest, keys: keys, want: "it is not a bundle"},
+		"too large":                   {bundle: make([]byte, sign.MaxBundle+1), digest: image.Digest, keys: keys, want: "it has more than"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := sign.VerifyImage(tt.bundle, tt.digest, tt.keys)
+			if tt.want == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+	require.NoError(t, sign.VerifyProvenance(attested, image.Digest, key.Public()))
+	require.ErrorContains(t, sign.VerifyProvenance(signed, image.Digest, key.Public()), "another type")
+	assert.ErrorContains(t, sign.VerifyProvenance(attested, image.Digest, other.Public()), "one of these keys")
+}
+
+// Only the bundle of the image verifies, whatever else somebody writes.
+func FuzzVerifyImage(f *testing.F) {
+	key := readKey(f, "key.pem")
+	signed, err := key.SignImage(image)
+	require.NoError(f, err)
+	for _, seed := range []string{string(signed), "", "{}", "null", `{"mediaType":"` + sign.BundleType + `"}`, strings.Replace(string(signed), `"sig":"`, `"sig":"A`, 1)} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if sign.VerifyImage(text, image.Digest, []sign.PublicKey{key.Public()}) == nil {
+			assert.Equal(t, string(payloadOf(t, signed)), string(payloadOf(t, text)))
+		}
+	})
+}
+
+func FuzzParseKey(f *testing.F) {
+	text, err := os.ReadFile(filepath.Join("testdata", "key.pem"))
+	require.NoError(f, err)
+	for _, seed := range [][]byte{text, nil, readKey(f, "key.pem").Public().PEM(), inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", []byte(`{"kdf":{"name":"scrypt"}}`))} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		key, err := sign.ParseKey(text, []byte("password"))
+		assert.Equal(t, err == nil, key != nil)
+	})
+}
+
+func BenchmarkVerifyImage(b *testing.B) {
+	key := readKey(b, "key.pem")
+	signed, err := key.SignImage(image)
+	require.NoError(b, err)
+	for b.Loop() {
+		require.NoError(b, sign.VerifyImage(signed, image.Digest, []sign.PublicKey{key.Public()}))
+	}
+}

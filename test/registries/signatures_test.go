@@ -1,0 +1,156 @@
+package registries
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/modelkiln/modelkiln/internal/report"
+	"github.com/modelkiln/modelkiln/test/registries/content"
+)
+
+// writeKey writes a signing key as a Secret has it, and returns the file with the public
+// key.
+func writeKey(t *testing.T, dir string) (public string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "tls.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	require.NoError(t, err)
+	public = filepath.Join(dir, "cosign.pub")
+	require.NoError(t, os.WriteFile(public, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644))
+	return public
+}
+
+// bundles returns the files with what is signed of an image, by the type of the statement,
+// as other clients find them.
+func bundles(t *testing.T, image string) map[string]string {
+	t.Helper()
+	ref, err := name.ParseReference(image, name.Insecure)
+	require.NoError(t, err)
+	index, err := remote.Referrers(ref.Context().Digest(content.Digest(t, image)))
+	require.NoError(t, err)
+	manifest, err := index.IndexManifest()
+	require.NoError(t, err)
+	files := map[string]string{}
+	for _, d := range manifest.Manifests {
+		artifact, err := remote.Image(ref.Context().Digest(d.Digest.String()))
+		require.NoError(t, err)
+		layers, err := artifact.Layers()
+		require.NoError(t, err)
+		require.Len(t, layers, 1)
+		reader, err := layers[0].Compressed()
+		require.NoError(t, err)
+		text, err := io.ReadAll(reader)
+		require.NoError(t, err)
+		predicate := d.Annotations["dev.sigstore.bundle.predicateType"]
+		require.NotContains(t, files, predicate, "each is stored once")
+		files[predicate] = filepath.Join(tempDir(t), "bundle.json")
+		require.NoError(t, os.WriteFile(files[predicate], text, 0o644))
+	}
+	return files
+}
+
+// sigstore verifies a bundle with sigstore-go, and returns why that fails.
+func sigstore(t *testing.T, kind, key, subject, bundle string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program("sigstore"), kind, key, subject, bundle).CombinedOutput()
+	if err == nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
+const (
+	imageStatement      = "https://sigstore.dev/cosign/sign/v1"
+	provenanceStatement = "https://slsa.dev/provenance/v1"
+	filesStatement      = "https://model_signing/signature/v1.0"
+)
+
+// What the steps sign is verified by sigstore-go and, of the files, by the algorithm of
+// OpenSSF Model Signing.
+func TestSignatures(t *testing.T) {
+	forEachRegistry(t, func(t *testing.T, registry string) {
+		first := signedPod(t, registry)
+		key := filepath.Join(first.signingDir, "cosign.pub")
+		image, digest := bundles(t, first.image()), content.Digest(t, first.image())
+		require.Len(t, image, 3)
+		assert.Empty(t, sigstore(t, "image", key, digest, image[imageStatement]))
+		assert.Empty(t, sigstore(t, "provenance", key, digest, image[provenanceStatement]))
+		assert.Empty(t, sigstore(t, "files", key, first.model, image[filesStatement]))
+
+		t.Run("a retry adds nothing", func(t *testing.T) {
+			code, log := first.run(t, "status-report")
+			require.Zero(t, code, log)
+			assert.Len(t, bundles(t, first.image()), 3)
+		})
+		t.Run("another key", func(t *testing.T) {
+			other := writeKey(t, tempDir(t))
+			for kind, bundle := range map[string]string{"image": imageStatement, "provenance": provenanceStatement} {
+				assert.Contains(t, sigstore(t, kind, other, digest, image[bundle]), "failed to verify signature")
+			}
+			assert.Contains(t, sigstore(t, "files", other, first.model, image[filesStatement]), "failed to verify signature")
+		})
+		t.Run("another image", func(t *testing.T) {
+			second := signedPodWith(t, registry, first.signingDir, "v2", "other weights")
+			assert.Contains(t, sigstore(t, "image", key, content.Digest(t, second.image()), image[imageStatement]), "does not match any digest in statement")
+			of := bundles(t, second.image())
+			assert.Contains(t, sigstore(t, "provenance", key, digest, of[provenanceStatement]), "does not match any digest in statement")
+			assert.Contains(t, sigstore(t, "files", key, first.model, of[filesStatement]), "does not match any digest in statement")
+			assert.NotEmpty(t, sigstore(t, "image", key, digest, image[provenanceStatement]), "an attestation is no signature")
+		})
+		t.Run("a changed file", func(t *testing.T) {
+			first.write(t, "w.bin", "WEIGHTS")
+			assert.Contains(t, sigstore(t, "files", key, first.model, image[filesStatement]), "does not match any digest in statement")
+			first.write(t, "w.bin", "weights")
+			assert.Empty(t, sigstore(t, "files", key, first.model, image[filesStatement]))
+			first.write(t, "extra", "")
+			assert.NotEmpty(t, sigstore(t, "files", key, first.model, image[filesStatement]))
+		})
+	})
+}
+
+// signedPod builds and signs an image.
+func signedPod(t *testing.T, registry string) *pod {
+	t.Helper()
+	dir := tempDir(t)
+	writeKey(t, dir)
+	return signedPodWith(t, registry, dir, "v1", "weights")
+}
+
+func signedPodWith(t *testing.T, registry, signingDir, tag, weights string) *pod {
+	t.Helper()
+	p := newPod(t, registry)
+	p.signingDir, p.tag = signingDir, tag
+	p.write(t, "w.bin", weights)
+	p.write(t, "tok.json", "{}")
+	p.write(t, "tok/vocab.txt", "vocab")
+	p.write(t, ".gitattributes", "*.bin filter=lfs")
+	require.NoError(t, os.Symlink("tok.json", p.source("tokenizer.json")))
+	built, _ := p.builds(t)
+	require.NotNil(t, built.Image.Signature)
+	assertAttests(t, built)
+	return p
+}
+
+func assertAttests(t *testing.T, built report.Report) {
+	t.Helper()
+	assert.Equal(t, []string{"Bundle", "Tag"}, built.Image.Signature.Formats)
+	assert.Equal(t, []string{"Files", "Provenance"}, built.Image.Signature.Attestations)
+}
