@@ -107,7 +107,7 @@ push-images: go-version ## Build and push Modelkiln's images: make push-images R
 	@[[ "$${TAG:-}" =~ ^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$$ ]] || { echo "TAG='$${TAG:-}' is not a valid image tag. Example: make push-images REPOSITORY=$$REPOSITORY TAG=v0.1.0" >&2; exit 1; }
 	go run ./test/notices $(PROGRAMS)
 	@revision=$$(git describe --always --dirty --abbrev=40 --exclude='*'); \
-	KO_DOCKER_REPO=$$REPOSITORY $(KO) build --base-import-paths --tags="$$TAG" \
+	KO_DOCKER_REPO=$$REPOSITORY MODELKILN_VERSION=$$TAG MODELKILN_REVISION=$$revision $(KO) build --base-import-paths --tags="$$TAG" \
 		--image-label=org.opencontainers.image.source=https://github.com/modelkiln/modelkiln \
 		--image-label=org.opencontainers.image.revision="$$revision" \
 		--image-label=org.opencontainers.image.version="$$TAG" \

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -170,6 +171,19 @@ func assertImage(t *testing.T, img v1.Image, program, architecture string) {
 	imported, err := header.ImportedLibraries()
 	require.NoError(t, err)
 	assert.Empty(t, imported, "the program is static")
+	if architecture == runtime.GOARCH {
+		assert.Equal(t, program+" v1.2.3 (revision "+config.Config.Labels["org.opencontainers.image.revision"]+", "+runtime.Version()+")\n", printedVersion(t, found["/ko-app/"+program]))
+	}
+}
+
+// printedVersion runs a program with --version.
+func printedVersion(t *testing.T, program []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	require.NoError(t, os.WriteFile(path, program, 0o700))
+	out, err := exec.CommandContext(t.Context(), path, "--version").Output()
+	require.NoError(t, err)
+	return string(out)
 }
 
 // kodata is where ko puts the licenses.
