@@ -5,8 +5,10 @@ package e2e
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
@@ -117,9 +119,23 @@ func (c *cluster) configure(t *testing.T, key client.ObjectKey, deployment strin
 		if err := wait.PollUntilContextTimeout(ctx, tick, noticeTime, true, restarted); err != nil {
 			return err
 		}
-		_, err := try(ctx, "kubectl", "rollout", "status", "deployment", deployment, "-n", key.Namespace, "--timeout=1m")
-		return err
+		if _, err := try(ctx, "kubectl", "rollout", "status", "deployment", deployment, "-n", key.Namespace, "--timeout=1m"); err != nil {
+			return err
+		}
+		return c.awaitTerminated(ctx, key.Namespace)
 	}
 	after(t, func(ctx context.Context) { assert.NoError(t, apply(ctx, before)) })
 	require.NoError(t, apply(t.Context(), changed))
+}
+
+// awaitTerminated waits until no pod of a namespace is being deleted: a replica of the
+// operator may lead until then, with the settings from before a rollout.
+func (c *cluster) awaitTerminated(ctx context.Context, namespace string) error {
+	return wait.PollUntilContextTimeout(ctx, tick, time.Minute, true, func(ctx context.Context) (bool, error) {
+		var pods corev1.PodList
+		if err := c.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return !pod.DeletionTimestamp.IsZero() }), nil
+	})
 }

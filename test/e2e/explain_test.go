@@ -26,7 +26,7 @@ func (c *cluster) explainAfter(t *testing.T, namespace string) {
 		} {
 			t.Logf("kubectl %s %s:\n%s", command[0], command[1], withoutExecutor(explain(ctx, command...)))
 		}
-		log := explain(ctx, "logs", "-n", operatorNamespace, "deploy/"+operator, "--since=5m")
+		log := explain(ctx, "logs", "-n", operatorNamespace, "-l", "app.kubernetes.io/component=controller", "--prefix", "--tail=-1", "--since=5m")
 		t.Logf("the operator about namespace %s:\n%s", namespace, linesWith(log, namespace))
 	})
 }

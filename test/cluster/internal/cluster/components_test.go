@@ -72,33 +72,15 @@ func TestComponents_Bindings(t *testing.T) {
 	}
 }
 
-func TestComponents_HighAvailability(t *testing.T) {
-	var got struct {
-		Spec struct {
-			Replicas int
-			Template struct {
-				Spec struct {
-					PriorityClassName         string
-					TopologySpreadConstraints []map[string]any
-					Containers                []struct {
-						Image     string
-						Lifecycle struct {
-							PreStop struct{ Sleep struct{ Seconds int } }
-						}
-					}
-				}
-			}
-		}
-	}
-	resources := install(t, "high-availability", "network-policy")
-	object(t, resources, "Deployment", "modelkiln-controller-manager", &got)
-	assert.Equal(t, 2, got.Spec.Replicas)
-	assert.Len(t, got.Spec.Template.Spec.TopologySpreadConstraints, 1)
-	assert.Equal(t, []string{"/" + got.Spec.Template.Spec.PriorityClassName}, named(resources, "PriorityClass"))
-	require.Len(t, got.Spec.Template.Spec.Containers, 1, "the patch names the operator's container")
-	assert.Equal(t, 5, got.Spec.Template.Spec.Containers[0].Lifecycle.PreStop.Sleep.Seconds)
-	assert.Len(t, named(resources, "PodDisruptionBudget"), 1)
-	assert.Len(t, named(resources, "NetworkPolicy"), 2)
+func TestComponents_NetworkPolicy(t *testing.T) {
+	assert.Len(t, named(install(t, "network-policy"), "NetworkPolicy"), 2)
+}
+
+// test/docs checks their content.
+func TestDefault_HighAvailability(t *testing.T) {
+	resources := install(t)
+	assert.Equal(t, []string{"/modelkiln"}, named(resources, "PriorityClass"))
+	assert.Equal(t, []string{"modelkiln-system/modelkiln-controller-manager"}, named(resources, "PodDisruptionBudget"))
 }
 
 // namePrefix renames objects, and what refers to them in ModelVersions and in pods.
