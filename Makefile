@@ -12,7 +12,7 @@ KO := go tool -modfile=test/tools/ko/go.mod ko
 # The programs that have an image.
 PROGRAMS := ./cmd/modelkiln ./cmd/modelkiln-step
 # The modules that contain code of this project. Those under test/tools, test/cluster/tools, test/registries/tools and test/sources/tools only pin versions.
-MODULES := . test/argo test/argo4 test/cluster
+MODULES := . test/argo test/argo4 test/cluster test/release
 
 .PHONY: help
 help: ## List the targets
@@ -37,6 +37,8 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 # Without the test cache: the Go command does not notice changes to files outside the module.
 	go -C test/argo test -count=1 ./...
 	go -C test/argo4 test -count=1 ./...
+	@echo "== the Helm chart and the release"
+	go -C test/release test -count=1 ./...
 
 # Gitea takes longer than two minutes to compile, so that CI does without it. It runs git.
 .PHONY: test-registries
@@ -60,10 +62,11 @@ cluster-down: root ## Stop the one-node cluster and remove everything but its lo
 ##@ Development
 
 .PHONY: generate
-generate: go-version ## Generate deep copies, CRDs, the operator's role and the API reference
+generate: go-version ## Generate deep copies, CRDs, the operator's role, the API reference and the Helm chart
 	$(CONTROLLER_GEN) object crd paths=./api/... output:crd:dir=deploy/crd
 	$(CONTROLLER_GEN) rbac:roleName=modelkiln-manager paths=./internal/... paths=./cmd/modelkiln/... output:rbac:dir=deploy/rbac
 	$(CRD_REF_DOCS) --config=api/reference.yaml --source-path=api --renderer=markdown --output-path=api/README.md --log-level=ERROR
+	go -C test/release run . chart
 
 .PHONY: vulncheck
 vulncheck: go-version ## Check the programs for known vulnerabilities (needs access to https://vuln.go.dev)
