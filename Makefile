@@ -117,6 +117,18 @@ push-images: go-version ## Build and push Modelkiln's images: make push-images R
 		$(KO_FLAGS) $(PROGRAMS) \
 		|| { echo "The images were not pushed. If the registry denied access, log in with: $(KO) login $${REPOSITORY%%/*}" >&2; exit 1; }
 
+# KANIKO names a copy of Kaniko's image in a registry that can be reached, or its digest. RELEASE_FLAGS are further flags,
+# such as --plain-http for registries without TLS.
+.PHONY: release
+release: go-version ## Push the images and the chart, and write dist/: make release VERSION=v0.2.0 REPOSITORY=registry.example.com/modelkiln
+	@go -C test/release run . dist --root="$$PWD" --output="$$(realpath -m "$${DIST:-dist}")" --version="$${VERSION:-}" --repository="$${REPOSITORY:-}" --kaniko="$${KANIKO:-}" $(RELEASE_FLAGS)
+
+.PHONY: prepare-release
+prepare-release: go-version ## Write a version to the manifests and the chart, to commit and tag: make prepare-release VERSION=v0.2.0
+	@go -C test/release run . prepare --root="$$PWD" --version="$${VERSION:-}"
+	go -C test/argo test . -update >/dev/null
+	go -C test/argo4 test . -update >/dev/null
+
 .PHONY: ci
 ci: verify test fuzz e2e ## Run everything that CI checks
 

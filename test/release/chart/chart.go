@@ -40,41 +40,48 @@ func Generate(root string) error {
 
 // generated returns the generated files of the chart, by path.
 func generated(root string) (map[string][]byte, error) {
+	images, err := manifestImages(root)
+	if err != nil {
+		return nil, err
+	}
+	return Files(root, images)
+}
+
+func manifestImages(root string) (References, error) {
+	installed, err := Render(root, Kustomization{Resources: []string{"deploy/default"}})
+	if err != nil {
+		return References{}, err
+	}
+	return Images(installed)
+}
+
+// Files returns the generated files of the chart of the checkout at root, by path, with
+// other images.
+func Files(root string, images References) (map[string][]byte, error) {
 	files, err := objectFiles(root)
 	if err != nil {
 		return nil, err
 	}
-	installed, err := Render(root, Kustomization{Resources: []string{"deploy/default"}})
+	named, err := manifestImages(root)
 	if err != nil {
 		return nil, err
 	}
-	images, err := Images(installed)
-	if err != nil {
-		return nil, err
-	}
-	tag := strings.TrimPrefix(images.Operator, OperatorImage+":")
 	for path, content := range files {
-		files[path] = withPlaceholders(content, images)
+		files[path] = withPlaceholders(content, named)
 	}
-	read := func(path string) ([]byte, error) { return os.ReadFile(filepath.Join(root, path)) }
-	values, err := read(Dir + "/values.yaml")
-	if err != nil {
-		return nil, err
+	for path, generate := range map[string]func([]byte) ([]byte, error){
+		"values.yaml":        func(values []byte) ([]byte, error) { return withSections(values, root, images) },
+		"values.schema.json": withConfigSchema,
+	} {
+		content, err := os.ReadFile(filepath.Join(root, Dir, path))
+		if err != nil {
+			return nil, err
+		}
+		if files[path], err = generate(content); err != nil {
+			return nil, err
+		}
 	}
-	config, err := read("deploy/manager/config.yaml")
-	if err != nil {
-		return nil, err
-	}
-	if files["values.yaml"], err = withSections(values, images, config); err != nil {
-		return nil, err
-	}
-	schema, err := read(Dir + "/values.schema.json")
-	if err != nil {
-		return nil, err
-	}
-	if files["values.schema.json"], err = withConfigSchema(schema); err != nil {
-		return nil, err
-	}
+	tag := strings.TrimPrefix(named.Operator, OperatorImage+":")
 	files["Chart.yaml"], err = metadata(root, tag, images, files)
 	return files, err
 }
@@ -91,8 +98,12 @@ func withPlaceholders(object []byte, images References) []byte {
 }
 
 // withSections replaces the generated sections of values.yaml.
-func withSections(values []byte, images References, config []byte) ([]byte, error) {
-	values, err := section(values, "images", fmt.Sprintf("operator: %s\nstep: %s\nkaniko: %s\n", images.Operator, images.Step, images.Kaniko))
+func withSections(values []byte, root string, images References) ([]byte, error) {
+	config, err := os.ReadFile(filepath.Join(root, "deploy/manager/config.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	values, err = section(values, "images", fmt.Sprintf("operator: %s\nstep: %s\nkaniko: %s\n", images.Operator, images.Step, images.Kaniko))
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,9 @@ package chart
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/yaml"
@@ -41,7 +43,7 @@ type containers struct {
 		}
 		Templates []struct {
 			ContainerSet struct {
-				Containers []struct{ Name, Image string }
+				Containers []struct{ Image string }
 			}
 		}
 	}
@@ -85,13 +87,24 @@ func (r *References) add(c containers) error {
 	}
 	for _, template := range c.Spec.Templates {
 		for _, container := range template.ContainerSet.Containers {
-			// Stream's template runs the program of the steps in build too.
-			if container.Name == "mount-check" {
-				r.Step = container.Image
-			} else if container.Name == "build" && container.Image != r.Step {
-				r.Kaniko = container.Image
+			to := &r.Kaniko
+			if strings.HasSuffix(Untagged(container.Image), "/modelkiln-step") {
+				to = &r.Step
 			}
+			if *to != "" && *to != container.Image {
+				return fmt.Errorf("the workflow templates name both %s and %s: name one of them everywhere", *to, container.Image)
+			}
+			*to = container.Image
 		}
 	}
 	return nil
+}
+
+// Untagged returns a reference without its tag and digest.
+func Untagged(reference string) string {
+	repository, _, _ := strings.Cut(reference, "@")
+	if colon := strings.LastIndex(repository, ":"); colon > strings.LastIndex(repository, "/") {
+		return repository[:colon]
+	}
+	return repository
 }

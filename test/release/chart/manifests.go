@@ -19,6 +19,8 @@ type Kustomization struct {
 	Components []string
 	// Namespace replaces modelkiln-system if it is not empty.
 	Namespace string
+	// Order is that of the objects; that of the resources if empty.
+	Order krusty.ReorderOption
 	// Images replace those that the manifests name.
 	Images []Image
 }
@@ -44,7 +46,11 @@ func Render(root string, k Kustomization) (resmap.ResMap, error) {
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), content, 0o600); err != nil {
 		return nil, err
 	}
-	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	options := krusty.MakeDefaultOptions()
+	if k.Order != "" {
+		options.Reorder = k.Order
+	}
+	objects, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		return nil, fmt.Errorf("render %s: %w", strings.Join(append(k.Resources, k.Components...), ", "), err)
 	}
