@@ -7,6 +7,7 @@ CLUSTER := go -C test/cluster run .
 CONTROLLER_GEN := go tool -modfile=test/tools/controller-gen/go.mod controller-gen
 GOLANGCI_LINT := go tool -modfile=test/tools/golangci-lint/go.mod golangci-lint
 CRD_REF_DOCS := go tool -modfile=test/tools/crd-ref-docs/go.mod crd-ref-docs
+CRDIFY := go tool -modfile=test/tools/crdify/go.mod crdify --config test/tools/crdify/config.yaml
 GOVULNCHECK := go tool -modfile=test/tools/govulncheck/go.mod govulncheck
 KO := go tool -modfile=test/tools/ko/go.mod ko
 # The programs that have an image.
@@ -39,6 +40,11 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 	go -C test/argo4 test -count=1 ./...
 	@echo "== the Helm chart and the release"
 	go -C test/release test -count=1 ./...
+
+# The API server takes longer than two minutes to compile, so that CI does without it.
+.PHONY: test-oldest
+test-oldest: go-version ## Run the integration tests against the oldest Kubernetes that Modelkiln supports
+	assets=$$($(CLUSTER) assets --oldest) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m ./test/integration
 
 # Gitea takes longer than two minutes to compile, so that CI does without it. It runs git.
 .PHONY: test-registries
@@ -73,10 +79,12 @@ vulncheck: go-version ## Check the programs for known vulnerabilities (needs acc
 	$(GOVULNCHECK) ./cmd/...
 
 .PHONY: verify
-verify: generate lint ## Check that generated files are up to date and modules are tidy, and run the linters
+verify: generate lint ## Check that generated files are up to date, CRDs compatible and modules tidy, and run the linters
 	@for module in $(MODULES); do echo "go mod tidy -diff in $$module"; go -C $$module mod tidy -diff; done
 	@git diff --exit-code -- api deploy || { echo "Generated files differ from the committed ones; run 'make generate' and commit the result." >&2; exit 1; }
 	@untracked=$$(git ls-files --others --exclude-standard -- api deploy); if [ -n "$$untracked" ]; then echo "Generated files are not committed: $$untracked" >&2; exit 1; fi
+	@for crd in models modelversions; do echo "crdify $$crd"; $(CRDIFY) {file://test/integration/testdata/previous,file://deploy}/crd/model.kubedl.io_$$crd.yaml \
+		|| { echo "The change of the CRD is incompatible with objects and clients of the previous release. Keep the field and what it admits, or add a version to the API." >&2; exit 1; }; done
 
 # The Go command fuzzes one target at a time. Inputs that it finds interesting stay in its cache (go clean -fuzzcache
 # removes them), and one that fails is written to testdata/fuzz: commit it with the fix. To make an input smaller takes

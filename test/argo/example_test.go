@@ -17,7 +17,7 @@ import (
 // scanTemplate returns the template with the patch of the example scan.yaml.
 func scanTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	tmpl := patched(t, "../../workflow-templates/examples/scan.yaml")
+	tmpl := patched(t, templateFile, "../../workflow-templates/examples/scan.yaml")
 	require.Equal(t, "modelkiln-build-scanned", tmpl.Name)
 	return tmpl
 }
@@ -44,7 +44,7 @@ func TestScanExampleIsValid(t *testing.T) {
 
 // The steps package what Argo has downloaded, and nothing else is mounted.
 func TestArtifactExampleIsValid(t *testing.T) {
-	tmpl := patched(t, "../../workflow-templates/examples/artifact.yaml")
+	tmpl := patched(t, templateFile, "../../workflow-templates/examples/artifact.yaml")
 	require.NoError(t, validate.ValidateClusterWorkflowTemplate(nil, templates{}, tmpl, nil, validate.ValidateOpts{Lint: true}))
 	wf := &wfv1.Workflow{}
 	wf.Spec.Arguments.Parameters = []wfv1.Parameter{{Name: "image", Value: wfv1.AnyStringPtr("registry.example.com/resnet:v1")}, {Name: "file", Value: wfv1.AnyStringPtr("resnet/1.tar.gz")}}

@@ -417,12 +417,17 @@ func expandWith(tmpl *wfv1.Template, inputs *wfv1.Arguments, args common.Paramet
 // arguments and the template's defaults.
 func arguments(t *testing.T, wf *wfv1.Workflow) common.Parameters {
 	t.Helper()
+	return argumentsWith(streamTemplate(t), wf)
+}
+
+// argumentsWith returns the arguments of a Workflow of a template.
+func argumentsWith(tmpl *wfv1.ClusterWorkflowTemplate, wf *wfv1.Workflow) common.Parameters {
 	args := common.Parameters{
 		"workflow.uid": "11111111-2222-3333-4444-555555555555",
 		// This parameter contains all arguments in JSON.
 		"workflow.parameters": wfv1.MustMarshallJSON(wf.Spec.Arguments.Parameters),
 	}
-	for _, list := range [][]wfv1.Parameter{streamTemplate(t).Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
+	for _, list := range [][]wfv1.Parameter{tmpl.Spec.Arguments.Parameters, wf.Spec.Arguments.Parameters} {
 		for _, parameter := range list {
 			if parameter.Value != nil {
 				args["workflow.parameters."+parameter.Name] = parameter.Value.String()
@@ -445,15 +450,15 @@ func template(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 // creates with a patch.
 func streamTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
-	return patched(t, "../../workflow-templates/stream/patch.yaml")
+	return patched(t, templateFile, "../../workflow-templates/stream/patch.yaml")
 }
 
-// patched returns the template with a JSON patch applied.
-func patched(t *testing.T, file string) *wfv1.ClusterWorkflowTemplate {
+// patched returns the template in a file with a JSON patch applied.
+func patched(t *testing.T, base, file string) *wfv1.ClusterWorkflowTemplate {
 	t.Helper()
 	patch, err := jsonpatch.DecodePatch(asJSON(t, file))
 	require.NoError(t, err)
-	raw, err := patch.Apply(asJSON(t, templateFile))
+	raw, err := patch.Apply(asJSON(t, base))
 	require.NoError(t, err)
 	var tmpl wfv1.ClusterWorkflowTemplate
 	require.NoError(t, yaml.UnmarshalStrict(raw, &tmpl))

@@ -23,8 +23,8 @@ const usage = `usage: cluster COMMAND
   down                stop the cluster and remove everything except its logs
   enter [PROGRAM...]  run a program, by default a shell, in the network and mount namespaces of the node
   build               compile the programs of the cluster without starting it
-  assets              compile the API server, etcd and kubectl, and print the directory that contains them,
-                      for KUBEBUILDER_ASSETS
+  assets [--oldest]   compile the API server, etcd and kubectl, and print the directory that contains them,
+                      for KUBEBUILDER_ASSETS; --oldest takes the oldest API server that Modelkiln supports
 `
 
 func main() {
@@ -69,23 +69,36 @@ func run(args []string) error {
 }
 
 func up(ctx context.Context, c *cluster.Cluster, args []string) error {
-	flags := flag.NewFlagSet("up", flag.ContinueOnError)
-	training := flags.Bool("training", false, "")
-	flags.SetOutput(io.Discard)
-	if err := flags.Parse(args); err != nil {
-		return fmt.Errorf("%w\n%s", err, usage)
+	training, err := parseFlag("up", "training", args)
+	if err != nil {
+		return err
 	}
-	if flags.NArg() != 0 {
-		return fmt.Errorf("unexpected argument %q of up\n%s", flags.Arg(0), usage)
-	}
-	return c.Up(ctx, *training)
+	return c.Up(ctx, training)
 }
 
-func assets(ctx context.Context, c *cluster.Cluster, _ []string) error {
-	dir, err := c.Assets(ctx)
+func assets(ctx context.Context, c *cluster.Cluster, args []string) error {
+	oldest, err := parseFlag("assets", "oldest", args)
+	if err != nil {
+		return err
+	}
+	dir, err := c.Assets(ctx, oldest)
 	if err != nil {
 		return err
 	}
 	fmt.Println(dir)
 	return nil
+}
+
+// parseFlag reports whether the arguments of a command contain its only flag.
+func parseFlag(command, name string, args []string) (bool, error) {
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	value := flags.Bool(name, false, "")
+	flags.SetOutput(io.Discard)
+	if err := flags.Parse(args); err != nil {
+		return false, fmt.Errorf("%w\n%s", err, usage)
+	}
+	if flags.NArg() != 0 {
+		return false, fmt.Errorf("unexpected argument %q of %s\n%s", flags.Arg(0), command, usage)
+	}
+	return *value, nil
 }

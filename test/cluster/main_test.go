@@ -15,6 +15,7 @@ func TestRunUsageErrors(t *testing.T) {
 		"an unknown command":           {args: []string{"start"}, want: `unknown command "start"`},
 		"an unknown flag of up":        {args: []string{"up", "--serving"}, want: "not defined: -serving"},
 		"an unexpected argument of up": {args: []string{"up", "training"}, want: `unexpected argument "training" of up`},
+		"an unknown flag of assets":    {args: []string{"assets", "--newest"}, want: "not defined: -newest"},
 		"a hidden command":             {args: []string{"node-enter"}, want: "it is for internal use only"},
 	}
 	for name, tt := range tests {

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -146,6 +148,25 @@ func (s *apiServer) install(directories ...string) error {
 		}
 	}
 	return nil
+}
+
+// store writes an object into etcd as another release has stored it, with its UID and
+// its status.
+func (s *apiServer) store(t *testing.T, resource string, object *unstructured.Unstructured) {
+	t.Helper()
+	raw, err := object.MarshalJSON()
+	require.NoError(t, err)
+	gvk := object.GroupVersionKind()
+	key := fmt.Sprintf("/registry/%s/%s/%s/%s", gvk.Group, resource, object.GetNamespace(), object.GetName())
+	body, err := json.Marshal(map[string][]byte{"key": []byte(key), "value": raw})
+	require.NoError(t, err)
+	etcd := s.environment.ControlPlane.Etcd.URL.String()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, etcd+"/v3/kv/put", bytes.NewReader(body))
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
 }
 
 // readManifests reads the objects in a YAML file.

@@ -333,13 +333,18 @@ func (c *Cluster) Build(ctx context.Context) (err error) {
 	return err
 }
 
-// Assets compiles the programs that tests with a bare API server need and returns the directory that contains them.
-func (c *Cluster) Assets(ctx context.Context) (string, error) {
-	tools, err := c.ensureTools(ctx, tool.AssetTools())
+// Assets compiles the programs that tests with a bare API server need, with the API server of the oldest release of
+// Kubernetes that Modelkiln supports or that of the cluster, and returns the directory that contains them.
+func (c *Cluster) Assets(ctx context.Context, oldest bool) (string, error) {
+	apiServer := tool.Kubernetes
+	if oldest {
+		apiServer = tool.OldestKubernetes
+	}
+	tools, err := c.ensureTools(ctx, tool.AssetTools(apiServer))
 	if err != nil {
 		return "", err
 	}
-	return tool.Assets(c.checkout, tools)
+	return tool.Assets(c.checkout, tools, apiServer)
 }
 
 func (c *Cluster) ensureTools(ctx context.Context, names []string) (map[string]tool.Tool, error) {

@@ -5,28 +5,33 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/modelkiln/modelkiln/test/cluster/internal/checkout"
 )
 
-// assetTools are the tools that tests with a bare API server need, and assetPrograms maps their programs to the tools.
-var (
-	assetTools    = []string{"etcd", "kubernetes"}
-	assetPrograms = map[string]string{"etcd": "etcd", "kube-apiserver": "kubernetes", "kubectl": "kubernetes"}
+// The tools with an API server: that of the cluster, and that of the oldest release of Kubernetes that Modelkiln supports.
+const (
+	Kubernetes       = "kubernetes"
+	OldestKubernetes = "kubernetes-oldest"
 )
 
-// AssetTools returns the names of the tools that Assets requires.
-func AssetTools() []string { return assetTools }
+// AssetTools returns the names of the tools that tests with a bare API server need, with the API server of this tool.
+func AssetTools(apiServer string) []string {
+	return slices.Compact([]string{"etcd", Kubernetes, apiServer})
+}
 
-// Assets creates a directory for envtest's KUBEBUILDER_ASSETS with links to the compiled programs and returns its path.
-func Assets(co checkout.Checkout, tools map[string]Tool) (string, error) {
+// Assets creates a directory for envtest's KUBEBUILDER_ASSETS with links to the compiled programs, with the API server of
+// this tool, and returns its path.
+func Assets(co checkout.Checkout, tools map[string]Tool, apiServer string) (string, error) {
+	programs := map[string]string{"etcd": "etcd", "kube-apiserver": apiServer, "kubectl": Kubernetes}
 	var dirs string
-	for _, name := range assetTools {
+	for _, name := range AssetTools(apiServer) {
 		dirs += tools[name].Dir
 	}
 	digest := sha256.Sum256([]byte(dirs))
 	return createDir(filepath.Join(co.Cache, "assets", fmt.Sprintf("%x", digest[:5])), func(dir string) error {
-		for program, tool := range assetPrograms {
+		for program, tool := range programs {
 			if err := os.Symlink(tools[tool].Program(program), filepath.Join(dir, program)); err != nil {
 				return err
 			}

@@ -15,7 +15,7 @@ import (
 func TestAssets(t *testing.T) {
 	co := checkout.Checkout{Cache: t.TempDir()}
 	tools := map[string]Tool{"kubernetes": {Dir: "/tools/kubernetes"}, "etcd": {Dir: "/tools/etcd"}}
-	dir, err := Assets(co, tools)
+	dir, err := Assets(co, tools, Kubernetes)
 	require.NoError(t, err)
 
 	want := map[string]string{
@@ -29,12 +29,21 @@ func TestAssets(t *testing.T) {
 		assert.Equal(t, program, got)
 	}
 
-	again, err := Assets(co, tools)
+	tools[OldestKubernetes] = Tool{Dir: "/tools/oldest"}
+	oldest, err := Assets(co, tools, OldestKubernetes)
+	require.NoError(t, err)
+	for name, want := range map[string]string{"etcd": "/tools/etcd/etcd", "kube-apiserver": "/tools/oldest/kube-apiserver", "kubectl": "/tools/kubernetes/kubectl"} {
+		got, err := os.Readlink(filepath.Join(oldest, name))
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+
+	again, err := Assets(co, tools, Kubernetes)
 	require.NoError(t, err)
 	assert.Equal(t, dir, again)
 
 	tools["etcd"] = Tool{Dir: "/tools/etcd-newer"}
-	newer, err := Assets(co, tools)
+	newer, err := Assets(co, tools, Kubernetes)
 	require.NoError(t, err)
 	assert.NotEqual(t, dir, newer, "another version has another directory, so that running tests keep theirs")
 }

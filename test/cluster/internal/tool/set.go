@@ -31,16 +31,9 @@ type definition struct {
 // definitions are the tools of every cluster.
 var definitions = []definition{
 	{
-		name:   "kubernetes",
-		module: "k8s.io/kubernetes",
-		versionFlags: func(version string) []string {
-			major, minor := majorMinor(version)
-			return []string{
-				"k8s.io/component-base/version.gitVersion=" + version,
-				"k8s.io/component-base/version.gitMajor=" + major,
-				"k8s.io/component-base/version.gitMinor=" + minor,
-			}
-		},
+		name:         Kubernetes,
+		module:       "k8s.io/kubernetes",
+		versionFlags: kubernetesVersion,
 		links: map[string]string{
 			"kube-apiserver":          "kubernetes",
 			"kube-controller-manager": "kubernetes",
@@ -126,6 +119,24 @@ var trainingDefinitions = []definition{
 	},
 }
 
+// oldestDefinition is the API server of make test-oldest, which no cluster has.
+var oldestDefinition = definition{
+	name:         OldestKubernetes,
+	module:       "k8s.io/kubernetes",
+	versionFlags: kubernetesVersion,
+	links:        map[string]string{"kube-apiserver": OldestKubernetes},
+	compileTime:  "about 4 minutes",
+}
+
+func kubernetesVersion(version string) []string {
+	major, minor := majorMinor(version)
+	return []string{
+		"k8s.io/component-base/version.gitVersion=" + version,
+		"k8s.io/component-base/version.gitMajor=" + major,
+		"k8s.io/component-base/version.gitMinor=" + minor,
+	}
+}
+
 // Names returns the names of the tools of every cluster, in the order in which they are compiled.
 func Names() []string { return namesOf(definitions) }
 
@@ -163,7 +174,7 @@ func (t Tool) Program(name string) string {
 
 // Find returns the named tool, with the version that its go.mod pins.
 func Find(co checkout.Checkout, name string) (Tool, error) {
-	for _, def := range slices.Concat(definitions, trainingDefinitions) {
+	for _, def := range slices.Concat(definitions, trainingDefinitions, []definition{oldestDefinition}) {
 		if def.name == name {
 			return newTool(co, def)
 		}

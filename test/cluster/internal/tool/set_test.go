@@ -41,7 +41,7 @@ func TestMajorMinor(t *testing.T) {
 func TestFind(t *testing.T) {
 	co, err := checkout.Find(".")
 	require.NoError(t, err)
-	for _, name := range slices.Concat(Names(), TrainingNames()) {
+	for _, name := range slices.Concat(Names(), TrainingNames(), []string{OldestKubernetes}) {
 		got, err := Find(co, name)
 		require.NoError(t, err)
 		assert.Regexp(t, `^v\d+\.\d+\.\d+$`, got.Version, name)
@@ -60,16 +60,32 @@ func TestFindUnknownTool(t *testing.T) {
 func TestKubernetesStagingModulesHaveTheVersionOfKubernetes(t *testing.T) {
 	co, err := checkout.Find(".")
 	require.NoError(t, err)
-	kubernetes, err := Find(co, "kubernetes")
-	require.NoError(t, err)
-	goMod, err := os.ReadFile(co.Source("tools", "kubernetes", "go.mod"))
-	require.NoError(t, err)
+	for _, name := range []string{Kubernetes, OldestKubernetes} {
+		kubernetes, err := Find(co, name)
+		require.NoError(t, err)
+		goMod, err := os.ReadFile(co.Source("tools", name, "go.mod"))
+		require.NoError(t, err)
 
-	want := regexp.MustCompile(`^v1`).ReplaceAllString(kubernetes.Version, "v0")
-	replacements := regexp.MustCompile(`(?m)^\s*(?:replace )?(k8s\.io/\S+) => k8s\.io/\S+ (\S+)$`).FindAllStringSubmatch(string(goMod), -1)
-	require.NotEmpty(t, replacements)
-	for _, replacement := range replacements {
-		assert.Equal(t, want, replacement[2], replacement[1])
+		want := regexp.MustCompile(`^v1`).ReplaceAllString(kubernetes.Version, "v0")
+		replacements := regexp.MustCompile(`(?m)^\s*(?:replace )?(k8s\.io/\S+) => k8s\.io/\S+ (\S+)$`).FindAllStringSubmatch(string(goMod), -1)
+		require.NotEmpty(t, replacements)
+		for _, replacement := range replacements {
+			assert.Equal(t, want, replacement[2], "%s: %s", name, replacement[1])
+		}
+	}
+}
+
+// The documents promise no release that is older than what make test-oldest runs.
+func TestOldestKubernetesIsDocumented(t *testing.T) {
+	co, err := checkout.Find(".")
+	require.NoError(t, err)
+	kubernetes, err := Find(co, OldestKubernetes)
+	require.NoError(t, err)
+	major, minor := majorMinor(kubernetes.Version)
+	for _, document := range []string{"README.md", "deploy/README.md"} {
+		text, err := os.ReadFile(filepath.Join(co.Root, document))
+		require.NoError(t, err)
+		assert.Contains(t, string(text), "Kubernetes "+major+"."+minor+" or newer", document)
 	}
 }
 
