@@ -87,6 +87,9 @@ const (
 	// On a ModelVersion that is Ready, the attempt checks that the registry still has
 	// the image, and pushes it again if not.
 	AnnotationRebuild = "model.kubedl.io/rebuild"
+	// AnnotationResync on a Workflow is when the operator last made Argo look at it
+	// again, because it ran without a pod.
+	AnnotationResync = "model.kubedl.io/resync"
 	// AnnotationCreatedByUser on a ModelVersion is the name of the authenticated user
 	// who created it. The webhook writes it, whatever the user wrote, and a policy
 	// prevents other values. It is absent if the webhook was unavailable.

@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
@@ -137,10 +138,7 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 	if step.Ignored != "" {
 		r.Recorder.Eventf(mv, nil, corev1.EventTypeWarning, eventRebuildIgnored, "Build", "%s", step.Ignored)
 	}
-	if err := r.updateArguments(ctx, step.Update); err != nil {
-		return 0, err
-	}
-	if err := r.terminate(ctx, step.Terminate); err != nil {
+	if err := r.patchWorkflows(ctx, step); err != nil {
 		return 0, err
 	}
 	return step.RequeueAfter, r.pruneHistory(ctx, step.Delete)
@@ -240,40 +238,46 @@ func (r *ModelVersionReconciler) pruneHistory(ctx context.Context, workflows []*
 	return nil
 }
 
-// terminate ends a Workflow, if any, as argo terminate does. Argo's
-// objects are patched and never updated, because they include Argo's status.
-func (r *ModelVersionReconciler) terminate(ctx context.Context, wf *wfv1.Workflow) error {
-	if wf == nil {
-		return nil
+// patchWorkflows updates the arguments of a Workflow, makes Argo look at it again, or
+// terminates it as argo terminate does.
+func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecycle.Step) error {
+	if wf := step.Update; wf != nil {
+		arguments := map[string]any{"parameters": wf.Spec.Arguments.Parameters}
+		if err := r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"arguments": arguments}); err != nil {
+			return err
+		}
 	}
-	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"shutdown":"Terminate"}}`))
-	// The response is decoded too, as metadata: a user may have edited the rest.
-	target := metadataOf(argoKinds[0])
-	target.Namespace, target.Name = wf.Namespace, wf.Name
-	if err := r.Client.Patch(ctx, target, patch); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("terminate Workflow %q: %w", wf.Name, err)
+	if wf := step.Resync; wf != nil {
+		// Argo ignores a Workflow that has its label for those that have ended.
+		metadata := map[string]any{"annotations": wf.Annotations, "labels": map[string]any{labelCompleted: nil}}
+		if err := r.patchWorkflow(ctx, wf, metadata, nil); err != nil {
+			return err
+		}
+	}
+	if wf := step.Terminate; wf != nil {
+		return r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"shutdown": wfv1.ShutdownStrategyTerminate})
 	}
 	return nil
 }
 
-// updateArguments updates the arguments of a Workflow, if any, unless it has changed
-// since it was read: Argo may have started it.
-func (r *ModelVersionReconciler) updateArguments(ctx context.Context, wf *wfv1.Workflow) error {
-	if wf == nil {
-		return nil
+// patchWorkflow patches a Workflow, unless it has changed since it was read: Argo may
+// have started it, or a user may have retried it. Argo's objects are patched and never
+// updated, because they include Argo's status.
+func (r *ModelVersionReconciler) patchWorkflow(ctx context.Context, wf *wfv1.Workflow, metadata, spec map[string]any) error {
+	metadata["resourceVersion"] = wf.ResourceVersion
+	content := map[string]any{"metadata": metadata}
+	if spec != nil {
+		content["spec"] = spec
 	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": wf.ResourceVersion},
-		"spec":     map[string]any{"arguments": map[string]any{"parameters": wf.Spec.Arguments.Parameters}},
-	})
+	patch, err := json.Marshal(content)
 	if err != nil {
-		return fmt.Errorf("encode the arguments of Workflow %q: %w", wf.Name, err)
+		return fmt.Errorf("encode the patch of Workflow %q: %w", wf.Name, err)
 	}
+	// The response is decoded too, as metadata: a user may have edited the rest.
 	target := metadataOf(argoKinds[0])
 	target.Namespace, target.Name = wf.Namespace, wf.Name
-	err = r.Client.Patch(ctx, target, client.RawPatch("application/merge-patch+json", patch))
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("update the arguments of Workflow %q: %w", wf.Name, err)
+	if err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("patch Workflow %q: %w", wf.Name, err)
 	}
 	return nil
 }

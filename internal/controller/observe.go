@@ -74,6 +74,7 @@ func (r *ModelVersionReconciler) observePods(ctx context.Context, observed *life
 		return err
 	}
 	observed.TerminatingPod = terminating
+	observed.PodMissing = terminating == "" && !slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return !hasEnded(&pod) })
 	observed.StartedPods, observed.QueuedPods = startedPods(pods), queuedPods(pods)
 	if lifecycle.HidesNodes(observed.Followed) {
 		showPendingPods(observed.Followed, pods)
@@ -190,16 +191,19 @@ func podsOf(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) (pods 
 		return nil, "", fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
 	}
 	for _, pod := range list.Items {
-		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 		switch {
 		case !metav1.IsControlledBy(&pod, wf):
 		case pod.DeletionTimestamp.IsZero():
 			pods = append(pods, pod)
-		case !ended && (terminating == "" || pod.Name < terminating):
+		case !hasEnded(&pod) && (terminating == "" || pod.Name < terminating):
 			terminating = pod.Name
 		}
 	}
 	return pods, terminating, nil
+}
+
+func hasEnded(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 // mountFailure returns what kubelet reports, in events on the Workflow's pods

@@ -62,6 +62,8 @@ type Observed struct {
 	// TerminatingPod is the name of a pod of the followed Workflow that is being deleted
 	// and has not ended, or empty. Argo waits for it.
 	TerminatingPod string
+	// PodMissing is true if the followed Workflow has no pod that has not ended.
+	PodMissing bool
 	// MountFailure is what kubelet reports about the pod of the followed Workflow,
 	// or nil.
 	MountFailure *MountFailure
@@ -82,7 +84,7 @@ type InvalidWorkflow struct {
 }
 
 // A Step is what a pass has to do, in this order: create, patch the status, update,
-// terminate, delete.
+// resync, terminate, delete.
 type Step struct {
 	// Create is the Workflow to create, or nil. Once it exists, Follow returns
 	// the status in place of Status.
@@ -95,6 +97,9 @@ type Step struct {
 	// Update is the Workflow whose arguments have to be updated, with the new ones,
 	// or nil. It has not started.
 	Update *wfv1.Workflow
+	// Resync is the Workflow that Argo has to look at again, with the annotation that
+	// it gets, or nil.
+	Resync *wfv1.Workflow
 	// Terminate is the Workflow to terminate, or nil. The status is patched first,
 	// because it records the reason.
 	Terminate *wfv1.Workflow
@@ -132,6 +137,7 @@ func NextStep(o Observed, opts workflow.Options) Step {
 		Volume:       v.volume,
 		Status:       statusOf(o.Version, v, opts),
 		Update:       v.update,
+		Resync:       v.resync,
 		Terminate:    v.terminate,
 		RequeueAfter: v.requeueAfter,
 	}
@@ -154,9 +160,9 @@ type verdict struct {
 	// progress is how far the build is, or nil.
 	progress *progress
 	// The rest is Step's.
-	create, update, terminate *wfv1.Workflow
-	volume                    *workflow.Volume
-	requeueAfter              time.Duration
+	create, update, resync, terminate *wfv1.Workflow
+	volume                            *workflow.Volume
+	requeueAfter                      time.Duration
 	// queuedUntil is when the gates of the followed Workflow's pod were removed, or
 	// nil.
 	queuedUntil *metav1.Time

@@ -36,6 +36,11 @@ type startBlocker struct {
 // whileBuilding decides about a Workflow that has not finished: it is waited
 // for, or terminated when waiting does not help or has taken too long.
 func whileBuilding(o Observed, v verdict, opts workflow.Options) verdict {
+	return withResync(o, whileStarting(o, v, opts))
+}
+
+// whileStarting is whileBuilding for what keeps a pod from starting, or from ending.
+func whileStarting(o Observed, v verdict, opts workflow.Options) verdict {
 	mv, wf := o.Version, o.Followed
 	if queued, found := queuedPod(o); found {
 		v.Reason, v.Message = v1alpha1.ReasonQueued, queuedMessage(wf, queued)
@@ -200,8 +205,8 @@ func startupTimeLeft(o Observed, opts workflow.Options) (time.Duration, bool) {
 }
 
 // WaitsFor returns what the followed Workflow waits for, or an empty string if it
-// waits for nothing whose time is limited: for Argo to notice it, or for a pod to
-// start or, after its deletion, to end. A pod of a retry has the ID of the one before it,
+// waits for nothing whose time is limited: for Argo to notice it, for a pod to
+// start or, after its deletion, to end, or for Argo to create one. A pod of a retry has the ID of the one before it,
 // so the time at which Argo created the node belongs to the result. It is never compared
 // with another clock's.
 func WaitsFor(o Observed) string {
@@ -220,6 +225,8 @@ func WaitsFor(o Observed) string {
 		return fmt.Sprintf("%s/%s/%d", o.Followed.UID, pod.ID, pod.StartedAt.Unix())
 	case o.TerminatingPod != "":
 		return fmt.Sprintf("%s/%s", o.Followed.UID, o.TerminatingPod)
+	case runsWithoutPod(o):
+		return string(o.Followed.UID) + "/"
 	default:
 		return ""
 	}

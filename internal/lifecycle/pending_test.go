@@ -151,6 +151,7 @@ func TestWaitsFor(t *testing.T) {
 	assert.NotEmpty(t, lifecycle.WaitsFor(lifecycle.Observed{Followed: created.Obj()}), "Argo has not noticed it")
 	running := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Obj()
 	assert.NotEmpty(t, lifecycle.WaitsFor(lifecycle.Observed{Followed: running, TerminatingPod: "pod-1"}))
+	assert.NotEmpty(t, lifecycle.WaitsFor(lifecycle.Observed{Followed: running, PodMissing: true}))
 	for name, o := range map[string]lifecycle.Observed{
 		"no Workflow":            {},
 		"pod with gates":         {Followed: first, QueuedPods: []lifecycle.QueuedPod{{Node: pod, Gates: []string{"example.com/gate"}}}},

@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -46,25 +48,37 @@ func (c *cluster) shippedUser(t *testing.T, namespace string) string {
 	return "system:serviceaccount:" + namespace + ":person"
 }
 
-// pressButton does to a Workflow what a button of the Argo UI does: it calls
-// Argo's server.
+// pressButton does to a Workflow what a button of the Argo UI does.
 func (c *cluster) pressButton(t *testing.T, button, namespace, workflow string) {
 	t.Helper()
+	require.NoError(t, c.press(t.Context(), button, namespace, workflow))
+}
+
+// press calls Argo's server as a button of the Argo UI does.
+func (c *cluster) press(ctx context.Context, button, namespace, workflow string) error {
 	server, node := &corev1.Service{}, &corev1.Node{}
-	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: argoNamespace, Name: "argo-server"}, server))
-	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Name: nodeName}, node))
+	if err := errors.Join(c.Get(ctx, client.ObjectKey{Namespace: argoNamespace, Name: "argo-server"}, server), c.Get(ctx, client.ObjectKey{Name: nodeName}, node)); err != nil {
+		return err
+	}
 	i := slices.IndexFunc(node.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Type == corev1.NodeInternalIP })
-	require.NotEqual(t, -1, i)
 	host := net.JoinHostPort(node.Status.Addresses[i].Address, strconv.Itoa(int(server.Spec.Ports[0].NodePort)))
 	body, err := json.Marshal(map[string]string{"namespace": namespace, "name": workflow})
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	address := fmt.Sprintf("http://%s/api/v1/workflows/%s/%s/%s", host, namespace, workflow, button)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, address, bytes.NewReader(body))
-	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, address, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
 	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	defer func() { _ = resp.Body.Close() }()
 	raw, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, resp.StatusCode, string(raw))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s: %s: %s", button, workflow, resp.Status, raw)
+	}
+	return err
 }

@@ -79,3 +79,21 @@ func TestMissingDirectoryCreatedLater(t *testing.T) {
 	s.get(t, wf.Name, wf)
 	assert.Empty(t, wf.Spec.Shutdown)
 }
+
+// Argo creates no pod for a Workflow that was retried at once, because it has missed
+// that the pod before it is gone, or has its label for Workflows that have ended.
+func TestRunsWithoutPod(t *testing.T) {
+	startOperator(t, shared)
+	s, wf := startBuild(t)
+	s.argo.setPodPending(wf, "")
+	s.argo.update(wf, func(wf *wfv1.Workflow) { wf.Labels[labelCompleted] = "true" })
+	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		s.get(t, wf.Name, wf)
+		assert.NotEmpty(c, wf.Annotations[v1alpha1.AnnotationResync])
+		assert.NotContains(c, wf.Labels, labelCompleted)
+	}, deadline, tick)
+	assert.Equal(t, v1alpha1.ReasonWorkflowRunning, readyReason(s.version(resnet)), "it is neither failed nor terminated")
+	assert.Empty(t, wf.Spec.Shutdown)
+}
