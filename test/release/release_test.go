@@ -88,6 +88,7 @@ func TestRelease(t *testing.T) {
 			assert.Contains(t, notes, "- `"+image+"`\n")
 		}
 	})
+	t.Run("deploy/README.md", func(t *testing.T) { assertDocumentedCommands(t, dir, repository, version) })
 	t.Run("checksums.txt", func(t *testing.T) {
 		for _, line := range strings.Split(strings.TrimSpace(string(read(t, dir, "checksums.txt"))), "\n") {
 			sum, path, _ := strings.Cut(line, "  ")
