@@ -57,6 +57,12 @@ e2e: root go-version ## Run end-to-end tests on the one-node cluster
 	@$(CLUSTER) up --training
 	@. .cluster/env && go test -tags e2e -v -count=1 -timeout 60m ./test/e2e/...
 
+# The test uninstalls the operator and the CRDs, so that all ModelVersions of the cluster are deleted.
+.PHONY: e2e-chart
+e2e-chart: root go-version ## Install, upgrade, roll back and uninstall the Helm chart on the one-node cluster
+	@$(CLUSTER) up
+	@trap '$(CLUSTER) up' EXIT; . .cluster/env && go test -tags e2e,chart -run '^TestChart$$' -v -count=1 -timeout 30m ./test/e2e
+
 .PHONY: cluster-up
 cluster-up: root go-version ## Start the one-node cluster with Argo Workflows, a registry and Modelkiln, or update it
 	@$(CLUSTER) up

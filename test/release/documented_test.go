@@ -202,6 +202,18 @@ func (p *platform) standInForControllers(t *testing.T) {
 	}
 }
 
+// uninstall runs a documented block that deletes the CRDs, after listing what they define
+// as the operator does. The API server can take minutes to delete a CRD that was created
+// a moment ago and that nobody has listed: "storage is (re)initializing".
+func (p *platform) uninstall(t *testing.T, block string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_, err := p.shell(t, "kubectl get modelversions,models --all-namespaces")
+		return err == nil
+	}, time.Minute, 100*time.Millisecond)
+	p.run(t, block)
+}
+
 // operatorImage returns the image of the installed operator.
 func (p *platform) operatorImage(t *testing.T) string {
 	t.Helper()
@@ -255,14 +267,14 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		assert.Equal(t, repository+"/modelkiln:v"+chart.Version(version), p.operatorImage(t), "the kustomization was applied last")
 		assert.Empty(t, strings.TrimSpace(p.run(t, "Uninstall 0")), "no ModelVersions use AWSEfs")
 		p.run(t, "Uninstall 1")
-		p.run(t, "Uninstall 2")
+		p.uninstall(t, "Uninstall 2")
 		out, err := p.shell(t, "kubectl delete --ignore-not-found -k deploy/policy && kubectl delete --ignore-not-found -k deploy/policy/workflows")
 		require.NoError(t, err, out)
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("kustomize", func(t *testing.T) {
 		p.run(t, "Kustomize 0")
-		p.run(t, "Uninstall 3")
+		p.uninstall(t, "Uninstall 3")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("downgrade with kustomize", func(t *testing.T) {
@@ -286,7 +298,7 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		assert.Contains(t, out, "\n      baseImage: "+mirror+"/library/busybox:")
 		assert.Contains(t, out, "image: "+mirror+"/mirror/kaniko@sha256:")
 		assert.NotContains(t, out, "image: "+repository)
-		p.run(t, "Uninstall 2")
+		p.uninstall(t, "Uninstall 2")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("Helm", func(t *testing.T) { p.assertHelm(t, repository) })
@@ -327,7 +339,7 @@ func (p *platform) assertHelm(t *testing.T, repository string) {
 	p.run(t, "Uninstall 4")
 	crds := []string{"CustomResourceDefinition models.model.kubedl.io", "CustomResourceDefinition modelversions.model.kubedl.io"}
 	assert.ElementsMatch(t, crds, p.installed(t))
-	p.run(t, "Uninstall 5")
+	p.uninstall(t, "Uninstall 5")
 	assert.Empty(t, p.installed(t))
 
 	p.run(t, "Without access to the internet 1")
