@@ -83,6 +83,7 @@ type ModelVersionReconciler struct {
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch;delete,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=argoproj.io,resources=workflowtaskresults,verbs=patch,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=argoproj.io,resources=clusterworkflowtemplates,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch,roleName=modelkiln-namespaced
@@ -247,10 +248,8 @@ func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecy
 			return err
 		}
 	}
-	if wf := step.Resync; wf != nil {
-		// Argo ignores a Workflow that has its label for those that have ended.
-		metadata := map[string]any{"annotations": wf.Annotations, "labels": map[string]any{labelCompleted: nil}}
-		if err := r.patchWorkflow(ctx, wf, metadata, nil); err != nil {
+	if step.Resync != nil {
+		if err := r.resync(ctx, *step.Resync); err != nil {
 			return err
 		}
 	}
@@ -258,6 +257,24 @@ func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecy
 		return r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"shutdown": wfv1.ShutdownStrategyTerminate})
 	}
 	return nil
+}
+
+// resync makes Argo look at a Workflow again. It ignores one that has its label for those
+// that have ended.
+func (r *ModelVersionReconciler) resync(ctx context.Context, resync lifecycle.Resync) error {
+	wf := resync.Workflow
+	reported := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"true"}}}`, labelReported)
+	for _, node := range resync.Unreported {
+		result := metadataOf(wfv1.SchemeGroupVersion.WithKind("WorkflowTaskResult"))
+		result.Namespace, result.Name = wf.Namespace, node
+		if err := r.Client.Patch(ctx, result, client.RawPatch(types.MergePatchType, reported)); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("patch WorkflowTaskResult %q: %w", node, err)
+		}
+	}
+	return r.patchWorkflow(ctx, wf, map[string]any{
+		"annotations": map[string]any{v1alpha1.AnnotationResync: resync.Due},
+		"labels":      map[string]any{labelCompleted: nil},
+	}, nil)
 }
 
 // patchWorkflow patches a Workflow, unless it has changed since it was read: Argo may

@@ -72,12 +72,12 @@ func gatesChanged() predicate.Predicate {
 	}
 }
 
-// deletionBegan selects objects that a change has marked for deletion. Argo does not update
-// the Workflow of such a pod before it has ended.
-func deletionBegan() predicate.Predicate {
+// deletionChanged selects objects that a change has marked for deletion, and those that
+// are gone. Argo does not update the Workflow of such a pod before it has ended, and may
+// not notice that it is gone.
+func deletionChanged() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(event.CreateEvent) bool { return false },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return e.ObjectOld.GetDeletionTimestamp() == nil && e.ObjectNew.GetDeletionTimestamp() != nil

@@ -51,7 +51,7 @@ func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.
 		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(r.nextVersions), builder.WithPredicates(becameReady())).
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
 		WatchesRawSource(source.Kind[client.Object](r.Attach, &corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent))).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.versionOfPod), builder.WithPredicates(predicate.Or(gatesChanged(), deletionBegan()))).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.versionOfPod), builder.WithPredicates(predicate.Or(gatesChanged(), deletionChanged()))).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.versionOfFailingPod), builder.WithPredicates(onlyCreates())).
 		WatchesRawSource(source.Kind[client.Object](r.Training, &corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(versionOfTrainingPod))).
 		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.unfinishedVersions))).

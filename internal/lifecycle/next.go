@@ -97,9 +97,8 @@ type Step struct {
 	// Update is the Workflow whose arguments have to be updated, with the new ones,
 	// or nil. It has not started.
 	Update *wfv1.Workflow
-	// Resync is the Workflow that Argo has to look at again, with the annotation that
-	// it gets, or nil.
-	Resync *wfv1.Workflow
+	// Resync is the Workflow that Argo has to look at again, or nil.
+	Resync *Resync
 	// Terminate is the Workflow to terminate, or nil. The status is patched first,
 	// because it records the reason.
 	Terminate *wfv1.Workflow
@@ -160,9 +159,10 @@ type verdict struct {
 	// progress is how far the build is, or nil.
 	progress *progress
 	// The rest is Step's.
-	create, update, resync, terminate *wfv1.Workflow
-	volume                            *workflow.Volume
-	requeueAfter                      time.Duration
+	create, update, terminate *wfv1.Workflow
+	resync                    *Resync
+	volume                    *workflow.Volume
+	requeueAfter              time.Duration
 	// queuedUntil is when the gates of the followed Workflow's pod were removed, or
 	// nil.
 	queuedUntil *metav1.Time

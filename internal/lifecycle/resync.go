@@ -13,8 +13,9 @@ import (
 // after its resync period of 20 minutes. It can miss the event that it needs: a retry
 // deletes a pod and creates one of the same name, and if the first still ends at that
 // moment, Argo takes it for the second. The Workflow then runs without a pod, and holds
-// its lock, until something changes it. So the operator changes an annotation, which
-// makes Argo create the pod (v3.7.18, podReconciliation).
+// its lock, until something changes it, or waits ten minutes for the results of the pod
+// that is gone. So the operator changes an annotation, which makes Argo create the pod,
+// and marks such results as complete (v3.7.18: podReconciliation, taskResultReconciliation).
 const (
 	// resyncAfter is how long a Workflow may run without a pod. Argo needs less than a
 	// second for the next pod, and a pod's end takes as long.
@@ -22,6 +23,16 @@ const (
 	// resyncInterval is how often Argo is made to look again.
 	resyncInterval = time.Minute
 )
+
+// A Resync makes Argo look at a Workflow again.
+type Resync struct {
+	Workflow *wfv1.Workflow
+	// Due is the value of the annotation that the Workflow gets.
+	Due string
+	// Unreported are the IDs of the nodes whose pods have ended and whose results Argo
+	// waits for. Its WorkflowTaskResults have these names.
+	Unreported []string
+}
 
 // withResync returns the verdict on a Workflow that has not finished, with the time at
 // which Argo has to look at it again, if it runs without a pod.
@@ -33,8 +44,7 @@ func withResync(o Observed, v verdict) verdict {
 	if idle := o.Now.Sub(next); idle >= 0 {
 		due := next.Add(idle.Truncate(resyncInterval)).UTC().Format(time.RFC3339)
 		if o.Followed.Annotations[v1alpha1.AnnotationResync] != due {
-			v.resync = o.Followed.DeepCopy()
-			v.resync.Annotations = map[string]string{v1alpha1.AnnotationResync: due}
+			v.resync = &Resync{Workflow: o.Followed, Due: due, Unreported: unreported(o.Followed)}
 		}
 		next = next.Add(idle.Truncate(resyncInterval) + resyncInterval)
 	}
@@ -42,6 +52,20 @@ func withResync(o Observed, v verdict) verdict {
 		v.requeueAfter = left
 	}
 	return v
+}
+
+// maxUnreported is how many results are marked as complete at a time. Ours has one.
+const maxUnreported = 10
+
+// unreported returns the IDs of the nodes that have ended and whose results are missing.
+func unreported(wf *wfv1.Workflow) []string {
+	var ids []string
+	for _, node := range currentNodes(wf) {
+		if node.Type == wfv1.NodeTypePod && node.Phase.Completed() && !ptr.Deref(node.TaskResultSynced, true) && len(ids) < maxUnreported {
+			ids = append(ids, node.ID)
+		}
+	}
+	return ids
 }
 
 // runsWithoutPod reports whether the followed Workflow runs, has no pod that could

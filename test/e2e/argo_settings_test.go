@@ -67,7 +67,6 @@ func TestArgoSettings(t *testing.T) {
 	failed, _ := live.failed(t, makeVersion("labelled", ns, dir).New())
 	assertFailed(t, failed, v1alpha1.ReasonSourceEmpty, string(dir))
 	dir.write(t, "model.bin", "weights")
-	live.awaitReleased(t, ns, failed.Status.Workflow.Name)
 	run(t, "argo", "retry", "--instanceid", id, "-n", ns, failed.Status.Workflow.Name)
 	mv := live.readyAgain(t, failed)
 	assertImage(t, mv, dir)

@@ -48,7 +48,6 @@ func TestArgoRetryAndResubmit(t *testing.T) {
 			assert.Contains(t, run(t, "argo", "logs", "-n", ns, "--as", shippedUser, workflow), "FAILED mount-check: "+v1alpha1.ReasonSourceEmpty)
 			dir.write(t, "model.bin", "weights")
 
-			live.awaitReleased(t, ns, workflow)
 			tt.act(t, tt.verb, ns, workflow)
 
 			mv := live.readyAgain(t, failed)
@@ -109,8 +108,8 @@ func (c *cluster) finished(t *testing.T, namespace, name string) *wfv1.Workflow 
 }
 
 // awaitReleased waits until Argo has nothing more to do for a Workflow that has
-// finished. Argo may never see a retry that comes in the same moment, which is
-// faster than users are.
+// finished. Argo may never see a retry that comes in the same moment. The operator helps
+// builds only (TestRetriedAtOnce), and not what is run for a ModelVersion that is Ready.
 func (c *cluster) awaitReleased(t *testing.T, namespace, workflow string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {

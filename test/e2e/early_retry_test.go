@@ -39,7 +39,13 @@ func TestRetriedAtOnce(t *testing.T) {
 				assert.NoError(collect, live.press(t.Context(), "retry", ns, failed.Status.Workflow.Name))
 			}, noticeTime, tick)
 			retried := time.Since(began)
-			mv := live.readyAgain(t, failed)
+			// A failure that was reported before Argo has written when the Workflow began
+			// looks new when it does, so a failure does not end the wait.
+			var mv *v1alpha1.ModelVersion
+			require.EventuallyWithT(t, func(collect *assert.CollectT) {
+				mv = live.refresh(t, failed)
+				require.Equal(collect, v1alpha1.ImageBuildSucceeded, mv.Status.ImageBuildPhase, mv.Status.Message)
+			}, buildTime, tick)
 			t.Logf("figure: retried after %.1f s, Ready after %.1f s", retried.Seconds(), time.Since(began).Seconds())
 			assert.Equal(t, int64(1), mv.Status.Attempts)
 			assert.Len(t, live.workflowsOf(t, mv), 1)

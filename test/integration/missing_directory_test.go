@@ -7,6 +7,8 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
@@ -81,19 +83,33 @@ func TestMissingDirectoryCreatedLater(t *testing.T) {
 }
 
 // Argo creates no pod for a Workflow that was retried at once, because it has missed
-// that the pod before it is gone, or has its label for Workflows that have ended.
+// that the pod before it is gone, waits for the results of that pod, or has its label for Workflows that have ended.
 func TestRunsWithoutPod(t *testing.T) {
-	startOperator(t, shared)
+	op := startOperator(t, shared)
 	s, wf := startBuild(t)
+	pod := s.argo.createPod(wf)
 	s.argo.setPodPending(wf, "")
-	s.argo.update(wf, func(wf *wfv1.Workflow) { wf.Labels[labelCompleted] = "true" })
+	var node wfv1.NodeStatus
+	s.argo.update(wf, func(wf *wfv1.Workflow) {
+		wf.Labels[labelCompleted] = "true"
+		node = wf.Status.Nodes[wf.Name]
+		node.Phase, node.TaskResultSynced = wfv1.NodeError, ptr.To(false)
+		wf.Status.Nodes[node.ID] = node
+	})
+	result := s.result(wf.Name)
+	result.GenerateName, result.Name, result.Labels[labelReported] = "", node.ID, "false"
+	require.NoError(t, s.client.Create(t.Context(), result))
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	op.drainQueue(t, shared)
+	require.NoError(t, s.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)))
 
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		s.get(t, wf.Name, wf)
 		assert.NotEmpty(c, wf.Annotations[v1alpha1.AnnotationResync])
 		assert.NotContains(c, wf.Labels, labelCompleted)
 	}, deadline, tick)
+	s.get(t, result.Name, result)
+	assert.Equal(t, "true", result.Labels[labelReported])
 	assert.Equal(t, v1alpha1.ReasonWorkflowRunning, readyReason(s.version(resnet)), "it is neither failed nor terminated")
 	assert.Empty(t, wf.Spec.Shutdown)
 }
