@@ -2,12 +2,17 @@ package chart
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 )
 
@@ -287,4 +292,31 @@ func TestKustomization_FollowsNamespace(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 5, bindings)
+}
+
+// The patch in deploy/README.md for an operator in another namespace.
+func TestNamespaced_PatchOfSubjects(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "deploy/README.md"))
+	require.NoError(t, err)
+	block := regexp.MustCompile("(?s)# team-a/kustomization.yaml\n(.*?)```").FindSubmatch(text)
+	require.NotNil(t, block)
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	checkout, err := filepath.Abs(root)
+	require.NoError(t, err)
+	up, err := filepath.Rel(dir, checkout)
+	require.NoError(t, err)
+	content := strings.ReplaceAll(string(block[1]), "github.com/modelkiln/modelkiln/", up+"/")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(content), 0o600))
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	require.NoError(t, err)
+	manifests, err := rendered.AsYaml()
+	require.NoError(t, err)
+	bindings := objects{}
+	bindings.add(t, string(manifests))
+	require.Len(t, bindings, 3)
+	for id, binding := range bindings {
+		assert.Equal(t, "team-a", field(t, binding, "metadata", "namespace"), id)
+		assert.Equal(t, "kiln", field(t, binding, "subjects", 0, "namespace"), id)
+	}
 }

@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -118,7 +119,7 @@ func customResources(files map[string][]byte) ([]customResource, error) {
 		}
 	}
 	if len(all) < 2 {
-		return nil, fmt.Errorf("deploy/crd has not the CRDs of Model and ModelVersion")
+		return nil, errors.New("deploy/crd does not contain the CRDs of Model and ModelVersion")
 	}
 	return all, nil
 }

@@ -47,7 +47,7 @@ func loadChart(t *testing.T) *helm.Chart {
 	return c
 }
 
-// renderIn renders the chart with values as Helm does for an installation.
+// render renders the chart with values as Helm does for an installation.
 func (c cluster) render(t *testing.T, values string) (release, error) {
 	t.Helper()
 	var parsed map[string]any
