@@ -21,6 +21,10 @@ const (
 	// that the operator created. A resubmitted Workflow has the number of its
 	// original.
 	LabelAttempt = "model.kubedl.io/attempt"
+	// LabelReason on a Workflow that has failed is the reason for which the attempt has
+	// failed, as in the condition Ready. The Argo UI can show it as a column, and
+	// argo list selects by it. The operator writes it, and decides nothing by it.
+	LabelReason = "model.kubedl.io/reason"
 	// LabelTrainVersion on a pod names a ModelVersion in the pod's namespace, by a
 	// name of at most 63 characters. That ModelVersion's storage is mounted in
 	// every container of the pod, so that a training job can write the model to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,6 +39,9 @@ type BlockedWorkloadReconciler struct {
 	Passes *Passes
 	// Now is the clock.
 	Now func() time.Time
+
+	// ready are the ModelVersions of the next passes.
+	ready readyVersions
 }
 
 // The annotation is patched through the status, which does not permit the operator
@@ -50,24 +55,44 @@ type BlockedWorkloadReconciler struct {
 // reasonModelReady is the reason of the event on an annotated workload.
 const reasonModelReady = "ModelReady"
 
-// Reconcile annotates the workloads that one ModelVersion has blocked. A ModelVersion
-// that has been Ready for a long time costs nothing, and one that became Ready
-// shortly before the operator started is not missed.
+// Reconcile annotates the workloads of one namespace that ModelVersions have blocked which
+// became Ready since the last pass. ModelVersions that have been Ready for a long time
+// cost nothing, and those that became Ready shortly before the operator started are not
+// missed.
 func (r *BlockedWorkloadReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	var mv v1alpha1.ModelVersion
-	if err := r.Client.Get(ctx, req.NamespacedName, &mv); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	if !workload.BecameReady(&mv, r.Now()) {
-		return ctrl.Result{}, nil
-	}
-	isLatest, err := r.isLatest(ctx, &mv)
+	names := r.ready.take(req.Namespace)
+	err := r.unblockAll(ctx, req.Namespace, names)
 	if err != nil {
-		return ctrl.Result{}, err
+		r.ready.add(req.Namespace, names...)
+	}
+	return resultFor(err)
+}
+
+// unblockAll annotates the workloads of a namespace that these ModelVersions have blocked.
+// The kinds are listed once for all of them.
+func (r *BlockedWorkloadReconciler) unblockAll(ctx context.Context, namespace string, names []string) error {
+	var unblocked workload.Unblocked
+	for _, name := range names {
+		var mv v1alpha1.ModelVersion
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &mv)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("get ModelVersion %q: %w", name, err)
+		}
+		if err != nil || !workload.BecameReady(&mv, r.Now()) {
+			continue
+		}
+		isLatest, err := r.isLatest(ctx, &mv)
+		if err != nil {
+			return err
+		}
+		unblocked.Add(&mv, isLatest)
+	}
+	if unblocked.IsEmpty() {
+		return nil
 	}
 	var failed []error
 	for _, kind := range []client.ObjectList{&appsv1.ReplicaSetList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}, &batchv1.JobList{}} {
-		err := r.unblock(ctx, kind, &mv, isLatest)
+		err := r.unblock(ctx, kind, namespace, &unblocked)
 		if apierrors.IsForbidden(err) {
 			// Kubernetes creates the pods later without the annotation.
 			ctrl.LoggerFrom(ctx).Info("No permission to annotate workloads whose pods were rejected; the component deploy/components/serving grants it", "cause", err.Error())
@@ -75,7 +100,7 @@ func (r *BlockedWorkloadReconciler) Reconcile(ctx context.Context, req ctrl.Requ
 		}
 		failed = append(failed, err)
 	}
-	return resultFor(errors.Join(failed...))
+	return errors.Join(failed...)
 }
 
 // isLatest reports whether a ModelVersion is its Model's latest. If it becomes the
@@ -92,11 +117,12 @@ func (r *BlockedWorkloadReconciler) isLatest(ctx context.Context, mv *v1alpha1.M
 
 // unblock annotates the blocked workloads of one kind. One that cannot be annotated
 // does not prevent the others.
-func (r *BlockedWorkloadReconciler) unblock(ctx context.Context, kind client.ObjectList, mv *v1alpha1.ModelVersion, isLatest bool) error {
+func (r *BlockedWorkloadReconciler) unblock(ctx context.Context, kind client.ObjectList, namespace string, unblocked *workload.Unblocked) error {
 	var failed []error
-	err := listPages(ctx, r.Live, kind, mv.Namespace, func(page client.ObjectList) {
+	err := listPages(ctx, r.Live, kind, namespace, func(page client.ObjectList) {
 		failed = append(failed, meta.EachListItem(page, func(object runtime.Object) error {
-			if blocked := object.(client.Object); workload.IsBlocked(blocked, mv, isLatest) {
+			blocked := object.(client.Object)
+			if mv := unblocked.BlockerOf(blocked); mv != nil {
 				failed = append(failed, r.annotate(ctx, blocked, mv))
 			}
 			return nil
@@ -122,20 +148,64 @@ func (r *BlockedWorkloadReconciler) annotate(ctx context.Context, blocked client
 	return nil
 }
 
+// unblockDelay is how long after a ModelVersion became Ready its workloads are looked for:
+// each pass lists all workloads of the namespace.
+const unblockDelay = time.Second
+
 // SetupWithManager registers the reconciler and its watches.
 func (r *BlockedWorkloadReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("blocked-workload").
-		For(&v1alpha1.ModelVersion{}).
-		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(latestOfModel)).
+		Watches(&v1alpha1.ModelVersion{}, delayed(handler.EnqueueRequestsFromMapFunc(r.namespaceOfReady), unblockDelay)).
+		Watches(&v1alpha1.Model{}, delayed(handler.EnqueueRequestsFromMapFunc(r.namespaceOfModel), unblockDelay)).
 		Complete(known(r.Passes, "blocked-workload", r))
 }
 
-// latestOfModel returns the latest ModelVersion of a Model.
-func latestOfModel(_ context.Context, o client.Object) []reconcile.Request {
+// namespaceOfReady returns the namespace of a ModelVersion that has become Ready. The
+// change from one Ready status to another is of no interest, and is looked at all the
+// same: that is rare.
+func (r *BlockedWorkloadReconciler) namespaceOfReady(_ context.Context, o client.Object) []reconcile.Request {
+	if !workload.BecameReady(o.(*v1alpha1.ModelVersion), r.Now()) {
+		return nil
+	}
+	r.ready.add(o.GetNamespace(), o.GetName())
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace()}}}
+}
+
+// namespaceOfModel returns the namespace of a Model that has a latest ModelVersion.
+func (r *BlockedWorkloadReconciler) namespaceOfModel(_ context.Context, o client.Object) []reconcile.Request {
 	latest := o.(*v1alpha1.Model).Status.LatestVersion
 	if latest == nil {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: latest.ModelVersion}}}
+	r.ready.add(o.GetNamespace(), latest.ModelVersion)
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace()}}}
+}
+
+// readyVersions are the names of ModelVersions whose workloads the next pass looks for, by
+// namespace.
+type readyVersions struct {
+	mu    sync.Mutex
+	names map[string]sets.Set[string]
+}
+
+func (v *readyVersions) add(namespace string, names ...string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.names == nil {
+		v.names = map[string]sets.Set[string]{}
+	}
+	if v.names[namespace] == nil {
+		v.names[namespace] = sets.New[string]()
+	}
+	v.names[namespace].Insert(names...)
+}
+
+// take returns the names of a namespace, and forgets them.
+func (v *readyVersions) take(namespace string) []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	names := sets.List(v.names[namespace])
+	delete(v.names, namespace)
+	return names
 }

@@ -70,7 +70,17 @@ func TestBlockedWorkloadThatCannotBePatched(t *testing.T) {
 	mv.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(builders.Epoch)}}
 	server := &fakeWorkloads{version: mv, workloads: []string{"a", "b", "c"}, denied: "a"}
 	r := &BlockedWorkloadReconciler{Client: server, Live: server, Recorder: events.NewFakeRecorder(10), Now: func() time.Time { return builders.Epoch.Add(time.Minute) }}
-	_, err := r.Reconcile(t.Context(), ctrl.Request{})
+	requests := r.namespaceOfReady(t.Context(), mv)
+	require.Equal(t, []ctrl.Request{{NamespacedName: client.ObjectKey{Namespace: "team"}}}, requests)
+	_, err := r.Reconcile(t.Context(), requests[0])
 	require.ErrorContains(t, err, "denied by a policy", "it is tried again")
 	assert.Equal(t, []string{"b", "c"}, server.patched)
+
+	server.denied = ""
+	_, err = r.Reconcile(t.Context(), requests[0])
+	require.NoError(t, err)
+	assert.Equal(t, []string{"b", "c", "a", "b", "c"}, server.patched, "the version was not forgotten")
+	_, err = r.Reconcile(t.Context(), requests[0])
+	require.NoError(t, err)
+	assert.Len(t, server.patched, 5, "a version is looked at once")
 }

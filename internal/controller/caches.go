@@ -40,7 +40,7 @@ func CacheOptions(s CacheSettings) cache.Options {
 		DefaultTransform:         cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.ModelVersion{}:   {Transform: stripVersion},
-			&v1alpha1.Model{}:          {Transform: stripAnnotations},
+			&v1alpha1.Model{}:          {Transform: stripMetadata},
 			&corev1.Pod{}:              {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
 			&corev1.Event{}:            podEvents("FailedMount"),
 			&corev1.PersistentVolume{}: {Label: labels.SelectorFromSet(workflow.ManagedLabels()), Transform: stripVolume},

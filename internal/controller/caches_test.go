@@ -31,6 +31,12 @@ func hostileMetadata(labels ...string) metav1.ObjectMeta {
 		meta.OwnerReferences = append(meta.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: strings.Repeat("a", 60), UID: types.UID(name)})
 	}
 	meta.OwnerReferences = append(meta.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "ModelVersion", Name: "mv", UID: "owner", Controller: ptr.To(true)})
+	meta.OwnerReferences = append(meta.OwnerReferences, metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Model", Name: "resnet", UID: "model"})
+	for _, owner := range meta.OwnerReferences[:10_000] {
+		owner.APIVersion, owner.Kind = v1alpha1.GroupVersion.String(), "Model"
+		meta.OwnerReferences = append(meta.OwnerReferences, owner)
+	}
+	meta.Finalizers = append(meta.Finalizers, v1alpha1.FinalizerVolume)
 	for _, label := range labels {
 		meta.Labels[label] = "kept"
 	}
@@ -83,15 +89,16 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 		transform func(any) (any, error)
 		kept      []string
 	}{
-		"a Workflow":                  {metadata(), stripWorkflow, []string{v1alpha1.LabelModelVersionUID, v1alpha1.LabelAttempt, labelPhase, labelCompleted, v1alpha1.AnnotationRebuild, `"controller":true`}},
-		"a ClusterWorkflowTemplate":   {metadata(), stripTemplate, []string{v1alpha1.LabelBuildTemplate}},
-		"a training workload":         {metadata(), stripWorkload, []string{v1alpha1.AnnotationModelVersion}},
-		"the pod of a build":          {pod(), stripBuildPod, []string{labelWorkflow, annotationNode, `"controller":true`, "Pending"}},
-		"a pod with gates":            {gatedPod(), stripBuildPod, []string{annotationNode, "gate-0", `"message":"waits`}},
-		"a training pod":              {pod(), stripTrainingPod, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion, "node-1", "Pending")},
-		"a node":                      {node(), stripNode, []string{`"unschedulable":true`, "v1.35.0", "containerd://2.2.0", "linux"}},
-		"an event":                    {event(), stripEvent, []string{`"message":"kept`, `"uid":"kept`}},
-		"a ModelVersion's annotation": {&v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Annotations: hostileMetadata().Annotations}}, stripVersion, []string{v1alpha1.AnnotationRebuild, v1alpha1.AnnotationCreatedByUser}},
+		"a Workflow":                {metadata(), stripWorkflow, []string{v1alpha1.LabelModelVersionUID, v1alpha1.LabelAttempt, labelPhase, labelCompleted, v1alpha1.AnnotationRebuild, `"controller":true`}},
+		"a ClusterWorkflowTemplate": {metadata(), stripTemplate, []string{v1alpha1.LabelBuildTemplate}},
+		"a training workload":       {metadata(), stripWorkload, []string{v1alpha1.AnnotationModelVersion}},
+		"the pod of a build":        {pod(), stripBuildPod, []string{labelWorkflow, annotationNode, `"controller":true`, "Pending"}},
+		"a pod with gates":          {gatedPod(), stripBuildPod, []string{annotationNode, "gate-0", `"message":"waits`}},
+		"a training pod":            {pod(), stripTrainingPod, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion, "node-1", "Pending")},
+		"a node":                    {node(), stripNode, []string{`"unschedulable":true`, "v1.35.0", "containerd://2.2.0", "linux"}},
+		"an event":                  {event(), stripEvent, []string{`"message":"kept`, `"uid":"kept`}},
+		"a ModelVersion":            {&v1alpha1.ModelVersion{ObjectMeta: hostileMetadata(v1alpha1.LabelModelName)}, stripVersion, []string{v1alpha1.AnnotationRebuild, v1alpha1.AnnotationCreatedByUser, v1alpha1.LabelModelName, v1alpha1.FinalizerVolume, `"uid":"model"`}},
+		"a Model":                   {&v1alpha1.Model{ObjectMeta: hostileMetadata(), Spec: v1alpha1.ModelSpec{Description: ptr.To("kept")}}, stripMetadata, []string{"kept"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			object, err := tc.transform(tc.object)
@@ -103,5 +110,35 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 			}
 			assert.Less(t, len(raw), 20<<10, "of an object of several megabytes")
 		})
+	}
+}
+
+// The API server accepts references to owners of any length.
+func TestCachedOwnersAreSmall(t *testing.T) {
+	large := strings.Repeat("a", 700<<10)
+	for name, owner := range map[string]metav1.OwnerReference{
+		"a controller": {APIVersion: "v1", Kind: "Pod", Name: large, UID: types.UID(large), Controller: ptr.To(true)},
+		"a Model":      {APIVersion: v1alpha1.GroupVersion.String(), Kind: "Model", Name: large, UID: types.UID(large)},
+	} {
+		for kind, tc := range map[string]struct {
+			object    client.Object
+			transform func(any) (any, error)
+		}{
+			"a Workflow":          {&metav1.PartialObjectMetadata{}, stripWorkflow},
+			"a training workload": {&metav1.PartialObjectMetadata{}, stripWorkload},
+			"the pod of a build":  {&corev1.Pod{}, stripBuildPod},
+			"a training pod":      {&corev1.Pod{}, stripTrainingPod},
+			"a ModelVersion":      {&v1alpha1.ModelVersion{}, stripVersion},
+			"a Model":             {&v1alpha1.Model{}, stripMetadata},
+		} {
+			t.Run(kind+" of "+name, func(t *testing.T) {
+				tc.object.SetOwnerReferences([]metav1.OwnerReference{owner})
+				object, err := tc.transform(tc.object)
+				require.NoError(t, err)
+				raw, err := json.Marshal(object)
+				require.NoError(t, err)
+				assert.Less(t, len(raw), 1<<10)
+			})
+		}
 	}
 }

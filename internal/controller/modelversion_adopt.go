@@ -29,6 +29,9 @@ func (r *ModelVersionReconciler) adopt(ctx context.Context, mv *v1alpha1.ModelVe
 	if !lifecycle.HasJoined(mv) && !model.DeletionTimestamp.IsZero() {
 		return true, nil
 	}
+	if err := r.ensureFresh(ctx, mv); err != nil {
+		return false, err
+	}
 	before := mv.DeepCopy()
 	lifecycle.Join(mv, model)
 	if equality.Semantic.DeepEqual(before.ObjectMeta, mv.ObjectMeta) {
@@ -39,6 +42,7 @@ func (r *ModelVersionReconciler) adopt(ctx context.Context, mv *v1alpha1.ModelVe
 	if err := r.Client.Patch(ctx, mv, patch); err != nil {
 		return false, fmt.Errorf("adopt ModelVersion %q: %w", mv.Name, err)
 	}
+	r.replaced.add(client.ObjectKeyFromObject(mv), before.ResourceVersion)
 	return false, nil
 }
 

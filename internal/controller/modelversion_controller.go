@@ -73,6 +73,10 @@ type ModelVersionReconciler struct {
 	reader workflowReader
 	// waits are the waits of Workflows.
 	waits waits
+	// replaced are the states of ModelVersions that own writes have replaced.
+	replaced replacedStates
+	// prepared are the namespaces that have what builds need.
+	prepared preparedNamespaces
 }
 
 // The operator never deletes a ModelVersion. The admission plugin
@@ -94,7 +98,11 @@ func (r *ModelVersionReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	if err := r.Client.Get(ctx, req.NamespacedName, &mv); err != nil {
 		r.reader.forget(req.NamespacedName)
 		r.waits.forget(req.NamespacedName)
+		r.replaced.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if r.replaced.has(req.NamespacedName, mv.ResourceVersion) {
+		return ctrl.Result{RequeueAfter: conflictRequeueDelay}, nil
 	}
 	if !mv.DeletionTimestamp.IsZero() {
 		if err := r.finalize(ctx, &mv); err != nil {
@@ -130,6 +138,11 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 		}
 		step = lifecycle.Step{Status: status}
 	}
+	// Programs retry a Workflow as soon as the status says that it has failed, which Argo
+	// refuses if the Workflow changes meanwhile.
+	if err := r.describe(ctx, step.Describe); err != nil {
+		return 0, err
+	}
 	if err := r.patchStatus(ctx, observed, step.Status); err != nil {
 		return 0, err
 	}
@@ -149,6 +162,7 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 // returns the step with the status that is true then.
 func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Observed) (lifecycle.Step, error) {
 	mv := observed.Version
+	cached := mv.ResourceVersion
 	var err error
 	if observed.ModelTerminating, err = r.adopt(ctx, mv); err != nil {
 		return lifecycle.Step{}, err
@@ -156,18 +170,21 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 	if err := r.observeTraining(ctx, mv, observed); err != nil {
 		return lifecycle.Step{}, err
 	}
-	if err := r.observeNamespace(ctx, observed); err != nil {
-		return lifecycle.Step{}, err
-	}
 	step := lifecycle.NextStep(*observed, r.Options)
 	if step.Create == nil {
 		return step, r.prepareVolume(ctx, mv, step.Volume)
 	}
-	if err := r.ensureFresh(ctx, mv); err != nil {
+	// An adoption has just shown that the ModelVersion was fresh.
+	if mv.ResourceVersion == cached {
+		if err := r.ensureFresh(ctx, mv); err != nil {
+			return lifecycle.Step{}, err
+		}
+	}
+	if observed.UserAssigned, err = r.prepareNamespace(ctx, mv.Namespace); err != nil {
 		return lifecycle.Step{}, err
 	}
-	if err := r.prepareNamespace(ctx, mv.Namespace); err != nil {
-		return lifecycle.Step{}, err
+	if observed.UserAssigned { // This is an argument of the Workflow.
+		step = lifecycle.NextStep(*observed, r.Options)
 	}
 	if err := r.prepareVolume(ctx, mv, step.Volume); err != nil {
 		return lifecycle.Step{}, err
@@ -188,7 +205,8 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 
 // ensureFresh returns a conflict if the cached ModelVersion is stale. Otherwise a
 // ModelVersion that has finished since, and whose Workflow was deleted, would be
-// built again.
+// built again. It completes the lists of owners and finalizers, which a patch replaces as
+// a whole, and of which the cache has what is read.
 func (r *ModelVersionReconciler) ensureFresh(ctx context.Context, mv *v1alpha1.ModelVersion) error {
 	var live v1alpha1.ModelVersion
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(mv), &live); err != nil {
@@ -198,6 +216,7 @@ func (r *ModelVersionReconciler) ensureFresh(ctx context.Context, mv *v1alpha1.M
 		resource := v1alpha1.GroupVersion.WithResource("modelversions").GroupResource()
 		return apierrors.NewConflict(resource, mv.Name, errors.New("the cache is behind"))
 	}
+	mv.OwnerReferences, mv.Finalizers = live.OwnerReferences, live.Finalizers
 	return nil
 }
 
@@ -208,7 +227,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	err := r.Client.Create(ctx, wf)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created Workflow", "Workflow", klog.KObj(wf))
-		r.Metrics.AttemptCreated()
+		r.Metrics.AttemptCreated(wf.Namespace)
 		return wf, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
@@ -257,6 +276,31 @@ func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecy
 		return r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"shutdown": wfv1.ShutdownStrategyTerminate})
 	}
 	return nil
+}
+
+// describe has a Workflow, if any, say in the Argo UI why it has failed. That is a service
+// for people, and no pass is repeated because the API server rejects it. A change since
+// the Workflow was read causes another pass.
+func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow) error {
+	if wf == nil {
+		return nil
+	}
+	labels := map[string]any{}
+	for name, value := range wf.Labels {
+		if labels[name] = value; value == "" {
+			labels[name] = nil
+		}
+	}
+	err := r.patchWorkflow(ctx, wf, map[string]any{"annotations": wf.Annotations, "labels": labels}, nil)
+	if apierr.IsRejected(err) {
+		r.Metrics.WriteRejected()
+		ctrl.LoggerFrom(ctx).Info("The API server rejects the description of a Workflow", "Workflow", klog.KObj(wf), "error", err.Error())
+		return nil
+	}
+	if apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
 }
 
 // resync makes Argo look at a Workflow again. It ignores one that has its label for those
@@ -316,8 +360,12 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 		return fmt.Errorf("patch status: %w", err)
 	}
 	r.recordTransition(ctx, mv, before.Status.Conditions)
+	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed {
+		// A user may have deleted what the build needed.
+		r.prepared.forget(mv.Namespace)
+	}
 	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
-		r.Metrics.AttemptCompleted(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
+		r.Metrics.AttemptCompleted(mv.Namespace, *completion, lifecycle.StepSeconds(*completion, observed.Workflows))
 	}
 	return nil
 }
@@ -341,11 +389,18 @@ func (r *ModelVersionReconciler) writeStatus(ctx context.Context, mv *v1alpha1.M
 	before := mv.DeepCopy()
 	mv.Status = next
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return r.Client.Status().Patch(ctx, mv, patch)
+	if err := r.Client.Status().Patch(ctx, mv, patch); err != nil {
+		return err
+	}
+	if !lifecycle.IsFinished(mv) { // Otherwise no other pass is to be expected.
+		r.replaced.add(client.ObjectKeyFromObject(mv), before.ResourceVersion)
+	}
+	return nil
 }
 
 // recordTransition emits an event when the reason of the Ready condition has
-// changed, and when there is news about an image that was built.
+// changed, and when there is news about an image that was built. The usual course of a
+// build is in the status, and Argo emits events about its Workflow.
 func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alpha1.ModelVersion, before []metav1.Condition) {
 	ready := meta.FindStatusCondition(mv.Status.Conditions, v1alpha1.ConditionReady)
 	previous := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
@@ -357,6 +412,9 @@ func (r *ModelVersionReconciler) recordTransition(ctx context.Context, mv *v1alp
 		kind = corev1.EventTypeWarning
 	}
 	ctrl.LoggerFrom(ctx).Info("Status changed", "reason", ready.Reason, "message", ready.Message)
+	if ready.Reason == v1alpha1.ReasonWorkflowPending || ready.Reason == v1alpha1.ReasonWorkflowRunning {
+		return
+	}
 	r.Recorder.Eventf(mv, nil, kind, ready.Reason, "Build", "%s", note(ready.Message))
 }
 

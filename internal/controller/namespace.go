@@ -3,14 +3,16 @@ package controller
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	rbacv1ac "k8s.io/client-go/applyconfigurations/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 	"github.com/modelkiln/modelkiln/internal/workload"
 )
@@ -30,28 +32,62 @@ const fieldOwner = client.FieldOwner("modelkiln")
 
 // prepareNamespace applies what build pods need in a namespace: the service account
 // that they run as, its permission to report results to Argo, and the certificates
-// of private registries. Applying them again changes nothing.
-func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, namespace string) error {
-	for _, object := range namespaceObjects(namespace, r.RegistryCA, r.ServiceAccountAnnotations) {
+// of private registries. Applying them again changes nothing, and so is left out for a
+// while. It reports whether the namespace assigns users to containers.
+func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, name string) (assignsUsers bool, err error) {
+	namespace := namespaceMetadata()
+	if err := r.Live.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
+		return false, fmt.Errorf("get Namespace %q: %w", name, err)
+	}
+	if r.prepared.recently(namespace, r.Now()) {
+		return workload.AssignsUsers(namespace), nil
+	}
+	for _, object := range namespaceObjects(name, r.RegistryCA, r.ServiceAccountAnnotations) {
 		if err := r.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
-			return fmt.Errorf("prepare namespace %q for builds: %w", namespace, err)
+			return false, fmt.Errorf("prepare namespace %q for builds: %w", name, err)
 		}
 	}
-	return nil
+	r.prepared.add(namespace, r.Now())
+	return workload.AssignsUsers(namespace), nil
 }
 
-// observeNamespace finds out whether the namespace assigns users to containers, if the
-// pass may start an attempt.
-func (r *ModelVersionReconciler) observeNamespace(ctx context.Context, observed *lifecycle.Observed) error {
-	if followed := observed.Followed; !observed.TemplateFound || followed != nil && !followed.Status.Phase.Completed() {
-		return nil
+// preparedFor is for how long a namespace counts as prepared: users may delete or change
+// what builds need in it.
+const preparedFor = time.Minute
+
+// preparedNamespaces are the namespaces to which the operator has recently applied what
+// builds need, by name.
+type preparedNamespaces struct {
+	mu  sync.Mutex
+	all map[string]preparation
+}
+
+// A preparation is when a namespace was prepared. Another one may have its name by now.
+type preparation struct {
+	namespace types.UID
+	at        time.Time
+}
+
+func (p *preparedNamespaces) recently(namespace client.Object, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last, found := p.all[namespace.GetName()]
+	return found && last.namespace == namespace.GetUID() && now.Sub(last.at) < preparedFor
+}
+
+func (p *preparedNamespaces) add(namespace client.Object, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all == nil {
+		p.all = map[string]preparation{}
 	}
-	namespace := namespaceMetadata()
-	if err := r.Live.Get(ctx, client.ObjectKey{Name: observed.Version.Namespace}, namespace); err != nil {
-		return fmt.Errorf("get Namespace %q: %w", observed.Version.Namespace, err)
-	}
-	observed.UserAssigned = workload.AssignsUsers(namespace)
-	return nil
+	p.all[namespace.GetName()] = preparation{namespace: namespace.GetUID(), at: now}
+}
+
+func (p *preparedNamespaces) forget(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.all, name)
 }
 
 // namespaceObjects returns the objects to apply. The bundle is applied even if it is

@@ -18,11 +18,15 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
-// Fields that the cache is indexed by.
+// Fields that the cache is indexed by. An index whose values are unique costs more than
+// half a kilobyte for each object.
 const (
 	indexOwner       = "controller-uid"
 	indexEventObject = "involved-object-uid"
+	indexPodWorkflow = "workflow"
 	indexModelName   = "model-name"
+	indexQueuedOf    = "model-name-of-queued"
+	indexTrainedBy   = "trained-by"
 	indexUID         = "uid"
 )
 
@@ -58,7 +62,7 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 	if observed.TemplateFound, observed.TemplateMarked, err = r.template(ctx, argo, mv); err != nil {
 		return observed, err
 	}
-	if observed.Versions, err = r.versionsOfSameModel(ctx, mv); err != nil {
+	if observed.Versions, err = r.reusedVersions(ctx, mv, observed.Workflows); err != nil {
 		return observed, err
 	}
 	observed.Followed = lifecycle.SelectWorkflow(observed, r.Options)
@@ -72,7 +76,7 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 // observePods reads why the pod of the followed Workflow does not start, if it does
 // not.
 func (r *ModelVersionReconciler) observePods(ctx context.Context, observed *lifecycle.Observed) error {
-	pods, terminating, err := podsOf(ctx, r.Client, observed.Followed)
+	pods, terminating, err := podsOf(ctx, r.Client, observed.Followed, cachedPods)
 	if err != nil {
 		return err
 	}
@@ -91,13 +95,49 @@ func (r *ModelVersionReconciler) observePods(ctx context.Context, observed *life
 	return err
 }
 
-// versionsOfSameModel returns the ModelVersions of the same Model.
-func (r *ModelVersionReconciler) versionsOfSameModel(ctx context.Context, mv *v1alpha1.ModelVersion) ([]v1alpha1.ModelVersion, error) {
-	var versions v1alpha1.ModelVersionList
-	if err := r.Client.List(ctx, &versions, client.InNamespace(mv.Namespace), client.MatchingFields{indexModelName: mv.Spec.ModelName}); err != nil {
+// reusedVersions returns those ModelVersions of the same Model whose layers the builds of
+// this one reuse: the latest and, where that matters, those whose images its Workflows
+// name. They are shared with the cache: a Model may have thousands of others.
+func (r *ModelVersionReconciler) reusedVersions(ctx context.Context, mv *v1alpha1.ModelVersion, workflows []*wfv1.Workflow) ([]v1alpha1.ModelVersion, error) {
+	var versions []v1alpha1.ModelVersion
+	latest, err := r.latest(ctx, mv)
+	if err != nil {
+		return nil, err
+	}
+	if latest != nil && latest.Spec.ModelName == mv.Spec.ModelName {
+		versions = append(versions, *latest)
+	}
+	unknown := lifecycle.UnknownImages(mv, workflows, versions)
+	if len(unknown) == 0 {
+		return versions, nil
+	}
+	var list v1alpha1.ModelVersionList
+	if err := r.Client.List(ctx, &list, client.InNamespace(mv.Namespace), client.MatchingFields{indexModelName: mv.Spec.ModelName}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list ModelVersions: %w", err)
 	}
-	return versions.Items, nil
+	isNamed := func(other v1alpha1.ModelVersion) bool { return slices.Contains(unknown, lifecycle.BuiltImage(&other)) }
+	return append(versions, slices.DeleteFunc(list.Items, func(other v1alpha1.ModelVersion) bool { return !isNamed(other) })...), nil
+}
+
+// latest returns the latest ModelVersion of the same Model, or nil when there is none.
+func (r *ModelVersionReconciler) latest(ctx context.Context, mv *v1alpha1.ModelVersion) (*v1alpha1.ModelVersion, error) {
+	var model v1alpha1.Model
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}, &model)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("get Model %q: %w", mv.Spec.ModelName, err)
+	}
+	if model.Status.LatestVersion == nil {
+		return nil, nil
+	}
+	var latest v1alpha1.ModelVersion
+	err = r.Client.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: model.Status.LatestVersion.ModelVersion}, &latest)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get ModelVersion %q: %w", model.Status.LatestVersion.ModelVersion, err)
+	}
+	return &latest, nil
 }
 
 // template reports whether the ModelVersion's ClusterWorkflowTemplate exists, and
@@ -186,11 +226,21 @@ func gatedMessage(pod *corev1.Pod) string {
 	return ""
 }
 
+// A podSelector selects the pods of the Workflow with this name.
+type podSelector func(name string) client.ListOption
+
+// cachedPods and livePods select pods in the cache, which has an index, and at the API
+// server.
+var (
+	cachedPods podSelector = func(name string) client.ListOption { return client.MatchingFields{indexPodWorkflow: name} }
+	livePods   podSelector = func(name string) client.ListOption { return client.MatchingLabels{labelWorkflow: name} }
+)
+
 // podsOf returns the pods of a Workflow that are not being deleted, and the name of one
 // that is and has not ended, if any: the first in the order of names.
-func podsOf(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) (pods []corev1.Pod, terminating string, err error) {
+func podsOf(ctx context.Context, reader client.Reader, wf *wfv1.Workflow, selected podSelector) (pods []corev1.Pod, terminating string, err error) {
 	var list corev1.PodList
-	if err := reader.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingLabels{labelWorkflow: wf.Name}); err != nil {
+	if err := reader.List(ctx, &list, client.InNamespace(wf.Namespace), selected(wf.Name)); err != nil {
 		return nil, "", fmt.Errorf("list Pods of Workflow %q: %w", wf.Name, err)
 	}
 	for _, pod := range list.Items {
@@ -215,20 +265,24 @@ func (r *ModelVersionReconciler) mountFailure(ctx context.Context, wf *wfv1.Work
 	// A retry deletes the pod that it replaces before it starts the Workflow
 	// again. The cache may see that in the other order, and the events of such a
 	// pod must not end the retry. So what the cache has is checked past it.
-	var messages []string
-	for _, reader := range []client.Reader{r.Client, r.Live} {
-		var err error
-		if messages, err = r.mountMessages(ctx, reader, wf); err != nil || len(messages) == 0 {
-			return nil, err
-		}
+	messages, err := r.mountMessages(ctx, r.Client, wf, cachedPods)
+	if err == nil && len(messages) > 0 {
+		messages, err = r.mountMessages(ctx, r.Live, wf, livePods)
+	}
+	if err != nil || len(messages) == 0 {
+		return nil, err
 	}
 	return &lifecycle.MountFailure{WorkflowUID: string(wf.UID), Messages: messages}, nil
 }
 
+// maxPodEvents is how many events of one kind on one pod are read. Kubelet has one for
+// each volume, and counts how often it occurs; users can create any number.
+const maxPodEvents = 100
+
 // mountMessages returns the messages of FailedMount and FailedAttachVolume events on
 // the Workflow's pending pods, the newest last.
-func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader client.Reader, wf *wfv1.Workflow) ([]string, error) {
-	pods, _, err := podsOf(ctx, reader, wf)
+func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader client.Reader, wf *wfv1.Workflow, selected podSelector) ([]string, error) {
+	pods, _, err := podsOf(ctx, reader, wf, selected)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +295,7 @@ func (r *ModelVersionReconciler) mountMessages(ctx context.Context, reader clien
 		}
 		for _, events := range []client.Reader{r.Client, r.Attach} {
 			var list corev1.EventList
-			if err := events.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}); err != nil {
+			if err := events.List(ctx, &list, client.InNamespace(wf.Namespace), client.MatchingFields{indexEventObject: string(pod.UID)}, client.Limit(maxPodEvents)); err != nil {
 				return nil, fmt.Errorf("list events of Pod %q: %w", pod.Name, err)
 			}
 			failures = append(failures, list.Items...)

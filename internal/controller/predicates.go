@@ -2,6 +2,7 @@ package controller
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -85,17 +86,39 @@ func deletionChanged() predicate.Predicate {
 	}
 }
 
-// becameReady selects ModelVersions whose image has just been built.
-func becameReady() predicate.Predicate {
+// latestChanged selects Models that have got another latest ModelVersion, or another
+// image of it.
+func latestChanged() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(event.CreateEvent) bool { return false },
 		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			before, isVersion := e.ObjectOld.(*v1alpha1.ModelVersion)
-			after, _ := e.ObjectNew.(*v1alpha1.ModelVersion)
-			return isVersion && after != nil && before.Status.Digest != after.Status.Digest && after.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded
+			return !equality.Semantic.DeepEqual(latestOf(e.ObjectOld), latestOf(e.ObjectNew))
 		},
+	}
+}
+
+// latestOf returns the latest ModelVersion in the status of a Model, or of a
+// ModelVersion the part that it can have in that.
+func latestOf(o client.Object) *v1alpha1.LatestVersion {
+	switch o := o.(type) {
+	case *v1alpha1.Model:
+		return o.Status.LatestVersion
+	case *v1alpha1.ModelVersion:
+		return lifecycle.Latest([]v1alpha1.ModelVersion{*o})
+	default:
+		return nil
+	}
+}
+
+// canBeLatest selects ModelVersions whose creation, change or deletion may change which
+// one is the latest of their Model.
+func canBeLatest() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return latestOf(e.Object) != nil },
+		DeleteFunc: func(e event.DeleteEvent) bool { return latestOf(e.Object) != nil },
+		UpdateFunc: latestChanged().Update,
 	}
 }
 

@@ -8,8 +8,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
@@ -29,15 +31,31 @@ func stripAnnotations(object any) (any, error) {
 	return object, nil
 }
 
-// stripVersion drops the annotations of a ModelVersion that are not read. The
-// owners and finalizers stay, because a patch replaces their whole list.
-func stripVersion(object any) (any, error) {
-	if mv, ok := object.(*v1alpha1.ModelVersion); ok {
-		mv.ManagedFields = nil
-		mv.Annotations = keep(mv.Annotations, v1alpha1.AnnotationRebuild, v1alpha1.AnnotationJoined, v1alpha1.AnnotationTrained, v1alpha1.AnnotationCreatedByUser)
+// stripMetadata drops the metadata of an object of which none is read.
+func stripMetadata(object any) (any, error) {
+	if o, ok := object.(client.Object); ok {
+		strip(o, nil)
 	}
 	return object, nil
 }
+
+// stripVersion drops the metadata of a ModelVersion that is not read. A patch replaces the
+// whole list of owners or finalizers: see ensureFresh.
+func stripVersion(object any) (any, error) {
+	if mv, ok := object.(*v1alpha1.ModelVersion); ok {
+		owners, hasVolume := lifecycle.Models(mv), controllerutil.ContainsFinalizer(mv, v1alpha1.FinalizerVolume)
+		strip(mv, []string{v1alpha1.AnnotationRebuild, v1alpha1.AnnotationJoined, v1alpha1.AnnotationTrained, v1alpha1.AnnotationCreatedByUser}, v1alpha1.LabelModelName)
+		owners = slices.DeleteFunc(owners, func(owner metav1.OwnerReference) bool { return !isShort(owner) })
+		mv.OwnerReferences = slices.Clone(owners[:min(len(owners), maxOwners)])
+		if hasVolume {
+			mv.Finalizers = []string{v1alpha1.FinalizerVolume}
+		}
+	}
+	return object, nil
+}
+
+// maxOwners is how many Models are kept that a ModelVersion names as owners. It has one.
+const maxOwners = 8
 
 // stripWorkflow drops the metadata of a Workflow that is not read.
 func stripWorkflow(object any) (any, error) {
@@ -120,7 +138,7 @@ func stripEvent(object any) (any, error) {
 		about := ev.InvolvedObject
 		return &corev1.Event{
 			ObjectMeta:     metav1.ObjectMeta{Namespace: ev.Namespace, Name: ev.Name, UID: ev.UID, ResourceVersion: ev.ResourceVersion},
-			InvolvedObject: corev1.ObjectReference{Namespace: bounded(about.Namespace), Name: bounded(about.Name), UID: types.UID(bounded(string(about.UID)))},
+			InvolvedObject: corev1.ObjectReference{Namespace: boundedName(about.Namespace), Name: boundedName(about.Name), UID: types.UID(boundedName(string(about.UID)))},
 			Message:        bounded(ev.Message),
 			LastTimestamp:  ev.LastTimestamp,
 		}, nil
@@ -129,7 +147,7 @@ func stripEvent(object any) (any, error) {
 }
 
 // strip drops the annotations and labels of an object other than these, all owners
-// but its controller, and the finalizers.
+// but its controller, and the finalizers. A controller that does not exist is dropped, too.
 func strip(o client.Object, annotations []string, labels ...string) {
 	o.SetManagedFields(nil)
 	o.SetFinalizers(nil)
@@ -137,9 +155,17 @@ func strip(o client.Object, annotations []string, labels ...string) {
 	o.SetLabels(keep(o.GetLabels(), labels...))
 	owner := metav1.GetControllerOf(o)
 	o.SetOwnerReferences(nil)
-	if owner != nil {
+	if owner != nil && isShort(*owner) {
 		o.SetOwnerReferences([]metav1.OwnerReference{*owner})
 	}
+}
+
+// maxOwner is the number of bytes of a reference to an owner, whose name has up to 253
+// and whose UID has 36. The API server accepts any.
+const maxOwner = 1024
+
+func isShort(owner metav1.OwnerReference) bool {
+	return len(owner.APIVersion)+len(owner.Kind)+len(owner.Name)+len(owner.UID) <= maxOwner
 }
 
 // keep returns the entries with these keys, with values of bounded length.
@@ -158,3 +184,9 @@ func keep(all map[string]string, keys ...string) map[string]string {
 const maxValue = 4096
 
 func bounded(value string) string { return text.TruncateBytes(value, maxValue) }
+
+// boundedName returns as much of a name or a UID as an object can have.
+func boundedName(value string) string {
+	const maxName = 253
+	return text.TruncateBytes(value, maxName)
+}

@@ -145,10 +145,14 @@ func deleteSeen(ctx context.Context, c client.Client, object client.Object) erro
 // patchFinalizer adds or removes the finalizer for the storage of a ModelVersion,
 // unless that is already done.
 func (r *ModelVersionReconciler) patchFinalizer(ctx context.Context, mv *v1alpha1.ModelVersion, change func(client.Object, string) bool) error {
-	before := mv.DeepCopy()
-	if !change(mv, v1alpha1.FinalizerVolume) {
+	if !change(mv.DeepCopy(), v1alpha1.FinalizerVolume) {
 		return nil
 	}
+	if err := r.ensureFresh(ctx, mv); err != nil {
+		return err
+	}
+	before := mv.DeepCopy()
+	change(mv, v1alpha1.FinalizerVolume)
 	// A merge patch replaces the list of finalizers: the lock prevents that it drops
 	// one that another client has added.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})

@@ -103,6 +103,9 @@ func (r *VolumeReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manage
 		return nil
 	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ModelVersion{}, indexUID, func(o client.Object) []string {
+		if o.(*v1alpha1.ModelVersion).Spec.Storage.AWSEfs == nil {
+			return nil // It has no PersistentVolume.
+		}
 		return []string{string(o.GetUID())}
 	}); err != nil {
 		return err

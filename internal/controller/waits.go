@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"crypto/sha256"
 	"sync"
 	"time"
 
@@ -15,9 +16,10 @@ type waits struct {
 	begun map[types.NamespacedName]wait
 }
 
-// A wait is what a Workflow waits for, and when a pass first saw that.
+// A wait is a hash of what a Workflow waits for, and when a pass first saw that. A user
+// can write a name of a megabyte into each Workflow.
 type wait struct {
-	what  string
+	what  [sha256.Size]byte
 	since time.Time
 }
 
@@ -30,13 +32,14 @@ func (w *waits) since(key types.NamespacedName, what string, now time.Time) time
 		delete(w.begun, key)
 		return now
 	}
-	if last, found := w.begun[key]; found && last.what == what {
+	hash := sha256.Sum256([]byte(what))
+	if last, found := w.begun[key]; found && last.what == hash {
 		return last.since
 	}
 	if w.begun == nil {
 		w.begun = map[types.NamespacedName]wait{}
 	}
-	w.begun[key] = wait{what: what, since: now}
+	w.begun[key] = wait{what: hash, since: now}
 	return now
 }
 

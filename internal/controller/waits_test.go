@@ -1,6 +1,9 @@
 package controller
 
 import (
+	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,4 +39,22 @@ func TestWaitsSince(t *testing.T) {
 	w.forget(key)
 	w.since(other, "", at(11))
 	assert.Empty(t, w.begun, "what has ended is not kept")
+}
+
+// What a Workflow waits for has the name that a user can have written into its status.
+func TestWaitsKeepNoNames(t *testing.T) {
+	w := &waits{}
+	const count, size = 64, 1 << 20
+	heap := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	before := heap()
+	for i := range count {
+		w.since(types.NamespacedName{Name: fmt.Sprint("mv-", i)}, strings.Repeat("x", size)+fmt.Sprint(i), builders.Epoch)
+	}
+	assert.Less(t, heap(), before+size, "of %d bytes", count*size)
+	assert.Len(t, w.begun, count)
 }

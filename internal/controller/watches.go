@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -31,9 +32,9 @@ import (
 // a permission is missing or a kind is gone.
 const passTimeout = time.Minute
 
-// maxConcurrentPasses is how many ModelVersions are looked at at the same time. One
-// whose pass takes long delays no other.
-const maxConcurrentPasses = 4
+// Workers is how many ModelVersions are looked at at the same time. A pass mostly waits
+// for the API server, and one that takes long delays no other.
+const Workers = 16
 
 // SetupWithManager registers the reconciler and its watches. The kinds that the
 // cluster may not have are added later, by KindWatchers.
@@ -48,14 +49,14 @@ func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.
 		Named("modelversion").
 		For(&v1alpha1.ModelVersion{}, builder.WithPredicates(changed)).
 		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.versionsOfModel), builder.WithPredicates(onlyDeletes())).
-		Watches(&v1alpha1.ModelVersion{}, handler.EnqueueRequestsFromMapFunc(r.nextVersions), builder.WithPredicates(becameReady())).
+		Watches(&v1alpha1.Model{}, handler.EnqueueRequestsFromMapFunc(r.nextVersions), builder.WithPredicates(latestChanged())).
 		Watches(&corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent)).
 		WatchesRawSource(source.Kind[client.Object](r.Attach, &corev1.Event{}, handler.EnqueueRequestsFromMapFunc(r.versionOfEvent))).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.versionOfPod), builder.WithPredicates(predicate.Or(gatesChanged(), deletionChanged()))).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.versionOfFailingPod), builder.WithPredicates(onlyCreates())).
 		WatchesRawSource(source.Kind[client.Object](r.Training, &corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(versionOfTrainingPod))).
 		WatchesRawSource(source.Channel(r.kindsChanged, handler.EnqueueRequestsFromMapFunc(r.unfinishedVersions))).
-		WithOptions(controller.Options{ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: maxConcurrentPasses}).
+		WithOptions(controller.Options{ReconciliationTimeout: passTimeout, MaxConcurrentReconciles: Workers}).
 		Build(known(r.Passes, "modelversion", r))
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func (r *ModelVersionReconciler) SetupWithManager(ctx context.Context, mgr ctrl.
 func (r *ModelVersionReconciler) watchArgo(mgr ctrl.Manager, c cache.Cache) error {
 	toOwner := handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1alpha1.ModelVersion{}, handler.OnlyControllerOwner())
 	for _, kind := range []source.Source{
-		source.Kind[client.Object](c, metadataOf(argoKinds[0]), toOwner, exceptOwnCreates()),
+		source.Kind[client.Object](c, metadataOf(argoKinds[0]), first(toOwner), exceptOwnCreates()),
 		source.Kind[client.Object](c, templateMetadata(), handler.EnqueueRequestsFromMapFunc(r.versionsOfTemplate), predicate.LabelChangedPredicate{}),
 	} {
 		if err := r.controller.Watch(kind); err != nil {
@@ -96,16 +97,42 @@ func (r *ModelVersionReconciler) requeueUnfinished(ctx context.Context) {
 	}
 }
 
-// indexFields indexes the cached events by the object that they are about, and
-// ModelVersions by their Model.
+// indexFields indexes what the manager's cache holds, so that the cost of a pass does not
+// grow with the number of objects in the namespace or of the Model.
 func indexFields(ctx context.Context, mgr ctrl.Manager) error {
 	indexer := mgr.GetFieldIndexer()
 	if err := indexEvents(ctx, indexer); err != nil {
 		return err
 	}
-	return indexer.IndexField(ctx, &v1alpha1.ModelVersion{}, indexModelName, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.ModelVersion).Spec.ModelName}
-	})
+	if err := indexer.IndexField(ctx, &corev1.Pod{}, indexPodWorkflow, func(o client.Object) []string {
+		return nonEmpty(o.GetLabels()[labelWorkflow])
+	}); err != nil {
+		return err
+	}
+	for field, value := range map[string]func(*v1alpha1.ModelVersion) string{
+		indexModelName: func(mv *v1alpha1.ModelVersion) string { return mv.Spec.ModelName },
+		indexQueuedOf: func(mv *v1alpha1.ModelVersion) string {
+			if lifecycle.IsQueued(mv) {
+				return mv.Spec.ModelName
+			}
+			return ""
+		},
+		indexTrainedBy: func(mv *v1alpha1.ModelVersion) string { return ptr.Deref(mv.Spec.TrainedBy, v1alpha1.Workload{}).Name },
+	} {
+		indexed := func(o client.Object) []string { return nonEmpty(value(o.(*v1alpha1.ModelVersion))) }
+		if err := indexer.IndexField(ctx, &v1alpha1.ModelVersion{}, field, indexed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nonEmpty returns the values of an index for a field.
+func nonEmpty(value string) []string {
+	if value == "" {
+		return nil
+	}
+	return []string{value}
 }
 
 // indexEvents indexes cached events by the object that they are about.
@@ -134,32 +161,30 @@ func (r *ModelVersionReconciler) versionsOfModel(ctx context.Context, model clie
 	return requests(list.Items)
 }
 
-// maxNextVersions is how many queued ModelVersions are looked at when another one of
-// their Model has become Ready. Argo starts the oldest first; to look at all of them
-// each time would cost a write for each pair.
+// maxNextVersions is how many queued ModelVersions are looked at when their Model has a
+// new latest one. Argo starts the oldest first; to look at all of them each time would
+// cost a write for each pair.
 const maxNextVersions = 2
 
-// nextVersions returns the ModelVersions of the same Model whose Workflows Argo starts
-// next: they can reuse what has just been pushed.
-func (r *ModelVersionReconciler) nextVersions(ctx context.Context, ready client.Object) []reconcile.Request {
+// nextVersions returns the ModelVersions of a Model whose Workflows Argo starts next: they
+// can reuse the image of the latest.
+func (r *ModelVersionReconciler) nextVersions(ctx context.Context, model client.Object) []reconcile.Request {
 	var list v1alpha1.ModelVersionList
-	name := ready.(*v1alpha1.ModelVersion).Spec.ModelName
-	if err := r.Client.List(ctx, &list, client.InNamespace(ready.GetNamespace()), client.MatchingFields{indexModelName: name}); err != nil {
+	if err := r.Client.List(ctx, &list, client.InNamespace(model.GetNamespace()), client.MatchingFields{indexQueuedOf: model.GetName()}, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions of a Model with a new image")
 		return nil
 	}
-	queued := slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool { return !lifecycle.IsQueued(&mv) })
-	slices.SortFunc(queued, func(a, b v1alpha1.ModelVersion) int {
+	slices.SortFunc(list.Items, func(a, b v1alpha1.ModelVersion) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
-	return requests(queued[:min(len(queued), maxNextVersions)])
+	return requests(list.Items[:min(len(list.Items), maxNextVersions)])
 }
 
 // versionsOfTemplate returns the ModelVersions that may wait for a template. It does
 // not check their conditions: the cache may not have a status that was just written.
 func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, template client.Object) []reconcile.Request {
 	var list v1alpha1.ModelVersionList
-	if err := r.Client.List(ctx, &list); err != nil {
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that may wait for a ClusterWorkflowTemplate")
 		return nil
 	}
@@ -171,7 +196,7 @@ func (r *ModelVersionReconciler) versionsOfTemplate(ctx context.Context, templat
 // unfinishedVersions returns all ModelVersions that are not finished.
 func (r *ModelVersionReconciler) unfinishedVersions(ctx context.Context, _ client.Object) []reconcile.Request {
 	var list v1alpha1.ModelVersionList
-	if err := r.Client.List(ctx, &list); err != nil {
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that are not finished")
 		return nil
 	}
@@ -193,7 +218,7 @@ func (r *ModelVersionReconciler) versionOfEvent(ctx context.Context, o client.Ob
 func (r *ModelVersionReconciler) versionOfFailingPod(ctx context.Context, pod client.Object) []reconcile.Request {
 	for _, events := range []client.Reader{r.Client, r.Attach} {
 		var list corev1.EventList
-		if err := events.List(ctx, &list, client.InNamespace(pod.GetNamespace()), client.MatchingFields{indexEventObject: string(pod.GetUID())}); err != nil {
+		if err := events.List(ctx, &list, client.InNamespace(pod.GetNamespace()), client.MatchingFields{indexEventObject: string(pod.GetUID())}, client.Limit(1)); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Failed to list the events of a new Pod")
 		}
 		if len(list.Items) > 0 {
@@ -227,13 +252,13 @@ func (r *ModelVersionReconciler) versionOfPod(ctx context.Context, pod client.Ob
 func (r *ModelVersionReconciler) versionsTrainedBy(kind schema.GroupVersionKind) handler.MapFunc {
 	return func(ctx context.Context, workload client.Object) []reconcile.Request {
 		var list v1alpha1.ModelVersionList
-		if err := r.Client.List(ctx, &list, client.InNamespace(workload.GetNamespace())); err != nil {
+		if err := r.Client.List(ctx, &list, client.InNamespace(workload.GetNamespace()), client.MatchingFields{indexTrainedBy: workload.GetName()}); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that wait for a training workload")
 			return nil
 		}
 		return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
 			awaited, waits := lifecycle.TrainedBy(&mv, r.Options)
-			return !waits || awaited == nil || awaited.GroupVersionKind != kind || mv.Spec.TrainedBy.Name != workload.GetName()
+			return !waits || awaited == nil || awaited.GroupVersionKind != kind
 		}))
 	}
 }

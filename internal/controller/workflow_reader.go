@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // Workflows are watched and cached as metadata, and those that matter to a pass
@@ -60,7 +62,14 @@ type workflowReader struct {
 	mu sync.Mutex
 	// seen has the resource versions of the Workflows of each ModelVersion at its
 	// last pass. A Workflow that users retry can finish again between two passes.
-	seen map[types.NamespacedName]map[types.UID]string
+	seen map[types.NamespacedName][]seenWorkflow
+}
+
+// seenWorkflow is the resource version of a Workflow. Most ModelVersions have one, for
+// which a map would be large.
+type seenWorkflow struct {
+	uid             types.UID
+	resourceVersion string
 }
 
 // storedWorkflow is a Workflow as the API server returns it. Only after its size
@@ -99,7 +108,9 @@ func decodeWorkflow(raw []byte, budget *int) (*wfv1.Workflow, error) {
 	if len(raw) > maxWorkflowBytes {
 		return nil, errInvalidWorkflow{fmt.Errorf("it has %d bytes, and at most %d are read", len(raw), maxWorkflowBytes)}
 	}
-	values := countValues(raw)
+	var counted text.JSONValues
+	_, _ = counted.Write(raw) // It cannot fail.
+	values := counted.Count
 	if values > maxWorkflowValues {
 		return nil, errInvalidWorkflow{fmt.Errorf("it has %d fields and list items, and at most %d are read", values, maxWorkflowValues)}
 	}
@@ -121,25 +132,6 @@ func decodeWorkflow(raw []byte, budget *int) (*wfv1.Workflow, error) {
 	return wf, nil
 }
 
-// countValues returns at least the number of values in a JSON text. Each value is
-// the first of an object or a list, or follows a comma.
-func countValues(raw []byte) int {
-	count, quoted, escaped := 0, false, false
-	for _, c := range raw {
-		switch {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = c == '\\', c != '"'
-		case c == '"':
-			quoted = true
-		case c == ',' || c == '{' || c == '[':
-			count++
-		}
-	}
-	return count
-}
-
 // relevant returns the names of the Workflows that have to be read to decide which
 // of them the ModelVersion follows, and what that one means: the one that the
 // status names, those that have not finished, the newest, and those that have
@@ -152,14 +144,17 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 	key := client.ObjectKeyFromObject(mv)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	before, now := w.seen[key], map[types.UID]string{}
+	before, now := map[types.UID]string{}, make([]seenWorkflow, 0, len(list))
+	for _, wf := range w.seen[key] {
+		before[wf.uid] = wf.resourceVersion
+	}
 	names := map[string]bool{}
 	finished, last := lifecycle.IsFinished(mv), mv.Status.Workflow
 	if last != nil && !finished {
 		names[last.Name] = true
 	}
 	for i, wf := range list {
-		now[wf.UID] = wf.ResourceVersion
+		now = append(now, seenWorkflow{wf.UID, wf.ResourceVersion})
 		version, seen := before[wf.UID]
 		changed := version != wf.ResourceVersion
 		relevant := i == 0 || changed || wf.Labels[labelCompleted] != "true"
@@ -171,18 +166,17 @@ func (w *workflowReader) relevant(mv *v1alpha1.ModelVersion, list []metav1.Parti
 		}
 	}
 	if w.seen == nil {
-		w.seen = map[types.NamespacedName]map[types.UID]string{}
+		w.seen = map[types.NamespacedName][]seenWorkflow{}
 	}
 	w.seen[key] = now
 	return names
 }
 
 // isLater reports whether a Workflow of a ModelVersion whose image was built may be
-// another attempt: it was created after the one that built the image, or has changed
-// since.
+// another attempt: it was created after those that were followed, or has changed since.
 func isLater(wf metav1.PartialObjectMetadata, mv *v1alpha1.ModelVersion, changed bool) bool {
-	last := mv.Status.Workflow
-	return last != nil && last.UID != string(wf.UID) && (changed || !wf.CreationTimestamp.Before(mv.Status.StartTime))
+	last, latest := mv.Status.Workflow, cmp.Or(mv.Status.LatestAttemptTime, mv.Status.StartTime)
+	return last != nil && last.UID != string(wf.UID) && (changed || !wf.CreationTimestamp.Before(latest))
 }
 
 // forget forgets a ModelVersion that was deleted.

@@ -29,6 +29,10 @@ const (
 	// deleted.
 	WhiteoutPrefix = ".wh."
 
+	// maxBytes is the largest size of a model in bytes, 1 EiB: that of a sparse file, or of
+	// an object in a list, can be any, and the sum must be a number.
+	maxBytes = 1 << 60
+
 	lostAndFound  = "lost+found"
 	anyMayExecute = 0o111
 )
@@ -158,16 +162,21 @@ func NewPlan(listing []SourceEntry) (Plan, error) {
 	if err := checkLinks(entries); err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Skipped: skipped, Excluded: excluded, Layers: partition(entries, Limits{Size: DefaultSize, Layers: DefaultLayers})}
+	plan := Plan{Skipped: skipped, Excluded: excluded}
 	for _, e := range entries {
-		if e.Type == File {
-			plan.Files++
-			plan.Bytes += e.Size
+		if e.Type != File {
+			continue
 		}
+		if e.Size > maxBytes-plan.Bytes {
+			return Plan{}, &UnsafeError{Path: e.Path, Problem: fmt.Sprintf("has, according to its storage, %d bytes, more than a build can count", e.Size), Remedy: "correct the storage, or leave it out with spec.build.exclude"}
+		}
+		plan.Files++
+		plan.Bytes += e.Size
 	}
 	if plan.Files == 0 {
 		return Plan{}, ErrEmpty
 	}
+	plan.Layers = partition(entries, Limits{Size: DefaultSize, Layers: DefaultLayers})
 	return plan, nil
 }
 

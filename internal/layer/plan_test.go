@@ -196,12 +196,32 @@ func TestNewPlanOfManyShards(t *testing.T) {
 func TestPlanWithLimitsAcceptsFilesOfAnySize(t *testing.T) {
 	listing := []SourceEntry{dir(".")}
 	for i := range 3 {
-		listing = append(listing, file(fmt.Sprintf("sparse-%d", i), math.MaxInt64))
+		listing = append(listing, file(fmt.Sprintf("sparse-%d", i), maxBytes/3))
 	}
 	plan, err := NewPlan(listing)
 	require.NoError(t, err)
 	for _, limits := range []Limits{{Size: DefaultSize, Layers: 1}, {}, {Size: math.MaxInt64, Layers: 2}} {
 		assert.Len(t, plan.WithLimits(limits).Entries(), 4)
+	}
+}
+
+// A sum that is no number would be a negative size.
+func TestNewPlanRefusesSizesWithoutSum(t *testing.T) {
+	for name, sizes := range map[string][]int64{
+		"one file":  {math.MaxInt64},
+		"two files": {math.MaxInt64 / 2, math.MaxInt64/2 + 2},
+		"many":      {maxBytes / 2, maxBytes / 2, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			listing := []SourceEntry{dir(".")}
+			for i, size := range sizes {
+				listing = append(listing, file(fmt.Sprintf("sparse-%d", i), size))
+			}
+			_, err := NewPlan(listing)
+			var unsafe *UnsafeError
+			require.ErrorAs(t, err, &unsafe)
+			assert.Contains(t, err.Error(), "more than a build can count")
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/workflow"
@@ -41,11 +42,29 @@ func isReference(spec wfv1.WorkflowSpec) bool {
 	if gc := spec.ArtifactGC; gc != nil && (gc.PodSpecPatch != "" || gc.ServiceAccountName != "" || gc.PodMetadata != nil) {
 		return false
 	}
+	if !isPlain(spec.Arguments) {
+		return false
+	}
 	spec.WorkflowTemplateRef, spec.Arguments = nil, wfv1.Arguments{}
 	spec.Shutdown, spec.Suspend, spec.ActiveDeadlineSeconds, spec.Priority = "", nil, nil, nil
 	spec.TTLStrategy, spec.PodGC, spec.VolumeClaimGC, spec.ArtifactGC = nil, nil, nil, nil
 	spec.ArchiveLogs, spec.WorkflowMetadata, spec.Metrics = nil, nil, nil
 	return equality.Semantic.DeepEqual(spec, wfv1.WorkflowSpec{})
+}
+
+// isPlain reports whether arguments are values that this operator reads as Argo does.
+// Strict also accepts a value from a ConfigMap, which its owner can change at any time,
+// two values for one parameter, of which Argo uses the last one, and artifacts, which
+// could replace those of a custom template.
+func isPlain(arguments wfv1.Arguments) bool {
+	names := sets.New[string]()
+	for _, parameter := range arguments.Parameters {
+		if parameter.ValueFrom != nil || names.Has(parameter.Name) {
+			return false
+		}
+		names.Insert(parameter.Name)
+	}
+	return len(arguments.Artifacts) == 0
 }
 
 // isRecorded reports whether a Workflow builds as the one that the status describes
@@ -68,16 +87,22 @@ func isRecorded(wf *wfv1.Workflow, mv *v1alpha1.ModelVersion) bool {
 // configuration ask for. The image to compare with may be that of any ModelVersion
 // of the Model: the latest may be another one by now.
 func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
-	settings := workflow.BuildSettings(o.Version, opts)
-	previous, digest := workflow.Argument(wf, contract.ParamPreviousImage), workflow.Argument(wf, contract.ParamKnownDigest)
+	for name, value := range workflow.BuildSettings(o.Version, opts) {
+		if workflow.Argument(wf, name) != value {
+			return false
+		}
+	}
+	// Empty are those that nobody knew when the Workflow was created.
+	is := func(name, value string) bool {
+		return slices.Contains([]string{"", value}, workflow.Argument(wf, name))
+	}
+	previous := workflow.Argument(wf, contract.ParamPreviousImage)
 	return wf.Spec.WorkflowTemplateRef.Name == workflow.TemplateName(o.Version, opts) && templateAllowed(o, opts) &&
-		workflow.Argument(wf, contract.ParamBaseImage) == settings[contract.ParamBaseImage] &&
-		workflow.Argument(wf, contract.ParamChangeDetection) == settings[contract.ParamChangeDetection] &&
-		workflow.Argument(wf, contract.ParamModelPath) == settings[contract.ParamModelPath] &&
-		slices.Contains([]string{"", workflow.Created(o.Version)}, workflow.Argument(wf, contract.ParamCreated)) &&
+		is(contract.ParamCreated, workflow.Created(o.Version)) &&
+		is(contract.ParamKnownRevision, revisionOf(o.Version.Status.Source)) &&
+		is(contract.ParamKnownDigest, o.Version.Status.Digest) &&
 		workflow.UsesPlainHTTPOnlyFor(wf, opts.PlainHTTPRegistries) &&
 		workflow.UsesEnvOf(wf, opts.Pods) &&
-		(digest == "" || digest == o.Version.Status.Digest) &&
 		(previous == "" || slices.ContainsFunc(o.Versions, func(other v1alpha1.ModelVersion) bool { return isImageOf(other, previous) }))
 }
 
@@ -87,12 +112,16 @@ func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
 // when it was created sends all files again that the others have sent.
 func whileQueued(o Observed, opts workflow.Options) *wfv1.Workflow {
 	wf := o.Followed
-	waits := wf.Status.Phase == wfv1.WorkflowUnknown || wf.Status.Phase == wfv1.WorkflowPending
 	latest := workflow.PreviousImage(o.Version, latestOf(o.Versions), opts)
-	if !waits || wf.Status.StoredWorkflowSpec != nil || latest == "" || latest == workflow.Argument(wf, contract.ParamPreviousImage) || !isRequested(wf, o, opts) {
+	if !waitsForArgo(wf) || wf.Status.StoredWorkflowSpec != nil || latest == "" || latest == workflow.Argument(wf, contract.ParamPreviousImage) || !isRequested(wf, o, opts) {
 		return nil
 	}
 	return workflow.WithPreviousImage(wf, latest)
+}
+
+// waitsForArgo reports whether Argo has not started a Workflow.
+func waitsForArgo(wf *wfv1.Workflow) bool {
+	return wf.Status.Phase == wfv1.WorkflowUnknown || wf.Status.Phase == wfv1.WorkflowPending
 }
 
 // IsQueued reports whether a ModelVersion's Workflow waits for Argo to start it.
@@ -102,9 +131,34 @@ func IsQueued(mv *v1alpha1.ModelVersion) bool {
 }
 
 // isImageOf reports whether an image, by its digest, is the one that was built for a
-// ModelVersion.
+// ModelVersion. One that exists already was built for none.
 func isImageOf(mv v1alpha1.ModelVersion, pinned string) bool {
-	return mv.Status.ImageBuildPhase == v1alpha1.ImageBuildSucceeded && workflow.Pinned(workflow.PushedImage(&mv), mv.Status.Digest) == pinned
+	return pinned != "" && BuiltImage(&mv) == pinned
+}
+
+// BuiltImage returns the image that was built for a ModelVersion, by its digest, or an
+// empty string.
+func BuiltImage(mv *v1alpha1.ModelVersion) string {
+	if mv.Spec.Storage.Image != nil || mv.Status.ImageBuildPhase != v1alpha1.ImageBuildSucceeded {
+		return ""
+	}
+	return workflow.Pinned(workflow.PushedImage(mv), mv.Status.Digest)
+}
+
+// UnknownImages returns the images, by their digests, whose layers Workflows of a
+// ModelVersion reuse, and of which it matters whether they are images of the Model: of
+// Workflows that were not accepted yet, or may be updated. Those of the versions that are
+// known are left out.
+func UnknownImages(mv *v1alpha1.ModelVersion, workflows []*wfv1.Workflow, known []v1alpha1.ModelVersion) []string {
+	var images []string
+	for _, wf := range workflows {
+		image := workflow.Argument(wf, contract.ParamPreviousImage)
+		isKnown := slices.ContainsFunc(known, func(other v1alpha1.ModelVersion) bool { return isImageOf(other, image) })
+		if image != "" && !isKnown && (waitsForArgo(wf) || !isRecorded(wf, mv)) {
+			images = append(images, image)
+		}
+	}
+	return images
 }
 
 // templateAllowed reports whether the ModelVersion may be built with the template

@@ -56,3 +56,36 @@ func TestNextStepQueued(t *testing.T) {
 		})
 	}
 }
+
+// Whether an image is one of the Model is asked where the answer matters, and of images
+// that are not of a known version.
+func TestUnknownImages(t *testing.T) {
+	const older = "modelhub/resnet@sha256:0e5a"
+	latest := *builders.MakeModelVersion("mv-2", "default").Built("modelhub/resnet:v2", builders.Digest).Obj()
+	reuse := func(image string) *builders.WorkflowWrapper {
+		mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "node-1").Engine(v1alpha1.Stream).Obj()
+		return builders.MakeWorkflow(mv, 1).Argument(contract.ParamPreviousImage, image)
+	}
+	for name, tc := range map[string]struct {
+		wf       *builders.WorkflowWrapper
+		recorded bool
+		want     []string
+	}{
+		"nothing reused":               {reuse(""), false, nil},
+		"the latest":                   {reuse("modelhub/resnet@" + builders.Digest), false, nil},
+		"another one":                  {reuse(older), false, []string{older}},
+		"of an accepted Workflow":      {reuse(older).Running(contract.StepBuild), true, nil},
+		"of one that is not accepted":  {reuse(older).Running(contract.StepBuild), false, []string{older}},
+		"of one that may be updated":   {reuse(older).WaitingForLock(), true, []string{older}},
+		"of one that nobody has begun": {reuse(older), true, []string{older}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := tc.wf.Obj()
+			mv := builders.MakeModelVersion("mv-3", "default").Obj()
+			if tc.recorded {
+				mv.Status.Workflow = &v1alpha1.WorkflowStatus{Name: wf.Name, UID: string(wf.UID), BuildHash: workflow.BuildHash(wf)}
+			}
+			assert.Equal(t, tc.want, lifecycle.UnknownImages(mv, []*wfv1.Workflow{wf}, []v1alpha1.ModelVersion{latest}))
+		})
+	}
+}

@@ -56,6 +56,12 @@ func modelUID(mv *v1alpha1.ModelVersion) string {
 	return string(mv.OwnerReferences[owner].UID)
 }
 
+// Models returns the references of a ModelVersion to owners that are Models. Nothing else
+// in the list of its owners is read.
+func Models(mv *v1alpha1.ModelVersion) []metav1.OwnerReference {
+	return slices.DeleteFunc(slices.Clone(mv.OwnerReferences), func(owner metav1.OwnerReference) bool { return !isModel(owner) })
+}
+
 func isOwnedBy(mv *v1alpha1.ModelVersion, uid string) bool {
 	return slices.ContainsFunc(mv.OwnerReferences, func(owner metav1.OwnerReference) bool { return owner.UID == types.UID(uid) })
 }

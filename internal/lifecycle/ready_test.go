@@ -213,6 +213,19 @@ func TestNextStepHeldByPolicy(t *testing.T) {
 	assert.Contains(t, s.mv().Status.Message, "verified in the registry. Workflow mv-3-1c072-3 found it there again")
 }
 
+// The registry had lost an image, and now holds back the same image that a rebuild has
+// pushed: nothing has verified it.
+func TestNextStepRebuildHeldByPolicy(t *testing.T) {
+	s := newScenario(t)
+	s.succeeded()
+	s.requestRebuild()
+	require.NotNil(t, s.pass())
+	assert.Nil(t, s.updatePass(held))
+	assert.Equal(t, v1alpha1.ReasonHeldByPolicy, lifecycle.ReadyReason(s.mv()))
+	assert.Equal(t, builders.Digest, s.mv().Status.Digest)
+	assert.Contains(t, s.mv().Status.Message, "was pushed, and the registry holds it back: a policy of the registry modelhub denies access to the image: sign it. To have it verified afterwards, rebuild with:")
+}
+
 // The message of a ModelVersion that is Ready has the advice of the build.
 func TestNextStepAdvice(t *testing.T) {
 	for name, tt := range map[string]struct{ advice, want string }{
@@ -232,4 +245,16 @@ func TestNextStepAdvice(t *testing.T) {
 			assert.Less(t, len(s.mv().Status.Message), 700)
 		})
 	}
+	t.Run("of a rebuild", func(t *testing.T) {
+		s := newScenario(t)
+		s.succeeded()
+		s.requestRebuild()
+		require.NotNil(t, s.pass())
+		assert.Nil(t, s.updatePass(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+			r := w.Report()
+			r.Source.Advice = "1.2 GiB of 3.0 GiB are not the model (.git)"
+			return w.Succeeded(r)
+		}))
+		assert.Contains(t, s.mv().Status.Message, "found it there again. 1.2 GiB of 3.0 GiB are not the model (.git)")
+	})
 }

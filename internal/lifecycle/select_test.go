@@ -3,12 +3,16 @@ package lifecycle_test
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
@@ -48,6 +52,53 @@ func TestSelectWorkflow(t *testing.T) {
 			assert.Equal(t, tc.want, got)
 		})
 	}
+}
+
+// The second attempt was created at minute 2 and has failed. Argo's clock, or that of the
+// machine from which a user retries, was ten minutes ahead or behind.
+func TestSelectWorkflowClocks(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	at := func(minutes int) time.Time { return builders.Epoch.Add(time.Duration(minutes) * time.Minute) }
+	timeAt := func(minutes int) *metav1.Time { return ptr.To(metav1.NewTime(at(minutes))) }
+	first := builders.MakeWorkflow(mv, 1).Created(at(1)).FailedWithoutReport(contract.StepBuild).Obj()
+	second := builders.MakeWorkflow(mv, 2).Created(at(2)).FailedWithoutReport(contract.StepBuild).Obj()
+	resubmitted := builders.FromWorkflow(second).Resubmitted("x7k2p", at(3))
+
+	for name, tc := range map[string]struct {
+		started  int // The second attempt, by Argo's clock.
+		finished bool
+		other    *wfv1.Workflow
+		want     string
+	}{
+		"ahead, then corrected: resubmitted":               {12, true, resubmitted.Obj(), "mv-3-1c072-2-x7k2p"},
+		"ahead, then corrected: resubmit has succeeded":    {12, true, resubmitted.Succeeded(resubmitted.Report()).Obj(), "mv-3-1c072-2-x7k2p"},
+		"ahead, then corrected: resubmit of a running one": {12, false, resubmitted.Obj(), "mv-3-1c072-2-x7k2p"},
+		"behind: resubmitted":                              {-8, true, resubmitted.Obj(), "mv-3-1c072-2-x7k2p"},
+		"retried from a machine that is behind":            {2, true, builders.FromWorkflow(first).Retried(at(-7)).Obj(), "mv-3-1c072-1"},
+		"retried from a machine that is ahead":             {2, true, builders.FromWorkflow(first).Retried(at(13)).Obj(), "mv-3-1c072-1"},
+		"the first attempt is history":                     {-8, true, first, "mv-3-1c072-2"},
+		"the first attempt was ahead":                      {2, true, startedAt(first, at(11)), "mv-3-1c072-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			version := mv.DeepCopy()
+			version.Status = v1alpha1.ModelVersionStatus{
+				Workflow: &v1alpha1.WorkflowStatus{Name: second.Name, UID: string(second.UID)}, Attempts: 2,
+				LatestAttemptTime: timeAt(2), StartTime: timeAt(max(tc.started, 11)),
+			}
+			if tc.finished {
+				version.Status.FinishTime = timeAt(tc.started + 1)
+			}
+			got := lifecycle.SelectWorkflow(lifecycle.Observed{Version: version, Workflows: []*wfv1.Workflow{first, startedAt(second, at(tc.started)), tc.other}}, options)
+			require.NotNil(t, got)
+			assert.Equal(t, tc.want, got.Name)
+		})
+	}
+}
+
+func startedAt(wf *wfv1.Workflow, when time.Time) *wfv1.Workflow {
+	wf = wf.DeepCopy()
+	wf.Status.StartedAt = metav1.NewTime(when)
+	return wf
 }
 
 // argo resubmit -p and argo retry -p change arguments. Such a Workflow does not
@@ -187,7 +238,8 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 	opts.Pods.Env = map[string]string{"HTTPS_PROXY": "http://proxy.example.com:3128", "NO_PROXY": ".svc"}
 	first := s.observed.Workflows[0]
 	other := builders.MakeModelVersion("mv-2", "default").Built("modelhub/resnet:v2", builders.Digest).Obj()
-	s.observed.Versions = []v1alpha1.ModelVersion{*other}
+	elsewhere := builders.MakeModelVersion("mv-3", "default").ExistingImage("v3", builders.Digest).Built("modelhub/resnet-ci:v3", builders.Digest).Obj()
+	s.observed.Versions = []v1alpha1.ModelVersion{*other, *elsewhere}
 
 	for name, tc := range map[string]struct {
 		parameter, value string
@@ -201,9 +253,16 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 		"known digest":                {contract.ParamKnownDigest, builders.Digest, false},
 		"previous image":              {contract.ParamPreviousImage, "modelhub/forge@" + builders.Digest, false},
 		"previous image of the Model": {contract.ParamPreviousImage, "modelhub/resnet@" + builders.Digest, true},
+		"image from elsewhere":        {contract.ParamPreviousImage, "modelhub/resnet-ci@" + builders.Digest, false},
 		"time of creation":            {contract.ParamCreated, "2099-01-01T00:00:00Z", false},
 		"no time of creation, as of earlier versions of the operator": {contract.ParamCreated, "", true},
 		"directory in the image":             {contract.ParamModelPath, "/models", false},
+		"files that are included":            {contract.ParamInclude, "*.json", false},
+		"files that are excluded":            {contract.ParamExclude, "*.safetensors", false},
+		"links":                              {contract.ParamSymlinks, string(v1alpha1.FollowSymlinks), false},
+		"completeness":                       {contract.ParamCompletenessCheck, string(v1alpha1.SkipCompleteness), false},
+		"commit":                             {contract.ParamKnownRevision, strings.Repeat("1", 40), false},
+		"creator":                            {contract.ParamCreatedBy, "somebody", false},
 		"nothing that decides about content": {contract.ParamLimits, "memory=8Gi", true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,6 +275,50 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 			assert.Equal(t, tc.want, followed != first)
 		})
 	}
+}
+
+// Of these arguments, Argo uses other values than the operator reads, although it
+// accepts them when its template referencing is Strict.
+func TestSelectWorkflowOtherFormsOfArguments(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	fromConfigMap := wfv1.Parameter{Name: contract.ParamSubPath, ValueFrom: &wfv1.ValueFrom{
+		ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "forge"}, Key: "dir"},
+	}}
+	for name, change := range map[string]func(*wfv1.Arguments){
+		"a value from a ConfigMap": func(a *wfv1.Arguments) { a.Parameters = append(a.Parameters, fromConfigMap) },
+		"a second value for a parameter": func(a *wfv1.Arguments) {
+			a.Parameters = append(a.Parameters, wfv1.Parameter{Name: contract.ParamStoragePath, Value: wfv1.AnyStringPtr("/bar")})
+		},
+		"an artifact": func(a *wfv1.Arguments) { a.Artifacts = wfv1.Artifacts{{Name: "model"}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			built := builders.MakeWorkflow(mv, 1).Succeeded(makeWorkflow().Report()).Obj()
+			require.NotNil(t, selectWorkflow(mv, built))
+
+			change(&built.Spec.Arguments)
+
+			assert.Nil(t, selectWorkflow(mv, built))
+		})
+	}
+}
+
+// The lines of one argument do not pass for other arguments.
+func TestSelectWorkflowOtherLines(t *testing.T) {
+	s := newScenario(t)
+	s.mv().Spec.Build = &v1alpha1.Build{Include: []v1alpha1.FilePattern{"*.bin"}, Exclude: []v1alpha1.FilePattern{"secret.bin"}}
+	s.failed()
+	first := s.observed.Workflows[0]
+	resubmitted := func() *builders.WorkflowWrapper {
+		return builders.FromWorkflow(first).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour))
+	}
+	follows := func(w *builders.WorkflowWrapper) bool {
+		o := s.observed
+		o.Workflows = []*wfv1.Workflow{first, w.Succeeded(w.Report()).Obj()}
+		return lifecycle.SelectWorkflow(o, s.opts) != first
+	}
+	require.True(t, follows(resubmitted()))
+	assert.False(t, follows(resubmitted().Argument(contract.ParamInclude, "*.bin\nexclude=secret.bin").Argument(contract.ParamExclude, "")))
+	assert.False(t, follows(resubmitted().Argument(contract.ParamInclude, `*.bin\nexclude=secret.bin`).Argument(contract.ParamExclude, "")))
 }
 
 // An attempt is still followed when spec.build or the configuration changes: the

@@ -3,11 +3,13 @@ package lifecycle_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
@@ -49,10 +51,38 @@ func TestRevisionOfFirstAttemptIsKept(t *testing.T) {
 	assert.Equal(t, firstCommit, workflow.Argument(created, contract.ParamKnownRevision))
 
 	s.updatePass(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
-		return w.Succeeded(readFrom(w.Report(), secondCommit))
+		return w.Succeeded(readFrom(w.Report(), firstCommit))
 	})
 	assert.Equal(t, v1alpha1.ImageBuildSucceeded, s.mv().Status.ImageBuildPhase)
 	assert.Equal(t, &v1alpha1.SourceStatus{Revision: firstCommit, Digest: listing}, s.mv().Status.Source)
+}
+
+// An image of another commit than the attempt was created for proves nothing.
+func TestRevisionThatTheTemplateIgnores(t *testing.T) {
+	s := newHubScenario(t)
+	s.mv().Status.Source = &v1alpha1.SourceStatus{Revision: firstCommit}
+	s.started()
+	s.updatePass(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return w.Succeeded(readFrom(w.Report(), secondCommit))
+	})
+	assert.Equal(t, v1alpha1.ReasonReportInvalid, lifecycle.ReadyReason(s.mv()))
+	assert.Contains(t, s.mv().Status.Message, `of the commit "`+secondCommit+`": the template must pass the parameter known-revision to mount-check`)
+	assert.Equal(t, &v1alpha1.SourceStatus{Revision: firstCommit}, s.mv().Status.Source)
+}
+
+// A user resubmits the first attempt, which has no commit yet, after the branch has
+// moved. The status reports what the image holds.
+func TestRevisionOfResubmittedAttempt(t *testing.T) {
+	s := newHubScenario(t)
+	s.started()
+	s.updatePass(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		return w.Failed(readFrom(w.FailureReport(contract.StepBuild, v1alpha1.ReasonRegistryFull, "the registry is full"), firstCommit))
+	})
+	resubmitted := builders.FromWorkflow(s.observed.Workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour))
+	s.observed.Workflows = append(s.observed.Workflows, resubmitted.Succeeded(readFrom(resubmitted.Report(), secondCommit)).Obj())
+	s.pass()
+	assert.Equal(t, v1alpha1.ImageBuildSucceeded, s.mv().Status.ImageBuildPhase)
+	assert.Equal(t, &v1alpha1.SourceStatus{Revision: secondCommit, Digest: listing}, s.mv().Status.Source)
 }
 
 func TestRevisionThatIsNoCommit(t *testing.T) {

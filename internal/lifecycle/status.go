@@ -104,6 +104,7 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	}
 	status.Workflow = workflowStatus(mv, wf, opts)
 	status.Attempts = max(status.Attempts, workflow.AttemptNumber(wf))
+	status.LatestAttemptTime = laterTime(status.LatestAttemptTime, wf.CreationTimestamp)
 	status.StartTime = laterTime(status.StartTime, startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
 	status.Digest, status.ShortDigest, status.PullSecretName = "", "", ""
@@ -144,6 +145,11 @@ func describeImage(status *v1alpha1.ModelVersionStatus, run report.Report) {
 		status.SentBytes, status.ReusedBytes = run.Build.SentBytes, run.Build.ReusedBytes
 	}
 	status.PullSecretName = run.Image.PullSecret
+	// An attempt that a user resubmits may resolve the revision to a later commit than the
+	// first one did.
+	if commit.MatchString(run.Source.Revision) {
+		status.Source = sourceStatus(run.Source.Revision, "")
+	}
 	status.Source = sourceStatus(revisionOf(status.Source), text.OneLine(run.Source.Digest, maxDigest))
 }
 
@@ -199,21 +205,23 @@ func workflowStatus(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow, opts workflow.
 }
 
 // setConditions sets Ready, and beside it Reconciling or Stalled, if any. The
-// time of a condition whose status changed is left zero.
+// time of a condition whose status changed is left zero. Messages are printed on
+// terminals, and a name in a spec can have characters that control them.
 func setConditions(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVersion, ready metav1.ConditionStatus, beside string, outcome Outcome) {
+	message := text.Printable(outcome.Message)
 	conditions := []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: ready}}
 	if beside != "" {
 		conditions = append(conditions, metav1.Condition{Type: beside, Status: metav1.ConditionTrue})
 	}
 	for i := range conditions {
 		c := &conditions[i]
-		c.Reason, c.Message, c.ObservedGeneration = outcome.Reason, outcome.Message, mv.Generation
+		c.Reason, c.Message, c.ObservedGeneration = outcome.Reason, message, mv.Generation
 		if before := meta.FindStatusCondition(mv.Status.Conditions, c.Type); before != nil && before.Status == c.Status {
 			c.LastTransitionTime = before.LastTransitionTime
 		}
 	}
 	status.Conditions = conditions
-	status.Message = outcome.Message
+	status.Message = message
 }
 
 // ReadyReason returns the reason of a ModelVersion's Ready condition, or an
@@ -236,7 +244,7 @@ func startTime(wf *wfv1.Workflow) metav1.Time {
 
 // laterTime returns the later of two times. The start of an attempt is never before
 // that of the attempt before it, although the clocks of the API server, of Argo and of
-// its last replica differ: an attempt with an earlier start counts as history.
+// its last replica differ.
 func laterTime(before *metav1.Time, now metav1.Time) *metav1.Time {
 	if before != nil && now.Before(before) {
 		return before

@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/test/builders"
 	"github.com/modelkiln/modelkiln/test/golden"
@@ -213,6 +214,31 @@ func TestStatusCreatedByUser(t *testing.T) {
 			got := lifecycle.NextStep(lifecycle.Observed{Version: mv}, workflow.Options{}).Status.CreatedByUser
 			assert.Equal(t, tt.want, got)
 			assert.LessOrEqual(t, len([]rune(got)), 256)
+		})
+	}
+}
+
+// The API server accepts characters in names that control terminals which decode UTF-8,
+// or that reverse the direction of writing.
+func TestStatusHasNoControlCharacters(t *testing.T) {
+	for name, change := range map[string]func(*scenario){
+		"a directory that is missing": func(s *scenario) {
+			s.mv().Spec.Storage.LocalStorage.Path = "/models/\u009b2J\u202e"
+			pendingPod("ContainerCreating")(s)
+			s.missesDirectory()
+		},
+		"a directory that is forbidden": func(s *scenario) { s.mv().Spec.Storage.LocalStorage.Path = "/etc/\u009b2J\u202e" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			change(s)
+			s.pass()
+			got := s.mv().Status
+			assert.Contains(t, got.Message, "2J")
+			assert.Equal(t, text.Printable(got.Message), got.Message)
+			for _, condition := range got.Conditions {
+				assert.Equal(t, got.Message, condition.Message)
+			}
 		})
 	}
 }

@@ -3,7 +3,9 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/json"
@@ -98,8 +100,7 @@ func FromTemplate(object *unstructured.Unstructured, opts workflow.Options) (*v1
 }
 
 // maxTemplate is the size of a template in bytes: many times what the spec of a
-// ModelVersion needs. In YAML, a text of this size can stand for one of its square,
-// by an alias that it repeats.
+// ModelVersion needs.
 const maxTemplate = 16 << 10
 
 // parseSpec parses a spec as strictly as kubectl apply parses a manifest.
@@ -107,12 +108,25 @@ func parseSpec(text string, into *v1alpha1.ModelVersionSpec) error {
 	if len(text) > maxTemplate {
 		return fmt.Errorf("it has %d bytes, and at most %d are read", len(text), maxTemplate)
 	}
+	var document yamlv3.Node
+	if err := yamlv3.Unmarshal([]byte(text), &document); err != nil {
+		return err
+	}
+	// A text with an alias that it repeats can stand for one of its square: 20 MB.
+	if hasAlias(&document) {
+		return errors.New("it has an alias of YAML (*NAME): write the value in its place")
+	}
 	raw, err := yaml.YAMLToJSONStrict([]byte(text))
 	if err != nil {
 		return err
 	}
 	strict, err := json.UnmarshalStrict(raw, into)
 	return errors.Join(append(strict, err)...)
+}
+
+// hasAlias reports whether a part of a document is an alias of another part.
+func hasAlias(node *yamlv3.Node) bool {
+	return node.Kind == yamlv3.AliasNode || slices.ContainsFunc(node.Content, hasAlias)
 }
 
 // TemplateProblem returns the Problem with a workload's template. What is wrong

@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"encoding/json"
-	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow"
 )
 
@@ -20,6 +20,7 @@ func FuzzFromTemplate(f *testing.F) {
 		templateSpec,
 		`{"modelName":"resnet","imageRepo":"modelhub/resnet","storage":{"nfs":{"server":"s","path":"/p"}}}`,
 		templateSpec + "createdBy: \"\\e[2J\"",
+		"storage: {localStorage: {path: \"/etc/\\u009b2J\\u202e\"}}",
 		templateSpec + "build: {resources: {limits: {cpu: 1e999}}, deadlineSeconds: 1, tolerations: [{key: a}]}",
 		"a: &a aaaaaaaaaaaaaaaa\nb: [*a, *a, *a]\n",
 		"storage: {localStorage: {path: /data}}\nmodelName: resnet\nimageRepo: r\n",
@@ -34,7 +35,7 @@ func FuzzFromTemplate(f *testing.F) {
 			assert.Nil(t, mv)
 			assert.Equal(t, EventRefused, problem.Reason)
 			assert.LessOrEqual(t, utf8.RuneCountInString(problem.Message), 2*maxSentence)
-			assert.Equal(t, -1, strings.IndexFunc(problem.Message, func(r rune) bool { return r < ' ' || r == utf8.RuneError }), "%q", problem.Message)
+			assert.Equal(t, text.Printable(problem.Message), problem.Message)
 			return
 		}
 		assert.Equal(t, "team", mv.Namespace)

@@ -100,9 +100,9 @@ func TestFromTemplate(t *testing.T) {
 			assert.Equal(t, want, mv.Spec)
 		})
 	}
-	mv, problem := FromTemplate(jobWithTemplate(templateSpec+"createdBy: Ada"), workflow.Options{})
+	mv, problem := FromTemplate(jobWithTemplate(templateSpec+"createdBy: Ada & *Bob"), workflow.Options{})
 	require.Nil(t, problem)
-	assert.Equal(t, "Ada", mv.Spec.CreatedBy)
+	assert.Equal(t, "Ada & *Bob", mv.Spec.CreatedBy)
 }
 
 func TestFromTemplateRejects(t *testing.T) {
@@ -114,10 +114,14 @@ func TestFromTemplateRejects(t *testing.T) {
 		"duplicate field":               {templateSpec + "modelName: x", `"modelName" already set`},
 		"complete ModelVersion":         {"apiVersion: v1\nkind: ModelVersion", "is not the spec"},
 		"trainedBy of another workload": {templateSpec + "trainedBy: {kind: Job}", "remove it"},
-		"no storage":                    {"modelName: resnet\nimageRepo: modelhub/resnet", "cannot be built: storage names no kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3 or huggingFace"},
+		"no storage":                    {"modelName: resnet\nimageRepo: modelhub/resnet", "cannot be built: storage names no kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3, huggingFace or image"},
 		"incomplete claim":              {"storage: {persistentVolumeClaim: {subPath: resnet}}", "cannot be built: persistentVolumeClaim needs claimName: name the claim"},
 		"incomplete NFS":                {"storage: {nfs: {server: nas}}", "cannot be built: nfs needs server and path: name the NFS server"},
 		"forbidden directory":           {"storage: {localStorage: {path: /etc}}", "cannot be built: "},
+		"alias":                         {templateSpec + "createdBy: &a x\nimageTag: *a", "it has an alias of YAML (*NAME): write the value in its place"},
+		"alias that is merged":          {"a: &a {modelName: resnet}\n<<: *a", "it has an alias of YAML"},
+		"aliases of aliases":            {"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]", "it has an alias of YAML"},
+		"escape sequence":               {`storage: {localStorage: {path: "/etc/\e[2J\u009b2J\u202e"}}`, "/etc/ [2J 2J  cannot be packaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mv, problem := FromTemplate(jobWithTemplate(tt.spec), workflow.Options{})

@@ -53,6 +53,9 @@ type Options struct {
 	// SharedProcess is true if other managers run, or have run, in this process,
 	// as in tests. Their metrics are added up.
 	SharedProcess bool
+	// Now is the clock of conditions and of what the operator waits for; time.Now if
+	// nil. No time of another clock is compared with it.
+	Now func() time.Time
 }
 
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
@@ -67,7 +70,11 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	}
 	caches := controller.CacheSettings{Namespaces: cfg.Namespaces, WatchFailed: metrics.Shared().WatchFailed}
 	options := managerOptions(scheme, caches, o)
-	setUps := []func(ctrl.Manager, config.Config, controller.CacheSettings) error{setUpMetrics}
+	var setUps []func(ctrl.Manager, config.Config, controller.CacheSettings) error
+	// A process has one registry: of several managers in it, one serves metrics.
+	if o.MetricsAddress != "0" {
+		setUps = append(setUps, setUpMetrics)
+	}
 	if o.WebhookAddress != "0" {
 		server, err := newWebhookServer(o)
 		if err != nil {
@@ -80,7 +87,10 @@ func New(ctx context.Context, rc *rest.Config, cfg config.Config, o Options) (ct
 	if err != nil {
 		return nil, fmt.Errorf("set up manager: %w", err)
 	}
-	passes := &controller.Passes{Cache: mgr.GetCache(), Now: time.Now}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	passes := &controller.Passes{Cache: mgr.GetCache(), Now: o.Now}
 	if err := setUpControllers(ctx, mgr, cfg, caches, passes); err != nil {
 		return nil, err
 	}
@@ -143,7 +153,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		Argo:                      argo.Reader,
 		Training:                  training,
 		Attach:                    attach,
-		Now:                       time.Now,
+		Now:                       passes.Now,
 	}
 	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
 	models := &controller.ModelReconciler{Client: mgr.GetClient(), Passes: passes}
@@ -162,7 +172,7 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		Live:     mgr.GetAPIReader(),
 		Recorder: recorder,
 		Passes:   passes,
-		Now:      time.Now,
+		Now:      passes.Now,
 	}
 	for _, c := range []struct {
 		name  string
@@ -176,6 +186,9 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 		{"Argo kinds", func() error { return controller.NewArgoWatcher(mgr, argo, versions).SetupWithManager(ctx, mgr) }},
 		{"training kinds", func() error {
 			return controller.NewTrainingWatcher(mgr, versions, workloads).SetupWithManager(ctx, mgr)
+		}},
+		{"template lists", func() error {
+			return mgr.Add(controller.TemplateLists{Live: mgr.GetAPIReader(), Options: cfg.Options()})
 		}},
 	} {
 		if err := c.setUp(); err != nil {

@@ -53,8 +53,10 @@ type checker struct {
 	problems problems
 	// pointers are the files that are pointers of Git LFS.
 	pointers map[string]bool
-	// lists are the files that refer to others.
+	// lists are the files that refer to others, and names is how many bytes the names of
+	// those have.
 	lists []list
+	names int
 	// listed are the files that a list refers to, unless it means nothing.
 	listed map[string]bool
 	// wholeONNX are the ONNX models to which nothing is missing, and wholeVariants what

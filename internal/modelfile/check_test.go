@@ -654,6 +654,35 @@ func TestCheckReturnsThatAFileShrank(t *testing.T) {
 	}
 }
 
+// The names to which the files of a model refer do not fill the memory.
+func TestCheckLimitsNames(t *testing.T) {
+	assert.Contains(t, check(t, model{"a.safetensors.index.json": index("x.safetensors")}), "x.safetensors is listed in a.safetensors.index.json but missing")
+	assert.Empty(t, check(t, model{"a.safetensors.index.json": index(strings.Repeat("x/", maxPath/2) + "x.safetensors")}), "this is no path")
+
+	var shards []string
+	for i := range maxReferences {
+		shards = append(shards, fmt.Sprintf("%05d", i)+strings.Repeat("x", 1000))
+	}
+	large := model{"z.safetensors.index.json": index("x.safetensors")}
+	for i := range 4 {
+		large[fmt.Sprintf("%d.safetensors.index.json", i)] = index(shards...)
+	}
+	c := newChecker(large.fs(), large.list())
+	for _, file := range c.files {
+		require.NoError(t, c.check(t.Context(), file))
+	}
+	assert.Len(t, c.lists, 3, "the others are not read")
+}
+
+// A tag with a million attributes would be held in memory.
+func TestCheckLimitsTags(t *testing.T) {
+	net := func(attributes int) string {
+		return `<net` + strings.Repeat(` a="x"`, attributes) + `><layer type="Const"><data offset="0" size="8"/></layer></net>`
+	}
+	assert.Contains(t, check(t, model{"model.xml": net(1000)}), "model.bin is listed in model.xml but missing")
+	assert.Empty(t, check(t, model{"model.xml": net(maxTag/6 + 1)}))
+}
+
 func TestChecksSkipLargeTexts(t *testing.T) {
 	c := newChecker(fstest.MapFS{}, nil)
 	require.ErrorIs(t, checkJSON(newReader(t.Context(), zeros{}, maxJSON+1)), errUnsupported)

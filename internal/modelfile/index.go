@@ -35,8 +35,7 @@ func (c *checker) checkIndex(file File, r *reader) error {
 	case err != nil:
 		return jsonDefect(decoder, err)
 	}
-	c.lists = append(c.lists, list{file: file, needs: needs, excuse: c.excuseIndex})
-	return nil
+	return c.addList(list{file: file, needs: needs, excuse: c.excuseIndex})
 }
 
 // excuseIndex returns the missing files of an index. An index of which all files are

@@ -87,8 +87,7 @@ func (c *checker) checkONNX(file File, r *reader) error {
 		return err
 	}
 	c.wholeONNX[file.Path] = true
-	c.lists = append(c.lists, list{file: file, needs: needs, excuse: c.excuseONNX})
-	return nil
+	return c.addList(list{file: file, needs: needs, excuse: c.excuseONNX})
 }
 
 // readONNX returns how many bytes a model needs of each file to which its tensors

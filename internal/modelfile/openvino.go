@@ -9,8 +9,32 @@ import (
 )
 
 // maxXML is the size in bytes up to which XML is read: the topology of a large language
-// model has about 10 MB. The decoder holds one element at a time in memory.
-const maxXML = 32 << 20
+// model has about 10 MB. The decoder holds one tag at a time in memory, with all of its
+// attributes, which have maxTag bytes.
+const (
+	maxXML = 32 << 20
+	maxTag = 1 << 20
+)
+
+// tags is XML whose tags, and the text between two of them, are of limited length.
+type tags struct {
+	*reader
+	// length is that of the present one so far.
+	length int
+}
+
+func (t *tags) Read(into []byte) (int, error) {
+	n, err := t.reader.Read(into)
+	for _, b := range into[:n] {
+		if t.length++; b == '<' {
+			t.length = 0
+		}
+		if t.length > maxTag {
+			return 0, errUnsupported
+		}
+	}
+	return n, err
+}
 
 // checkOpenVINO reads how many bytes a model of OpenVINO needs of its weights, which are
 // in a file of the same name
@@ -31,7 +55,7 @@ func (c *checker) checkOpenVINO(file File, r *reader) error {
 		return defect("is truncated: it is XML that ends before its last element")
 	case found.weights > 0:
 		name := strings.TrimSuffix(file.Path, path.Ext(file.Path)) + ".bin"
-		c.lists = append(c.lists, list{file: file, needs: references{name: found.weights}, excuse: c.excuseOpenVINO})
+		return c.addList(list{file: file, needs: references{name: found.weights}, excuse: c.excuseOpenVINO})
 	}
 	return nil
 }
@@ -49,7 +73,7 @@ type topology struct {
 
 // readAll reads a file, to its end if it is truncated.
 func (t *topology) readAll(r *reader) error {
-	decoder := xml.NewDecoder(r)
+	decoder := xml.NewDecoder(&tags{reader: r})
 	for {
 		token, err := decoder.RawToken()
 		switch {

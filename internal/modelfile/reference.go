@@ -9,9 +9,15 @@ import (
 	"strings"
 )
 
-// maxReferences is how many files a file may refer to. More are not supported, to
-// limit the use of memory.
-const maxReferences = 10_000
+// Limits of memory. What exceeds them is not supported.
+const (
+	// maxReferences is how many files a file may refer to.
+	maxReferences = 10_000
+	// maxPath is the length of a path on Linux in bytes.
+	maxPath = 4096
+	// maxNames is how many bytes the names have to which all files of a model refer.
+	maxNames = 32 << 20
+)
 
 // references maps the files that another one refers to to the number of bytes that it
 // needs of them, or 0 if that is unknown.
@@ -35,10 +41,22 @@ func (r references) add(from File, name string, size int64) error {
 // to the latter's directory, or "" if it is not inside the model's directory.
 func resolveReference(from File, name string) string {
 	resolved := path.Join(path.Dir(from.Path), name)
-	if name == "" || path.IsAbs(name) || strings.ContainsAny(name, `\?`) || strings.Contains(name, "://") || !fs.ValidPath(resolved) {
+	if name == "" || len(resolved) > maxPath || path.IsAbs(name) || strings.ContainsAny(name, `\?`) || strings.Contains(name, "://") || !fs.ValidPath(resolved) {
 		return ""
 	}
 	return resolved
+}
+
+// addList remembers which files another one refers to.
+func (c *checker) addList(l list) error {
+	for name := range l.needs {
+		c.names += len(name)
+	}
+	if c.names > maxNames {
+		return errUnsupported
+	}
+	c.lists = append(c.lists, l)
+	return nil
 }
 
 // list is a file that refers to others.

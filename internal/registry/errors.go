@@ -89,7 +89,7 @@ func (r *Repository) explain(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	err = redactedError{error: err, credentials: r.credentials}
+	err = redactedError{error: err, redact: r.redact}
 	var noIdentity *identity.Error
 	if errors.As(err, &noIdentity) {
 		return explainIdentity(r.name, noIdentity)
@@ -123,10 +123,10 @@ func RedactQueries(message string) string {
 // server can repeat what was sent to it, for example in place of a status line.
 type redactedError struct {
 	error
-	credentials Credentials
+	redact func(string) string
 }
 
-func (e redactedError) Error() string { return RedactQueries(e.credentials.redact(e.error.Error())) }
+func (e redactedError) Error() string { return e.redact(e.error.Error()) }
 
 func (e redactedError) Unwrap() error { return e.error }
 

@@ -148,6 +148,53 @@ func TestErrorRedactsCredentials(t *testing.T) {
 	assert.NotContains(t, err.Error(), "YW5uOnNlY3JldA==")
 }
 
+// The token that a registry has issued is repeated in a message, and in place of a status
+// line.
+func TestErrorRedactsTokens(t *testing.T) {
+	for name, answer := range map[string]func(w http.ResponseWriter, authorization string){
+		"a message": func(w http.ResponseWriter, authorization string) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = fmt.Fprintf(w, `{"errors": [{"code": "DENIED", "message": "no access with %s"}]}`, authorization)
+		},
+		"a page": func(w http.ResponseWriter, authorization string) {
+			w.WriteHeader(http.StatusTeapot)
+			_, _ = io.WriteString(w, authorization)
+		},
+		"a status line": func(w http.ResponseWriter, authorization string) {
+			connection, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				_, _ = fmt.Fprintf(connection, "%s\n", authorization)
+				_ = connection.Close()
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const token = "eyJhbGciOiJub25lIn0.e30."
+			var host string
+			host = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == "/token":
+					_, _ = io.WriteString(w, `{"token": "`+token+`"}`)
+				case r.Header.Get("Authorization") == "":
+					w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+host+`/token"`)
+					w.WriteHeader(http.StatusUnauthorized)
+				default:
+					answer(w, r.Header.Get("Authorization"))
+				}
+			}))
+			r, tag, err := open(t, Config{PlainHTTP: []string{host}}, host+"/models/resnet:v1", Pull)
+			if err == nil {
+				_, err = r.Fetch(t.Context(), tag)
+			}
+			require.Error(t, err)
+			assert.NotContains(t, err.Error(), token)
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			assert.NotContains(t, e.Cause.Error(), token)
+		})
+	}
+}
+
 // A challenge or a token of any form ends in an error that can be shown, or in a login.
 func TestConfigOpenHostileChallenges(t *testing.T) {
 	for title, tt := range map[string]struct {

@@ -18,6 +18,7 @@ type Repository struct {
 	insecure    bool
 	account     string
 	credentials Credentials
+	tokens      tokens
 	keychain    keychain
 	// anonymous is the transport for requests that log in themselves, and
 	// authenticated is the one that has logged in.
@@ -43,19 +44,21 @@ func (c Config) Open(ctx context.Context, repository name.Repository, access Acc
 	if err != nil {
 		return nil, err
 	}
-	var inner http.RoundTripper = headTransport{inner: manifestLimit{inner: NewTimeoutTransport(ctx, base, cmp.Or(c.IdleTimeout, idleTimeout))}}
+	r := &Repository{name: repository, insecure: c.Insecure(repository.RegistryStr()), credentials: c.Credentials, keychain: keychain{ctx: ctx, credentials: c.Credentials}}
+	var inner http.RoundTripper = recorder{inner: NewTimeoutTransport(ctx, base, cmp.Or(c.IdleTimeout, idleTimeout)), tokens: &r.tokens}
+	inner = headTransport{inner: manifestLimit{inner: inner}}
 	if !c.Insecure(repository.RegistryStr()) {
 		inner = httpsOnly{inner: inner}
 	}
 	inner = c.Credentials.renewing(inner, repository)
-	anonymous := inner
+	r.anonymous = inner
 	inner = transport.NewRetry(inner, transport.WithRetryStatusCodes(retryStatusCodes...))
 
 	auth, err := c.Credentials.Resolve(ctx, repository)
 	if err != nil {
 		return nil, &Error{Kind: Unauthorized, Message: err.Error(), Cause: err}
 	}
-	r := &Repository{name: repository, insecure: c.Insecure(repository.RegistryStr()), account: c.Credentials.Account(repository), credentials: c.Credentials, keychain: keychain{ctx: ctx, credentials: c.Credentials}, anonymous: anonymous}
+	r.account = c.Credentials.Account(repository)
 	scopes := []string{repository.Scope(string(access))}
 	r.authenticated, err = transport.NewWithContext(ctx, repository.Registry, auth, inner, scopes)
 	if err != nil {
@@ -117,6 +120,12 @@ func (r *Repository) Stat(ctx context.Context, digest v1.Hash) (int64, error) {
 	}
 	size, err := blob.Size()
 	return size, r.explain(err)
+}
+
+// redact replaces what must not appear in messages and logs: the credentials, the tokens
+// and the queries of URLs.
+func (r *Repository) redact(message string) string {
+	return RedactQueries(r.tokens.redact(r.credentials.redact(message)))
 }
 
 // Explain returns an error that occurred while reading what Fetch returned as an

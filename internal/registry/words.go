@@ -26,7 +26,7 @@ func (r *Repository) wordsOf(resp *transport.Error) string {
 		if words == "" {
 			words = string(diagnostic.Code)
 		}
-		if words = text.Sentence(RedactQueries(r.credentials.redact(words)), maxWords); words != "" {
+		if words = text.Sentence(r.redact(words), maxWords); words != "" {
 			return words
 		}
 	}

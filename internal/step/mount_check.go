@@ -25,6 +25,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 	"github.com/modelkiln/modelkiln/internal/text"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // mountCheck is the first step. It finds everything that can fail a build before
@@ -110,6 +111,9 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	tag, err := config.Tag(m.image)
 	if err != nil {
 		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be pushed: %v", err)
+	}
+	if m.storageKind == contract.StorageImage {
+		return m.checkStoredImage(ctx, config, tag, log)
 	}
 
 	known, err := m.findKnown(ctx, config, tag, log)

@@ -2,14 +2,17 @@ package webhook
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
 func TestLimiterConcurrentRequests(t *testing.T) {
@@ -85,6 +88,37 @@ func TestLimiterSize(t *testing.T) {
 			require.NoError(t, response.Body.Close())
 			assert.Equal(t, tt.want, response.StatusCode)
 			assert.LessOrEqual(t, read, maxBody)
+		})
+	}
+}
+
+// A pod of three megabytes with a million empty containers would take more memory than
+// the operator may use.
+func TestLimiterValues(t *testing.T) {
+	decoded := false
+	handler := admission.HandlerFunc(func(context.Context, admission.Request) admission.Response {
+		decoded = true
+		return admission.Allowed("")
+	})
+	server := httptest.NewServer(NewLimiter().Wrap(&admission.Webhook{Handler: handler}))
+	t.Cleanup(server.Close)
+	for name, tt := range map[string]struct {
+		containers int
+		want       string
+	}{
+		"at the limit":    {maxValues/2 - 5, `"allowed":true`},
+		"above the limit": {maxValues / 2, "the request has more than 20000 fields and list items"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decoded = false
+			review := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","object":{"spec":{"containers":[` + strings.Repeat("{},", tt.containers-1) + `{}]}}}}`
+			response, err := http.Post(server.URL, "application/json", strings.NewReader(review)) //nolint:noctx // The test ends with its deadline.
+			require.NoError(t, err)
+			answer, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			assert.Contains(t, string(answer), tt.want)
+			assert.Equal(t, tt.containers < maxValues/2, decoded)
 		})
 	}
 }

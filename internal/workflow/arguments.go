@@ -86,7 +86,6 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 		return nil, problem
 	}
 	args := IdentityArguments(mv, opts)
-	args[contract.ParamCreatedBy] = url.QueryEscape(mv.Spec.CreatedBy)
 	args[contract.ParamCreated] = Created(mv)
 	args[contract.ParamImage] = image
 	args[contract.ParamPlainHTTPRegistries] = strings.Join(opts.PlainHTTPRegistries, ",")
@@ -145,6 +144,7 @@ func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 		contract.ParamPrefix:          "",
 		contract.ParamRepo:            "",
 		contract.ParamRevision:        "",
+		contract.ParamImageDigest:     "",
 	}
 	maps.Copy(identity, sourceOf(mv, opts).arguments)
 	if LacksChiefNode(mv) {
@@ -156,9 +156,10 @@ func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 
 // PreviousImage returns the image, by digest, whose layers a build may reuse: that of
 // the latest version of the Model, as it was pushed. It is empty if there is none, or
-// the engine reuses none.
+// the engine reuses none. What an image from elsewhere says about its layers is not
+// proved, so they are never reused.
 func PreviousImage(mv, latest *v1alpha1.ModelVersion, opts Options) string {
-	if latest == nil || latest.Status.Digest == "" || engine(mv, opts) != v1alpha1.Stream {
+	if latest == nil || latest.Status.Digest == "" || latest.Spec.Storage.Image != nil || mv.Spec.Storage.Image != nil || engine(mv, opts) != v1alpha1.Stream {
 		return ""
 	}
 	return Pinned(PushedImage(latest), latest.Status.Digest)
@@ -179,10 +180,12 @@ func WithPreviousImage(wf *wfv1.Workflow, image string) *wfv1.Workflow {
 
 // BuildSettings returns the arguments, empty ones included, by which the spec and
 // the operator's configuration decide which of the files an image holds, what it holds
-// beside them, and whether every file is read and checked.
+// beside them, who it says has created the model, and whether every file is read and
+// checked.
 func BuildSettings(mv *v1alpha1.ModelVersion, opts Options) map[string]string {
 	build := ptr.Deref(mv.Spec.Build, v1alpha1.Build{})
 	settings := map[string]string{
+		contract.ParamCreatedBy:         url.QueryEscape(mv.Spec.CreatedBy),
 		contract.ParamBaseImage:         mirrored(cmp.Or(build.BaseImage, opts.BaseImage), opts.BaseImageMirrors),
 		contract.ParamChangeDetection:   "",
 		contract.ParamModelPath:         "",
@@ -218,22 +221,25 @@ func BuildHash(wf *wfv1.Workflow) string {
 	} {
 		decisive = append(decisive, Argument(wf, name))
 	}
-	// Hashes from before there was this argument remain valid.
-	if env := Argument(wf, contract.ParamEnv); env != "" {
-		decisive = append(decisive, env)
-	}
-	// Workflows of earlier versions of the operator have none of these.
+	// Hashes from before there were these arguments remain valid.
 	for _, name := range []string{
-		contract.ParamCreated, contract.ParamModelPath, contract.ParamInclude, contract.ParamExclude,
-		contract.ParamSymlinks, contract.ParamCompletenessCheck, contract.ParamKnownRevision,
+		contract.ParamEnv, contract.ParamCreated, contract.ParamModelPath, contract.ParamInclude, contract.ParamExclude,
+		contract.ParamSymlinks, contract.ParamCompletenessCheck, contract.ParamKnownRevision, contract.ParamCreatedBy,
 	} {
 		if value := Argument(wf, name); value != "" {
 			decisive = append(decisive, name+"="+value)
 		}
 	}
+	for i := range decisive {
+		decisive[i] = oneLine.Replace(decisive[i])
+	}
 	sum := sha256.Sum256([]byte(strings.Join(decisive, "\n")))
 	return hex.EncodeToString(sum[:8])
 }
+
+// oneLine writes any two values as two different lines: the lines of one argument, such
+// as patterns, must not be taken for other arguments.
+var oneLine = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
 
 // UsesPlainHTTPOnlyFor reports whether a Workflow accesses no other registries over
 // plain HTTP than these.

@@ -145,6 +145,7 @@ var allParameters = []string{
 	contract.ParamImagePullSecrets, contract.ParamPriorityClassName, contract.ParamOtherRequests, contract.ParamOtherLimits, contract.ParamAssignedUser, contract.ParamCreated, contract.ParamModelPath,
 	contract.ParamEndpoint, contract.ParamRegion, contract.ParamBucket, contract.ParamPrefix, contract.ParamRepo, contract.ParamRevision, contract.ParamKnownRevision, contract.ParamSourceSecret,
 	contract.ParamInclude, contract.ParamExclude, contract.ParamSymlinks, contract.ParamCompletenessCheck,
+	contract.ParamImageDigest,
 }
 
 // parametersOf returns the parameters that a template must declare.

@@ -2,9 +2,11 @@ package workflow
 
 import (
 	"cmp"
+	"regexp"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
+	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -37,8 +39,10 @@ func sourceOf(mv *v1alpha1.ModelVersion, opts Options) source {
 		return objectStore(*s.S3, opts)
 	case s.HuggingFace != nil:
 		return hub(*s.HuggingFace, opts)
+	case s.Image != nil:
+		return existingImage(mv)
 	default:
-		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3 or huggingFace"}}
+		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3, huggingFace or image"}}
 	}
 }
 
@@ -59,7 +63,7 @@ func TrainingProblem(mv *v1alpha1.ModelVersion, opts Options) *Problem {
 // of no particular node, although it cannot be packaged from there.
 func StorageProblem(mv *v1alpha1.ModelVersion, opts Options) *Problem {
 	if dir := mv.Spec.Storage.LocalStorage; dir != nil && dir.Path != "" && dir.NodeName == "" {
-		return directoryProblem(dir.Path, opts)
+		return forbidden(opts.HostPaths.Check(dir.Path))
 	}
 	return sourceOf(mv, opts).problem
 }
@@ -89,107 +93,113 @@ func LacksChiefNode(mv *v1alpha1.ModelVersion) bool {
 // the spec names no node, it is the one that was found.
 func localStorage(s v1alpha1.LocalStorage, found string, opts Options) source {
 	s.NodeName = cmp.Or(s.NodeName, found)
-	local := source{arguments: map[string]string{
-		contract.ParamStorageKind: contract.StorageLocal,
-		contract.ParamStoragePath: s.Path,
-		contract.ParamNodeName:    s.NodeName,
-	}}
-	if s.Path == "" || s.NodeName == "" {
-		local.problem = &Problem{v1alpha1.ReasonInvalidSpec, "localStorage needs path and nodeName: name the directory and the node that has it"}
-	} else {
-		local.problem = directoryProblem(s.Path, opts)
+	return source{
+		arguments: map[string]string{
+			contract.ParamStorageKind: contract.StorageLocal,
+			contract.ParamStoragePath: s.Path,
+			contract.ParamNodeName:    s.NodeName,
+		},
+		problem: problemOf(s.Path != "" && s.NodeName != "", "localStorage needs path and nodeName: name the directory and the node that has it", opts.HostPaths.Check(s.Path)),
 	}
-	return local
-}
-
-// directoryProblem returns why a directory of a node may not be mounted, or nil.
-func directoryProblem(path string, opts Options) *Problem {
-	if err := opts.HostPaths.Check(path); err != nil {
-		return forbidden(err)
-	}
-	return nil
 }
 
 // nfsExport is a directory of an NFS server, which the pod mounts directly.
 func nfsExport(s v1alpha1.NFS, opts Options) source {
-	export := source{arguments: map[string]string{
-		contract.ParamStorageKind: contract.StorageNFS,
-		contract.ParamNFSServer:   s.Server,
-		contract.ParamNFSPath:     s.Path,
-	}}
-	if s.Server == "" || s.Path == "" {
-		export.problem = &Problem{v1alpha1.ReasonInvalidSpec, "nfs needs server and path: name the NFS server and the directory that it exports"}
-	} else if err := opts.NFS.Check(s.Server, s.Path); err != nil {
-		export.problem = forbidden(err)
+	return source{
+		arguments: map[string]string{
+			contract.ParamStorageKind: contract.StorageNFS,
+			contract.ParamNFSServer:   s.Server,
+			contract.ParamNFSPath:     s.Path,
+		},
+		problem: problemOf(s.Server != "" && s.Path != "", "nfs needs server and path: name the NFS server and the directory that it exports", opts.NFS.Check(s.Server, s.Path)),
 	}
-	return export
 }
 
 // elasticFileSystem is an AWS Elastic File System, which the pod reaches
 // through a claim that the operator creates.
 func elasticFileSystem(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Options) source {
 	volume := efsVolume(mv, s, opts)
-	efs := source{volume: volume, arguments: map[string]string{
-		contract.ParamStorageKind: contract.StorageClaim,
-		contract.ParamClaimName:   volume.Claim.Name,
-	}}
-	if s.VolumeHandle == "" {
-		efs.problem = &Problem{v1alpha1.ReasonInvalidSpec, "AWSEfs needs volumeHandle: name the file system, for example fs-12345678"}
-	} else if err := opts.EFS.Check(s.VolumeHandle, attributes(s)); err != nil {
-		efs.problem = forbidden(err)
+	return source{
+		arguments: map[string]string{
+			contract.ParamStorageKind: contract.StorageClaim,
+			contract.ParamClaimName:   volume.Claim.Name,
+		},
+		volume:  volume,
+		problem: problemOf(s.VolumeHandle != "", "AWSEfs needs volumeHandle: name the file system, for example fs-12345678", opts.EFS.Check(s.VolumeHandle, attributes(s))),
 	}
-	return efs
 }
 
 // claim is a claim in the ModelVersion's namespace, which the pod mounts.
 func claim(s v1alpha1.PersistentVolumeClaim) source {
-	pvc := source{arguments: map[string]string{
-		contract.ParamStorageKind: contract.StorageClaim,
-		contract.ParamClaimName:   s.ClaimName,
-		contract.ParamSubPath:     s.SubPath,
-	}}
-	if s.ClaimName == "" {
-		pvc.problem = &Problem{v1alpha1.ReasonInvalidSpec, "persistentVolumeClaim needs claimName: name the claim that holds the files"}
+	return source{
+		arguments: map[string]string{
+			contract.ParamStorageKind: contract.StorageClaim,
+			contract.ParamClaimName:   s.ClaimName,
+			contract.ParamSubPath:     s.SubPath,
+		},
+		problem: problemOf(s.ClaimName != "", "persistentVolumeClaim needs claimName: name the claim that holds the files", nil),
 	}
-	return pvc
 }
 
 // objectStore is a prefix of a bucket, which the steps read themselves.
 func objectStore(s v1alpha1.S3, opts Options) source {
-	store := source{arguments: map[string]string{
-		contract.ParamStorageKind:  contract.StorageS3,
-		contract.ParamEndpoint:     s.Endpoint,
-		contract.ParamRegion:       s.Region,
-		contract.ParamBucket:       s.Bucket,
-		contract.ParamPrefix:       s.Prefix,
-		contract.ParamSourceSecret: s.CredentialsSecretName,
-	}}
-	if s.Bucket == "" || s.Prefix == "" {
-		store.problem = &Problem{v1alpha1.ReasonInvalidSpec, "s3 needs bucket and prefix: name the bucket and the prefix of the model's objects"}
-	} else if err := opts.S3.Check(cmp.Or(s.Endpoint, sourcepolicy.DefaultS3Endpoint), s.Bucket, s.Prefix); err != nil {
-		store.problem = forbidden(err)
+	return source{
+		arguments: map[string]string{
+			contract.ParamStorageKind:  contract.StorageS3,
+			contract.ParamEndpoint:     s.Endpoint,
+			contract.ParamRegion:       s.Region,
+			contract.ParamBucket:       s.Bucket,
+			contract.ParamPrefix:       s.Prefix,
+			contract.ParamSourceSecret: s.CredentialsSecretName,
+		},
+		problem: problemOf(s.Bucket != "" && s.Prefix != "", "s3 needs bucket and prefix: name the bucket and the prefix of the model's objects", opts.S3.Check(cmp.Or(s.Endpoint, sourcepolicy.DefaultS3Endpoint), s.Bucket, s.Prefix)),
 	}
-	return store
 }
 
 // hub is a repository of a hub, which the steps read themselves.
 func hub(s v1alpha1.HuggingFace, opts Options) source {
-	repository := source{arguments: map[string]string{
-		contract.ParamStorageKind:  contract.StorageHub,
-		contract.ParamEndpoint:     s.Endpoint,
-		contract.ParamRepo:         s.Repo,
-		contract.ParamRevision:     s.Revision,
-		contract.ParamSourceSecret: s.TokenSecretName,
-	}}
-	if s.Repo == "" {
-		repository.problem = &Problem{v1alpha1.ReasonInvalidSpec, "huggingFace needs repo: name the repository, for example mistralai/Mistral-7B-v0.3"}
-	} else if err := opts.HuggingFace.Check(cmp.Or(s.Endpoint, sourcepolicy.DefaultHuggingFaceEndpoint), s.Repo); err != nil {
-		repository.problem = forbidden(err)
+	return source{
+		arguments: map[string]string{
+			contract.ParamStorageKind:  contract.StorageHub,
+			contract.ParamEndpoint:     s.Endpoint,
+			contract.ParamRepo:         s.Repo,
+			contract.ParamRevision:     s.Revision,
+			contract.ParamSourceSecret: s.TokenSecretName,
+		},
+		problem: problemOf(s.Repo != "", "huggingFace needs repo: name the repository, for example mistralai/Mistral-7B-v0.3", opts.HuggingFace.Check(cmp.Or(s.Endpoint, sourcepolicy.DefaultHuggingFaceEndpoint), s.Repo)),
 	}
-	return repository
 }
 
-// forbidden returns the Problem of files that the platform team's rules exclude.
+// imageDigest matches the digests that storage.image can name.
+var imageDigest = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
+
+// existingImage is the image that the tag holds already.
+func existingImage(mv *v1alpha1.ModelVersion) source {
+	digest := mv.Spec.Storage.Image.Digest
+	return source{
+		arguments: map[string]string{
+			contract.ParamStorageKind: contract.StorageImage,
+			contract.ParamImageDigest: digest,
+		},
+		problem: problemOf(imageDigest.MatchString(digest) && mv.Spec.ImageTag != "", "image needs digest, and spec.imageTag: name the tag that holds the image, and the digest that crane digest IMAGE prints", nil),
+	}
+}
+
+// problemOf returns the Problem of storage that lacks fields, or that a rule excludes, or
+// nil.
+func problemOf(isComplete bool, needs string, why error) *Problem {
+	if !isComplete {
+		return &Problem{v1alpha1.ReasonInvalidSpec, needs}
+	}
+	return forbidden(why)
+}
+
+// forbidden returns the Problem of files that the platform team's rules exclude, or nil.
+// The rules repeat names, which the API server has not checked if they are from the
+// template of a workload.
 func forbidden(why error) *Problem {
-	return &Problem{v1alpha1.ReasonSourceForbidden, why.Error()}
+	if why == nil {
+		return nil
+	}
+	return &Problem{v1alpha1.ReasonSourceForbidden, text.Printable(why.Error())}
 }

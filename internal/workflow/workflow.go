@@ -20,12 +20,6 @@ import (
 // labelInstanceID selects the Argo controller that runs a Workflow.
 const labelInstanceID = "workflows.argoproj.io/controller-instanceid"
 
-// Annotations that the Argo UI shows on a Workflow.
-const (
-	annotationTitle       = "workflows.argoproj.io/title"
-	annotationDescription = "workflows.argoproj.io/description"
-)
-
 // annotationRestarts on a Workflow counts the unfinished Workflows before it
 // that were deleted, so that the count survives a lost status write.
 const annotationRestarts = "model.kubedl.io/restarts"
@@ -84,7 +78,7 @@ func New(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.Workfl
 			},
 			Annotations: map[string]string{
 				annotationTitle:               fmt.Sprintf("Build %s, version %s", mv.Spec.ModelName, mv.Name),
-				annotationDescription:         fmt.Sprintf("Packages the model as the image `%s`. Details: `kubectl describe mv -n %s %s`", args[contract.ParamImage], mv.Namespace, mv.Name),
+				annotationDescription:         description(mv, purpose(args[contract.ParamStorageKind], args[contract.ParamImage])),
 				annotationRestarts:            strconv.FormatInt(attempt.Restarts, 10),
 				v1alpha1.AnnotationGeneration: strconv.FormatInt(mv.Generation, 10),
 				v1alpha1.AnnotationRebuild:    RebuildRequest(mv.Annotations),

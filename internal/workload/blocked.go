@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -29,16 +30,36 @@ func BecameReady(mv *v1alpha1.ModelVersion, now time.Time) bool {
 // notified of a ModelVersion.
 func ReadyMark(mv *v1alpha1.ModelVersion) string { return mv.Name + "@" + mv.Status.Digest }
 
-// IsBlocked reports whether a workload still lacks pods that serve a
-// ModelVersion, or its Model where the ModelVersion is the latest, and was not
-// notified of it before. Workloads are ReplicaSets, StatefulSets, DaemonSets
-// and Jobs.
-func IsBlocked(workload metav1.Object, mv *v1alpha1.ModelVersion, isLatest bool) bool {
+// Unblocked are ModelVersions of one namespace that have become Ready. The zero value has
+// none.
+type Unblocked struct {
+	byName, byModel map[string]*v1alpha1.ModelVersion
+}
+
+// Add adds a ModelVersion, which is the latest of its Model or not.
+func (u *Unblocked) Add(mv *v1alpha1.ModelVersion, isLatest bool) {
+	if u.byName == nil {
+		u.byName, u.byModel = map[string]*v1alpha1.ModelVersion{}, map[string]*v1alpha1.ModelVersion{}
+	}
+	u.byName[mv.Name] = mv
+	if isLatest {
+		u.byModel[mv.Spec.ModelName] = mv
+	}
+}
+
+// IsEmpty reports whether there are none.
+func (u *Unblocked) IsEmpty() bool { return len(u.byName) == 0 }
+
+// BlockerOf returns the ModelVersion that a workload serves, by its name or as the latest
+// of its Model, if the workload still lacks pods and was not notified of it before.
+// Otherwise it returns nil. Workloads are ReplicaSets, StatefulSets, DaemonSets and Jobs.
+func (u *Unblocked) BlockerOf(workload metav1.Object) *v1alpha1.ModelVersion {
 	labels, lacksPods := podsOf(workload)
-	serves := labels[v1alpha1.LabelServeVersion] == mv.Name ||
-		isLatest && labels[v1alpha1.LabelServeModel] == mv.Spec.ModelName
-	notified := workload.GetAnnotations()[v1alpha1.AnnotationModelReady] == ReadyMark(mv)
-	return serves && lacksPods && !notified && workload.GetDeletionTimestamp().IsZero()
+	mv := cmp.Or(u.byName[labels[v1alpha1.LabelServeVersion]], u.byModel[labels[v1alpha1.LabelServeModel]])
+	if mv == nil || !lacksPods || !workload.GetDeletionTimestamp().IsZero() || workload.GetAnnotations()[v1alpha1.AnnotationModelReady] == ReadyMark(mv) {
+		return nil
+	}
+	return mv
 }
 
 // podsOf returns the labels of a workload's pods, and whether it has fewer pods

@@ -33,7 +33,7 @@ func TestBecameReady(t *testing.T) {
 	assert.False(t, workload.BecameReady(builders.MakeModelVersion("resnet-1", "team-a").Obj(), after(time.Second)))
 }
 
-func TestIsBlocked(t *testing.T) {
+func TestBlockerOf(t *testing.T) {
 	mv := builders.MakeModelVersion("resnet-1", "team-a").Built("registry.example.com:5000/modelhub/resnet:v1", builders.Digest).Model("resnet").Obj()
 	pods := func(label, value string) corev1.PodTemplateSpec {
 		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{label: value}}}
@@ -86,7 +86,15 @@ func TestIsBlocked(t *testing.T) {
 		"a workload of another kind":                     {workload: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: ours}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, tt.want, workload.IsBlocked(tt.workload, mv, tt.latest))
+			var unblocked workload.Unblocked
+			assert.True(t, unblocked.IsEmpty())
+			assert.Nil(t, unblocked.BlockerOf(tt.workload))
+
+			unblocked.Add(builders.MakeModelVersion("bert-2", "team-a").Model("bert").Obj(), false)
+			unblocked.Add(mv, tt.latest)
+			assert.False(t, unblocked.IsEmpty())
+			want := map[bool]*v1alpha1.ModelVersion{true: mv}[tt.want]
+			assert.Equal(t, want, unblocked.BlockerOf(tt.workload))
 		})
 	}
 }

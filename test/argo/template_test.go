@@ -85,7 +85,7 @@ func TestPodMountsTheStorageReadOnly(t *testing.T) {
 			got, err := pod(templateOf(t, wf), arguments(t, wf))
 			require.NoError(t, err)
 			storage := source(t, got)
-			mounted := name != "s3" && name != "hugging-face"
+			mounted := name != "s3" && name != "hugging-face" && name != "image"
 			assert.Equal(t, mounted, storage.EmptyDir == nil, "storage that is mounted replaces the emptyDir")
 			if storage.HostPath != nil {
 				assert.Equal(t, corev1.HostPathDirectory, *storage.HostPath.Type)
@@ -118,6 +118,7 @@ func TestPodWithoutNodeAffinity(t *testing.T) {
 		"efs":                 {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "modelkiln-2a67c7ea077f5c6b46fb"}},
 		"s3":                  {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
 		"hugging-face":        {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
+		"image":               {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := pod(template(t), arguments(t, goldenWorkflows(t)[name]))

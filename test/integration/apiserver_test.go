@@ -70,26 +70,26 @@ type apiServer struct {
 // newAPIServer starts an API server with these CRDs for one test.
 func newAPIServer(t *testing.T, crdPaths ...string) *apiServer {
 	t.Helper()
-	return newAPIServerWithFlags(t, nil, crdPaths...)
+	return newAPIServerWith(t, nil, crdPaths...)
 }
 
-// newAPIServerWithFlags starts an API server with additional flags, by name.
-func newAPIServerWithFlags(t *testing.T, flags map[string]string, crdPaths ...string) *apiServer {
+// newAPIServerWith starts an API server and an etcd with other settings.
+func newAPIServerWith(t *testing.T, configure func(*envtest.ControlPlane), crdPaths ...string) *apiServer {
 	t.Helper()
-	server, err := startAPIServer(flags, crdPaths...)
+	server, err := startAPIServer(configure, crdPaths...)
 	require.NoError(t, err)
 	t.Cleanup(server.stop)
 	return server
 }
 
-func startAPIServer(flags map[string]string, crdPaths ...string) (*apiServer, error) {
+func startAPIServer(configure func(*envtest.ControlPlane), crdPaths ...string) (*apiServer, error) {
 	environment := &envtest.Environment{Scheme: testScheme()}
 	// OpenShift enables this plugin. A client needs permission to delete an object
 	// to change its owner references, and to update the owner's finalizers to set
 	// a reference that blocks the owner's deletion.
 	environment.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
-	for name, value := range flags {
-		environment.ControlPlane.GetAPIServer().Configure().Append(name, value)
+	if configure != nil {
+		configure(&environment.ControlPlane)
 	}
 	config, err := environment.Start()
 	if err != nil {
@@ -158,15 +158,29 @@ func (s *apiServer) store(t *testing.T, resource string, object *unstructured.Un
 	require.NoError(t, err)
 	gvk := object.GroupVersionKind()
 	key := fmt.Sprintf("/registry/%s/%s/%s/%s", gvk.Group, resource, object.GetNamespace(), object.GetName())
-	body, err := json.Marshal(map[string][]byte{"key": []byte(key), "value": raw})
+	_, err = s.etcd(t, "kv/put", map[string][]byte{"key": []byte(key), "value": raw})
 	require.NoError(t, err)
-	etcd := s.environment.ControlPlane.Etcd.URL.String()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, etcd+"/v3/kv/put", bytes.NewReader(body))
+}
+
+// etcd calls a method of etcd's API, and returns the response or the error of etcd.
+func (s *apiServer) etcd(t *testing.T, method string, arguments any) (map[string]any, error) {
+	t.Helper()
+	body, err := json.Marshal(arguments)
+	require.NoError(t, err)
+	url := s.environment.ControlPlane.Etcd.URL.JoinPath("v3", method).String()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
 	require.NoError(t, err)
 	resp, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer resp.Body.Close()
-	require.Equal(t, http.StatusOK, resp.StatusCode)
+	raw, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", resp.Status, raw)
+	}
+	var got map[string]any
+	require.NoError(t, json.Unmarshal(raw, &got))
+	return got, nil
 }
 
 // readManifests reads the objects in a YAML file.
@@ -220,9 +234,11 @@ func (s *apiServer) serviceAccountConfig(t *testing.T, namespace, name string) *
 func (s *apiServer) token(t *testing.T, namespace, name string) string {
 	t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-	if err := s.admin.Create(t.Context(), account); err != nil && !apierrors.IsAlreadyExists(err) {
-		require.NoError(t, err)
+	err := s.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account)
+	if apierrors.IsNotFound(err) {
+		err = s.admin.Create(t.Context(), account)
 	}
+	require.NoError(t, err)
 	var request authenticationv1.TokenRequest
 	require.NoError(t, s.admin.SubResource("token").Create(t.Context(), account, &request))
 	return request.Status.Token

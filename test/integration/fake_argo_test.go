@@ -41,7 +41,11 @@ type fakeArgo struct {
 	t         *testing.T
 	client    client.Client
 	namespace string
+	// clock is by how much Argo's clock is ahead.
+	clock time.Duration
 }
+
+func (a fakeArgo) now() metav1.Time { return metav1.NewTime(time.Now().Add(a.clock)) }
 
 // workflows returns the Workflows of the namespace, by name.
 func (a fakeArgo) workflows() []wfv1.Workflow {
@@ -98,7 +102,7 @@ func (a fakeArgo) setPhase(now *wfv1.Workflow, phase wfv1.WorkflowPhase, message
 	now.Labels[labelPhase] = string(phase)
 	now.Labels[labelCompleted] = fmt.Sprint(phase.Completed())
 	if phase.Completed() {
-		now.Status.FinishedAt = metav1.Now()
+		now.Status.FinishedAt = a.now()
 	}
 }
 
@@ -124,7 +128,7 @@ func setNode(now *wfv1.Workflow, step string, phase wfv1.NodePhase, message stri
 func (a fakeArgo) setPending(wf *wfv1.Workflow, message string) {
 	a.t.Helper()
 	a.update(wf, func(now *wfv1.Workflow) {
-		now.Status.StartedAt = metav1.Now()
+		now.Status.StartedAt = a.now()
 		a.setPhase(now, wfv1.WorkflowPending, message)
 	})
 }
@@ -135,7 +139,7 @@ func (a fakeArgo) setPodPending(wf *wfv1.Workflow, reason string) {
 	a.update(wf, func(now *wfv1.Workflow) {
 		a.setPhase(now, wfv1.WorkflowRunning, "")
 		if now.Status.StartedAt.IsZero() {
-			now.Status.StartedAt = metav1.Now()
+			now.Status.StartedAt = a.now()
 		}
 		setNode(now, "", wfv1.NodePending, reason)
 	})
@@ -147,7 +151,7 @@ func (a fakeArgo) runStep(wf *wfv1.Workflow, step string) {
 	a.t.Helper()
 	a.update(wf, func(now *wfv1.Workflow) {
 		if now.Status.StartedAt.IsZero() {
-			now.Status.StartedAt = metav1.Now()
+			now.Status.StartedAt = a.now()
 		}
 		a.setPhase(now, wfv1.WorkflowRunning, "")
 		setNode(now, "", wfv1.NodeRunning, "")
@@ -190,7 +194,7 @@ func (a fakeArgo) finish(wf *wfv1.Workflow, phase wfv1.WorkflowPhase, message st
 	require.NoError(a.t, err)
 	return a.update(wf, func(now *wfv1.Workflow) {
 		if now.Status.StartedAt.IsZero() {
-			now.Status.StartedAt = metav1.Now()
+			now.Status.StartedAt = a.now()
 		}
 		a.setPhase(now, phase, message)
 		setNode(now, "", wfv1.NodePhase(phase), message)
@@ -229,7 +233,7 @@ func (a fakeArgo) retry(wf *wfv1.Workflow) *wfv1.Workflow {
 	a.t.Helper()
 	return a.update(wf, func(now *wfv1.Workflow) {
 		now.Spec.Shutdown = ""
-		now.Status.StartedAt = secondAfter(now.Status.StartedAt)
+		now.Status.StartedAt = a.secondAfter(now.Status.StartedAt)
 		now.Status.FinishedAt = metav1.Time{}
 		now.Status.Nodes = nil
 		a.setPhase(now, wfv1.WorkflowRunning, "")
@@ -238,10 +242,10 @@ func (a fakeArgo) retry(wf *wfv1.Workflow) *wfv1.Workflow {
 	})
 }
 
-// secondAfter returns the current time, or the next second if t is in the
+// secondAfter returns Argo's time, or the next second if t is in the
 // current one: time stamps count seconds, and no user retries that fast.
-func secondAfter(t metav1.Time) metav1.Time {
-	now := metav1.Now()
+func (a fakeArgo) secondAfter(t metav1.Time) metav1.Time {
+	now := a.now()
 	if now.Unix() <= t.Unix() {
 		return metav1.NewTime(t.Add(time.Second))
 	}

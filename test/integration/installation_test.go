@@ -3,6 +3,7 @@ package integration
 import (
 	"net/http"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -115,22 +116,24 @@ func TestInstallationWithoutComponents(t *testing.T) {
 	})
 }
 
-// The API server accepts the objects of all components, and knows all of their
-// fields.
+// The API server accepts the operator's objects and those of all components, and knows
+// all of their fields.
 func TestComponents(t *testing.T) {
 	files, err := filepath.Glob(deployComponents + "/*/*.yaml")
 	require.NoError(t, err)
+	manager, err := filepath.Glob("../../deploy/manager/*.yaml")
+	require.NoError(t, err)
 	checked := 0
-	for _, file := range files {
+	for _, file := range slices.Concat(files, manager) {
 		objects, err := readManifests(file)
 		require.NoError(t, err)
 		for _, o := range objects {
-			if o.GetKind() != "Component" {
+			if !slices.Contains([]string{"", "Component", "Kustomization"}, o.GetKind()) {
 				err := shared.admin.Create(t.Context(), o, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))
 				require.NoError(t, client.IgnoreAlreadyExists(err), file)
 				checked++
 			}
 		}
 	}
-	assert.Equal(t, 7, checked)
+	assert.Equal(t, 10, checked)
 }

@@ -26,6 +26,10 @@ import (
 var shared *apiServer
 
 func TestMain(m *testing.M) {
+	// Tests of leases and retries mostly wait.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }
@@ -49,11 +53,14 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// quiet is true for a run whose log would be too long.
+var quiet bool
+
 // setLogger prints the operator's log with go test -v only: many tests break
 // its connection on purpose.
 func setLogger() {
 	logger := logr.Discard()
-	if testing.Verbose() {
+	if testing.Verbose() && !quiet {
 		settings := zap.NewDevelopmentConfig()
 		settings.Level = zap.NewAtomicLevelAt(zapcore.InfoLevel)
 		settings.DisableStacktrace = true

@@ -32,6 +32,7 @@ type operator struct {
 	t         *testing.T
 	transport *transport
 	stop      func()
+	stopped   chan error
 }
 
 // startOperator starts the operator as cmd/modelkiln does. It stops at the end
@@ -45,14 +46,22 @@ func startOperator(t *testing.T, server *apiServer, options ...func(*settings)) 
 		option(&s)
 	}
 	rc := server.serviceAccountConfig(t, operatorNamespace, operatorAccount)
-	rc.Wrap(s.transport.wrap)
+	if s.faults != nil {
+		rc.Wrap(s.faults.wrap)
+	}
+	if s.transport != nil {
+		rc.Wrap(s.transport.wrap)
+	}
+	if s.wrap != nil {
+		rc.Wrap(s.wrap)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	mgr, err := manager.New(ctx, rc, s.config, s.manager)
 	require.NoError(t, err)
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- mgr.Start(ctx) }()
-	op := &operator{t: t, transport: s.transport, stop: sync.OnceFunc(func() {
+	op := &operator{t: t, transport: s.transport, stopped: stopped, stop: sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-stopped:
@@ -68,6 +77,19 @@ func startOperator(t *testing.T, server *apiServer, options ...func(*settings)) 
 		op.awaitCaches(ctx, mgr)
 	}
 	return op
+}
+
+// awaitLeaseLost waits until the operator has ended because it does not lead any more.
+// In a cluster, the kubelet then starts it again.
+func (op *operator) awaitLeaseLost(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-op.stopped:
+		require.EqualError(t, err, "leader election lost")
+		op.stopped <- nil
+	case <-time.After(deadline):
+		require.Fail(t, "the operator still runs")
+	}
 }
 
 func (op *operator) awaitCaches(ctx context.Context, mgr ctrl.Manager) {
@@ -118,14 +140,33 @@ type settings struct {
 	config    config.Config
 	manager   manager.Options
 	transport *transport
+	faults    *faults
+	// wrap is another transport on top, if any.
+	wrap func(http.RoundTripper) http.RoundTripper
 }
 
 func withConfig(edit func(*config.Config)) func(*settings) {
 	return func(s *settings) { edit(&s.config) }
 }
 
+// withTransport sets the transport; nil records nothing.
 func withTransport(tr *transport) func(*settings) {
 	return func(s *settings) { s.transport = tr }
+}
+
+// withFaults puts faults between the operator and the API server.
+func withFaults(f *faults) func(*settings) {
+	return func(s *settings) { s.faults = f }
+}
+
+// inNamespaces limits the operator to the namespaces of these sandboxes, so that it runs
+// beside others.
+func inNamespaces(sandboxes ...sandbox) func(*settings) {
+	return withConfig(func(c *config.Config) {
+		for _, s := range sandboxes {
+			c.Namespaces = append(c.Namespaces, s.namespace)
+		}
+	})
 }
 
 func withManager(edit func(*manager.Options)) func(*settings) {

@@ -75,7 +75,7 @@ func TestRolesEditorFixesBuildInArgo(t *testing.T) {
 
 		require.NoError(t, editor.Get(t.Context(), client.ObjectKeyFromObject(wf), wf))
 		require.NoError(t, editor.Delete(t.Context(), failed))
-		wf.Status = wfv1.WorkflowStatus{Phase: wfv1.WorkflowRunning, StartedAt: secondAfter(wf.Status.StartedAt)}
+		wf.Status = wfv1.WorkflowStatus{Phase: wfv1.WorkflowRunning, StartedAt: s.argo.secondAfter(wf.Status.StartedAt)}
 		require.NoError(t, editor.Update(t.Context(), wf))
 
 		mv := s.completeBuild(wf)

@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/manager"
@@ -113,7 +114,9 @@ func TestWebhookClientCertificate(t *testing.T) {
 	ca := filepath.Join(dir, "ca.crt")
 	require.NoError(t, certutil.WriteCert(ca, authority.pem))
 	client := authority.sign(t, dir, name)
-	server := newAPIServerWithFlags(t, map[string]string{"admission-control-config-file": admissionConfiguration(t, dir, client)}, modelkilnCRDs)
+	server := newAPIServerWith(t, func(c *envtest.ControlPlane) {
+		c.GetAPIServer().Configure().Append("admission-control-config-file", admissionConfiguration(t, dir, client))
+	}, modelkilnCRDs)
 	require.NoError(t, server.install(deployRBAC))
 	address, probes := freeAddress(t), freeAddress(t)
 	installWebhook(t, server, address)

@@ -157,7 +157,7 @@ func TestWorkflowStatusResubmit(t *testing.T) {
 		s, first := startBuild(t)
 		s.argo.runStep(first, contract.StepBuild)
 		second := s.argo.resubmit(s.client, first)
-		s.argo.update(second, func(now *wfv1.Workflow) { now.Status.StartedAt = secondAfter(first.CreationTimestamp) })
+		s.argo.update(second, func(now *wfv1.Workflow) { now.Status.StartedAt = s.argo.secondAfter(first.CreationTimestamp) })
 		s.argo.runStep(second, contract.StepMountCheck)
 		s.awaitWorkflowPhase(resnet, second, wfv1.WorkflowRunning)
 

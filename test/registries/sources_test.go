@@ -116,6 +116,24 @@ func TestSources(t *testing.T) {
 	golden.AssertSection(t, "../../api/docs/storage.md", "<!-- begin sources -->", "<!-- end sources -->", b.String())
 }
 
+// What a download has left was copied into the storage.
+func TestSourcesWithUnfinishedFiles(t *testing.T) {
+	t.Parallel()
+	for _, s := range storages {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPod(t, startMemory(t))
+			p.secretDir = tempDir(t)
+			p.storage = s.start(t, p.secretDir)
+			p.write(t, "config.json", "{}")
+			p.write(t, "a/weights.bin.part", "x")
+			p.storage.publish(t, p.model)
+			failed := p.fails(t, contract.StepMountCheck, v1alpha1.ReasonSourceIncomplete)
+			assert.Contains(t, failed.Message, `"a/weights.bin.part" is a temporary file of a download`)
+		})
+	}
+}
+
 // buildFrom runs the builds of a row.
 func buildFrom(t *testing.T, start func(t *testing.T, secretDir string) storage, engine v1alpha1.BuildEngine) []sourceCell {
 	t.Helper()

@@ -201,6 +201,48 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// An object that is written again with the same content has the same ETag, as one would
+// with another content of the same MD5. In a bucket with versioning, it is recognized.
+func TestVersionChanges(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		versioning bool
+		want       string
+	}{
+		"with versioning":    {true, v1alpha1.ReasonSourceChanging},
+		"without versioning": {false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := start(t)
+			if tt.versioning {
+				require.NoError(t, g.Client.EnableVersioning(t.Context(), gateway.Bucket))
+			}
+			content := slices.Concat(weights(), random(20<<20))
+			g.put(t, "model.bin", content)
+			files := open(t, g.Endpoint)
+			_, entries := plan(t, files)
+			opened, err := files.Open(t.Context(), entries["model.bin"], 0)
+			require.NoError(t, err)
+			defer opened.Close()
+			_, err = io.CopyN(io.Discard, opened, 1)
+			require.NoError(t, err)
+
+			g.put(t, "model.bin", content)
+
+			_, err = io.Copy(io.Discard, opened)
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			assertReason(t, tt.want, `"model.bin" changed while it was packaged`, err)
+			got, err := read(t, open(t, g.Endpoint), entries["model.bin"], 0)
+			require.NoError(t, err, "the next build reads it")
+			assert.True(t, bytes.Equal(content, got))
+		})
+	}
+}
+
 // Files that were put beside the gateway have no ETag.
 func TestWithoutETags(t *testing.T) {
 	t.Parallel()

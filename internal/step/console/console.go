@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // Log is the log of a step. Several goroutines may write lines at the same time.
@@ -23,7 +25,9 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.out.Write(p)
 }
 
-// Logf writes one line. A log that cannot be written does not fail the step.
+// Logf writes one line, whatever the arguments contain: a name with a line break must not
+// look like two lines, nor control the terminal of who reads the log. A log that cannot be
+// written does not fail the step.
 func Logf(log io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(log, format+"\n", args...)
+	_, _ = fmt.Fprintln(log, text.Printable(fmt.Sprintf(format, args...)))
 }

@@ -3,13 +3,13 @@ package kaniko
 import (
 	"bytes"
 	"cmp"
-	"fmt"
 	"io"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/modelkiln/modelkiln/internal/registry"
+	"github.com/modelkiln/modelkiln/internal/step/console"
 )
 
 const (
@@ -83,7 +83,7 @@ func (o *output) line(line string) {
 		line = strings.ReplaceAll(line, secret, redacted)
 	}
 	line = registry.RedactQueries(line)
-	_, _ = fmt.Fprintln(o.log, line)
+	console.Logf(o.log, "%s", line)
 	o.lines = append(o.lines, line)
 	if excess := len(o.lines) - keptLines; excess > 0 {
 		o.lines = slices.Delete(o.lines, 0, excess)

@@ -174,15 +174,21 @@ type treeEntry struct {
 }
 
 // list lists the files of the commit. They have no time, so that a file that is the same
-// in two commits is the same in their images.
+// in two commits is the same in their images. One without a hash is that of the commit.
 func (r *repository) list(ctx context.Context, add func(object) error) error {
+	identified := func(o object) error {
+		if !o.dir && o.identity == "" {
+			o.identity = commitIdentity + r.endpoint.JoinPath(r.repo).String() + "@" + r.commit
+		}
+		return add(o)
+	}
 	address := r.api("tree", r.commit)
 	query := url.Values{"recursive": {"true"}, "expand": {"false"}}
 	for query != nil {
 		address.RawQuery = query.Encode()
 		var entries int
 		header, err := r.ask(ctx, address, func(body *json.Decoder) (err error) {
-			entries, err = addPage(body, add)
+			entries, err = addPage(body, identified)
 			return err
 		})
 		if err != nil {

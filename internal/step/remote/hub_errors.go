@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"time"
@@ -87,6 +88,10 @@ func (r *repository) refuseMoved(resp *http.Response) error {
 	location := resp.Header.Get("Location")
 	if found := newName.FindStringSubmatch(location); found != nil && found[1] != r.repo {
 		return failure.New(v1alpha1.ReasonSourceMissing, "the repository %s was renamed to %s: write this name as storage.huggingFace.repo", r.repo, shown(found[1]))
+	}
+	// What follows the host can be a credential.
+	if to, err := url.Parse(location); err == nil && to.Host != "" {
+		location = to.Scheme + "://" + to.Host
 	}
 	return failure.New(v1alpha1.ReasonSourceUnavailable, "%s redirects the build to %q: write the address of the hub itself as storage.huggingFace.endpoint", r.name, r.quote(location))
 }

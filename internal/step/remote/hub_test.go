@@ -147,9 +147,10 @@ func TestNextPage(t *testing.T) {
 
 // A hub whose pages never end.
 func TestHubPagesAreBounded(t *testing.T) {
-	for name, page := range map[string]string{
-		"empty pages":    `[]`,
-		"the same pages": `[{"type": "file", "path": "a", "size": 1, "oid": ""}]`,
+	for name, tt := range map[string]struct{ page, says string }{
+		"empty pages":          {"[]", ""},
+		"the same file":        {`[{"type": "file", "path": "a", "size": 1, "oid": ""}]`, "listed twice"},
+		"the same directories": {"[" + strings.Repeat(`{"type": "directory", "path": "a"},`, 9_999) + `{"type": "directory", "path": "a"}]`, "more than 200000 files and directories"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := hub.Start(t)
@@ -157,12 +158,12 @@ func TestHubPagesAreBounded(t *testing.T) {
 			f := openRepo(t, h, &HuggingFace{Repo: repo}, accessTo(h))
 			h.Instead(func(w http.ResponseWriter, _ *http.Request) bool {
 				w.Header().Set("Link", `</?cursor=1>; rel="next"`)
-				_, err := io.WriteString(w, page)
+				_, err := io.WriteString(w, tt.page)
 				return err == nil
 			})
 			_, err := f.List(t.Context())
-			if page != "[]" {
-				assertFailure(t, v1alpha1.ReasonSourceUnsafe, false, "listed twice", err)
+			if tt.says != "" {
+				assertFailure(t, v1alpha1.ReasonSourceUnsafe, false, tt.says, err)
 				return
 			}
 			require.NoError(t, err)
@@ -266,7 +267,8 @@ func TestHubHasOnlySafeFiles(t *testing.T) {
 	}
 }
 
-// The sums of files that a hub does not list, or not as hashes, are not compared.
+// The sums of files that a hub does not list, or not as hashes, are not compared. Such a
+// file is not taken for that of another commit.
 func TestHubWithoutHashes(t *testing.T) {
 	h := hub.Start(t)
 	h.Instead(func(w http.ResponseWriter, r *http.Request) bool {
@@ -281,7 +283,11 @@ func TestHubWithoutHashes(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, listed, 4)
 	for _, e := range listed {
-		assert.Empty(t, e.Identity, e.Path)
+		want := ""
+		if e.Mode.IsRegular() {
+			want = "commit:" + h.URL + "/" + repo + "@" + commit
+		}
+		assert.Equal(t, want, e.Identity, e.Path)
 	}
 }
 
@@ -316,7 +322,7 @@ func TestHubDoesNotFollow(t *testing.T) {
 		})
 	}
 	h.Instead(func(w http.ResponseWriter, _ *http.Request) bool {
-		w.Header().Set("Location", other.URL)
+		w.Header().Set("Location", other.URL+"/signed-path")
 		w.WriteHeader(http.StatusFound)
 		return true
 	})

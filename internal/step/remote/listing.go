@@ -1,8 +1,10 @@
 package remote
 
 import (
+	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -34,10 +36,13 @@ type listing struct {
 	dirs map[string]bool
 	// sample is the first file with content, or rather the first archived one.
 	sample object
+	// left is how many more objects may be added, directories that exist included: a
+	// server could list them forever.
+	left int
 }
 
 func newListing() *listing {
-	l := &listing{dirs: map[string]bool{}}
+	l := &listing{dirs: map[string]bool{}, left: source.MaxEntries}
 	l.put(layer.SourceEntry{Path: layer.RootDir, Mode: fs.ModeDir | 0o755, ModTime: noTime})
 	return l
 }
@@ -48,6 +53,9 @@ var noTime = time.Unix(0, 0)
 // add adds an object and its directories. It returns a failure for one that cannot be a
 // file.
 func (l *listing) add(o object) error {
+	if l.left--; l.left < 0 {
+		return source.ErrTooMany
+	}
 	if problem := pathProblem(o.path); problem != "" {
 		return unsafePath(o.path, problem)
 	}
@@ -85,10 +93,21 @@ func (l *listing) put(e layer.SourceEntry) {
 	l.dirs[e.Path] = e.Mode.IsDir()
 }
 
+const (
+	// maxName is how many bytes a file's name has on the file systems of Linux, and
+	// maxPath how many the path of an object has in Amazon S3. A node could not unpack an
+	// image with longer ones.
+	maxName = 255
+	maxPath = 1024
+)
+
 // pathProblem returns why a file cannot have a path, as the predicate of a sentence, or
 // "".
 func pathProblem(name string) string {
+	isTooLong := func(element string) bool { return len(element) > maxName }
 	switch {
+	case len(name) > maxPath || slices.ContainsFunc(strings.Split(name, "/"), isTooLong):
+		return fmt.Sprintf("is too long, since a path has %d bytes at most, and a name in it %d: rename it", maxPath, maxName)
 	case strings.ContainsFunc(name, unicode.IsControl):
 		return "has a name with control characters: rename it"
 	case !fs.ValidPath(name) || name == layer.RootDir:

@@ -18,7 +18,9 @@ import (
 func TestListing(t *testing.T) {
 	when := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 	l := newListing()
+	longest := strings.Repeat("é", 127) + "a"
 	for _, o := range []object{
+		{path: longest, dir: true},
 		{path: "a/b/model.bin", size: 3, modTime: when, identity: "etag:1"},
 		{path: "a/b", dir: true, modTime: when},
 		{path: "empty/dir", dir: true, modTime: when},
@@ -30,7 +32,7 @@ func TestListing(t *testing.T) {
 		return layer.SourceEntry{Path: name, Mode: fs.ModeDir | 0o755, ModTime: noTime}
 	}
 	want := []layer.SourceEntry{
-		dir("."), dir("a"), dir("a/b"), dir("empty"), dir("empty/dir"),
+		dir("."), dir(longest), dir("a"), dir("a/b"), dir("empty"), dir("empty/dir"),
 		{Path: "a/b/model.bin", Mode: 0o644, Size: 3, ModTime: when, Identity: "etag:1"},
 		{Path: "a/c", Mode: 0o644, Size: 1, ModTime: when},
 	}
@@ -60,7 +62,9 @@ func TestListingRefuses(t *testing.T) {
 		"a directory where a file is": {[]string{"a", "a/"}, `"a" is both a file and a directory`},
 		"a file that is listed twice": {[]string{"a", "a"}, "or listed twice"},
 		"a file deep in a file":       {[]string{"a", "a/b/c/d"}, `"a" is both a file and a directory`},
-		"a long name":                 {[]string{"/" + strings.Repeat("a", 2000)}, `aaa…" has a name`},
+		"a long name":                 {[]string{"a/" + strings.Repeat("a", 256)}, `aaa…" is too long, since a path has 1024 bytes at most, and a name in it 255: rename it`},
+		"a long name of a directory":  {[]string{strings.Repeat("é", 128) + "/a"}, "is too long"},
+		"a long path":                 {[]string{strings.Repeat("a/", 512) + "a"}, "is too long"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newListing()
@@ -81,14 +85,17 @@ func TestListingRefuses(t *testing.T) {
 
 func TestListingIsBounded(t *testing.T) {
 	for name, path := range map[string]func(n int) string{
-		"files":       strconv.Itoa,
-		"directories": func(n int) string { return strconv.Itoa(n) + strings.Repeat("/a", 500) },
+		"files":         strconv.Itoa,
+		"directories":   func(n int) string { return strconv.Itoa(n) + strings.Repeat("/a", 500) },
+		"one directory": func(int) string { return "a/" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newListing()
 			var err error
 			for n := 0; err == nil && n <= source.MaxEntries; n++ {
-				err = l.add(object{path: path(n)})
+				o := object{}
+				o.path, o.dir = strings.CutSuffix(path(n), "/")
+				err = l.add(o)
 			}
 			require.ErrorIs(t, err, source.ErrTooMany)
 			assert.LessOrEqual(t, len(l.entries), source.MaxEntries+2)

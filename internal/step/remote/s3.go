@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 )
@@ -32,6 +34,11 @@ type s3 struct {
 	client   minio.Core
 	options  minio.Options
 	keys     *keys
+
+	mu sync.Mutex
+	// versions are the version IDs of the objects that were read, by path, in a bucket
+	// with versioning.
+	versions map[string]string
 }
 
 // openS3 returns the files below the prefix of a bucket. It sends no request.
@@ -53,15 +60,20 @@ func openS3(ctx context.Context, location *S3, access Access) (source.Files, err
 	if err != nil {
 		return nil, err
 	}
-	region := cmp.Or(location.Region, s3utils.GetRegionFromURL(*endpoint), defaultRegion)
-	keys, err := newKeys(ctx, endpoint, region, access.SecretDir, transport)
+	// Clouds have their token services at link-local addresses, too.
+	forTokens, err := registry.NewTransport(access.CAFile)
 	if err != nil {
 		return nil, err
 	}
-	s := &s3{server: &server{name: nameOfS3(endpoint), secrets: keys.secrets, hint: "ask the platform team to add the host to allowedS3"}, location: location, keys: keys}
+	region := cmp.Or(location.Region, s3utils.GetRegionFromURL(*endpoint), defaultRegion)
+	keys, err := newKeys(ctx, endpoint, region, access.SecretDir, forTokens)
+	if err != nil {
+		return nil, err
+	}
+	s := &s3{server: &server{name: nameOfS3(endpoint), secrets: keys.secrets, hint: "ask the platform team to add the host to allowedS3"}, location: location, keys: keys, versions: map[string]string{}}
 	s.options = minio.Options{
 		Creds: credentials.New(keys), Secure: endpoint.Scheme == "https", Region: region,
-		Transport: newGuard(ctx, transport, access, s3Hosts(endpoint, location.Bucket)),
+		Transport: &lists{inner: newGuard(ctx, transport, access, s3Hosts(endpoint, location.Bucket))},
 		// This package sends failed requests again.
 		MaxRetries: 1,
 	}
@@ -131,7 +143,7 @@ func (s *s3) listOnce(ctx context.Context, add func(object) error) error {
 	// It lets the library end its requests.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	found := false
+	found, markers := false, 0
 	for info := range s.client.ListObjectsIter(ctx, s.location.Bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
 		if info.Err != nil {
 			return info.Err
@@ -141,10 +153,14 @@ func (s *s3) listOnce(ctx context.Context, add func(object) error) error {
 		if err != nil {
 			return err
 		}
-		if ok {
-			if err := add(o); err != nil {
-				return err
+		if !ok {
+			if markers++; markers > 1 {
+				return unsafePath(info.Key, "is listed twice: check the object store")
 			}
+			continue
+		}
+		if err := add(o); err != nil {
+			return err
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -208,7 +224,7 @@ func (s *s3) get(ctx context.Context, planned layer.Entry, offset, length int64)
 	}
 	err = s.checkPart(header, planned, offset)
 	// Servers exist that ignore the condition, and one with a time has a second too many.
-	if err == nil && (listed && info.ETag != etag || !listed && !info.LastModified.Equal(modified(planned))) {
+	if err == nil && (listed && info.ETag != etag || !listed && !info.LastModified.Equal(modified(planned)) || !s.isSameVersion(planned.Path, info.VersionID)) {
 		err = source.Changing(planned.Path)
 	}
 	if err != nil {
@@ -216,6 +232,21 @@ func (s *s3) get(ctx context.Context, planned layer.Entry, offset, length int64)
 		return nil, err
 	}
 	return content, nil
+}
+
+// isSameVersion reports whether an object has the version ID with which it was read
+// first. Two objects can have the same ETag, of which many are an MD5, or the same time.
+// The version is not requested, which takes the permission s3:GetObjectVersion: a build
+// whose objects change fails in any case. Without versioning, there is no ID, or it is
+// always "null".
+func (s *s3) isSameVersion(name, version string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first, known := s.versions[name]
+	if !known && version != "" {
+		s.versions[name] = version
+	}
+	return !known || first == version
 }
 
 // modified returns when a planned file was last changed, in whole seconds, which headers

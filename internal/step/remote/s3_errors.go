@@ -125,11 +125,11 @@ func (s *s3) explainAnswer(means meaning, answer minio.ErrorResponse, name strin
 	}
 }
 
-// explainExpired returns the failure of expired credentials. Those of an identity are
-// obtained again for the next request.
+// explainExpired returns the failure of expired credentials. If there may be others, the
+// next request uses them.
 func (s *s3) explainExpired(said string) error {
 	f := failure.New(v1alpha1.ReasonSourceUnauthorized, "the credentials for %s have expired (%s); credentials: %s", s.name, said, s.keys.account())
-	if s.keys.isIdentity() {
+	if s.keys.renew() {
 		s.options.Creds.Expire()
 		f.Transient = true
 	}

@@ -125,6 +125,7 @@ func TestS3List(t *testing.T) {
 		"a negative size":          {content("llama/a", -1, ""), v1alpha1.ReasonSourceUnsafe, "negative size"},
 		"a parent directory":       {content("llama/../a", 1, ""), v1alpha1.ReasonSourceUnsafe, "no file can have"},
 		"a slash too many":         {content("llama//a", 1, ""), v1alpha1.ReasonSourceUnsafe, "no file can have"},
+		"the prefix twice":         {content("llama/", 0, "") + content("llama/", 0, ""), v1alpha1.ReasonSourceUnsafe, "is listed twice"},
 		"nothing but slashes":      {content("llama//", 0, ""), v1alpha1.ReasonSourceUnsafe, "no file can have"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,6 +260,88 @@ func TestS3ChecksWhatItGets(t *testing.T) {
 			}
 			assertFailure(t, tt.reason, false, tt.says, err)
 		})
+	}
+}
+
+// A list of empty objects would take 200 times its size in memory.
+func TestS3ListsAreBounded(t *testing.T) {
+	location, access := locationIn(t, &fakeBucket{list: strings.Repeat("<Contents/>", maxTags)})
+	_, err := listS3(t, location, access)
+	assertFailure(t, v1alpha1.ReasonSourceUnavailable, false, "sent an answer that is too long", err)
+
+	const object = `<Contents><Key>llama/%d</Key><LastModified>2026-05-04T03:02:01Z</LastModified><ETag>"1"</ETag><ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>1</Size>
+		<StorageClass>STANDARD</StorageClass><Owner><ID>a</ID><DisplayName>a</DisplayName></Owner><RestoreStatus><IsRestoreInProgress>false</IsRestoreInProgress><RestoreExpiryDate>2026-05-04T03:02:01Z</RestoreExpiryDate></RestoreStatus></Contents>`
+	var page strings.Builder
+	for n := range 1000 {
+		fmt.Fprintf(&page, object, n)
+	}
+	location, access = locationIn(t, &fakeBucket{list: page.String()})
+	listed, err := listS3(t, location, access)
+	require.NoError(t, err, "the longest page of Amazon S3")
+	assert.Len(t, listed, 1001)
+}
+
+// A store whose list never ends, without an object.
+func TestS3PagesAreBounded(t *testing.T) {
+	pages := 0
+	location, access := locationIn(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		pages++
+		_, _ = io.WriteString(w, `<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>a</NextContinuationToken></ListBucketResult>`)
+	}))
+	_, err := listS3(t, location, access)
+	assertFailure(t, v1alpha1.ReasonSourceUnavailable, false, "sent an answer that is too long", err)
+	assert.Equal(t, maxPages, pages)
+}
+
+// Servers without ETags in their lists can have versions. Parts of two of them are not
+// mixed, whatever the time and the ETag in the answers are.
+func TestS3ChecksVersions(t *testing.T) {
+	content := random(2 * partSize)
+	for name, tt := range map[string]struct {
+		ids  []string
+		want string
+	}{
+		"one version":          {[]string{"v1", "v1"}, ""},
+		"no versioning":        {[]string{"", ""}, ""},
+		"suspended versioning": {[]string{"null", "null"}, ""},
+		"two versions":         {[]string{"v1", "v2"}, v1alpha1.ReasonSourceChanging},
+		"a version too few":    {[]string{"v1", ""}, v1alpha1.ReasonSourceChanging},
+	} {
+		for listing, identity := range map[string]string{"with ETags": "1", "without ETags": ""} {
+			t.Run(name+", "+listing, func(t *testing.T) {
+				when := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+				location, access := locationIn(t, &fakeBucket{object: func(w http.ResponseWriter, r *http.Request) {
+					id := tt.ids[0]
+					if !strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") {
+						id = tt.ids[1]
+					}
+					if id != "" {
+						w.Header().Set("X-Amz-Version-Id", id)
+					}
+					w.Header().Set("ETag", `"1"`)
+					http.ServeContent(w, r, "", when, bytes.NewReader(content))
+				}})
+				opened, err := Open(t.Context(), &Location{S3: location}, access)
+				require.NoError(t, err)
+				planned := layer.Entry{Path: "model.bin", Type: layer.File, Size: int64(len(content)), ModTime: when.UnixNano()}
+				if identity != "" {
+					planned.Identity = identityIn(location, identity)
+				}
+				head := make([]byte, 1)
+				file, err := opened.FS(t.Context(), layer.Plan{Layers: [][]layer.Entry{{planned}}}).Open("model.bin")
+				require.NoError(t, err)
+				_, err = file.(io.ReaderAt).ReadAt(head, 0)
+				require.NoError(t, err)
+
+				got, err := read(t, opened, planned, partSize)
+				if tt.want == "" {
+					require.NoError(t, err)
+					assert.True(t, bytes.Equal(content[partSize:], got))
+					return
+				}
+				assertFailure(t, tt.want, false, `"model.bin" changed while it was packaged`, err)
+			})
+		}
 	}
 }
 
@@ -481,6 +564,37 @@ func TestS3Secret(t *testing.T) {
 	require.NoError(t, os.Mkdir(access.SecretDir+"/AWS_ACCESS_KEY_ID", 0o700))
 	_, err = Open(t.Context(), &Location{S3: location}, access)
 	assertFailure(t, v1alpha1.ReasonSourceUnauthorized, false, "cannot read the key AWS_ACCESS_KEY_ID of the Secret", err)
+}
+
+// The keys in a Secret expire, and somebody replaces it: kubelet updates its files.
+func TestS3SecretIsReplaced(t *testing.T) {
+	b := &fakeBucket{list: listed}
+	valid := "first"
+	location, access := locationIn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if session := r.Header.Get("X-Amz-Security-Token"); session != valid {
+			refuse(400, "ExpiredToken", "The token "+session+" has expired.", "")(w, r)
+			return
+		}
+		b.ServeHTTP(w, r)
+	}))
+	keys := map[string]string{"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3cr3t", "AWS_SESSION_TOKEN": "first"}
+	access.SecretDir = secretDir(t, keys)
+	opened, err := Open(t.Context(), &Location{S3: location}, access)
+	require.NoError(t, err)
+	_, err = opened.List(t.Context())
+	require.NoError(t, err)
+
+	valid = "second"
+	_, err = opened.List(t.Context())
+	assertFailure(t, v1alpha1.ReasonSourceUnauthorized, false, "have expired (ExpiredToken: The token *** has expired); credentials: those in the Secret", err)
+
+	require.NoError(t, os.WriteFile(access.SecretDir+"/AWS_SESSION_TOKEN", []byte("second"), 0o600))
+	_, err = opened.List(t.Context())
+	require.NoError(t, err)
+
+	valid = "third"
+	_, err = opened.List(t.Context())
+	assertFailure(t, v1alpha1.ReasonSourceUnauthorized, false, "The token *** has expired", err)
 }
 
 // The parts of a file are requested over few connections.

@@ -51,7 +51,17 @@ func (s *server) quote(words string) string {
 }
 
 // cause returns an error for the log.
-func (s *server) cause(err error) error { return errors.New(s.quote(err.Error())) }
+func (s *server) cause(err error) error { return errors.New(s.words(err)) }
+
+// words returns what an error says, without the address of the request: it may be one of
+// a redirect, whose path can be signed as well as its query.
+func (s *server) words(err error) string {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	return s.quote(err.Error())
+}
 
 // fail returns a failure of the server, with the cause.
 func (s *server) fail(reason string, err error, format string, args ...any) *failure.Error {
@@ -67,6 +77,9 @@ func (s *server) unreachable(ctx context.Context, err error) error {
 	var notAllowed forbiddenHost
 	if errors.As(err, &notAllowed) {
 		return s.fail(v1alpha1.ReasonSourceForbidden, err, "%s redirects the build to %s, which this cluster does not allow: %s", s.name, notAllowed.host, s.hint)
+	}
+	if errors.Is(err, errMetadata) {
+		return s.fail(v1alpha1.ReasonSourceForbidden, err, "%s has the address of a metadata service of the cloud, at which nodes get credentials: correct the DNS", s.peer(err))
 	}
 	problem, transient := s.problem(err)
 	f := s.fail(v1alpha1.ReasonSourceUnavailable, err, "%s %s", s.peer(err), problem)
@@ -96,7 +109,7 @@ func (s *server) problem(err error) (problem string, transient bool) {
 	case errors.As(err, &authority):
 		return "presented a certificate from an unknown authority: add the authority's certificate to the operator's configuration", false
 	case errors.As(err, &certificate):
-		return fmt.Sprintf("presented a certificate that is not valid for it: %s", s.quote(err.Error())), false
+		return fmt.Sprintf("presented a certificate that is not valid for it: %s", s.words(err)), false
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "uses plain HTTP instead of HTTPS: if this is intended, write the endpoint with http://, and have the platform team allow that", false
 	case errors.Is(err, errTooLong):
@@ -108,7 +121,7 @@ func (s *server) problem(err error) (problem string, transient bool) {
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout():
 		return "did not respond in time: check that it is running and that no firewall or NetworkPolicy blocks it", true
 	default:
-		return fmt.Sprintf("cannot be used, connection failed: %s", s.quote(err.Error())), true
+		return fmt.Sprintf("cannot be used, connection failed: %s", s.words(err)), true
 	}
 }
 
@@ -166,14 +179,15 @@ func (s *server) checkWhole(header http.Header, planned layer.Entry, offset int6
 // rangeOf returns the header Range for a part of a file.
 func rangeOf(offset, length int64) string { return fmt.Sprintf("bytes=%d-%d", offset, offset+length-1) }
 
-// newTransport returns a transport that trusts the authorities in a file, and that
-// opens one connection for each request at a time: a network has more throughput for
-// several.
+// newTransport returns a transport that trusts the authorities in a file, that connects
+// to no metadata service, and that opens one connection for each request at a time: a
+// network has more throughput for several.
 func newTransport(caFile string) (*http.Transport, error) {
 	transport, err := registry.NewTransport(caFile)
 	if err != nil {
 		return nil, err
 	}
+	transport.DialContext = newDialer().DialContext
 	transport.ForceAttemptHTTP2 = false
 	transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	transport.MaxIdleConnsPerHost = parallel * 4

@@ -22,7 +22,7 @@ import (
 func TestUnreachable(t *testing.T) {
 	s := &server{name: "the hub hub.example.com", host: "hub.example.com", secrets: func() []string { return []string{"hf_secret", ""} }}
 	at := func(err error) error {
-		return &url.Error{Op: "Get", URL: "https://hub.example.com/x?Signature=abc", Err: err}
+		return &url.Error{Op: "Get", URL: "https://hub.example.com/signed-path/x?Signature=abc", Err: err}
 	}
 	for name, tt := range map[string]struct {
 		err       error
@@ -35,17 +35,18 @@ func TestUnreachable(t *testing.T) {
 		"an expired certificate":  {at(&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}), false, "that is not valid for it: "},
 		"a refused connection":    {at(fmt.Errorf("dial: %w", syscall.ECONNREFUSED)), true, "refused the connection"},
 		"no response in time":     {at(os.ErrDeadlineExceeded), true, "did not respond in time"},
-		"a reset connection":      {at(syscall.ECONNRESET), true, "connection failed: Get \"https://hub.example.com/x?***\""},
+		"a reset connection":      {at(syscall.ECONNRESET), true, "connection failed: connection reset by peer"},
 		"a cut response":          {io.ErrUnexpectedEOF, true, "connection failed: unexpected EOF"},
 		"a long response":         {errTooLong, false, "an answer that is too long"},
 		"a secret in an error":    {errors.New("token hf_secret"), true, "token ***"},
-		"the host of a redirect":  {&url.Error{Op: "Get", URL: "https://cdn.example.com/x?Signature=abc", Err: syscall.ECONNREFUSED}, true, "the host cdn.example.com, to which the hub hub.example.com redirects the build, refused"},
+		"the host of a redirect":  {&url.Error{Op: "Get", URL: "https://cdn.example.com/signed-path/x?Signature=abc", Err: syscall.ECONNREFUSED}, true, "the host cdn.example.com, to which the hub hub.example.com redirects the build, refused"},
 		"an address that is none": {&url.Error{Op: "Get", URL: ":", Err: syscall.ECONNREFUSED}, true, "the hub hub.example.com refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := s.unreachable(t.Context(), tt.err)
 			assertFailure(t, v1alpha1.ReasonSourceUnavailable, tt.transient, tt.says, err)
 			assert.NotContains(t, err.Error(), "Signature=abc")
+			assert.NotContains(t, err.Error(), "signed-path")
 			assert.NotContains(t, err.Error(), "hf_secret")
 		})
 	}

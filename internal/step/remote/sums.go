@@ -15,11 +15,12 @@ import (
 )
 
 // The kinds of identities of files. That of an ETag is compared by the server only:
-// stores compute it in several ways.
+// stores compute it in several ways. That of a commit is compared by nobody.
 const (
 	sha256Identity = "sha256:"
 	gitIdentity    = "git:"
 	etagIdentity   = "etag:"
+	commitIdentity = "commit:"
 )
 
 // sums compares files with the sums that their store lists. An upload that is resumed

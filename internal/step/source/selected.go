@@ -21,7 +21,9 @@ type Selected struct {
 	FindsPatterns bool
 }
 
-// List returns all files, and marks those that are not selected.
+// List returns all files, and marks those that are not selected. A selected file that a
+// program has not finished to write is a failure, as in a Directory: stores hold what was
+// copied into them too early.
 func (s *Selected) List(ctx context.Context) ([]layer.SourceEntry, error) {
 	listing, err := s.Files.List(ctx)
 	if err != nil {
@@ -39,6 +41,9 @@ func (s *Selected) List(ctx context.Context) ([]layer.SourceEntry, error) {
 		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "%v", err)
 	}
 	layer.Select(listing, filter)
+	if err := checkAllFinished(listing); err != nil {
+		return nil, err
+	}
 	return listing, nil
 }
 

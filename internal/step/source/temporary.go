@@ -3,8 +3,10 @@ package source
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -46,13 +48,17 @@ var unfinishedDirs = map[string]string{
 	".rsync-partial": "rsync",
 	// TEMPORARY_FOLDER_NAME in modelscope/hub/constants.py.
 	"._____temp": "ModelScope's libraries",
+	// PENDING_DIR_NAME in Hadoop's FileOutputCommitter.java.
+	"_temporary": "Hadoop or Spark",
 }
 
 // unfinishedSuffixes are the suffixes that programs give to a file until they have
 // received all of it.
 var unfinishedSuffixes = map[string]string{
+	"._COPYING_":  "Hadoop",
 	"_.gstmp":     "gcloud or gsutil",
 	".crdownload": "Chrome",
+	".filepart":   "WinSCP",
 	".incomplete": "Hugging Face's libraries",
 	".part":       "a download",
 	".part.minio": "MinIO's clients",
@@ -79,6 +85,21 @@ var (
 // aria2Suffix is the suffix of the file in which aria2 keeps the state of a download,
 // beside the file that it downloads, until that is complete.
 const aria2Suffix = ".aria2"
+
+// checkAllFinished returns what checkFinished does for any directory of a listing.
+func checkAllFinished(listing []layer.SourceEntry) error {
+	dirs := map[string][]layer.SourceEntry{}
+	for _, e := range listing {
+		dir := path.Dir(e.Path)
+		dirs[dir] = append(dirs[dir], e)
+	}
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		if err := checkFinished(dir, dirs[dir]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // checkFinished returns a failure for the first packaged file of a directory that a
 // program has not finished to write, as far as its name is conclusive. entries are all of

@@ -29,7 +29,8 @@ const (
 	ParamImage = "image"
 	// ParamBaseImage is the image to which the model is added, or scratch.
 	ParamBaseImage = "base-image"
-	// ParamStorageKind is localStorage, nfs, persistentVolumeClaim, s3 or huggingFace.
+	// ParamStorageKind is localStorage, nfs, persistentVolumeClaim, s3, huggingFace or
+	// image.
 	ParamStorageKind = "storage-kind"
 	// ParamStoragePath is the directory on the node, for localStorage.
 	ParamStoragePath = "storage-path"
@@ -132,6 +133,10 @@ const (
 	// ParamModelPath is the directory of the image that holds the model.
 	ParamModelPath = "model-path"
 
+	// ParamImageDigest is the digest, "sha256:…", that the tag must hold already, for
+	// image.
+	ParamImageDigest = "image-digest"
+
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"
 )
@@ -143,6 +148,7 @@ const (
 	StorageClaim = "persistentVolumeClaim"
 	StorageS3    = "s3"
 	StorageHub   = "huggingFace"
+	StorageImage = "image"
 )
 
 // The steps that the Argo UI shows, in their order.

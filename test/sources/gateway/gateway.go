@@ -39,8 +39,8 @@ type Gateway struct {
 }
 
 // Start starts the program at an address, which may be "127.0.0.1:0", with the objects
-// in an empty directory. Attributes of objects are in another one: not every file system
-// has attributes for them. Without, objects have no ETags.
+// in an empty directory. Attributes and old versions of objects are in another one: not
+// every file system has attributes for them. Without, objects have no ETags.
 func Start(ctx context.Context, program, address, objects, attributes string) (*Gateway, error) {
 	g := &Gateway{Dir: filepath.Join(objects, Bucket)}
 	if err := os.Mkdir(g.Dir, 0o755); err != nil {
@@ -56,7 +56,12 @@ func Start(ctx context.Context, program, address, objects, attributes string) (*
 	}
 	metadata := []string{"--nometa"}
 	if attributes != "" {
-		metadata = []string{"--sidecar", attributes}
+		metadata = []string{"--sidecar", filepath.Join(attributes, "sidecar"), "--versioning-dir", filepath.Join(attributes, "versions")}
+		for _, dir := range []string{metadata[1], metadata[3]} {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				return nil, err
+			}
+		}
 	}
 	arguments := append([]string{"--port", host, "--region", "us-east-1", "--quiet", "posix"}, metadata...)
 	g.process = exec.Command(program, append(arguments, objects)...)
