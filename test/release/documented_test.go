@@ -45,6 +45,7 @@ var testedElsewhere = map[string]string{
 	"Make a release 1":       "a registry with accounts, and ko's own tests",
 	"Identities of clouds 0": "TestNamespaceObjects in test/integration: the operator keeps annotations",
 	"Certificates 0":         "TestWebhookCertificateRotationUnderLoad in test/integration",
+	"Argo UI 0":              "TestUserInterface in test/argo",
 	"Argo CD 0":              "TestArgoCDHealthAgreesWithKstatus in test/argo runs the script",
 }
 
