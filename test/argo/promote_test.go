@@ -4,7 +4,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -127,7 +126,7 @@ func TestPromotePodMeetsRestricted(t *testing.T) {
 func TestPromoteTemplates(t *testing.T) {
 	tmpl, build := promoteTemplate(t), template(t)
 	assert.Equal(t, tmpl.Spec.Entrypoint, tmpl.Spec.Templates[1].Name)
-	assert.False(t, strings.Contains(tmpl.Spec.Templates[0].Name, "-"))
+	assert.NotContains(t, tmpl.Spec.Templates[0].Name, "-")
 	assert.Equal(t, entrypoint(t).RetryStrategy, tmpl.Spec.Templates[1].RetryStrategy)
 	assert.Equal(t, build.Spec.PodSpecPatch, tmpl.Spec.PodSpecPatch)
 	assert.Equal(t, build.Spec.ServiceAccountName, tmpl.Spec.ServiceAccountName)

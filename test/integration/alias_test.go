@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -112,6 +112,7 @@ func TestAlias(t *testing.T) {
 			return as.Patch(t.Context(), s.model("resnet"), client.RawPatch("application/merge-patch+json", patch), opts...)
 		}
 		s.promote(ann, "v1")
+		s.awaitAliasVersion("v1")
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			assertForbidden(c, annotate(bob, `"bob@example.com"`, client.DryRunAll), "name the users who promoted ModelVersions")
 		}, deadline, tick, "the API server loads the policy after a moment")
@@ -348,18 +349,22 @@ func TestAliasWebhooksUnavailable(t *testing.T) {
 func TestAliasProductionPolicy(t *testing.T) {
 	objects, err := readManifests("../../deploy/samples/production-policy.yaml")
 	require.NoError(t, err)
-	for _, o := range objects {
-		require.NoError(t, shared.admin.Create(t.Context(), o))
-		t.Cleanup(func() { assert.NoError(t, shared.admin.Delete(context.WithoutCancel(t.Context()), o)) })
-	}
 	s := newSandbox(t, shared)
+	for _, o := range objects {
+		if o.GetKind() == "ValidatingAdmissionPolicyBinding" {
+			// The API server applies it for a moment after it was deleted.
+			require.NoError(t, unstructured.SetNestedStringMap(o.Object, map[string]string{corev1.LabelMetadataName: s.namespace}, "spec", "matchResources", "namespaceSelector", "matchLabels"))
+		}
+		require.NoError(t, s.client.Create(t.Context(), o))
+		s.deleteAfterTest(o)
+	}
 	require.NoError(t, s.client.Create(t.Context(), newObject(t, s.namespace, "{apiVersion: model.kubedl.io/v1alpha1, kind: Model, metadata: {name: resnet}}")))
 	release := userClient(t, "ann@example.com", "ml-release")
 	production, canary := v1alpha1.Alias{Name: "production", Version: "v1"}, v1alpha1.Alias{Name: "canary", Version: "v1"}
 	const forbidden = "only members of the group ml-release may change the alias production"
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		assertForbidden(c, s.setAliases(s.client, production), forbidden)
-		require.NoError(t, s.setAliases(release))
+		require.NoError(c, s.setAliases(release))
 	}, deadline, tick, "the API server loads the policy after a moment")
 	require.NoError(t, s.setAliases(release, production))
 	require.NoError(t, s.setAliases(s.client, canary, production), "other aliases")
