@@ -13,7 +13,7 @@ KO := go tool -modfile=test/tools/ko/go.mod ko
 # The programs that have an image.
 PROGRAMS := ./cmd/modelkiln ./cmd/modelkiln-step
 # The modules that contain code of this project. Those under test/tools, test/cluster/tools, test/registries/tools and test/sources/tools only pin versions.
-MODULES := . cmd/kubectl-kiln test/argo test/argo4 test/cluster test/monitoring test/sigstore
+MODULES := . cmd/kubectl-kiln test/argo test/argo4 test/cluster test/monitoring test/release test/sigstore
 
 .PHONY: help
 help: ## List the targets
@@ -42,6 +42,8 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 	go -C test/argo4 test -count=1 ./...
 	@echo "== the alerts and the dashboard in Prometheus' own parser"
 	go -C test/monitoring test -count=1 ./...
+	@echo "== the Helm chart and the release"
+	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go -C test/release test -count=1 -timeout 20m ./...
 
 # The API server takes longer than two minutes to compile, so that CI does without it. What is left out needs Kubernetes
 # 1.35, image volumes, or 1.33: before, no status can be written if a rule rejects a spec that exists.
@@ -65,6 +67,12 @@ e2e: root go-version ## Run end-to-end tests on the one-node cluster
 	@$(CLUSTER) up --training
 	@. .cluster/env && go test -tags e2e -v -count=1 -timeout 60m ./test/e2e/...
 
+# The test uninstalls the operator and the CRDs, so that all ModelVersions of the cluster are deleted.
+.PHONY: e2e-chart
+e2e-chart: root go-version ## Install, upgrade, roll back and uninstall the Helm chart on the one-node cluster
+	@$(CLUSTER) up
+	@trap '$(CLUSTER) up' EXIT; . .cluster/env && go test -tags e2e,chart -run '^TestChart$$' -v -count=1 -timeout 30m ./test/e2e
+
 .PHONY: cluster-up
 cluster-up: root go-version ## Start the one-node cluster with Argo Workflows, a registry and Modelkiln, or update it
 	@$(CLUSTER) up
@@ -76,10 +84,11 @@ cluster-down: root ## Stop the one-node cluster and remove everything but its lo
 ##@ Development
 
 .PHONY: generate
-generate: go-version ## Generate deep copies, CRDs, the operator's role and the API reference
+generate: go-version ## Generate deep copies, CRDs, the operator's role, the API reference and the Helm chart
 	$(CONTROLLER_GEN) object crd paths=./api/... output:crd:dir=deploy/crd
 	$(CONTROLLER_GEN) rbac:roleName=modelkiln-manager paths=./internal/... paths=./cmd/modelkiln/... output:rbac:dir=deploy/rbac
 	$(CRD_REF_DOCS) --config=api/reference.yaml --source-path=api --renderer=markdown --output-path=api/README.md --log-level=ERROR
+	go -C test/release run . chart
 
 .PHONY: vulncheck
 vulncheck: go-version ## Check the programs for known vulnerabilities (needs access to https://vuln.go.dev)
@@ -131,12 +140,24 @@ push-images: go-version ## Build and push Modelkiln's images: make push-images R
 	@[[ "$${TAG:-}" =~ ^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$$ ]] || { echo "TAG='$${TAG:-}' is not a valid image tag. Example: make push-images REPOSITORY=$$REPOSITORY TAG=v0.1.0" >&2; exit 1; }
 	go run ./test/notices $(PROGRAMS)
 	@revision=$$(git describe --always --dirty --abbrev=40 --exclude='*'); \
-	KO_DOCKER_REPO=$$REPOSITORY $(KO) build --base-import-paths --tags="$$TAG" \
+	KO_DOCKER_REPO=$$REPOSITORY MODELKILN_VERSION=$$TAG MODELKILN_REVISION=$$revision $(KO) build --base-import-paths --tags="$$TAG" \
 		--image-label=org.opencontainers.image.source=https://github.com/modelkiln/modelkiln \
 		--image-label=org.opencontainers.image.revision="$$revision" \
 		--image-label=org.opencontainers.image.version="$$TAG" \
 		$(KO_FLAGS) $(PROGRAMS) \
 		|| { echo "The images were not pushed. If the registry denied access, log in with: $(KO) login $${REPOSITORY%%/*}" >&2; exit 1; }
+
+# KANIKO names a copy of Kaniko's image in a registry that can be reached, or its digest. RELEASE_FLAGS are further flags,
+# such as --plain-http for registries without TLS.
+.PHONY: release
+release: go-version ## Push the images and the chart, and write dist/: make release VERSION=v0.2.0 REPOSITORY=registry.example.com/modelkiln
+	@go -C test/release run . dist --root="$$PWD" --output="$$(realpath -m "$${DIST:-dist}")" --version="$${VERSION:-}" --repository="$${REPOSITORY:-}" --kaniko="$${KANIKO:-}" $(RELEASE_FLAGS)
+
+.PHONY: prepare-release
+prepare-release: go-version ## Write a version to the manifests and the chart, to commit and tag: make prepare-release VERSION=v0.2.0
+	@go -C test/release run . prepare --root="$$PWD" --version="$${VERSION:-}"
+	go -C test/argo test . -update >/dev/null
+	go -C test/argo4 test . -update >/dev/null
 
 .PHONY: ci
 ci: verify test fuzz e2e ## Run everything that CI checks

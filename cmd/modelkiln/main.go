@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/internal/config"
 	"github.com/modelkiln/modelkiln/internal/manager"
+	"github.com/modelkiln/modelkiln/internal/version"
 )
 
 func main() {
@@ -32,12 +33,17 @@ func run() error {
 	flag.StringVar(&options.WebhookClientName, "webhook-client-name", "", "common name or DNS name that the client certificate must have; any name if empty. Requires --webhook-client-ca-file")
 	flag.StringVar(&options.Namespace, "namespace", "", "namespace of the operator, for the Secret with the certificate of the webhook server; required unless that server is disabled")
 	flag.BoolVar(&options.LeaderElect, "leader-elect", false, "elect a leader, so that only one replica runs the controllers")
+	printVersion := flag.Bool("version", false, "print the version and exit")
 	logLevel := zap.LevelFlag("log-level", zap.InfoLevel, "minimum level of log messages: debug, info or error (default info)")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q: modelkiln accepts flags only", flag.Arg(0))
 	}
 
+	if *printVersion {
+		fmt.Println("modelkiln", version.Get())
+		return nil
+	}
 	if err := setLogger(zap.NewAtomicLevelAt(*logLevel)); err != nil {
 		return err
 	}

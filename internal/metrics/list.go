@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/modelkiln/modelkiln/internal/version"
 )
 
 // Metric describes one metric for the scrape and for api/docs/metrics.md.
@@ -21,7 +23,7 @@ type Metric struct {
 }
 
 // All lists the operator's own metrics.
-var All = []Metric{builds, buildSeconds, stepSeconds, attempts, packagedBytes, sentBytes, reusedBytes, versions, namespaceBuilds, namespaceVersions, rejectedWrites, watchErrors}
+var All = []Metric{builds, buildSeconds, stepSeconds, attempts, packagedBytes, sentBytes, reusedBytes, versions, namespaceBuilds, namespaceVersions, rejectedWrites, watchErrors, buildInfo}
 
 // boundedNamespaces describes the counters by namespace.
 var boundedNamespaces = fmt.Sprintf("The first %d namespaces with builds since the start of the operator have their own series. The rest is `%s`.", maxNamespaces, otherNamespaces)
@@ -87,6 +89,11 @@ var (
 		Details: "Some are normal when the API server restarts. A steady increase means that the operator does not see changes: " +
 			"check its permissions and the API server.",
 	}
+	buildInfo = Metric{
+		Name: "modelkiln_build_info", Type: "gauge", Labels: []string{"version", "revision", "goversion"},
+		Help:    "Always 1, with the operator's version, its Git commit and the version of Go that compiled it as labels.",
+		Details: "After an upgrade, `count by (version) (modelkiln_build_info)` shows whether all replicas have the new version.",
+	}
 	versions = Metric{
 		Name: "modelkiln_modelversions", Type: "gauge", Labels: []string{"state"},
 		Help: "Number of ModelVersions, by state (waiting, building, failed, ready).",
@@ -94,6 +101,13 @@ var (
 			"`failed` needs action by a user. ModelVersions that KubeDL finished are included.",
 	}
 )
+
+// infoOpts returns options of a gauge whose labels are the build.
+func (m Metric) infoOpts(build version.Info) prometheus.GaugeOpts {
+	return prometheus.GaugeOpts{Name: m.Name, Help: m.Help, ConstLabels: prometheus.Labels{
+		"version": build.Version, "revision": build.Revision, "goversion": build.GoVersion,
+	}}
+}
 
 func (m Metric) opts() prometheus.Opts { return prometheus.Opts{Name: m.Name, Help: m.Help} }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/version"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -29,6 +30,7 @@ type Metrics struct {
 
 	rejectedWrites prometheus.Counter
 	watchErrors    *prometheus.CounterVec
+	buildInfo      prometheus.Gauge
 }
 
 // Shared returns the metrics in controller-runtime's registry. A process has one
@@ -51,9 +53,11 @@ func New(registry prometheus.Registerer) *Metrics {
 
 		rejectedWrites: prometheus.NewCounter(prometheus.CounterOpts(rejectedWrites.opts())),
 		watchErrors:    prometheus.NewCounterVec(prometheus.CounterOpts(watchErrors.opts()), watchErrors.Labels),
+		buildInfo:      prometheus.NewGauge(buildInfo.infoOpts(version.Get())),
 	}
+	m.buildInfo.Set(1)
 	m.initSeries()
-	registry.MustRegister(m.builds, m.stepSeconds, m.buildSeconds, m.packagedBytes, m.sentBytes, m.reusedBytes, m.attempts, m.namespaceBuilds, m.rejectedWrites, m.watchErrors)
+	registry.MustRegister(m.builds, m.stepSeconds, m.buildSeconds, m.packagedBytes, m.sentBytes, m.reusedBytes, m.attempts, m.namespaceBuilds, m.rejectedWrites, m.watchErrors, m.buildInfo)
 	return m
 }
 

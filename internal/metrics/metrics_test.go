@@ -18,6 +18,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/version"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -205,4 +206,15 @@ func TestVersionsListError(t *testing.T) {
 		_, err := registry.Gather()
 		assert.ErrorContains(c, err, "list ModelVersions: no cache")
 	}, 10*time.Second, time.Millisecond)
+}
+
+func TestBuildInfo(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	New(registry)
+	build := version.Get()
+	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(fmt.Sprintf(`
+# HELP modelkiln_build_info Always 1, with the operator's version, its Git commit and the version of Go that compiled it as labels.
+# TYPE modelkiln_build_info gauge
+modelkiln_build_info{goversion=%q,revision=%q,version=%q} 1
+`, build.GoVersion, build.Revision, build.Version)), buildInfo.Name))
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/failure"
 	"github.com/modelkiln/modelkiln/internal/step/handoff"
 	"github.com/modelkiln/modelkiln/internal/step/kaniko"
+	"github.com/modelkiln/modelkiln/internal/version"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
@@ -74,6 +75,10 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		usage(stdout)
 		return exitOK
 	}
+	if slices.Contains([]string{"-version", "--version", "version"}, args[0]) {
+		console.Logf(stdout, "modelkiln-step %s", version.Get())
+		return exitOK
+	}
 	for _, c := range commands {
 		if c.name == args[0] {
 			return c.run(ctx, args[1:], stdout, stderr)
@@ -89,7 +94,7 @@ func usage(to io.Writer) {
 	for _, c := range commands {
 		console.Logf(to, "  %-14s %s", c.name, c.summary)
 	}
-	console.Logf(to, "modelkiln-step COMMAND -h lists the flags of a command.")
+	console.Logf(to, "modelkiln-step COMMAND -h lists the flags of a command; modelkiln-step --version prints the version.")
 }
 
 func (c command) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/step/kaniko"
+	"github.com/modelkiln/modelkiln/internal/version"
 )
 
 func TestMainUsage(t *testing.T) {
@@ -24,6 +25,7 @@ func TestMainUsage(t *testing.T) {
 		"an argument":        {args: []string{"output", "x"}, want: exitUsage, output: `accepts flags only, not the argument "x"`},
 		"an invalid value":   {args: []string{"mount-check", "--push-secret-required=perhaps"}, want: exitUsage, output: `invalid value "perhaps" for flag -push-secret-required: must be true or false`},
 		"help":               {args: []string{"--help"}, want: exitOK, output: "mount-check"},
+		"the version":        {args: []string{"--version"}, want: exitOK, output: "modelkiln-step " + version.Get().String() + "\n"},
 		"help of a command":  {args: []string{"build", "-h"}, want: exitOK, output: "-created-by"},
 	}
 	for name, tt := range tests {

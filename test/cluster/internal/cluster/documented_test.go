@@ -46,7 +46,7 @@ func TestDocumentedKustomizationsBuild(t *testing.T) {
 				require.NoError(t, err)
 				require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
 			}
-			local := strings.NewReplacer("- github.com/modelkiln/modelkiln/", "- "+root+"/", "- ../modelkiln/", "- "+root+"/").Replace(string(block[1]))
+			local := strings.NewReplacer("- github.com/modelkiln/modelkiln/", "- "+root+"/", "- ../modelkiln/", "- "+root+"/", "?ref=v0.1.0", "").Replace(string(block[1]))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(local), 0o600))
 
 			resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)

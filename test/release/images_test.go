@@ -1,5 +1,5 @@
-// Package images tests how Modelkiln's images are published: it runs make push-images against a registry in this process.
-package images
+// The tests run make release and make push-images against a registry in this process.
+package main
 
 import (
 	"archive/tar"
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -44,37 +45,35 @@ const nonRoot = "65532"
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-func TestPushImages(t *testing.T) {
-	host := startRegistry(t)
-	base := pushBase(t, host)
-
-	out := pushImages(t, base.index, "REPOSITORY="+host+"/team", "TAG=v1.2.3")
-
+// assertImages checks what a release has pushed to a repository under a tag, and returns
+// the digests of the indexes by program.
+func assertImages(t *testing.T, base baseImage, repository, tag string) map[string]string {
+	t.Helper()
+	digests := map[string]string{}
 	for _, program := range []string{"modelkiln", "modelkiln-step"} {
-		t.Run(program, func(t *testing.T) {
-			ref := reference(t, host+"/team/"+program+":v1.2.3")
-			index, err := remote.Index(ref)
-			require.NoError(t, err)
-			digest, err := index.Digest()
-			require.NoError(t, err)
-			assert.Contains(t, out, ref.String()+"@"+digest.String()+"\n", "the reference to deploy is printed")
-			assertSBOM(t, ref.Context(), digest)
+		ref := reference(t, repository+"/"+program+":"+tag)
+		index, err := remote.Index(ref)
+		require.NoError(t, err)
+		digest, err := index.Digest()
+		require.NoError(t, err)
+		digests[program] = digest.String()
+		assertSBOM(t, ref.Context(), digest)
 
-			manifest, err := index.IndexManifest()
+		manifest, err := index.IndexManifest()
+		require.NoError(t, err)
+		var architectures []string
+		for _, each := range manifest.Manifests {
+			assert.Equal(t, "linux", each.Platform.OS)
+			architectures = append(architectures, each.Platform.Architecture)
+			img, err := index.Image(each.Digest)
 			require.NoError(t, err)
-			var architectures []string
-			for _, each := range manifest.Manifests {
-				assert.Equal(t, "linux", each.Platform.OS)
-				architectures = append(architectures, each.Platform.Architecture)
-				img, err := index.Image(each.Digest)
-				require.NoError(t, err)
-				assertImage(t, img, program, each.Platform.Architecture)
-				assertBase(t, base, img, each.Platform.Architecture)
-				assertSBOM(t, ref.Context(), each.Digest)
-			}
-			assert.ElementsMatch(t, []string{"amd64", "arm64"}, architectures)
-		})
+			assertImage(t, img, program, each.Platform.Architecture, tag)
+			assertBase(t, base, img, each.Platform.Architecture)
+			assertSBOM(t, ref.Context(), each.Digest)
+		}
+		assert.ElementsMatch(t, []string{"amd64", "arm64"}, architectures)
 	}
+	return digests
 }
 
 // startRegistry starts a registry and returns its host and port.
@@ -120,21 +119,10 @@ func reference(t *testing.T, of string) name.Tag {
 	return ref
 }
 
-// pushImages runs make push-images with another base image and returns its standard output.
-func pushImages(t *testing.T, base name.Digest, args ...string) string {
+// makeTarget returns a call of make that inherits neither the flags of the make that runs this test nor credentials.
+func makeTarget(t *testing.T, target string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := makePushImages(t, args...)
-	cmd.Env = append(cmd.Env, "KO_DEFAULTBASEIMAGE="+base.String())
-	var out, progress bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &progress
-	require.NoError(t, cmd.Run(), &progress)
-	return out.String()
-}
-
-// makePushImages returns a call of make that inherits neither the flags of the make that runs this test nor credentials.
-func makePushImages(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "make", append([]string{"--no-print-directory", "-C", checkout, "push-images"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "make", append([]string{"--no-print-directory", "-C", checkout, target}, args...)...)
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "DOCKER_CONFIG="+t.TempDir())
 	return cmd
 }
@@ -149,7 +137,7 @@ func assertBase(t *testing.T, want baseImage, img v1.Image, architecture string)
 }
 
 // assertImage checks that an image is one program for its architecture with its licenses, and runs as the base image's user.
-func assertImage(t *testing.T, img v1.Image, program, architecture string) {
+func assertImage(t *testing.T, img v1.Image, program, architecture, version string) {
 	t.Helper()
 	config, err := img.ConfigFile()
 	require.NoError(t, err)
@@ -157,7 +145,7 @@ func assertImage(t *testing.T, img v1.Image, program, architecture string) {
 	assert.Equal(t, nonRoot, config.Config.User)
 	assert.Equal(t, []string{"/ko-app/" + program}, config.Config.Entrypoint)
 	assert.Equal(t, "https://github.com/modelkiln/modelkiln", config.Config.Labels["org.opencontainers.image.source"])
-	assert.Equal(t, "v1.2.3", config.Config.Labels["org.opencontainers.image.version"])
+	assert.Equal(t, version, config.Config.Labels["org.opencontainers.image.version"])
 	assert.Regexp(t, `^[0-9a-f]{40}(-dirty)?$`, config.Config.Labels["org.opencontainers.image.revision"])
 
 	found := files(t, img)
@@ -170,6 +158,19 @@ func assertImage(t *testing.T, img v1.Image, program, architecture string) {
 	imported, err := header.ImportedLibraries()
 	require.NoError(t, err)
 	assert.Empty(t, imported, "the program is static")
+	if architecture == runtime.GOARCH {
+		assert.Equal(t, program+" "+version+" (revision "+config.Config.Labels["org.opencontainers.image.revision"]+", "+runtime.Version()+")\n", printedVersion(t, found["/ko-app/"+program]))
+	}
+}
+
+// printedVersion runs a program with --version.
+func printedVersion(t *testing.T, program []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	require.NoError(t, os.WriteFile(path, program, 0o700))
+	out, err := exec.CommandContext(t.Context(), path, "--version").Output()
+	require.NoError(t, err)
+	return string(out)
 }
 
 // kodata is where ko puts the licenses.
@@ -268,7 +269,7 @@ func TestPushImages_WrongArguments(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			out, err := makePushImages(t, tt.args...).CombinedOutput()
+			out, err := makeTarget(t, "push-images", tt.args...).CombinedOutput()
 			require.Error(t, err)
 			assert.Contains(t, string(out), tt.want+"\n")
 		})

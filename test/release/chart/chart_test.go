@@ -1,0 +1,322 @@
+package chart
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+func TestGenerated(t *testing.T) {
+	outdated, err := Outdated(root)
+	require.NoError(t, err)
+	assert.Empty(t, outdated, "run make generate, and commit the result")
+}
+
+const (
+	deploymentID = "Deployment modelkiln-system/modelkiln-controller-manager"
+	configID     = "ConfigMap modelkiln-system/modelkiln-config"
+)
+
+// The chart with its default values installs what kubectl apply -k deploy/default does.
+func TestChart_EqualsKustomization(t *testing.T) {
+	tests := map[string]struct {
+		values string
+		kustomization
+	}{
+		"default": {"", kustomization{resources: []string{"deploy/default"}}},
+		"every option": {
+			`{networkPolicy: {enabled: true}, policy: {enabled: true, workflows: {enabled: true}}, config: {allowedEFS: [fs-12345678]}}`,
+			kustomization{
+				resources:  []string{"deploy/default", "deploy/policy", "deploy/policy/workflows"},
+				components: []string{"deploy/components/efs", "deploy/components/network-policy"},
+				config:     "allowedEFS: [fs-12345678]",
+			},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			want := tt.objects(t)
+			got := mustRender(t, tt.values).objects
+			for _, object := range got {
+				if object["kind"] == "CustomResourceDefinition" {
+					annotations := field(t, object, "metadata", "annotations").(map[string]any)
+					assert.Equal(t, "keep", annotations["helm.sh/resource-policy"])
+					delete(annotations, "helm.sh/resource-policy")
+				}
+			}
+			annotations := field(t, got[deploymentID], "spec", "template", "metadata", "annotations").(map[string]any)
+			assert.Len(t, annotations["checksum/config"], 64)
+			delete(annotations, "checksum/config")
+			got[configID] = parsedConfig(t, got[configID])
+
+			assert.ElementsMatch(t, slices.Collect(maps.Keys(want)), slices.Collect(maps.Keys(got)))
+			for id := range want {
+				assert.Equal(t, want[id], got[id], id)
+			}
+		})
+	}
+}
+
+// kustomization is what a user of kustomize writes instead of values.
+type kustomization struct {
+	resources, components []string
+	// config is added to the operator's configuration.
+	config string
+}
+
+// objects returns what the chart has to install: all objects but the namespace, and the
+// configuration under its name without a hash.
+func (k kustomization) objects(t *testing.T) objects {
+	t.Helper()
+	all := kustomized(t, Kustomization{Resources: k.resources, Components: k.components})
+	delete(all, "Namespace /modelkiln-system")
+	for id, object := range all {
+		hashed, _ := field(t, object, "metadata", "name").(string)
+		if !strings.HasPrefix(id, configID+"-") {
+			continue
+		}
+		delete(all, id)
+		field(t, object, "metadata").(map[string]any)["name"] = "modelkiln-config"
+		all[configID] = parsedConfig(t, object)
+		var added map[string]any
+		require.NoError(t, yaml.Unmarshal([]byte(k.config), &added))
+		maps.Copy(all[configID]["data"].(map[string]any)["config.yaml"].(map[string]any), added)
+		volume := field(t, all[deploymentID], "spec", "template", "spec", "volumes", 0, "configMap").(map[string]any)
+		require.Equal(t, hashed, volume["name"])
+		volume["name"] = "modelkiln-config"
+	}
+	require.Contains(t, all, configID)
+	return all
+}
+
+// parsedConfig replaces the text of the configuration by its content: comments differ.
+func parsedConfig(t *testing.T, object map[string]any) map[string]any {
+	t.Helper()
+	data := field(t, object, "data").(map[string]any)
+	var content map[string]any
+	require.NoError(t, yaml.UnmarshalStrict([]byte(data["config.yaml"].(string)), &content))
+	data["config.yaml"] = content
+	return object
+}
+
+// No object of an installation in another namespace refers to modelkiln-system, and the
+// images are those of the values.
+func TestChart_FollowsNamespaceAndImages(t *testing.T) {
+	const values = `
+global: {imageRegistry: "mirror.example.com:5000"}
+image: {operator: "registry.example.com/team/operator:v9", step: "registry.example.com/team/step:v9"}
+policy: {enabled: true, workflows: {enabled: true}}
+networkPolicy: {enabled: true}
+config: {allowedEFS: [fs-1]}
+`
+	r, err := cluster{namespace: "kiln"}.render(t, values)
+	require.NoError(t, err)
+	content, err := yaml.Marshal(r.objects)
+	require.NoError(t, err)
+	assert.NotContains(t, string(content), system)
+	assert.NotContains(t, string(content), "_IMAGE")
+	assert.NotContains(t, string(content), "IMAGE_")
+	assert.NotContains(t, string(content), "RELEASE_NAMESPACE")
+	assert.Equal(t, "mirror.example.com:5000/team/operator:v9",
+		field(t, r.objects["Deployment kiln/modelkiln-controller-manager"], "spec", "template", "spec", "containers", 0, "image"))
+	for _, want := range []string{"image: mirror.example.com:5000/team/step:v9", "image: mirror.example.com:5000/osscontainertools/kaniko:v", "baseImage: mirror.example.com:5000/library/busybox:"} {
+		assert.Contains(t, string(content), want)
+	}
+	for _, host := range []string{"image: ghcr.io", "image: docker.io", "image: registry.example.com", "baseImage: docker.io"} {
+		assert.NotContains(t, string(content), host)
+	}
+}
+
+func TestChart_CRDs(t *testing.T) {
+	const versions = "CustomResourceDefinition /modelversions.model.kubedl.io"
+	assert.NotContains(t, mustRender(t, `crds: {enabled: false}`).objects, versions)
+	annotations := field(t, mustRender(t, `crds: {keep: false}`).objects[versions], "metadata", "annotations")
+	assert.NotContains(t, annotations, "helm.sh/resource-policy")
+}
+
+func TestChart_Argo(t *testing.T) {
+	const template = "ClusterWorkflowTemplate /modelkiln-build"
+	const missing = "MISSING: Argo Workflows."
+	installed := mustRender(t, "")
+	assert.Contains(t, installed.objects, template)
+	assert.NotContains(t, installed.notes, "MISSING")
+	assert.Contains(t, installed.notes, "kubectl label namespace modelkiln-system pod-security.kubernetes.io/enforce=restricted\n")
+
+	r, err := cluster{namespace: system, withoutArgo: true}.render(t, "")
+	require.NoError(t, err)
+	assert.NotContains(t, r.objects, template)
+	assert.Contains(t, r.notes, missing)
+
+	without := mustRender(t, `workflowTemplates: {enabled: false}`)
+	assert.NotContains(t, without.objects, template)
+	assert.Contains(t, without.notes, "MISSING: the ClusterWorkflowTemplates")
+	assert.Contains(t, mustRender(t, `crds: {enabled: false}`).notes, "MISSING: the CRDs")
+}
+
+func TestChart_Pods(t *testing.T) {
+	const values = `
+global: {imagePullSecrets: [{name: mirror}]}
+replicas: 3
+pod:
+  labels: {team: ml, app.kubernetes.io/name: other}
+  annotations: {example.com/owner: ml}
+  nodeSelector: {disk: ssd}
+  tolerations: [{key: control-plane, operator: Exists}]
+  affinity: {nodeAffinity: {}}
+  topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]
+  priorityClassName: system-cluster-critical
+  resources: {requests: {cpu: 1}, limits: {memory: 2Gi}}
+`
+	deployment := mustRender(t, values).objects[deploymentID]
+	assert.EqualValues(t, 3, field(t, deployment, "spec", "replicas"))
+	template := field(t, deployment, "spec", "template")
+	assert.Equal(t, map[string]any{"app.kubernetes.io/name": "modelkiln", "app.kubernetes.io/component": "controller", "team": "ml"},
+		field(t, template, "metadata", "labels"), "the selector matches the pods")
+	assert.Equal(t, "ml", field(t, template, "metadata", "annotations", "example.com/owner"))
+	spec := field(t, template, "spec")
+	for path, want := range map[string]any{
+		"imagePullSecrets":          []any{map[string]any{"name": "mirror"}},
+		"nodeSelector":              map[string]any{"disk": "ssd"},
+		"tolerations":               []any{map[string]any{"key": "control-plane", "operator": "Exists"}},
+		"affinity":                  map[string]any{"nodeAffinity": map[string]any{}},
+		"topologySpreadConstraints": []any{map[string]any{"maxSkew": float64(1), "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}},
+		"priorityClassName":         "system-cluster-critical",
+	} {
+		assert.Equal(t, want, field(t, spec, path), path)
+	}
+	container := field(t, spec, "containers", 0)
+	assert.Equal(t, map[string]any{
+		"requests": map[string]any{"cpu": float64(1), "memory": "64Mi"},
+		"limits":   map[string]any{"memory": "2Gi"},
+	}, field(t, container, "resources"))
+	assert.Contains(t, field(t, container, "env"), map[string]any{"name": "GOMEMLIMIT", "value": "1843MiB"}, "90% of the limit")
+}
+
+// A changed configuration rolls out the Deployment.
+func TestChart_ConfigChecksum(t *testing.T) {
+	checksum := func(values string) any {
+		return field(t, mustRender(t, values).objects[deploymentID], "spec", "template", "metadata", "annotations", "checksum/config")
+	}
+	assert.Equal(t, checksum(""), checksum(`replicas: 3`))
+	assert.NotEqual(t, checksum(""), checksum(`config: {engine: Stream}`))
+}
+
+func TestChart_DisruptionBudget(t *testing.T) {
+	const budget = "PodDisruptionBudget modelkiln-system/modelkiln-controller-manager"
+	assert.Contains(t, mustRender(t, "").objects, budget)
+	assert.NotContains(t, mustRender(t, `podDisruptionBudget: {enabled: false}`).objects, budget)
+	assert.NotContains(t, mustRender(t, `replicas: 1`).objects, budget, "it would block the drain of the node")
+}
+
+func TestChart_WithoutWebhook(t *testing.T) {
+	r := mustRender(t, `{webhook: {enabled: false}, networkPolicy: {enabled: true}}`)
+	for id := range r.objects {
+		assert.NotContains(t, id, "WebhookConfiguration")
+		assert.NotContains(t, id, "modelkiln-webhook")
+	}
+	assert.Contains(t, field(t, r.objects[deploymentID], "spec", "template", "spec", "containers", 0, "args"), "--webhook-bind-address=0")
+}
+
+// The chart does with config.namespaces what deploy/components/namespaced,
+// deploy/namespaced and patches of the webhook do.
+func TestChart_Namespaces(t *testing.T) {
+	r := mustRender(t, `config: {namespaces: [team-a, team-b]}`)
+	want := kustomized(t, Kustomization{Resources: []string{"deploy/namespaced"}})
+	require.Len(t, want, 3)
+	for _, binding := range want {
+		for _, namespace := range []string{"team-a", "team-b"} {
+			field(t, binding, "metadata").(map[string]any)["namespace"] = namespace
+			assert.Equal(t, binding, r.objects[identity(binding)])
+		}
+		name := field(t, binding, "metadata", "name").(string)
+		assert.NotContains(t, r.objects, "ClusterRoleBinding /"+name)
+	}
+	served := map[string]any{"matchExpressions": []any{map[string]any{
+		"key": "kubernetes.io/metadata.name", "operator": "In", "values": []any{"team-a", "team-b"},
+	}}}
+	for _, webhook := range field(t, r.objects["MutatingWebhookConfiguration /modelkiln-pods"], "webhooks").([]any) {
+		if field(t, webhook, "failurePolicy") == "Fail" {
+			assert.Equal(t, served, field(t, webhook, "namespaceSelector"))
+		} else {
+			assert.NotContains(t, webhook, "namespaceSelector")
+		}
+	}
+}
+
+func TestChart_Policy(t *testing.T) {
+	const values = `
+policy:
+  enabled: true
+  lists: {allowedStorage: [nfs, s3], team-a.allowedEFS: [], defaultRegistry: registry.example.com}
+  workflows: {enabled: true, controllers: ["system:serviceaccount:argo:a", "system:serviceaccount:argo:b"]}
+networkPolicy: {enabled: true, webhookFrom: [{ipBlock: {cidr: 10.0.0.0/8}}]}
+`
+	r := mustRender(t, values)
+	lists := field(t, r.objects["ConfigMap modelkiln-system/modelkiln-bounds"], "data").(map[string]any)
+	assert.Equal(t, "nfs\ns3\n", lists["allowedStorage"])
+	assert.Empty(t, strings.TrimSpace(lists["team-a.allowedEFS"].(string)))
+	assert.Contains(t, lists, "team-a.allowedEFS", "an empty list allows nothing")
+	assert.Equal(t, "registry.example.com", lists["defaultRegistry"])
+	assert.Equal(t, "system:serviceaccount:argo:a\nsystem:serviceaccount:argo:b\n",
+		field(t, r.objects["ConfigMap modelkiln-system/modelkiln-argo"], "data", "controllers"))
+	from := field(t, r.objects["NetworkPolicy modelkiln-system/modelkiln-webhook"], "spec", "ingress", 0, "from")
+	assert.Equal(t, []any{map[string]any{"ipBlock": map[string]any{"cidr": "10.0.0.0/8"}}}, from)
+}
+
+// An overlay's namespace reaches everything, including the references that kustomize does
+// not know: the policies find their lists.
+func TestKustomization_FollowsNamespace(t *testing.T) {
+	got := kustomized(t, Kustomization{
+		Namespace:  "kiln",
+		Resources:  []string{"deploy/default", "deploy/policy", "deploy/policy/workflows"},
+		Components: []string{"deploy/components/efs", "deploy/components/network-policy"},
+	})
+	content, err := yaml.Marshal(got)
+	require.NoError(t, err)
+	assert.NotContains(t, string(content), system)
+	bindings := 0
+	for id, object := range got {
+		if strings.HasPrefix(id, "ValidatingAdmissionPolicyBinding") && field(t, object, "spec", "paramRef") != nil {
+			bindings++
+			assert.Equal(t, "kiln", field(t, object, "spec", "paramRef", "namespace"), id)
+		}
+	}
+	assert.Equal(t, 5, bindings)
+}
+
+// The patch in deploy/README.md for an operator in another namespace.
+func TestNamespaced_PatchOfSubjects(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "deploy/README.md"))
+	require.NoError(t, err)
+	block := regexp.MustCompile("(?s)# team-a/kustomization.yaml\n(.*?)```").FindSubmatch(text)
+	require.NotNil(t, block)
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	checkout, err := filepath.Abs(root)
+	require.NoError(t, err)
+	up, err := filepath.Rel(dir, checkout)
+	require.NoError(t, err)
+	content := strings.ReplaceAll(string(block[1]), "github.com/modelkiln/modelkiln/", up+"/")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(content), 0o600))
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	require.NoError(t, err)
+	manifests, err := rendered.AsYaml()
+	require.NoError(t, err)
+	bindings := objects{}
+	bindings.add(t, string(manifests))
+	require.Len(t, bindings, 3)
+	for id, binding := range bindings {
+		assert.Equal(t, "team-a", field(t, binding, "metadata", "namespace"), id)
+		assert.Equal(t, "kiln", field(t, binding, "subjects", 0, "namespace"), id)
+	}
+}

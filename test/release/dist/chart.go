@@ -1,0 +1,79 @@
+package dist
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	helm "helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/registry"
+
+	"github.com/modelkiln/modelkiln/test/release/chart"
+)
+
+// pushChart writes the chart as a file, and pushes it as an OCI artifact.
+func (r *release) pushChart(context.Context) error {
+	loaded, err := r.chart()
+	if err != nil {
+		return err
+	}
+	path, err := chartutil.Save(loaded, r.Output)
+	if err != nil {
+		return err
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	client, err := r.helmClient()
+	if err != nil {
+		return err
+	}
+	result, err := client.Push(content, r.Repository+"/charts/"+loaded.Name()+":"+loaded.Metadata.Version)
+	if err != nil {
+		return fmt.Errorf("push the chart to %s/charts: %w", r.Repository, err)
+	}
+	r.chartDigest = result.Manifest.Digest
+	return nil
+}
+
+// chart returns the chart of the checkout with the images and the version of the release.
+func (r *release) chart() (*helm.Chart, error) {
+	files, err := chart.Files(r.Root, r.images)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(r.Root, chart.Dir)
+	loaded, err := loader.LoadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var buffered []*loader.BufferedFile
+	for _, file := range loaded.Raw {
+		content := file.Data
+		if generated, ok := files[file.Name]; ok {
+			content = generated
+		}
+		buffered = append(buffered, &loader.BufferedFile{Name: file.Name, Data: content})
+	}
+	return loader.LoadFiles(buffered)
+}
+
+// helmClient returns a client that uses the credentials of helm and docker login.
+func (r *release) helmClient() (*registry.Client, error) {
+	host, _, _ := strings.Cut(r.Repository, "/")
+	of, err := name.NewRegistry(host, r.nameOptions()...)
+	if err != nil {
+		return nil, err
+	}
+	options := []registry.ClientOption{registry.ClientOptWriter(r.Progress)}
+	if of.Scheme() == "http" {
+		options = append(options, registry.ClientOptPlainHTTP())
+	}
+	return registry.NewClient(options...)
+}
