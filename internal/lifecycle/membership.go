@@ -56,10 +56,9 @@ func modelUID(mv *v1alpha1.ModelVersion) string {
 	return string(mv.OwnerReferences[owner].UID)
 }
 
-// Models returns the references of a ModelVersion to owners that are Models. Nothing else
-// in the list of its owners is read.
-func Models(mv *v1alpha1.ModelVersion) []metav1.OwnerReference {
-	return slices.DeleteFunc(slices.Clone(mv.OwnerReferences), func(owner metav1.OwnerReference) bool { return !isModel(owner) })
+// Models returns those owners of a ModelVersion that are Models. No others are read.
+func Models(owners []metav1.OwnerReference) []metav1.OwnerReference {
+	return slices.DeleteFunc(slices.Clone(owners), func(owner metav1.OwnerReference) bool { return !isModel(owner) })
 }
 
 func isOwnedBy(mv *v1alpha1.ModelVersion, uid string) bool {
