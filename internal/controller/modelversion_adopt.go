@@ -29,7 +29,7 @@ func (r *ModelVersionReconciler) adopt(ctx context.Context, mv *v1alpha1.ModelVe
 	if !lifecycle.HasJoined(mv) && !model.DeletionTimestamp.IsZero() {
 		return true, nil
 	}
-	if err := r.ensureFresh(ctx, mv); err != nil {
+	if err := r.complete(ctx, mv); err != nil {
 		return false, err
 	}
 	before := mv.DeepCopy()

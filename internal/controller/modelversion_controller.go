@@ -198,10 +198,18 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 	return step, nil
 }
 
+// complete completes the lists of owners and finalizers, which a patch replaces as a
+// whole, if the cache does not have all of them.
+func (r *ModelVersionReconciler) complete(ctx context.Context, mv *v1alpha1.ModelVersion) error {
+	if _, reduced := mv.Annotations[annotationReduced]; !reduced {
+		return nil
+	}
+	return r.ensureFresh(ctx, mv)
+}
+
 // ensureFresh returns a conflict if the cached ModelVersion is stale. Otherwise a
 // ModelVersion that has finished since, and whose Workflow was deleted, would be
-// built again. It completes the lists of owners and finalizers, which a patch replaces as
-// a whole, and of which the cache has what is read.
+// built again.
 func (r *ModelVersionReconciler) ensureFresh(ctx context.Context, mv *v1alpha1.ModelVersion) error {
 	var live v1alpha1.ModelVersion
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(mv), &live); err != nil {

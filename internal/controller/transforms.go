@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
@@ -44,23 +43,32 @@ func stripModel(object any) (any, error) {
 	return object, nil
 }
 
+// annotationReduced marks a cached ModelVersion that does not have all of its owners and
+// finalizers. Only the cache has it: a user's is dropped.
+const annotationReduced = "model.kubedl.io/reduced"
+
 // stripVersion drops the metadata of a ModelVersion that is not read. A patch replaces the
-// whole list of owners or finalizers: see ensureFresh.
+// whole list of owners or finalizers, so they stay unless they are many or long: see
+// complete.
 func stripVersion(object any) (any, error) {
 	if mv, ok := object.(*v1alpha1.ModelVersion); ok {
-		owners, hasVolume := lifecycle.Models(mv), controllerutil.ContainsFinalizer(mv, v1alpha1.FinalizerVolume)
+		owners, finalizers := mv.OwnerReferences, mv.Finalizers
 		strip(mv, []string{v1alpha1.AnnotationRebuild, v1alpha1.AnnotationJoined, v1alpha1.AnnotationTrained, v1alpha1.AnnotationCreatedByUser}, v1alpha1.LabelModelName)
-		owners = slices.DeleteFunc(owners, func(owner metav1.OwnerReference) bool { return !isShort(owner) })
-		mv.OwnerReferences = slices.Clone(owners[:min(len(owners), maxOwners)])
-		if hasVolume {
-			mv.Finalizers = []string{v1alpha1.FinalizerVolume}
+		isLong := func(owner metav1.OwnerReference) bool { return !isShort(owner) }
+		if len(owners) > maxListed || len(finalizers) > maxListed || slices.ContainsFunc(owners, isLong) {
+			metav1.SetMetaDataAnnotation(&mv.ObjectMeta, annotationReduced, "")
+			owners = slices.DeleteFunc(lifecycle.Models(owners), isLong)
+			owners = slices.Clone(owners[:min(len(owners), maxListed)])
+			finalizers = slices.DeleteFunc(finalizers, func(f string) bool { return f != v1alpha1.FinalizerVolume })
+			finalizers = slices.Clone(finalizers)
 		}
+		mv.OwnerReferences, mv.Finalizers = owners, finalizers
 	}
 	return object, nil
 }
 
-// maxOwners is how many Models are kept that a ModelVersion names as owners. It has one.
-const maxOwners = 8
+// maxListed is how many owners or finalizers of a ModelVersion are kept.
+const maxListed = 8
 
 // stripWorkflow drops the metadata of a Workflow that is not read.
 func stripWorkflow(object any) (any, error) {

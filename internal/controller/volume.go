@@ -148,7 +148,7 @@ func (r *ModelVersionReconciler) patchFinalizer(ctx context.Context, mv *v1alpha
 	if !change(mv.DeepCopy(), v1alpha1.FinalizerVolume) {
 		return nil
 	}
-	if err := r.ensureFresh(ctx, mv); err != nil {
+	if err := r.complete(ctx, mv); err != nil {
 		return err
 	}
 	before := mv.DeepCopy()

@@ -63,10 +63,9 @@ func EndsWithModel(mv *v1alpha1.ModelVersion, model *v1alpha1.Model) bool {
 	return owned && (model == nil || !model.DeletionTimestamp.IsZero() || !isOwnedBy(mv, string(model.UID)))
 }
 
-// Models returns the references of a ModelVersion to owners that are Models. Nothing else
-// in the list of its owners is read.
-func Models(mv *v1alpha1.ModelVersion) []metav1.OwnerReference {
-	return slices.DeleteFunc(slices.Clone(mv.OwnerReferences), func(owner metav1.OwnerReference) bool { return !isModel(owner) })
+// Models returns those owners of a ModelVersion that are Models. No others are read.
+func Models(owners []metav1.OwnerReference) []metav1.OwnerReference {
+	return slices.DeleteFunc(slices.Clone(owners), func(owner metav1.OwnerReference) bool { return !isModel(owner) })
 }
 
 func isOwnedBy(mv *v1alpha1.ModelVersion, uid string) bool {
