@@ -49,11 +49,8 @@ type ModelVersionReconciler struct {
 	Passes *Passes
 	// Options are the settings of builds.
 	Options workflow.Options
-	// RegistryCA is the PEM bundle that builds trust for private registries;
-	// empty when there are none.
-	RegistryCA string
-	// ServiceAccountAnnotations are annotations of the service account of build pods.
-	ServiceAccountAnnotations map[string]string
+	// Namespaces prepares the namespaces of builds.
+	Namespaces *Namespaces
 	// Argo returns the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader
@@ -75,8 +72,6 @@ type ModelVersionReconciler struct {
 	waits waits
 	// replaced are the states of ModelVersions that own writes have replaced.
 	replaced replacedStates
-	// prepared are the namespaces that have what builds need.
-	prepared preparedNamespaces
 }
 
 // The operator never deletes a ModelVersion. The admission plugin
@@ -180,7 +175,7 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 			return lifecycle.Step{}, err
 		}
 	}
-	if observed.UserAssigned, err = r.prepareNamespace(ctx, mv.Namespace); err != nil {
+	if observed.UserAssigned, err = r.Namespaces.prepare(ctx, mv.Namespace); err != nil {
 		return lifecycle.Step{}, err
 	}
 	if observed.UserAssigned { // This is an argument of the Workflow.
@@ -362,7 +357,7 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 	r.recordTransition(ctx, mv, before.Status.Conditions)
 	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed {
 		// A user may have deleted what the build needed.
-		r.prepared.forget(mv.Namespace)
+		r.Namespaces.forget(mv.Namespace)
 	}
 	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
 		r.Metrics.AttemptCompleted(mv.Namespace, *completion, lifecycle.StepSeconds(*completion, observed.Workflows))

@@ -95,8 +95,7 @@ func (m *mountCheck) parseLayerSize(value string) error {
 // streams reports whether the image is built without Kaniko and without root.
 func (m *mountCheck) streams() bool { return m.engine == string(v1alpha1.Stream) }
 
-// check checks what was requested, the model, the tag and the base image, in this
-// order, and leaves the plan for the next steps.
+// check checks what was requested, and then what planBuild does.
 func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	if err := m.prepare(); err != nil {
 		return err
@@ -109,6 +108,12 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return m.planBuild(ctx, plan, config, log)
+}
+
+// planBuild checks the model, the tag and the base image, in this order, and leaves the
+// plan for the next steps.
+func (m *mountCheck) planBuild(ctx context.Context, plan handoff.Plan, config registry.Config, log io.Writer) error {
 	tag, err := config.Tag(m.image)
 	if err != nil {
 		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be pushed: %v", err)
@@ -131,7 +136,7 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	}
 
 	existing, err := tagCheck{
-		config: config, tag: tag, known: known, baseImage: m.baseImage, model: plan.Model, files: files, log: log,
+		config: config, tag: tag, known: known, baseImage: m.baseImage, model: plan.Model, files: files, log: log, withoutVersion: m.local != nil,
 		lineage: originOf(plan, modelimage.Lineage{Model: m.model, ModelVersion: m.modelVersion, ModelVersionUID: m.modelVersionUID, Tag: tag.TagStr()}),
 	}.run(ctx)
 	if err != nil {

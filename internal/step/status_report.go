@@ -180,9 +180,12 @@ func (s *statusReport) readReport() (report.Report, error) {
 	return r, err
 }
 
-// outcome returns the outcome of a build for the last line of the log.
+// outcome returns the outcome of a build or a promotion for the last line of the log.
 func outcome(r report.Report) string {
-	if r.Source != nil && r.Source.AlreadyPushed {
+	if r.Source == nil {
+		return "the tag was moved and verified"
+	}
+	if r.Source.AlreadyPushed {
 		return "verified, already in the registry"
 	}
 	return "pushed and verified"

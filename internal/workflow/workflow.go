@@ -83,7 +83,7 @@ func New(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.Workfl
 				v1alpha1.AnnotationGeneration: strconv.FormatInt(mv.Generation, 10),
 				v1alpha1.AnnotationRebuild:    RebuildRequest(mv.Annotations),
 			},
-			OwnerReferences: controllerReference(mv),
+			OwnerReferences: controllerReference("ModelVersion", mv),
 		},
 		Spec: wfv1.WorkflowSpec{
 			WorkflowTemplateRef:   &wfv1.WorkflowTemplateRef{Name: template, ClusterScope: true},
@@ -98,15 +98,15 @@ func New(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.Workfl
 }
 
 // controllerReference returns the owner reference of an object that belongs to
-// a ModelVersion. It does not block the owner's deletion: with the admission
+// a ModelVersion or a Model. It does not block the owner's deletion: with the admission
 // plugin OwnerReferencesPermissionEnforcement, users who resubmit a Workflow
 // would otherwise need rights on the finalizers of ModelVersions.
-func controllerReference(mv *v1alpha1.ModelVersion) []metav1.OwnerReference {
+func controllerReference(kind string, owner metav1.Object) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{
 		APIVersion: v1alpha1.GroupVersion.String(),
-		Kind:       "ModelVersion",
-		Name:       mv.Name,
-		UID:        mv.UID,
+		Kind:       kind,
+		Name:       owner.GetName(),
+		UID:        owner.GetUID(),
 		Controller: ptr.To(true),
 	}}
 }

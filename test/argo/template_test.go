@@ -387,6 +387,9 @@ func podOf(tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) (*corev1.
 // withPodMetadata returns the template of the pod as Argo's addPodMetadata completes it.
 func withPodMetadata(spec wfv1.WorkflowSpec) *wfv1.Template {
 	build := spec.Templates[0].DeepCopy()
+	if build.Metadata.Labels == nil {
+		build.Metadata.Labels, build.Metadata.Annotations = map[string]string{}, map[string]string{}
+	}
 	for key, value := range spec.PodMetadata.Labels {
 		build.Metadata.Labels[key] = value
 	}
@@ -487,7 +490,12 @@ func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
 
 func goldenWorkflows(t *testing.T) map[string]*wfv1.Workflow {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(goldenDir, "*.workflow.yaml"))
+	return workflowsIn(t, goldenDir)
+}
+
+func workflowsIn(t *testing.T, dir string) map[string]*wfv1.Workflow {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.workflow.yaml"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	workflows := map[string]*wfv1.Workflow{}

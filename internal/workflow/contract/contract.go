@@ -12,6 +12,9 @@ const (
 	BuildTemplate = "modelkiln-build"
 	// StreamTemplate is the ClusterWorkflowTemplate for the engine Stream.
 	StreamTemplate = "modelkiln-build-stream"
+	// PromoteTemplate is the ClusterWorkflowTemplate that moves the registry tags of
+	// aliases.
+	PromoteTemplate = "modelkiln-promote"
 	// EntrypointTemplate is the template with which a build starts.
 	EntrypointTemplate = "build"
 
@@ -153,6 +156,10 @@ const (
 	// image.
 	ParamImageDigest = "image-digest"
 
+	// ParamDigest is the digest, "sha256:…", of the image to which a tag is moved. Only the
+	// template for promotions has it.
+	ParamDigest = "digest"
+
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"
 )
@@ -167,11 +174,12 @@ const (
 	StorageImage = "image"
 )
 
-// The steps that the Argo UI shows, in their order.
+// The steps that the Argo UI shows, in their order, and that of promotions.
 const (
 	StepMountCheck   = "mount-check"
 	StepBuild        = "build"
 	StepStatusReport = "status-report"
+	StepPromote      = "promote"
 )
 
 // Names of what a build needs in its namespace.
