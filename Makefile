@@ -13,7 +13,7 @@ KO := go tool -modfile=test/tools/ko/go.mod ko
 # The programs that have an image.
 PROGRAMS := ./cmd/modelkiln ./cmd/modelkiln-step
 # The modules that contain code of this project. Those under test/tools, test/cluster/tools, test/registries/tools and test/sources/tools only pin versions.
-MODULES := . test/argo test/argo4 test/cluster
+MODULES := . cmd/kubectl-kiln test/argo test/argo4 test/cluster test/monitoring
 
 .PHONY: help
 help: ## List the targets
@@ -32,18 +32,22 @@ test: go-version gcc ## Run unit tests, and integration tests against a real API
 	$(CLUSTER) assets >/dev/null 2>&1 & trap wait EXIT; CGO_ENABLED=1 go test -race -timeout 20m ./internal/...
 	@echo "== integration tests"
 	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m $$(go list ./... | grep -v /internal/)
+	@echo "== kubectl kiln, against a real API server"
+	assets=$$($(CLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets go -C cmd/kubectl-kiln test ./...
 	@echo "== tests of the test cluster"
 	go -C test/cluster test ./...
 	@echo "== the workflow templates in Argo's own code"
 # Without the test cache: the Go command does not notice changes to files outside the module.
 	go -C test/argo test -count=1 ./...
 	go -C test/argo4 test -count=1 ./...
+	@echo "== the alerts and the dashboard in Prometheus' own parser"
+	go -C test/monitoring test -count=1 ./...
 
 # The API server takes longer than two minutes to compile, so that CI does without it. What is left out needs Kubernetes
 # 1.35, image volumes, or 1.33: before, no status can be written if a rule rejects a spec that exists.
 .PHONY: test-oldest
 test-oldest: go-version ## Run the integration tests against the oldest Kubernetes that Modelkiln supports
-	assets=$$($(CLUSTER) assets --oldest) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m -skip 'TestPullHost|TestWebhookServingPods/(Auto|ImageVolume)|TestAdmissionRatcheting|TestKubeDLMigration' ./test/integration
+	assets=$$($(CLUSTER) assets --oldest) && KUBEBUILDER_ASSETS=$$assets go test -timeout 30m -skip 'TestPullHost|TestWebhookServingNodes|TestWebhookServingPods/(Auto|ImageVolume)|TestAdmissionRatcheting|TestKubeDLMigration' ./test/integration
 
 SOAK ?= 30m
 .PHONY: soak

@@ -173,7 +173,8 @@ const (
 const (
 	// ReasonSourceMissing means that the storage path does not exist: there is no
 	// such directory on the node, no such subPath in the claim, no such bucket, no object
-	// below the prefix, or no such repository or revision.
+	// below the prefix, no such repository or revision, or no such image or tag; or the
+	// image has no file in the model's directory.
 	ReasonSourceMissing = "SourceMissing"
 	// ReasonSourceNotDirectory means that the storage path is a file.
 	ReasonSourceNotDirectory = "SourceNotDirectory"
@@ -194,14 +195,16 @@ const (
 	// ReasonSourceUnsafe means that the storage path contains something that
 	// cannot be packaged faithfully: a symbolic link that is broken or leads out
 	// of the path, a name that is not valid UTF-8, a file .modelkilnignore with a
-	// pattern that can match nothing, or more files than a build has memory for.
+	// pattern that can match nothing, or more files than a build has memory for; or that
+	// the image in storage.image is an artifact of another kind, or damaged.
 	ReasonSourceUnsafe = "SourceUnsafe"
 	// ReasonSourceIncomplete means that a file of the model is missing or
 	// damaged, as far as names, sizes and headers show: an index names a file
 	// that does not exist, a numbered part is missing, a file of a known format is
 	// empty or truncated, a file is a pointer of Git LFS, or a file is a temporary
 	// one of rsync or of a download. Finish copying the model, or remove the files
-	// that do not belong to it, then retry.
+	// that do not belong to it, then retry. Of the image in storage.image, the list of
+	// files does not agree with its layers: package the model again.
 	ReasonSourceIncomplete = "SourceIncomplete"
 	// ReasonSourceChanging means that a file changed while it was packaged. A
 	// process is still writing; retry when it has finished.
@@ -209,6 +212,10 @@ const (
 	// ReasonSourceChanged means that the files have changed since the registry
 	// received the image of this ModelVersion. Create a new ModelVersion.
 	ReasonSourceChanged = "SourceChanged"
+	// ReasonTagMoved means that the tag in imageTag holds another image than the one whose
+	// digest spec.storage.image names. Create a new ModelVersion with the digest of the
+	// tag, or have the tag refer to the image again.
+	ReasonTagMoved = "TagMoved"
 	// ReasonPushSecretMissing means that the push Secret that the spec names does
 	// not exist in the namespace, or is not of type
 	// kubernetes.io/dockerconfigjson.
@@ -336,6 +343,7 @@ var Reasons = []string{
 	ReasonSourceIncomplete,
 	ReasonSourceChanging,
 	ReasonSourceChanged,
+	ReasonTagMoved,
 	ReasonPushSecretMissing,
 	ReasonRegistryUnreachable,
 	ReasonRegistryUntrusted,

@@ -12,7 +12,8 @@ const (
 	// references.
 	LabelModelVersion = "model.kubedl.io/model-version"
 	// LabelModelVersionUID is the UID of the ModelVersion. It is on every Workflow
-	// that builds a ModelVersion, and in the config of every image.
+	// that builds a ModelVersion or moves the tag of an alias to its image, and in the
+	// config of every image.
 	LabelModelVersionUID = "model.kubedl.io/model-version-uid"
 	// LabelBuildTemplate with the value "true" marks a ClusterWorkflowTemplate
 	// that a ModelVersion may name in spec.build.workflowTemplate.
@@ -21,6 +22,10 @@ const (
 	// that the operator created. A resubmitted Workflow has the number of its
 	// original.
 	LabelAttempt = "model.kubedl.io/attempt"
+	// LabelReason on a Workflow that has failed is the reason for which the attempt has
+	// failed, as in the condition Ready. The Argo UI can show it as a column, and
+	// argo list selects by it. The operator writes it, and decides nothing by it.
+	LabelReason = "model.kubedl.io/reason"
 	// LabelTrainVersion on a pod names a ModelVersion in the pod's namespace, by a
 	// name of at most 63 characters. That ModelVersion's storage is mounted in
 	// every container of the pod, so that a training job can write the model to
@@ -41,6 +46,12 @@ const (
 	// at most one of the two labels. The label is also on the ControllerRevisions in
 	// which the operator records this.
 	LabelServeModel = "model.kubedl.io/serve-model"
+	// LabelServeAlias on a pod with LabelServeModel names an alias of the Model. The pod
+	// serves the ModelVersion of that alias instead of the latest.
+	LabelServeAlias = "model.kubedl.io/serve-alias"
+	// LabelServedVersionUID is the UID of the ModelVersion that a pod serves. Only the
+	// operator writes it.
+	LabelServedVersionUID = "model.kubedl.io/served-version-uid"
 	// AnnotationMountPath on a pod with one of these labels is the path at which
 	// the model is mounted: an absolute path of letters, digits, '.', '_' and '-'.
 	// The default is /kubedl-model.
@@ -78,6 +89,9 @@ const (
 	// training's chief if the files are on that node and it was known; empty
 	// otherwise.
 	AnnotationTrained = "model.kubedl.io/trained"
+	// LabelAlias is the name of an alias. It is on every Workflow that moves the registry
+	// tag of one.
+	LabelAlias = "model.kubedl.io/alias"
 	// AnnotationGeneration is the generation of the ModelVersion whose build
 	// settings a Workflow has. It is on every Workflow that the operator created.
 	AnnotationGeneration = "model.kubedl.io/generation"
@@ -94,6 +108,14 @@ const (
 	// who created it. The webhook writes it, whatever the user wrote, and a policy
 	// prevents other values. It is absent if the webhook was unavailable.
 	AnnotationCreatedByUser = "model.kubedl.io/created-by-user"
+	// AnnotationPromotedBy, followed by the name of an alias, on a Model is the name of the
+	// authenticated user who set the version of the alias. The webhook writes it, whatever
+	// the user wrote, and a policy prevents other values. It is absent if the webhook was
+	// unavailable.
+	AnnotationPromotedBy = "promoted-by.model.kubedl.io/"
+	// AnnotationForceDelete with the value "true" on a ModelVersion allows its deletion
+	// while pods serve it or an alias stands for it.
+	AnnotationForceDelete = "model.kubedl.io/force-delete"
 	// AnnotationJoined on a ModelVersion records that it was added to its Model.
 	// The value is the ModelVersion's own UID, so that a copy is added on its own.
 	// The annotation outlives the owner reference, which

@@ -77,6 +77,9 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.storage.localStorage) || has(self.storage.localStorage.nodeName) || has(self.trainedBy)",message="nodeName is required: name the node whose disk holds the path, for example nodeName: node-1 (kubectl get nodes lists them), or set trainedBy to the workload that writes the files, so that its node is used"
 // +kubebuilder:validation:XValidation:rule="!has(self.trainedBy) || (has(oldSelf.trainedBy) && self.trainedBy == oldSelf.trainedBy)",message="trainedBy cannot be added or changed after creation: remove it to build immediately, or create a new ModelVersion that waits for another workload"
 // +kubebuilder:validation:XValidation:rule="has(self.storage)",message="storage is required: specify where the model's files are stored, for example storage: {localStorage: {path: /models/resnet/1, nodeName: node-1}}"
+// +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.storage.image) || has(self.imageTag)",message="imageTag is required with storage.image: name the tag that holds the image, for example imageTag: v1.0"
+// +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.storage.image) || !has(self.trainedBy)",message="trainedBy cannot be set with storage.image: create the ModelVersion when the image has been pushed, without trainedBy"
+// +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.storage.image) || !has(self.build) || !(has(self.build.baseImage) || has(self.build.compression) || has(self.build.changeDetection) || has(self.build.include) || has(self.build.exclude) || has(self.build.symlinks) || has(self.build.completenessCheck))",message="storage.image is used as it is: remove baseImage, compression, changeDetection, include, exclude, symlinks and completenessCheck from build"
 // +kubebuilder:validation:XValidation:rule="has(self.modelName) == has(oldSelf.modelName) && (!has(self.modelName) || self.modelName == oldSelf.modelName)",message="modelName cannot be changed: create a new ModelVersion for another model"
 // +kubebuilder:validation:XValidation:rule="has(self.imageRepo) == has(oldSelf.imageRepo) && (!has(self.imageRepo) || self.imageRepo == oldSelf.imageRepo)",message="imageRepo cannot be changed: create a new ModelVersion to push to another repository"
 // +kubebuilder:validation:XValidation:rule="has(self.imageTag) == has(oldSelf.imageTag) && (!has(self.imageTag) || self.imageTag == oldSelf.imageTag)",message="imageTag cannot be added, changed or removed: create a new ModelVersion with the new tag"
@@ -166,7 +169,7 @@ type Workload struct {
 
 // Storage is where a model's files are stored. Exactly one kind must be set.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.localStorage) ? 1 : 0) + (has(self.nfs) ? 1 : 0) + (has(self.AWSEfs) ? 1 : 0) + (has(self.persistentVolumeClaim) ? 1 : 0) + (has(self.s3) ? 1 : 0) + (has(self.huggingFace) ? 1 : 0) == 1",message="storage needs exactly one kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3 or huggingFace"
+// +kubebuilder:validation:XValidation:rule="(has(self.localStorage) ? 1 : 0) + (has(self.nfs) ? 1 : 0) + (has(self.AWSEfs) ? 1 : 0) + (has(self.persistentVolumeClaim) ? 1 : 0) + (has(self.s3) ? 1 : 0) + (has(self.huggingFace) ? 1 : 0) + (has(self.image) ? 1 : 0) == 1",message="storage needs exactly one kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3, huggingFace or image"
 type Storage struct {
 	// localStorage is a directory on the disk of a node.
 	// +optional
@@ -188,6 +191,10 @@ type Storage struct {
 	// same API.
 	// +optional
 	HuggingFace *HuggingFace `json:"huggingFace,omitempty"`
+	// image is an image of the model that the registry has already, at imageRepo and
+	// imageTag.
+	// +optional
+	Image *Image `json:"image,omitempty"`
 }
 
 // LocalStorage is a directory on the disk of a node.
@@ -365,6 +372,22 @@ type HuggingFace struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="tokenSecretName is the name of a Secret (kubectl get secrets lists them): use lower-case letters, digits, '-' and '.'"
 	TokenSecretName string `json:"tokenSecretName,omitempty"`
+}
+
+// Image is an image of the model that the registry has already: one that was packaged
+// by another cluster, in a pipeline or on a workstation. spec.imageRepo and
+// spec.imageTag, which is required then, name it. Nothing is packaged or pushed: the
+// build verifies that the tag has the digest and that the image has the model in its
+// directory. Training pods cannot mount it.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.digest)",message="digest is required: name the digest of the image that the tag holds, which crane digest IMAGE prints"
+type Image struct {
+	// digest is the digest of the image's manifest, or of the index of images for several
+	// platforms, in the form "sha256:…". Required.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^sha256:[0-9a-f]{64}$')",message="digest must be sha256: and 64 hexadecimal digits in lower case, which crane digest IMAGE prints"
+	Digest string `json:"digest,omitempty"`
 }
 
 // Symlinks is what happens to symbolic links among the model's files.

@@ -81,11 +81,11 @@ func (r *BlockedWorkloadReconciler) unblockAll(ctx context.Context, namespace st
 		if err != nil || !workload.BecameReady(&mv, r.Now()) {
 			continue
 		}
-		isLatest, err := r.isLatest(ctx, &mv)
+		aliases, err := r.aliases(ctx, &mv)
 		if err != nil {
 			return err
 		}
-		unblocked.Add(&mv, isLatest)
+		unblocked.Add(&mv, aliases)
 	}
 	if unblocked.IsEmpty() {
 		return nil
@@ -103,16 +103,20 @@ func (r *BlockedWorkloadReconciler) unblockAll(ctx context.Context, namespace st
 	return errors.Join(failed...)
 }
 
-// isLatest reports whether a ModelVersion is its Model's latest. If it becomes the
-// latest later, the Model's change causes another pass.
-func (r *BlockedWorkloadReconciler) isLatest(ctx context.Context, mv *v1alpha1.ModelVersion) (bool, error) {
+// aliases returns the aliases that stand for a ModelVersion, and "" if it is its Model's
+// latest. If it gets another one later, the Model's change causes another pass.
+func (r *BlockedWorkloadReconciler) aliases(ctx context.Context, mv *v1alpha1.ModelVersion) (map[string]bool, error) {
 	var model v1alpha1.Model
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: mv.Spec.ModelName}, &model)
 	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("get Model %q: %w", mv.Spec.ModelName, err)
+		return nil, fmt.Errorf("get Model %q: %w", mv.Spec.ModelName, err)
 	}
 	latest := model.Status.LatestVersion
-	return latest != nil && latest.ModelVersion == mv.Name, nil
+	aliases := map[string]bool{"": latest != nil && latest.ModelVersion == mv.Name}
+	for _, alias := range model.Status.Aliases {
+		aliases[alias.Name] = alias.Version == mv.Name
+	}
+	return aliases, nil
 }
 
 // unblock annotates the blocked workloads of one kind. One that cannot be annotated
@@ -172,13 +176,21 @@ func (r *BlockedWorkloadReconciler) namespaceOfReady(_ context.Context, o client
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace()}}}
 }
 
-// namespaceOfModel returns the namespace of a Model that has a latest ModelVersion.
+// namespaceOfModel returns the namespace of a Model that has a latest ModelVersion or an
+// alias.
 func (r *BlockedWorkloadReconciler) namespaceOfModel(_ context.Context, o client.Object) []reconcile.Request {
-	latest := o.(*v1alpha1.Model).Status.LatestVersion
-	if latest == nil {
+	status := o.(*v1alpha1.Model).Status
+	names := sets.New[string]()
+	if status.LatestVersion != nil {
+		names.Insert(status.LatestVersion.ModelVersion)
+	}
+	for _, alias := range status.Aliases {
+		names.Insert(alias.Version)
+	}
+	if names.Delete("").Len() == 0 {
 		return nil
 	}
-	r.ready.add(o.GetNamespace(), latest.ModelVersion)
+	r.ready.add(o.GetNamespace(), names.UnsortedList()...)
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace()}}}
 }
 

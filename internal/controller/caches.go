@@ -40,7 +40,7 @@ func CacheOptions(s CacheSettings) cache.Options {
 		DefaultTransform:         cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.ModelVersion{}:   {Transform: stripVersion},
-			&v1alpha1.Model{}:          {Transform: stripMetadata},
+			&v1alpha1.Model{}:          {Transform: stripModel},
 			&corev1.Pod{}:              {Label: labels.SelectorFromSet(contract.BuildPodLabels()), Transform: stripBuildPod},
 			&corev1.Event{}:            podEvents("FailedMount"),
 			&corev1.PersistentVolume{}: {Label: labels.SelectorFromSet(workflow.ManagedLabels()), Transform: stripVolume},
@@ -149,6 +149,37 @@ func NewTrainingCache(mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
 	return c, mgr.Add(c)
 }
 
+// NewServingCache returns a cache, which the manager starts, of the metadata of the pods
+// that serve an alias and have not ended. Without such pods it is empty.
+func NewServingCache(ctx context.Context, mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
+	serves, err := hasLabel(v1alpha1.LabelServeAlias)
+	if err != nil {
+		return nil, err
+	}
+	running := fields.AndSelectors(
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
+	)
+	c, err := cache.New(mgr.GetConfig(), cache.Options{
+		Scheme:                   mgr.GetScheme(),
+		Mapper:                   mgr.GetRESTMapper(),
+		HTTPClient:               mgr.GetHTTPClient(),
+		DefaultNamespaces:        s.namespaces(),
+		DefaultWatchErrorHandler: s.watchErrorHandler(),
+		ByObject:                 map[client.Object]cache.ByObject{podMetadata(): {Label: serves, Field: running, Transform: stripServingPod}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the cache of pods that serve an alias: %w", err)
+	}
+	err = c.IndexField(ctx, podMetadata(), indexServedModel, func(o client.Object) []string {
+		return []string{o.GetLabels()[v1alpha1.LabelServeModel]}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, mgr.Add(c)
+}
+
 // podEvents limits a cache to the events of pods with a reason. A selector has one.
 func podEvents(reason string) cache.ByObject {
 	return cache.ByObject{Transform: stripEvent, Field: fields.SelectorFromSet(fields.Set{"involvedObject.kind": "Pod", "reason": reason})}
@@ -209,6 +240,10 @@ func metadataOf(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
 
 func crdMetadata() *metav1.PartialObjectMetadata {
 	return metadataOf(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+}
+
+func podMetadata() *metav1.PartialObjectMetadata {
+	return metadataOf(corev1.SchemeGroupVersion.WithKind("Pod"))
 }
 
 func namespaceMetadata() *metav1.PartialObjectMetadata {

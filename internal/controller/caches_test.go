@@ -98,7 +98,7 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 		"a node":                    {node(), stripNode, []string{`"unschedulable":true`, "v1.35.0", "containerd://2.2.0", "linux"}},
 		"an event":                  {event(), stripEvent, []string{`"message":"kept`, `"uid":"kept`}},
 		"a ModelVersion":            {&v1alpha1.ModelVersion{ObjectMeta: hostileMetadata(v1alpha1.LabelModelName)}, stripVersion, []string{v1alpha1.AnnotationRebuild, v1alpha1.AnnotationCreatedByUser, v1alpha1.LabelModelName, v1alpha1.FinalizerVolume, `"uid":"model"`}},
-		"a Model":                   {&v1alpha1.Model{ObjectMeta: hostileMetadata(), Spec: v1alpha1.ModelSpec{Description: ptr.To("kept")}}, stripMetadata, []string{"kept"}},
+		"a Model":                   {&v1alpha1.Model{ObjectMeta: hostileMetadata(), Spec: v1alpha1.ModelSpec{Description: ptr.To("kept")}}, stripModel, []string{"kept"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			object, err := tc.transform(tc.object)
@@ -129,7 +129,7 @@ func TestCachedOwnersAreSmall(t *testing.T) {
 			"the pod of a build":  {&corev1.Pod{}, stripBuildPod},
 			"a training pod":      {&corev1.Pod{}, stripTrainingPod},
 			"a ModelVersion":      {&v1alpha1.ModelVersion{}, stripVersion},
-			"a Model":             {&v1alpha1.Model{}, stripMetadata},
+			"a Model":             {&v1alpha1.Model{}, stripModel},
 		} {
 			t.Run(kind+" of "+name, func(t *testing.T) {
 				tc.object.SetOwnerReferences([]metav1.OwnerReference{owner})

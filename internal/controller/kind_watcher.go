@@ -68,15 +68,15 @@ var argoKinds = []schema.GroupVersionKind{
 }
 
 // NewArgoWatcher returns the controller that fills a cache with Argo's objects, and
-// has the ModelVersion controller watch them. A cache of a kind that is gone shows
+// has the ModelVersion and Model controllers watch them. A cache of a kind that is gone shows
 // what was, so the kinds are removable.
-func NewArgoWatcher(mgr ctrl.Manager, argo *ArgoCache, versions *ModelVersionReconciler) *KindWatcher {
+func NewArgoWatcher(mgr ctrl.Manager, argo *ArgoCache, versions *ModelVersionReconciler, models *ModelReconciler) *KindWatcher {
 	watch := func(ctx context.Context) error {
 		c, err := startArgoCache(ctx, mgr, argo.Settings)
 		if err != nil {
 			return err
 		}
-		if err := versions.watchArgo(mgr, c); err != nil {
+		if err := errors.Join(versions.watchArgo(mgr, c), models.watchArgo(mgr, c)); err != nil {
 			return err
 		}
 		argo.cache.Store(&c)
@@ -88,7 +88,10 @@ func NewArgoWatcher(mgr ctrl.Manager, argo *ArgoCache, versions *ModelVersionRec
 		mapper:     mgr.GetRESTMapper(),
 		sets:       []*kindSet{{kinds: argoKinds, watch: watch, removable: true, present: &argo.present}},
 		watchEarly: true,
-		onChange:   versions.requeueUnfinished,
+		onChange: func(ctx context.Context) {
+			versions.requeueUnfinished(ctx)
+			models.requeueWithTags(ctx)
+		},
 	}
 }
 

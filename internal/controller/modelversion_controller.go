@@ -49,11 +49,8 @@ type ModelVersionReconciler struct {
 	Passes *Passes
 	// Options are the settings of builds.
 	Options workflow.Options
-	// RegistryCA is the PEM bundle that builds trust for private registries;
-	// empty when there are none.
-	RegistryCA string
-	// ServiceAccountAnnotations are annotations of the service account of build pods.
-	ServiceAccountAnnotations map[string]string
+	// Namespaces prepares the namespaces of builds.
+	Namespaces *Namespaces
 	// Argo returns the reader of Argo's objects, or nil while the cluster does not
 	// have their kinds.
 	Argo func() client.Reader
@@ -75,8 +72,6 @@ type ModelVersionReconciler struct {
 	waits waits
 	// replaced are the states of ModelVersions that own writes have replaced.
 	replaced replacedStates
-	// prepared are the namespaces that have what builds need.
-	prepared preparedNamespaces
 }
 
 // The operator never deletes a ModelVersion. The admission plugin
@@ -138,6 +133,11 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 		}
 		step = lifecycle.Step{Status: status}
 	}
+	// Programs retry a Workflow as soon as the status says that it has failed, which Argo
+	// refuses if the Workflow changes meanwhile.
+	if err := r.describe(ctx, step.Describe); err != nil {
+		return 0, err
+	}
 	if err := r.patchStatus(ctx, observed, step.Status); err != nil {
 		return 0, err
 	}
@@ -175,7 +175,7 @@ func (r *ModelVersionReconciler) act(ctx context.Context, observed *lifecycle.Ob
 			return lifecycle.Step{}, err
 		}
 	}
-	if observed.UserAssigned, err = r.prepareNamespace(ctx, mv.Namespace); err != nil {
+	if observed.UserAssigned, err = r.Namespaces.prepare(ctx, mv.Namespace); err != nil {
 		return lifecycle.Step{}, err
 	}
 	if observed.UserAssigned { // This is an argument of the Workflow.
@@ -222,7 +222,7 @@ func (r *ModelVersionReconciler) create(ctx context.Context, mv *v1alpha1.ModelV
 	err := r.Client.Create(ctx, wf)
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("Created Workflow", "Workflow", klog.KObj(wf))
-		r.Metrics.AttemptCreated()
+		r.Metrics.AttemptCreated(wf.Namespace)
 		return wf, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
@@ -271,6 +271,31 @@ func (r *ModelVersionReconciler) patchWorkflows(ctx context.Context, step lifecy
 		return r.patchWorkflow(ctx, wf, map[string]any{}, map[string]any{"shutdown": wfv1.ShutdownStrategyTerminate})
 	}
 	return nil
+}
+
+// describe has a Workflow, if any, say in the Argo UI why it has failed. That is a service
+// for people, and no pass is repeated because the API server rejects it. A change since
+// the Workflow was read causes another pass.
+func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow) error {
+	if wf == nil {
+		return nil
+	}
+	labels := map[string]any{}
+	for name, value := range wf.Labels {
+		if labels[name] = value; value == "" {
+			labels[name] = nil
+		}
+	}
+	err := r.patchWorkflow(ctx, wf, map[string]any{"annotations": wf.Annotations, "labels": labels}, nil)
+	if apierr.IsRejected(err) {
+		r.Metrics.WriteRejected()
+		ctrl.LoggerFrom(ctx).Info("The API server rejects the description of a Workflow", "Workflow", klog.KObj(wf), "error", err.Error())
+		return nil
+	}
+	if apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
 }
 
 // resync makes Argo look at a Workflow again. It ignores one that has its label for those
@@ -332,10 +357,10 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 	r.recordTransition(ctx, mv, before.Status.Conditions)
 	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed {
 		// A user may have deleted what the build needed.
-		r.prepared.forget(mv.Namespace)
+		r.Namespaces.forget(mv.Namespace)
 	}
 	if completion := lifecycle.Completed(before.Status, mv.Status); completion != nil {
-		r.Metrics.AttemptCompleted(*completion, lifecycle.StepSeconds(*completion, observed.Workflows))
+		r.Metrics.AttemptCompleted(mv.Namespace, *completion, lifecycle.StepSeconds(*completion, observed.Workflows))
 	}
 	return nil
 }

@@ -30,26 +30,56 @@ const fieldOwner = client.FieldOwner("modelkiln")
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=patch,resourceNames=modelkiln-build,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=modelkiln-build,roleName=modelkiln-namespaced
 
-// prepareNamespace applies what build pods need in a namespace: the service account
+// Namespaces prepares namespaces for the pods of Workflows.
+type Namespaces struct {
+	// Client writes.
+	Client client.Client
+	// Live reads namespaces from the API server.
+	Live client.Reader
+	// RegistryCA is the PEM bundle that the pods trust for private registries; empty when
+	// there are none.
+	RegistryCA string
+	// ServiceAccountAnnotations are annotations of the service account of the pods.
+	ServiceAccountAnnotations map[string]string
+	// Now is the clock.
+	Now func() time.Time
+
+	// prepared are the namespaces that have what the pods need.
+	prepared preparedNamespaces
+}
+
+// prepare applies what the pods need in a namespace: the service account
 // that they run as, its permission to report results to Argo, and the certificates
 // of private registries. Applying them again changes nothing, and so is left out for a
 // while. It reports whether the namespace assigns users to containers.
-func (r *ModelVersionReconciler) prepareNamespace(ctx context.Context, name string) (assignsUsers bool, err error) {
+func (n *Namespaces) prepare(ctx context.Context, name string) (assignsUsers bool, err error) {
 	namespace := namespaceMetadata()
-	if err := r.Live.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
+	if err := n.Live.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
 		return false, fmt.Errorf("get Namespace %q: %w", name, err)
 	}
-	if r.prepared.recently(namespace, r.Now()) {
+	if n.prepared.recently(namespace, n.Now()) {
 		return workload.AssignsUsers(namespace), nil
 	}
-	for _, object := range namespaceObjects(name, r.RegistryCA, r.ServiceAccountAnnotations) {
-		if err := r.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
+	for _, object := range namespaceObjects(name, n.RegistryCA, n.ServiceAccountAnnotations) {
+		if err := n.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
 			return false, fmt.Errorf("prepare namespace %q for builds: %w", name, err)
 		}
 	}
-	r.prepared.add(namespace, r.Now())
+	n.prepared.add(namespace, n.Now())
 	return workload.AssignsUsers(namespace), nil
 }
+
+// assignsUsers reports whether a namespace assigns users to containers.
+func assignsUsers(ctx context.Context, live client.Reader, name string) (bool, error) {
+	namespace := namespaceMetadata()
+	if err := live.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
+		return false, fmt.Errorf("get Namespace %q: %w", name, err)
+	}
+	return workload.AssignsUsers(namespace), nil
+}
+
+// forget has the next pass prepare a namespace again.
+func (n *Namespaces) forget(name string) { n.prepared.forget(name) }
 
 // preparedFor is for how long a namespace counts as prepared: users may delete or change
 // what builds need in it.

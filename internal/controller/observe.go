@@ -21,13 +21,16 @@ import (
 // Fields that the cache is indexed by. An index whose values are unique costs more than
 // half a kilobyte for each object.
 const (
-	indexOwner       = "controller-uid"
-	indexEventObject = "involved-object-uid"
-	indexPodWorkflow = "workflow"
-	indexModelName   = "model-name"
-	indexQueuedOf    = "model-name-of-queued"
-	indexTrainedBy   = "trained-by"
-	indexUID         = "uid"
+	indexOwner        = "controller-uid"
+	indexEventObject  = "involved-object-uid"
+	indexPodWorkflow  = "workflow"
+	indexModelName    = "model-name"
+	indexQueuedOf     = "model-name-of-queued"
+	indexTrainedBy    = "trained-by"
+	indexUID          = "uid"
+	indexServedModel  = "served-model"
+	indexImageTag     = "image-tag"
+	indexAliasVersion = "alias-version"
 )
 
 // labelWorkflow is Argo's label on the pods of a Workflow: its name.

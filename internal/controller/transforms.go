@@ -31,10 +31,15 @@ func stripAnnotations(object any) (any, error) {
 	return object, nil
 }
 
-// stripMetadata drops the metadata of an object of which none is read.
-func stripMetadata(object any) (any, error) {
-	if o, ok := object.(client.Object); ok {
-		strip(o, nil)
+// stripModel drops the metadata of a Model, but for the annotations that say who promoted
+// a ModelVersion to the aliases that the Model has.
+func stripModel(object any) (any, error) {
+	if model, ok := object.(*v1alpha1.Model); ok {
+		var promoters []string
+		for _, alias := range model.Spec.Aliases {
+			promoters = append(promoters, v1alpha1.AnnotationPromotedBy+alias.Name)
+		}
+		strip(model, promoters)
 	}
 	return object, nil
 }
@@ -60,7 +65,7 @@ const maxOwners = 8
 // stripWorkflow drops the metadata of a Workflow that is not read.
 func stripWorkflow(object any) (any, error) {
 	if wf, ok := object.(client.Object); ok {
-		strip(wf, workflow.Annotations(), v1alpha1.LabelModelVersionUID, v1alpha1.LabelAttempt, labelPhase, labelCompleted)
+		strip(wf, workflow.Annotations(), v1alpha1.LabelModelVersionUID, v1alpha1.LabelAlias, v1alpha1.LabelAttempt, labelPhase, labelCompleted)
 	}
 	return object, nil
 }
@@ -97,6 +102,15 @@ func stripTrainingPod(object any) (any, error) {
 		strip(pod, nil, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion)...)
 		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
 		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
+	}
+	return object, nil
+}
+
+// stripServingPod drops everything but the name of a pod, the alias that it serves, and
+// the image that it has got.
+func stripServingPod(object any) (any, error) {
+	if pod, ok := object.(client.Object); ok {
+		strip(pod, []string{v1alpha1.AnnotationServedImage}, v1alpha1.LabelServeModel, v1alpha1.LabelServeAlias)
 	}
 	return object, nil
 }

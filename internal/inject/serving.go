@@ -72,7 +72,7 @@ const (
 // that names the directory. It does not replace what a container already mounts
 // there, nor the variable of a container that sets it. The image is pinned by its
 // digest, pulled with the ModelVersion's Secret, and named in the pod's
-// annotations, whatever their values were. A pod that has all of this already is
+// annotations and label, whatever their values were. A pod that has all of this already is
 // returned as it is.
 //
 // The Problem, where there is one, is why the pod cannot have the model; the pod
@@ -105,6 +105,7 @@ func Serving(pod *corev1.Pod, mv *v1alpha1.ModelVersion, mode ServingMount) (*co
 	addPullSecret(&served.Spec, mv)
 	metav1.SetMetaDataAnnotation(&served.ObjectMeta, v1alpha1.AnnotationServedVersion, mv.Name)
 	metav1.SetMetaDataAnnotation(&served.ObjectMeta, v1alpha1.AnnotationServedImage, image)
+	metav1.SetMetaDataLabel(&served.ObjectMeta, v1alpha1.LabelServedVersionUID, string(mv.UID))
 	return served, nil
 }
 

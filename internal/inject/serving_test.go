@@ -32,6 +32,7 @@ func TestServing(t *testing.T) {
 			t.Run(name+" by "+suffix, func(t *testing.T) {
 				var mv v1alpha1.ModelVersion
 				golden.ReadYAML(t, file, &mv)
+				mv.UID = builders.ModelVersionUID
 				var pod corev1.Pod
 				golden.ReadYAML(t, strings.Replace(file, ".modelversion.", ".pod.", 1), &pod)
 				before := pod.DeepCopy()

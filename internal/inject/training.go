@@ -29,6 +29,9 @@ func Training(pod *corev1.Pod, mv *v1alpha1.ModelVersion, opts workflow.Options)
 	if problem := workflow.TrainingProblem(mv, opts); problem != nil {
 		return pod, problem
 	}
+	if mv.Spec.Storage.Image != nil {
+		return pod, &workflow.Problem{Reason: v1alpha1.ReasonInvalidSpec, Message: "Its storage is an image that exists already, and no pod can write to it. Remove the label " + v1alpha1.LabelTrainVersion + ", or name a ModelVersion with storage that pods can mount. To read the model while training, set the label " + v1alpha1.LabelServeVersion + " instead"}
+	}
 	if s := mv.Spec.Storage; s.S3 != nil || s.HuggingFace != nil {
 		return pod, &workflow.Problem{Reason: v1alpha1.ReasonInvalidSpec, Message: "Pods cannot mount the storage kinds s3 and huggingFace. To train with this ModelVersion, name the workload in spec.trainedBy, remove the label " + v1alpha1.LabelTrainVersion + " from its pods, and have them upload the files"}
 	}

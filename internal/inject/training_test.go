@@ -84,6 +84,16 @@ func TestTrainingWithStorageThatIsNotMounted(t *testing.T) {
 	}
 }
 
+func TestTrainingWithAnImage(t *testing.T) {
+	pod := trainingPod()
+	mv := builders.MakeModelVersion("mv", "default").ExistingImage("v1", "sha256:"+strings.Repeat("0", 64)).Obj()
+	got, problem := inject.Training(pod, mv, config.Default().Options())
+	require.NotNil(t, problem)
+	assert.Equal(t, v1alpha1.ReasonInvalidSpec, problem.Reason)
+	assert.Contains(t, problem.Message, "Its storage is an image that exists already, and no pod can write to it. Remove the label model.kubedl.io/train-version")
+	assert.Same(t, pod, got)
+}
+
 func TestTrainingDirectoryOfNoParticularNode(t *testing.T) {
 	opts := config.Default().Options()
 	opts.HostPaths.Allowed = []string{"/models"}

@@ -54,6 +54,9 @@ type Completion struct {
 	Seconds *float64
 	// Bytes is the size of the files that were packaged.
 	Bytes int64
+	// SentBytes and ReusedBytes are the sizes of the model's layers that were sent to the
+	// registry, and that it had already.
+	SentBytes, ReusedBytes int64
 
 	workflowUID string
 }
@@ -70,6 +73,8 @@ func Completed(before, after v1alpha1.ModelVersionStatus) *Completion {
 	completion := &Completion{
 		Succeeded:   after.ImageBuildPhase == v1alpha1.ImageBuildSucceeded,
 		Bytes:       after.SizeBytes,
+		SentBytes:   after.SentBytes,
+		ReusedBytes: after.ReusedBytes,
 		workflowUID: after.Workflow.UID,
 	}
 	if ready := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady); ready != nil {

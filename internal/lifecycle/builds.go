@@ -131,7 +131,7 @@ func IsQueued(mv *v1alpha1.ModelVersion) bool {
 }
 
 // isImageOf reports whether an image, by its digest, is the one that was built for a
-// ModelVersion.
+// ModelVersion. One that exists already was built for none.
 func isImageOf(mv v1alpha1.ModelVersion, pinned string) bool {
 	return pinned != "" && BuiltImage(&mv) == pinned
 }
@@ -139,7 +139,7 @@ func isImageOf(mv v1alpha1.ModelVersion, pinned string) bool {
 // BuiltImage returns the image that was built for a ModelVersion, by its digest, or an
 // empty string.
 func BuiltImage(mv *v1alpha1.ModelVersion) string {
-	if mv.Status.ImageBuildPhase != v1alpha1.ImageBuildSucceeded {
+	if mv.Spec.Storage.Image != nil || mv.Status.ImageBuildPhase != v1alpha1.ImageBuildSucceeded {
 		return ""
 	}
 	return workflow.Pinned(workflow.PushedImage(mv), mv.Status.Digest)

@@ -56,6 +56,13 @@ func modelUID(mv *v1alpha1.ModelVersion) string {
 	return string(mv.OwnerReferences[owner].UID)
 }
 
+// EndsWithModel reports whether Kubernetes deletes a ModelVersion, or is about to, because
+// its Model is being deleted or was. The Model is nil if it does not exist.
+func EndsWithModel(mv *v1alpha1.ModelVersion, model *v1alpha1.Model) bool {
+	owned := slices.ContainsFunc(mv.OwnerReferences, isModel)
+	return owned && (model == nil || !model.DeletionTimestamp.IsZero() || !isOwnedBy(mv, string(model.UID)))
+}
+
 // Models returns the references of a ModelVersion to owners that are Models. Nothing else
 // in the list of its owners is read.
 func Models(mv *v1alpha1.ModelVersion) []metav1.OwnerReference {

@@ -84,8 +84,8 @@ type InvalidWorkflow struct {
 	Name, Message string
 }
 
-// A Step is what a pass has to do, in this order: create, patch the status, update,
-// resync, terminate, delete.
+// A Step is what a pass has to do, in this order: create, describe, patch the status,
+// update, resync, terminate, delete.
 type Step struct {
 	// Create is the Workflow to create, or nil. Once it exists, Follow returns
 	// the status in place of Status.
@@ -100,6 +100,9 @@ type Step struct {
 	Update *wfv1.Workflow
 	// Resync is the Workflow that Argo has to look at again, or nil.
 	Resync *Resync
+	// Describe is the Workflow whose label and annotation have to say why it has failed,
+	// with both, or nil. An empty label is removed.
+	Describe *wfv1.Workflow
 	// Terminate is the Workflow to terminate, or nil. The status is patched first,
 	// because it records the reason.
 	Terminate *wfv1.Workflow
@@ -138,6 +141,7 @@ func NextStep(o Observed, opts workflow.Options) Step {
 		Status:       statusOf(o.Version, v, opts),
 		Update:       v.update,
 		Resync:       v.resync,
+		Describe:     describe(o, v, opts),
 		Terminate:    v.terminate,
 		RequeueAfter: v.requeueAfter,
 	}

@@ -137,12 +137,12 @@ func succeeded(wf run) Outcome {
 			Message: fmt.Sprintf("Workflow %s of ClusterWorkflowTemplate %s succeeded without proof that the image was pushed: %v", wf.Name, sentence(wf.Spec.WorkflowTemplateRef.Name), err),
 		}
 	}
-	return built(run)
+	return built(wf.Workflow, run)
 }
 
 func failed(wf run) Outcome {
 	if run, proved := builtDespiteArgo(wf); proved {
-		outcome := built(run)
+		outcome := built(wf.Workflow, run)
 		outcome.Message += fmt.Sprintf(". Argo could not save the logs of Workflow %s: %s", wf.Name, failureMessage(wf))
 		return outcome
 	}

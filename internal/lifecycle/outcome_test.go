@@ -51,6 +51,21 @@ func TestWorkflowOutcomeInvalidReport(t *testing.T) {
 	}
 }
 
+// A Workflow of an image that exists already proves only the digest that was requested.
+func TestWorkflowOutcomeOfAnExistingImage(t *testing.T) {
+	existing := builders.MakeWorkflow(builders.MakeModelVersion("mv-3", "default").ExistingImage("v1", builders.Digest).Obj(), 1)
+	r := existing.Report()
+
+	got := lifecycle.WorkflowOutcome(existing.Succeeded(r).Obj())
+	assert.Equal(t, lifecycle.StateBuilt, got.State, got.Message)
+	assert.Equal(t, "Image modelhub/resnet:v1 was verified in the registry", got.Message)
+
+	r.Image.Digest = otherDigest
+	got = lifecycle.WorkflowOutcome(existing.Succeeded(r).Obj())
+	assert.Equal(t, v1alpha1.ReasonReportInvalid, got.Reason)
+	assert.Contains(t, got.Message, "its report says that the tag holds "+otherDigest+", which is not the requested digest")
+}
+
 func TestWorkflowOutcomeMissingReport(t *testing.T) {
 	for name, change := range map[string]func(*wfv1.Workflow){
 		"no nodes":                    func(wf *wfv1.Workflow) { wf.Status.Nodes = nil },

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -55,6 +56,8 @@ func checkImage(wf *wfv1.Workflow, image *report.Image) error {
 		return fmt.Errorf("its report says that the registry holds %q", sentence(image.Reference))
 	case !digestPattern.MatchString(image.Digest):
 		return errors.New("its report has no digest")
+	case !slices.Contains([]string{"", image.Digest}, workflow.Argument(wf, contract.ParamImageDigest)):
+		return fmt.Errorf("its report says that the tag holds %s, which is not the requested digest", image.Digest)
 	case image.PullSecret != "" && len(validation.IsDNS1123Subdomain(image.PullSecret)) > 0:
 		return fmt.Errorf("its report names %q as a Secret", sentence(image.PullSecret))
 	case image.ModelPath != workflow.Argument(wf, contract.ParamModelPath):

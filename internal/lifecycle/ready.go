@@ -9,6 +9,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/workflow"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // whenReady decides about a ModelVersion whose image was built. It stays Ready,
@@ -36,7 +37,7 @@ func whenReady(o Observed, opts workflow.Options) verdict {
 	case v.State == StateBuilt && v.Reason == v1alpha1.ReasonSucceeded:
 		return verdict{Outcome: Outcome{
 			State: StateBuilt, Reason: v1alpha1.ReasonSucceeded,
-			Message: withAdvice(fmt.Sprintf("%s. Workflow %s found it there again", verified(mv.Status.Image), wf.Name), v.Report),
+			Message: withAdvice(fmt.Sprintf("%s. Workflow %s found it there again", verified(mv.Status.Image, mv.Spec.Storage.Image != nil), wf.Name), v.Report),
 		}}
 	case v.State == StateBuilt:
 		return verdict{Outcome: Outcome{State: StateBuilt, Reason: v.Reason, Message: v.Message}}
@@ -94,16 +95,17 @@ func checking(mv *v1alpha1.ModelVersion, attempt verdict) verdict {
 // stayReady is the verdict on a ModelVersion whose status continues to describe the
 // attempt that built its image.
 func stayReady(mv *v1alpha1.ModelVersion, about string) verdict {
-	reason, message := v1alpha1.ReasonSucceeded, verified(mv.Status.Image)
+	reason, message := v1alpha1.ReasonSucceeded, verified(mv.Status.Image, mv.Spec.Storage.Image != nil)
 	if ReadyReason(mv) == v1alpha1.ReasonHeldByPolicy {
 		reason, message = v1alpha1.ReasonHeldByPolicy, held(mv.Status.Image)
 	}
 	return verdict{Outcome: Outcome{State: StateBuilt, Reason: reason, Message: message + ". " + about}}
 }
 
-// built is the outcome of a Workflow with a report that proves the push.
-func built(run report.Report) Outcome {
-	outcome := Outcome{State: StateBuilt, Reason: v1alpha1.ReasonSucceeded, Message: verified(run.Image.Reference), Report: run}
+// built is the outcome of a Workflow with a report that proves what the registry holds.
+func built(wf *wfv1.Workflow, run report.Report) Outcome {
+	stored := workflow.Argument(wf, contract.ParamStorageKind) == contract.StorageImage
+	outcome := Outcome{State: StateBuilt, Reason: v1alpha1.ReasonSucceeded, Message: verified(run.Image.Reference, stored), Report: run}
 	if run.Image.HeldBack != "" {
 		outcome.Reason = v1alpha1.ReasonHeldByPolicy
 		outcome.Message = held(run.Image.Reference) + ": " + sentence(run.Image.HeldBack)
@@ -121,8 +123,11 @@ func withAdvice(message string, run report.Report) string {
 	return message + ". " + sentence(run.Source.Advice)
 }
 
-// verified is the message about an image that was built.
-func verified(image string) string {
+// verified is the message about an image that was built, or that was the storage.
+func verified(image string, stored bool) string {
+	if stored {
+		return fmt.Sprintf("Image %s was verified in the registry", image)
+	}
 	return fmt.Sprintf("Image %s was pushed and verified in the registry", image)
 }
 

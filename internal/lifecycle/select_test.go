@@ -238,7 +238,8 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 	opts.Pods.Env = map[string]string{"HTTPS_PROXY": "http://proxy.example.com:3128", "NO_PROXY": ".svc"}
 	first := s.observed.Workflows[0]
 	other := builders.MakeModelVersion("mv-2", "default").Built("modelhub/resnet:v2", builders.Digest).Obj()
-	s.observed.Versions = []v1alpha1.ModelVersion{*other}
+	elsewhere := builders.MakeModelVersion("mv-3", "default").ExistingImage("v3", builders.Digest).Built("modelhub/resnet-ci:v3", builders.Digest).Obj()
+	s.observed.Versions = []v1alpha1.ModelVersion{*other, *elsewhere}
 
 	for name, tc := range map[string]struct {
 		parameter, value string
@@ -252,6 +253,7 @@ func TestSelectWorkflowOtherSettings(t *testing.T) {
 		"known digest":                {contract.ParamKnownDigest, builders.Digest, false},
 		"previous image":              {contract.ParamPreviousImage, "modelhub/forge@" + builders.Digest, false},
 		"previous image of the Model": {contract.ParamPreviousImage, "modelhub/resnet@" + builders.Digest, true},
+		"image from elsewhere":        {contract.ParamPreviousImage, "modelhub/resnet-ci@" + builders.Digest, false},
 		"time of creation":            {contract.ParamCreated, "2099-01-01T00:00:00Z", false},
 		"no time of creation, as of earlier versions of the operator": {contract.ParamCreated, "", true},
 		"directory in the image":             {contract.ParamModelPath, "/models", false},

@@ -114,7 +114,7 @@ func TestFromTemplateRejects(t *testing.T) {
 		"duplicate field":               {templateSpec + "modelName: x", `"modelName" already set`},
 		"complete ModelVersion":         {"apiVersion: v1\nkind: ModelVersion", "is not the spec"},
 		"trainedBy of another workload": {templateSpec + "trainedBy: {kind: Job}", "remove it"},
-		"no storage":                    {"modelName: resnet\nimageRepo: modelhub/resnet", "cannot be built: storage names no kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3 or huggingFace"},
+		"no storage":                    {"modelName: resnet\nimageRepo: modelhub/resnet", "cannot be built: storage names no kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3, huggingFace or image"},
 		"incomplete claim":              {"storage: {persistentVolumeClaim: {subPath: resnet}}", "cannot be built: persistentVolumeClaim needs claimName: name the claim"},
 		"incomplete NFS":                {"storage: {nfs: {server: nas}}", "cannot be built: nfs needs server and path: name the NFS server"},
 		"forbidden directory":           {"storage: {localStorage: {path: /etc}}", "cannot be built: "},

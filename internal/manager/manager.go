@@ -140,23 +140,36 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	if err != nil {
 		return err
 	}
+	serving, err := controller.NewServingCache(ctx, mgr, caches)
+	if err != nil {
+		return err
+	}
 	argo := &controller.ArgoCache{Settings: caches}
+	namespaces := &controller.Namespaces{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), RegistryCA: cfg.RegistryCA(), ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations, Now: passes.Now}
 	versions := &controller.ModelVersionReconciler{
-		Client:                    mgr.GetClient(),
-		Live:                      mgr.GetAPIReader(),
-		Recorder:                  recorder,
-		Metrics:                   metrics.Shared(),
-		Passes:                    passes,
-		Options:                   cfg.Options(),
-		RegistryCA:                cfg.RegistryCA(),
-		ServiceAccountAnnotations: cfg.BuildPods.ServiceAccountAnnotations,
-		Argo:                      argo.Reader,
-		Training:                  training,
-		Attach:                    attach,
-		Now:                       passes.Now,
+		Client:     mgr.GetClient(),
+		Live:       mgr.GetAPIReader(),
+		Recorder:   recorder,
+		Metrics:    metrics.Shared(),
+		Passes:     passes,
+		Options:    cfg.Options(),
+		Namespaces: namespaces,
+		Argo:       argo.Reader,
+		Training:   training,
+		Attach:     attach,
+		Now:        passes.Now,
 	}
 	volumes := &controller.VolumeReconciler{Client: mgr.GetClient(), Passes: passes, Live: mgr.GetAPIReader(), Options: cfg.Options(), Namespaces: cfg.Namespaces}
-	models := &controller.ModelReconciler{Client: mgr.GetClient(), Passes: passes}
+	models := &controller.ModelReconciler{
+		Client:     mgr.GetClient(),
+		Live:       mgr.GetAPIReader(),
+		Serving:    serving,
+		Argo:       argo.Reader,
+		Namespaces: namespaces,
+		Options:    cfg.Options(),
+		Passes:     passes,
+		Now:        passes.Now,
+	}
 	workloads := &controller.WorkloadReconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
@@ -180,10 +193,10 @@ func setUpControllers(ctx context.Context, mgr ctrl.Manager, cfg config.Config, 
 	}{
 		{"ModelVersion", func() error { return versions.SetupWithManager(ctx, mgr) }},
 		{"volume", func() error { return volumes.SetupWithManager(ctx, mgr) }},
-		{"Model", func() error { return models.SetupWithManager(mgr) }},
+		{"Model", func() error { return models.SetupWithManager(ctx, mgr) }},
 		{"workload", func() error { return workloads.SetupWithManager(mgr) }},
 		{"blocked workload", func() error { return blocked.SetupWithManager(mgr) }},
-		{"Argo kinds", func() error { return controller.NewArgoWatcher(mgr, argo, versions).SetupWithManager(ctx, mgr) }},
+		{"Argo kinds", func() error { return controller.NewArgoWatcher(mgr, argo, versions, models).SetupWithManager(ctx, mgr) }},
 		{"training kinds", func() error {
 			return controller.NewTrainingWatcher(mgr, versions, workloads).SetupWithManager(ctx, mgr)
 		}},

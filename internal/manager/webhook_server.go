@@ -130,7 +130,9 @@ func (s *webhookServer) setUp(mgr ctrl.Manager, cfg config.Config, caches contro
 		webhook.TrainingPath:  webhook.Authorized(admission.WithDefaulter[*corev1.Pod](mgr.GetScheme(), training).Handler, access),
 		webhook.ServingPath:   webhook.Authorized(admission.WithDefaulter[*corev1.Pod](mgr.GetScheme(), serving).Handler, access),
 		webhook.WorkloadsPath: webhook.Authorized(workloads, access),
+		webhook.DeletionPath:  webhook.Authorized(&webhook.Deletion{Live: mgr.GetAPIReader()}, access),
 		webhook.CreatorPath:   webhook.Creator{},
+		webhook.PromoterPath:  webhook.Promoter{},
 		webhook.CopiesPath:    webhook.Copies{},
 	} {
 		server.Register(path, limiter.Wrap(&admission.Webhook{Handler: webhook.WithWarnings(handler)}))

@@ -1,13 +1,18 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metric describes one metric for the scrape and for api/docs/metrics.md.
 type Metric struct {
 	Name string
 	// Type is counter, gauge or histogram.
 	Type string
-	// Labels have few values each. Names of objects are never labels.
+	// Labels have few values each. Names of objects are never labels, except for those of
+	// a bounded number of namespaces.
 	Labels []string
 	// Help is the help text of the scrape, on one line.
 	Help string
@@ -16,7 +21,10 @@ type Metric struct {
 }
 
 // All lists the operator's own metrics.
-var All = []Metric{builds, buildSeconds, stepSeconds, attempts, packagedBytes, versions, rejectedWrites, watchErrors}
+var All = []Metric{builds, buildSeconds, stepSeconds, attempts, packagedBytes, sentBytes, reusedBytes, versions, namespaceBuilds, namespaceVersions, rejectedWrites, watchErrors}
+
+// boundedNamespaces describes the counters by namespace.
+var boundedNamespaces = fmt.Sprintf("The first %d namespaces with builds since the start of the operator have their own series. The rest is `%s`.", maxNamespaces, otherNamespaces)
 
 var (
 	builds = Metric{
@@ -47,6 +55,26 @@ var (
 		Name: "modelkiln_packaged_bytes_total", Type: "counter",
 		Help:    "Total size of model files packaged by successful builds, in bytes.",
 		Details: "Before compression and without the base image.",
+	}
+	sentBytes = Metric{
+		Name: "modelkiln_sent_bytes_total", Type: "counter",
+		Help:    "Total size of model layers that successful builds uploaded to registries, in bytes.",
+		Details: "As stored in the registry. Kaniko uploads every layer that it builds.",
+	}
+	reusedBytes = Metric{
+		Name: "modelkiln_reused_bytes_total", Type: "counter",
+		Help:    "Total size of model layers that registries already had when successful builds needed them, in bytes.",
+		Details: "What the engine Stream did not upload.",
+	}
+	namespaceBuilds = Metric{
+		Name: "modelkiln_namespace_builds_total", Type: "counter", Labels: []string{"namespace", "result"},
+		Help:    "Total number of finished build attempts, by namespace and result (succeeded, failed).",
+		Details: fmt.Sprintf("Counted as `%s`. %s", builds.Name, boundedNamespaces),
+	}
+	namespaceVersions = Metric{
+		Name: "modelkiln_namespace_modelversions", Type: "gauge", Labels: []string{"namespace", "state"},
+		Help:    "Number of ModelVersions, by namespace and state (waiting, building, failed, ready).",
+		Details: fmt.Sprintf("Counted as `%s`. At most %d namespaces, those with the most ModelVersions, have their own series. The rest is `%s`.", versions.Name, maxNamespaces, otherNamespaces),
 	}
 	rejectedWrites = Metric{
 		Name: "modelkiln_rejected_writes_total", Type: "counter",

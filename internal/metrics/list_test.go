@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/test/golden"
@@ -18,8 +19,11 @@ import (
 func newRegistry(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	New(registry).WatchFailed("*v1.Pod") // Kinds are not known before they fail.
-	require.NoError(t, registry.Register(Versions{Reader: fixedReader{}}.gauge(t.Context())))
+	m := New(registry)
+	m.WatchFailed("*v1.Pod") // Kinds are not known before they fail, nor are namespaces.
+	m.AttemptCreated("team-a")
+	reader := fixedReader{versions: []v1alpha1.ModelVersion{{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a"}}}}
+	require.NoError(t, registry.Register(Versions{Reader: reader}.gauge(t.Context())))
 	return registry
 }
 

@@ -20,7 +20,12 @@ type Metrics struct {
 	stepSeconds   *prometheus.HistogramVec
 	buildSeconds  *prometheus.HistogramVec
 	packagedBytes prometheus.Counter
+	sentBytes     prometheus.Counter
+	reusedBytes   prometheus.Counter
 	attempts      prometheus.Counter
+
+	namespaceBuilds *prometheus.CounterVec
+	namespaces      namespaces
 
 	rejectedWrites prometheus.Counter
 	watchErrors    *prometheus.CounterVec
@@ -38,13 +43,17 @@ func New(registry prometheus.Registerer) *Metrics {
 		stepSeconds:   prometheus.NewHistogramVec(stepSeconds.histogramOpts(), stepSeconds.Labels),
 		buildSeconds:  prometheus.NewHistogramVec(buildSeconds.histogramOpts(), buildSeconds.Labels),
 		packagedBytes: prometheus.NewCounter(prometheus.CounterOpts(packagedBytes.opts())),
+		sentBytes:     prometheus.NewCounter(prometheus.CounterOpts(sentBytes.opts())),
+		reusedBytes:   prometheus.NewCounter(prometheus.CounterOpts(reusedBytes.opts())),
 		attempts:      prometheus.NewCounter(prometheus.CounterOpts(attempts.opts())),
+
+		namespaceBuilds: prometheus.NewCounterVec(prometheus.CounterOpts(namespaceBuilds.opts()), namespaceBuilds.Labels),
 
 		rejectedWrites: prometheus.NewCounter(prometheus.CounterOpts(rejectedWrites.opts())),
 		watchErrors:    prometheus.NewCounterVec(prometheus.CounterOpts(watchErrors.opts()), watchErrors.Labels),
 	}
 	m.initSeries()
-	registry.MustRegister(m.builds, m.stepSeconds, m.buildSeconds, m.packagedBytes, m.attempts, m.rejectedWrites, m.watchErrors)
+	registry.MustRegister(m.builds, m.stepSeconds, m.buildSeconds, m.packagedBytes, m.sentBytes, m.reusedBytes, m.attempts, m.namespaceBuilds, m.rejectedWrites, m.watchErrors)
 	return m
 }
 
@@ -63,8 +72,14 @@ func (m *Metrics) initSeries() {
 	}
 }
 
-// AttemptCreated counts a Workflow that the operator created.
-func (m *Metrics) AttemptCreated() { m.attempts.Inc() }
+// AttemptCreated counts a Workflow that the operator created in a namespace. The series of
+// the namespace begin before its first attempt ends.
+func (m *Metrics) AttemptCreated(namespace string) {
+	m.attempts.Inc()
+	for _, succeeded := range []bool{true, false} {
+		m.namespaceBuilds.WithLabelValues(m.namespaces.label(namespace), resultLabel(succeeded))
+	}
+}
 
 // WriteRejected counts a write of the operator that the API server has rejected.
 func (m *Metrics) WriteRejected() { m.rejectedWrites.Inc() }
@@ -72,14 +87,18 @@ func (m *Metrics) WriteRejected() { m.rejectedWrites.Inc() }
 // WatchFailed counts a list or watch of a kind that has failed.
 func (m *Metrics) WatchFailed(kind string) { m.watchErrors.WithLabelValues(kind).Inc() }
 
-// AttemptCompleted counts a finished attempt and records how long its steps took.
-func (m *Metrics) AttemptCompleted(completion lifecycle.Completion, stepSeconds map[string]float64) {
+// AttemptCompleted counts a finished attempt in a namespace and records how long its
+// steps took.
+func (m *Metrics) AttemptCompleted(namespace string, completion lifecycle.Completion, stepSeconds map[string]float64) {
+	m.namespaceBuilds.WithLabelValues(m.namespaces.label(namespace), resultLabel(completion.Succeeded)).Inc()
 	m.builds.WithLabelValues(resultLabel(completion.Succeeded), reasonLabel(completion.Reason)).Inc()
 	if completion.Seconds != nil {
 		m.buildSeconds.WithLabelValues(resultLabel(completion.Succeeded)).Observe(*completion.Seconds)
 	}
 	if completion.Succeeded {
 		m.packagedBytes.Add(float64(completion.Bytes))
+		m.sentBytes.Add(float64(completion.SentBytes))
+		m.reusedBytes.Add(float64(completion.ReusedBytes))
 	}
 	for step, seconds := range stepSeconds {
 		m.stepSeconds.WithLabelValues(step).Observe(seconds)

@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,11 +25,11 @@ func TestAttempts(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	m := New(registry)
 
-	m.AttemptCreated()
-	m.AttemptCompleted(lifecycle.Completion{Reason: v1alpha1.ReasonSourceEmpty, Seconds: ptr.To(4.0), Bytes: 7}, map[string]float64{contract.StepMountCheck: 3})
-	m.AttemptCompleted(lifecycle.Completion{Reason: v1alpha1.ReasonWorkflowDeleted}, nil)
-	m.AttemptCreated()
-	m.AttemptCompleted(lifecycle.Completion{Succeeded: true, Reason: v1alpha1.ReasonSucceeded, Seconds: ptr.To(90.0), Bytes: 50 << 20},
+	m.AttemptCreated("team-a")
+	m.AttemptCompleted("team-a", lifecycle.Completion{Reason: v1alpha1.ReasonSourceEmpty, Seconds: ptr.To(4.0), Bytes: 7}, map[string]float64{contract.StepMountCheck: 3})
+	m.AttemptCompleted("team-a", lifecycle.Completion{Reason: v1alpha1.ReasonWorkflowDeleted}, nil)
+	m.AttemptCreated("team-a")
+	m.AttemptCompleted("team-b", lifecycle.Completion{Succeeded: true, Reason: v1alpha1.ReasonSucceeded, Seconds: ptr.To(90.0), Bytes: 50 << 20, SentBytes: 40 << 20, ReusedBytes: 10 << 20},
 		map[string]float64{contract.StepMountCheck: 5, contract.StepBuild: 80, contract.StepStatusReport: 2})
 
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
@@ -37,6 +39,17 @@ modelkiln_attempts_total 2
 # HELP modelkiln_packaged_bytes_total Total size of model files packaged by successful builds, in bytes.
 # TYPE modelkiln_packaged_bytes_total counter
 modelkiln_packaged_bytes_total 5.24288e+07
+# HELP modelkiln_sent_bytes_total Total size of model layers that successful builds uploaded to registries, in bytes.
+# TYPE modelkiln_sent_bytes_total counter
+modelkiln_sent_bytes_total 4.194304e+07
+# HELP modelkiln_reused_bytes_total Total size of model layers that registries already had when successful builds needed them, in bytes.
+# TYPE modelkiln_reused_bytes_total counter
+modelkiln_reused_bytes_total 1.048576e+07
+# HELP modelkiln_namespace_builds_total Total number of finished build attempts, by namespace and result (succeeded, failed).
+# TYPE modelkiln_namespace_builds_total counter
+modelkiln_namespace_builds_total{namespace="team-a",result="failed"} 2
+modelkiln_namespace_builds_total{namespace="team-a",result="succeeded"} 0
+modelkiln_namespace_builds_total{namespace="team-b",result="succeeded"} 1
 # HELP modelkiln_build_duration_seconds Duration of build attempts in seconds, by result (succeeded, failed).
 # TYPE modelkiln_build_duration_seconds histogram
 modelkiln_build_duration_seconds_bucket{result="failed",le="1"} 0
@@ -83,7 +96,7 @@ func TestAttemptCompletedUnknownReason(t *testing.T) {
 	before := testutil.CollectAndCount(m.builds)
 
 	for _, reason := range []string{"ScanFoundAVirus", "Monday", "", "Other"} {
-		m.AttemptCompleted(lifecycle.Completion{Reason: reason}, nil)
+		m.AttemptCompleted("team-a", lifecycle.Completion{Reason: reason}, nil)
 	}
 
 	assert.Equal(t, before, testutil.CollectAndCount(m.builds))
@@ -143,6 +156,46 @@ modelkiln_modelversions{state="waiting"} 1
 		require.NoError(t, err)
 		assert.Empty(t, families)
 	}
+}
+
+// Tenants can create more namespaces than there may be series.
+func TestNamespacesAreBounded(t *testing.T) {
+	m := New(prometheus.NewPedanticRegistry())
+	var versions []v1alpha1.ModelVersion
+	add := func(namespace string) {
+		versions = append(versions, v1alpha1.ModelVersion{ObjectMeta: metav1.ObjectMeta{Namespace: namespace}})
+	}
+	for n := range maxNamespaces + 3 {
+		namespace := fmt.Sprintf("team-%03d", n)
+		m.AttemptCreated(namespace)
+		m.AttemptCompleted(namespace, lifecycle.Completion{}, nil)
+		add(namespace)
+	}
+	add("team-202") // It is the only one with two.
+	count := func(namespace string) float64 {
+		return testutil.ToFloat64(m.namespaceBuilds.WithLabelValues(namespace, "failed"))
+	}
+	assert.Equal(t, 2*(maxNamespaces+1), testutil.CollectAndCount(m.namespaceBuilds))
+	assert.InDelta(t, 1, count("team-199"), 0)
+	assert.InDelta(t, 3, count("_other"), 0)
+
+	registry := prometheus.NewPedanticRegistry()
+	require.NoError(t, registry.Register(Versions{Reader: fixedReader{versions: versions}}.gauge(t.Context())))
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if labels := metric.GetLabel(); len(labels) == 2 && labels[1].GetValue() == "waiting" {
+				got[labels[0].GetValue()] = metric.GetGauge().GetValue()
+			}
+		}
+	}
+	assert.Len(t, got, maxNamespaces+1)
+	assert.InDelta(t, 2, got["team-202"], 0)
+	assert.InDelta(t, 1, got["team-198"], 0)
+	assert.NotContains(t, got, "team-199")
+	assert.InDelta(t, 3, got["_other"], 0, "of team-199, team-200 and team-201")
 }
 
 func TestVersionsListError(t *testing.T) {

@@ -1,8 +1,11 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -11,10 +14,8 @@ import (
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
-// Versions counts ModelVersions by state while its manager leads: the gauge needs
-// the cache, and replicas must not count the same objects twice. The namespace is
-// not a label, because that would create as many series as a cluster has tenants
-// for something that kubectl get mv shows too.
+// Versions counts ModelVersions by state, and by namespace and state, while its manager
+// leads: the gauges need the cache, and replicas must not count the same objects twice.
 type Versions struct {
 	// Reader reads from the cache.
 	Reader client.Reader
@@ -35,7 +36,8 @@ func (v Versions) Start(ctx context.Context) error {
 
 func (v Versions) gauge(ctx context.Context) versionGauge {
 	return versionGauge{
-		desc: prometheus.NewDesc(versions.Name, versions.Help, versions.Labels, nil),
+		all:         prometheus.NewDesc(versions.Name, versions.Help, versions.Labels, nil),
+		byNamespace: prometheus.NewDesc(namespaceVersions.Name, namespaceVersions.Help, namespaceVersions.Labels, nil),
 		list: func() ([]v1alpha1.ModelVersion, error) {
 			var list v1alpha1.ModelVersionList
 			// The objects are only read, so they need not be copied.
@@ -47,26 +49,72 @@ func (v Versions) gauge(ctx context.Context) versionGauge {
 
 // versionGauge counts ModelVersions at each scrape.
 type versionGauge struct {
-	desc *prometheus.Desc
+	all, byNamespace *prometheus.Desc
+
 	list func() ([]v1alpha1.ModelVersion, error)
 }
 
 // Describe implements prometheus.Collector.
-func (g versionGauge) Describe(descs chan<- *prometheus.Desc) { descs <- g.desc }
+func (g versionGauge) Describe(descs chan<- *prometheus.Desc) {
+	descs <- g.all
+	descs <- g.byNamespace
+}
 
-// Collect implements prometheus.Collector. States without ModelVersions are
-// collected too.
+// stateCount counts ModelVersions by state.
+type stateCount map[lifecycle.VersionState]float64
+
+func (c stateCount) total() (sum float64) {
+	for _, count := range c {
+		sum += count
+	}
+	return sum
+}
+
+// collect collects a series for each state, whether or not there are ModelVersions.
+func (c stateCount) collect(collected chan<- prometheus.Metric, desc *prometheus.Desc, labels ...string) {
+	for _, state := range lifecycle.VersionStates {
+		collected <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, c[state], append(labels, string(state))...)
+	}
+}
+
+// Collect implements prometheus.Collector.
 func (g versionGauge) Collect(collected chan<- prometheus.Metric) {
 	list, err := g.list()
 	if err != nil {
-		collected <- prometheus.NewInvalidMetric(g.desc, fmt.Errorf("list ModelVersions: %w", err))
+		collected <- prometheus.NewInvalidMetric(g.all, fmt.Errorf("list ModelVersions: %w", err))
 		return
 	}
-	count := map[lifecycle.VersionState]float64{}
+	count, byNamespace := stateCount{}, map[string]stateCount{}
 	for i := range list {
-		count[lifecycle.StateOfVersion(&list[i])]++
+		state, namespace := lifecycle.StateOfVersion(&list[i]), list[i].Namespace
+		count[state]++
+		if byNamespace[namespace] == nil {
+			byNamespace[namespace] = stateCount{}
+		}
+		byNamespace[namespace][state]++
 	}
-	for _, state := range lifecycle.VersionStates {
-		collected <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, count[state], string(state))
+	count.collect(collected, g.all)
+	for namespace, count := range limited(byNamespace) {
+		count.collect(collected, g.byNamespace, namespace)
 	}
+}
+
+// limited returns the counts of the namespaces with the most ModelVersions, and the sum of
+// all others.
+func limited(byNamespace map[string]stateCount) map[string]stateCount {
+	if len(byNamespace) <= maxNamespaces {
+		return byNamespace
+	}
+	order := slices.SortedFunc(maps.Keys(byNamespace), func(a, b string) int {
+		return cmp.Or(cmp.Compare(byNamespace[b].total(), byNamespace[a].total()), cmp.Compare(a, b))
+	})
+	others := stateCount{}
+	for _, namespace := range order[maxNamespaces:] {
+		for state, count := range byNamespace[namespace] {
+			others[state] += count
+		}
+		delete(byNamespace, namespace)
+	}
+	byNamespace[otherNamespaces] = others
+	return byNamespace
 }

@@ -69,6 +69,11 @@ func ReadCredentials(file, source string) (Credentials, error) {
 	if err != nil {
 		return Credentials{}, fmt.Errorf("read the credentials of %s: %w", source, err)
 	}
+	return ParseCredentials(raw, source)
+}
+
+// ParseCredentials is like ReadCredentials for the content of such a file.
+func ParseCredentials(raw []byte, source string) (Credentials, error) {
 	c := Credentials{source: source}
 	if err := json.Unmarshal(raw, &c.config); err != nil {
 		return Credentials{}, fmt.Errorf("%s does not contain a Docker configuration", source)

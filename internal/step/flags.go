@@ -24,6 +24,9 @@ type registryFlags struct {
 	pushSecret     string
 	pushSecretDir  string
 	registryCAFile string
+	// local replaces the push Secret and the other flags where no pod has them; nil in
+	// a pod.
+	local *registry.Config
 }
 
 func (f *registryFlags) defineRegistry(flags *flag.FlagSet) {
@@ -50,6 +53,9 @@ func (f *registryFlags) account() string {
 // config reads the credentials, if there are any. For registries of clouds, they fall
 // back to the identity of the service account.
 func (f *registryFlags) config() (registry.Config, error) {
+	if f.local != nil {
+		return *f.local, nil
+	}
 	credentials, err := registry.ReadOptionalCredentials(f.credentialsFile(), f.account())
 	if err != nil {
 		return registry.Config{}, f.invalidSecret(err)

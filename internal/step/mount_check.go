@@ -25,6 +25,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 	"github.com/modelkiln/modelkiln/internal/step/source"
 	"github.com/modelkiln/modelkiln/internal/text"
+	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // mountCheck is the first step. It finds everything that can fail a build before
@@ -93,8 +94,7 @@ func (m *mountCheck) parseLayerSize(value string) error {
 // streams reports whether the image is built without Kaniko and without root.
 func (m *mountCheck) streams() bool { return m.engine == string(v1alpha1.Stream) }
 
-// check checks what was requested, the model, the tag and the base image, in this
-// order, and leaves the plan for the next steps.
+// check checks what was requested, and then what planBuild does.
 func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	if err := m.prepare(); err != nil {
 		return err
@@ -107,9 +107,18 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return m.planBuild(ctx, plan, config, log)
+}
+
+// planBuild checks the model, the tag and the base image, in this order, and leaves the
+// plan for the next steps.
+func (m *mountCheck) planBuild(ctx context.Context, plan handoff.Plan, config registry.Config, log io.Writer) error {
 	tag, err := config.Tag(m.image)
 	if err != nil {
 		return failure.New(v1alpha1.ReasonInvalidSpec, "the image cannot be pushed: %v", err)
+	}
+	if m.storageKind == contract.StorageImage {
+		return m.checkStoredImage(ctx, config, tag, log)
 	}
 
 	known, err := m.findKnown(ctx, config, tag, log)
@@ -126,7 +135,7 @@ func (m *mountCheck) check(ctx context.Context, log io.Writer) error {
 	}
 
 	existing, err := tagCheck{
-		config: config, tag: tag, known: known, baseImage: m.baseImage, model: plan.Model, files: files, log: log,
+		config: config, tag: tag, known: known, baseImage: m.baseImage, model: plan.Model, files: files, log: log, withoutVersion: m.local != nil,
 		lineage: originOf(plan, modelimage.Lineage{Model: m.model, ModelVersion: m.modelVersion, ModelVersionUID: m.modelVersionUID, Tag: tag.TagStr()}),
 	}.run(ctx)
 	if err != nil {

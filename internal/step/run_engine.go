@@ -24,7 +24,7 @@ func (f *imageFlags) runEngine(ctx context.Context, dir handoff.Dir, log io.Writ
 		return err
 	}
 	if r.Source != nil && r.Source.AlreadyPushed {
-		console.Logf(log, "nothing to build: the registry already holds this ModelVersion with the same files")
+		console.Logf(log, "nothing to build: the registry already holds the image")
 		return nil
 	}
 	in, err := f.buildInput(dir, log)

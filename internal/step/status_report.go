@@ -60,7 +60,7 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	images, digest, err := getImages(ctx, repository, tag)
+	images, digest, err := getImages(ctx, repository, tag, want)
 	var denied *registry.Error
 	if errors.As(err, &denied) && denied.Kind == registry.PolicyDenied && want.IsPushed() {
 		console.Logf(log, "pushed, and not verified: %s", denied.Message)
@@ -78,8 +78,10 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	verified.Reference, verified.Digest = tag.String(), digest.String()
-	console.Logf(log, "all %s are in the registry, %s; KUBEDL_MODEL_PATH and the labels are set", console.Count(verified.Layers, "layer"), console.Size(verified.Bytes))
-	console.Logf(log, "the layers hold all %s, %s", console.Count(r.Source.Files, "file"), console.Size(r.Source.Bytes))
+	console.Logf(log, "all %s are in the registry, %s", console.Count(verified.Layers, "layer"), console.Size(verified.Bytes))
+	if !want.IsStored {
+		console.Logf(log, "the layers hold all %s, %s; KUBEDL_MODEL_PATH and the labels are set", console.Count(r.Source.Files, "file"), console.Size(r.Source.Bytes))
+	}
 	console.Logf(log, "%s: %s", outcome(r), pushed(verified))
 	return s.report(verified, tag, config)
 }
@@ -119,9 +121,12 @@ func (s *statusReport) readReport() (report.Report, error) {
 	return r, err
 }
 
-// outcome returns the outcome of a build for the last line of the log.
+// outcome returns the outcome of a build or a promotion for the last line of the log.
 func outcome(r report.Report) string {
-	if r.Source != nil && r.Source.AlreadyPushed {
+	if r.Source == nil {
+		return "the tag was moved and verified"
+	}
+	if r.Source.AlreadyPushed {
 		return "verified, already in the registry"
 	}
 	return "pushed and verified"
@@ -137,7 +142,7 @@ func (s *statusReport) pullSecret(config registry.Config, tag name.Tag) string {
 }
 
 // getImages fetches the image at a tag, or those of the index there.
-func getImages(ctx context.Context, repository *registry.Repository, tag name.Tag) ([]modelimage.Variant, v1.Hash, error) {
+func getImages(ctx context.Context, repository *registry.Repository, tag name.Tag, want handoff.Expectation) ([]modelimage.Variant, v1.Hash, error) {
 	descriptor, err := repository.Fetch(ctx, tag)
 	if registry.IsNotFound(err) {
 		return nil, v1.Hash{}, failure.Verification("the registry does not have %s after the push: build again", tag).WithCause(err)
@@ -145,7 +150,11 @@ func getImages(ctx context.Context, repository *registry.Repository, tag name.Ta
 	if err != nil {
 		return nil, v1.Hash{}, err
 	}
-	images, err := modelimage.Variants(descriptor)
+	open := modelimage.Variants
+	if want.IsStored {
+		open = modelimage.Existing
+	}
+	images, err := open(descriptor)
 	var invalid *modelimage.InvalidError
 	if errors.As(err, &invalid) {
 		return nil, v1.Hash{}, failure.Verification("the registry has %s at %s, which is not the image of a model: %s", descriptor.MediaType, tag, invalid.Problem)
@@ -159,11 +168,17 @@ func getImages(ctx context.Context, repository *registry.Repository, tag name.Ta
 // verifyAll checks the images for all platforms. It returns the first one, whose layers
 // of the model all of them have.
 func (s *statusReport) verifyAll(ctx context.Context, repository *registry.Repository, images []modelimage.Variant, model report.Source, want handoff.Expectation) (first *report.Image, err error) {
-	if len(images) != len(want.BaseDiffIDs) {
+	if !want.IsStored && len(images) != len(want.BaseDiffIDs) {
 		return nil, failure.BrokenImage("the registry has images for %d platforms instead of %d", len(images), len(want.BaseDiffIDs))
 	}
 	for number, variant := range images {
-		verified, err := s.verify(ctx, repository, variant.Image, model, want, want.BaseDiffIDs[number])
+		// mount-check has compared an image that is the storage with what was requested.
+		if !want.IsStored {
+			if err := s.verifyContent(repository, variant.Image, model, want, want.BaseDiffIDs[number]); err != nil {
+				return nil, err
+			}
+		}
+		verified, err := verifyStored(ctx, repository, variant.Image)
 		if err != nil {
 			return nil, err
 		}
@@ -174,24 +189,31 @@ func (s *statusReport) verifyAll(ctx context.Context, repository *registry.Repos
 	return first, nil
 }
 
-// verify checks the image for one platform, whose base image has layers with the given
-// archives, against what the earlier steps left.
-func (s *statusReport) verify(ctx context.Context, repository *registry.Repository, image v1.Image, model report.Source, want handoff.Expectation, baseDiffIDs []string) (*report.Image, error) {
+// verifyContent checks the image for one platform, whose base image has layers with the
+// given archives, against what the earlier steps left.
+func (s *statusReport) verifyContent(repository *registry.Repository, image v1.Image, model report.Source, want handoff.Expectation, baseDiffIDs []string) error {
 	config, err := image.ConfigFile()
 	if err != nil {
-		return nil, failure.OfContent(repository, err)
+		return failure.OfContent(repository, err)
 	}
 	if err := verifyConfig(config, *cmp.Or(want.AdoptedUID, &s.modelVersionUID)); err != nil {
-		return nil, err
+		return err
 	}
 	if err := verifyLayers(modelimage.DiffIDs(config), baseDiffIDs, want.Layers, model); err != nil {
-		return nil, err
+		return err
 	}
 	// mount-check has compared the manifest of an image that it found.
 	if want.IsPushed() {
-		if err := verifyManifest(repository, image, want.ManifestSHA256); err != nil {
-			return nil, err
-		}
+		return verifyManifest(repository, image, want.ManifestSHA256)
+	}
+	return nil
+}
+
+// verifyStored checks that the registry has all of the image for one platform.
+func verifyStored(ctx context.Context, repository *registry.Repository, image v1.Image) (*report.Image, error) {
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, failure.OfContent(repository, err)
 	}
 	manifest, err := image.Manifest()
 	if err != nil {

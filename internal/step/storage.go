@@ -19,6 +19,9 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
+// storageKinds lists the kinds of storage for messages.
+const storageKinds = contract.StorageLocal + ", " + contract.StorageNFS + ", " + contract.StorageClaim + ", " + contract.StorageS3 + ", " + contract.StorageHub + " or " + contract.StorageImage
+
 // storageFlags are the flags of mount-check that say where the model's files are, which
 // of them are packaged, and what the platform team allows.
 type storageFlags struct {
@@ -30,6 +33,7 @@ type storageFlags struct {
 	hub                               remote.HuggingFace
 	knownRevision                     string
 	sourceSecret                      string
+	imageDigest                       string
 	hostPaths                         sourcepolicy.HostPathRules
 	nfs                               sourcepolicy.NFSRules
 	allowedS3, allowedHubs            []string
@@ -40,7 +44,7 @@ type storageFlags struct {
 
 func (f *storageFlags) defineStorage(flags *flag.FlagSet) {
 	f.defineSource(flags)
-	flags.StringVar(&f.storageKind, "storage-kind", "", fmt.Sprintf("the `kind` of storage: %s, %s, %s, %s or %s", contract.StorageLocal, contract.StorageNFS, contract.StorageClaim, contract.StorageS3, contract.StorageHub))
+	flags.StringVar(&f.storageKind, "storage-kind", "", "the `kind` of storage: "+storageKinds)
 	flags.StringVar(&f.storagePath, "storage-path", "", "for localStorage, the `directory` on the node")
 	flags.StringVar(&f.subPath, "sub-path", "", "for persistentVolumeClaim, the `directory` in the claim; the whole claim if empty")
 	flags.StringVar(&f.nfsServer, "nfs-server", "", "for nfs, the `server`")
@@ -53,6 +57,7 @@ func (f *storageFlags) defineStorage(flags *flag.FlagSet) {
 	flags.StringVar(&f.hub.Revision, "revision", "", "for huggingFace, the `branch`, tag or commit; main if empty")
 	flags.StringVar(&f.knownRevision, "known-revision", "", "for huggingFace, the `commit` to which an earlier build of this ModelVersion resolved the revision")
 	flags.StringVar(&f.sourceSecret, "source-secret", "", "for s3 and huggingFace, the `name` of the Secret with the credentials, which must exist; none if empty")
+	flags.StringVar(&f.imageDigest, "image-digest", "", "for image, the `digest` that the tag must hold already")
 	flags.Func("denied-paths", "the `directories` of nodes that are never packaged, in addition to system directories, separated by commas", list(&f.hostPaths.Denied))
 	flags.Func("allowed-paths", "the only `directories` of nodes that may be packaged, separated by commas; all except system and denied directories if empty", list(&f.hostPaths.Allowed))
 	flags.Func("bind-mounted-paths", "the `directories` of nodes that are bind mounts, as kind's extraMounts create them, separated by commas", list(&f.hostPaths.BindMounted))
@@ -98,7 +103,8 @@ func (f *sourceFlags) access(r handoff.Remote, caFile string) remote.Access {
 }
 
 // checkStorage checks that the requested storage may be packaged and, if it is mounted,
-// that it is what is mounted. The plan it returns names the storage only.
+// that it is what is mounted. The plan it returns names the storage only. An image that
+// exists already needs no such check.
 func (f *storageFlags) checkStorage(log io.Writer) (handoff.Plan, error) {
 	patterns := layer.Patterns{Include: f.include, Exclude: f.exclude}
 	mounted := source.Storage{Mount: f.mount, SubPath: f.subPath, Patterns: patterns, FollowLinks: f.followLinks}
@@ -118,8 +124,10 @@ func (f *storageFlags) checkStorage(log io.Writer) (handoff.Plan, error) {
 	case contract.StorageS3, contract.StorageHub:
 		r, err := f.checkRemote(patterns)
 		return handoff.Plan{Remote: r}, err
+	case contract.StorageImage:
+		return handoff.Plan{}, nil
 	default:
-		return handoff.Plan{}, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s, %s, %s, %s or %s", f.storageKind, contract.StorageLocal, contract.StorageNFS, contract.StorageClaim, contract.StorageS3, contract.StorageHub)
+		return handoff.Plan{}, failure.New(v1alpha1.ReasonStorageKindUnsupported, "the storage kind %q is not supported: use %s", f.storageKind, storageKinds)
 	}
 }
 
@@ -170,7 +178,7 @@ func (f *storageFlags) checkRemote(patterns layer.Patterns) (*handoff.Remote, er
 
 // isMounted reports whether kubelet mounts the storage.
 func (f *storageFlags) isMounted() bool {
-	return f.storageKind != contract.StorageS3 && f.storageKind != contract.StorageHub
+	return f.storageKind != contract.StorageS3 && f.storageKind != contract.StorageHub && f.storageKind != contract.StorageImage
 }
 
 // openStorage opens the storage for the first time.

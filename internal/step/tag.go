@@ -37,6 +37,9 @@ type tagCheck struct {
 	model     layer.Plan
 	files     source.Files
 	log       io.Writer
+	// withoutVersion is true if an image that belongs to no ModelVersion may be that of
+	// an earlier build like this one.
+	withoutVersion bool
 }
 
 // run returns what the registry already holds of this ModelVersion with the same
@@ -216,6 +219,9 @@ func (c tagCheck) compare(ctx context.Context, digest v1.Hash, images []modelima
 // claimsVersion reports whether an image claims to be one of this ModelVersion, or of
 // an earlier one with the same name, which was deleted.
 func (c tagCheck) claimsVersion(labels map[string]string) bool {
+	if c.withoutVersion && c.hasUID(labels) {
+		return true
+	}
 	sameName := c.lineage.Model != "" && labels[v1alpha1.LabelModelName] == c.lineage.Model &&
 		c.lineage.ModelVersion != "" && labels[v1alpha1.LabelModelVersion] == c.lineage.ModelVersion
 	return c.lineage.ModelVersionUID != "" && (sameName || c.hasUID(labels))

@@ -72,8 +72,12 @@ func checkNamespace(request admissionv1.AdmissionRequest) error {
 	if len(verbsOf(request.Operation)) == 0 {
 		return fmt.Errorf("the operation %q is not reviewed", request.Operation)
 	}
+	raw := request.Object.Raw
+	if request.Operation == admissionv1.Delete {
+		raw = request.OldObject.Raw
+	}
 	var object metav1.PartialObjectMetadata
-	if err := json.Unmarshal(request.Object.Raw, &object); err != nil {
+	if err := json.Unmarshal(raw, &object); err != nil {
 		return fmt.Errorf("decode the metadata of the object: %w", err)
 	}
 	if object.Namespace != "" && object.Namespace != request.Namespace {
@@ -89,6 +93,8 @@ func verbsOf(operation admissionv1.Operation) []string {
 		return []string{"create"}
 	case admissionv1.Update:
 		return []string{"update", "patch"}
+	case admissionv1.Delete:
+		return []string{"delete", "deletecollection"}
 	default:
 		return nil
 	}

@@ -68,9 +68,15 @@ func TestAuthorized(t *testing.T) {
 		}, access, http.StatusForbidden, `user "ann" may not create pods in namespace team-b`},
 		"an object of another namespace": {func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte(`{"metadata":{"namespace":"team-b"}}`) }, access, http.StatusBadRequest, `the object is of namespace "team-b", and the review of namespace "team-a"`},
 		"no namespace":                   {func(r *admissionv1.AdmissionRequest) { r.Namespace = "" }, access, http.StatusBadRequest, "the review names no namespace"},
-		"another operation":              {func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Delete }, access, http.StatusBadRequest, `the operation "DELETE" is not reviewed`},
-		"no object":                      {func(r *admissionv1.AdmissionRequest) { r.Object.Raw = nil }, access, http.StatusBadRequest, "decode the metadata of the object"},
-		"no answer":                      {func(*admissionv1.AdmissionRequest) {}, fakeAuthorizer(errors.New("timeout")), http.StatusInternalServerError, `check the permissions of user "ann": timeout`},
+		"another operation":              {func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Connect }, access, http.StatusBadRequest, `the operation "CONNECT" is not reviewed`},
+		"a user who may delete the pod": {func(r *admissionv1.AdmissionRequest) {
+			r.Operation, r.Name, r.Object, r.OldObject = admissionv1.Delete, "train", runtime.RawExtension{}, r.Object
+		}, access, 0, ""},
+		"a user who may not delete all pods": {func(r *admissionv1.AdmissionRequest) {
+			r.Operation, r.Object, r.OldObject = admissionv1.Delete, runtime.RawExtension{}, r.Object
+		}, access, http.StatusForbidden, `user "ann" may not delete pods in namespace team-a`},
+		"no object": {func(r *admissionv1.AdmissionRequest) { r.Object.Raw = nil }, access, http.StatusBadRequest, "decode the metadata of the object"},
+		"no answer": {func(*admissionv1.AdmissionRequest) {}, fakeAuthorizer(errors.New("timeout")), http.StatusInternalServerError, `check the permissions of user "ann": timeout`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			called := false

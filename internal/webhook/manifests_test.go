@@ -45,6 +45,10 @@ func TestManifests(t *testing.T) {
 				assert.Equal(t, admissionregistrationv1.Ignore, *hook.FailurePolicy, "ModelVersions and Workflows must not depend on the operator")
 				continue
 			}
+			if path == PromoterPath {
+				assert.Len(t, hook.MatchConditions, 1, "other changes of Models must not depend on the operator")
+				continue
+			}
 			require.Len(t, hook.ObjectSelector.MatchExpressions, 1)
 			label := hook.ObjectSelector.MatchExpressions[0]
 			assert.Equal(t, metav1.LabelSelectorOpExists, label.Operator, "other pods must not depend on the operator")
@@ -61,7 +65,11 @@ func TestManifests(t *testing.T) {
 		var configuration admissionregistrationv1.ValidatingWebhookConfiguration
 		readManifest(t, "workloads.yaml", &configuration)
 		assert.Equal(t, certs.WorkloadsConfigurationName, configuration.Name)
-		require.Len(t, configuration.Webhooks, 1)
+		require.Len(t, configuration.Webhooks, 2)
+		deletion := configuration.Webhooks[1]
+		checkClient(t, deletion.ClientConfig)
+		assert.Equal(t, DeletionPath, *deletion.ClientConfig.Service.Path)
+		assert.Len(t, deletion.MatchConditions, 2, "deletions that are forced, or by Kubernetes itself, must not depend on the operator")
 		hook := configuration.Webhooks[0]
 		checkClient(t, hook.ClientConfig)
 		assert.Equal(t, WorkloadsPath, *hook.ClientConfig.Service.Path)

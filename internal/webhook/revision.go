@@ -24,8 +24,8 @@ import (
 //
 // +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;create,roleName=modelkiln-namespaced
 
-// ofModel returns the ModelVersion of a Model that a pod serves.
-func (h *Serving) ofModel(ctx context.Context, request admission.Request, pod *corev1.Pod, model string) (*v1alpha1.ModelVersion, error) {
+// ofModel returns the ModelVersion of a Model, or of its alias, that a pod serves.
+func (h *Serving) ofModel(ctx context.Context, request admission.Request, pod *corev1.Pod, model, alias string) (*v1alpha1.ModelVersion, error) {
 	revision, owner, err := h.revision(ctx, request.Namespace, pod)
 	if err != nil {
 		return nil, err
@@ -34,25 +34,29 @@ func (h *Serving) ofModel(ctx context.Context, request admission.Request, pod *c
 		if controller := metav1.GetControllerOf(pod); controller != nil {
 			warnf(ctx, "Pods of %s %s can serve different versions of the Model: only pods of a ReplicaSet, StatefulSet, DaemonSet or Job keep that of the first one. To choose one: label %s", controller.Kind, controller.Name, v1alpha1.LabelServeVersion)
 		}
-		return h.latest(ctx, request.Namespace, model)
+		return h.current(ctx, request.Namespace, model, alias)
 	}
-	served, err := h.recorded(ctx, request.Namespace, workload.ServedRecordName(owner.UID, model))
+	served, err := h.recorded(ctx, request.Namespace, workload.ServedRecordName(owner.UID, model, alias))
 	if err != nil {
 		return nil, err
 	}
 	if served == nil {
-		latest, err := h.latest(ctx, request.Namespace, model)
+		current, err := h.current(ctx, request.Namespace, model, alias)
 		// Without a digest, the pod is rejected.
-		if err != nil || latest.Status.Digest == "" || ptr.Deref(request.DryRun, false) {
-			return latest, err
+		if err != nil || current.Status.Digest == "" || ptr.Deref(request.DryRun, false) {
+			return current, err
 		}
-		served, err = h.record(ctx, request.Namespace, *owner, workload.Served{Model: model, ModelVersion: latest.Name, Digest: latest.Status.Digest})
+		served, err = h.record(ctx, request.Namespace, *owner, workload.Served{Model: model, Alias: alias, ModelVersion: current.Name, Digest: current.Status.Digest})
 		if err != nil {
 			return nil, err
 		}
 	}
 	return h.sameVersion(ctx, request.Namespace, *served, func() string {
-		return fmt.Sprintf("the pods of %s %s serve it since the first one, and get no other version by themselves. To serve the latest version of Model %q: %s", owner.Kind, owner.Name, model, workload.NextRevision(pod, request.Namespace, revision))
+		wanted := "the latest version"
+		if alias != "" {
+			wanted = fmt.Sprintf("the version of the alias %q", alias)
+		}
+		return fmt.Sprintf("the pods of %s %s serve it since the first one, and get no other version by themselves. To serve %s of Model %q: %s", owner.Kind, owner.Name, wanted, model, workload.NextRevision(pod, request.Namespace, revision))
 	})
 }
 

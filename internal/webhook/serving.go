@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/inject"
+	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
@@ -84,22 +85,29 @@ func (h *Serving) version(ctx context.Context, request admission.Request, pod *c
 		return nil, err
 	}
 	model, namesModel, err := labelValue(pod, v1alpha1.LabelServeModel, "Model")
+	if err != nil {
+		return nil, err
+	}
+	alias, namesAlias, err := labelValue(pod, v1alpha1.LabelServeAlias, "Model's alias")
 	switch {
 	case err != nil:
 		return nil, err
+	case namesAlias && !namesModel:
+		return nil, fmt.Errorf("the pod's label %s names an alias and no Model: add the label %s instead of %s", v1alpha1.LabelServeAlias, v1alpha1.LabelServeModel, v1alpha1.LabelServeVersion)
 	case namesVersion && namesModel:
 		return nil, fmt.Errorf("the pod has both labels, %s and %s: remove one of them", v1alpha1.LabelServeVersion, v1alpha1.LabelServeModel)
 	case namesVersion:
 		return getVersion(ctx, h.Live, request.Namespace, name, namedBy(v1alpha1.LabelServeVersion))
 	case namesModel:
-		return h.ofModel(ctx, request, pod, model)
+		return h.ofModel(ctx, request, pod, model, alias)
 	default:
 		return nil, nil
 	}
 }
 
-// latest returns the latest ModelVersion of a Model.
-func (h *Serving) latest(ctx context.Context, namespace, name string) (*v1alpha1.ModelVersion, error) {
+// current returns the ModelVersion of an alias of a Model or, if the alias is empty, the
+// latest.
+func (h *Serving) current(ctx context.Context, namespace, name, alias string) (*v1alpha1.ModelVersion, error) {
 	model := &v1alpha1.Model{}
 	err := h.Live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, model)
 	if apierrors.IsNotFound(err) {
@@ -108,10 +116,28 @@ func (h *Serving) latest(ctx context.Context, namespace, name string) (*v1alpha1
 	if err != nil {
 		return nil, fmt.Errorf("get Model %q: %w", name, err)
 	}
+	if alias != "" {
+		return h.ofAlias(ctx, model, alias)
+	}
 	if model.Status.LatestVersion == nil {
 		return nil, fmt.Errorf("no ModelVersion of Model %q (%s) is Ready; to list them: kubectl get mv -n %s -l %s=%s. %s", name, namedBy(v1alpha1.LabelServeModel), namespace, v1alpha1.LabelModelName, name, inject.CreatedWhenReady)
 	}
 	return getVersion(ctx, h.Live, namespace, model.Status.LatestVersion.ModelVersion, "the latest of Model "+name)
+}
+
+// ofAlias returns the ModelVersion of an alias, with the image that the alias stands for.
+func (h *Serving) ofAlias(ctx context.Context, model *v1alpha1.Model, alias string) (*v1alpha1.ModelVersion, error) {
+	state := lifecycle.AliasOf(model, alias)
+	switch {
+	case state.Version == "" && state.Message != "":
+		return nil, fmt.Errorf("the alias %q of Model %q (%s) stands for no ModelVersion yet: %s", alias, model.Name, namedBy(v1alpha1.LabelServeAlias), state.Message)
+	case state.Version == "":
+		return nil, fmt.Errorf("Model %q has no alias %q (%s): add it to spec.aliases with kubectl edit mo -n %s %s", model.Name, alias, namedBy(v1alpha1.LabelServeAlias), model.Namespace, model.Name)
+	}
+	served := workload.Served{ModelVersion: state.Version, Digest: state.Digest}
+	return h.sameVersion(ctx, model.Namespace, served, func() string {
+		return fmt.Sprintf("the alias %q of Model %q stands for it. Promote another one: kubectl edit mo -n %s %s", alias, model.Name, model.Namespace, model.Name)
+	})
 }
 
 // mode returns how a pod gets its model. The API server is queried each time,

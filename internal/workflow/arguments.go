@@ -144,6 +144,7 @@ func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 		contract.ParamPrefix:          "",
 		contract.ParamRepo:            "",
 		contract.ParamRevision:        "",
+		contract.ParamImageDigest:     "",
 	}
 	maps.Copy(identity, sourceOf(mv, opts).arguments)
 	if LacksChiefNode(mv) {
@@ -155,9 +156,10 @@ func IdentityArguments(mv *v1alpha1.ModelVersion, opts Options) map[string]strin
 
 // PreviousImage returns the image, by digest, whose layers a build may reuse: that of
 // the latest version of the Model, as it was pushed. It is empty if there is none, or
-// the engine reuses none.
+// the engine reuses none. What an image from elsewhere says about its layers is not
+// proved, so they are never reused.
 func PreviousImage(mv, latest *v1alpha1.ModelVersion, opts Options) string {
-	if latest == nil || latest.Status.Digest == "" || engine(mv, opts) != v1alpha1.Stream {
+	if latest == nil || latest.Status.Digest == "" || latest.Spec.Storage.Image != nil || mv.Spec.Storage.Image != nil || engine(mv, opts) != v1alpha1.Stream {
 		return ""
 	}
 	return Pinned(PushedImage(latest), latest.Status.Digest)

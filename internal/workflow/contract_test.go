@@ -145,6 +145,7 @@ var allParameters = []string{
 	contract.ParamImagePullSecrets, contract.ParamPriorityClassName, contract.ParamOtherRequests, contract.ParamOtherLimits, contract.ParamAssignedUser, contract.ParamCreated, contract.ParamModelPath,
 	contract.ParamEndpoint, contract.ParamRegion, contract.ParamBucket, contract.ParamPrefix, contract.ParamRepo, contract.ParamRevision, contract.ParamKnownRevision, contract.ParamSourceSecret,
 	contract.ParamInclude, contract.ParamExclude, contract.ParamSymlinks, contract.ParamCompletenessCheck,
+	contract.ParamImageDigest,
 }
 
 // parametersOf returns the parameters that a template must declare.
@@ -235,30 +236,39 @@ func defaultResources(t *testing.T) (requests, limits string) {
 
 func TestContractParametersAreUsed(t *testing.T) {
 	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
-		raw, err := yaml.Marshal(tmpl.Spec)
-		require.NoError(t, err)
-		uses := regexp.MustCompile(`workflow\.parameters(?:\.([a-z-]+)\}\}|\['{1,2}([a-z-]+)'{1,2}\])`).FindAllStringSubmatch(string(raw), -1)
-		assert.Len(t, uses, strings.Count(string(raw), "workflow.parameters"), "every use of a parameter is found")
-		used := map[string]bool{}
-		for _, use := range uses {
-			used[use[1]+use[2]] = true
-		}
-		assert.ElementsMatch(t, parametersOf(tmpl), slices.Collect(maps.Keys(used)), "parameters that are used")
+		assert.ElementsMatch(t, parametersOf(tmpl), usedParameters(t, tmpl), "parameters that are used")
 	})
 }
 
+// usedParameters returns the parameters to which a template refers.
+func usedParameters(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) []string {
+	t.Helper()
+	raw, err := yaml.Marshal(tmpl.Spec)
+	require.NoError(t, err)
+	uses := regexp.MustCompile(`workflow\.parameters(?:\.([a-z-]+)\}\}|\['{1,2}([a-z-]+)'{1,2}\])`).FindAllStringSubmatch(string(raw), -1)
+	assert.Len(t, uses, strings.Count(string(raw), "workflow.parameters"), "every use of a parameter is found")
+	used := map[string]bool{}
+	for _, use := range uses {
+		used[use[1]+use[2]] = true
+	}
+	return slices.Collect(maps.Keys(used))
+}
+
 func TestContractReportOutput(t *testing.T) {
-	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
-		outputs := podTemplate(t, tmpl).Outputs.Parameters
-		require.Len(t, outputs, 1)
-		assert.Equal(t, contract.OutputReport, outputs[0].Name)
-		assert.Equal(t, contract.OutputReport, outputs[0].GlobalName)
-		require.NotNil(t, outputs[0].ValueFrom)
-		assert.NotNil(t, outputs[0].ValueFrom.Default, "a missing report must not fail the Workflow")
-		shared := podTemplate(t, tmpl).ContainerSet.VolumeMounts
-		require.NotEmpty(t, shared)
-		assert.Equal(t, shared[0].MountPath+"/report.json", outputs[0].ValueFrom.Path)
-	})
+	forEachTemplate(t, assertReportOutput)
+}
+
+func assertReportOutput(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+	t.Helper()
+	outputs := podTemplate(t, tmpl).Outputs.Parameters
+	require.Len(t, outputs, 1)
+	assert.Equal(t, contract.OutputReport, outputs[0].Name)
+	assert.Equal(t, contract.OutputReport, outputs[0].GlobalName)
+	require.NotNil(t, outputs[0].ValueFrom)
+	assert.NotNil(t, outputs[0].ValueFrom.Default, "a missing report must not fail the Workflow")
+	shared := podTemplate(t, tmpl).ContainerSet.VolumeMounts
+	require.NotEmpty(t, shared)
+	assert.Equal(t, shared[0].MountPath+"/report.json", outputs[0].ValueFrom.Path)
 }
 
 func TestContractStepOrder(t *testing.T) {
@@ -296,27 +306,30 @@ func TestContractContainerCommands(t *testing.T) {
 
 // The step program accepts the arguments that the template passes.
 func TestContractContainerArguments(t *testing.T) {
-	forEachTemplate(t, func(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
-		placeholder := regexp.MustCompile(`\{\{.*?\}\}`)
-		defaults := []string{}
-		for _, parameter := range tmpl.Spec.Arguments.Parameters {
-			if parameter.Value != nil {
-				defaults = append(defaults, "{{workflow.parameters."+parameter.Name+"}}", parameter.Value.String())
+	forEachTemplate(t, assertArgumentsAccepted)
+}
+
+func assertArgumentsAccepted(t *testing.T, tmpl *wfv1.ClusterWorkflowTemplate) {
+	t.Helper()
+	placeholder := regexp.MustCompile(`\{\{.*?\}\}`)
+	defaults := []string{}
+	for _, parameter := range tmpl.Spec.Arguments.Parameters {
+		if parameter.Value != nil {
+			defaults = append(defaults, "{{workflow.parameters."+parameter.Name+"}}", parameter.Value.String())
+		}
+	}
+	setDefaults := strings.NewReplacer(defaults...)
+	for name, c := range containers(t, tmpl) {
+		t.Run(name, func(t *testing.T) {
+			var args []string
+			for _, arg := range c.Args {
+				args = append(args, placeholder.ReplaceAllString(setDefaults.Replace(arg), "true"))
 			}
-		}
-		setDefaults := strings.NewReplacer(defaults...)
-		for name, c := range containers(t, tmpl) {
-			t.Run(name, func(t *testing.T) {
-				var args []string
-				for _, arg := range c.Args {
-					args = append(args, placeholder.ReplaceAllString(setDefaults.Replace(arg), "true"))
-				}
-				// Flags are parsed in order. After valid ones, -help exits with code 0.
-				var output strings.Builder
-				assert.Zero(t, steps.Main(t.Context(), append(args, "-help"), &output, &output), output.String())
-			})
-		}
-	})
+			// Flags are parsed in order. After valid ones, -help exits with code 0.
+			var output strings.Builder
+			assert.Zero(t, steps.Main(t.Context(), append(args, "-help"), &output, &output), output.String())
+		})
+	}
 }
 
 // A parameter can set the value of one flag, and nothing else.
@@ -449,7 +462,7 @@ func TestContractBuildPermissions(t *testing.T) {
 
 // Kustomize installs every file, and every file that it names exists.
 func TestContractKustomizations(t *testing.T) {
-	for _, dir := range []string{".", "kaniko", "stream", "namespace"} {
+	for _, dir := range []string{".", "kaniko", "stream", "promote", "namespace"} {
 		dir = filepath.Join(templatesDir, dir)
 		var kustomization struct {
 			Resources []string `json:"resources"`

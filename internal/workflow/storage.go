@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"cmp"
+	"regexp"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/sourcepolicy"
@@ -38,8 +39,10 @@ func sourceOf(mv *v1alpha1.ModelVersion, opts Options) source {
 		return objectStore(*s.S3, opts)
 	case s.HuggingFace != nil:
 		return hub(*s.HuggingFace, opts)
+	case s.Image != nil:
+		return existingImage(mv)
 	default:
-		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3 or huggingFace"}}
+		return source{problem: &Problem{v1alpha1.ReasonInvalidSpec, "storage names no kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3, huggingFace or image"}}
 	}
 }
 
@@ -164,6 +167,21 @@ func hub(s v1alpha1.HuggingFace, opts Options) source {
 			contract.ParamSourceSecret: s.TokenSecretName,
 		},
 		problem: problemOf(s.Repo != "", "huggingFace needs repo: name the repository, for example mistralai/Mistral-7B-v0.3", opts.HuggingFace.Check(cmp.Or(s.Endpoint, sourcepolicy.DefaultHuggingFaceEndpoint), s.Repo)),
+	}
+}
+
+// imageDigest matches the digests that storage.image can name.
+var imageDigest = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
+
+// existingImage is the image that the tag holds already.
+func existingImage(mv *v1alpha1.ModelVersion) source {
+	digest := mv.Spec.Storage.Image.Digest
+	return source{
+		arguments: map[string]string{
+			contract.ParamStorageKind: contract.StorageImage,
+			contract.ParamImageDigest: digest,
+		},
+		problem: problemOf(imageDigest.MatchString(digest) && mv.Spec.ImageTag != "", "image needs digest, and spec.imageTag: name the tag that holds the image, and the digest that crane digest IMAGE prints", nil),
 	}
 }
 

@@ -52,7 +52,7 @@ func efsVolume(mv *v1alpha1.ModelVersion, s v1alpha1.AWSEfs, opts Options) *Volu
 				Namespace:       mv.Namespace,
 				Name:            VolumeName(mv),
 				Labels:          volumeLabels(mv),
-				OwnerReferences: controllerReference(mv),
+				OwnerReferences: controllerReference("ModelVersion", mv),
 			},
 			Spec: corev1.PersistentVolumeClaimSpec{
 				AccessModes:      accessModes(),

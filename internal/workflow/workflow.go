@@ -20,12 +20,6 @@ import (
 // labelInstanceID selects the Argo controller that runs a Workflow.
 const labelInstanceID = "workflows.argoproj.io/controller-instanceid"
 
-// Annotations that the Argo UI shows on a Workflow.
-const (
-	annotationTitle       = "workflows.argoproj.io/title"
-	annotationDescription = "workflows.argoproj.io/description"
-)
-
 // annotationRestarts on a Workflow counts the unfinished Workflows before it
 // that were deleted, so that the count survives a lost status write.
 const annotationRestarts = "model.kubedl.io/restarts"
@@ -84,12 +78,12 @@ func New(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.Workfl
 			},
 			Annotations: map[string]string{
 				annotationTitle:               fmt.Sprintf("Build %s, version %s", mv.Spec.ModelName, mv.Name),
-				annotationDescription:         fmt.Sprintf("Packages the model as the image `%s`. Details: `kubectl describe mv -n %s %s`", args[contract.ParamImage], mv.Namespace, mv.Name),
+				annotationDescription:         description(mv, purpose(args[contract.ParamStorageKind], args[contract.ParamImage])),
 				annotationRestarts:            strconv.FormatInt(attempt.Restarts, 10),
 				v1alpha1.AnnotationGeneration: strconv.FormatInt(mv.Generation, 10),
 				v1alpha1.AnnotationRebuild:    RebuildRequest(mv.Annotations),
 			},
-			OwnerReferences: controllerReference(mv),
+			OwnerReferences: controllerReference("ModelVersion", mv),
 		},
 		Spec: wfv1.WorkflowSpec{
 			WorkflowTemplateRef:   &wfv1.WorkflowTemplateRef{Name: template, ClusterScope: true},
@@ -104,15 +98,15 @@ func New(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (*wfv1.Workfl
 }
 
 // controllerReference returns the owner reference of an object that belongs to
-// a ModelVersion. It does not block the owner's deletion: with the admission
+// a ModelVersion or a Model. It does not block the owner's deletion: with the admission
 // plugin OwnerReferencesPermissionEnforcement, users who resubmit a Workflow
 // would otherwise need rights on the finalizers of ModelVersions.
-func controllerReference(mv *v1alpha1.ModelVersion) []metav1.OwnerReference {
+func controllerReference(kind string, owner metav1.Object) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{
 		APIVersion: v1alpha1.GroupVersion.String(),
-		Kind:       "ModelVersion",
-		Name:       mv.Name,
-		UID:        mv.UID,
+		Kind:       kind,
+		Name:       owner.GetName(),
+		UID:        owner.GetUID(),
 		Controller: ptr.To(true),
 	}}
 }

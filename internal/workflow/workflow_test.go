@@ -137,6 +137,14 @@ func TestNewRejects(t *testing.T) {
 			builders.MakeModelVersion("mv-3", "default").HuggingFace("", ""), restricted,
 			v1alpha1.ReasonInvalidSpec, "huggingFace needs repo",
 		},
+		"an image without a digest": {
+			builders.MakeModelVersion("mv-3", "default").ExistingImage("v1", ""), opts,
+			v1alpha1.ReasonInvalidSpec, "image needs digest, and spec.imageTag",
+		},
+		"an image without a tag": {
+			builders.MakeModelVersion("mv-3", "default").ExistingImage("", builders.Digest), opts,
+			v1alpha1.ReasonInvalidSpec, "image needs digest, and spec.imageTag",
+		},
 		"a completeness check that is skipped and required": {
 			builders.MakeModelVersion("mv-3", "default").Claim("models", "").CompletenessCheck(v1alpha1.SkipCompleteness), restricted,
 			v1alpha1.ReasonInvalidSpec, "(completenessCheckRequired): remove spec.build.completenessCheck",
@@ -245,6 +253,7 @@ func TestNewPreviousImage(t *testing.T) {
 	pulled := builders.MakeModelVersion("mv-2", "default").Built("localhost:30500/modelhub/resnet:v1", "sha256:00").Obj()
 	pulled.Status.PushedImage = "registry.example.com:5000/modelhub/resnet:v1"
 	fromKubeDL := builders.MakeModelVersion("mv-2", "default").Built("modelhub/resnet:v1", "").Obj()
+	elsewhere := builders.MakeModelVersion("mv-2", "default").ExistingImage("v1", "sha256:00").Built("modelhub/resnet:v1", "sha256:00").Obj()
 	for name, tc := range map[string]struct {
 		engine   v1alpha1.BuildEngine
 		previous *v1alpha1.ModelVersion
@@ -254,6 +263,7 @@ func TestNewPreviousImage(t *testing.T) {
 		"Kaniko":                                 {v1alpha1.Kaniko, latest, ""},
 		"first ModelVersion":                     {v1alpha1.Stream, nil, ""},
 		"ModelVersion that KubeDL built":         {v1alpha1.Stream, fromKubeDL, ""},
+		"image that was pushed elsewhere":        {v1alpha1.Stream, elsewhere, ""},
 		"image that pods pull from another host": {v1alpha1.Stream, pulled, "registry.example.com:5000/modelhub/resnet@sha256:00"},
 	} {
 		t.Run(name, func(t *testing.T) {

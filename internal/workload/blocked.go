@@ -33,29 +33,34 @@ func ReadyMark(mv *v1alpha1.ModelVersion) string { return mv.Name + "@" + mv.Sta
 // Unblocked are ModelVersions of one namespace that have become Ready. The zero value has
 // none.
 type Unblocked struct {
-	byName, byModel map[string]*v1alpha1.ModelVersion
+	byName map[string]*v1alpha1.ModelVersion
+	// byAlias are the ModelVersions by their Models and aliases.
+	byAlias map[[2]string]*v1alpha1.ModelVersion
 }
 
-// Add adds a ModelVersion, which is the latest of its Model or not.
-func (u *Unblocked) Add(mv *v1alpha1.ModelVersion, isLatest bool) {
+// Add adds a ModelVersion with the aliases that stand for it. The alias "" is that of the
+// Model's latest version.
+func (u *Unblocked) Add(mv *v1alpha1.ModelVersion, aliases map[string]bool) {
 	if u.byName == nil {
-		u.byName, u.byModel = map[string]*v1alpha1.ModelVersion{}, map[string]*v1alpha1.ModelVersion{}
+		u.byName, u.byAlias = map[string]*v1alpha1.ModelVersion{}, map[[2]string]*v1alpha1.ModelVersion{}
 	}
 	u.byName[mv.Name] = mv
-	if isLatest {
-		u.byModel[mv.Spec.ModelName] = mv
+	for alias, standsForIt := range aliases {
+		if standsForIt {
+			u.byAlias[[2]string{mv.Spec.ModelName, alias}] = mv
+		}
 	}
 }
 
 // IsEmpty reports whether there are none.
 func (u *Unblocked) IsEmpty() bool { return len(u.byName) == 0 }
 
-// BlockerOf returns the ModelVersion that a workload serves, by its name or as the latest
-// of its Model, if the workload still lacks pods and was not notified of it before.
+// BlockerOf returns the ModelVersion that a workload serves, by its name, or as the
+// latest or an alias of its Model, if the workload still lacks pods and was not notified of it before.
 // Otherwise it returns nil. Workloads are ReplicaSets, StatefulSets, DaemonSets and Jobs.
 func (u *Unblocked) BlockerOf(workload metav1.Object) *v1alpha1.ModelVersion {
 	labels, lacksPods := podsOf(workload)
-	mv := cmp.Or(u.byName[labels[v1alpha1.LabelServeVersion]], u.byModel[labels[v1alpha1.LabelServeModel]])
+	mv := cmp.Or(u.byName[labels[v1alpha1.LabelServeVersion]], u.byAlias[[2]string{labels[v1alpha1.LabelServeModel], labels[v1alpha1.LabelServeAlias]}])
 	if mv == nil || !lacksPods || !workload.GetDeletionTimestamp().IsZero() || workload.GetAnnotations()[v1alpha1.AnnotationModelReady] == ReadyMark(mv) {
 		return nil
 	}

@@ -38,6 +38,12 @@ func TestBlockerOf(t *testing.T) {
 	pods := func(label, value string) corev1.PodTemplateSpec {
 		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{label: value}}}
 	}
+	aliased := func(alias string) corev1.PodTemplateSpec {
+		template := pods(v1alpha1.LabelServeModel, "resnet")
+		template.Labels[v1alpha1.LabelServeAlias] = alias
+		return template
+	}
+	isLatest, isProduction := map[string]bool{"": true}, map[string]bool{"": false, "production": true}
 	ours, models := pods(v1alpha1.LabelServeVersion, "resnet-1"), pods(v1alpha1.LabelServeModel, "resnet")
 	replicas := func(template corev1.PodTemplateSpec, wanted *int32, existing int32) *appsv1.ReplicaSet {
 		return &appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{Template: template, Replicas: wanted}, Status: appsv1.ReplicaSetStatus{Replicas: existing}}
@@ -57,7 +63,7 @@ func TestBlockerOf(t *testing.T) {
 	deleting.DeletionTimestamp = ptr.To(metav1.NewTime(builders.Epoch))
 	for name, tt := range map[string]struct {
 		workload metav1.Object
-		latest   bool
+		aliases  map[string]bool
 		want     bool
 	}{
 		"a ReplicaSet without a pod":                     {workload: replicas(ours, nil, 0), want: true},
@@ -69,9 +75,13 @@ func TestBlockerOf(t *testing.T) {
 		"a ReplicaSet that was notified of another one":  {workload: notifiedOfAnother, want: true},
 		"a ReplicaSet of another version":                {workload: replicas(pods(v1alpha1.LabelServeVersion, "resnet-2"), nil, 0)},
 		"a ReplicaSet without the label":                 {workload: replicas(corev1.PodTemplateSpec{}, nil, 0)},
-		"a ReplicaSet of the Model, with the latest":     {workload: replicas(models, nil, 0), latest: true, want: true},
+		"a ReplicaSet of the Model, with the latest":     {workload: replicas(models, nil, 0), aliases: isLatest, want: true},
 		"a ReplicaSet of the Model, with another latest": {workload: replicas(models, nil, 0)},
-		"a ReplicaSet of another Model, with the latest": {workload: replicas(pods(v1alpha1.LabelServeModel, "bert"), nil, 0), latest: true},
+		"a ReplicaSet of another Model, with the latest": {workload: replicas(pods(v1alpha1.LabelServeModel, "bert"), nil, 0), aliases: isLatest},
+		"a ReplicaSet of an alias of the version":        {workload: replicas(aliased("production"), nil, 0), aliases: isProduction, want: true},
+		"a ReplicaSet of another alias":                  {workload: replicas(aliased("canary"), nil, 0), aliases: isProduction},
+		"a ReplicaSet of an alias, with the latest":      {workload: replicas(aliased("production"), nil, 0), aliases: isLatest},
+		"a ReplicaSet of the Model, with an alias":       {workload: replicas(models, nil, 0), aliases: isProduction},
 		"a StatefulSet without a pod":                    {workload: &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Template: ours}}, want: true},
 		"a StatefulSet with its pod":                     {workload: &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Template: ours}, Status: appsv1.StatefulSetStatus{Replicas: 1}}},
 		"a DaemonSet that is not on every node":          {workload: daemons(2, 1), want: true},
@@ -90,8 +100,8 @@ func TestBlockerOf(t *testing.T) {
 			assert.True(t, unblocked.IsEmpty())
 			assert.Nil(t, unblocked.BlockerOf(tt.workload))
 
-			unblocked.Add(builders.MakeModelVersion("bert-2", "team-a").Model("bert").Obj(), false)
-			unblocked.Add(mv, tt.latest)
+			unblocked.Add(builders.MakeModelVersion("bert-2", "team-a").Model("bert").Obj(), nil)
+			unblocked.Add(mv, tt.aliases)
 			assert.False(t, unblocked.IsEmpty())
 			want := map[bool]*v1alpha1.ModelVersion{true: mv}[tt.want]
 			assert.Equal(t, want, unblocked.BlockerOf(tt.workload))

@@ -74,20 +74,35 @@ func NextRevision(pod *corev1.Pod, namespace string, revision Revision) string {
 	}
 }
 
+// ServedDigest returns the digest, "sha256:…", of the image that a pod serves; empty for
+// a pod that serves none.
+func ServedDigest(pod metav1.Object) string {
+	_, digest, _ := strings.Cut(pod.GetAnnotations()[v1alpha1.AnnotationServedImage], "@")
+	return digest
+}
+
 // Served is what the pods of a revision serve. It is the content of a record.
 type Served struct {
 	// Model is the name of the Model in the label of the pods.
 	Model string `json:"model"`
+	// Alias is the name of the Model's alias in the label of the pods; empty if they
+	// serve the Model's latest version.
+	Alias string `json:"alias,omitempty"`
 	// ModelVersion is the name of the ModelVersion.
 	ModelVersion string `json:"modelVersion"`
 	// Digest is the digest of its image.
 	Digest string `json:"digest"`
 }
 
-// ServedRecordName returns the name of the record of what a revision serves. The UID
-// is that of the object whose lifetime the record has.
-func ServedRecordName(uid types.UID, model string) string {
-	sum := sha256.Sum256([]byte(string(uid) + "/" + model))
+// ServedRecordName returns the name of the record of what a revision serves of a Model or,
+// unless it is empty, of an alias. The UID is that of the object whose lifetime the record
+// has.
+func ServedRecordName(uid types.UID, model, alias string) string {
+	key := string(uid) + "/" + model
+	if alias != "" {
+		key += "/" + alias
+	}
+	sum := sha256.Sum256([]byte(key))
 	return "modelkiln-served-" + hex.EncodeToString(sum[:])[:20]
 }
 
@@ -105,7 +120,7 @@ func NewServedRecord(namespace string, owner metav1.OwnerReference, served Serve
 	return &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       namespace,
-			Name:            ServedRecordName(owner.UID, served.Model),
+			Name:            ServedRecordName(owner.UID, served.Model, served.Alias),
 			Labels:          map[string]string{v1alpha1.LabelServeModel: served.Model},
 			Annotations:     map[string]string{v1alpha1.AnnotationServedVersion: served.ModelVersion},
 			OwnerReferences: []metav1.OwnerReference{owner},

@@ -56,9 +56,10 @@ func TestServedRecord(t *testing.T) {
 	got, err := workload.ReadServedRecord(record)
 	require.NoError(t, err)
 	assert.Equal(t, &served, got)
-	assert.Equal(t, workload.ServedRecordName("1c072d5e", "resnet"), record.Name)
-	assert.NotEqual(t, record.Name, workload.ServedRecordName("1c072d5f", "resnet"))
-	assert.NotEqual(t, record.Name, workload.ServedRecordName("1c072d5e", "bert"))
+	assert.Equal(t, workload.ServedRecordName("1c072d5e", "resnet", ""), record.Name)
+	assert.NotEqual(t, record.Name, workload.ServedRecordName("1c072d5f", "resnet", ""))
+	assert.NotEqual(t, record.Name, workload.ServedRecordName("1c072d5e", "bert", ""))
+	assert.NotEqual(t, record.Name, workload.ServedRecordName("1c072d5e", "resnet", "production"))
 	assert.True(t, metav1.IsControlledBy(record, &metav1.ObjectMeta{UID: "1c072d5e"}), "otherwise a StatefulSet with the same label as selector would adopt it")
 	assert.Nil(t, record.OwnerReferences[0].BlockOwnerDeletion, "the operator may not set it")
 

@@ -85,7 +85,7 @@ func TestPodMountsTheStorageReadOnly(t *testing.T) {
 			got, err := pod(templateOf(t, wf), arguments(t, wf))
 			require.NoError(t, err)
 			storage := source(t, got)
-			mounted := name != "s3" && name != "hugging-face"
+			mounted := name != "s3" && name != "hugging-face" && name != "image"
 			assert.Equal(t, mounted, storage.EmptyDir == nil, "storage that is mounted replaces the emptyDir")
 			if storage.HostPath != nil {
 				assert.Equal(t, corev1.HostPathDirectory, *storage.HostPath.Type)
@@ -118,6 +118,7 @@ func TestPodWithoutNodeAffinity(t *testing.T) {
 		"efs":                 {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "modelkiln-2a67c7ea077f5c6b46fb"}},
 		"s3":                  {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
 		"hugging-face":        {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
+		"image":               {EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := pod(template(t), arguments(t, goldenWorkflows(t)[name]))
@@ -386,6 +387,9 @@ func podOf(tmpl *wfv1.ClusterWorkflowTemplate, args common.Parameters) (*corev1.
 // withPodMetadata returns the template of the pod as Argo's addPodMetadata completes it.
 func withPodMetadata(spec wfv1.WorkflowSpec) *wfv1.Template {
 	build := spec.Templates[0].DeepCopy()
+	if build.Metadata.Labels == nil {
+		build.Metadata.Labels, build.Metadata.Annotations = map[string]string{}, map[string]string{}
+	}
 	for key, value := range spec.PodMetadata.Labels {
 		build.Metadata.Labels[key] = value
 	}
@@ -486,7 +490,12 @@ func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
 
 func goldenWorkflows(t *testing.T) map[string]*wfv1.Workflow {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(goldenDir, "*.workflow.yaml"))
+	return workflowsIn(t, goldenDir)
+}
+
+func workflowsIn(t *testing.T, dir string) map[string]*wfv1.Workflow {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.workflow.yaml"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	workflows := map[string]*wfv1.Workflow{}

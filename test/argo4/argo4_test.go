@@ -93,10 +93,20 @@ func templateOf(t *testing.T, wf *wfv1.Workflow) *wfv1.ClusterWorkflowTemplate {
 	return template(t)
 }
 
+func promoteTemplate(t *testing.T) *wfv1.ClusterWorkflowTemplate {
+	t.Helper()
+	return read[wfv1.ClusterWorkflowTemplate](t, "../../workflow-templates/promote/modelkiln-promote.yaml")
+}
+
 // workflows returns the operator's golden Workflows by name.
 func workflows(t *testing.T) map[string]*wfv1.Workflow {
 	t.Helper()
-	files, err := filepath.Glob("../../internal/workflow/testdata/workflow/*.workflow.yaml")
+	return workflowsIn(t, "workflow")
+}
+
+func workflowsIn(t *testing.T, dir string) map[string]*wfv1.Workflow {
+	t.Helper()
+	files, err := filepath.Glob("../../internal/workflow/testdata/" + dir + "/*.workflow.yaml")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	all := map[string]*wfv1.Workflow{}
@@ -107,7 +117,7 @@ func workflows(t *testing.T) map[string]*wfv1.Workflow {
 }
 
 func TestValidateClusterWorkflowTemplate(t *testing.T) {
-	for _, tmpl := range []*wfv1.ClusterWorkflowTemplate{template(t), streamTemplate(t)} {
+	for _, tmpl := range []*wfv1.ClusterWorkflowTemplate{template(t), streamTemplate(t), promoteTemplate(t)} {
 		err := validate.ValidateClusterWorkflowTemplate(logged(t), nil, templates{}, tmpl, nil, validate.ValidateOpts{Lint: true})
 		require.NoError(t, err, tmpl.Name)
 	}
@@ -120,6 +130,14 @@ func TestValidateWorkflow(t *testing.T) {
 			tmpl.Name = wf.Spec.WorkflowTemplateRef.Name
 			err := validate.ValidateWorkflow(logged(t), nil, templates{tmpl}, wf, nil, validate.ValidateOpts{})
 			require.NoError(t, err)
+		})
+	}
+}
+
+func TestValidatePromotion(t *testing.T) {
+	for name, wf := range workflowsIn(t, "promotion") {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, validate.ValidateWorkflow(logged(t), nil, templates{promoteTemplate(t)}, wf, nil, validate.ValidateOpts{}))
 		})
 	}
 }

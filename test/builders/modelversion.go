@@ -136,6 +136,12 @@ func (w *ModelVersionWrapper) HuggingFace(endpoint, repo string) *ModelVersionWr
 	return w
 }
 
+// ExistingImage stores the model in an image that its tag holds already.
+func (w *ModelVersionWrapper) ExistingImage(tag, digest string) *ModelVersionWrapper {
+	w.mv.Spec.ImageTag, w.mv.Spec.Storage.Image = tag, &v1alpha1.Image{Digest: digest}
+	return w
+}
+
 // SourceSecret names the Secret with the credentials for a bucket or a hub.
 func (w *ModelVersionWrapper) SourceSecret(name string) *ModelVersionWrapper {
 	if s3 := w.mv.Spec.Storage.S3; s3 != nil {

@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
 // readManifest decodes the documents of one kind in a file under deploy.
@@ -104,4 +106,19 @@ func TestDeploymentTerminationGracePeriod(t *testing.T) {
 		require.NotNil(t, timeout, name)
 		assert.Less(t, pause+int64(*timeout), *pod.TerminationGracePeriodSeconds, name)
 	}
+}
+
+// The columns of the Argo UI show labels of Workflows.
+func TestArgoColumns(t *testing.T) {
+	raw, err := os.ReadFile("../../deploy/argo/workflow-controller-configmap.yaml")
+	require.NoError(t, err)
+	var cm corev1.ConfigMap
+	require.NoError(t, yaml.Unmarshal(raw, &cm))
+	var columns []struct{ Key string }
+	require.NoError(t, yaml.Unmarshal([]byte(cm.Data["columns"]), &columns))
+	var got []string
+	for _, column := range columns {
+		got = append(got, column.Key)
+	}
+	assert.Equal(t, []string{v1alpha1.LabelModelName, v1alpha1.LabelModelVersion, v1alpha1.LabelAttempt, v1alpha1.LabelReason}, got)
 }

@@ -56,7 +56,7 @@ const (
 	badTag       = "imageTag is an OCI tag: use letters, digits, '_', '.' and '-', at most 128, not beginning with '.' or '-', for example v1.0, or omit it for an automatic tag"
 	badModelName = "modelName is the name of a Model: use lower-case letters, digits, '-' and '.', at most 63 characters, for example resnet-50"
 	badSubPath   = "subPath must be a path in the claim, without a leading or trailing slash and without '..', for example resnet/1"
-	oneKind      = "storage needs exactly one kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3 or huggingFace"
+	oneKind      = "storage needs exactly one kind: set one of localStorage, nfs, AWSEfs, persistentVolumeClaim, s3, huggingFace or image"
 	badBase      = "baseImage must be an image reference without scheme, lower case after the host, for example registry.example.com/library/busybox:1.37, or scratch"
 	badModelPath = "modelPath must be an absolute path of letters, digits, '_', '.' and '-', without a trailing slash and without names that begin with '.' or '-', for example /models"
 	systemPath   = "modelPath must not be in a directory of the system or of the build: choose another one, for example /models"
@@ -70,6 +70,12 @@ const (
 
 	streamGzip = "the engine Stream does not support the compression Gzip: set compression to None or Zstd, or remove it"
 	kanikoNone = "the engine Kaniko does not support the compression None: set compression to Zstd or Gzip, or remove it"
+
+	noDigest    = "digest is required: name the digest of the image that the tag holds, which crane digest IMAGE prints"
+	badDigest   = "digest must be sha256: and 64 hexadecimal digits in lower case, which crane digest IMAGE prints"
+	imageNoTag  = "imageTag is required with storage.image: name the tag that holds the image, for example imageTag: v1.0"
+	imageTrains = "trainedBy cannot be set with storage.image: create the ModelVersion when the image has been pushed, without trainedBy"
+	imageBuilds = "storage.image is used as it is: remove baseImage, compression, changeDetection, include, exclude, symlinks and completenessCheck from build"
 
 	// unchecked is what the API server adds when the schema rejects an object.
 	unchecked = "null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
@@ -255,6 +261,32 @@ func TestAdmissionBuild(t *testing.T) {
 	})
 }
 
+// storedImage sets the storage of a ModelVersion to an image, and other fields.
+func storedImage(digest string, pairs ...any) change {
+	return set(append([]any{"spec.storage", map[string]any{"image": map[string]any{"digest": digest}}, "spec.imageTag", "v1.0"}, pairs...)...)
+}
+
+func TestAdmissionExistingImage(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0", 64)
+	rejections{
+		"no digest":                        {nfsVersion, set("spec.storage", map[string]any{"image": map[string]any{}}, "spec.imageTag", "v1.0"), []fieldError{{"spec.storage.image", noDigest}}},
+		"a digest of 63 digits":            {nfsVersion, storedImage(digest[:70]), []fieldError{{"spec.storage.image.digest", badDigest}}},
+		"a digest in capitals":             {nfsVersion, storedImage("sha256:" + strings.Repeat("A", 64)), []fieldError{{"spec.storage.image.digest", badDigest}}},
+		"a digest that a template expands": {nfsVersion, storedImage("{{workflow.uid}}"), []fieldError{{"spec.storage.image.digest", badDigest}}},
+		"another kind of digest":           {nfsVersion, storedImage("sha512:" + strings.Repeat("0", 64)), []fieldError{{"spec.storage.image.digest", badDigest}}},
+		"no imageTag":                      {nfsVersion, storedIn("image", map[string]any{"digest": digest}), []fieldError{{"spec", imageNoTag}}},
+		"with another kind of storage":     {nfsVersion, set("spec.storage.image", map[string]any{"digest": digest}, "spec.imageTag", "v1.0"), []fieldError{{"spec.storage", oneKind}}},
+		"with trainedBy":                   {nfsVersion, storedImage(digest, "spec.trainedBy", map[string]any{"apiVersion": "batch/v1", "kind": "Job", "name": "train"}), []fieldError{{"spec", imageTrains}}},
+		"with baseImage":                   {nfsVersion, storedImage(digest, "spec.build", map[string]any{"baseImage": "scratch"}), []fieldError{{"spec", imageBuilds}}},
+		"with compression":                 {nfsVersion, storedImage(digest, "spec.build", map[string]any{"compression": "Zstd"}), []fieldError{{"spec", imageBuilds}}},
+		"with changeDetection":             {nfsVersion, storedImage(digest, "spec.build", map[string]any{"changeDetection": "ModTime"}), []fieldError{{"spec", imageBuilds}}},
+		"with include":                     {nfsVersion, storedImage(digest, "spec.build", map[string]any{"include": []any{"*.json"}}), []fieldError{{"spec", imageBuilds}}},
+		"with exclude":                     {nfsVersion, storedImage(digest, "spec.build", map[string]any{"exclude": []any{"*.json"}}), []fieldError{{"spec", imageBuilds}}},
+		"with symlinks":                    {nfsVersion, storedImage(digest, "spec.build", map[string]any{"symlinks": "Keep"}), []fieldError{{"spec", imageBuilds}}},
+		"with completenessCheck":           {nfsVersion, storedImage(digest, "spec.build", map[string]any{"completenessCheck": "Skip"}), []fieldError{{"spec", imageBuilds}}},
+	}.run(t)
+}
+
 func TestAdmissionNames(t *testing.T) {
 	rejections{
 		"a modelName of 64 characters":         {localVersion, set("spec.modelName", letters(64)), []fieldError{{"spec.modelName", badModelName}}},
@@ -277,15 +309,17 @@ func TestAdmissionAccepts(t *testing.T) {
 		manifest string
 		change   change
 	}{
-		"a local version":                                   {localVersion, change{}},
-		"a claim":                                           {claimVersion, change{}},
-		"a claim without subPath":                           {claimVersion, remove(subPath)},
-		"nfs":                                               {nfsVersion, change{}},
-		"AWSEfs":                                            {efsVersion, set("spec.storage.AWSEfs.attributes", map[string]any{"tls": "true"})},
-		"a bucket of Amazon S3":                             {nfsVersion, storedIn("s3", map[string]any{"bucket": "models", "prefix": "llama/3.1-8b"})},
-		"a bucket with everything":                          {nfsVersion, storedIn("s3", map[string]any{"endpoint": "http://minio.minio.svc:9000", "region": "eu-west-1", "bucket": "my.models", "prefix": "a b/$(c)", "credentialsSecretName": "s3-reader"})},
-		"a repository of a hub":                             {nfsVersion, storedIn("huggingFace", map[string]any{"repo": "mistralai/Mistral-7B-v0.3"})},
-		"a repository without an organization":              {nfsVersion, storedIn("huggingFace", map[string]any{"repo": "gpt2", "revision": "refs/pr/7", "endpoint": "https://hub.example.com", "tokenSecretName": "hf-token"})},
+		"a local version":                      {localVersion, change{}},
+		"a claim":                              {claimVersion, change{}},
+		"a claim without subPath":              {claimVersion, remove(subPath)},
+		"nfs":                                  {nfsVersion, change{}},
+		"AWSEfs":                               {efsVersion, set("spec.storage.AWSEfs.attributes", map[string]any{"tls": "true"})},
+		"a bucket of Amazon S3":                {nfsVersion, storedIn("s3", map[string]any{"bucket": "models", "prefix": "llama/3.1-8b"})},
+		"a bucket with everything":             {nfsVersion, storedIn("s3", map[string]any{"endpoint": "http://minio.minio.svc:9000", "region": "eu-west-1", "bucket": "my.models", "prefix": "a b/$(c)", "credentialsSecretName": "s3-reader"})},
+		"a repository of a hub":                {nfsVersion, storedIn("huggingFace", map[string]any{"repo": "mistralai/Mistral-7B-v0.3"})},
+		"a repository without an organization": {nfsVersion, storedIn("huggingFace", map[string]any{"repo": "gpt2", "revision": "refs/pr/7", "endpoint": "https://hub.example.com", "tokenSecretName": "hf-token"})},
+		"an image that exists":                 {nfsVersion, storedImage("sha256:" + strings.Repeat("0", 64))},
+		"an image that exists, with build settings":         {nfsVersion, storedImage("sha256:"+strings.Repeat("f", 64), "spec.build", map[string]any{"engine": "Stream", "modelPath": "/models", "pushSecretName": "regcred", "deadlineSeconds": int64(600)})},
 		"patterns of files":                                 {nfsVersion, build("exclude", []any{"!*.safetensors", "/checkpoint-*/", "{a}"})},
 		"links that are followed":                           {nfsVersion, build("symlinks", "Follow")},
 		"a skipped completeness check":                      {nfsVersion, build("completenessCheck", "Skip")},
@@ -374,6 +408,7 @@ func TestAdmissionImmutableFields(t *testing.T) {
 		"imageTag changed":              {localVersion, tagged, set("spec.imageTag", "v1.1"), []fieldError{{"spec", imageTagFixed}}},
 		"imageTag added":                {localVersion, change{}, set("spec.imageTag", "v1.0"), []fieldError{{"spec", imageTagFixed}}},
 		"imageTag removed":              {localVersion, tagged, remove("spec.imageTag"), []fieldError{{"spec", imageTagFixed}}},
+		"digest changed":                {nfsVersion, storedImage("sha256:" + strings.Repeat("0", 64)), set("spec.storage.image.digest", "sha256:"+strings.Repeat("1", 64)), []fieldError{{"spec", storageFixed}}},
 		"storage of another kind":       {localVersion, change{}, otherKind, []fieldError{{"spec", storageFixed}}},
 		"storage's path changed":        {localVersion, change{}, set(localPath, "/models/other"), []fieldError{{"spec", storageFixed}}},
 		"storage's node changed":        {localVersion, change{}, set(localNode, "node-2"), []fieldError{{"spec", storageFixed}}},

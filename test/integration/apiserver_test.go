@@ -250,10 +250,12 @@ func (s *apiServer) createNamespace(t *testing.T) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	require.NoError(t, s.admin.Create(t.Context(), namespace))
+	// Users may not delete what is in use.
+	controller := s.userClient(t, "system:serviceaccount:kube-system:namespace-controller")
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		for _, kind := range []client.Object{&v1alpha1.ModelVersion{}, &v1alpha1.Model{}, &wfv1.Workflow{}} {
-			if err := s.admin.DeleteAllOf(ctx, kind, client.InNamespace(namespace.Name)); err != nil && !meta.IsNoMatchError(err) {
+			if err := controller.DeleteAllOf(ctx, kind, client.InNamespace(namespace.Name)); err != nil && !meta.IsNoMatchError(err) {
 				t.Errorf("clean up namespace %s: %v", namespace.Name, err)
 			}
 		}

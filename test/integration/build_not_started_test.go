@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -119,21 +120,27 @@ func TestBuildNotStartedTemplate(t *testing.T) {
 
 }
 
+// forbidWorkflows creates a quota that allows no further Workflow.
+func (s sandbox) forbidWorkflows() *corev1.ResourceQuota {
+	s.t.Helper()
+	used, err := resource.ParseQuantity(strconv.Itoa(len(s.argo.workflows())))
+	require.NoError(s.t, err)
+	hard := corev1.ResourceList{"count/workflows.argoproj.io": used}
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "few"}, Spec: corev1.ResourceQuotaSpec{Hard: hard}}
+	require.NoError(s.t, s.client.Create(s.t.Context(), quota))
+	// The quota controller, which does not run here, would write this.
+	quota.Status = corev1.ResourceQuotaStatus{Hard: hard, Used: hard}
+	require.NoError(s.t, s.client.Status().Update(s.t.Context(), quota))
+	return quota
+}
+
 func TestBuildNotStartedRejectedByAPIServer(t *testing.T) {
 	op := startOperator(t, shared)
 
 	t.Run("the build starts when an exhausted quota is removed", func(t *testing.T) {
 		t.Parallel()
 		s := newSandbox(t, shared)
-		const counted = "count/workflows.argoproj.io"
-		quota := &corev1.ResourceQuota{
-			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "few"},
-			Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{counted: resource.MustParse("0")}},
-		}
-		require.NoError(t, s.client.Create(t.Context(), quota))
-		// The quota controller, which does not run here, would write this.
-		quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: corev1.ResourceList{counted: resource.MustParse("0")}}
-		require.NoError(t, s.client.Status().Update(t.Context(), quota))
+		quota := s.forbidWorkflows()
 		s.create(localVersion)
 
 		mv := s.awaitReason(resnet, v1alpha1.ReasonRefused)

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
@@ -21,6 +22,8 @@ type scraper struct {
 	t     *testing.T
 	url   string
 	token string
+	// namespace is the one of which the series by namespace are read, if any.
+	namespace string
 	// baseline has the values to which awaitChange compares.
 	baseline map[string]float64
 }
@@ -48,6 +51,9 @@ func (m *scraper) scrape(t require.TestingT) map[string]float64 {
 	for lines := bufio.NewScanner(strings.NewReader(body)); lines.Scan(); {
 		series, text, _ := strings.Cut(lines.Text(), " ")
 		if !strings.HasPrefix(series, "modelkiln_") || strings.Contains(series, "_bucket{") || strings.Contains(series, "_sum{") {
+			continue
+		}
+		if strings.Contains(series, "namespace=") && (m.namespace == "" || !strings.Contains(series, m.namespace)) {
 			continue
 		}
 		value, err := strconv.ParseFloat(text, 64)
@@ -79,18 +85,28 @@ func TestMetrics(t *testing.T) {
 	require.NoError(t, server.install(deployRBAC, workflowTemplates, kanikoTemplate))
 	s := newSandbox(t, server)
 	op, m := startWithMetrics(t, server)
+	m.namespace = s.namespace
 
 	mv := s.create(localVersion)
 	wf := s.argo.awaitAttempt(mv, 1)
+	ofNamespace := func(state string) string {
+		return fmt.Sprintf(`modelkiln_namespace_modelversions{namespace=%q,state=%q}`, s.namespace, state)
+	}
+	endedIn := func(result string) string {
+		return fmt.Sprintf(`modelkiln_namespace_builds_total{namespace=%q,result=%q}`, s.namespace, result)
+	}
 	m.awaitChange(map[string]float64{
 		`modelkiln_attempts_total`:                 1,
 		`modelkiln_modelversions{state="waiting"}`: 1,
+		ofNamespace("waiting"):                     1,
 	})
 
 	s.argo.runStep(wf, contract.StepMountCheck)
 	m.awaitChange(map[string]float64{
 		`modelkiln_modelversions{state="waiting"}`:  -1,
 		`modelkiln_modelversions{state="building"}`: 1,
+		ofNamespace("waiting"):                      -1,
+		ofNamespace("building"):                     1,
 	})
 
 	s.argo.completeStep(wf, contract.StepMountCheck)
@@ -101,6 +117,9 @@ func TestMetrics(t *testing.T) {
 		`modelkiln_build_step_duration_seconds_count{step="mount-check"}`: 1,
 		`modelkiln_modelversions{state="building"}`:                       -1,
 		`modelkiln_modelversions{state="failed"}`:                         1,
+		ofNamespace("building"):                                           -1,
+		ofNamespace("failed"):                                             1,
+		endedIn("failed"):                                                 1,
 	})
 
 	s.annotate(resnet, v1alpha1.AnnotationRebuild, "again")
@@ -110,6 +129,7 @@ func TestMetrics(t *testing.T) {
 		`modelkiln_attempts_total`:                                     1,
 		`modelkiln_builds_total{reason="SourceEmpty",result="failed"}`: 1,
 		`modelkiln_build_duration_seconds_count{result="failed"}`:      1,
+		endedIn("failed"): 1,
 	})
 
 	s.argo.retry(wf)
@@ -120,6 +140,9 @@ func TestMetrics(t *testing.T) {
 		`modelkiln_packaged_bytes_total`:                                50 << 20,
 		`modelkiln_modelversions{state="failed"}`:                       -1,
 		`modelkiln_modelversions{state="ready"}`:                        1,
+		ofNamespace("failed"):                                           -1,
+		ofNamespace("ready"):                                            1,
+		endedIn("succeeded"):                                            1,
 	})
 
 	// The next operator reconciles everything again. Since it runs in the same

@@ -95,6 +95,8 @@ func TestRolesForUsers(t *testing.T) {
 		{groups: "argoproj.io", resources: "workflows", verbs: readVerbs},
 		{resources: "pods,events", verbs: readVerbs},
 		{resources: "pods/log", verbs: "get"},
+		{resources: "namespaces", verbs: "get"},
+		{resources: "resourcequotas,limitranges", verbs: "list"},
 	}
 	editPermissions := []rule{
 		{groups: v1alpha1.GroupVersion.Group, resources: "models,modelversions", verbs: writeVerbs + ",deletecollection"},

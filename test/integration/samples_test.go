@@ -2,6 +2,7 @@ package integration
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,9 @@ func TestSamples(t *testing.T) {
 			objects, err := readManifests(file)
 			require.NoError(t, err)
 			for _, o := range objects {
-				o.SetNamespace(s.namespace)
+				if !strings.HasPrefix(o.GetKind(), "ValidatingAdmissionPolicy") {
+					o.SetNamespace(s.namespace)
+				}
 				require.NoError(t, s.client.Create(t.Context(), o, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict)))
 			}
 		})

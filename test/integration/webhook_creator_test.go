@@ -14,11 +14,16 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// userClient returns the client of a user with all permissions.
-func userClient(t *testing.T, name string) client.Client {
+// userClient returns the client of a user with all permissions, and in these groups.
+func userClient(t *testing.T, name string, groups ...string) client.Client {
 	t.Helper()
-	config := rest.CopyConfig(shared.config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: []string{"system:masters"}}
+	return shared.userClient(t, name, groups...)
+}
+
+func (s *apiServer) userClient(t *testing.T, name string, groups ...string) client.Client {
+	t.Helper()
+	config := rest.CopyConfig(s.config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: append(groups, "system:masters")}
 	c, err := client.New(config, client.Options{Scheme: testScheme()})
 	require.NoError(t, err)
 	return c

@@ -186,6 +186,7 @@ func TestWebhookServingRevisionsRejected(t *testing.T) {
 	require.NoError(t, s.client.Status().Patch(t.Context(), v1, client.MergeFrom(before)))
 	s.assertPodRejected(t, ofSet.DeepCopy(), `ModelVersion "v1" does not have the image `+digest+` any more`, "kubectl rollout restart -n "+s.namespace+" deployment/web")
 
+	s.annotate("v1", v1alpha1.AnnotationForceDelete, "true")
 	require.NoError(t, s.client.Delete(t.Context(), v1))
 	s.assertPodRejected(t, ofSet.DeepCopy(), `ModelVersion "v1" was deleted`, "the pods of ReplicaSet web-65d8 serve it since the first one", `To serve the latest version of Model "resnet": kubectl rollout restart -n `+s.namespace+" deployment/web")
 	s.assertPodRejected(t, ofStateful.DeepCopy(), `ModelVersion "v1" was deleted`, "kubectl rollout restart -n "+s.namespace+" statefulset/server")

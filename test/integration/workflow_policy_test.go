@@ -295,6 +295,11 @@ func TestWorkflowPolicyRefusesForgedUpdates(t *testing.T) {
 			assert.ErrorContains(t, err, tc.want)
 		})
 	}
+	t.Run("the label by which the operator says why a build has failed", func(t *testing.T) {
+		for _, value := range []string{`"SourceEmpty"`, "null"} {
+			require.NoError(t, editor.Patch(t.Context(), wf.DeepCopy(), mergePatch(`{"metadata":{"labels":{"model.kubedl.io/reason":`+value+`}}}`)))
+		}
+	})
 	t.Run("the message names the command", func(t *testing.T) {
 		err := editor.Patch(t.Context(), wf.DeepCopy(), mergePatch(`{"status":{"phase":"Succeeded"}}`))
 		assert.ErrorContains(t, err, "only the controller of Argo may write status.phase of Workflow resnet-00000-1 in namespace "+s.namespace+": to start it again, use "+command)

@@ -53,3 +53,13 @@ func packageWith(t *testing.T, files ...string) linkedPackage {
 	}
 	return linkedPackage{Dir: filepath.Join(dir, "pkg"), Module: &module{Path: "example.com/m", Version: "v1.2.3", Dir: dir}}
 }
+
+// The archives of kubectl kiln, which is a module of its own, contain its licenses too.
+func TestLegalFiles_plugin(t *testing.T) {
+	t.Parallel()
+	packages, err := linkedPackages(t.Context(), filepath.Join("..", "..", "cmd", "kubectl-kiln"))
+	require.NoError(t, err)
+	found, err := legalFiles(packages)
+	require.NoError(t, err)
+	assert.Contains(t, found, "LICENSE")
+}

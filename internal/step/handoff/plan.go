@@ -121,6 +121,9 @@ type Expectation struct {
 	// ModelVersion with the same name, which may be empty; nil if the image is this
 	// ModelVersion's.
 	AdoptedUID *string `json:"adoptedUID,omitempty"`
+	// IsStored is whether the image is the model's storage: one that may have been
+	// pushed by any program, and that is certified as it is.
+	IsStored bool `json:"isStored,omitempty"`
 }
 
 // IsPushed reports whether this build has pushed the image.

@@ -33,17 +33,31 @@ func InspectBase(ctx context.Context, base v1.Image, modelDir string) (content B
 	if base == nil {
 		return content, nil
 	}
-	flat := mutate.Extract(base)
+	err = visitFiles(ctx, base, func(header *tar.Header) bool {
+		content.add(header, modelDir)
+		return true
+	})
+	return content, err
+}
+
+// visitFiles calls visit with every file that a container of an image sees, those of the
+// top layer first, until it returns false.
+func visitFiles(ctx context.Context, image v1.Image, visit func(header *tar.Header) bool) error {
+	flat := mutate.Extract(image)
 	defer func() { _ = flat.Close() }()
 	for entries := tar.NewReader(flat); ; {
 		header, err := entries.Next()
 		if errors.Is(err, io.EOF) {
-			return content, nil
+			// Extract ends the archive in any case, and returns its error after that.
+			_, err = io.Copy(io.Discard, flat)
+			return err
 		}
 		if err = errors.Join(err, ctx.Err()); err != nil {
-			return content, err
+			return err
 		}
-		content.add(header, modelDir)
+		if !visit(header) {
+			return nil
+		}
 	}
 }
 

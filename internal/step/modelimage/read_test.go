@@ -164,3 +164,11 @@ func TestReadLayer(t *testing.T) {
 		})
 	}
 }
+
+// The client's archive of an image ends as if it was whole when a layer cannot be read.
+func TestInspectBaseDamagedLayer(t *testing.T) {
+	image, err := mutate.AppendLayers(empty.Image, static.NewLayer([]byte(strings.Repeat("x", 1024)), types.OCIUncompressedLayer))
+	require.NoError(t, err)
+	_, err = InspectBase(t.Context(), image, "kubedl-model")
+	require.ErrorContains(t, err, "reading tar")
+}

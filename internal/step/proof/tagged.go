@@ -39,6 +39,10 @@ func Open(digest v1.Hash, variants []modelimage.Variant) (Tagged, error) {
 	return t, nil
 }
 
+// Files returns the manifest of the model, which is that of the image for the first
+// platform.
+func (t Tagged) Files() layer.Manifest { return t.images[0].Files }
+
 // Layers returns the layers of the model, which are the same for every platform.
 func (t Tagged) Layers() []layer.BuiltLayer { return t.images[0].Files.Layers }
 

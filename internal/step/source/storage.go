@@ -148,7 +148,7 @@ func identityOf(info fs.FileInfo) (Identity, error) {
 	if !ok {
 		return Identity{}, fmt.Errorf("identify a directory: unexpected file information %T", info.Sys())
 	}
-	return Identity{Device: stat.Dev, Inode: stat.Ino}, nil
+	return Identity{Device: uint64(stat.Dev), Inode: stat.Ino}, nil //nolint:unconvert // It is an int32 on macOS.
 }
 
 func (s Storage) cannotOpen(err error) error {

@@ -12,6 +12,9 @@ const (
 	BuildTemplate = "modelkiln-build"
 	// StreamTemplate is the ClusterWorkflowTemplate for the engine Stream.
 	StreamTemplate = "modelkiln-build-stream"
+	// PromoteTemplate is the ClusterWorkflowTemplate that moves the registry tags of
+	// aliases.
+	PromoteTemplate = "modelkiln-promote"
 	// EntrypointTemplate is the template with which a build starts.
 	EntrypointTemplate = "build"
 
@@ -29,7 +32,8 @@ const (
 	ParamImage = "image"
 	// ParamBaseImage is the image to which the model is added, or scratch.
 	ParamBaseImage = "base-image"
-	// ParamStorageKind is localStorage, nfs, persistentVolumeClaim, s3 or huggingFace.
+	// ParamStorageKind is localStorage, nfs, persistentVolumeClaim, s3, huggingFace or
+	// image.
 	ParamStorageKind = "storage-kind"
 	// ParamStoragePath is the directory on the node, for localStorage.
 	ParamStoragePath = "storage-path"
@@ -132,6 +136,14 @@ const (
 	// ParamModelPath is the directory of the image that holds the model.
 	ParamModelPath = "model-path"
 
+	// ParamImageDigest is the digest, "sha256:…", that the tag must hold already, for
+	// image.
+	ParamImageDigest = "image-digest"
+
+	// ParamDigest is the digest, "sha256:…", of the image to which a tag is moved. Only the
+	// template for promotions has it.
+	ParamDigest = "digest"
+
 	// OutputReport is the global output parameter with the run's report.
 	OutputReport = "report"
 )
@@ -143,13 +155,15 @@ const (
 	StorageClaim = "persistentVolumeClaim"
 	StorageS3    = "s3"
 	StorageHub   = "huggingFace"
+	StorageImage = "image"
 )
 
-// The steps that the Argo UI shows, in their order.
+// The steps that the Argo UI shows, in their order, and that of promotions.
 const (
 	StepMountCheck   = "mount-check"
 	StepBuild        = "build"
 	StepStatusReport = "status-report"
+	StepPromote      = "promote"
 )
 
 // Names of what a build needs in its namespace.

@@ -94,6 +94,9 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	if err := c.prepareStandIns(ctx); err != nil {
 		return err
 	}
+	if err := c.preparePlugin(ctx); err != nil {
+		return err
+	}
 	return c.prepareImages(ctx)
 }
 

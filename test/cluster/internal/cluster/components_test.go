@@ -83,6 +83,33 @@ func TestDefault_HighAvailability(t *testing.T) {
 	assert.Equal(t, []string{"modelkiln-system/modelkiln-controller-manager"}, named(resources, "PodDisruptionBudget"))
 }
 
+// Prometheus finds the port that the operator's metrics are served on, and may read them.
+func TestComponents_Monitoring(t *testing.T) {
+	resources := install(t, "../monitoring")
+	var monitor struct {
+		Spec struct {
+			Selector  struct{ MatchLabels map[string]string }
+			Endpoints []struct{ Port, Scheme string }
+		}
+	}
+	object(t, resources, "ServiceMonitor", "modelkiln", &monitor)
+	var service struct {
+		Metadata struct{ Labels map[string]string }
+		Spec     struct{ Ports []struct{ Name string } }
+	}
+	object(t, resources, "Service", "modelkiln-metrics", &service)
+	assert.Subset(t, service.Metadata.Labels, monitor.Spec.Selector.MatchLabels)
+	require.Len(t, monitor.Spec.Endpoints, 1)
+	require.Len(t, service.Spec.Ports, 1)
+	assert.Equal(t, service.Spec.Ports[0].Name, monitor.Spec.Endpoints[0].Port)
+	assert.Equal(t, "https", monitor.Spec.Endpoints[0].Scheme)
+	var binding struct{ RoleRef struct{ Name string } }
+	object(t, resources, "ClusterRoleBinding", "modelkiln-metrics-prometheus", &binding)
+	assert.Contains(t, named(resources, "ClusterRole"), "/"+binding.RoleRef.Name)
+	assert.Equal(t, []string{"modelkiln-system/modelkiln"}, named(resources, "PrometheusRule"))
+	assert.Contains(t, named(resources, "ConfigMap"), "modelkiln-system/modelkiln-dashboard")
+}
+
 // namePrefix renames objects, and what refers to them in ModelVersions and in pods.
 func TestNameReferences(t *testing.T) {
 	here, err := checkout.Find(".")

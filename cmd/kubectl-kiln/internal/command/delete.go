@@ -1,0 +1,90 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func (k *kiln) delete() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "delete VERSION",
+		Short: "Delete a ModelVersion that no pod serves and no alias names",
+		Long: `Delete a ModelVersion that no pod serves and no alias names.
+
+With --force, it is deleted in any case: pods that run keep their files, and new pods are
+rejected. The image stays in the registry.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: k.completeVersions,
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "delete a ModelVersion that is in use")
+	out := newOutput(cmd, "deleted")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		name, err := versionName(args[0])
+		if err != nil {
+			return err
+		}
+		c, err := k.connect()
+		if err != nil {
+			return err
+		}
+		mv, err := c.version(cmd.Context(), name)
+		if err != nil {
+			return err
+		}
+		if err := c.deleteVersion(cmd.Context(), mv, force); err != nil {
+			return err
+		}
+		printer, err := out.printer()
+		if err != nil {
+			return err
+		}
+		return printer.PrintObj(mv, k.Out)
+	}
+	return cmd
+}
+
+func (c *cluster) deleteVersion(ctx context.Context, mv *v1alpha1.ModelVersion, force bool) error {
+	if force {
+		before := mv.DeepCopy()
+		metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationForceDelete, "true")
+		if err := c.Patch(ctx, mv, client.MergeFrom(before)); err != nil {
+			return c.explain(err, "ModelVersion", mv.Name)
+		}
+	} else if err := c.checkUnused(ctx, mv); err != nil {
+		return err
+	}
+	return c.explain(c.Delete(ctx, mv, client.Preconditions{UID: &mv.UID}), "ModelVersion", mv.Name)
+}
+
+// checkUnused returns an error if pods serve a ModelVersion, or if an alias names it.
+func (c *cluster) checkUnused(ctx context.Context, mv *v1alpha1.ModelVersion) error {
+	pods, err := c.servingPods(ctx, mv)
+	if err != nil {
+		return err
+	}
+	model := &v1alpha1.Model{}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: mv.Spec.ModelName}, model); client.IgnoreNotFound(err) != nil {
+		return c.explain(err, "Model", mv.Spec.ModelName)
+	}
+	var users []string
+	for _, alias := range model.Spec.Aliases {
+		if alias.Version == mv.Name {
+			users = append(users, fmt.Sprintf("alias %s of Model %s", alias.Name, model.Name))
+		}
+	}
+	for _, line := range servedBy(mv, pods) {
+		users = append(users, strings.Replace(line, "\t", " (", 1)+")")
+	}
+	if len(users) > 0 {
+		return fmt.Errorf("ModelVersion %s is in use: %s. Serve another version first, or add --force: new pods are then rejected", mv.Name, strings.Join(users, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/discovery"
+
+	"github.com/modelkiln/modelkiln/internal/text"
+)
+
+// maxQuoted is the number of characters of a message of the API server that an error
+// repeats.
+const maxQuoted = 500
+
+// explain returns an error of a request as a sentence, with what to do. kind and name
+// are of the object of the request; the name is empty for a list.
+func (c *cluster) explain(err error, kind, name string) error {
+	switch {
+	case err == nil:
+		return nil
+	case isMissingKind(err):
+		return fmt.Errorf("the cluster does not have the kind %s: install Modelkiln (deploy/README.md), then run: kubectl kiln doctor", kind)
+	case apierrors.IsNotFound(err) && name != "":
+		return fmt.Errorf("%s %s does not exist in namespace %s: %s", kind, name, c.namespace, c.listCommand(kind))
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("%s. If this is about permissions, ask the platform team for a RoleBinding to the ClusterRole %s in namespace %s", quote(err), roleFor(err), c.namespace)
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("the cluster at %s rejects the credentials of the kubeconfig file: log in again, or choose another --context", c.host)
+	case isUnreachable(err):
+		return fmt.Errorf("the cluster at %s cannot be reached: check the network, --context and KUBECONFIG (%s)", c.host, quote(rootOf(err)))
+	default:
+		return errors.New(quote(err))
+	}
+}
+
+func (c *cluster) listCommand(kind string) string {
+	if kind == "ModelVersion" {
+		return fmt.Sprintf("list those that do with: kubectl kiln get -n %s", c.namespace)
+	}
+	return fmt.Sprintf("list those that do with: kubectl get %ss -n %s", strings.ToLower(kind), c.namespace)
+}
+
+// roleFor returns the shipped role that has the permission that a request lacked.
+func roleFor(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		for _, read := range []string{" cannot get ", " cannot list ", " cannot watch "} {
+			if strings.Contains(status.Status().Message, read) {
+				return "modelkiln-view"
+			}
+		}
+	}
+	return "modelkiln-edit"
+}
+
+// isMissingKind reports whether the API server does not serve the kind of a request.
+func isMissingKind(err error) bool {
+	var discovered *discovery.ErrGroupDiscoveryFailed
+	var status apierrors.APIStatus
+	if meta.IsNoMatchError(err) || errors.As(err, &discovered) {
+		return true
+	}
+	// The API server knows neither the group nor the name of what is missing.
+	return apierrors.IsNotFound(err) && errors.As(err, &status) && (status.Status().Details == nil || status.Status().Details.Name == "")
+}
+
+// isUnreachable reports whether a request did not reach an API server.
+func isUnreachable(err error) bool {
+	var network net.Error
+	var request *url.Error
+	return errors.As(err, &request) || errors.As(err, &network)
+}
+
+// rootOf returns the cause of an error without the URL of the request.
+func rootOf(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		return request.Err
+	}
+	return err
+}
+
+func quote(err error) string { return text.Sentence(err.Error(), maxQuoted) }

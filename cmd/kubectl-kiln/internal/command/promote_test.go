@@ -1,0 +1,210 @@
+package command
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
+)
+
+func resnet(t *testing.T, namespace string) *v1alpha1.Model {
+	t.Helper()
+	model := &v1alpha1.Model{}
+	require.NoError(t, server.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "resnet"}, model))
+	return model
+}
+
+// setAlias writes the status of the alias production, as the operator does.
+func setAlias(t *testing.T, namespace, version, message string, history ...string) {
+	t.Helper()
+	model := resnet(t, namespace)
+	status := v1alpha1.AliasStatus{Name: "production", Version: version, Message: message}
+	for _, before := range history {
+		status.History = append(status.History, v1alpha1.AliasRecord{Version: before})
+	}
+	model.Status.Aliases = []v1alpha1.AliasStatus{status}
+	require.NoError(t, server.Status().Update(t.Context(), model))
+}
+
+func TestPromote(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-6", readyStatus())
+	newVersion(t, ns, "mv-7", readyStatus())
+	assert.Equal(t, "production of resnet: nothing -> mv-6\n", succeeds(t, ns, "promote", "resnet", "production", "mv-6", "--timeout", "0"))
+	setAlias(t, ns, "mv-6", "")
+	succeeds(t, ns, "promote", "resnet", "staging", "mv/mv-7", "--timeout", "0")
+
+	out, complaint, ended := inBackground(t, ns, "promote", "resnet", "production", "mv-7")
+	shows(t, out, "production of resnet: mv-6 -> mv-7\n")
+	setAlias(t, ns, "mv-7", "", "mv-6")
+	assert.Equal(t, exitOK, awaitCode(t, ended), complaint)
+	assert.Equal(t, []v1alpha1.Alias{{Name: "production", Version: "mv-7"}, {Name: "staging", Version: "mv-7"}}, resnet(t, ns).Spec.Aliases)
+
+	assert.Contains(t, succeeds(t, ns, "__complete", "promote", "resnet", ""), "production\nstaging\n")
+	assert.Contains(t, succeeds(t, ns, "__complete", "promote", "resnet", "production", ""), "mv-6\n")
+}
+
+func TestPromote_failures(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-5", failedStatus("mv-5-1"))
+	newVersion(t, ns, "mv-6", readyStatus())
+	require.NoError(t, server.Create(t.Context(), &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "bert"}}))
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"failed version":  {[]string{"resnet", "production", "mv-5"}, "ModelVersion mv-5 is not ready: its state is shown by kubectl kiln why mv-5 -n " + ns},
+		"unknown version": {[]string{"resnet", "production", "mv-9"}, "ModelVersion mv-9 does not exist"},
+		"unknown Model":   {[]string{"no", "production", "mv-6"}, "Model no does not exist"},
+		"other Model":     {[]string{"bert", "production", "mv-6"}, "ModelVersion mv-6 is one of Model resnet, not of bert"},
+		"name of alias":   {[]string{"resnet", "Production", "mv-6"}, "the name of an alias consists of lower-case letters, digits and '-'"},
+		"no operator":     {[]string{"resnet", "production", "mv-6", "--timeout", "200ms"}, "the alias production is in the spec of Model resnet, and was not in effect within 200ms"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			assert.Contains(t, fails(t, ns, append([]string{"promote"}, tt.args...)...), tt.want)
+		})
+	}
+	setAlias(t, ns, "", "the tag production holds another image")
+	assert.Contains(t, fails(t, ns, "promote", "resnet", "production", "mv-6", "--timeout", "200ms"), "the alias production was not moved: the tag production holds another image")
+	code, _, complaint := call(t, viewer, ns, "promote", "resnet", "production", "mv-6")
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, complaint, "ClusterRole modelkiln-edit")
+	code, _, complaint = call(t, editor, ns, "promote", "resnet", "production", "mv-6", "--roll", "--timeout", "0")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, complaint, "--roll needs a --timeout")
+}
+
+func TestPromote_roll(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-6", readyStatus())
+	succeeds(t, ns, "promote", "resnet", "production", "mv-6", "--timeout", "0")
+	setAlias(t, ns, "mv-6", "")
+	assert.Contains(t, fails(t, ns, "promote", "resnet", "production", "mv-6", "--roll"), "the alias is moved, and the workloads are not restarted: ")
+
+	grantApps(t, ns)
+	code, _, complaint := call(t, editor, ns, "promote", "resnet", "production", "mv-6", "--roll")
+	require.Equal(t, exitOK, code, complaint)
+	assert.Contains(t, complaint, "No workload in namespace "+ns+" serves the alias production of Model resnet.")
+
+	serves := func(alias string) corev1.PodTemplateSpec {
+		labels := map[string]string{"app": alias, v1alpha1.LabelServeModel: "resnet", v1alpha1.LabelServeAlias: alias}
+		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "image"}}}}
+	}
+	selector := func(alias string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchLabels: map[string]string{"app": alias}}
+	}
+	meta := metav1.ObjectMeta{Namespace: ns, Name: "server"}
+	other := metav1.ObjectMeta{Namespace: ns, Name: "other"}
+	for _, object := range []client.Object{
+		&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Selector: selector("production"), Template: serves("production")}},
+		&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Selector: selector("production"), Template: serves("production")}},
+		&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Selector: selector("production"), Template: serves("production")}},
+		&appsv1.Deployment{ObjectMeta: other, Spec: appsv1.DeploymentSpec{Selector: selector("staging"), Template: serves("staging")}},
+	} {
+		require.NoError(t, server.Create(t.Context(), object))
+	}
+	out := succeeds(t, ns, "promote", "resnet", "production", "mv-6", "--roll")
+	for _, kind := range []string{"deployment", "statefulset", "daemonset"} {
+		assert.Contains(t, out, kind+"/server restarted: kubectl rollout status -n "+ns+" "+kind+"/server\n")
+	}
+	assert.NotContains(t, out, "other")
+	rolled := &appsv1.Deployment{}
+	require.NoError(t, server.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "server"}, rolled))
+	assert.NotEmpty(t, rolled.Spec.Template.Annotations[restartedAt])
+}
+
+// grantApps gives the editor what the cluster's role edit has on workloads.
+func grantApps(t *testing.T, namespace string) {
+	t.Helper()
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "apps"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"apps"}, Resources: []string{"deployments", "statefulsets", "daemonsets"}, Verbs: []string{"list", "patch"}}}}
+	require.NoError(t, server.Create(t.Context(), role))
+	require.NoError(t, server.Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "apps"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "apps"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: editor}},
+	}))
+}
+
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-6", readyStatus())
+	newVersion(t, ns, "mv-7", readyStatus())
+	assert.Contains(t, fails(t, ns, "rollback", "resnet", "production"), "Model resnet has no alias production")
+	succeeds(t, ns, "promote", "resnet", "production", "mv-7", "--timeout", "0")
+	setAlias(t, ns, "mv-7", "")
+	assert.Contains(t, fails(t, ns, "rollback", "resnet", "production"), "alias production of Model resnet has stood for no other ModelVersion than mv-7: there is nothing to roll back to")
+	setAlias(t, ns, "mv-7", "", "mv-6", "mv-5")
+	assert.Equal(t, "production of resnet: mv-7 -> mv-6\n", succeeds(t, ns, "rollback", "resnet", "production", "--timeout", "0"))
+	assert.Equal(t, []v1alpha1.Alias{{Name: "production", Version: "mv-6"}}, resnet(t, ns).Spec.Aliases)
+	setAlias(t, ns, "mv-7", "", "mv-5")
+	assert.Contains(t, fails(t, ns, "rollback", "resnet", "production"), "ModelVersion mv-5 does not exist")
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-5", readyStatus())
+	served := newVersion(t, ns, "mv-6", readyStatus())
+	newVersion(t, ns, "mv-7", readyStatus())
+	newServingPod(t, served, "resnet-7c9f5b8d4-x2x1v")
+	succeeds(t, ns, "promote", "resnet", "production", "mv-7", "--timeout", "0")
+
+	assert.Equal(t, "modelversion.model.kubedl.io/mv-5 deleted\n", succeeds(t, ns, "delete", "mv-5"))
+	assert.Contains(t, fails(t, ns, "delete", "mv-6"), "ModelVersion mv-6 is in use: deployment/resnet (0/1 ready). Serve another version first, or add --force")
+	assert.Contains(t, fails(t, ns, "delete", "mv-7"), "ModelVersion mv-7 is in use: alias production of Model resnet.")
+	assert.Equal(t, "modelversion.model.kubedl.io/mv-6\n", succeeds(t, ns, "delete", "mv-6", "--force", "-o", "name"))
+	assert.True(t, strings.HasPrefix(fails(t, ns, "delete", "mv-6", "--force"), "error: ModelVersion mv-6 does not exist"))
+}
+
+func TestDelete_force(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	mv := newVersion(t, ns, "mv-6", readyStatus())
+	mv.Finalizers = []string{"example.com/keep"}
+	require.NoError(t, server.Update(t.Context(), mv))
+	succeeds(t, ns, "delete", "mv-6", "--force")
+	require.NoError(t, server.Get(t.Context(), client.ObjectKeyFromObject(mv), mv))
+	assert.Equal(t, "true", mv.Annotations[v1alpha1.AnnotationForceDelete])
+	assert.NotNil(t, mv.DeletionTimestamp)
+}
+
+func TestUsedBy(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	mv := newVersion(t, ns, "mv-6", readyStatus())
+	code, out, complaint := call(t, viewer, ns, "used-by", "mv-6")
+	assert.Equal(t, exitOK, code)
+	assert.Empty(t, out)
+	assert.Equal(t, "No pods in namespace "+ns+" serve mv-6.\n", complaint)
+
+	newServingPod(t, mv, "resnet-7c9f5b8d4-x2x1v")
+	newPod(t, ns, "single", func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelServedVersionUID] = string(mv.UID) })
+	newPod(t, ns, "other", func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelServedVersionUID] = "other" })
+	assert.Equal(t, []string{"WORKLOAD", "READY", "deployment/resnet", "0/1", "pod/single", "0/1"}, strings.Fields(succeeds(t, ns, "used-by", "mv-6")))
+	assert.Equal(t, []string{"pod/resnet-7c9f5b8d4-x2x1v", "pod/single"}, strings.Fields(succeeds(t, ns, "used-by", "mv-6", "-o", "name")))
+}
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-5", failedStatus("mv-5-1c072-1"))
+	newVersion(t, ns, "mv-6", v1alpha1.ModelVersionStatus{})
+	newVersion(t, ns, "mv-7", readyStatus())
+	assert.Equal(t, "https://argo.example.com/workflows/ns/mv-7-1c072-1\n", succeeds(t, ns, "open", "mv-7"))
+	assert.Contains(t, fails(t, ns, "open", "mv-5"), "set argoURL in its configuration. The Workflow is mv-5-1c072-1 in namespace "+ns)
+	assert.Contains(t, fails(t, ns, "open", "mv-6"), "ModelVersion mv-6 has no build")
+	assert.Equal(t, "open", browser("darwin"))
+	assert.Equal(t, "xdg-open", browser("linux"))
+}
