@@ -58,6 +58,7 @@ func inspectCommand(wf *wfv1.Workflow) string {
 	return fmt.Sprintf("To see what Argo reports: kubectl describe wf -n %s %s", wf.Namespace, wf.Name)
 }
 
+// RebuildCommand returns the command that requests another attempt of a ModelVersion.
 func RebuildCommand(mv *v1alpha1.ModelVersion) string {
 	return fmt.Sprintf(`kubectl annotate mv -n %s %s %s="$(date +%%s)" --overwrite`, mv.Namespace, mv.Name, v1alpha1.AnnotationRebuild)
 }

@@ -58,13 +58,7 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		setConditions(&status, mv, metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v.Outcome)
 	case StateBuilt:
 		status.ImageBuildPhase = v1alpha1.ImageBuildSucceeded
-		if v.follow != nil {
-			keepRevision(&status, v.Report)
-			describeImage(&status, v.Report)
-		} else if image := v.Report.Image; image != nil && image.Signature != nil {
-			// An attempt that only checked the image has signed it.
-			status.Signature = signatureStatus(image.Signature)
-		}
+		describeBuilt(&status, v)
 		// A request that was made during the attempt is served by it.
 		status.Workflow.Rebuild = workflow.RebuildRequest(mv.Annotations)
 		setConditions(&status, mv, metav1.ConditionTrue, "", v.Outcome)
@@ -77,6 +71,17 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		setConditions(&status, mv, metav1.ConditionFalse, v1alpha1.ConditionStalled, v.Outcome)
 	}
 	return status
+}
+
+// describeBuilt sets what a status reports about the image of an attempt that has
+// succeeded, or the signature of one that only checked the image.
+func describeBuilt(status *v1alpha1.ModelVersionStatus, v verdict) {
+	if v.follow != nil {
+		keepRevision(status, v.Report)
+		describeImage(status, v.Report)
+	} else if image := v.Report.Image; image != nil && image.Signature != nil {
+		status.Signature = signatureStatus(image.Signature)
+	}
 }
 
 // currentStatus returns the status as it is, for the present generation. A

@@ -46,7 +46,7 @@ func (p *pod) assertCertified(t *testing.T) report.Report {
 	got := p.report(t)
 	assert.Equal(t, want, got.Image.Digest)
 	assert.Equal(t, p.image(), got.Image.Reference)
-	assert.Equal(t, p.digest(t), want, "the tag is as it was")
+	assert.Equal(t, want, p.digest(t), "the tag is as it was")
 	assert.Nil(t, got.Build)
 	return got
 }

@@ -151,7 +151,7 @@ func (h *Serving) ofAlias(ctx context.Context, model *v1alpha1.Model, alias stri
 	case state.Version == "" && state.Message != "":
 		return nil, fmt.Errorf("the alias %q of Model %q (%s) stands for no ModelVersion yet: %s", alias, model.Name, namedBy(v1alpha1.LabelServeAlias), state.Message)
 	case state.Version == "":
-		return nil, fmt.Errorf("Model %q has no alias %q (%s): add it to spec.aliases with kubectl edit mo -n %s %s", model.Name, alias, namedBy(v1alpha1.LabelServeAlias), model.Namespace, model.Name)
+		return nil, fmt.Errorf("the Model %q has no alias %q (%s): add it to spec.aliases with kubectl edit mo -n %s %s", model.Name, alias, namedBy(v1alpha1.LabelServeAlias), model.Namespace, model.Name)
 	}
 	served := workload.Served{ModelVersion: state.Version, Digest: state.Digest}
 	return h.sameVersion(ctx, model.Namespace, served, func() string {

@@ -31,7 +31,7 @@ func (c *cluster) promote(t *testing.T, mv *v1alpha1.ModelVersion) v1alpha1.Alia
 		assert.Equal(collect, mv.Status.Digest, alias.Tag.Digest, "%s: %s", alias.Reason, alias.Message)
 	}, buildTime, tick)
 	assert.True(t, strings.HasSuffix(alias.Image, ":production"), alias.Image)
-	assert.Equal(t, mv.Status.Digest, strings.TrimSpace(run(t, "crane", "digest", "--insecure", c.registry+alias.Image[strings.Index(alias.Image, "/"):])))
+	assert.Equal(t, mv.Status.Digest, strings.TrimSpace(run(t, "crane", "digest", "--insecure", alias.Image)))
 	return alias
 }
 
@@ -101,8 +101,8 @@ func TestPromotion(t *testing.T) {
 func TestPromotionTagTaken(t *testing.T) {
 	t.Parallel()
 	ns := live.namespace(t)
-	mv := live.built(t, makeVersion("resnet-1", ns, model(t)).Model("resnet").New())
-	repository := live.registry + strings.TrimSuffix(mv.Status.Image[strings.Index(mv.Status.Image, "/"):], mv.Status.Image[strings.LastIndex(mv.Status.Image, ":"):])
+	live.built(t, makeVersion("resnet-1", ns, model(t)).Model("resnet").New())
+	repository := live.registry + "/e2e/" + ns
 	run(t, "crane", "copy", "--insecure", live.registry+"/library/busybox:1.37", repository+":production")
 	taken := run(t, "crane", "digest", "--insecure", repository+":production")
 	run(t, "kubectl", "patch", "mo", "resnet", "-n", ns, "--type=merge", "-p", `{"spec":{"aliases":[{"name":"production","version":"resnet-1","tag":true}]}}`)

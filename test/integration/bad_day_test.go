@@ -231,7 +231,7 @@ func TestLeaderPaused(t *testing.T) {
 	f.hold(pruned.writes(http.MethodDelete, "/workflows/"+old.Name))
 	created.create(localVersion)
 	running.argo.runStep(runs, contract.StepBuild)
-	missing.kubelet.failMount(missing.argo.createPod(fails), "/models/resnet/1")
+	missing.kubelet.failMount(missing.argo.createPod(fails))
 	second := pruned.argo.awaitAttempt(pruned.version(resnet), 2)
 	f.awaitHeld(t, 4)
 	f.freeze()

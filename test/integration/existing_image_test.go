@@ -32,8 +32,7 @@ func TestExistingImage(t *testing.T) {
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "train", Image: "busybox"}}},
 	}
 	err := s.client.Create(t.Context(), pod)
-	require.Error(t, err)
-	assert.ErrorContains(t, err, "Its storage is an image that exists already, and no pod can write to it")
+	require.ErrorContains(t, err, "Its storage is an image that exists already, and no pod can write to it")
 
 	pod.Labels = map[string]string{v1alpha1.LabelServeVersion: mv.Name}
 	require.NoError(t, s.client.Create(t.Context(), pod))

@@ -330,10 +330,11 @@ type fakeKubelet struct {
 	client client.Client
 }
 
-// failMount creates kubelet's event for a host path that does not exist.
-func (k fakeKubelet) failMount(pod *corev1.Pod, path string) {
+// failMount creates kubelet's event for a host path that does not exist: that of
+// localVersion.
+func (k fakeKubelet) failMount(pod *corev1.Pod) {
 	k.t.Helper()
-	k.createEvent(pod, "FailedMount", fmt.Sprintf(`MountVolume.SetUp failed for volume "source" : hostPath type check failed: %s is not a directory`, path))
+	k.createEvent(pod, "FailedMount", `MountVolume.SetUp failed for volume "source" : hostPath type check failed: /models/resnet/1 is not a directory`)
 }
 
 func (k fakeKubelet) createEvent(pod *corev1.Pod, reason, message string) {

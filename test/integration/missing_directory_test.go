@@ -24,7 +24,7 @@ func TestMissingDirectory(t *testing.T) {
 	assert.Contains(t, mv.Status.Message, "MountVolume.SetUp failed for volume \"push-secret\"")
 	before := op.transport.changes(s.namespace)
 
-	s.kubelet.failMount(pod, "/models/resnet/1")
+	s.kubelet.failMount(pod)
 
 	mv = s.awaitReason(resnet, v1alpha1.ReasonSourceMissing)
 	assert.Equal(t, stalled, conditionStatuses(mv))
@@ -71,7 +71,7 @@ func TestMissingDirectoryCreatedLater(t *testing.T) {
 	s.awaitWorkflowPhase(resnet, wf, "")
 	op.stop()
 	pod := s.argo.createPod(wf)
-	s.kubelet.failMount(pod, "/models/resnet/1")
+	s.kubelet.failMount(pod)
 	s.kubelet.startPod(pod)
 	s.argo.runStep(wf, contract.StepBuild)
 

@@ -171,7 +171,7 @@ func TestRestartAfterChanges(t *testing.T) {
 			},
 		},
 		"the host path does not exist": {
-			func(s sandbox, wf *wfv1.Workflow) { s.kubelet.failMount(s.argo.createPod(wf), "/models/resnet/1") },
+			func(s sandbox, wf *wfv1.Workflow) { s.kubelet.failMount(s.argo.createPod(wf)) },
 			func(s sandbox) { s.awaitReason(resnet, v1alpha1.ReasonSourceMissing) },
 		},
 		"a rebuild was requested": {
