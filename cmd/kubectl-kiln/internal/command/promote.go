@@ -96,7 +96,7 @@ func (p *promotion) define(cmd *cobra.Command) {
 func previousOf(model *v1alpha1.Model, alias string) (string, error) {
 	status := aliasStatus(model, alias)
 	if status == nil {
-		return "", fmt.Errorf("Model %s has no alias %s: its aliases are shown by kubectl kiln tree %s -n %s", model.Name, alias, model.Name, model.Namespace)
+		return "", fmt.Errorf("the Model %s has no alias %s: its aliases are shown by kubectl kiln tree %s -n %s", model.Name, alias, model.Name, model.Namespace)
 	}
 	for _, record := range status.History {
 		if record.Version != status.Version {
@@ -169,7 +169,7 @@ func (p *promotion) patch(ctx context.Context, model *v1alpha1.Model, version st
 	}
 	err := p.Patch(ctx, model, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	if apierrors.IsConflict(err) {
-		return fmt.Errorf("Model %s was changed at the same time: run the command again", p.model)
+		return fmt.Errorf("the Model %s was changed at the same time: run the command again", p.model)
 	}
 	return p.explain(err, "Model", p.model)
 }
