@@ -123,6 +123,9 @@ func (s *webhookServer) setUp(mgr ctrl.Manager, cfg config.Config, caches contro
 		if serving.Nodes, err = watchNodes(mgr, caches); err != nil {
 			return fmt.Errorf("set up webhook: %w", err)
 		}
+		if err := mgr.AddReadyzCheck("nodes", serving.Nodes.Ready); err != nil {
+			return fmt.Errorf("set up readiness check: %w", err)
+		}
 	}
 	workloads := &webhook.Workloads{Client: mgr.GetClient(), Options: cfg.Options()}
 	server, limiter := mgr.GetWebhookServer(), webhook.NewLimiter()

@@ -25,9 +25,9 @@ const (
 	// a workload of 400 KB. A pod with half as many empty containers takes 15 MB; one of
 	// maxBody was measured to take 1.3 GB.
 	maxValues = 20_000
-	// maxReadTime is how long a client may take to send a request. It is the longest
-	// time for which the API server waits for a response.
-	maxReadTime = 10 * time.Second
+	// maxTime is how long a client may take to send a request, and a webhook to respond.
+	// It is the longest time for which the API server waits.
+	maxTime = 10 * time.Second
 )
 
 // A Limiter bounds the memory that requests use, no matter who sends them. The health and
@@ -50,19 +50,23 @@ func (l *Limiter) Wrap(handler http.Handler) http.Handler {
 			http.Error(w, fmt.Sprintf("the request is larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge)
 			return
 		}
-		release, admitted := l.acquire(r.Context())
+		// The server cancels the context of its requests when it is about to stop, and waits
+		// for their responses.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), maxTime)
+		defer cancel()
+		release, admitted := l.acquire(ctx)
 		if !admitted {
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "too many admission requests at a time: retry in a second", http.StatusTooManyRequests)
 			return
 		}
 		defer release()
-		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxReadTime)); err != nil {
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxTime)); err != nil {
 			http.Error(w, "set the deadline of the request", http.StatusInternalServerError)
 			return
 		}
 		r.Body = &limitedJSON{ReadCloser: http.MaxBytesReader(w, r.Body, maxBody)}
-		handler.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 

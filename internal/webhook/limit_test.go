@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -121,4 +122,25 @@ func TestLimiterValues(t *testing.T) {
 			assert.Equal(t, tt.containers < maxValues/2, decoded)
 		})
 	}
+}
+
+// A server that is about to stop cancels the context of its requests.
+func TestLimiterServerStops(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	var err error
+	handler := NewLimiter().Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		stop()
+		err = r.Context().Err()
+		_, bounded := r.Context().Deadline()
+		assert.True(t, bounded)
+	}))
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	server.Start()
+	defer server.Close()
+	resp, requestErr := server.Client().Post(server.URL, "application/json", strings.NewReader("{}"))
+	require.NoError(t, requestErr)
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	assert.NoError(t, err)
 }

@@ -2,7 +2,9 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +54,15 @@ func (n *Nodes) Start(ctx context.Context) error {
 
 // NeedLeaderElection returns false: every replica serves the webhooks.
 func (*Nodes) NeedLeaderElection() bool { return false }
+
+// Ready is a readiness check. It returns an error until it is known whether the nodes can
+// be read: pods would get a copy of their model, and keep it.
+func (n *Nodes) Ready(*http.Request) error {
+	if !n.readable.Load() && !n.forbidden.Load() {
+		return errors.New("the nodes have not been read yet")
+	}
+	return nil
+}
 
 // list returns the nodes, or why they are not known. They share their memory with the
 // cache.

@@ -77,8 +77,10 @@ func TestServingAuto(t *testing.T) {
 			}).Build()
 			nodes := &Nodes{Live: c, Cache: fakeCache{reader: c}}
 			assert.False(t, nodes.NeedLeaderElection())
+			require.Error(t, nodes.Ready(nil))
 			if !tt.notStarted {
 				require.NoError(t, nodes.Start(t.Context()))
+				require.NoError(t, nodes.Ready(nil))
 			}
 			serving := &Serving{Live: c, Client: c, Server: fakeServer{tt.minor}, Nodes: nodes, Mount: inject.ServingAuto}
 			pod := &corev1.Pod{

@@ -72,7 +72,7 @@ func TestServingModes(t *testing.T) {
 	volume.Labels[v1alpha1.LabelServeVersion] = mv.Name
 	copied, problem := inject.Serving(serverPod(ns, "init-container"), mv, inject.ServingInitContainer)
 	require.Nil(t, problem)
-	copied.Annotations = nil // Only the operator may write them.
+	withoutRecord(copied)
 	for _, pod := range []*corev1.Pod{volume, copied} {
 		t.Run(pod.Name, func(t *testing.T) {
 			live.create(t, pod)
@@ -84,6 +84,12 @@ func TestServingModes(t *testing.T) {
 			assert.Equal(t, "config.json", strings.TrimSpace(run(t, "kubectl", "exec", "-n", ns, pod.Name, "-c", "server", "--", "readlink", "/kubedl-model/link")))
 		})
 	}
+}
+
+// withoutRecord removes what only the operator may write into a pod.
+func withoutRecord(pod *corev1.Pod) {
+	pod.Annotations = nil
+	delete(pod.Labels, v1alpha1.LabelServedVersionUID)
 }
 
 // Neither the ModelVersion nor the pod names the Secret.
@@ -101,7 +107,8 @@ func TestServingPullSecret(t *testing.T) {
 	// The node does not have the image yet.
 	without, problem := inject.Serving(serverPod(ns, "without"), mv, inject.ServingImageVolume)
 	require.Nil(t, problem)
-	without.Annotations, without.Spec.ImagePullSecrets = nil, nil
+	withoutRecord(without)
+	without.Spec.ImagePullSecrets = nil
 	live.create(t, without)
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		var events corev1.EventList
