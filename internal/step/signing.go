@@ -106,7 +106,9 @@ func (s *signing) key(log io.Writer) (*sign.Key, error) {
 	if s.required {
 		return nil, failure.New(v1alpha1.ReasonSigningKeyMissing, "there is no Secret %s in this namespace with a signing key, %s or %s, and images must be signed: create it with %s", s.secret, cosignKey, tlsKey, s.createCommand())
 	}
-	console.Logf(log, "not signed: there is no Secret %s with a key", s.secret)
+	if s.secret != "" {
+		console.Logf(log, "not signed: there is no Secret %s with a key", s.secret)
+	}
 	return nil, nil
 }
 
