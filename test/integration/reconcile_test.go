@@ -25,6 +25,7 @@ func (s sandbox) newReconciler(cache client.WithWatch) *controller.ModelVersionR
 	return &controller.ModelVersionReconciler{
 		Client: cache, Live: s.client, Argo: func() client.Reader { return cache }, Recorder: &events.FakeRecorder{},
 		Options: config.Default().Options(), Now: time.Now,
+		Namespaces: &controller.Namespaces{Client: s.client, Live: s.client, Now: time.Now},
 	}
 }
 
