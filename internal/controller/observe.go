@@ -40,9 +40,6 @@ const labelWorkflow = "workflows.argoproj.io/workflow"
 // that it runs.
 const annotationNode = "workflows.argoproj.io/node-id"
 
-// labelReported is Argo's label on the results of a pod: whether they are complete.
-const labelReported = "workflows.argoproj.io/report-outputs-completed"
-
 // observe reads what the next step depends on.
 func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.ModelVersion) (lifecycle.Observed, error) {
 	observed := lifecycle.Observed{Version: mv, Now: r.Now()}

@@ -98,15 +98,17 @@ type Step struct {
 	// Update is the Workflow whose arguments have to be updated, with the new ones,
 	// or nil. It has not started.
 	Update *wfv1.Workflow
-	// Resync is the Workflow that Argo has to look at again, or nil.
-	Resync *Resync
+	// Resync is the Workflow that Argo has to look at again, with the annotation that
+	// it gets, or nil.
+	Resync *wfv1.Workflow
 	// Describe is the Workflow whose label and annotation have to say why it has failed,
 	// with both, or nil. An empty label is removed.
 	Describe *wfv1.Workflow
 	// Terminate is the Workflow to terminate, or nil. The status is patched first,
 	// because it records the reason.
 	Terminate *wfv1.Workflow
-	// Delete are the finished Workflows beyond the history limit.
+	// Delete are the finished Workflows beyond the history limit, and the followed one if
+	// Argo will never continue it: the next pass creates another attempt.
 	Delete []*wfv1.Workflow
 	// Ignored is why a rebuild that a user requested has no effect, or empty.
 	Ignored string
@@ -149,6 +151,9 @@ func NextStep(o Observed, opts workflow.Options) Step {
 		step.Ignored = "KubeDL has finished this ModelVersion, and its result is final. To build the files, create a new ModelVersion"
 	}
 	step.Delete = beyondHistoryLimit(o.Workflows, step.Status.Workflow, opts.History)
+	if v.lost != nil {
+		step.Delete = append(step.Delete, v.lost)
+	}
 	return step
 }
 
@@ -164,10 +169,11 @@ type verdict struct {
 	// progress is how far the build is, or nil.
 	progress *progress
 	// The rest is Step's.
-	create, update, terminate *wfv1.Workflow
-	resync                    *Resync
-	volume                    *workflow.Volume
-	requeueAfter              time.Duration
+	create, update, resync, terminate *wfv1.Workflow
+	volume                            *workflow.Volume
+	requeueAfter                      time.Duration
+	// lost is the followed Workflow if Argo will never continue it, or nil.
+	lost *wfv1.Workflow
 	// queuedUntil is when the gates of the followed Workflow's pod were removed, or
 	// nil.
 	queuedUntil *metav1.Time

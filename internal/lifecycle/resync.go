@@ -13,9 +13,8 @@ import (
 // after its resync period of 20 minutes. It can miss the event that it needs: a retry
 // deletes a pod and creates one of the same name, and if the first still ends at that
 // moment, Argo takes it for the second. The Workflow then runs without a pod, and holds
-// its lock, until something changes it, or waits for the results of the pod that is gone:
-// ten minutes, or for ever if that pod had none. So the operator changes an annotation, which makes Argo create the pod,
-// and marks such results as complete (v3.7.18: podReconciliation, taskResultReconciliation).
+// its lock, until something changes it. So the operator changes an annotation, which makes
+// Argo create the pod (v3.7.18: podReconciliation).
 const (
 	// resyncAfter is how long a Workflow may run without a pod. Argo needs less than a
 	// second for the next pod, and a pod's end takes as long.
@@ -24,27 +23,23 @@ const (
 	resyncInterval = time.Minute
 )
 
-// A Resync makes Argo look at a Workflow again.
-type Resync struct {
-	Workflow *wfv1.Workflow
-	// Due is the value of the annotation that the Workflow gets.
-	Due string
-	// Unreported are the IDs of the nodes whose pods have ended and whose results Argo
-	// waits for. Its WorkflowTaskResults have these names.
-	Unreported []string
-}
-
 // withResync returns the verdict on a Workflow that has not finished, with the time at
-// which Argo has to look at it again, if it runs without a pod.
+// which Argo has to look at it again, if it runs without a pod. One that Argo will never
+// continue is deleted, which leads to the next attempt.
 func withResync(o Observed, v verdict) verdict {
 	if !runsWithoutPod(o) || v.terminate != nil {
 		return v
 	}
 	next := o.WaitsSince.Add(resyncAfter)
 	if idle := o.Now.Sub(next); idle >= 0 {
+		if isLost(o.Followed) {
+			v.lost = o.Followed
+			return v
+		}
 		due := next.Add(idle.Truncate(resyncInterval)).UTC().Format(time.RFC3339)
 		if o.Followed.Annotations[v1alpha1.AnnotationResync] != due {
-			v.resync = &Resync{Workflow: o.Followed, Due: due, Unreported: unreported(o.Followed)}
+			v.resync = o.Followed.DeepCopy()
+			v.resync.Annotations = map[string]string{v1alpha1.AnnotationResync: due}
 		}
 		next = next.Add(idle.Truncate(resyncInterval) + resyncInterval)
 	}
@@ -54,18 +49,16 @@ func withResync(o Observed, v verdict) verdict {
 	return v
 }
 
-// maxUnreported is how many results are marked as complete at a time. Ours has one.
-const maxUnreported = 10
-
-// unreported returns the IDs of the nodes that have ended and whose results are missing.
-func unreported(wf *wfv1.Workflow) []string {
-	var ids []string
+// isLost reports whether Argo waits for containers of a pod that has ended: it took them
+// from the pod before, has noted that the pod does not exist, and updates containers with
+// their pods only. Terminating such a Workflow does not end it.
+func isLost(wf *wfv1.Workflow) bool {
+	ended, waits := false, false
 	for _, node := range currentNodes(wf) {
-		if node.Type == wfv1.NodeTypePod && node.Phase.Completed() && !ptr.Deref(node.TaskResultSynced, true) && len(ids) < maxUnreported {
-			ids = append(ids, node.ID)
-		}
+		ended = ended || node.Type == wfv1.NodeTypePod && node.FailedOrError()
+		waits = waits || node.Type == wfv1.NodeTypeContainer && !node.Phase.Completed()
 	}
-	return ids
+	return ended && waits
 }
 
 // runsWithoutPod reports whether the followed Workflow runs, has no pod that could

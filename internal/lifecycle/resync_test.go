@@ -1,12 +1,12 @@
 package lifecycle_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -45,31 +45,40 @@ func TestNextStepResync(t *testing.T) {
 				assert.Nil(t, got.Resync)
 				return
 			}
-			assert.Equal(t, &lifecycle.Resync{Workflow: wf, Due: tt.want}, got.Resync)
+			require.NotNil(t, got.Resync)
+			assert.Equal(t, map[string]string{v1alpha1.AnnotationResync: tt.want}, got.Resync.Annotations)
+			assert.Equal(t, wf.ResourceVersion, got.Resync.ResourceVersion)
+			assert.Empty(t, got.Delete)
 		})
 	}
 }
 
-// Argo waits for the results of a pod that is gone.
-func TestNextStepResyncUnreported(t *testing.T) {
+// Argo waits for containers of a pod that does not exist.
+func TestNextStepLostWorkflow(t *testing.T) {
 	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
-	wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
+	wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Obj()
 	pod := wf.Status.Nodes[builders.PodNode(wf)]
-	pod.Phase, pod.TaskResultSynced = wfv1.NodeError, ptr.To(false)
+	pod.Phase = wfv1.NodeError
 	wf.Status.Nodes[pod.ID] = pod
-	observe := func() lifecycle.Step {
-		return nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, PodMissing: true, TemplateFound: true, Now: builders.Epoch.Add(time.Minute)}, options)
+	observe := func(passed time.Duration) lifecycle.Step {
+		return nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, PodMissing: true, TemplateFound: true, Now: builders.Epoch.Add(passed)}, options)
 	}
-	assert.Equal(t, []string{pod.ID}, observe().Resync.Unreported)
+	assert.Empty(t, observe(9*time.Second).Delete)
+	lost := observe(10 * time.Second)
+	assert.Equal(t, []*wfv1.Workflow{wf}, lost.Delete)
+	assert.Nil(t, lost.Resync)
 
-	pod.TaskResultSynced = ptr.To(true)
-	wf.Status.Nodes[pod.ID] = pod
-	assert.Empty(t, observe().Resync.Unreported)
-	for i := range 50 {
-		pod.ID, pod.TaskResultSynced = fmt.Sprint(i), ptr.To(false)
-		wf.Status.Nodes[pod.ID] = pod
+	next := nextStep(lifecycle.Observed{Version: after(mv, lost), TemplateFound: true, Now: builders.Epoch.Add(time.Minute)}, options)
+	require.NotNil(t, next.Create)
+	assert.Equal(t, "mv-3-1c072-2", next.Create.Name)
+
+	for id, node := range wf.Status.Nodes {
+		if node.Type == wfv1.NodeTypeContainer {
+			node.Phase = wfv1.NodeError
+			wf.Status.Nodes[id] = node
+		}
 	}
-	assert.Len(t, observe().Resync.Unreported, 10)
+	assert.Empty(t, observe(time.Minute).Delete, "Argo decides whether to retry")
 }
 
 func TestNextStepResyncOnlyWhereAPodIsMissing(t *testing.T) {

@@ -28,7 +28,6 @@ const (
 	labelWorkflow        = "workflows.argoproj.io/workflow"
 	labelPhase           = "workflows.argoproj.io/phase"
 	labelCompleted       = "workflows.argoproj.io/completed"
-	labelReported        = "workflows.argoproj.io/report-outputs-completed"
 	labelResubmittedFrom = "workflows.argoproj.io/resubmitted-from-workflow"
 )
 

@@ -405,18 +405,6 @@ func TestWorkflowPolicyResults(t *testing.T) {
 		err := editor.Patch(t.Context(), result, mergePatch(`{"metadata":{"labels":{"`+labelWorkflow+`":"`+build+`"}}}`))
 		assert.True(t, apierrors.IsForbidden(err), "%v", err)
 	})
-	t.Run("a result that is complete", func(t *testing.T) {
-		empty := s.result(build)
-		empty.Outputs = nil
-		require.NoError(t, editor.Create(t.Context(), empty), "the operator does this when the pod is gone")
-		result := s.result(build)
-		require.NoError(t, builder.Create(t.Context(), result))
-		require.NoError(t, editor.Patch(t.Context(), result, mergePatch(`{"metadata":{"labels":{"`+labelReported+`":"true"}}}`)), "the operator does this when the pod is gone")
-		for _, change := range []string{`{"outputs":{"exitCode":"0"}}`, `{"outputs":null}`, `{"phase":"Succeeded"}`, `{"message":"done"}`, `{"progress":"1/1"}`} {
-			err := editor.Patch(t.Context(), result, mergePatch(change))
-			assert.True(t, apierrors.IsForbidden(err), "%s: %v", change, err)
-		}
-	})
 	t.Run("a task set", func(t *testing.T) {
 		err := editor.Create(t.Context(), &wfv1.WorkflowTaskSet{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: build}})
 		require.True(t, apierrors.IsForbidden(err), "%v", err)
