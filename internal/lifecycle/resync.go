@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -61,11 +63,20 @@ const maxUnreported = 10
 func unreported(wf *wfv1.Workflow) []string {
 	var ids []string
 	for _, node := range currentNodes(wf) {
-		if node.Type == wfv1.NodeTypePod && node.Phase.Completed() && !ptr.Deref(node.TaskResultSynced, true) && len(ids) < maxUnreported {
+		if node.Type == wfv1.NodeTypePod && node.Phase.Completed() && !ptr.Deref(node.TaskResultSynced, true) && isNodeOf(wf, node.ID) && len(ids) < maxUnreported {
 			ids = append(ids, node.ID)
 		}
 	}
 	return ids
+}
+
+// isNodeOf reports whether an ID has the form of those that Argo gives to the nodes of a
+// Workflow: its name, or that and a hash (NodeID in v3.7.18). The IDs name objects that the
+// operator changes, and users can write others into the status.
+func isNodeOf(wf *wfv1.Workflow, id string) bool {
+	hash, found := strings.CutPrefix(id, wf.Name+"-")
+	_, err := strconv.ParseUint(hash, 10, 32)
+	return id == wf.Name || found && err == nil
 }
 
 // runsWithoutPod reports whether the followed Workflow runs, has no pod that could

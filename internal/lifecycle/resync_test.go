@@ -7,6 +7,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -66,10 +67,32 @@ func TestNextStepResyncUnreported(t *testing.T) {
 	wf.Status.Nodes[pod.ID] = pod
 	assert.Empty(t, observe().Resync.Unreported)
 	for i := range 50 {
-		pod.ID, pod.TaskResultSynced = fmt.Sprint(i), ptr.To(false)
+		pod.ID, pod.TaskResultSynced = fmt.Sprintf("%s-%d", wf.Name, i), ptr.To(false)
 		wf.Status.Nodes[pod.ID] = pod
 	}
 	assert.Len(t, observe().Resync.Unreported, 10)
+}
+
+// Users can write the nodes of a Workflow: their IDs are names of objects that the operator
+// changes.
+func TestNextStepResyncForgedNodes(t *testing.T) {
+	mv := builders.MakeModelVersion("mv-3", "default").LocalStorage("/foo", "kind-control-plane").Obj()
+	for name, id := range map[string]string{
+		"of another Workflow":              "mv-4-1c072-1-1234567890",
+		"of another attempt":               "mv-3-1c072-10-1234567890",
+		"of a resubmit":                    "mv-3-1c072-1-x2x1v-1234567890",
+		"no name, so that each pass fails": "mv-3-1c072-1-1/../2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := builders.MakeWorkflow(mv, 1).Running("").Obj()
+			require.Equal(t, "mv-3-1c072-1", wf.Name)
+			pod := wf.Status.Nodes[builders.PodNode(wf)]
+			pod.ID, pod.Phase, pod.TaskResultSynced = id, wfv1.NodeError, ptr.To(false)
+			wf.Status.Nodes[builders.PodNode(wf)] = pod
+			got := nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, PodMissing: true, TemplateFound: true, Now: builders.Epoch.Add(time.Minute)}, options)
+			assert.Equal(t, &lifecycle.Resync{Workflow: wf, Due: "2026-03-01T12:00:10Z"}, got.Resync)
+		})
+	}
 }
 
 func TestNextStepResyncOnlyWhereAPodIsMissing(t *testing.T) {
