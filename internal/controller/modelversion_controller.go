@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
@@ -82,7 +83,7 @@ type ModelVersionReconciler struct {
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=modelversions/status,verbs=patch,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=model.kubedl.io,resources=models,verbs=get;list;watch;create,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=argoproj.io,resources=workflows,verbs=get;list;watch;create;patch;delete,roleName=modelkiln-namespaced
-// +kubebuilder:rbac:groups=argoproj.io,resources=workflowtaskresults,verbs=patch,roleName=modelkiln-namespaced
+// +kubebuilder:rbac:groups=argoproj.io,resources=workflowtaskresults,verbs=create;patch,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=argoproj.io,resources=clusterworkflowtemplates,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=pods;events,verbs=list;watch,roleName=modelkiln-namespaced
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch,roleName=modelkiln-namespaced
@@ -310,18 +311,37 @@ func (r *ModelVersionReconciler) describe(ctx context.Context, wf *wfv1.Workflow
 // that have ended.
 func (r *ModelVersionReconciler) resync(ctx context.Context, resync lifecycle.Resync) error {
 	wf := resync.Workflow
-	reported := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"true"}}}`, labelReported)
 	for _, node := range resync.Unreported {
-		result := metadataOf(wfv1.SchemeGroupVersion.WithKind("WorkflowTaskResult"))
-		result.Namespace, result.Name = wf.Namespace, node
-		if err := r.Client.Patch(ctx, result, client.RawPatch(types.MergePatchType, reported)); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("patch WorkflowTaskResult %q: %w", node, err)
+		if err := r.completeResult(ctx, wf, node); err != nil {
+			return err
 		}
 	}
 	return r.patchWorkflow(ctx, wf, map[string]any{
 		"annotations": map[string]any{v1alpha1.AnnotationResync: resync.Due},
 		"labels":      map[string]any{labelCompleted: nil},
 	}, nil)
+}
+
+// completeResult marks the result of a node as complete, which the node's pod, if it ever
+// began, did not. It reports nothing. A policy may reject that: Argo then waits for ten
+// minutes, or until the deadline if there is no result.
+func (r *ModelVersionReconciler) completeResult(ctx context.Context, wf *wfv1.Workflow, node string) error {
+	result := &unstructured.Unstructured{}
+	result.SetGroupVersionKind(wfv1.SchemeGroupVersion.WithKind("WorkflowTaskResult"))
+	result.SetNamespace(wf.Namespace)
+	result.SetName(node)
+	result.SetLabels(map[string]string{labelWorkflow: wf.Name, labelReported: "true"})
+	result.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: wfv1.SchemeGroupVersion.String(), Kind: argoKinds[0].Kind, Name: wf.Name, UID: wf.UID}})
+	err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(result), fieldOwner, client.ForceOwnership)
+	if apierr.IsRejected(err) {
+		r.Metrics.WriteRejected()
+		ctrl.LoggerFrom(ctx).Info("The API server rejects a WorkflowTaskResult that reports nothing", "Workflow", klog.KObj(wf), "error", err.Error())
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("apply WorkflowTaskResult %q: %w", node, err)
+	}
+	return nil
 }
 
 // patchWorkflow patches a Workflow, unless it has changed since it was read: Argo may

@@ -15,8 +15,8 @@ import (
 // after its resync period of 20 minutes. It can miss the event that it needs: a retry
 // deletes a pod and creates one of the same name, and if the first still ends at that
 // moment, Argo takes it for the second. The Workflow then runs without a pod, and holds
-// its lock, until something changes it, or waits ten minutes for the results of the pod
-// that is gone. So the operator changes an annotation, which makes Argo create the pod,
+// its lock, until something changes it, or waits for the results of the pod that is gone:
+// ten minutes, or for ever if that pod had none. So the operator changes an annotation, which makes Argo create the pod,
 // and marks such results as complete (v3.7.18: podReconciliation, taskResultReconciliation).
 const (
 	// resyncAfter is how long a Workflow may run without a pod. Argo needs less than a

@@ -30,7 +30,7 @@ func TestOutput(t *testing.T) {
 		"a failure after the push": {report.Report{Source: pushedReport.Source, Image: pushedReport.Image, Failure: failedReport.Failure}, "FAILED mount-check: SourceMissing: there is no directory /foo\n"},
 		"an image":                 {pushedReport, "pushed and verified: registry.example.com/team/resnet:v1@sha256:ab\n"},
 		"an image of before":       {unchangedReport, "verified, already in the registry: registry.example.com/team/resnet:v1@sha256:ab\n"},
-		"an image without a model": {report.Report{Image: pushedReport.Image}, "pushed and verified: registry.example.com/team/resnet:v1@sha256:ab\n"},
+		"a tag of an alias":        {report.Report{Image: pushedReport.Image}, "the tag was moved and verified: registry.example.com/team/resnet:v1@sha256:ab\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -96,9 +96,6 @@ func TestRunsWithoutPod(t *testing.T) {
 		node.Phase, node.TaskResultSynced = wfv1.NodeError, ptr.To(false)
 		wf.Status.Nodes[node.ID] = node
 	})
-	result := s.result(wf.Name)
-	result.GenerateName, result.Name, result.Labels[labelReported] = "", node.ID, "false"
-	require.NoError(t, s.client.Create(t.Context(), result))
 	s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
 	op.drainQueue(t, shared)
 	require.NoError(t, s.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)))
@@ -108,8 +105,9 @@ func TestRunsWithoutPod(t *testing.T) {
 		assert.NotEmpty(c, wf.Annotations[v1alpha1.AnnotationResync])
 		assert.NotContains(c, wf.Labels, labelCompleted)
 	}, deadline, tick)
-	s.get(t, result.Name, result)
-	assert.Equal(t, "true", result.Labels[labelReported])
+	result := &wfv1.WorkflowTaskResult{}
+	s.get(t, node.ID, result)
+	assert.Equal(t, map[string]string{labelWorkflow: wf.Name, labelReported: "true"}, result.Labels)
 	assert.Equal(t, v1alpha1.ReasonWorkflowRunning, readyReason(s.version(resnet)), "it is neither failed nor terminated")
 	assert.Empty(t, wf.Spec.Shutdown)
 }

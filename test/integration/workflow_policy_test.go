@@ -406,6 +406,9 @@ func TestWorkflowPolicyResults(t *testing.T) {
 		assert.True(t, apierrors.IsForbidden(err), "%v", err)
 	})
 	t.Run("a result that is complete", func(t *testing.T) {
+		empty := s.result(build)
+		empty.Outputs = nil
+		require.NoError(t, editor.Create(t.Context(), empty), "the operator does this when the pod is gone")
 		result := s.result(build)
 		require.NoError(t, builder.Create(t.Context(), result))
 		require.NoError(t, editor.Patch(t.Context(), result, mergePatch(`{"metadata":{"labels":{"`+labelReported+`":"true"}}}`)), "the operator does this when the pod is gone")

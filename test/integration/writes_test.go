@@ -98,7 +98,9 @@ func TestWritesWhileWaiting(t *testing.T) {
 		"for the platform team, which allows no EFS": {efsVersion, change{}, nil, v1alpha1.ReasonSourceForbidden},
 		"for Argo": {claimVersion, change{}, nil, v1alpha1.ReasonWorkflowPending},
 		"for the build": {localVersion, change{}, func(s sandbox) {
-			s.argo.runStep(awaitPending(s), contract.StepBuild)
+			wf := awaitPending(s)
+			s.argo.createPod(wf)
+			s.argo.runStep(wf, contract.StepBuild)
 		}, v1alpha1.ReasonWorkflowRunning},
 		"for a user, after a failure": {localVersion, change{}, func(s sandbox) {
 			s.argo.failWorkflow(awaitPending(s), contract.StepBuild, v1alpha1.ReasonBuildFailed, "no space left on device")
