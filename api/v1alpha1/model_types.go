@@ -75,6 +75,12 @@ type AliasStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Version string `json:"version,omitempty"`
+	// versionUID is the UID of that ModelVersion. Another one of the same name with
+	// another image is not promoted by its creation. It is absent if the alias got its
+	// ModelVersion from a release that did not record it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	VersionUID string `json:"versionUID,omitempty"`
 	// digest is the digest of its image's manifest, in the form "sha256:…".
 	// +optional
 	// +kubebuilder:validation:MaxLength=256

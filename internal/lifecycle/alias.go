@@ -71,7 +71,7 @@ func nextAlias(o ObservedAliases, alias v1alpha1.Alias, opts workflow.Options) (
 		if next.Version != mv.Name || next.Digest != mv.Status.Digest || next.Since == nil {
 			next = promoted(next, mv, PromotedBy(o.Model, alias.Name), o.Now)
 		}
-		next.Image = mv.Status.Image
+		next.Image, next.VersionUID = mv.Status.Image, string(mv.UID)
 		wf = withTag(o, alias, mv, &next, opts)
 	}
 	if next.Version != "" {
@@ -111,8 +111,17 @@ func resolveAlias(o ObservedAliases, alias v1alpha1.Alias) (mv *v1alpha1.ModelVe
 		return nil, fmt.Sprintf("KubeDL built ModelVersion %s and did not record the digest of its image. Create a new ModelVersion", name)
 	case mv.Status.ImageBuildPhase != v1alpha1.ImageBuildSucceeded:
 		return nil, fmt.Sprintf("ModelVersion %s is not Ready (%s). To see why: kubectl describe mv -n %s %s", name, reasonOrNone(mv), namespace, name)
+	case isReplaced(AliasOf(o.Model, alias.Name), mv):
+		return nil, fmt.Sprintf("ModelVersion %s is not the one that was promoted, which was deleted. Promote another one, or remove the alias and add it again: kubectl edit mo -n %s %s", name, namespace, o.Model.Name)
 	}
 	return mv, ""
+}
+
+// isReplaced reports whether the ModelVersion of an alias was deleted, and another one has
+// its name and another image. Who may create ModelVersions would promote it otherwise, in
+// the name of the user who promoted the first one.
+func isReplaced(state *v1alpha1.AliasStatus, mv *v1alpha1.ModelVersion) bool {
+	return state.Version == mv.Name && state.VersionUID != "" && state.VersionUID != string(mv.UID) && state.Digest != mv.Status.Digest
 }
 
 // reasonOrNone returns the reason of a ModelVersion that is not Ready.

@@ -35,7 +35,7 @@ func TestNextAliases(t *testing.T) {
 	}
 	standsFor := func(version, digest string) v1alpha1.AliasStatus {
 		return v1alpha1.AliasStatus{
-			Name: "production", Version: version, Digest: digest, Image: "modelhub/resnet:" + version,
+			Name: "production", Version: version, VersionUID: string(builders.ModelVersionUID), Digest: digest, Image: "modelhub/resnet:" + version,
 			Since: ptr.To(atSecond(0)), By: "bob@example.com", Pods: &v1alpha1.AliasPods{},
 		}
 	}
@@ -45,7 +45,7 @@ func TestNextAliases(t *testing.T) {
 	}
 	const list = "kubectl get mv -n team-a -l model.kubedl.io/model-name=model1"
 	promoted := v1alpha1.AliasStatus{
-		Name: "production", Version: "v2", Digest: otherDigest, Image: "modelhub/resnet:v2",
+		Name: "production", Version: "v2", VersionUID: string(builders.ModelVersionUID), Digest: otherDigest, Image: "modelhub/resnet:v2",
 		Since: ptr.To(atSecond(60)), By: "ann@example.com", Pods: &v1alpha1.AliasPods{},
 		History: []v1alpha1.AliasRecord{{Version: "v1", Digest: builders.Digest, From: ptr.To(atSecond(0)), To: ptr.To(atSecond(60)), By: "bob@example.com"}},
 	}
@@ -57,6 +57,13 @@ func TestNextAliases(t *testing.T) {
 	first.Since, first.By = ptr.To(atSecond(60)), "ann@example.com"
 	counted := standsFor("v1", builders.Digest)
 	counted.Pods = &v1alpha1.AliasPods{Current: 3, Behind: 3}
+	recreated := standsFor("v1", builders.Digest)
+	recreated.VersionUID = "00000000-0000-4000-8000-000000000000"
+	ofEarlierRelease := standsFor("v1", builders.Digest)
+	ofEarlierRelease.VersionUID = ""
+	rebuilt := standsFor("v1", otherDigest)
+	rebuilt.Since, rebuilt.By = ptr.To(atSecond(60)), "ann@example.com"
+	rebuilt.History = []v1alpha1.AliasRecord{{Version: "v1", Digest: builders.Digest, From: ptr.To(atSecond(0)), To: ptr.To(atSecond(60)), By: "bob@example.com"}}
 	moved := standsFor("v1", builders.Digest)
 	moved.Image = "pull.example.com/resnet:v1"
 
@@ -98,6 +105,21 @@ func TestNextAliases(t *testing.T) {
 		"its own version, which was deleted": {
 			model: aliasModel("v1", standsFor("v1", builders.Digest)),
 			want:  unresolved(standsFor("v1", builders.Digest), "ModelVersion v1 does not exist. To list those of the Model: "+list+". Until then the alias stands for v1"),
+		},
+		"its own version, which was deleted and created again with another image": {
+			model: aliasModel("v1", recreated), versions: []*v1alpha1.ModelVersion{built("v1", otherDigest).Obj()},
+			want: unresolved(recreated, "ModelVersion v1 is not the one that was promoted, which was deleted. Promote another one, or remove the alias and add it again: kubectl edit mo -n team-a model1. Until then the alias stands for v1"),
+		},
+		"its own version, which was deleted and created again with the same image": {
+			model: aliasModel("v1", recreated), versions: []*v1alpha1.ModelVersion{built("v1", builders.Digest).Obj()},
+			want: standsFor("v1", builders.Digest),
+		},
+		"its own version, which was built again": {
+			model: aliasModel("v1", standsFor("v1", builders.Digest)), versions: []*v1alpha1.ModelVersion{built("v1", otherDigest).Obj()}, want: rebuilt,
+		},
+		"a version whose UID was not recorded": {
+			model: aliasModel("v1", ofEarlierRelease), versions: []*v1alpha1.ModelVersion{built("v1", builders.Digest).Obj()},
+			want: standsFor("v1", builders.Digest),
 		},
 		"a version of another Model": {
 			model: aliasModel("v2", standsFor("v1", builders.Digest)), versions: []*v1alpha1.ModelVersion{built("v2", otherDigest).Model("bert").Obj()},

@@ -38,7 +38,7 @@ func ReadAttempt(raw []byte) (Attempt, error) {
 		Start: startTime(wf), End: wf.Status.FinishedAt,
 	}
 	for _, pod := range nodesWhere(wf, func(node wfv1.NodeStatus) bool { return node.HostNodeName != "" }) {
-		attempt.Nodes = append(attempt.Nodes, pod.HostNodeName)
+		attempt.Nodes = append(attempt.Nodes, sentence(pod.HostNodeName))
 	}
 	slices.Sort(attempt.Nodes)
 	attempt.Nodes = slices.Compact(attempt.Nodes)

@@ -19,6 +19,7 @@ func TestReadAttempt(t *testing.T) {
 	wf.Status = wfv1.WorkflowStatus{Phase: wfv1.WorkflowFailed, Message: "Stopped with strategy 'Terminate'", StartedAt: start, FinishedAt: metav1.NewTime(start.Add(time.Minute))}
 	wf.Status.Nodes = wfv1.Nodes{
 		"a": {ID: "a", HostNodeName: "node-2"}, "b": {ID: "b", HostNodeName: "node-1"}, "c": {ID: "c", HostNodeName: "node-2"}, "d": {ID: "d"},
+		"e": {ID: "e", HostNodeName: "\x1b[2J\nnode-0 is fine"},
 	}
 	raw, err := json.Marshal(wf)
 	require.NoError(t, err)
@@ -31,7 +32,7 @@ func TestReadAttempt(t *testing.T) {
 	assert.Equal(t, int64(2), got.Number)
 	assert.Equal(t, start.Unix(), got.Start.Unix())
 	assert.Equal(t, start.Unix()+60, got.End.Unix())
-	assert.Equal(t, []string{"node-1", "node-2"}, got.Nodes)
+	assert.Equal(t, []string{"[2J node-0 is fine", "node-1", "node-2"}, got.Nodes, "users can write the status: a terminal gets no control characters of it")
 }
 
 func TestReadAttempt_invalid(t *testing.T) {

@@ -152,6 +152,17 @@ func TestAlias(t *testing.T) {
 		})
 		assert.Equal(t, [2]string{"v1", digestOf("v1")}, [2]string{got.Version, got.Digest})
 		s.assertPodRejected(t, servingPod(s.namespace, serves("production")), `ModelVersion "v1" was deleted`, `the alias "production" of Model "resnet" stands for it. Promote another one: kubectl edit mo -n `+s.namespace+" resnet")
+
+		wf := s.startNamedBuild("v1")
+		report := goodReport(wf)
+		report.Image.Digest = digestOf("another model")
+		s.argo.finish(wf, wfv1.WorkflowSucceeded, "", report)
+		s.awaitReason("v1", v1alpha1.ReasonSucceeded)
+		got = s.awaitAlias(func(t assert.TestingT, got v1alpha1.AliasStatus) {
+			assert.Contains(t, got.Message, "ModelVersion v1 is not the one that was promoted, which was deleted")
+		})
+		assert.Equal(t, [3]string{"v1", digestOf("v1"), string(mv.UID)}, [3]string{got.Version, got.Digest, got.VersionUID})
+		s.assertPodRejected(t, servingPod(s.namespace, serves("production")), `ModelVersion "v1" does not have the image`)
 	})
 	t.Run("is removed", func(t *testing.T) {
 		s := newSandbox(t, shared)

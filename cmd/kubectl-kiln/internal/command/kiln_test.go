@@ -170,6 +170,11 @@ func TestTree(t *testing.T) {
 	assert.Regexp(t, `└── mv-7 +was deleted\n$`, succeeds(t, ns, "tree", "pod/resnet-7c9f5b8d4-x2x1v"))
 	newPod(t, ns, "other", func(*corev1.Pod) {})
 	assert.Contains(t, fails(t, ns, "tree", "pod/other"), "pod other serves no ModelVersion")
+	// The policy that reserves the annotations may not be installed.
+	newPod(t, ns, "forged", func(pod *corev1.Pod) {
+		pod.Annotations = map[string]string{v1alpha1.AnnotationServedVersion: "mv-7\n└── \x1b[2J", v1alpha1.AnnotationServedImage: "\x1b]0;title\a"}
+	})
+	assert.Regexp(t, `^Pod forged +Pending\n├── serves +\]0;title \n└── mv-7 └──  \[2J +was deleted\n$`, succeeds(t, ns, "tree", "pod/forged"))
 }
 
 func TestWhy(t *testing.T) {
@@ -380,4 +385,12 @@ func TestVersionTable_namespaces(t *testing.T) {
 	assert.Equal(t, "Namespace", got.ColumnDefinitions[0].Name)
 	assert.Equal(t, []any{"team-a", "mv-1"}, got.Rows[0].Cells[:2])
 	assert.Len(t, got.Rows[0].Cells, len(got.ColumnDefinitions))
+}
+
+// A terminal gets no control characters, and a tree no lines and cells, from what users
+// write into createdBy.
+func TestVersionLine_hostileCreator(t *testing.T) {
+	mv := &v1alpha1.ModelVersion{}
+	mv.Name, mv.Spec.CreatedBy = "mv-1", "\x1b[2Jalice\n└── mv-2\tReady"
+	assert.Equal(t, "mv-1\tUnknown\t\t\t\t\t\t [2Jalice └── mv-2 Ready", versionLine(mv, nil, time.Now()))
 }

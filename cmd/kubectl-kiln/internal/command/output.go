@@ -17,6 +17,7 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 // output prints objects as -o says. Without it, a command prints what it likes.
@@ -139,8 +140,9 @@ func tagOf(mv *v1alpha1.ModelVersion) string {
 }
 
 // creator returns who created a ModelVersion: what the user wrote, or else who they are.
+// What users write is free text, and could control a terminal.
 func creator(mv *v1alpha1.ModelVersion) string {
-	return cmp.Or(mv.Spec.CreatedBy, mv.Status.CreatedByUser)
+	return text.Printable(cmp.Or(mv.Spec.CreatedBy, mv.Status.CreatedByUser))
 }
 
 // took returns how long the attempt of a ModelVersion took, or takes.

@@ -18,6 +18,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 func (k *kiln) tree() *cobra.Command {
@@ -138,11 +139,11 @@ func (c *cluster) podTree(ctx context.Context, name string, now time.Time) (tree
 		return nil, c.explain(err, "Pod", name)
 	}
 	tree := treeprint.NewWithRoot(fmt.Sprintf("Pod %s\t%s", pod.Name, pod.Status.Phase))
-	version := pod.Annotations[v1alpha1.AnnotationServedVersion]
+	version := text.Printable(pod.Annotations[v1alpha1.AnnotationServedVersion])
 	if version == "" {
 		return nil, fmt.Errorf("pod %s serves no ModelVersion: it has none of the labels %s and %s", name, v1alpha1.LabelServeVersion, v1alpha1.LabelServeModel)
 	}
-	tree.AddNode("serves\t" + pod.Annotations[v1alpha1.AnnotationServedImage])
+	tree.AddNode("serves\t" + text.Printable(pod.Annotations[v1alpha1.AnnotationServedImage]))
 	mv := &v1alpha1.ModelVersion{}
 	if err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: version}, mv); client.IgnoreNotFound(err) != nil {
 		return nil, c.explain(err, "ModelVersion", version)
