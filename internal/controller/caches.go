@@ -218,8 +218,15 @@ func NewNodeCache(mgr ctrl.Manager, s CacheSettings) (cache.Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the cache of nodes: %w", err)
 	}
-	return c, mgr.Add(c)
+	return c, mgr.Add(inEveryReplica{c})
 }
+
+// inEveryReplica is a cache that the manager starts in every replica, and not only in the
+// leader.
+type inEveryReplica struct{ cache.Cache }
+
+// NeedLeaderElection returns false.
+func (inEveryReplica) NeedLeaderElection() bool { return false }
 
 // hasLabel selects the objects that have a label, whatever its value.
 func hasLabel(label string) (labels.Selector, error) {

@@ -55,11 +55,11 @@ func (n *Nodes) Start(ctx context.Context) error {
 // NeedLeaderElection returns false: every replica serves the webhooks.
 func (*Nodes) NeedLeaderElection() bool { return false }
 
-// Ready is a readiness check. It returns an error until it is known whether the nodes can
-// be read: pods would get a copy of their model, and keep it.
-func (n *Nodes) Ready(*http.Request) error {
-	if !n.readable.Load() && !n.forbidden.Load() {
-		return errors.New("the nodes have not been read yet")
+// Ready is a readiness check. It returns an error until the nodes were read, or are known
+// not to be readable: pods would get a copy of their model, and keep it.
+func (n *Nodes) Ready(r *http.Request) error {
+	if _, unknown := n.list(r.Context()); unknown != "" && !n.forbidden.Load() {
+		return errors.New(unknown)
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package webhook
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -77,10 +79,10 @@ func TestServingAuto(t *testing.T) {
 			}).Build()
 			nodes := &Nodes{Live: c, Cache: fakeCache{reader: c}}
 			assert.False(t, nodes.NeedLeaderElection())
-			require.Error(t, nodes.Ready(nil))
+			require.Error(t, nodes.Ready(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil)))
 			if !tt.notStarted {
 				require.NoError(t, nodes.Start(t.Context()))
-				require.NoError(t, nodes.Ready(nil))
+				require.NoError(t, nodes.Ready(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil)))
 			}
 			serving := &Serving{Live: c, Client: c, Server: fakeServer{tt.minor}, Nodes: nodes, Mount: inject.ServingAuto}
 			pod := &corev1.Pod{

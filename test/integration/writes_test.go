@@ -100,6 +100,8 @@ func TestWritesWhileWaiting(t *testing.T) {
 		"for the build": {localVersion, change{}, func(s sandbox) {
 			wf := awaitPending(s)
 			s.argo.createPod(wf)
+			// A pass that does not see the pod looks again ten seconds later.
+			op.drainQueue(t, shared)
 			s.argo.runStep(wf, contract.StepBuild)
 		}, v1alpha1.ReasonWorkflowRunning},
 		"for a user, after a failure": {localVersion, change{}, func(s sandbox) {
