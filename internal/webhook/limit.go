@@ -50,6 +50,9 @@ func (l *Limiter) Wrap(handler http.Handler) http.Handler {
 			http.Error(w, fmt.Sprintf("the request is larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge)
 			return
 		}
+		// The API server would send later requests over the same connection, also while this
+		// replica stops, and some would be lost when it closes.
+		w.Header().Set("Connection", "close")
 		// The server cancels the context of its requests when it is about to stop, and waits
 		// for their responses.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), maxTime)

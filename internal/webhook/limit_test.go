@@ -142,5 +142,6 @@ func TestLimiterServerStops(t *testing.T) {
 	require.NoError(t, requestErr)
 	require.NoError(t, resp.Body.Close())
 	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	assert.True(t, resp.Close, "the next request is sent over another connection")
 	assert.NoError(t, err)
 }
