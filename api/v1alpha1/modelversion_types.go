@@ -802,7 +802,7 @@ type SignatureStatus struct {
 	// +kubebuilder:validation:MaxItems=8
 	Attestations []Attestation `json:"attestations,omitempty"`
 	// bundle is the signature of the image with status.digest, as a bundle of Sigstore in
-	// JSON. Whoever has the public key can verify it without access to the registry.
+	// JSON. Anyone who has the public key can verify it without access to the registry.
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	Bundle string `json:"bundle,omitempty"`

@@ -107,7 +107,7 @@ func TestMonitoringNamesReasonsThatExist(t *testing.T) {
 	assert.True(t, found)
 }
 
-// Whoever is woken by an alert reads its cause and the next command.
+// An alert gives its cause and the next command.
 func TestAlertsAreDocumented(t *testing.T) {
 	raw, err := os.ReadFile("../../api/docs/metrics.md")
 	require.NoError(t, err)

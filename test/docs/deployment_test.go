@@ -84,7 +84,7 @@ func TestDeploymentHighAvailability(t *testing.T) {
 	assert.False(t, priority.GlobalDefault)
 }
 
-// A webhook call that has begun when the replica is told to end is finished.
+// A webhook call that has begun when the replica is terminated is finished.
 func TestDeploymentTerminationGracePeriod(t *testing.T) {
 	pod := operatorDeployment(t).Spec.Template.Spec
 	require.Len(t, pod.Containers, 1)

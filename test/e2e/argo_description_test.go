@@ -14,8 +14,8 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
-// Whoever looks at a failed build with Argo's own means knows why it has failed, in a
-// namespace where only Argo's controller may report what a build has done.
+// Argo's UI and commands show why a build has failed, also in a namespace where only
+// Argo's controller may report what a build has done.
 func TestArgoSaysWhy(t *testing.T) {
 	t.Parallel()
 	ns := live.reservedNamespace(t)

@@ -29,7 +29,7 @@ type faults struct {
 	delay time.Duration
 	// away is true while no request reaches the API server.
 	away bool
-	// expired are the watches that are yet to be told that their version is too old.
+	// expired are the watches that have not yet been answered 410 Gone.
 	expired map[string]bool
 	// watches are the open watches.
 	watches map[*watchBody]bool
@@ -174,7 +174,7 @@ func (f *faults) expireWatches() {
 	f.closeWatches()
 }
 
-// pendingExpirations returns how many watches were not yet told that they have expired.
+// pendingExpirations returns how many watches have not yet been answered 410 Gone.
 func (f *faults) pendingExpirations() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

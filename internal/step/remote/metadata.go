@@ -26,7 +26,7 @@ var metadataServices = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.
 var errMetadata = errors.New("the address is that of a metadata service")
 
 // newDialer returns a dialer that connects to no metadata service. Rules allow hosts by
-// name, and whoever has the name decides about its address.
+// name, and the owner of the name decides about its address.
 func newDialer() *net.Dialer {
 	return &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive, Control: refuseMetadata}
 }

@@ -62,7 +62,7 @@ func TestSecondRelease(t *testing.T) {
 			map[string]any{"meta.helm.sh/release-name": "modelkiln", "meta.helm.sh/release-namespace": "ml"},
 			"by release modelkiln in namespace ml",
 		},
-		// Helm itself refuses to adopt objects, unless it is told to with --take-ownership.
+		// Helm itself refuses to adopt objects, without --take-ownership.
 		"installed without Helm": {nil, ""},
 	}
 	for name, tt := range tests {

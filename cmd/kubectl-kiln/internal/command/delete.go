@@ -27,15 +27,7 @@ rejected. The image stays in the registry.`,
 	cmd.Flags().BoolVar(&force, "force", false, "delete a ModelVersion that is in use")
 	out := newOutput(cmd, "deleted")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := versionName(args[0])
-		if err != nil {
-			return err
-		}
-		c, err := k.connect()
-		if err != nil {
-			return err
-		}
-		mv, err := c.version(cmd.Context(), name)
+		c, mv, err := k.connectTo(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 )
 
-// The document has the commands in the order and with the words of the program.
+// The document lists the commands in the order of the program, with their descriptions.
 func TestDocumentation(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join(root, "api", "docs", "kubectl-kiln.md"))
 	require.NoError(t, err)

@@ -32,15 +32,7 @@ credentials are those of docker login.`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: k.completeVersions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := versionName(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := k.connect()
-			if err != nil {
-				return err
-			}
-			mv, err := c.version(cmd.Context(), name)
+			_, mv, err := k.connectTo(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -17,15 +17,7 @@ the browser. The operator's configuration has the URL of the Argo UI (argoURL).`
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: k.completeVersions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := versionName(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := k.connect()
-			if err != nil {
-				return err
-			}
-			mv, err := c.version(cmd.Context(), name)
+			_, mv, err := k.connectTo(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -210,7 +210,7 @@ func (p *promotion) roll(ctx context.Context) error {
 	restarted := 0
 	for _, list := range []client.ObjectList{&appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}} {
 		if err := p.List(ctx, list, client.InNamespace(p.namespace)); err != nil {
-			return fmt.Errorf("the alias is moved, and the workloads are not restarted: %s. Ask somebody with the role edit to run kubectl rollout restart", quote(err))
+			return fmt.Errorf("the alias is moved, and the workloads are not restarted: %s. Ask a user with the role edit to run kubectl rollout restart", quote(err))
 		}
 		for _, w := range workloadsIn(list) {
 			if w.template.Labels[v1alpha1.LabelServeModel] != p.model || w.template.Labels[v1alpha1.LabelServeAlias] != p.alias {

@@ -28,15 +28,7 @@ image, and pushes it again if not.`,
 	cmd.Flags().BoolVar(&waits, "wait", false, "wait until the attempt has ended, as kubectl kiln wait does")
 	out := newOutput(cmd, "requested")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := versionName(args[0])
-		if err != nil {
-			return err
-		}
-		c, err := k.connect()
-		if err != nil {
-			return err
-		}
-		mv, err := c.version(cmd.Context(), name)
+		c, mv, err := k.connectTo(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -50,7 +42,7 @@ image, and pushes it again if not.`,
 		if err := printer.PrintObj(mv, k.Out); err != nil || !waits {
 			return err
 		}
-		return k.waitFor(cmd.Context(), c, name, requested(mv))
+		return k.waitFor(cmd.Context(), c, mv.Name, requested(mv))
 	}
 	return cmd
 }

@@ -144,6 +144,20 @@ func newScheme() *runtime.Scheme {
 // typed returns a client for what the other one has not: logs and discovery.
 func (c *cluster) typed() (*kubernetes.Clientset, error) { return kubernetes.NewForConfig(c.rest) }
 
+// connectTo connects to the cluster, and returns the ModelVersion that an argument names.
+func (k *kiln) connectTo(ctx context.Context, arg string) (*cluster, *v1alpha1.ModelVersion, error) {
+	name, err := versionName(arg)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := k.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	mv, err := c.version(ctx, name)
+	return c, mv, err
+}
+
 // version returns a ModelVersion. The error is a sentence.
 func (c *cluster) version(ctx context.Context, name string) (*v1alpha1.ModelVersion, error) {
 	mv := &v1alpha1.ModelVersion{}

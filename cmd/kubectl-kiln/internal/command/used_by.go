@@ -21,15 +21,7 @@ have it after they were restarted.`,
 	cmd.Flags().BoolVar(&noHeaders, "no-headers", false, "print no column headers")
 	out := newOutput(cmd, "")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := versionName(args[0])
-		if err != nil {
-			return err
-		}
-		c, err := k.connect()
-		if err != nil {
-			return err
-		}
-		mv, err := c.version(cmd.Context(), name)
+		c, mv, err := k.connectTo(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}

@@ -36,15 +36,7 @@ The credentials are those of docker login.`,
 	flags.BoolVar(&deep, "deep", false, "read every layer, and compare every file")
 	access.define(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := versionName(args[0])
-		if err != nil {
-			return err
-		}
-		c, err := k.connect()
-		if err != nil {
-			return err
-		}
-		mv, err := c.version(cmd.Context(), name)
+		_, mv, err := k.connectTo(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -72,7 +64,7 @@ func (a registryAccess) tagResult(ctx context.Context, mv *v1alpha1.ModelVersion
 		return result{bad, "the tag of " + image + " cannot be read", quote(err)}
 	}
 	if got := descriptor.Digest.String(); got != mv.Status.Digest {
-		return result{bad, fmt.Sprintf("%s has the digest %s instead of %s", image, got, mv.Status.Digest), "somebody has moved the tag; pods that serve the ModelVersion refer to the digest, and are not affected"}
+		return result{bad, fmt.Sprintf("%s has the digest %s instead of %s", image, got, mv.Status.Digest), "the tag was moved; pods that serve the ModelVersion refer to the digest, and are not affected"}
 	}
 	return result{verdict: good, what: image + " has the digest " + mv.Status.Digest}
 }

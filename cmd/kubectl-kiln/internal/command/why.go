@@ -28,15 +28,7 @@ What an attempt means is determined by the same code as in the operator.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: k.completeVersions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := versionName(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := k.connect()
-			if err != nil {
-				return err
-			}
-			mv, err := c.version(cmd.Context(), name)
+			c, mv, err := k.connectTo(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
