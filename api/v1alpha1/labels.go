@@ -78,6 +78,10 @@ const (
 	// mv-<workload>-<first five digits of the workload's UID>; when it fails, the
 	// operator creates none. createdBy defaults to the workload's name.
 	AnnotationModelVersion = "model.kubedl.io/model-version"
+	// AnnotationLineage on a workload, of a kind that spec.trainedBy can name, declares from
+	// what the model was made, as YAML or JSON of the form of spec.lineage. It adds to
+	// spec.lineage, and replaces nothing in it.
+	AnnotationLineage = "model.kubedl.io/lineage"
 	// AnnotationMadeVersion on such a workload records that its ModelVersion was
 	// created. The value is the workload's own UID, so that a copy of the workload
 	// still creates its own. A ModelVersion that a user deletes is not created

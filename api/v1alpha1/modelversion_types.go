@@ -66,7 +66,7 @@ const (
 
 // ModelVersionSpec specifies where a trained model is stored and which image is
 // built from it. The fields that identify the ModelVersion (modelName, imageRepo,
-// imageTag, storage) are immutable; createdBy and build can be changed.
+// imageTag, storage) are immutable; createdBy, build and lineage can be changed.
 //
 // Required fields are enforced by validation rules and not by the "required" list
 // of the schema, so that the error message explains what to write. The schema and
@@ -136,6 +136,12 @@ type ModelVersionSpec struct {
 	// it on a ModelVersion whose last attempt failed starts a new attempt.
 	// +optional
 	Build *Build `json:"build,omitempty"`
+
+	// lineage declares from what the model was made: data, code, base models and the
+	// training's parameters and metrics. It can be changed until a build succeeds, and
+	// does not change the image.
+	// +optional
+	Lineage *Lineage `json:"lineage,omitempty"`
 }
 
 // Workload references an object that trains a model. Supported kinds are Job
@@ -717,6 +723,10 @@ type ModelVersionStatus struct {
 	// signature is how the image was signed; absent if it was not.
 	// +optional
 	Signature *SignatureStatus `json:"signature,omitempty"`
+	// lineage is from what the model was made: what was declared, observed and read from
+	// its files.
+	// +optional
+	Lineage *LineageStatus `json:"lineage,omitempty"`
 	// nodeName is the node on which the build has to run, for storage on the disk of
 	// a node. If the spec does not name it, it is the node of the training's chief,
 	// recorded while the chief's pod exists.
