@@ -150,7 +150,7 @@ func TestLineageObserved(t *testing.T) {
 
 	s.observed.TrainingPods = []corev1.Pod{trainedFrom("c", "debug", "mv-2")}
 	s.pass()
-	want = append(want, ranImage("debug"))
+	want = []v1alpha1.LineageFact{own, code, observedJob("77aa"), ranImage("debug"), ranImage("train"), givenVersion("mv-2")}
 	assert.Equal(t, want, facts(s.mv()))
 
 	s.observed.TrainingPods = nil
@@ -203,6 +203,7 @@ func TestLineageThatCannotBeRead(t *testing.T) {
 		"a field that does not exist": {"dataset: faces", `unknown field "dataset"`},
 		"no YAML":                     {"{", "yaml"},
 		"an alias":                    {"datasets: [&a {name: faces}, *a]", "it has an alias of YAML (*NAME): write the value in its place"},
+		"deep nesting":                {strings.Repeat("[", 32<<10), "yaml"},
 		"a megabyte":                  {strings.Repeat("# a\n", 1<<18), "it has 1048576 bytes, and at most 32768 are read"},
 	} {
 		t.Run(name, func(t *testing.T) {
