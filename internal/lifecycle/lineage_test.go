@@ -273,6 +273,33 @@ func TestLineageContradiction(t *testing.T) {
 	assert.Empty(t, lifecycle.LineageContradiction(s.mv(), s.mv().Status), "an event is emitted once")
 }
 
+// A model card names a base model as its hub does, or names the base of the base.
+func TestLineageOfKnownBase(t *testing.T) {
+	hub := builders.MakeModelVersion("mv-2", "default").HuggingFace("", "meta-llama/Llama-3.1-8B").Obj()
+	tuned := builders.MakeModelVersion("mv-2", "default").Claim("models", "").Obj()
+	tuned.Status.Lineage = &v1alpha1.LineageStatus{Facts: []v1alpha1.LineageFact{declaredFact(v1alpha1.BaseModelFact, "", "hf://meta-llama/Llama-3.1-8B@0e9e39f", "spec.lineage")}}
+	other := builders.MakeModelVersion("mv-2", "default").HuggingFace("", "mistralai/Mistral-7B-v0.3").Obj()
+	for name, tt := range map[string]struct {
+		base *v1alpha1.ModelVersion
+		want int
+	}{"a model of a hub": {hub, 0}, "a model that was trained from it": {tuned, 0}, "another model": {other, 2}} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			s.mv().Spec.Lineage = &v1alpha1.Lineage{BaseModels: []v1alpha1.BaseModel{{ModelVersion: "mv-2"}}}
+			s.started()
+			assert.Equal(t, []string{"mv-2"}, lifecycle.BaseVersions(s.mv()))
+			s.observed.Bases = []v1alpha1.ModelVersion{*tt.base}
+			s.update(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+				r := w.Report()
+				r.Lineage = []v1alpha1.LineageFact{{Origin: v1alpha1.FileFact, Kind: v1alpha1.BaseModelFact, Name: "meta-llama/Llama-3.1-8B", Source: "README.md"}}
+				return w.Succeeded(r)
+			})
+			s.pass()
+			assert.Len(t, lineage.Contradictions(facts(s.mv())), tt.want)
+		})
+	}
+}
+
 // A user cannot have a Workflow with another lineage followed.
 func TestSelectWorkflowLineage(t *testing.T) {
 	other := lineage.Encode([]v1alpha1.LineageFact{declaredFact(v1alpha1.DatasetFact, "other", "", "spec.lineage")})
