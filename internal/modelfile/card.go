@@ -18,11 +18,18 @@ const maxYAML = 256 << 10
 // readCard reads the front matter of a model card
 // (https://github.com/huggingface/hub-docs/blob/main/modelcard.md).
 func readCard(r *reader, s *stated) error {
-	start, err := r.bytes(int(min(r.size, maxYAML)))
-	if err != nil {
-		return err
+	var front []byte
+	var hasFront, ends bool
+	for _, limit := range []int64{minRead, maxYAML} { // Most cards need one read.
+		r.seek(0)
+		start, err := r.bytes(int(min(r.size, limit)))
+		if err != nil {
+			return err
+		}
+		if front, hasFront, ends = frontMatter(start); !hasFront || ends || r.size <= limit {
+			break
+		}
 	}
-	front, hasFront, ends := frontMatter(start)
 	switch {
 	case !hasFront:
 		return nil
