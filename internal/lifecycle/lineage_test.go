@@ -210,7 +210,7 @@ func TestLineageThatCannotBeRead(t *testing.T) {
 			s := newScenario(t)
 			s.trainedByJob(annotated(runs, "77aa", tt.annotation))
 			s.pass()
-			for _, want := range []string{tt.want, "The lineage in the annotation model.kubedl.io/lineage of Job train is ignored: ", "kubectl edit -n default job/train"} {
+			for _, want := range []string{tt.want, "The lineage in the annotation model.kubedl.io/lineage of Job train is ignored: ", "kubectl edit -n default job/train", "kubectl edit mv -n default mv-3"} {
 				assert.Contains(t, s.mv().Status.Message, want)
 			}
 			assert.Nil(t, s.next().LineageProblem, "nothing to report before the build starts")
