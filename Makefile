@@ -117,7 +117,7 @@ fuzz: go-version ## Run every fuzz target for FUZZTIME (5s), from its seeds and 
 
 .PHONY: lint
 lint: go-version ## Run the linters in every module
-	$(GOLANGCI_LINT) run --build-tags e2e,slow,soak ./...
+	$(GOLANGCI_LINT) run --build-tags e2e,chart,slow,soak ./...
 	@for module in $(filter-out .,$(MODULES)); do echo "golangci-lint in $$module"; (cd $$module && go tool -modfile=$(CURDIR)/test/tools/golangci-lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: bench
