@@ -144,13 +144,13 @@ func TestLineageObserved(t *testing.T) {
 
 	s.observed.TrainingPods = []corev1.Pod{trainedFrom("b", "train"), trainedFrom("a", "train")}
 	s.pass()
-	want := []v1alpha1.LineageFact{own, code, observedJob("77aa"), ranImage("train"), givenVersion("mv-2")}
+	want := []v1alpha1.LineageFact{own, code, observedJob("77aa"), givenVersion("mv-2"), ranImage("train")}
 	assert.Equal(t, want, facts(s.mv()))
 	assert.Equal(t, s.mv().Status, s.next().Status, "a pass without news writes nothing")
 
 	s.observed.TrainingPods = []corev1.Pod{trainedFrom("c", "debug")}
 	s.pass()
-	want = []v1alpha1.LineageFact{own, code, observedJob("77aa"), ranImage("debug"), ranImage("train"), givenVersion("mv-2")}
+	want = []v1alpha1.LineageFact{own, code, observedJob("77aa"), givenVersion("mv-2"), ranImage("debug"), ranImage("train")}
 	assert.Equal(t, want, facts(s.mv()))
 
 	s.observed.TrainingPods = nil
