@@ -179,6 +179,16 @@ func TestLineage(t *testing.T) {
 		s.awaitEvent("ModelVersion", lifecycle.EventLineageContradiction, "contradicts File README.md: meta-llama/Llama-3.1-8B")
 	})
 
+	t.Run("a base model is also known by its Model", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t, shared)
+		base := s.createReady()
+		s.create(localVersion, set("metadata.name", "tuned"), declares(map[string]any{"baseModels": []any{map[string]any{"modelVersion": base.Name}}}))
+		s.reportFiles(s.argo.awaitAttempt(s.version("tuned"), 1), ofFile(v1alpha1.BaseModelFact, base.Spec.ModelName, ""))
+		s.awaitReason("tuned", v1alpha1.ReasonSucceeded)
+		assert.Empty(t, lineage.Contradictions(s.awaitFacts("tuned", 2)))
+	})
+
 	t.Run("an annotation that cannot be read stops no build", func(t *testing.T) {
 		t.Parallel()
 		s := newSandbox(t, shared)
