@@ -55,8 +55,8 @@ func TestServedImageOfOtherPods(t *testing.T) {
 	empty := corev1.Volume{Name: "served-model", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
 	other := corev1.Container{Name: "served-model", Image: "busybox", Command: []string{"/bin/sh", "-c", "true"}}
 	for name, spec := range map[string]corev1.PodSpec{
-		"without a model":                  {},
-		"with another volume of the name":  {Volumes: []corev1.Volume{empty}},
+		"without a model":                    {},
+		"with another volume of the name":    {Volumes: []corev1.Volume{empty}},
 		"with another container of the name": {Volumes: []corev1.Volume{empty}, InitContainers: []corev1.Container{other}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lineage"
 	"github.com/modelkiln/modelkiln/internal/text"
 )
 
@@ -26,13 +27,9 @@ func visible(s string) string { return text.OneLine(s, maxText) }
 // tree shows.
 const maxGenerations = 8
 
-// baseVersionPrefix begins the name of a base model that is a ModelVersion of the same
-// namespace.
-const baseVersionPrefix = "ModelVersion "
-
 // baseVersion returns the ModelVersion that a fact names as a base model, or "".
 func baseVersion(fact v1alpha1.LineageFact) string {
-	name, found := strings.CutPrefix(fact.Name, baseVersionPrefix)
+	name, found := strings.CutPrefix(fact.Name, lineage.VersionName(""))
 	if !found || fact.Kind != v1alpha1.BaseModelFact || len(validation.IsDNS1123Subdomain(name)) > 0 {
 		return ""
 	}
@@ -64,16 +61,23 @@ var trainingKinds = []v1alpha1.LineageKind{v1alpha1.ImageFact, v1alpha1.BaseMode
 func thing(fact v1alpha1.LineageFact) string {
 	switch fact.Kind {
 	case v1alpha1.LicenseFact:
-		return words("license", fact.Name, fact.Value)
+		return words("license", fact.Name, fact.Value, inParentheses(fact.URI))
 	case v1alpha1.ParameterFact, v1alpha1.MetricFact, v1alpha1.PropertyFact:
-		where := fact.URI
-		if where != "" {
-			where = "(" + where + ")"
-		}
-		return words(fact.Name, fact.Value, where)
+		return words(fact.Name, fact.Value, inParentheses(fact.Dataset))
 	default:
-		return words(fact.Name, fact.URI, fact.Digest, fact.Value)
+		digest := fact.Digest
+		if strings.Contains(fact.URI, digest) {
+			digest = ""
+		}
+		return words(fact.Name, fact.URI, digest, fact.Value)
 	}
+}
+
+func inParentheses(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "(" + s + ")"
 }
 
 // words returns texts of users, without those that are empty.

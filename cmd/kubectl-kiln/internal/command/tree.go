@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -149,7 +150,7 @@ func (t *versionTree) ofPod(ctx context.Context, pod *corev1.Pod) (treeprint.Tre
 		return nil, err
 	}
 	tree := treeprint.NewWithRoot(fmt.Sprintf("Pod %s  %s", pod.Name, pod.Status.Phase))
-	tree.AddNode("serves\t" + visible(inject.ServedImage(pod)))
+	tree.AddNode("serves\t" + cmp.Or(visible(inject.ServedImage(pod)), "no image of a model"))
 	if mv == nil {
 		tree.AddNode(visible(pod.Annotations[v1alpha1.AnnotationServedVersion]) + "\twas deleted")
 		return tree, nil
