@@ -901,6 +901,7 @@ type WorkflowStatus struct {
 // +kubebuilder:printcolumn:name="Finished",type=date,JSONPath=`.status.finishTime`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
 // +kubebuilder:validation:XValidation:rule="has(self.spec)",message="spec is required: set modelName, imageRepo and storage"
+// +kubebuilder:validation:XValidation:rule="!has(self.status) || !has(self.status.imageBuildPhase) || self.status.imageBuildPhase != 'ImageBuildSucceeded' || !has(self.spec) || !has(oldSelf.spec) || (has(self.spec.lineage) == has(oldSelf.spec.lineage) && (!has(self.spec.lineage) || self.spec.lineage == oldSelf.spec.lineage))",message="lineage cannot be changed after a build has succeeded, because it may be attested: create a new ModelVersion"
 type ModelVersion struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata.

@@ -34,14 +34,13 @@ type Observed struct {
 	// ArgoMissing is true if the cluster does not have Argo's kinds. In that case
 	// nothing else was read.
 	ArgoMissing bool
-	// Training is the workload that the ModelVersion waits for, or nil when it
-	// does not exist. TrainingKindMissing is true if the cluster does not have
+	// Training is the workload that the ModelVersion waits for, or was created from, or
+	// nil when it does not exist. TrainingKindMissing is true if the cluster does not have
 	// its kind.
 	Training            *unstructured.Unstructured
 	TrainingKindMissing bool
 	// TrainingPods have the ModelVersion's name in their label train-version.
-	// They are read for a ModelVersion whose files are on a node that it does not
-	// name.
+	// They are read together with Training.
 	TrainingPods []corev1.Pod
 	// Versions are ModelVersions of the same Model, in any order: the latest, and those
 	// with UnknownImages.
@@ -112,6 +111,9 @@ type Step struct {
 	Delete []*wfv1.Workflow
 	// Ignored is why a rebuild that a user requested has no effect, or empty.
 	Ignored string
+	// LineageProblem is why an attempt is created without the lineage that the workload
+	// declares, for an event, or nil.
+	LineageProblem *workflow.Problem
 	// RequeueAfter is when the next pass is due even if no event occurs, because a
 	// pod that does not start causes none. Zero waits for events only.
 	RequeueAfter time.Duration
@@ -135,7 +137,7 @@ func finishedByKubeDL(mv *v1alpha1.ModelVersion) bool {
 
 // NextStep decides what to do about a ModelVersion.
 func NextStep(o Observed, opts workflow.Options) Step {
-	o.Version = withPullHost(withChiefNode(o.Version, o.TrainingPods), opts)
+	o.Version = withLineage(withPullHost(withChiefNode(o.Version, o.TrainingPods), opts), o)
 	v := decide(o, opts)
 	step := Step{
 		Create:       v.create,
@@ -149,6 +151,9 @@ func NextStep(o Observed, opts workflow.Options) Step {
 	}
 	if finishedByKubeDL(o.Version) && workflow.RebuildRequest(o.Version.Annotations) != "" {
 		step.Ignored = "KubeDL has finished this ModelVersion, and its result is final. To build the files, create a new ModelVersion"
+	}
+	if step.Create != nil {
+		_, step.LineageProblem = annotatedLineage(o)
 	}
 	step.Delete = beyondHistoryLimit(o.Workflows, step.Status.Workflow, opts.History)
 	if v.lost != nil {
@@ -345,7 +350,7 @@ var argoMissing = wait(v1alpha1.ReasonArgoMissing, "Argo Workflows is not instal
 // that was interrupted may have created it, and so may a user: one that does not
 // build the ModelVersion is not followed, although the ModelVersion controls it.
 func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.ModelVersionStatus {
-	o.Version = withPullHost(withChiefNode(o.Version, o.TrainingPods), opts)
+	o.Version = withLineage(withPullHost(withChiefNode(o.Version, o.TrainingPods), opts), o)
 	if !builds(wf, o, opts) {
 		return NameConflict(o, wf.Name)
 	}

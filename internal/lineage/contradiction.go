@@ -21,7 +21,7 @@ func All(own, files []v1alpha1.LineageFact) []v1alpha1.LineageFact {
 	for i := range facts {
 		for j := range facts {
 			if contradict(facts[i], facts[j], identities[i], identities[j], agreed) {
-				facts[i].Contradicts = text.OneLine(stated(facts[j]), maxReason)
+				facts[i].Contradicts = text.OneLine(Stated(facts[j]), maxReason)
 				break
 			}
 		}
@@ -40,8 +40,8 @@ func Contradictions(facts []v1alpha1.LineageFact) []v1alpha1.LineageFact {
 	return found
 }
 
-// stated returns a fact in a few words, and who states it.
-func stated(fact v1alpha1.LineageFact) string {
+// Stated returns a fact in a few words, and who states it.
+func Stated(fact v1alpha1.LineageFact) string {
 	words := []string{string(fact.Origin), fact.Source}
 	if fact.Origin != v1alpha1.FileFact {
 		words = words[:1]
