@@ -170,7 +170,7 @@ func TestTree(t *testing.T) {
 	assert.Equal(t, out, succeeds(t, ns, "tree", "mv-7"), "no Model has the name")
 
 	out = succeeds(t, ns, "tree", "pod/resnet-7c9f5b8d4-x2x1v")
-	assert.Regexp(t, `^Pod resnet-7c9f5b8d4-x2x1v  Pending\n├── serves +registry.example.com/models/resnet:v1c072@sha256:\w+\n└── ModelVersion mv-7  Ready .*\n    ├── Model resnet  latest mv-7  production → mv-7\n`, out)
+	assert.Regexp(t, `^Pod resnet-7c9f5b8d4-x2x1v  Pending\n├── serves +registry.example.com/models/resnet@sha256:\w+\n└── ModelVersion mv-7  Ready .*\n    ├── Model resnet  latest mv-7  production → mv-7\n`, out)
 	assert.Equal(t, out, succeeds(t, ns, "tree", "resnet-7c9f5b8d4-x2x1v"), "neither a Model nor a ModelVersion has the name")
 	assert.Equal(t, "pod/resnet-7c9f5b8d4-x2x1v\nmodelversion.model.kubedl.io/mv-7\nmodel.model.kubedl.io/resnet\n", succeeds(t, ns, "tree", "resnet-7c9f5b8d4-x2x1v", "-o", "name"))
 

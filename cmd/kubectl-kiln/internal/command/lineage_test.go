@@ -177,7 +177,7 @@ func TestTree_hostileFacts(t *testing.T) {
 	out := succeeds(t, ns, "tree", "mv/mv-1")
 	assert.NotContains(t, out, "\x1b")
 	assert.NotContains(t, out, "\u202e")
-	assert.Equal(t, 2*len(facts)+6, strings.Count(out, "\n"), "two lines for each fact, those of cards in one, and those of the ModelVersion: %s", out)
+	assert.Equal(t, 2*len(facts)+3, strings.Count(out, "\n"), "two lines for each fact, but one for both cards, and four of the ModelVersion: %s", out)
 	assert.NotContains(t, succeeds(t, ns, "uses", "--dataset", hostile), "\x1b")
 }
 

@@ -178,7 +178,7 @@ func TestVerify_otherPods(t *testing.T) {
 	assert.Contains(t, fails(t, ns, "verify", "other"), "error: pod other serves no ModelVersion: ")
 	for pod, want := range map[string]string{
 		"mounts-nothing": "FAIL  the pod mounts no image of a model, though its annotation names v1\n      create the pod again, so that the webhook gives it the model\n",
-		"mounts-another": "FAIL  the pod mounts registry.example.com/models/resnet:v1c072@" + digestOf("another") + ", and the digest of v1 is " + mv.Status.Digest + "\n",
+		"mounts-another": "FAIL  the pod mounts registry.example.com/models/resnet@" + digestOf("another") + ", and the digest of v1 is " + mv.Status.Digest + "\n",
 	} {
 		t.Run(pod, func(t *testing.T) {
 			code, out, _ := call(t, editor, ns, "verify", pod, "--registry-host", "127.0.0.1:1")

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -91,17 +90,18 @@ func (u *usageQuery) ofDataset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := u.print(found, trainedWith(found.versions, u.dataset), visible(u.dataset)); err != nil {
+		return err
+	}
 	if silent := withoutDataset(found.versions); silent > 0 {
-		if err := u.note("Of %d of %s, nobody states with which data it was trained.", silent, console.Count(len(found.versions), "ModelVersion")); err != nil {
+		if err := u.note("Nobody states with which data %d of %s were trained.", silent, console.Count(len(found.versions), "ModelVersion")); err != nil {
 			return err
 		}
 	}
 	if orphans := servingDeleted(found); orphans > 0 {
-		if err := u.note("%s a ModelVersion that was deleted, and whose lineage is not known.", verb(orphans)); err != nil {
-			return err
-		}
+		return u.note("The lineage of deleted ModelVersions is not known, and pods still serve them: %d.", orphans)
 	}
-	return u.print(found, trainedWith(found.versions, u.dataset), visible(u.dataset))
+	return nil
 }
 
 // inventory reads the objects of the namespace, or of all.
@@ -146,12 +146,4 @@ func (u *usageQuery) print(found inventory, roots []derivation, what string) err
 		}
 	}
 	return u.printTable(table(columns(names...), rows), u.noHeaders)
-}
-
-// verb returns how many pods serve something.
-func verb(pods int) string {
-	if pods == 1 {
-		return "1 pod serves"
-	}
-	return fmt.Sprintf("%d pods serve", pods)
 }

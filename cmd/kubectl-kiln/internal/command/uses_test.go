@@ -54,7 +54,7 @@ deployment/resnet  modelversion/mv-7  serves it, 0/1 ready
 
 	code, out, complaint = call(t, editor, ns, "used-by", "--dataset", "s3://data/faces")
 	assert.Equal(t, exitOK, code)
-	assert.Equal(t, "Of 2 of 3 ModelVersions, nobody states with which data it was trained.\n1 pod serves a ModelVersion that was deleted, and whose lineage is not known.\n", complaint)
+	assert.Equal(t, "Nobody states with which data 2 of 3 ModelVersions were trained.\nThe lineage of deleted ModelVersions is not known, and pods still serve them: 1.\n", complaint)
 	assert.Equal(t, strings.Replace(want, "HOW\n", "HOW\nmodelversion/mv-6  s3://data/faces/v3  trained with it (declared)\n", 1), inColumns(out))
 
 	code, out, complaint = call(t, editor, ns, "used-by", "--dataset", "s3://data/face")
