@@ -9,7 +9,6 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/lineage"
 	"github.com/modelkiln/modelkiln/internal/text"
-	"github.com/modelkiln/modelkiln/test/builders"
 )
 
 // An annotation yields either facts that were declared on this workload, or a short
@@ -26,7 +25,7 @@ func FuzzAnnotatedLineage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, annotation string) {
 		job := jobWithTemplate("")
 		job.SetAnnotations(map[string]string{v1alpha1.AnnotationLineage: annotation})
-		facts, problem := annotatedLineage(Observed{Version: builders.MakeModelVersion("mv-3", "team").Obj(), Training: job})
+		facts, problem := annotatedLineage(Observed{Version: &v1alpha1.ModelVersion{}, Training: job})
 		if problem != nil {
 			assert.Empty(t, facts)
 			assert.Equal(t, EventLineageIgnored, problem.Reason)
