@@ -41,7 +41,7 @@ func TestServing(t *testing.T) {
 				require.Nil(t, problem)
 				golden.AssertYAML(t, strings.Replace(file, ".modelversion.", "."+suffix+".", 1), got)
 				assert.Equal(t, before, &pod, "the given pod is not changed")
-				assert.Equal(t, mv.Status.Image+"@"+mv.Status.Digest, inject.ServedImage(got))
+				assert.Equal(t, got.Annotations[v1alpha1.AnnotationServedImage], inject.ServedImage(got))
 
 				again, problem := inject.Serving(got, &mv, mode)
 				require.Nil(t, problem)
