@@ -77,7 +77,7 @@ func TestTree_lineage(t *testing.T) {
 		fact("Declared spec.lineage", v1alpha1.ParameterFact, func(f *v1alpha1.LineageFact) { f.Name, f.Value = "learning-rate", "3e-4" }),
 		fact("Declared spec.lineage", v1alpha1.MetricFact, func(f *v1alpha1.LineageFact) { f.Name, f.Value, f.Dataset = "accuracy", "0.913", "faces-test" }),
 		fact("Observed", v1alpha1.WorkloadFact, func(f *v1alpha1.LineageFact) {
-			f.Name, f.Digest, f.Value = "Job train-resnet", "uid:77aa", "2026-11-19T09:00:00Z to 2026-11-19T10:00:00Z"
+			f.Name, f.Digest, f.Value = "Job train-resnet", "uid:77aa", "2026-11-19T09:00:00Z/2026-11-19T10:00:00Z"
 		}),
 		fact("Observed", v1alpha1.ImageFact, func(f *v1alpha1.LineageFact) {
 			f.URI, f.Digest = "registry.example.com/train@sha256:ab12", "sha256:ab12"
@@ -109,7 +109,7 @@ func TestTree_lineage(t *testing.T) {
   ├── image  registry.example.com/models/resnet:v1c072@`+digest+`
   ├── signed  no
   ├── built  Workflow mv-3-1c072-1  template modelkiln-build-stream  2026-11-19 10:02:00 UTC  took 3m12s  Stream
-  ├── trained  Job train-resnet uid:77aa 2026-11-19T09:00:00Z to 2026-11-19T10:00:00Z  observed
+  ├── trained  Job train-resnet uid:77aa 2026-11-19T09:00:00Z/2026-11-19T10:00:00Z  observed
   │  ├── image  registry.example.com/train@sha256:ab12  observed
   │  ├── base  ModelVersion mv-2 `+digestOf("mv-2")+`  observed
   │  │  ├── contradicts  File README.md: acme/other
