@@ -25,10 +25,12 @@ func TestUnknownName(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
 	for _, command := range anyVersion {
-		complaint := fails(t, ns, append(command, "mv-9")...)
+		complaint := fails(t, ns, append(command, "mv/mv-9")...)
 		assert.Equal(t, fmt.Sprintf("error: ModelVersion mv-9 does not exist in namespace %s: list those that do with: kubectl kiln get -n %s\n", ns, ns), complaint, command)
 	}
-	assert.Contains(t, fails(t, ns, "tree", "no-model"), "Model no-model does not exist in namespace "+ns)
+	assert.Equal(t, "error: namespace "+ns+" has no Model or ModelVersion or Pod with the name nothing: list ModelVersions with: kubectl kiln get -n "+ns+"\n", fails(t, ns, "tree", "nothing"))
+	assert.Contains(t, fails(t, ns, "verify", "nothing"), "has no ModelVersion or Pod with the name nothing")
+	assert.Contains(t, fails(t, ns, "tree", "mo/no-model"), "Model no-model does not exist in namespace "+ns)
 	assert.Contains(t, fails(t, ns, "tree", "mv/no-version"), "ModelVersion no-version does not exist")
 	assert.Contains(t, fails(t, ns, "tree", "pod/no-pod"), "Pod no-pod does not exist")
 }

@@ -226,29 +226,26 @@ func (c *cluster) find(ctx context.Context, arg string, candidates ...client.Obj
 	if !named {
 		name = arg
 	}
-	var missing error
-	var forms []string
+	var kinds, forms []string
 	for _, object := range candidates {
 		kind, names := kindNames(object)
 		forms = append(forms, names[0]+"/NAME")
 		if named && !slices.Contains(names, wanted) {
 			continue
 		}
+		kinds = append(kinds, kind)
 		err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: name}, object)
 		if err == nil {
 			return object, nil
 		}
-		if !apierrors.IsNotFound(err) {
+		if named || !apierrors.IsNotFound(err) || isMissingKind(err) {
 			return nil, c.explain(err, kind, name)
 		}
-		if missing == nil {
-			missing = c.explain(err, kind, name)
-		}
 	}
-	if missing == nil {
+	if len(kinds) == 0 {
 		return nil, wrongUsage("%q has none of the forms NAME, %s", arg, strings.Join(forms, ", "))
 	}
-	return nil, missing
+	return nil, fmt.Errorf("namespace %s has no %s with the name %s: list ModelVersions with: kubectl kiln get -n %s", c.namespace, strings.Join(kinds, " or "), name, c.namespace)
 }
 
 // isTerminal reports whether what is written to w is shown to a user at once.

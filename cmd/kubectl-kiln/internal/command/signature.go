@@ -140,16 +140,16 @@ func (s signature) cell() string {
 // result returns the signature as a check. A signature is missing if the user has named
 // a key for it.
 func (s signature) result(mv *v1alpha1.ModelVersion, named bool) result {
-	again := fmt.Sprintf("to sign the image, create a Secret with a key, and run: kubectl kiln retry %s -n %s", mv.Name, mv.Namespace)
+	retry := fmt.Sprintf("kubectl kiln retry %s -n %s", mv.Name, mv.Namespace)
 	switch {
 	case !s.signed && named:
-		return result{bad, "the image is not signed", again}
+		return result{bad, "the image is not signed", "to sign it, create a Secret with a key, and run: " + retry}
 	case !s.signed:
 		return result{verdict: unknown, what: "the image is not signed"}
 	case s.noKey != nil:
 		return result{unknown, fmt.Sprintf("the image is signed with key %s, and the signature was not verified: %v", s.keyID, s.noKey), "name the public key: --key " + publicKeyField}
 	case s.invalid != nil:
-		return result{bad, fmt.Sprintf("the signature is not valid with %s: %v", s.keys, s.invalid), again}
+		return result{bad, fmt.Sprintf("the signature is not valid with %s: %v", s.keys, s.invalid), fmt.Sprintf("according to the status, the key %s has signed; to sign again, run: %s", s.keyID, retry)}
 	default:
 		return result{verdict: good, what: "the signature is valid with " + s.keys}
 	}

@@ -142,7 +142,7 @@ func TestVerify_pod(t *testing.T) {
 	code, out, complaint := call(t, editor, ns, "verify", "server", "--key", inFile(t, other))
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, out, "FAIL  the signature is not valid with the key in ")
-	assert.Contains(t, out, "cosign.pub: it was not made with one of these keys, or was changed\n      to sign the image, create a Secret with a key, and run: kubectl kiln retry v1 -n "+ns+"\n")
+	assert.Contains(t, out, "cosign.pub: it was not made with one of these keys, or was changed\n      according to the status, the key "+key.Public().ID()+" has signed; to sign again, run: kubectl kiln retry v1 -n "+ns+"\n")
 	assert.Equal(t, "error: server does not verify: 1 of the checks failed\n", complaint)
 
 	status.Signature = nil

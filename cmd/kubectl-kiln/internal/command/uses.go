@@ -29,7 +29,7 @@ func trainedWith(versions []v1alpha1.ModelVersion, data string) []derivation {
 	for i := range versions {
 		d := derivation{version: &versions[i], how: "trained with it"}
 		for _, fact := range factsOf(&versions[i]) {
-			if fact.Kind != v1alpha1.DatasetFact || !names(fact, data) {
+			if fact.Kind != v1alpha1.DatasetFact || !isAbout(fact, data) {
 				continue
 			}
 			if d.of == "" {
@@ -44,8 +44,9 @@ func trainedWith(versions []v1alpha1.ModelVersion, data string) []derivation {
 	return found
 }
 
-// names reports whether a fact is about data that a user names by its URI, name or digest.
-func names(fact v1alpha1.LineageFact, data string) bool {
+// isAbout reports whether a fact is about data that a user names by its URI, name or
+// digest.
+func isAbout(fact v1alpha1.LineageFact, data string) bool {
 	return fact.Digest == data || within(fact.URI, data) || within(fact.Name, data)
 }
 

@@ -87,7 +87,9 @@ func (v *verification) check(ctx context.Context, to io.Writer, object client.Ob
 		failed += printResults(to, []result{servedResult(pod, mv)})
 	}
 	// What needs no registry is known also if that cannot be reached.
-	failed += printResults(to, []result{v.signatureOf(ctx, mv).result(mv, len(v.files) > 0)})
+	if mv.Status.Digest != "" {
+		failed += printResults(to, []result{v.signatureOf(ctx, mv).result(mv, len(v.files) > 0)})
+	}
 	stored, err := v.access.open(ctx, mv)
 	if err != nil {
 		return failed, err
