@@ -43,7 +43,7 @@ that is not signed is a failure. The credentials for the registry are those of d
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&v.deep, "deep", false, "read every layer, and compare every file")
-	v.keyring.define(flags)
+	v.define(flags)
 	v.access.define(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := k.connect()
