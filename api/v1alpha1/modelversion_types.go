@@ -449,7 +449,7 @@ const (
 
 // Attestation is what is signed beside the image.
 //
-// +kubebuilder:validation:Enum=Provenance;Files
+// +kubebuilder:validation:Enum=Provenance;Files;Training
 type Attestation string
 
 const (
@@ -458,6 +458,10 @@ const (
 	// FilesAttestation is a signature over the files in the format of OpenSSF Model
 	// Signing.
 	FilesAttestation Attestation = "Files"
+	// TrainingAttestation is SLSA's provenance of the training: from what the model was
+	// made, as far as that is declared, observed or stated by its files. It comes with
+	// Provenance.
+	TrainingAttestation Attestation = "Training"
 )
 
 // FilePattern is a pattern in the format of a line in a .gitignore file.

@@ -115,14 +115,15 @@ func stripTrainingPod(object any) (any, error) {
 	return object, nil
 }
 
-// maxImages is how many images of a pod are kept.
-const maxImages = 8
+// maxImages is how many images of a pod are kept, and maxReference the number of bytes of
+// a reference to one.
+const maxImages, maxReference = 8, 512
 
 // imagesOf returns the images of a pod's containers.
 func imagesOf(pod *corev1.Pod) []corev1.ContainerStatus {
 	var images []corev1.ContainerStatus
 	for _, status := range pod.Status.ContainerStatuses[:min(len(pod.Status.ContainerStatuses), maxImages)] {
-		images = append(images, corev1.ContainerStatus{Image: bounded(status.Image), ImageID: bounded(status.ImageID)})
+		images = append(images, corev1.ContainerStatus{Image: text.TruncateBytes(status.Image, maxReference), ImageID: text.TruncateBytes(status.ImageID, maxReference)})
 	}
 	return images
 }

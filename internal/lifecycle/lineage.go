@@ -132,11 +132,51 @@ func ownLineage(mv *v1alpha1.ModelVersion) *v1alpha1.LineageStatus {
 
 // fullLineage returns what a status records of the lineage of a ModelVersion that was
 // built. Of the report, only what the files state counts: the rest is known better here.
-func fullLineage(mv *v1alpha1.ModelVersion, run report.Report) *v1alpha1.LineageStatus {
+func fullLineage(mv *v1alpha1.ModelVersion, run report.Report, bases []v1alpha1.ModelVersion) *v1alpha1.LineageStatus {
 	own, ownOmitted := lineage.Own(ownFacts(mv, Observed{Version: mv}))
 	files, filesOmitted := lineage.Files(run.Lineage)
 	const maxOmitted = 1 << 31 // Whoever writes a report can write any number.
-	return lineageStatus(lineage.All(own, files), ownOmitted+filesOmitted+min(max(run.LineageOmitted, 0), maxOmitted))
+	return lineageStatus(lineage.All(own, files, aliasesOf(bases)), ownOmitted+filesOmitted+min(max(run.LineageOmitted, 0), maxOmitted))
+}
+
+// BaseVersions returns the names of the ModelVersions that the status of one names as base
+// models.
+func BaseVersions(mv *v1alpha1.ModelVersion) []string {
+	if mv.Status.Lineage == nil {
+		return nil
+	}
+	var names []string
+	for _, fact := range mv.Status.Lineage.Facts {
+		if name, found := lineage.VersionOf(fact); found && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// maxAliases is how many further names of a base model are compared with those in files.
+const maxAliases = 8
+
+// aliasesOf returns the names by which model cards may know ModelVersions: that of the
+// Model, where the files come from, and their own base models.
+func aliasesOf(bases []v1alpha1.ModelVersion) map[string][]string {
+	aliases := map[string][]string{}
+	for i := range bases {
+		base := &bases[i]
+		names := []string{base.Spec.ModelName}
+		if hub := base.Spec.Storage.HuggingFace; hub != nil {
+			names = append(names, hub.Repo)
+		}
+		if base.Status.Lineage != nil {
+			for _, fact := range base.Status.Lineage.Facts {
+				if fact.Kind == v1alpha1.BaseModelFact {
+					names = append(names, fact.Name, fact.URI)
+				}
+			}
+		}
+		aliases[base.Name] = names[:min(len(names), maxAliases)]
+	}
+	return aliases
 }
 
 // lineageStatus returns facts as a status has them, or nil if there are none.

@@ -150,7 +150,7 @@ func TestLineageObserved(t *testing.T) {
 
 	s.observed.TrainingPods = []corev1.Pod{trainedFrom("c", "debug", "mv-2")}
 	s.pass()
-	want = append(want, ranImage("debug"))
+	want = []v1alpha1.LineageFact{own, code, observedJob("77aa"), ranImage("debug"), ranImage("train"), givenVersion("mv-2")}
 	assert.Equal(t, want, facts(s.mv()))
 
 	s.observed.TrainingPods = nil
@@ -203,6 +203,7 @@ func TestLineageThatCannotBeRead(t *testing.T) {
 		"a field that does not exist": {"dataset: faces", `unknown field "dataset"`},
 		"no YAML":                     {"{", "yaml"},
 		"an alias":                    {"datasets: [&a {name: faces}, *a]", "it has an alias of YAML (*NAME): write the value in its place"},
+		"deep nesting":                {strings.Repeat("[", 32<<10), "yaml"},
 		"a megabyte":                  {strings.Repeat("# a\n", 1<<18), "it has 1048576 bytes, and at most 32768 are read"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -270,6 +271,33 @@ func TestLineageContradiction(t *testing.T) {
 	message := lifecycle.LineageContradiction(s.mv(), before)
 	assert.Equal(t, "Observed: ModelVersion mv-2 "+builders.Digest+" contradicts File README.md: meta-llama/Llama-3.1-8B. To see all facts: kubectl get mv -n default mv-3 -o jsonpath='{.status.lineage}'", message)
 	assert.Empty(t, lifecycle.LineageContradiction(s.mv(), s.mv().Status), "an event is emitted once")
+}
+
+// A model card names a base model as its hub does, or names the base of the base.
+func TestLineageOfKnownBase(t *testing.T) {
+	hub := builders.MakeModelVersion("mv-2", "default").HuggingFace("", "meta-llama/Llama-3.1-8B").Obj()
+	tuned := builders.MakeModelVersion("mv-2", "default").Claim("models", "").Obj()
+	tuned.Status.Lineage = &v1alpha1.LineageStatus{Facts: []v1alpha1.LineageFact{declaredFact(v1alpha1.BaseModelFact, "", "hf://meta-llama/Llama-3.1-8B@0e9e39f", "spec.lineage")}}
+	other := builders.MakeModelVersion("mv-2", "default").HuggingFace("", "mistralai/Mistral-7B-v0.3").Obj()
+	for name, tt := range map[string]struct {
+		base *v1alpha1.ModelVersion
+		want int
+	}{"a model of a hub": {hub, 0}, "a model that was trained from it": {tuned, 0}, "another model": {other, 2}} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			s.mv().Spec.Lineage = &v1alpha1.Lineage{BaseModels: []v1alpha1.BaseModel{{ModelVersion: "mv-2"}}}
+			s.started()
+			assert.Equal(t, []string{"mv-2"}, lifecycle.BaseVersions(s.mv()))
+			s.observed.Bases = []v1alpha1.ModelVersion{*tt.base}
+			s.update(func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+				r := w.Report()
+				r.Lineage = []v1alpha1.LineageFact{{Origin: v1alpha1.FileFact, Kind: v1alpha1.BaseModelFact, Name: "meta-llama/Llama-3.1-8B", Source: "README.md"}}
+				return w.Succeeded(r)
+			})
+			s.pass()
+			assert.Len(t, lineage.Contradictions(facts(s.mv())), tt.want)
+		})
+	}
 }
 
 // A user cannot have a Workflow with another lineage followed.

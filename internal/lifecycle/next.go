@@ -45,6 +45,9 @@ type Observed struct {
 	// Versions are ModelVersions of the same Model, in any order: the latest, and those
 	// with UnknownImages.
 	Versions []v1alpha1.ModelVersion
+	// Bases are the ModelVersions that BaseVersions names, as far as they exist. They are
+	// read when the followed Workflow has completed.
+	Bases []v1alpha1.ModelVersion
 	// TemplateFound is true if the ClusterWorkflowTemplate exists.
 	TemplateFound bool
 	// TemplateMarked is true if it has the label that allows ModelVersions to name
@@ -139,6 +142,7 @@ func finishedByKubeDL(mv *v1alpha1.ModelVersion) bool {
 func NextStep(o Observed, opts workflow.Options) Step {
 	o.Version = withLineage(withPullHost(withChiefNode(o.Version, o.TrainingPods), opts), o)
 	v := decide(o, opts)
+	v.bases = o.Bases
 	step := Step{
 		Create:       v.create,
 		Volume:       v.volume,
@@ -182,6 +186,8 @@ type verdict struct {
 	// queuedUntil is when the gates of the followed Workflow's pod were removed, or
 	// nil.
 	queuedUntil *metav1.Time
+	// bases are Observed's.
+	bases []v1alpha1.ModelVersion
 }
 
 // unchanged is the verdict that leaves a status as it is.

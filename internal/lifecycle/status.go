@@ -79,7 +79,7 @@ func describeBuilt(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVersio
 	if v.follow != nil {
 		keepRevision(status, v.Report)
 		describeImage(status, v.Report)
-		status.Lineage = fullLineage(mv, v.Report)
+		status.Lineage = fullLineage(mv, v.Report, v.bases)
 	} else if image := v.Report.Image; image != nil && image.Signature != nil {
 		status.Signature = signatureStatus(image.Signature)
 	}

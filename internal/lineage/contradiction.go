@@ -10,12 +10,15 @@ import (
 	"github.com/modelkiln/modelkiln/internal/text"
 )
 
-// All returns own facts followed by those of files, each with what it contradicts.
-func All(own, files []v1alpha1.LineageFact) []v1alpha1.LineageFact {
+// All returns own facts followed by those of files, each with what it contradicts. Aliases
+// are further names of ModelVersions, by name: a model card does not know a base model as
+// a ModelVersion.
+func All(own, files []v1alpha1.LineageFact, aliases map[string][]string) []v1alpha1.LineageFact {
 	facts := slices.Concat(own, files)
 	identities := make([]identity, len(facts))
 	for i, fact := range facts {
-		identities[i] = identityOf(fact)
+		version, _ := VersionOf(fact)
+		identities[i] = identityOf(append([]string{fact.Name, fact.URI}, aliases[version]...))
 	}
 	agreed := agreements(facts, identities)
 	for i := range facts {
@@ -53,11 +56,11 @@ func Stated(fact v1alpha1.LineageFact) string {
 // names, without the schemes and the revisions.
 type identity [][]string
 
-// identityOf returns the identity of a fact. A local path names a place in a container,
-// and not a thing.
-func identityOf(fact v1alpha1.LineageFact) identity {
+// identityOf returns the identity of what has these names. A local path names a place in a
+// container, and not a thing.
+func identityOf(names []string) identity {
 	var all identity
-	for _, name := range []string{fact.Name, fact.URI} {
+	for _, name := range names {
 		if name == "" || strings.ContainsRune("/.~", rune(name[0])) || strings.HasPrefix(name, "file:") {
 			continue
 		}

@@ -3,6 +3,7 @@ package lineage
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
@@ -13,6 +14,15 @@ const versionPrefix = "ModelVersion "
 // VersionName returns the name of the fact that a ModelVersion of the same namespace is a
 // base model.
 func VersionName(modelVersion string) string { return versionPrefix + modelVersion }
+
+// VersionOf returns the ModelVersion of the same namespace that a fact is about, if it is
+// about one.
+func VersionOf(fact v1alpha1.LineageFact) (name string, found bool) {
+	if fact.Kind != v1alpha1.BaseModelFact {
+		return "", false
+	}
+	return strings.CutPrefix(fact.Name, versionPrefix)
+}
 
 // Declared returns the facts that a user has declared. The source is where: the field or
 // the object.

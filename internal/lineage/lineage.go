@@ -4,10 +4,12 @@
 package lineage
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/text"
@@ -29,26 +31,27 @@ const (
 	maxReason = 512
 )
 
-var kinds = map[v1alpha1.LineageKind]bool{
-	v1alpha1.WorkloadFact: true, v1alpha1.ImageFact: true, v1alpha1.BaseModelFact: true, v1alpha1.DatasetFact: true,
-	v1alpha1.CodeFact: true, v1alpha1.RunFact: true, v1alpha1.ParameterFact: true, v1alpha1.MetricFact: true,
-	v1alpha1.LicenseFact: true, v1alpha1.PropertyFact: true,
+// kinds are the kinds of facts, in the order in which observed facts are listed.
+var kinds = []v1alpha1.LineageKind{
+	v1alpha1.WorkloadFact, v1alpha1.ImageFact, v1alpha1.BaseModelFact, v1alpha1.DatasetFact, v1alpha1.CodeFact,
+	v1alpha1.RunFact, v1alpha1.ParameterFact, v1alpha1.MetricFact, v1alpha1.LicenseFact, v1alpha1.PropertyFact,
 }
 
-// Own returns those of the facts that are declared or observed, in this order, cleaned and
-// without duplicates. Omitted is the number of those beyond the limits.
+// Own returns those of the facts that are declared, in their order, and those that are
+// observed, by kind and name, whatever the order in which they were observed. They are
+// cleaned, and have no duplicates. Omitted is the number of those beyond the limits.
 func Own(facts []v1alpha1.LineageFact) (own []v1alpha1.LineageFact, omitted int64) {
-	var sorted []v1alpha1.LineageFact
-	for _, origin := range []v1alpha1.LineageOrigin{v1alpha1.DeclaredFact, v1alpha1.ObservedFact} {
-		sorted = append(sorted, OfOrigin(facts, origin)...)
-	}
-	return bounded(sorted, maxOwn, maxOwnBytes)
+	observed := cleaned(facts, v1alpha1.ObservedFact)
+	slices.SortStableFunc(observed, func(a, b v1alpha1.LineageFact) int {
+		return cmp.Or(cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)), cmp.Compare(a.Name, b.Name), cmp.Compare(a.URI, b.URI))
+	})
+	return bounded(append(cleaned(facts, v1alpha1.DeclaredFact), observed...), maxOwn, maxOwnBytes)
 }
 
 // Files returns those of the facts that are stated by files, cleaned and without
 // duplicates. Omitted is the number of those beyond the limits.
 func Files(facts []v1alpha1.LineageFact) (files []v1alpha1.LineageFact, omitted int64) {
-	return bounded(OfOrigin(facts, v1alpha1.FileFact), maxFile, maxFileBytes)
+	return bounded(cleaned(facts, v1alpha1.FileFact), maxFile, maxFileBytes)
 }
 
 // OfOrigin returns the facts of one origin.
@@ -62,13 +65,21 @@ func OfOrigin(facts []v1alpha1.LineageFact, origin v1alpha1.LineageOrigin) []v1a
 	return found
 }
 
-// bounded returns the first of the facts that are within these limits, cleaned and without
-// duplicates. Facts that differ in their source only are duplicates.
+// cleaned returns the facts of one origin, cleaned.
+func cleaned(facts []v1alpha1.LineageFact, origin v1alpha1.LineageOrigin) []v1alpha1.LineageFact {
+	found := OfOrigin(facts, origin)
+	for i := range found {
+		found[i] = clean(found[i])
+	}
+	return found
+}
+
+// bounded returns the first of the facts that are within these limits, without duplicates.
+// Facts that differ in their source only are duplicates.
 func bounded(facts []v1alpha1.LineageFact, maxFacts, maxBytes int) (kept []v1alpha1.LineageFact, omitted int64) {
 	seen := map[v1alpha1.LineageFact]bool{}
 	size := 0
 	for _, fact := range facts {
-		fact = clean(fact)
 		key := fact
 		key.Source = ""
 		if isEmpty(fact) || seen[key] {
@@ -87,7 +98,7 @@ func bounded(facts []v1alpha1.LineageFact, maxFacts, maxBytes int) (kept []v1alp
 
 // isEmpty reports whether a fact states nothing, or is of a kind that the API does not have.
 func isEmpty(fact v1alpha1.LineageFact) bool {
-	return !kinds[fact.Kind] || fact.Name+fact.URI+fact.Digest+fact.Value == ""
+	return !slices.Contains(kinds, fact.Kind) || fact.Name+fact.URI+fact.Digest+fact.Value == ""
 }
 
 // digest matches "ALGORITHM:DIGEST".
@@ -107,7 +118,7 @@ func clean(fact v1alpha1.LineageFact) v1alpha1.LineageFact {
 		Origin:  fact.Origin,
 		Kind:    fact.Kind,
 		Name:    text.OneLine(fact.Name, maxText),
-		URI:     text.OneLine(credentials.ReplaceAllString(fact.URI, "$1"), maxURI),
+		URI:     text.OneLine(credentials.ReplaceAllString(text.OneLine(fact.URI, len(fact.URI)), "$1"), maxURI),
 		Digest:  fact.Digest,
 		Value:   text.OneLine(fact.Value, maxText),
 		Dataset: text.OneLine(fact.Dataset, maxText),

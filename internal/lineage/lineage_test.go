@@ -26,8 +26,18 @@ func TestOwn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		facts, want []v1alpha1.LineageFact
 	}{
-		"none":                              {nil, nil},
-		"declared before observed":          {[]v1alpha1.LineageFact{observed, declared}, []v1alpha1.LineageFact{declared, observed}},
+		"none":                     {nil, nil},
+		"declared before observed": {[]v1alpha1.LineageFact{observed, declared}, []v1alpha1.LineageFact{declared, observed}},
+		"observed ones by kind and name": {
+			[]v1alpha1.LineageFact{
+				{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.BaseModelFact, Name: "a"}, {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "c"},
+				{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "b"}, {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.WorkloadFact, Name: "d"},
+			},
+			[]v1alpha1.LineageFact{
+				{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.WorkloadFact, Name: "d"}, {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "b"},
+				{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "c"}, {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.BaseModelFact, Name: "a"},
+			},
+		},
 		"none of files":                     {[]v1alpha1.LineageFact{data(v1alpha1.FileFact, "s3://a")}, nil},
 		"none of an unknown origin or kind": {[]v1alpha1.LineageFact{data("Other", "s3://a"), {Origin: v1alpha1.DeclaredFact, Kind: "Other", Name: "a"}}, nil},
 		"none that states nothing":          {[]v1alpha1.LineageFact{{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.DatasetFact, Source: "spec.lineage"}}, nil},
@@ -157,6 +167,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(lineage.Encode([]v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "s3://a"), {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "a\u202eb", Digest: "sha256:0a"}}))
 	f.Add(url.QueryEscape(`[{"origin":"Declared","kind":"Run","uri":"https://a:b@c/d"}]`))
 	f.Add("%5B%7B%7D%5D")
+	f.Add(url.QueryEscape(`[{"origin":"Observed","kind":"Image","name":"\u0000b"},{"origin":"Observed","kind":"Image","name":"a","uri":" https://a@b"}]`))
 	f.Fuzz(func(t *testing.T, argument string) {
 		facts, err := lineage.Decode(argument)
 		if err != nil {

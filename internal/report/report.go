@@ -154,7 +154,7 @@ func Read(dir string) (Report, error) {
 }
 
 // MaxSize is the size of a report in bytes that Parse accepts. Reports of our steps
-// have about one kilobyte.
+// have about one kilobyte, and up to 16 KiB more with a lineage.
 const MaxSize = 64 << 10
 
 // Parse parses a report from the value of a workflow output. It returns an error if

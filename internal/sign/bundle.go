@@ -77,7 +77,8 @@ func encode(value any) ([]byte, error) {
 }
 
 // MaxBundle is the largest number of bytes that are read of a bundle. One that signs an
-// image has less than one kilobyte, and one with a provenance at most 200 patterns more.
+// image has less than one kilobyte, one with the provenance of a build at most 200 patterns
+// more, and one with that of a training about 32 KiB of facts.
 const MaxBundle = 256 << 10
 
 // Errors of bundles, as the end of a sentence about the signature.
@@ -87,53 +88,71 @@ var (
 	errOtherKey   = errors.New("it was not made with one of these keys, or was changed")
 	errOtherType  = errors.New("it is a statement of another type")
 	errOtherImage = errors.New("it is that of another image")
+	errOtherBuild = errors.New("it attests something else than how the image was built")
 )
 
 // VerifyImage returns nil if a bundle is the signature of the image with a digest,
 // "sha256:…", by one of the keys. Attestations of the image are no signatures of it. The
 // error is a clause about the signature.
 func VerifyImage(text []byte, digest string, keys []PublicKey) error {
-	return verify(text, SignPredicate, digest, keys)
+	_, err := verify(text, SignPredicate, digest, keys)
+	return err
 }
 
 // VerifyProvenance returns nil if a bundle attests how the image with a digest was built,
-// by the key.
+// by the key. The provenance of a training has the same type, and does not attest that.
 func VerifyProvenance(text []byte, digest string, key PublicKey) error {
-	return verify(text, ProvenancePredicate, digest, []PublicKey{key})
-}
-
-func verify(text []byte, predicateType, digest string, keys []PublicKey) error {
-	h, err := open(text, keys)
-	switch {
-	case err != nil:
+	s, err := verify(text, ProvenancePredicate, digest, []PublicKey{key})
+	if err != nil {
 		return err
-	case h.PredicateType != predicateType:
-		return errOtherType
-	case !h.isAbout(digest):
-		return errOtherImage
+	}
+	var predicate struct {
+		BuildDefinition struct {
+			BuildType string `json:"buildType"`
+		} `json:"buildDefinition"`
+	}
+	if err := json.Unmarshal(s.Predicate, &predicate); err != nil || predicate.BuildDefinition.BuildType != BuildType {
+		return errOtherBuild
 	}
 	return nil
 }
 
+// signedStatement is a statement that a key has signed.
+type signedStatement struct {
+	header
+	Predicate json.RawMessage `json:"predicate"`
+}
+
+func verify(text []byte, predicateType, digest string, keys []PublicKey) (signedStatement, error) {
+	s, err := open(text, keys)
+	switch {
+	case err != nil:
+	case s.PredicateType != predicateType:
+		err = errOtherType
+	case !s.isAbout(digest):
+		err = errOtherImage
+	}
+	return s, err
+}
+
 // open returns the statement in a bundle if one of the keys has signed it. It is not
 // decoded before.
-func open(text []byte, keys []PublicKey) (header, error) {
+func open(text []byte, keys []PublicKey) (s signedStatement, err error) {
 	if len(text) > MaxBundle {
-		return header{}, errTooLarge
+		return s, errTooLarge
 	}
 	var b bundle
 	if err := json.Unmarshal(text, &b); err != nil || b.MediaType != BundleType || b.Envelope.PayloadType != payloadType || len(b.Envelope.Signatures) != 1 {
-		return header{}, errNoBundle
+		return s, errNoBundle
 	}
 	message := preAuthEncoding(payloadType, b.Envelope.Payload)
 	for _, key := range keys {
 		if key.verify(message, b.Envelope.Signatures[0].Sig) {
-			var h header
-			if err := json.Unmarshal(b.Envelope.Payload, &h); err != nil || h.Type != statementType {
-				return header{}, errNoBundle
+			if err := json.Unmarshal(b.Envelope.Payload, &s); err != nil || s.Type != statementType {
+				return s, errNoBundle
 			}
-			return h, nil
+			return s, nil
 		}
 	}
-	return header{}, errOtherKey
+	return s, errOtherKey
 }
