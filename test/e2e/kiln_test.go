@@ -106,8 +106,10 @@ func TestKilnLineage(t *testing.T) {
 	tuned := makeVersion("tuned", ns, dir).Model("faces").Engine(v1alpha1.Stream).TrainedBy("batch/v1", "Job", "train").New()
 	live.create(t, tuned)
 	live.waitsForTraining(t, tuned, "Job train")
-	job := live.training("train", ns, "tuned", `echo weights > "$KUBEDL_MODEL_PATH/model.bin"; (echo ---; echo "license: apache-2.0"; echo ---) > "$KUBEDL_MODEL_PATH/README.md"`)
+	job := live.training("train", ns, "tuned", `echo weights > /kubedl-model/model.bin; (echo ---; echo "license: apache-2.0"; echo ---) > /kubedl-model/README.md`)
 	job.Annotations = map[string]string{v1alpha1.AnnotationLineage: "baseModels: [{modelVersion: base}]"}
+	job.Spec.Template.Labels[v1alpha1.LabelServeVersion] = base.Name
+	job.Spec.Template.Annotations = map[string]string{v1alpha1.AnnotationMountPath: "/base"}
 	live.create(t, job)
 	tuned = live.ready(t, tuned)
 	pod := serverPod(ns, "server")
@@ -120,7 +122,7 @@ func TestKilnLineage(t *testing.T) {
 	t.Log(tree)
 	for _, want := range []string{
 		`serves +\S+@` + tuned.Status.Digest, `signed +verified with the key in `, `built +Workflow tuned-\S+  template ` + contract.StreamTemplate,
-		`trained +Job train uid:` + string(job.UID) + ` .* observed`, `image .*busybox.* observed`, `base +ModelVersion base +declared Job train`,
+		`trained +Job train uid:` + string(job.UID) + ` .* observed`, `image .*busybox.* observed`, `base +ModelVersion base +declared Job train`, `base +ModelVersion base \S+@` + base.Status.Digest + ` +observed`,
 		`data +faces s3://data/faces/v3 +declared`, `card +license apache-2.0 +file README.md`,
 	} {
 		assert.Regexp(t, want, tree)
@@ -135,7 +137,7 @@ func TestKilnLineage(t *testing.T) {
 	users := kiln("uses", "--dataset", "s3://data/faces")
 	t.Log(users)
 	for _, want := range []string{
-		`modelversion/base +faces s3://data/faces/v3 +trained with it \(declared`, `modelversion/tuned +modelversion/base +built on it \(declared Job train\)`,
+		`modelversion/base +faces s3://data/faces/v3 +trained with it \(declared`, `modelversion/tuned +modelversion/base +built on it \(declared Job train, observed\)`,
 		`model/faces +modelversion/tuned +latest version`, `pod/server +modelversion/tuned +serves it, `,
 	} {
 		assert.Regexp(t, want, users)
