@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -95,6 +96,31 @@ func addFact(tree treeprint.Tree, label string, fact v1alpha1.LineageFact) treep
 		branch.AddNode("contradicts\t" + visible(fact.Contradicts))
 	}
 	return branch
+}
+
+// maxOrigins is the number of base models and data that the line of a Model's tree names.
+const maxOrigins = 4
+
+// madeFrom returns the base models and the data of a ModelVersion, and who states them, in
+// one line; "" if none are known.
+func madeFrom(mv *v1alpha1.ModelVersion) string {
+	var parts []string
+	more := 0
+	for _, kind := range []v1alpha1.LineageKind{v1alpha1.BaseModelFact, v1alpha1.DatasetFact} {
+		for _, fact := range factsOf(mv) {
+			switch {
+			case fact.Kind != kind:
+			case len(parts) == maxOrigins:
+				more++
+			default:
+				parts = append(parts, words(trainingLabels[kind], cmp.Or(fact.Name, fact.URI, fact.Digest), inParentheses(originOf(fact))))
+			}
+		}
+	}
+	if more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // addLineage adds the facts about a ModelVersion, and about those that it was built on.

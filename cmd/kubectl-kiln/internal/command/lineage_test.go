@@ -128,6 +128,7 @@ func TestTree_lineage(t *testing.T) {
   ├── metric  accuracy 0.913 (faces-test)  declared spec.lineage
   └── omitted  3 facts that the status could not hold
 `)
+	assert.Contains(t, inColumns(succeeds(t, ns, "tree", "resnet")), "from  base ModelVersion mv-2 (observed), base acme/other (file README.md), data s3://data/faces/v3 (declared spec.lineage)\n")
 	names := strings.Fields(succeeds(t, ns, "tree", "mv/mv-3", "-o", "name"))
 	assert.Equal(t, []string{"modelversion.model.kubedl.io/mv-3", "model.model.kubedl.io/resnet", "modelversion.model.kubedl.io/mv-2"}, names)
 }
@@ -179,6 +180,16 @@ func TestTree_hostileFacts(t *testing.T) {
 	assert.NotContains(t, out, "\u202e")
 	assert.Equal(t, 2*len(facts)+3, strings.Count(out, "\n"), "two lines for each fact, but one for both cards, and four of the ModelVersion: %s", out)
 	assert.NotContains(t, succeeds(t, ns, "uses", "--dataset", hostile), "\x1b")
+}
+
+func TestMadeFrom(t *testing.T) {
+	mv := &v1alpha1.ModelVersion{}
+	assert.Empty(t, madeFrom(mv))
+	mv.Status.Lineage = &v1alpha1.LineageStatus{}
+	for i := range maxOrigins + 2 {
+		mv.Status.Lineage.Facts = append(mv.Status.Lineage.Facts, fact("Declared", v1alpha1.DatasetFact, named(fmt.Sprintf("%d\x1b", i))))
+	}
+	assert.Equal(t, "data 0 (declared), data 1 (declared), data 2 (declared), data 3 (declared), and 2 more", madeFrom(mv))
 }
 
 func TestThing(t *testing.T) {

@@ -30,10 +30,10 @@ func (k *kiln) tree() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tree (MODEL | mv/VERSION | pod/POD)",
 		Short: "Show a Model and its versions, or from what a ModelVersion or a pod's model was made",
-		Long: `Show a Model with its versions, their attempts and the workloads that serve them; or a
-ModelVersion or a pod with its image, its signature, its build and its lineage: from what
-the model was made, and who states that. Base models that are ModelVersions follow with
-theirs.
+		Long: `Show a Model with its versions, their base models, data and attempts, and the workloads
+that serve them; or a ModelVersion or a pod with its image, its signature, its build and its
+lineage: from what the model was made, and who states that. Base models that are
+ModelVersions follow with theirs.
 
 A name alone is that of a Model, else of a ModelVersion, else of a pod. With -o, the objects
 are printed.`,
@@ -117,6 +117,9 @@ func (t *versionTree) ofModel(ctx context.Context, model *v1alpha1.Model) (treep
 		mv := &versions[i]
 		t.objects = append(t.objects, mv)
 		branch := tree.AddBranch(versionLine(mv, aliasesOf(model, mv.Name), t.now))
+		if origins := madeFrom(mv); origins != "" {
+			branch.AddNode("from\t" + origins)
+		}
 		if err := t.addAttempts(ctx, branch, mv); err != nil {
 			return nil, err
 		}
