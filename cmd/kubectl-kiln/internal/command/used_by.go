@@ -18,7 +18,8 @@ func (k *kiln) usedBy() *cobra.Command {
 		Aliases: []string{"uses"},
 		Short:   "List what uses a ModelVersion or a dataset: pods, aliases, and versions built on it",
 		Long: `List what uses a ModelVersion: the workloads whose pods serve it, the aliases that stand for
-it, the ModelVersions that were built on it according to their lineage, and what uses those.
+it, the ModelVersions that were built on it according to their lineage, those with the same
+image, and what uses any of these.
 
 With --dataset, list the ModelVersions of which anyone states that they were trained with the
 data, and what uses them. The data is a URI, a name or a digest, or the beginning of a URI

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -18,7 +17,7 @@ type derivation struct {
 	// of is data or another ModelVersion, and how says what the version has to do with it;
 	// both are empty for the one that the user asks about.
 	of, how string
-	// origins are who states that.
+	// origins are who states that; nobody has to if it can be seen.
 	origins []string
 }
 
@@ -63,10 +62,12 @@ func (d *derivation) addOrigin(fact v1alpha1.LineageFact) {
 	}
 }
 
-// bases are the facts about base models, by what they name.
-type bases struct {
+// ancestry is what connects ModelVersions: facts about base models by what they name, and
+// images by their digests.
+type ancestry struct {
 	byName   map[types.NamespacedName][]base
 	byDigest map[string][]base
+	images   map[string][]*v1alpha1.ModelVersion
 }
 
 // base is a fact about a base model of a ModelVersion.
@@ -75,10 +76,13 @@ type base struct {
 	fact    v1alpha1.LineageFact
 }
 
-func basesOf(versions []v1alpha1.ModelVersion) bases {
-	all := bases{byName: map[types.NamespacedName][]base{}, byDigest: map[string][]base{}}
+func ancestryOf(versions []v1alpha1.ModelVersion) ancestry {
+	all := ancestry{byName: map[types.NamespacedName][]base{}, byDigest: map[string][]base{}, images: map[string][]*v1alpha1.ModelVersion{}}
 	for i := range versions {
 		mv := &versions[i]
+		if mv.Status.Digest != "" {
+			all.images[mv.Status.Digest] = append(all.images[mv.Status.Digest], mv)
+		}
 		for _, fact := range factsOf(mv) {
 			if fact.Kind != v1alpha1.BaseModelFact {
 				continue
@@ -95,42 +99,48 @@ func basesOf(versions []v1alpha1.ModelVersion) bases {
 	return all
 }
 
-// builtOn returns the ModelVersions, those that were built on them, those that were built
-// on these, and so on, each once. A base model is named, or has the digest of the image: a
-// name with another digest is that of a ModelVersion that was deleted.
+// builtOn returns the ModelVersions, those with the same images, those that were built on
+// any of these, and so on, each once. A base model is named, or has the digest of the
+// image: a name with another digest is that of a ModelVersion that was deleted.
 func builtOn(versions []v1alpha1.ModelVersion, roots []derivation) []derivation {
 	all, known := slices.Clone(roots), map[types.UID]bool{}
 	for _, root := range roots {
 		known[root.version.UID] = true
 	}
-	children := basesOf(versions)
+	connected := ancestryOf(versions)
 	for i := 0; i < len(all); i++ {
-		for _, child := range children.of(all[i].version) {
-			if !known[child.version.UID] {
-				known[child.version.UID] = true
-				all = append(all, child)
+		for _, next := range connected.of(all[i].version) {
+			if !known[next.version.UID] {
+				known[next.version.UID] = true
+				all = append(all, next)
 			}
 		}
 	}
 	return all
 }
 
-// of returns the ModelVersions that were built on another one. Those of a digest are
-// returned once, so that many ModelVersions with the same image cost no more than one.
-func (b bases) of(mv *v1alpha1.ModelVersion) []derivation {
-	candidates := slices.DeleteFunc(slices.Clone(b.byName[client.ObjectKeyFromObject(mv)]), func(child base) bool {
-		return child.fact.Digest != "" && child.fact.Digest != mv.Status.Digest
-	})
-	candidates = append(candidates, b.byDigest[mv.Status.Digest]...)
-	delete(b.byDigest, mv.Status.Digest)
+// of returns the ModelVersions with the image of another one, and those that were built on
+// it. What a digest leads to is returned once, so that many ModelVersions with the same
+// image cost no more than one.
+func (a ancestry) of(mv *v1alpha1.ModelVersion) []derivation {
+	name, digest := "modelversion/"+mv.Name, mv.Status.Digest
 	var found []derivation
+	for _, twin := range a.images[digest] {
+		found = append(found, derivation{version: twin, of: name, how: "has the same image"})
+	}
+	candidates := slices.DeleteFunc(slices.Clone(a.byName[client.ObjectKeyFromObject(mv)]), func(child base) bool {
+		return child.fact.Digest != "" && child.fact.Digest != digest
+	})
+	candidates = append(candidates, a.byDigest[digest]...)
+	delete(a.images, digest)
+	delete(a.byDigest, digest)
 	positions := map[types.UID]int{}
 	for _, child := range candidates {
 		position, isKnown := positions[child.version.UID]
 		if !isKnown {
 			position = len(found)
 			positions[child.version.UID] = position
-			found = append(found, derivation{version: child.version, of: "modelversion/" + mv.Name, how: "built on it"})
+			found = append(found, derivation{version: child.version, of: name, how: "built on it"})
 		}
 		found[position].addOrigin(child.fact)
 	}
@@ -201,7 +211,7 @@ func usesOf(affected []derivation, found inventory) [][]any {
 	for _, d := range affected {
 		mv, name := d.version, "modelversion/"+d.version.Name
 		if d.of != "" {
-			rows = append(rows, []any{mv.Namespace, name, d.of, fmt.Sprintf("%s (%s)", d.how, strings.Join(d.origins, ", "))})
+			rows = append(rows, []any{mv.Namespace, name, d.of, words(d.how, inParentheses(strings.Join(d.origins, ", ")))})
 		}
 		for _, user := range byName[client.ObjectKeyFromObject(mv)] {
 			if user.digest == "" || user.digest == mv.Status.Digest {

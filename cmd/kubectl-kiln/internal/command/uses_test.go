@@ -34,6 +34,10 @@ func TestUsedBy(t *testing.T) {
 		fact("Observed", v1alpha1.BaseModelFact, func(f *v1alpha1.LineageFact) { f.Name, f.Digest = "ModelVersion mv-6", digestOf("mv-6") }))
 	newVersionOf(t, ns, "mv-8", fact("Observed", v1alpha1.BaseModelFact, func(f *v1alpha1.LineageFact) { f.Name, f.Digest = "ModelVersion mv-6", digestOf("another") }))
 	newServingPod(t, tuned, "canary")
+	twin := newVersionOf(t, ns, "copy")
+	status := twin.Status
+	status.Digest = digestOf("mv-6")
+	setStatus(t, twin, status)
 	setAlias(t, ns, "mv-7", "", "mv-6")
 	model := resnet(t, ns)
 	model.Status.LatestVersion = &v1alpha1.LatestVersion{ModelVersion: "mv-7", Digest: digestOf("mv-7")}
@@ -43,6 +47,7 @@ func TestUsedBy(t *testing.T) {
 	want := `NAME  USES  HOW
 deployment/resnet  modelversion/mv-6  serves it, 0/1 ready
 pod/single  modelversion/mv-6  serves it, 0/1 ready
+modelversion/copy  modelversion/mv-6  has the same image
 modelversion/mv-7  modelversion/mv-6  built on it (declared, observed)
 model/resnet  modelversion/mv-7  latest version
 model/resnet  modelversion/mv-7  alias production, before: mv-6
@@ -50,11 +55,11 @@ deployment/resnet  modelversion/mv-7  serves it, 0/1 ready
 `
 	assert.Equal(t, want, inColumns(succeeds(t, ns, "used-by", "mv/mv-6")))
 	assert.Equal(t, want[strings.Index(want, "\n")+1:], inColumns(succeeds(t, ns, "uses", "mv-6", "--no-headers")))
-	assert.Equal(t, []string{"modelversion.model.kubedl.io/mv-7", "pod/resnet-7c9f5b8d4-x2x1v", "pod/single", "pod/canary"}, strings.Fields(succeeds(t, ns, "used-by", "mv-6", "-o", "name")))
+	assert.Equal(t, []string{"modelversion.model.kubedl.io/copy", "modelversion.model.kubedl.io/mv-7", "pod/resnet-7c9f5b8d4-x2x1v", "pod/single", "pod/canary"}, strings.Fields(succeeds(t, ns, "used-by", "mv-6", "-o", "name")))
 
 	code, out, complaint = call(t, editor, ns, "used-by", "--dataset", "s3://data/faces")
 	assert.Equal(t, exitOK, code)
-	assert.Equal(t, "Nobody states with which data 2 of 3 ModelVersions were trained.\nThe lineage of deleted ModelVersions is not known, and pods still serve them: 1.\n", complaint)
+	assert.Equal(t, "Nobody states with which data 3 of 4 ModelVersions were trained.\nThe lineage of deleted ModelVersions is not known, and pods still serve them: 1.\n", complaint)
 	assert.Equal(t, strings.Replace(want, "HOW\n", "HOW\nmodelversion/mv-6  s3://data/faces/v3  trained with it (declared)\n", 1), inColumns(out))
 
 	code, out, complaint = call(t, editor, ns, "used-by", "--dataset", "s3://data/face")
@@ -147,7 +152,7 @@ func TestBuiltOn(t *testing.T) {
 		"itself":               {[]string{"a < a"}, []string{"a"}},
 		"by digest only":       {[]string{"a:1", "b < :1"}, []string{"a", "b"}},
 		"by name and digest":   {[]string{"a:1", "b < a:1"}, []string{"a", "b"}},
-		"the same image":       {[]string{"a:1", "x:1", "b < x:1"}, []string{"a", "b"}},
+		"the same image":       {[]string{"a:1", "b < x", "x:1"}, []string{"a", "x", "b"}},
 		"of a deleted version": {[]string{"a:1", "b < a:2"}, []string{"a"}},
 		"of no digest":         {[]string{"a", "b < :1", "c:1"}, []string{"a"}},
 	}
