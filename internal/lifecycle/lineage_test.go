@@ -29,12 +29,12 @@ func annotated(job *unstructured.Unstructured, uid types.UID, lineage string) *u
 	return job
 }
 
-// trainedFrom returns a training pod that ran an image, and was given a ModelVersion.
-func trainedFrom(name, image, version string) corev1.Pod {
+// trainedFrom returns a training pod that ran an image, and was given the ModelVersion mv-2.
+func trainedFrom(name, image string) corev1.Pod {
 	pod := trainingPod(name, "node-1", "")
 	pod.CreationTimestamp = metav1.NewTime(builders.Epoch)
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Image: image, ImageID: image + "@" + builders.Digest}}
-	pod.Annotations = map[string]string{v1alpha1.AnnotationServedVersion: version, v1alpha1.AnnotationServedImage: "modelhub/" + version + "@" + builders.Digest}
+	pod.Annotations = map[string]string{v1alpha1.AnnotationServedVersion: "mv-2", v1alpha1.AnnotationServedImage: "modelhub/mv-2@" + builders.Digest}
 	return pod
 }
 
@@ -142,13 +142,13 @@ func TestLineageObserved(t *testing.T) {
 	s.pass()
 	assert.Equal(t, []v1alpha1.LineageFact{own, code, observedJob("77aa")}, facts(s.mv()))
 
-	s.observed.TrainingPods = []corev1.Pod{trainedFrom("b", "train", "mv-2"), trainedFrom("a", "train", "mv-2")}
+	s.observed.TrainingPods = []corev1.Pod{trainedFrom("b", "train"), trainedFrom("a", "train")}
 	s.pass()
 	want := []v1alpha1.LineageFact{own, code, observedJob("77aa"), ranImage("train"), givenVersion("mv-2")}
 	assert.Equal(t, want, facts(s.mv()))
 	assert.Equal(t, s.mv().Status, s.next().Status, "a pass without news writes nothing")
 
-	s.observed.TrainingPods = []corev1.Pod{trainedFrom("c", "debug", "mv-2")}
+	s.observed.TrainingPods = []corev1.Pod{trainedFrom("c", "debug")}
 	s.pass()
 	want = []v1alpha1.LineageFact{own, code, observedJob("77aa"), ranImage("debug"), ranImage("train"), givenVersion("mv-2")}
 	assert.Equal(t, want, facts(s.mv()))
@@ -166,7 +166,7 @@ func TestLineageObserved(t *testing.T) {
 func TestLineageOfAnotherWorkload(t *testing.T) {
 	s := newScenario(t)
 	s.trainedByJob(annotated(training("Failed", "", ""), "77aa", "run: {name: first}"))
-	s.observed.TrainingPods = []corev1.Pod{trainedFrom("a", "train", "mv-2")}
+	s.observed.TrainingPods = []corev1.Pod{trainedFrom("a", "train")}
 	s.pass()
 	require.Len(t, facts(s.mv()), 4)
 
@@ -250,7 +250,7 @@ func TestLineageOfForgedReport(t *testing.T) {
 func TestLineageContradiction(t *testing.T) {
 	s := newScenario(t)
 	s.trainedByJob(annotated(finished, "77aa", ""))
-	s.observed.TrainingPods = []corev1.Pod{trainedFrom("a", "train", "mv-2")}
+	s.observed.TrainingPods = []corev1.Pod{trainedFrom("a", "train")}
 	s.started()
 	before := s.mv().Status
 	assert.Empty(t, lifecycle.LineageContradiction(s.mv(), v1alpha1.ModelVersionStatus{}), "nothing was read yet")
