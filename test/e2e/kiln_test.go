@@ -121,7 +121,7 @@ func TestKilnLineage(t *testing.T) {
 	tree := kiln("tree", "server", "--key", public)
 	t.Log(tree)
 	for _, want := range []string{
-		`serves +\S+@` + tuned.Status.Digest, `signed +verified with the key in `, `built +Workflow tuned-\S+  template ` + contract.StreamTemplate,
+		`serves +\S+@` + tuned.Status.Digest, `signed +verified with the key in `, `attested .*Training`, `built +Workflow tuned-\S+  template ` + contract.StreamTemplate,
 		`trained +Job train uid:` + string(job.UID) + ` .* observed`, `image .*busybox.* observed`, `base +ModelVersion base +declared Job train`, `base +ModelVersion base \S+@` + base.Status.Digest + ` +observed`,
 		`data +faces s3://data/faces/v3 +declared`, `card +license apache-2.0 +file README.md`,
 	} {

@@ -112,6 +112,16 @@ func TestTree_signature(t *testing.T) {
 	}
 }
 
+func TestTree_attestations(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	status := readyStatus()
+	status.Signature = signatureBy(t, newKey(t), digest)
+	status.Signature.Attestations = []v1alpha1.Attestation{v1alpha1.ProvenanceAttestation, v1alpha1.TrainingAttestation}
+	newVersion(t, ns, "mv-1", status)
+	assert.Contains(t, inColumns(succeeds(t, ns, "tree", "mv/mv-1")), "├── attested  Provenance, Training  in the registry, not verified here\n")
+}
+
 func TestTree_unusableKey(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)

@@ -218,10 +218,25 @@ func (t *versionTree) addVersion(ctx context.Context, tree treeprint.Tree, mv *v
 	if mv.Status.Digest != "" {
 		tree.AddNode("signed\t" + t.signatureOf(ctx, mv).cell())
 	}
+	if attested := attestedCell(mv); attested != "" {
+		tree.AddNode("attested\t" + attested)
+	}
 	if mv.Status.Workflow != nil {
 		tree.AddNode("built\t" + t.buildCell(ctx, mv))
 	}
 	return t.addLineage(ctx, tree, mv, generation)
+}
+
+// attestedCell returns what else was signed, according to the status.
+func attestedCell(mv *v1alpha1.ModelVersion) string {
+	if mv.Status.Signature == nil || len(mv.Status.Signature.Attestations) == 0 {
+		return ""
+	}
+	var names []string
+	for _, attestation := range mv.Status.Signature.Attestations {
+		names = append(names, visible(string(attestation)))
+	}
+	return strings.Join(names, ", ") + "  in the registry, not verified here"
 }
 
 // buildCell returns which Workflow has built a ModelVersion, when, and how long that took.
