@@ -104,8 +104,8 @@ func annotatedLineage(o Observed) ([]v1alpha1.LineageFact, *workflow.Problem) {
 	name := o.Training.GetKind() + " " + o.Training.GetName()
 	if err := parse(o.Training.GetAnnotations()[v1alpha1.AnnotationLineage], maxLineage, &declared); err != nil {
 		return nil, &workflow.Problem{Reason: EventLineageIgnored, Message: fmt.Sprintf(
-			"The lineage in the annotation %s of %s is ignored: %s. Correct it before the build starts: kubectl edit -n %s %s/%s",
-			v1alpha1.AnnotationLineage, name, sentence(err.Error()), o.Version.Namespace, strings.ToLower(o.Training.GetKind()), o.Training.GetName())}
+			"The lineage in the annotation %s of %s is ignored: %s. Correct it before the build starts (kubectl edit -n %s %s/%s), or declare it in spec.lineage before the build succeeds (kubectl edit mv -n %s %s)",
+			v1alpha1.AnnotationLineage, name, sentence(err.Error()), o.Version.Namespace, strings.ToLower(o.Training.GetKind()), o.Training.GetName(), o.Version.Namespace, o.Version.Name)}
 	}
 	return lineage.Declared(&declared, name), nil
 }

@@ -144,13 +144,13 @@ func TestLineageObserved(t *testing.T) {
 
 	s.observed.TrainingPods = []corev1.Pod{trainedFrom("b", "train"), trainedFrom("a", "train")}
 	s.pass()
-	want := []v1alpha1.LineageFact{own, code, observedJob("77aa"), ranImage("train"), givenVersion("mv-2")}
+	want := []v1alpha1.LineageFact{own, code, observedJob("77aa"), givenVersion("mv-2"), ranImage("train")}
 	assert.Equal(t, want, facts(s.mv()))
 	assert.Equal(t, s.mv().Status, s.next().Status, "a pass without news writes nothing")
 
 	s.observed.TrainingPods = []corev1.Pod{trainedFrom("c", "debug")}
 	s.pass()
-	want = []v1alpha1.LineageFact{own, code, observedJob("77aa"), ranImage("debug"), ranImage("train"), givenVersion("mv-2")}
+	want = []v1alpha1.LineageFact{own, code, observedJob("77aa"), givenVersion("mv-2"), ranImage("debug"), ranImage("train")}
 	assert.Equal(t, want, facts(s.mv()))
 
 	s.observed.TrainingPods = nil
@@ -210,7 +210,7 @@ func TestLineageThatCannotBeRead(t *testing.T) {
 			s := newScenario(t)
 			s.trainedByJob(annotated(runs, "77aa", tt.annotation))
 			s.pass()
-			for _, want := range []string{tt.want, "The lineage in the annotation model.kubedl.io/lineage of Job train is ignored: ", "kubectl edit -n default job/train"} {
+			for _, want := range []string{tt.want, "The lineage in the annotation model.kubedl.io/lineage of Job train is ignored: ", "kubectl edit -n default job/train", "kubectl edit mv -n default mv-3"} {
 				assert.Contains(t, s.mv().Status.Message, want)
 			}
 			assert.Nil(t, s.next().LineageProblem, "nothing to report before the build starts")

@@ -17,10 +17,12 @@ import (
 
 // The limits of facts: their number, and the bytes that they have as JSON. Those that are
 // declared or observed are an argument of a Workflow, those of files are a part of its
-// report, and both together are a part of a status.
+// report, and all together are a part of a status. Each origin has its own, so that none
+// can leave out what another states.
 const (
-	maxOwn, maxOwnBytes   = 128, 16 << 10
-	maxFile, maxFileBytes = 48, 16 << 10
+	maxDeclared, maxDeclaredBytes = 128, 16 << 10
+	maxObserved, maxObservedBytes = 32, 8 << 10
+	maxFile, maxFileBytes         = 48, 16 << 10
 )
 
 // The limits of the texts of a fact, in characters. The API has the same.
@@ -33,7 +35,7 @@ const (
 
 // kinds are the kinds of facts, in the order in which observed facts are listed.
 var kinds = []v1alpha1.LineageKind{
-	v1alpha1.WorkloadFact, v1alpha1.ImageFact, v1alpha1.BaseModelFact, v1alpha1.DatasetFact, v1alpha1.CodeFact,
+	v1alpha1.WorkloadFact, v1alpha1.BaseModelFact, v1alpha1.DatasetFact, v1alpha1.ImageFact, v1alpha1.CodeFact,
 	v1alpha1.RunFact, v1alpha1.ParameterFact, v1alpha1.MetricFact, v1alpha1.LicenseFact, v1alpha1.PropertyFact,
 }
 
@@ -45,7 +47,9 @@ func Own(facts []v1alpha1.LineageFact) (own []v1alpha1.LineageFact, omitted int6
 	slices.SortStableFunc(observed, func(a, b v1alpha1.LineageFact) int {
 		return cmp.Or(cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)), cmp.Compare(a.Name, b.Name), cmp.Compare(a.URI, b.URI))
 	})
-	return bounded(append(cleaned(facts, v1alpha1.DeclaredFact), observed...), maxOwn, maxOwnBytes)
+	own, omitted = bounded(cleaned(facts, v1alpha1.DeclaredFact), maxDeclared, maxDeclaredBytes)
+	observed, more := bounded(observed, maxObserved, maxObservedBytes)
+	return append(own, observed...), omitted + more
 }
 
 // Files returns those of the facts that are stated by files, cleaned and without
@@ -149,7 +153,7 @@ func Encode(facts []v1alpha1.LineageFact) string {
 }
 
 // maxArgument is the number of bytes that Decode accepts. Escaped, a byte has three.
-const maxArgument = 3 * (maxOwnBytes + maxText)
+const maxArgument = 3 * (maxDeclaredBytes + maxObservedBytes + len("[]"))
 
 // Decode returns the facts of an argument, cleaned and bounded: whoever submits a Workflow
 // can write anything. It returns an error if the argument is not one that Encode returns.

@@ -34,8 +34,8 @@ func TestOwn(t *testing.T) {
 				{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "b"}, {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.WorkloadFact, Name: "d"},
 			},
 			[]v1alpha1.LineageFact{
-				{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.WorkloadFact, Name: "d"}, {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "b"},
-				{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "c"}, {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.BaseModelFact, Name: "a"},
+				{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.WorkloadFact, Name: "d"}, {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.BaseModelFact, Name: "a"},
+				{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "b"}, {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "c"},
 			},
 		},
 		"none of files":                     {[]v1alpha1.LineageFact{data(v1alpha1.FileFact, "s3://a")}, nil},
@@ -65,30 +65,33 @@ func TestOwn(t *testing.T) {
 	}
 }
 
-func TestOwn_limits(t *testing.T) {
-	many := func(n, length int) []v1alpha1.LineageFact {
+func TestOwnLimits(t *testing.T) {
+	many := func(origin v1alpha1.LineageOrigin, n, length int) []v1alpha1.LineageFact {
 		var facts []v1alpha1.LineageFact
 		for i := range n {
-			facts = append(facts, data(v1alpha1.DeclaredFact, fmt.Sprintf("s3://%d/%s", i, strings.Repeat("模", length))))
+			facts = append(facts, data(origin, fmt.Sprintf("s3://%d/%s", i, strings.Repeat("模", length))))
 		}
 		return facts
 	}
+	const declared, observed = v1alpha1.DeclaredFact, v1alpha1.ObservedFact
 	for name, tt := range map[string]struct {
-		facts    []v1alpha1.LineageFact
-		wantKept int
+		facts                      []v1alpha1.LineageFact
+		wantDeclared, wantObserved int
 	}{
-		"as many as fit":    {many(128, 0), 128},
-		"ten thousand":      {many(10_000, 0), 128},
-		"long ones":         {many(100, 1000), 10},
-		"one of a megabyte": {many(1, 1<<20), 1},
+		"as many as fit":    {append(many(declared, 128, 0), many(observed, 32, 0)...), 128, 32},
+		"ten thousand":      {append(many(declared, 10_000, 0), many(observed, 10_000, 0)...), 128, 32},
+		"long ones":         {append(many(declared, 100, 1000), many(observed, 100, 1000)...), 10, 5},
+		"one of a megabyte": {many(declared, 1, 1<<20), 1, 0},
+		"what is declared leaves out nothing that is observed": {append(many(declared, 10_000, 1000), many(observed, 1, 0)...), 10, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own, omitted := lineage.Own(tt.facts)
-			assert.Len(t, own, tt.wantKept)
+			assert.Len(t, lineage.OfOrigin(own, declared), tt.wantDeclared)
+			assert.Len(t, lineage.OfOrigin(own, observed), tt.wantObserved)
 			assert.Equal(t, len(tt.facts), len(own)+int(omitted))
 			raw, err := json.Marshal(own)
 			require.NoError(t, err)
-			assert.LessOrEqual(t, len(raw), 16<<10+2)
+			assert.LessOrEqual(t, len(raw), 24<<10)
 			for _, fact := range own {
 				assert.LessOrEqual(t, utf8.RuneCountInString(fact.URI), 512)
 			}
@@ -151,7 +154,7 @@ func TestDecode(t *testing.T) {
 	t.Run("the longest argument", func(t *testing.T) {
 		var facts []v1alpha1.LineageFact
 		for i := range 1000 {
-			facts = append(facts, data(v1alpha1.DeclaredFact, fmt.Sprint(i, strings.Repeat("模", 500))))
+			facts = append(facts, data(v1alpha1.DeclaredFact, fmt.Sprint(i, strings.Repeat("模", 500))), data(v1alpha1.ObservedFact, fmt.Sprint(i, strings.Repeat("模", 500))))
 		}
 		own, _ := lineage.Own(facts)
 		got, err := lineage.Decode(lineage.Encode(own))
@@ -174,7 +177,7 @@ func FuzzDecode(f *testing.F) {
 			assert.Empty(t, facts)
 			return
 		}
-		assert.LessOrEqual(t, len(facts), 128)
+		assert.LessOrEqual(t, len(facts), 128+32)
 		for _, fact := range facts {
 			for _, s := range []string{fact.Name, fact.URI, fact.Digest, fact.Value, fact.Dataset, fact.Source} {
 				assert.Equal(t, text.Printable(s), s)

@@ -205,11 +205,7 @@ func (w *onnxWalk) readTensorField(f field, data *onnxData) error {
 	case f.number == tensorDataLocation && f.wire == wireVarint:
 		data.isExternal = f.value == locationExternal
 	case f.number == tensorExternalData && f.wire == wireLen:
-		key, value, err := w.readEntry(f.end)
-		if key == "location" || key == "offset" || key == "length" {
-			data.entries[key] = value
-		}
-		return err
+		return w.readExternal(f.end, data.entries)
 	}
 	return nil
 }
@@ -241,6 +237,15 @@ func parseNumber(text string) int64 {
 		return 0
 	}
 	return n
+}
+
+// readExternal reads an entry of external_data.
+func (w *onnxWalk) readExternal(end int64, into map[string]string) error {
+	key, value, err := w.readEntry(end)
+	if key == "location" || key == "offset" || key == "length" {
+		into[key] = value
+	}
+	return err
 }
 
 // readEntry reads a StringStringEntryProto: a key and a value.

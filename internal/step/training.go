@@ -55,7 +55,7 @@ func (s *signing) addTo(t *sign.Training, fact v1alpha1.LineageFact) {
 }
 
 // addParameter adds a parameter. Each origin has its own, so that none is taken for that of
-// another.
+// another. Of two with one name, the first counts: that of spec.lineage.
 func addParameter(t *sign.Training, fact v1alpha1.LineageFact) {
 	origin := string(fact.Origin)
 	if t.Parameters == nil {
@@ -64,7 +64,9 @@ func addParameter(t *sign.Training, fact v1alpha1.LineageFact) {
 	if t.Parameters[origin] == nil {
 		t.Parameters[origin] = map[string]string{}
 	}
-	t.Parameters[origin][fact.Name] = fact.Value
+	if _, known := t.Parameters[origin][fact.Name]; !known {
+		t.Parameters[origin][fact.Name] = fact.Value
+	}
 }
 
 // dependencyOf returns a fact as a provenance describes it. Who states it is an annotation.

@@ -19,6 +19,7 @@ import (
 var ownFacts = []v1alpha1.LineageFact{
 	{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.DatasetFact, Name: "faces", URI: "s3://data/faces/v3", Digest: "sha256:" + strings.Repeat("ab", 32), Source: "spec.lineage"},
 	{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.ParameterFact, Name: "learning-rate", Value: "3e-4", Source: "spec.lineage"},
+	{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.ParameterFact, Name: "learning-rate", Value: "1e-3", Source: "Job train-resnet"},
 	{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.MetricFact, Name: "accuracy", Value: "0.913", Dataset: "faces-test", Source: "spec.lineage"},
 	{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.WorkloadFact, Name: "Job train-resnet", Digest: "uid:77aa", Value: "2026-11-28T01:02:03Z/2026-11-28T02:03:04Z"},
 	{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "train:v1", URI: "registry.example.com/train@sha256:" + strings.Repeat("cd", 32), Digest: "sha256:" + strings.Repeat("cd", 32)},
@@ -69,7 +70,7 @@ func TestStatusReportAttestsTraining(t *testing.T) {
 						"annotations": map[string]any{"kind": "Dataset", "origin": "Declared", "source": "spec.lineage"},
 					},
 					map[string]any{
-						"name": "train:v1", "uri": ownFacts[4].URI, "digest": map[string]any{"sha256": strings.Repeat("cd", 32)},
+						"name": "train:v1", "uri": ownFacts[5].URI, "digest": map[string]any{"sha256": strings.Repeat("cd", 32)},
 						"annotations": map[string]any{"kind": "Image", "origin": "Observed"},
 					},
 					map[string]any{

@@ -167,14 +167,14 @@ func TestLineage(t *testing.T) {
 		assert.Equal(t, []v1alpha1.LineageFact{
 			{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.DatasetFact, URI: "s3://data/faces/v3", Source: "Job train"},
 			{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.WorkloadFact, Name: "Job train", Digest: "uid:" + string(job.UID)},
-			{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "train:v7", URI: "train@" + digest, Digest: digest},
 			{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.BaseModelFact, Name: "ModelVersion mv-2", URI: "modelhub/resnet@" + digest, Digest: digest},
+			{Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "train:v7", URI: "train@" + digest, Digest: digest},
 		}, got)
 
 		require.NoError(t, s.client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground)))
 		s.reportFiles(wf, ofFile(v1alpha1.BaseModelFact, "meta-llama/Llama-3.1-8B", ""))
 		facts := s.awaitFacts(resnet, 5)
-		assert.Equal(t, "File README.md: meta-llama/Llama-3.1-8B", facts[3].Contradicts)
+		assert.Equal(t, "File README.md: meta-llama/Llama-3.1-8B", facts[2].Contradicts)
 		assert.Equal(t, "Observed: ModelVersion mv-2 "+digest, facts[4].Contradicts)
 		s.awaitEvent("ModelVersion", lifecycle.EventLineageContradiction, "contradicts File README.md: meta-llama/Llama-3.1-8B")
 	})
