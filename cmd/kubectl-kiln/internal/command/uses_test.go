@@ -71,10 +71,11 @@ deployment/resnet  modelversion/mv-7  serves it, 0/1 ready
 func TestUsedBy_allNamespaces(t *testing.T) {
 	t.Parallel()
 	here, there := newNamespace(t), newNamespace(t)
-	data := "s3://" + here
-	newVersionOf(t, here, "mv-1", fact("Declared", v1alpha1.DatasetFact, at(data+"/v1")))
-	newVersionOf(t, there, "copy", fact("Observed", v1alpha1.BaseModelFact, func(f *v1alpha1.LineageFact) {
-		f.URI, f.Digest = "registry.example.com/models/resnet", digestOf("mv-1")
+	// Other tests have namespaces too, and ModelVersions with the same images.
+	data, original, copied := "s3://"+here, here+"-original", here+"-copy"
+	newVersionOf(t, here, original, fact("Declared", v1alpha1.DatasetFact, at(data+"/v1")))
+	newVersionOf(t, there, copied, fact("Observed", v1alpha1.BaseModelFact, func(f *v1alpha1.LineageFact) {
+		f.URI, f.Digest = "registry.example.com/models/resnet", digestOf(original)
 	}))
 	code, _, complaint := call(t, editor, here, "uses", "--dataset", data, "-A")
 	assert.Equal(t, exitFailed, code, "the shipped roles are for a namespace")
@@ -85,7 +86,7 @@ func TestUsedBy_allNamespaces(t *testing.T) {
 	require.NoError(t, server.Create(t.Context(), binding))
 	code, out, complaint := call(t, auditor, here, "uses", "--dataset", data, "-A")
 	require.Equal(t, exitOK, code, complaint)
-	assert.Equal(t, fmt.Sprintf("NAMESPACE  NAME  USES  HOW\n%s  modelversion/mv-1  %s/v1  trained with it (declared)\n%s  modelversion/copy  modelversion/mv-1  built on it (observed)\n", here, data, there), inColumns(out))
+	assert.Equal(t, fmt.Sprintf("NAMESPACE  NAME  USES  HOW\n%s  modelversion/%s  %s/v1  trained with it (declared)\n%s  modelversion/%s  modelversion/%s  built on it (observed)\n", here, original, data, there, copied, original), inColumns(out))
 	code, out, complaint = call(t, auditor, here, "uses", "--dataset", data, "-A", "-o", "json")
 	require.Equal(t, exitOK, code, complaint)
 	var list struct{ Items []v1alpha1.ModelVersion }
