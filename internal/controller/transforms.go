@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -68,15 +69,55 @@ func stripVersion(object any) (any, error) {
 	return object, nil
 }
 
-// shareMemory has equal texts of a ModelVersion share their bytes, and lists take the
-// space of their elements: the decoder makes room for four.
+// shareMemory has texts of a ModelVersion share their bytes with others, and lists take
+// the space of their elements: the decoder allocates each text, and makes room for four
+// elements.
 func shareMemory(mv *v1alpha1.ModelVersion) {
-	mv.Status.Conditions = slices.Clone(mv.Status.Conditions)
-	for i := range mv.Status.Conditions {
-		if c := &mv.Status.Conditions[i]; c.Message == mv.Status.Message {
-			c.Message = mv.Status.Message
-		}
+	mv.APIVersion, mv.Kind = shared(mv.APIVersion), shared(mv.Kind)
+	for i := range mv.OwnerReferences {
+		owner := &mv.OwnerReferences[i]
+		owner.APIVersion, owner.Kind, owner.Name = shared(owner.APIVersion), shared(owner.Kind), sharedWith(owner.Name, mv.Spec.ModelName)
 	}
+	if name, found := mv.Labels[v1alpha1.LabelModelName]; found {
+		mv.Labels[v1alpha1.LabelModelName] = sharedWith(name, mv.Spec.ModelName)
+	}
+	status := &mv.Status
+	status.ImageBuildPhase = v1alpha1.ImageBuildPhase(shared(string(status.ImageBuildPhase)))
+	status.Conditions = slices.Clone(status.Conditions)
+	for i := range status.Conditions {
+		c := &status.Conditions[i]
+		c.Type, c.Status, c.Reason = shared(c.Type), metav1.ConditionStatus(shared(string(c.Status))), shared(c.Reason)
+		c.Message = sharedWith(c.Message, status.Message)
+	}
+	if status.Workflow != nil {
+		status.Workflow.Phase = shared(status.Workflow.Phase)
+	}
+}
+
+// common are texts that thousands of objects have, as keys and as values.
+var common = func() map[string]string {
+	texts := map[string]string{}
+	for _, value := range slices.Concat(v1alpha1.Reasons, []string{
+		v1alpha1.GroupVersion.String(), "ModelVersion", "Model", wfv1.SchemeGroupVersion.String(), "Workflow", "PartialObjectMetadata", metav1.SchemeGroupVersion.String(),
+		string(v1alpha1.ImageBuildSucceeded), string(v1alpha1.ImageBuildFailed), string(v1alpha1.ImageBuilding),
+		v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
+		string(metav1.ConditionTrue), string(metav1.ConditionFalse), string(metav1.ConditionUnknown),
+		string(wfv1.WorkflowRunning), string(wfv1.WorkflowSucceeded), string(wfv1.WorkflowFailed), string(wfv1.WorkflowError), "true", "1",
+	}) {
+		texts[value] = value
+	}
+	return texts
+}()
+
+// shared returns a text, with bytes that all objects share if many have it.
+func shared(value string) string { return sharedWith(value, common[value]) }
+
+// sharedWith returns a text, with the bytes of another one that is equal.
+func sharedWith(value, other string) string {
+	if value == other {
+		return other
+	}
+	return value
 }
 
 // maxListed is how many owners or finalizers of a ModelVersion are kept.
@@ -84,8 +125,14 @@ const maxListed = 8
 
 // stripWorkflow drops the metadata of a Workflow that is not read.
 func stripWorkflow(object any) (any, error) {
-	if wf, ok := object.(client.Object); ok {
+	if wf, ok := object.(*metav1.PartialObjectMetadata); ok {
 		strip(wf, workflow.Annotations(), v1alpha1.LabelModelVersionUID, v1alpha1.LabelAlias, v1alpha1.LabelAttempt, labelPhase, labelCompleted)
+		wf.APIVersion, wf.Kind = shared(wf.APIVersion), shared(wf.Kind)
+		for i := range wf.OwnerReferences {
+			owner := &wf.OwnerReferences[i]
+			owner.APIVersion, owner.Kind = shared(owner.APIVersion), shared(owner.Kind)
+			owner.UID = types.UID(sharedWith(string(owner.UID), wf.Labels[v1alpha1.LabelModelVersionUID]))
+		}
 	}
 	return object, nil
 }
@@ -225,7 +272,7 @@ func keep(all map[string]string, keys ...string) map[string]string {
 			if kept == nil {
 				kept = map[string]string{}
 			}
-			kept[key] = bounded(value)
+			kept[key] = shared(bounded(value))
 		}
 	}
 	return kept

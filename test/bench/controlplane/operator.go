@@ -23,7 +23,7 @@ type operator struct {
 func startOperator(ctx context.Context, path, kubeconfig string) (*operator, error) {
 	o := &operator{exited: make(chan error, 1)}
 	o.cmd = exec.CommandContext(ctx, path, "--webhook-bind-address=0", "--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=error")
-	o.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "GOMEMLIMIT=460MiB", "GOGC=20")
+	o.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "GOMEMLIMIT=460MiB", "GOGC=15")
 	o.cmd.Stdout, o.cmd.Stderr = &o.log, &o.log
 	if err := o.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the operator: %w", err)
