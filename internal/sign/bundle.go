@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 )
 
@@ -87,13 +88,40 @@ var (
 	errOtherKey   = errors.New("it was not made with one of these keys, or was changed")
 	errOtherType  = errors.New("it is a statement of another type")
 	errOtherImage = errors.New("it is that of another image")
+	errNoDigest   = fmt.Errorf("its annotation %s is not a digest", ListAnnotation)
 )
+
+var digestPattern = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
 
 // VerifyImage returns nil if a bundle is the signature of the image with a digest,
 // "sha256:…", by one of the keys. Attestations of the image are no signatures of it. The
 // error is a clause about the signature.
 func VerifyImage(text []byte, digest string, keys []PublicKey) error {
 	return verify(text, SignPredicate, digest, keys)
+}
+
+// ListDigest returns what the signature of the image with a digest says of the image's list
+// of files: its digest, "sha256:…", or "" if it says nothing. It does not verify the
+// signature, which VerifyImage does.
+func ListDigest(text []byte, digest string) (string, error) {
+	b, err := decode(text)
+	if err != nil {
+		return "", err
+	}
+	h, err := b.header()
+	switch {
+	case err != nil:
+		return "", err
+	case h.PredicateType != SignPredicate:
+		return "", errOtherType
+	case !h.isAbout(digest):
+		return "", errOtherImage
+	}
+	list := h.Subject[0].Annotations[ListAnnotation]
+	if list != "" && !digestPattern.MatchString(list) {
+		return "", errNoDigest
+	}
+	return list, nil
 }
 
 // VerifyProvenance returns nil if a bundle attests how the image with a digest was built,
@@ -118,22 +146,34 @@ func verify(text []byte, predicateType, digest string, keys []PublicKey) error {
 // open returns the statement in a bundle if one of the keys has signed it. It is not
 // decoded before.
 func open(text []byte, keys []PublicKey) (header, error) {
-	if len(text) > MaxBundle {
-		return header{}, errTooLarge
-	}
-	var b bundle
-	if err := json.Unmarshal(text, &b); err != nil || b.MediaType != BundleType || b.Envelope.PayloadType != payloadType || len(b.Envelope.Signatures) != 1 {
-		return header{}, errNoBundle
+	b, err := decode(text)
+	if err != nil {
+		return header{}, err
 	}
 	message := preAuthEncoding(payloadType, b.Envelope.Payload)
 	for _, key := range keys {
 		if key.verify(message, b.Envelope.Signatures[0].Sig) {
-			var h header
-			if err := json.Unmarshal(b.Envelope.Payload, &h); err != nil || h.Type != statementType {
-				return header{}, errNoBundle
-			}
-			return h, nil
+			return b.header()
 		}
 	}
 	return header{}, errOtherKey
+}
+
+// decode returns a bundle with one signature.
+func decode(text []byte) (b bundle, err error) {
+	if len(text) > MaxBundle {
+		return b, errTooLarge
+	}
+	if err := json.Unmarshal(text, &b); err != nil || b.MediaType != BundleType || b.Envelope.PayloadType != payloadType || len(b.Envelope.Signatures) != 1 {
+		return b, errNoBundle
+	}
+	return b, nil
+}
+
+// header decodes the statement in the bundle.
+func (b bundle) header() (h header, err error) {
+	if err := json.Unmarshal(b.Envelope.Payload, &h); err != nil || h.Type != statementType {
+		return header{}, errNoBundle
+	}
+	return h, nil
 }
