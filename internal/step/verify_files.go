@@ -67,7 +67,7 @@ func (v *verifyFiles) run(ctx context.Context, log io.Writer) error {
 	for _, file := range files {
 		bytes += file.Size
 	}
-	console.Logf(log, "the model has the files that were signed: comparing the SHA-256 of %s, %s", console.Count(len(files), "file"), console.Size(bytes))
+	console.Logf(log, "comparing the SHA-256 of %s, %s, with those that were signed", console.Count(len(files), "file"), console.Size(bytes))
 	if err := compareContents(ctx, root, files); err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func TestVerifyFiles(t *testing.T) {
 	s := newServedFiles(t)
 	code, printed := s.verify(t.Context())
 	require.Equal(t, exitOK, code, printed)
-	assert.Contains(t, printed, "comparing the SHA-256 of 3 files, 12 B")
+	assert.Contains(t, printed, "comparing the SHA-256 of 3 files, 12 B, with those that were signed")
 	assert.Contains(t, printed, "all files are those that were signed")
 	// A copy has other modes.
 	require.NoError(t, os.Chmod(s.model("w.bin"), 0o600))
