@@ -117,7 +117,7 @@ fuzz: go-version ## Run every fuzz target for FUZZTIME (5s), from its seeds and 
 
 .PHONY: lint
 lint: go-version ## Run the linters in every module
-	$(GOLANGCI_LINT) run --build-tags e2e,slow,soak ./...
+	$(GOLANGCI_LINT) run --build-tags e2e,chart,slow,soak ./...
 	@for module in $(filter-out .,$(MODULES)); do echo "golangci-lint in $$module"; (cd $$module && go tool -modfile=$(CURDIR)/test/tools/golangci-lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: bench
@@ -148,7 +148,7 @@ push-images: go-version ## Build and push Modelkiln's images: make push-images R
 		|| { echo "The images were not pushed. If the registry denied access, log in with: $(KO) login $${REPOSITORY%%/*}" >&2; exit 1; }
 
 # KANIKO names a copy of Kaniko's image in a registry that can be reached, or its digest. RELEASE_FLAGS are further flags,
-# such as --plain-http for registries without TLS.
+# such as --plain-http for registries without TLS, or --plugin-platforms=linux/amd64 for fewer archives of kubectl kiln.
 .PHONY: release
 release: go-version ## Push the images and the chart, and write dist/: make release VERSION=v0.2.0 REPOSITORY=registry.example.com/modelkiln
 	@go -C test/release run . dist --root="$$PWD" --output="$$(realpath -m "$${DIST:-dist}")" --version="$${VERSION:-}" --repository="$${REPOSITORY:-}" --kaniko="$${KANIKO:-}" $(RELEASE_FLAGS)

@@ -282,7 +282,9 @@ const (
 	// model.
 	ReasonEvicted = "Evicted"
 	// ReasonPodLost means that the build's pod was deleted, or its node went
-	// away, before the build finished.
+	// away, before the build finished. If the pod does not end within five minutes of
+	// its deletion, as on a node that is gone, the operator deletes the Workflow and
+	// starts the next attempt.
 	ReasonPodLost = "PodLost"
 	// ReasonPodForbidden means that the API server does not admit the build's
 	// pod: the Pod Security Standard level, a quota or a LimitRange of the

@@ -19,7 +19,7 @@ import (
 // aliases decides about the aliases of a Model, creates and deletes the Workflows that move
 // their tags, and returns their status. If the API server rejects a Workflow, the status
 // says so, and the pass is to be repeated.
-func (r *ModelReconciler) aliases(ctx context.Context, model *v1alpha1.Model) (aliases []v1alpha1.AliasStatus, rejected, err error) {
+func (r *ModelReconciler) aliases(ctx context.Context, model *v1alpha1.Model, versions []v1alpha1.ModelVersion) (aliases []v1alpha1.AliasStatus, rejected, err error) {
 	if len(model.Spec.Aliases) == 0 && len(model.Status.Aliases) == 0 {
 		return nil, nil, nil
 	}
@@ -27,7 +27,7 @@ func (r *ModelReconciler) aliases(ctx context.Context, model *v1alpha1.Model) (a
 	if err != nil {
 		return nil, nil, err
 	}
-	workflows, err := r.observeTags(ctx, &observed)
+	workflows, err := r.observeTags(ctx, &observed, versions)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -68,7 +67,7 @@ func (r *ModelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	if err := r.Client.List(ctx, &versions, client.InNamespace(model.Namespace), client.MatchingFields{indexModelName: model.Name}, client.UnsafeDisableDeepCopy); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list ModelVersions: %w", err)
 	}
-	aliases, rejected, err := r.aliases(ctx, &model)
+	aliases, rejected, err := r.aliases(ctx, &model, versions.Items)
 	if err != nil {
 		return resultFor(err)
 	}
@@ -94,11 +93,7 @@ const latestDelay = 100 * time.Millisecond
 
 // SetupWithManager registers the reconciler and its watches.
 func (r *ModelReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	indexer := mgr.GetFieldIndexer()
-	if err := errors.Join(
-		indexer.IndexField(ctx, &v1alpha1.ModelVersion{}, indexImageTag, modelAndTag),
-		indexer.IndexField(ctx, &v1alpha1.Model{}, indexAliasVersion, aliasVersions),
-	); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Model{}, indexAliasVersion, aliasVersions); err != nil {
 		return err
 	}
 	r.kindsChanged = make(chan event.GenericEvent)

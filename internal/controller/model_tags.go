@@ -27,9 +27,9 @@ import (
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
-// observeTags reads what the registry tags of the aliases depend on, and returns the
-// metadata of the Workflows that move tags of the Model.
-func (r *ModelReconciler) observeTags(ctx context.Context, observed *lifecycle.ObservedAliases) ([]metav1.PartialObjectMetadata, error) {
+// observeTags reads what the registry tags of the aliases depend on, among it the
+// ModelVersions of the Model, and returns the metadata of the Workflows that move its tags.
+func (r *ModelReconciler) observeTags(ctx context.Context, observed *lifecycle.ObservedAliases, versions []v1alpha1.ModelVersion) ([]metav1.PartialObjectMetadata, error) {
 	argo := r.Argo()
 	observed.ArgoMissing, observed.Tags = argo == nil, map[string]lifecycle.ObservedTag{}
 	var workflows []metav1.PartialObjectMetadata
@@ -47,9 +47,12 @@ func (r *ModelReconciler) observeTags(ctx context.Context, observed *lifecycle.O
 			continue
 		}
 		state := lifecycle.AliasOf(observed.Model, alias.Name)
-		tag, err := r.observeTag(ctx, observed.Model, alias.Name, state, workflows)
+		tag, err := r.observeTag(ctx, state, workflows)
 		if err != nil {
 			return nil, err
+		}
+		if i := slices.IndexFunc(versions, func(mv v1alpha1.ModelVersion) bool { return mv.Spec.ImageTag == alias.Name }); i >= 0 {
+			tag.TaggedVersion = versions[i].Name
 		}
 		observed.Tags[alias.Name] = tag
 		lacking = lacking || lifecycle.LacksTagWorkflow(state, tag)
@@ -60,17 +63,9 @@ func (r *ModelReconciler) observeTags(ctx context.Context, observed *lifecycle.O
 	return workflows, r.observeTemplate(ctx, argo, observed)
 }
 
-// observeTag reads what the tag of one alias depends on.
-func (r *ModelReconciler) observeTag(ctx context.Context, model *v1alpha1.Model, alias string, state *v1alpha1.AliasStatus, workflows []metav1.PartialObjectMetadata) (lifecycle.ObservedTag, error) {
-	var tagged v1alpha1.ModelVersionList
-	err := r.Client.List(ctx, &tagged, client.InNamespace(model.Namespace), client.MatchingFields{indexImageTag: model.Name + ":" + alias})
-	if err != nil {
-		return lifecycle.ObservedTag{}, fmt.Errorf("list ModelVersions: %w", err)
-	}
+// observeTag reads the Workflow that moves the tag of one alias.
+func (r *ModelReconciler) observeTag(ctx context.Context, state *v1alpha1.AliasStatus, workflows []metav1.PartialObjectMetadata) (lifecycle.ObservedTag, error) {
 	observed := lifecycle.ObservedTag{}
-	if len(tagged.Items) > 0 {
-		observed.TaggedVersion = tagged.Items[0].Name
-	}
 	newest := newestOf(workflows, state)
 	if newest == nil {
 		return observed, nil
@@ -253,14 +248,4 @@ func (r *ModelReconciler) modelsWithTags(ctx context.Context, _ client.Object) [
 		}
 	}
 	return waiting
-}
-
-// modelAndTag returns the index value of a ModelVersion: its Model and its imageTag, if it
-// has one.
-func modelAndTag(o client.Object) []string {
-	spec := o.(*v1alpha1.ModelVersion).Spec
-	if spec.ImageTag == "" {
-		return nil
-	}
-	return []string{spec.ModelName + ":" + spec.ImageTag}
 }

@@ -29,7 +29,6 @@ const (
 	indexTrainedBy    = "trained-by"
 	indexUID          = "uid"
 	indexServedModel  = "served-model"
-	indexImageTag     = "image-tag"
 	indexAliasVersion = "alias-version"
 )
 

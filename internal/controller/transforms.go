@@ -62,9 +62,21 @@ func stripVersion(object any) (any, error) {
 			finalizers = slices.DeleteFunc(finalizers, func(f string) bool { return f != v1alpha1.FinalizerVolume })
 			finalizers = slices.Clone(finalizers)
 		}
-		mv.OwnerReferences, mv.Finalizers = owners, finalizers
+		mv.OwnerReferences, mv.Finalizers = slices.Clone(owners), finalizers
+		shareMemory(mv)
 	}
 	return object, nil
+}
+
+// shareMemory has equal texts of a ModelVersion share their bytes, and lists take the
+// space of their elements: the decoder makes room for four.
+func shareMemory(mv *v1alpha1.ModelVersion) {
+	mv.Status.Conditions = slices.Clone(mv.Status.Conditions)
+	for i := range mv.Status.Conditions {
+		if c := &mv.Status.Conditions[i]; c.Message == mv.Status.Message {
+			c.Message = mv.Status.Message
+		}
+	}
 }
 
 // maxListed is how many owners or finalizers of a ModelVersion are kept.
@@ -190,11 +202,15 @@ func isShort(owner metav1.OwnerReference) bool {
 	return len(owner.APIVersion)+len(owner.Kind)+len(owner.Name)+len(owner.UID) <= maxOwner
 }
 
-// keep returns the entries with these keys, with values of bounded length.
+// keep returns the entries with these keys, with values of bounded length, or nil if there
+// is none.
 func keep(all map[string]string, keys ...string) map[string]string {
-	kept := map[string]string{}
+	var kept map[string]string
 	for _, key := range keys {
 		if value, found := all[key]; found {
+			if kept == nil {
+				kept = map[string]string{}
+			}
 			kept[key] = bounded(value)
 		}
 	}

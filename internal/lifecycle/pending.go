@@ -71,14 +71,16 @@ func whileStarting(o Observed, v verdict, opts workflow.Options) verdict {
 	return whileTerminating(o, withProgress(o, v, opts), opts)
 }
 
-// podEndPatience is how long a pod of a running build may take to end after its deletion
-// before the status says so: ten times the grace period of Argo's pods.
+// podEndPatience is how long a pod of a running build may take to end after its deletion:
+// ten times the grace period of Argo's pods.
 const podEndPatience = 5 * time.Minute
 
 // whileTerminating decides about a Workflow of which a pod is being deleted. On a node
 // that is gone, the pod stays until the node's object is deleted, and Argo considers it
-// running: the build and others that wait for its lock would do so until the deadline.
-// Only a person knows whether the node still writes.
+// running: the build and others that wait for its lock would do so until the deadline, and
+// terminating the Workflow does not end it, because no kubelet ends the pod. So the
+// Workflow is deleted, and the next attempt starts. If the node still runs the pod, both
+// attempts push the same files, the tag last and never over another image.
 func whileTerminating(o Observed, v verdict, opts workflow.Options) verdict {
 	if o.TerminatingPod == "" {
 		return v
@@ -88,7 +90,9 @@ func whileTerminating(o Observed, v verdict, opts workflow.Options) verdict {
 		v.requeueAfter = left
 		return v
 	}
-	v.Message = fmt.Sprintf("Pod %s of Workflow %s was deleted and has not ended within %s, as on a node that is gone. If its node is (kubectl get nodes), delete the pod, and Argo tries again: kubectl delete pod -n %s %s --force --grace-period=0", o.TerminatingPod, wf.Name, patience, wf.Namespace, o.TerminatingPod)
+	v.lost = wf
+	v.Reason = v1alpha1.ReasonPodLost
+	v.Message = fmt.Sprintf("Pod %s of Workflow %s was deleted and has not ended within %s, as on a node that is gone. The Workflow is deleted, and the next attempt starts", o.TerminatingPod, wf.Name, patience)
 	return v
 }
 

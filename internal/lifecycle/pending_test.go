@@ -112,21 +112,24 @@ func TestNextStepTerminatingPod(t *testing.T) {
 	wf := builders.MakeWorkflow(mv, 1).Running(contract.StepBuild).Progress("1000/4000").Obj()
 	const runs = "Workflow mv-3-1c072-1 runs step build. 25% of the model copied"
 	for name, tt := range map[string]struct {
-		pod     string
-		passed  time.Duration
-		want    string
-		requeue time.Duration
+		pod           string
+		passed        time.Duration
+		reason, want  string
+		requeue       time.Duration
+		wantedDeleted []*wfv1.Workflow
 	}{
-		"not deleted":      {"", time.Hour, runs, 0},
-		"just deleted":     {"pod-1", time.Minute, runs, 4 * time.Minute},
-		"deleted long ago": {"pod-1", 5 * time.Minute, "Pod pod-1 of Workflow mv-3-1c072-1 was deleted and has not ended within 5m0s, as on a node that is gone. If its node is (kubectl get nodes), delete the pod, and Argo tries again: kubectl delete pod -n default pod-1 --force --grace-period=0", 0},
+		"not deleted":      {"", time.Hour, v1alpha1.ReasonWorkflowRunning, runs, 0, nil},
+		"just deleted":     {"pod-1", time.Minute, v1alpha1.ReasonWorkflowRunning, runs, 4 * time.Minute, nil},
+		"deleted long ago": {"pod-1", 5 * time.Minute, v1alpha1.ReasonPodLost, "Pod pod-1 of Workflow mv-3-1c072-1 was deleted and has not ended within 5m0s, as on a node that is gone. The Workflow is deleted, and the next attempt starts", 0, []*wfv1.Workflow{wf}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := nextStep(lifecycle.Observed{Version: mv, Workflows: []*wfv1.Workflow{wf}, TerminatingPod: tt.pod, TemplateFound: true, Now: builders.Epoch.Add(tt.passed)}, options)
 			assert.Equal(t, tt.want, got.Status.Message)
 			assert.Equal(t, tt.requeue, got.RequeueAfter)
-			assert.Equal(t, v1alpha1.ReasonWorkflowRunning, got.Status.Conditions[0].Reason)
-			assert.Nil(t, got.Terminate, "the node may only be unreachable")
+			assert.Equal(t, tt.reason, got.Status.Conditions[0].Reason)
+			assert.Equal(t, v1alpha1.ImageBuilding, got.Status.ImageBuildPhase)
+			assert.Equal(t, tt.wantedDeleted, got.Delete)
+			assert.Nil(t, got.Terminate, "no kubelet ends the pod")
 		})
 	}
 }

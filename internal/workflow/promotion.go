@@ -3,6 +3,7 @@ package workflow
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -52,10 +53,13 @@ func (p Promotion) Name() string {
 }
 
 // IsOfPromotion reports whether a Workflow is the one of a promotion, or a resubmit of it,
-// by their names.
+// by their names. Argo adds a hyphen and five characters to the name of a resubmit.
 func IsOfPromotion(workflow, promotion string) bool {
-	return workflow == promotion || strings.HasPrefix(workflow, promotion+"-")
+	suffix, found := strings.CutPrefix(workflow, promotion)
+	return found && resubmitSuffix.MatchString(suffix)
 }
+
+var resubmitSuffix = regexp.MustCompile(`^(-[a-z0-9]{5})*$`)
 
 // Arguments returns the arguments of the Workflow by parameter name. Empty ones are
 // omitted, because the template has a default for each.

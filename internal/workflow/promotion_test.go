@@ -67,7 +67,7 @@ func TestPromotionName(t *testing.T) {
 	assert.Regexp(t, `^m+-[0-9a-f]{8}-9d1f3-[0-9]+$`, long.Name())
 	assert.LessOrEqual(t, len(long.Name()), 57, "Argo appends six characters to the names of resubmits")
 
-	for name, want := range map[string]bool{first.Name(): true, first.Name() + "-x7k2p": true, next.Name(): false, first.Name() + "0": false} {
+	for name, want := range map[string]bool{first.Name(): true, first.Name() + "-x7k2p": true, first.Name() + "-x7k2p-b4m8q": true, first.Name() + "-canary-1c072-1": false, next.Name(): false, first.Name() + "0": false} {
 		assert.Equal(t, want, workflow.IsOfPromotion(name, first.Name()), name)
 	}
 }

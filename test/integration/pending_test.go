@@ -8,7 +8,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/config"
@@ -145,7 +147,7 @@ func TestPodPendingContestedClaim(t *testing.T) {
 }
 
 // A node is gone: the API server deletes its pods, and they stay, since no kubelet ends
-// them.
+// them. Only the next attempt can finish.
 func TestPodTerminating(t *testing.T) {
 	startOperator(t, shared, withConfig(func(c *config.Config) { c.PendingSeconds = 2 }))
 	s, wf := startBuild(t)
@@ -155,9 +157,11 @@ func TestPodTerminating(t *testing.T) {
 	s.awaitMessage("step build")
 	require.NoError(t, s.client.Delete(t.Context(), pod))
 
-	s.awaitMessage("Pod " + pod.Name + " of Workflow " + wf.Name + " was deleted and has not ended within 2s")
-	mv := s.awaitReason(resnet, v1alpha1.ReasonWorkflowRunning)
+	second := s.argo.awaitAttempt(s.version(resnet), 2)
+	mv := s.awaitWorkflowPhase(resnet, second, "")
 	assert.Equal(t, inProgress, conditionStatuses(mv))
-	assert.Contains(t, mv.Status.Message, "kubectl delete pod -n "+s.namespace+" "+pod.Name+" --force --grace-period=0")
-	s.completeBuild(wf)
+	err := s.client.Get(t.Context(), client.ObjectKeyFromObject(wf), &wfv1.Workflow{})
+	assert.True(t, apierrors.IsNotFound(err), "Argo releases the lock of a Workflow that is deleted: %v", err)
+	s.awaitEvent("ModelVersion", v1alpha1.ReasonPodLost, "Pod "+pod.Name+" of Workflow "+wf.Name+" was deleted and has not ended within 2s")
+	s.completeBuild(second)
 }

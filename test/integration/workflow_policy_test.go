@@ -405,6 +405,17 @@ func TestWorkflowPolicyResults(t *testing.T) {
 		err := editor.Patch(t.Context(), result, mergePatch(`{"metadata":{"labels":{"`+labelWorkflow+`":"`+build+`"}}}`))
 		assert.True(t, apierrors.IsForbidden(err), "%v", err)
 	})
+	t.Run("a result that is taken from a build", func(t *testing.T) {
+		result := s.result(build)
+		require.NoError(t, builder.Create(t.Context(), result))
+		for _, label := range []string{`"other"`, "null", `"` + build + `-x2b4q"`} {
+			for name, as := range map[string]client.Client{"an editor": editor, "another pod": resubmitted} {
+				err := as.Patch(t.Context(), result.DeepCopy(), mergePatch(`{"metadata":{"labels":{"`+labelWorkflow+`":`+label+`}}}`))
+				require.True(t, apierrors.IsForbidden(err), "%s, %s: %v", name, label, err)
+				assert.ErrorContains(t, err, "only the pods of Workflow "+build+" in namespace")
+			}
+		}
+	})
 	t.Run("a task set", func(t *testing.T) {
 		err := editor.Create(t.Context(), &wfv1.WorkflowTaskSet{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: build}})
 		require.True(t, apierrors.IsForbidden(err), "%v", err)

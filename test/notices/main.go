@@ -1,17 +1,20 @@
-// Command notices writes the licenses that the images must contain to the
+// Command notices writes the licenses that images and archives must contain to the
 // directory kodata of each program, from which ko adds them to the image:
 // Modelkiln's own, and the licenses and notices of Go and of all modules that are
 // linked into the program. It fails if a module has no license.
 //
-// Its arguments are the directories of the programs.
+// Its arguments are the directories of the programs. The flag -platforms lists for
+// which platforms they are compiled.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -25,13 +28,18 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, programs []string) error {
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("notices", flag.ContinueOnError)
+	platforms := flags.String("platforms", imagePlatforms, "the operating systems and architectures, separated by commas")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
 	license, err := goLicense(ctx)
 	if err != nil {
 		return err
 	}
-	for _, program := range programs {
-		packages, err := linkedPackages(ctx, program)
+	for _, program := range flags.Args() {
+		packages, err := linkedPackages(ctx, program, strings.Split(*platforms, ","))
 		if err != nil {
 			return err
 		}

@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// architectures are those of the images (.ko.yaml).
-var architectures = []string{"amd64", "arm64"}
+// imagePlatforms are those of the images (.ko.yaml).
+const imagePlatforms = "linux/amd64,linux/arm64"
 
 // thirdParty is the directory for the licenses of others.
 const thirdParty = "third_party"
@@ -40,13 +40,17 @@ type linkedPackage struct {
 }
 
 // linkedPackages returns the packages outside the standard library that are linked
-// into a program, for any of the architectures.
-func linkedPackages(ctx context.Context, program string) ([]linkedPackage, error) {
+// into a program, for any of the platforms.
+func linkedPackages(ctx context.Context, program string, platforms []string) ([]linkedPackage, error) {
 	var all []linkedPackage
-	for _, architecture := range architectures {
+	for _, platform := range platforms {
+		system, architecture, found := strings.Cut(platform, "/")
+		if !found {
+			return nil, fmt.Errorf("-platforms: %q is not an operating system and an architecture, for example linux/amd64", platform)
+		}
 		cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-json=Dir,Module", ".")
 		cmd.Dir = program
-		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+architecture, "CGO_ENABLED=0")
+		cmd.Env = append(os.Environ(), "GOOS="+system, "GOARCH="+architecture, "CGO_ENABLED=0")
 		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()
 		if err != nil {

@@ -43,6 +43,7 @@ var (
 var testedElsewhere = map[string]string{
 	"Make a release 0":       "TestRelease",
 	"Make a release 1":       "a registry with accounts, and ko's own tests",
+	"Helm 1":                 "TestChart in test/e2e; TestInstallationCheck in test/integration",
 	"Identities of clouds 0": "TestNamespaceObjects in test/integration: the operator keeps annotations",
 	"Certificates 0":         "TestWebhookCertificateRotationUnderLoad in test/integration",
 	"Argo UI 0":              "TestUserInterface in test/argo",
@@ -300,6 +301,17 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		assert.Contains(t, out, "image: "+mirror+"/mirror/kaniko@sha256:")
 		assert.NotContains(t, out, "image: "+repository)
 		p.uninstall(t, "Uninstall 2")
+		assert.Empty(t, p.installed(t))
+	})
+	t.Run("from kubectl to Helm", func(t *testing.T) {
+		p.run(t, "One file 0")
+		fresh := p.installed(t)
+		install := strings.ReplaceAll(p.blocks["Helm 0"], "--create-namespace", "--create-namespace --take-ownership")
+		out, err := p.shell(t, p.local.Replace(install))
+		require.NoError(t, err, out)
+		assert.ElementsMatch(t, fresh, p.installed(t))
+		p.run(t, "Uninstall 4")
+		p.uninstall(t, "Uninstall 5")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("Helm", func(t *testing.T) { p.assertHelm(t, repository) })

@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.Version, "version", "", "the version, for example v0.2.0")
 	flags.StringVar(&o.Repository, "repository", "", "where the images and the chart are pushed, for example registry.example.com/modelkiln")
 	flags.StringVar(&o.Kaniko, "kaniko", "", "Kaniko's image, in a registry that can be reached; the one in the manifests if empty")
+	flags.StringVar(&o.PluginPlatforms, "plugin-platforms", "", "the platforms of kubectl kiln, for example linux/amd64,darwin/arm64; all if empty")
 	flags.BoolVar(&o.PlainHTTP, "plain-http", false, "access the registries without TLS")
 	flags.BoolVar(&o.AllowChanges, "allow-changes", false, "make a release of a checkout with changes that are not committed")
 	if err := flags.Parse(args[1:]); err != nil {

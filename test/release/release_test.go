@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -38,7 +41,9 @@ func TestRelease(t *testing.T) {
 	require.NoError(t, remote.WriteIndex(kaniko, empty.Index))
 	version, repository, dir := manifestVersion(t), host+"/team", t.TempDir()+"/dist"
 
-	cmd := makeTarget(t, "release", "VERSION="+version, "REPOSITORY="+repository, "KANIKO="+kaniko.String(), "DIST="+dir, "RELEASE_FLAGS=--allow-changes")
+	cmd := makeTarget(t, "release", "VERSION="+version, "REPOSITORY="+repository, "KANIKO="+kaniko.String(), "DIST="+dir,
+		// The other platforms take minutes to compile: TestWritePlugin.
+		"RELEASE_FLAGS=--allow-changes --plugin-platforms=linux/"+runtime.GOARCH)
 	cmd.Env = append(cmd.Env, "KO_DEFAULTBASEIMAGE="+base.index.String())
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -71,6 +76,9 @@ func TestRelease(t *testing.T) {
 	t.Run("chart in the registry", func(t *testing.T) {
 		assertChartArtifact(t, reference(t, repository+"/charts/modelkiln:"+chart.Version(version)), read(t, dir, archive))
 	})
+	t.Run("kubectl kiln", func(t *testing.T) {
+		assertPlugin(t, filepath.Join(dir, "kiln.yaml"), filepath.Join(dir, "kubectl-kiln_linux_"+runtime.GOARCH+".tar.gz"), version)
+	})
 	t.Run("sbom", func(t *testing.T) {
 		for _, program := range []string{"modelkiln", "modelkiln-step"} {
 			for _, of := range []string{"index", "linux-amd64", "linux-arm64"} {
@@ -98,6 +106,29 @@ func TestRelease(t *testing.T) {
 			assert.Contains(t, string(read(t, dir, "checksums.txt")), "  "+path+"\n")
 		}
 	})
+}
+
+// assertPlugin checks that Krew installs kubectl kiln for this machine, with its licenses.
+func assertPlugin(t *testing.T, manifest, archive, version string) {
+	t.Helper()
+	root := t.TempDir()
+	krew := exec.CommandContext(t.Context(), "go", "tool", "-modfile=../tools/krew/go.mod", "krew", "install", "--manifest="+manifest, "--archive="+archive)
+	krew.Env = append(os.Environ(), "KREW_ROOT="+root, "KREW_NO_UPGRADE_CHECK=1")
+	out, err := krew.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	out, err = exec.CommandContext(t.Context(), filepath.Join(root, "bin", "kubectl-kiln"), "version", "--client").Output()
+	require.NoError(t, err)
+	assert.Contains(t, string(out), version)
+	dir := filepath.Join(root, "store", "kiln", version)
+	license, err := os.ReadFile(filepath.Join(checkout, "LICENSE"))
+	require.NoError(t, err)
+	assert.Equal(t, string(license), string(read(t, dir, "LICENSE")))
+	assert.FileExists(t, filepath.Join(dir, "third_party", "go", "LICENSE"))
+	build, err := buildinfo.ReadFile(filepath.Join(dir, "kubectl-kiln"))
+	require.NoError(t, err)
+	for _, dependency := range build.Deps {
+		assert.DirExists(t, filepath.Join(dir, "third_party", dependency.Path+"@"+dependency.Version), "no license")
+	}
 }
 
 func read(t *testing.T, dir, path string) []byte {

@@ -27,6 +27,14 @@ const (
 	configID     = "ConfigMap modelkiln-system/modelkiln-config"
 )
 
+// everyOption has the chart install all that it can.
+const everyOption = `
+networkPolicy: {enabled: true}
+policy: {enabled: true, workflows: {enabled: true}}
+monitoring: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
+config: {allowedEFS: [fs-12345678]}
+`
+
 // The chart with its default values installs what kubectl apply -k deploy/default does.
 func TestChart_EqualsKustomization(t *testing.T) {
 	tests := map[string]struct {
@@ -35,10 +43,10 @@ func TestChart_EqualsKustomization(t *testing.T) {
 	}{
 		"default": {"", kustomization{resources: []string{"deploy/default"}}},
 		"every option": {
-			`{networkPolicy: {enabled: true}, policy: {enabled: true, workflows: {enabled: true}}, config: {allowedEFS: [fs-12345678]}}`,
+			everyOption,
 			kustomization{
 				resources:  []string{"deploy/default", "deploy/policy", "deploy/policy/workflows"},
-				components: []string{"deploy/components/efs", "deploy/components/network-policy"},
+				components: []string{"deploy/components/efs", "deploy/components/network-policy", "deploy/monitoring"},
 				config:     "allowedEFS: [fs-12345678]",
 			},
 		},
@@ -112,16 +120,13 @@ func parsedConfig(t *testing.T, object map[string]any) map[string]any {
 // No object of an installation in another namespace refers to modelkiln-system, and the
 // images are those of the values.
 func TestChart_FollowsNamespaceAndImages(t *testing.T) {
-	const values = `
+	const values = everyOption + `
 global: {imageRegistry: "mirror.example.com:5000"}
 image: {operator: "registry.example.com/team/operator:v9", step: "registry.example.com/team/step:v9"}
-policy: {enabled: true, workflows: {enabled: true}}
-networkPolicy: {enabled: true}
-config: {allowedEFS: [fs-1]}
 `
 	r, err := cluster{namespace: "kiln"}.render(t, values)
 	require.NoError(t, err)
-	content, err := yaml.Marshal(r.objects)
+	content, err := yaml.Marshal([]objects{r.objects, r.tests})
 	require.NoError(t, err)
 	assert.NotContains(t, string(content), system)
 	assert.NotContains(t, string(content), "_IMAGE")
@@ -244,12 +249,114 @@ func TestChart_Namespaces(t *testing.T) {
 	served := map[string]any{"matchExpressions": []any{map[string]any{
 		"key": "kubernetes.io/metadata.name", "operator": "In", "values": []any{"team-a", "team-b"},
 	}}}
-	for _, webhook := range field(t, r.objects["MutatingWebhookConfiguration /modelkiln-pods"], "webhooks").([]any) {
-		if field(t, webhook, "failurePolicy") == "Fail" {
-			assert.Equal(t, served, field(t, webhook, "namespaceSelector"))
-		} else {
-			assert.NotContains(t, webhook, "namespaceSelector")
+	selectors := map[string]any{}
+	for _, id := range []string{"MutatingWebhookConfiguration /modelkiln-pods", "ValidatingWebhookConfiguration /modelkiln-workloads"} {
+		for _, webhook := range field(t, r.objects[id], "webhooks").([]any) {
+			selectors[field(t, webhook, "name").(string)] = field(t, webhook, "namespaceSelector")
 		}
+	}
+	assert.Equal(t, map[string]any{
+		"training.model.kubedl.io": served, "serving-version.model.kubedl.io": served, "serving-model.model.kubedl.io": served,
+		"promoter.model.kubedl.io": served, "deletion.model.kubedl.io": served,
+		// Namespaces are labeled for it.
+		"workloads.model.kubedl.io": map[string]any{"matchLabels": map[string]any{"model.kubedl.io/versions-from-workloads": "true"}},
+		// Nothing depends on these.
+		"creator.model.kubedl.io": nil, "copies.model.kubedl.io": nil,
+	}, selectors)
+}
+
+func TestChart_Monitoring(t *testing.T) {
+	const (
+		monitor   = "ServiceMonitor modelkiln-system/modelkiln"
+		rule      = "PrometheusRule modelkiln-system/modelkiln"
+		dashboard = "ConfigMap modelkiln-system/modelkiln-dashboard"
+		binding   = "ClusterRoleBinding /modelkiln-metrics-prometheus"
+	)
+	tests := map[string]struct {
+		values string
+		want   []string
+	}{
+		"off by default":  {"", nil},
+		"service monitor": {`monitoring: {serviceMonitor: {enabled: true}}`, []string{monitor, binding}},
+		"alerts":          {`monitoring: {prometheusRule: {enabled: true}}`, []string{rule}},
+		"dashboard":       {`monitoring: {dashboard: {enabled: true}}`, []string{dashboard}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			installed := mustRender(t, tt.values).objects
+			for _, id := range []string{monitor, rule, dashboard, binding} {
+				assert.Equal(t, slices.Contains(tt.want, id), installed[id] != nil, id)
+			}
+		})
+	}
+
+	const values = `
+monitoring:
+  labels: {release: prometheus, app.kubernetes.io/name: other}
+  serviceMonitor: {enabled: true, serviceAccount: {name: prometheus, namespace: observability}}
+  prometheusRule: {enabled: true}
+  dashboard: {enabled: true, labels: {grafana_dashboard: null, dashboards: kiln}}
+`
+	r, err := cluster{namespace: "kiln"}.render(t, values)
+	require.NoError(t, err)
+	in := func(id string) map[string]any { return r.objects[strings.Replace(id, system, "kiln", 1)] }
+	for _, id := range []string{monitor, rule} {
+		labels := field(t, in(id), "metadata", "labels").(map[string]any)
+		assert.Equal(t, "prometheus", labels["release"], id)
+		assert.Equal(t, "modelkiln", labels["app.kubernetes.io/name"], id)
+	}
+	assert.Equal(t, map[string]any{"dashboards": "kiln"}, field(t, in(dashboard), "metadata", "labels"))
+	assert.Equal(t, map[string]any{"kind": "ServiceAccount", "name": "prometheus", "namespace": "observability"}, field(t, in(binding), "subjects", 0))
+	assert.Contains(t, field(t, in(rule), "spec", "groups", 0, "rules", 0, "annotations", "description"), "kubectl get pods -n kiln, and kubectl logs -n kiln deploy/modelkiln-controller-manager")
+}
+
+// helm test runs the operator's program with as few permissions as it needs, and leaves
+// nothing.
+func TestChart_Test(t *testing.T) {
+	tests := map[string]struct {
+		values, served string
+		args           []any
+	}{
+		"default":         {"", system, []any{"--check=" + system}},
+		"some namespaces": {`config: {namespaces: [team-a, team-b]}`, "team-a", []any{"--check=team-a"}},
+		"without webhook": {`webhook: {enabled: false}`, system, []any{"--check=" + system, "--webhook-bind-address=0"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := mustRender(t, tt.values)
+			pod := "Pod " + system + "/modelkiln-test"
+			role := "Role " + tt.served + "/modelkiln-test"
+			binding := "RoleBinding " + tt.served + "/modelkiln-test"
+			assert.ElementsMatch(t, []string{"ServiceAccount " + system + "/modelkiln-test", role, binding, pod}, slices.Collect(maps.Keys(r.tests)))
+			for id, object := range r.tests {
+				assert.Equal(t, "test", field(t, object, "metadata", "annotations", "helm.sh/hook"), id)
+				assert.Equal(t, "before-hook-creation,hook-succeeded", field(t, object, "metadata", "annotations", "helm.sh/hook-delete-policy"), id)
+				assert.Equal(t, "test", field(t, object, "metadata", "labels", "app.kubernetes.io/component"), "the Services and the PodDisruptionBudget do not select it")
+			}
+			assert.Equal(t, []any{
+				map[string]any{"apiGroups": []any{"model.kubedl.io"}, "resources": []any{"modelversions"}, "verbs": []any{"list"}},
+				map[string]any{"apiGroups": []any{"model.kubedl.io"}, "resources": []any{"models"}, "verbs": []any{"create"}},
+			}, field(t, r.tests[role], "rules"))
+			assert.Equal(t, map[string]any{"kind": "ServiceAccount", "name": "modelkiln-test", "namespace": system}, field(t, r.tests[binding], "subjects", 0))
+			assert.Equal(t, "1", field(t, r.tests[pod], "metadata", "annotations", "helm.sh/hook-weight"), "after its permissions")
+
+			container := field(t, r.tests[pod], "spec", "containers", 0)
+			operator := field(t, r.objects[deploymentID], "spec", "template", "spec", "containers", 0)
+			assert.Equal(t, tt.args, field(t, container, "args"))
+			for _, same := range []string{"image", "command", "securityContext"} {
+				assert.Equal(t, field(t, operator, same), field(t, container, same), same)
+			}
+			assert.Equal(t, field(t, r.objects[deploymentID], "spec", "template", "spec", "securityContext"), field(t, r.tests[pod], "spec", "securityContext"))
+		})
+	}
+
+	const values = `
+global: {imagePullSecrets: [{name: mirror}]}
+pod: {nodeSelector: {disk: ssd}, tolerations: [{key: control-plane, operator: Exists}]}
+`
+	spec := field(t, mustRender(t, values).tests["Pod "+system+"/modelkiln-test"], "spec").(map[string]any)
+	for _, same := range []string{"imagePullSecrets", "nodeSelector", "tolerations"} {
+		assert.NotEmpty(t, spec[same], "where the operator can run, its test can")
 	}
 }
 

@@ -24,6 +24,9 @@ const (
 	groupNetworkPolicy     = "network-policy"
 	groupPolicy            = "policy"
 	groupPolicyWorkflows   = "policy-workflows"
+	groupServiceMonitor    = "service-monitor"
+	groupPrometheusRule    = "prometheus-rule"
+	groupDashboard         = "dashboard"
 )
 
 // kindGroups are the groups of the objects of deploy/default that values affect.
@@ -32,6 +35,14 @@ var kindGroups = map[string]string{
 	"ClusterWorkflowTemplate":  groupWorkflowTemplates,
 	"Deployment":               groupDeployment,
 	"PodDisruptionBudget":      groupDisruptionBudget,
+}
+
+// monitoringGroups are the groups of the objects of deploy/monitoring.
+var monitoringGroups = map[string]string{
+	"ServiceMonitor":     groupServiceMonitor,
+	"ClusterRoleBinding": groupServiceMonitor,
+	"PrometheusRule":     groupPrometheusRule,
+	"ConfigMap":          groupDashboard,
 }
 
 // namespacedBindings are the bindings that deploy/components/namespaced removes.
@@ -66,17 +77,27 @@ func objectFiles(root string) (map[string][]byte, error) {
 		groupPolicyWorkflows: {Resources: []string{"deploy/policy/workflows"}},
 	}
 	for group, kustomization := range optional {
-		objects, err := Render(root, kustomization)
-		if err != nil {
+		of := func(*resource.Resource) string { return group }
+		if err := addAll(files, root, kustomization, of); err != nil {
 			return nil, err
 		}
-		for _, object := range objects.Resources() {
-			if err := add(files, group, object); err != nil {
-				return nil, err
-			}
+	}
+	monitoring := func(object *resource.Resource) string { return monitoringGroups[object.GetKind()] }
+	return files, addAll(files, root, Kustomization{Components: []string{"deploy/monitoring"}}, monitoring)
+}
+
+// addAll adds the objects of a kustomization, each to its group.
+func addAll(files map[string][]byte, root string, k Kustomization, groupOf func(*resource.Resource) string) error {
+	objects, err := Render(root, k)
+	if err != nil {
+		return err
+	}
+	for _, object := range objects.Resources() {
+		if err := add(files, groupOf(object), object); err != nil {
+			return err
 		}
 	}
-	return files, nil
+	return nil
 }
 
 // groupOf returns the directory of an object of deploy/default, or "" if it is not a

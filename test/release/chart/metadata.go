@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	helm "helm.sh/helm/v3/pkg/chart"
@@ -47,17 +48,18 @@ func metadata(root, tag string, images References, files map[string][]byte) ([]b
 	if err != nil {
 		return nil, err
 	}
-	annotations := map[string]string{
-		"artifacthub.io/category":        "ai-machine-learning",
-		"artifacthub.io/license":         "Apache-2.0",
-		"artifacthub.io/operator":        "true",
-		"artifacthub.io/crds":            "",
-		"artifacthub.io/crdsExamples":    "",
-		"artifacthub.io/images":          "",
-		"artifacthub.io/links":           "",
-		"artifacthub.io/recommendations": "",
+	changelog, err := os.ReadFile(filepath.Join(root, "CHANGELOG.md"))
+	if err != nil {
+		return nil, err
 	}
-	for name, value := range map[string]any{
+	// The chart is not signed, so that there is no signKey.
+	annotations := map[string]string{
+		"artifacthub.io/category":   "ai-machine-learning",
+		"artifacthub.io/license":    "Apache-2.0",
+		"artifacthub.io/operator":   "true",
+		"artifacthub.io/prerelease": strconv.FormatBool(strings.Contains(tag, "-")),
+	}
+	values := map[string]any{
 		"crds":         crds,
 		"crdsExamples": examples,
 		"images": []image{
@@ -68,7 +70,11 @@ func metadata(root, tag string, images References, files map[string][]byte) ([]b
 			{"Changes", repository + "/blob/" + tag + "/CHANGELOG.md"},
 		},
 		"recommendations": []link{{URL: "https://artifacthub.io/packages/helm/argo/argo-workflows"}},
-	} {
+	}
+	if changes := changes(string(changelog), tag); len(changes) > 0 {
+		values["changes"] = changes
+	}
+	for name, value := range values {
 		text, err := yaml.Marshal(value)
 		if err != nil {
 			return nil, err

@@ -27,7 +27,9 @@ type objects map[string]map[string]any
 // release is what Helm makes of the chart.
 type release struct {
 	objects objects
-	notes   string
+	// tests are the objects of helm test.
+	tests objects
+	notes string
 }
 
 // cluster is where a test installs the chart.
@@ -71,9 +73,12 @@ func (c cluster) render(t *testing.T, values string) (release, error) {
 	if err != nil {
 		return release{}, err
 	}
-	r := release{objects: objects{}, notes: rendered["modelkiln/templates/NOTES.txt"]}
+	r := release{objects: objects{}, tests: objects{}, notes: rendered["modelkiln/templates/NOTES.txt"]}
 	for path, content := range rendered {
-		if strings.HasSuffix(path, ".yaml") {
+		switch {
+		case strings.HasPrefix(path, "modelkiln/templates/tests/"):
+			r.tests.add(t, content)
+		case strings.HasSuffix(path, ".yaml"):
 			r.objects.add(t, content)
 		}
 	}

@@ -29,6 +29,8 @@ func TestValues_Typos(t *testing.T) {
 		"a registry with a scheme":  {`global: {imageRegistry: "https://mirror.example.com"}`, "imageRegistry"},
 		"a registry with a path":    {`global: {imageRegistry: mirror.example.com/ghcr}`, "imageRegistry"},
 		"no account of Argo":        {`policy: {workflows: {enabled: true, controllers: []}}`, "controllers"},
+		"a label for monitoring":    {`monitoring: {labels: {release: 1}}`, "release"},
+		"an account without a name": {`monitoring: {serviceMonitor: {serviceAccount: {name: ""}}}`, "serviceAccount"},
 		"an image without a string": {`image: {step: {tag: v1}}`, "step"},
 	}
 	for name, tt := range tests {

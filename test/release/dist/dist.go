@@ -1,5 +1,6 @@
 // Package dist makes a release of Modelkiln: it pushes the images and the Helm chart to a
-// registry, and writes what a release page offers to a directory.
+// registry, and writes what a release page offers, such as the plugin of kubectl, to a
+// directory.
 package dist
 
 import (
@@ -29,6 +30,9 @@ type Options struct {
 	// Kaniko is Kaniko's image, in a registry that can be reached; the one that the
 	// manifests name if empty. A release names it by digest.
 	Kaniko string
+	// PluginPlatforms are those for which the plugin of kubectl is compiled, separated by
+	// commas, for example linux/amd64,darwin/arm64; those of its manifest if empty.
+	PluginPlatforms string
 	// PlainHTTP accesses the registries without TLS. Those on this machine always are.
 	PlainHTTP bool
 	// AllowChanges makes a release of a checkout with changes that are not committed.
@@ -56,7 +60,11 @@ func Make(ctx context.Context, o Options) error {
 		return err
 	}
 	r := release{Options: o}
+	r.compiler = r.compile
 	var err error
+	if r.plugin, err = o.manifest(); err != nil {
+		return err
+	}
 	if r.images, err = r.manifestImages(); err != nil {
 		return err
 	}
@@ -82,11 +90,15 @@ type release struct {
 	images chart.References
 	// chartDigest is that of the chart in the registry.
 	chartDigest string
+	// plugin is the manifest of the plugin, with the platforms of the release.
+	plugin plugin
+	// compiler compiles the plugin for a platform.
+	compiler func(ctx context.Context, p pluginPlatform, to string) error
 }
 
 func (r *release) make(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		r.pushImages, r.writeInstall, r.writeImages, r.pushChart, r.writeNotes, r.writeChecksums,
+		r.writeLicenses, r.writePlugin, r.pushImages, r.writeInstall, r.writeImages, r.pushChart, r.writeNotes, r.writeChecksums,
 	} {
 		if err := step(ctx); err != nil {
 			return err

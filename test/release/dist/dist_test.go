@@ -37,22 +37,23 @@ func TestMake_Refused(t *testing.T) {
 	require.NoError(t, err)
 	version := strings.TrimPrefix(named.Operator, chart.OperatorImage+":")
 
-	tests := map[string]struct{ version, repository, kaniko, want string }{
-		"no version":            {"", host + "/team", "", `VERSION="" is not a version such as v0.2.0`},
-		"a version without v":   {"0.2.0", host + "/team", "", `VERSION="0.2.0" is not a version`},
-		"a version of two":      {"v0.2", host + "/team", "", `VERSION="v0.2" is not a version`},
-		"build metadata":        {"v0.2.0+1", host + "/team", "", `VERSION="v0.2.0+1" is not a version`},
-		"no repository":         {version, "", "", `REPOSITORY="" is invalid`},
-		"a URL":                 {version, "https://" + host + "/team", "", "it must be a registry host and a lowercase path"},
-		"a version of nothing":  {"v99.0.0", host + "/team", "", "run make prepare-release VERSION=v99.0.0 and commit the result"},
-		"a malformed image":     {version, host + "/team", "a b", `KANIKO="a b" is not an image`},
-		"an image that is gone": {version, host + "/team", host + "/kaniko:v9", "the digest of Kaniko's image cannot be read: "},
+	tests := map[string]struct{ version, repository, kaniko, platforms, want string }{
+		"no version":            {"", host + "/team", "", "", `VERSION="" is not a version such as v0.2.0`},
+		"a version without v":   {"0.2.0", host + "/team", "", "", `VERSION="0.2.0" is not a version`},
+		"a version of two":      {"v0.2", host + "/team", "", "", `VERSION="v0.2" is not a version`},
+		"build metadata":        {"v0.2.0+1", host + "/team", "", "", `VERSION="v0.2.0+1" is not a version`},
+		"no repository":         {version, "", "", "", `REPOSITORY="" is invalid`},
+		"a URL":                 {version, "https://" + host + "/team", "", "", "it must be a registry host and a lowercase path"},
+		"a version of nothing":  {"v99.0.0", host + "/team", "", "", "run make prepare-release VERSION=v99.0.0 and commit the result"},
+		"a malformed image":     {version, host + "/team", "a b", "", `KANIKO="a b" is not an image`},
+		"an image that is gone": {version, host + "/team", host + "/kaniko:v9", "", "the digest of Kaniko's image cannot be read: "},
+		"an unknown platform":   {version, host + "/team", "", "linux/amd64,plan9/mips", `--plugin-platforms: kubectl kiln is not released for "plan9/mips", but for linux/amd64,linux/arm64,darwin/amd64,darwin/arm64`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir() + "/dist"
 			err := Make(t.Context(), Options{
-				Root: checkout, Output: dir, Version: tt.version, Repository: tt.repository, Kaniko: tt.kaniko, AllowChanges: true, Progress: io.Discard,
+				Root: checkout, Output: dir, Version: tt.version, Repository: tt.repository, Kaniko: tt.kaniko, PluginPlatforms: tt.platforms, AllowChanges: true, Progress: io.Discard,
 			})
 			require.ErrorContains(t, err, tt.want)
 			assert.NoDirExists(t, dir)
@@ -149,12 +150,14 @@ func TestNotes(t *testing.T) {
 		Options:     Options{Version: "v1.1.0", Repository: "registry.example.com/team"},
 		images:      chart.References{Operator: operator + digest, Step: operator + "-step" + digest, Kaniko: "k" + digest, Base: "b" + digest},
 		chartDigest: digest[1:],
+		plugin:      plugin{Metadata: pluginName{Name: "kiln"}},
 	}
 	notes := r.notes([]string{"Third: `code` <b> of @someone"}, "v1.0.0")
 	for _, want := range []string{
 		"# Modelkiln v1.1.0\n",
 		"kubectl apply --server-side -k 'github.com/modelkiln/modelkiln/deploy/default?ref=v1.1.0'\n",
 		"helm install modelkiln oci://registry.example.com/team/charts/modelkiln --version 1.1.0 -n modelkiln-system --create-namespace\n",
+		"kubectl krew install --manifest-url=https://github.com/modelkiln/modelkiln/releases/download/v1.1.0/kiln.yaml\n",
 		"- `" + operator + digest + "`\n",
 		"- the chart: `registry.example.com/team/charts/modelkiln" + digest + "`\n",
 		"Since v1.0.0:\n\n- Third: \\`code\\` \\<b> of @\u200bsomeone\n",
@@ -171,6 +174,9 @@ func copyManifests(t *testing.T) string {
 	for _, dir := range []string{"deploy", "workflow-templates"} {
 		require.NoError(t, os.CopyFS(filepath.Join(root, dir), os.DirFS(filepath.Join(checkout, dir))))
 	}
+	changelog, err := os.ReadFile(filepath.Join(checkout, "CHANGELOG.md"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(root, "CHANGELOG.md"), changelog, 0o600))
 	return root
 }
 

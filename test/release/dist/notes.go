@@ -30,6 +30,8 @@ func (r *release) notes(subjects []string, since string) string {
 	fmt.Fprintf(&b, "kubectl apply --server-side -f %s/releases/download/%s/install.yaml\n", repository, r.Version)
 	fmt.Fprintf(&b, "kubectl apply --server-side -k '%s/deploy/default?ref=%s'\n", strings.TrimPrefix(repository, "https://"), r.Version)
 	fmt.Fprintf(&b, "helm install modelkiln oci://%s/charts/modelkiln --version %s -n modelkiln-system --create-namespace\n", r.Repository, chart.Version(r.Version))
+	b.WriteString("```\n\n## kubectl kiln\n\nThe plugin of kubectl, for Linux and macOS. With [Krew](https://krew.sigs.k8s.io):\n\n```sh\n")
+	fmt.Fprintf(&b, "kubectl krew install --manifest-url=%s/releases/download/%s/%s.yaml\n", repository, r.Version, r.plugin.Metadata.Name)
 	b.WriteString("```\n\n## Images\n\n")
 	for _, image := range r.images.All() {
 		fmt.Fprintf(&b, "- `%s`\n", image)
