@@ -33,10 +33,8 @@ func whenReady(o Observed, opts workflow.Options) verdict {
 		return v
 	case v.Reason == v1alpha1.ReasonImageLost:
 		return v
-	case !requested && !isCheckRequested(mv) && isSignedAnew(mv, v):
-		return verdict{Outcome: Outcome{State: StateBuilt, Reason: ReadyReason(mv), Message: mv.Status.Message, Report: v.Report}}
 	case !requested:
-		return checkIfRequested(o, opts)
+		return resubmitted(o, v, opts)
 	case v.State == StateBuilt && v.Reason == v1alpha1.ReasonSucceeded:
 		return verdict{Outcome: Outcome{
 			State: StateBuilt, Reason: v1alpha1.ReasonSucceeded, Report: v.Report,
@@ -81,6 +79,16 @@ func isCheckRequested(mv *v1alpha1.ModelVersion) bool {
 // isDescribed reports whether a Workflow is the one that the status describes.
 func isDescribed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) bool {
 	return mv.Status.Workflow.UID == string(wf.UID)
+}
+
+// resubmitted returns the verdict on an attempt that a user has resubmitted, and that has
+// pushed nothing. It changes the signature at most.
+func resubmitted(o Observed, v verdict, opts workflow.Options) verdict {
+	mv := o.Version
+	if !isCheckRequested(mv) && isSignedAnew(mv, v) {
+		return verdict{Outcome: Outcome{State: StateBuilt, Reason: ReadyReason(mv), Message: mv.Status.Message, Report: v.Report}}
+	}
+	return checkIfRequested(o, opts)
 }
 
 // isSignedAnew reports whether an attempt that a user has resubmitted has found the image

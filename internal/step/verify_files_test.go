@@ -61,6 +61,7 @@ func (s *servedFiles) manifest(t *testing.T) layer.Manifest {
 		case layer.Symlink:
 			e.Link, err = os.Readlink(s.model(name))
 			require.NoError(t, err)
+		case layer.Dir:
 		}
 		m.Entries = append(m.Entries, e)
 		return nil
