@@ -142,7 +142,8 @@ func (f FilesCheck) container(pod *corev1.PodSpec, model, list corev1.VolumeMoun
 // the processors of the pod's first container, which waits for it: that adds nothing to the
 // requests of the pod, and a pod of the QoS class Guaranteed stays one.
 func filesResources(pod *corev1.PodSpec) corev1.ResourceRequirements {
-	memory := resource.MustParse("128Mi")
+	// Half of it for the list of 200,000 files.
+	memory := resource.MustParse("256Mi")
 	requests := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m"), corev1.ResourceMemory: memory}
 	limits := corev1.ResourceList{corev1.ResourceMemory: memory}
 	for _, first := range pod.Containers[:min(len(pod.Containers), 1)] {

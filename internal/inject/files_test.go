@@ -98,13 +98,13 @@ func TestVerifyFilesResources(t *testing.T) {
 		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("8Gi"), "nvidia.com/gpu": resource.MustParse("1")}
 	}
 	with := func(cpu string) corev1.ResourceList {
-		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("128Mi")}
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("256Mi")}
 	}
 	for name, tt := range map[string]struct {
 		first, want corev1.ResourceRequirements
 	}{
-		"BestEffort": {want: corev1.ResourceRequirements{Requests: with("200m"), Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")}}},
-		"Burstable":  {first: corev1.ResourceRequirements{Requests: amounts("2")}, want: corev1.ResourceRequirements{Requests: with("2"), Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")}}},
+		"BestEffort": {want: corev1.ResourceRequirements{Requests: with("200m"), Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}}},
+		"Burstable":  {first: corev1.ResourceRequirements{Requests: amounts("2")}, want: corev1.ResourceRequirements{Requests: with("2"), Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}}},
 		"Guaranteed": {first: corev1.ResourceRequirements{Requests: amounts("4"), Limits: amounts("4")}, want: corev1.ResourceRequirements{Requests: with("4"), Limits: with("4")}},
 	} {
 		t.Run(name, func(t *testing.T) {

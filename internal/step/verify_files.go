@@ -41,9 +41,9 @@ func defineVerifyFiles(flags *flag.FlagSet, _ *paths) action {
 
 const (
 	// verifyMemoryTarget is how many bytes of memory verify-files uses before it collects
-	// garbage more often. Its container has a limit of 128Mi, and the list of 200,000
-	// files takes most of it.
-	verifyMemoryTarget = 100 << 20
+	// garbage more often. Its container has a limit of 256Mi, and the list of 200,000
+	// files takes half of it.
+	verifyMemoryTarget = 192 << 20
 	// maxHashedFiles is how many files are hashed at the same time.
 	maxHashedFiles = 8
 )
@@ -59,16 +59,12 @@ func (v *verifyFiles) run(ctx context.Context, log io.Writer) error {
 		return fmt.Errorf("open the model: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	files, err := compareNames(root, entries)
-	if err != nil {
+	if err := compareNames(root, entries); err != nil {
 		return err
 	}
-	var bytes int64
-	for _, file := range files {
-		bytes += file.Size
-	}
-	console.Logf(log, "comparing the SHA-256 of %s, %s, with those that were signed", console.Count(len(files), "file"), console.Size(bytes))
-	if err := compareContents(ctx, root, files); err != nil {
+	files, bytes := count(entries)
+	console.Logf(log, "comparing the SHA-256 of %s, %s, with those that were signed", console.Count(files, "file"), console.Size(bytes))
+	if err := compareContents(ctx, root, entries); err != nil {
 		return err
 	}
 	console.Logf(log, "all files are those that were signed")
@@ -106,11 +102,21 @@ func notSigned(format string, args ...any) error {
 	return failure.Verification(format+": this node does not have what was signed. Remove the image from the node, with crictl rmi, and recreate the pod", args...)
 }
 
+// count returns the number of files in a list, and the sum of their sizes.
+func count(entries []layer.ManifestEntry) (files, bytes int64) {
+	for _, e := range entries {
+		if e.Type == layer.File {
+			files, bytes = files+1, bytes+e.Size
+		}
+	}
+	return files, bytes
+}
+
 // compareNames compares which files, directories and links a model has with a list in path
-// order, and returns those of the list whose content is to be compared.
-func compareNames(root *os.Root, entries []layer.ManifestEntry) (files []layer.ManifestEntry, err error) {
+// order.
+func compareNames(root *os.Root, entries []layer.ManifestEntry) error {
 	found := make([]bool, len(entries))
-	err = fs.WalkDir(root.FS(), layer.RootDir, func(name string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(root.FS(), layer.RootDir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("read the model: %w", err)
 		}
@@ -122,17 +128,12 @@ func compareNames(root *os.Root, entries []layer.ManifestEntry) (files []layer.M
 		return compareEntry(root, d, entries[i])
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i, e := range entries {
-		if !found[i] {
-			return nil, notSigned("the model lacks %.100q", e.Path)
-		}
-		if e.Type == layer.File {
-			files = append(files, e)
-		}
+	if i := slices.Index(found, false); i >= 0 {
+		return notSigned("the model lacks %.100q", entries[i].Path)
 	}
-	return files, nil
+	return nil
 }
 
 // compareEntry compares what is known of a file without reading it. Modes are not compared:
@@ -180,11 +181,14 @@ func typeOf(mode fs.FileMode) layer.Type {
 	}
 }
 
-// compareContents compares the SHA-256 of files with those in the list.
-func compareContents(ctx context.Context, root *os.Root, files []layer.ManifestEntry) error {
+// compareContents compares the SHA-256 of files with those in a list.
+func compareContents(ctx context.Context, root *os.Root, entries []layer.ManifestEntry) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(min(runtime.GOMAXPROCS(0), maxHashedFiles))
-	for _, want := range files {
+	for _, want := range entries {
+		if want.Type != layer.File {
+			continue
+		}
 		group.Go(func() error {
 			got, err := hashFile(ctx, root, want)
 			if err != nil {
