@@ -133,9 +133,11 @@ type LineageKind string
 
 const (
 	// WorkloadFact is the workload that trained the model: name is its kind and name, digest
-	// its UID as "uid:…", value the time of its start and end.
+	// its UID as "uid:…", value when it started and ended, as "START/END" in the format of
+	// RFC 3339. START alone is of one that has not ended.
 	WorkloadFact LineageKind = "Workload"
-	// ImageFact is an image of the training's pods.
+	// ImageFact is an image of the training's pods: name is the reference in the pod, uri the
+	// one by digest that was pulled.
 	ImageFact LineageKind = "Image"
 	// BaseModelFact is a model from which the training started. If it is a ModelVersion of
 	// the same namespace, name is "ModelVersion " and its name.
@@ -183,6 +185,10 @@ type LineageFact struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Value string `json:"value,omitempty"`
+	// dataset is the data on which a metric was measured.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Dataset string `json:"dataset,omitempty"`
 	// source is where the fact is stated: a file of the model for the origin File, or the
 	// object in which it was declared.
 	// +optional

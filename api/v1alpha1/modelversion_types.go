@@ -449,7 +449,7 @@ const (
 
 // Attestation is what is signed beside the image.
 //
-// +kubebuilder:validation:Enum=Provenance;Files
+// +kubebuilder:validation:Enum=Provenance;Files;Training
 type Attestation string
 
 const (
@@ -458,6 +458,10 @@ const (
 	// FilesAttestation is a signature over the files in the format of OpenSSF Model
 	// Signing.
 	FilesAttestation Attestation = "Files"
+	// TrainingAttestation is SLSA's provenance of the training: from what the model was
+	// made, as far as that is declared, observed or stated by its files. It comes with
+	// Provenance.
+	TrainingAttestation Attestation = "Training"
 )
 
 // FilePattern is a pattern in the format of a line in a .gitignore file.
@@ -901,6 +905,7 @@ type WorkflowStatus struct {
 // +kubebuilder:printcolumn:name="Finished",type=date,JSONPath=`.status.finishTime`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
 // +kubebuilder:validation:XValidation:rule="has(self.spec)",message="spec is required: set modelName, imageRepo and storage"
+// +kubebuilder:validation:XValidation:rule="!has(self.status) || !has(self.status.imageBuildPhase) || self.status.imageBuildPhase != 'ImageBuildSucceeded' || !has(self.spec) || !has(oldSelf.spec) || (has(self.spec.lineage) == has(oldSelf.spec.lineage) && (!has(self.spec.lineage) || self.spec.lineage == oldSelf.spec.lineage))",message="lineage cannot be changed after a build has succeeded, because it may be attested: create a new ModelVersion"
 type ModelVersion struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata.

@@ -62,6 +62,15 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 			Status:     corev1.PodStatus{Phase: corev1.PodPending, Message: large},
 		}
 	}
+	trainingPod := func() client.Object {
+		training := pod().(*corev1.Pod)
+		large := strings.Repeat("a", 1<<20)
+		training.Annotations[v1alpha1.AnnotationServedVersion], training.Annotations[v1alpha1.AnnotationServedImage] = "mv-2"+large, "modelhub/resnet"+large
+		for range 1000 {
+			training.Status.ContainerStatuses = append(training.Status.ContainerStatuses, corev1.ContainerStatus{Name: large, Image: "train:v7" + large, ImageID: "train@sha256:" + large})
+		}
+		return training
+	}
 	gatedPod := func() client.Object {
 		gated := pod().(*corev1.Pod)
 		for i := range 10_000 {
@@ -94,7 +103,7 @@ func TestCachedObjectsAreSmall(t *testing.T) {
 		"a training workload":       {metadata(), stripWorkload, []string{v1alpha1.AnnotationModelVersion}},
 		"the pod of a build":        {pod(), stripBuildPod, []string{labelWorkflow, annotationNode, `"controller":true`, "Pending"}},
 		"a pod with gates":          {gatedPod(), stripBuildPod, []string{annotationNode, "gate-0", `"message":"waits`}},
-		"a training pod":            {pod(), stripTrainingPod, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion, "node-1", "Pending")},
+		"a training pod":            {trainingPod(), stripTrainingPod, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion, "node-1", "Pending", `"mv-2`, `"modelhub/resnet`, `"train:v7`, `"train@sha256:`)},
 		"a node":                    {node(), stripNode, []string{`"unschedulable":true`, "v1.35.0", "containerd://2.2.0", "linux"}},
 		"an event":                  {event(), stripEvent, []string{`"message":"kept`, `"uid":"kept`}},
 		"a ModelVersion":            {&v1alpha1.ModelVersion{ObjectMeta: hostileMetadata(v1alpha1.LabelModelName)}, stripVersion, []string{v1alpha1.AnnotationRebuild, v1alpha1.AnnotationCreatedByUser, v1alpha1.LabelModelName, v1alpha1.FinalizerVolume, `"uid":"model"`}},

@@ -146,6 +146,9 @@ func (r *ModelVersionReconciler) reconcile(ctx context.Context, mv *v1alpha1.Mod
 	if step.Ignored != "" {
 		r.Recorder.Eventf(mv, nil, corev1.EventTypeWarning, eventRebuildIgnored, "Build", "%s", step.Ignored)
 	}
+	if problem := step.LineageProblem; problem != nil {
+		r.Recorder.Eventf(mv, nil, corev1.EventTypeWarning, problem.Reason, "Build", "%s", note(problem.Message))
+	}
 	if err := r.patchWorkflows(ctx, step); err != nil {
 		return 0, err
 	}
@@ -346,6 +349,9 @@ func (r *ModelVersionReconciler) patchStatus(ctx context.Context, observed lifec
 		return fmt.Errorf("patch status: %w", err)
 	}
 	r.recordTransition(ctx, mv, before.Status.Conditions)
+	if message := lifecycle.LineageContradiction(mv, before.Status); message != "" {
+		r.Recorder.Eventf(mv, nil, corev1.EventTypeWarning, lifecycle.EventLineageContradiction, "Build", "%s", note(message))
+	}
 	if mv.Status.ImageBuildPhase == v1alpha1.ImageBuildFailed {
 		// A user may have deleted what the build needed.
 		r.Namespaces.forget(mv.Namespace)

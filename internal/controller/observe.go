@@ -65,11 +65,31 @@ func (r *ModelVersionReconciler) observe(ctx context.Context, mv *v1alpha1.Model
 		return observed, err
 	}
 	observed.Followed = lifecycle.SelectWorkflow(observed, r.Options)
-	if observed.Followed == nil || observed.Followed.Status.Phase.Completed() {
+	switch {
+	case observed.Followed == nil:
 		return observed, nil
+	case observed.Followed.Status.Phase.Completed():
+		observed.Bases, err = r.baseVersions(ctx, mv)
+	default:
+		err = r.observePods(ctx, &observed)
 	}
-	err = r.observePods(ctx, &observed)
 	return observed, err
+}
+
+// baseVersions returns the ModelVersions from which one was trained, as far as they exist.
+func (r *ModelVersionReconciler) baseVersions(ctx context.Context, mv *v1alpha1.ModelVersion) ([]v1alpha1.ModelVersion, error) {
+	var bases []v1alpha1.ModelVersion
+	for _, name := range lifecycle.BaseVersions(mv) {
+		var base v1alpha1.ModelVersion
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: name}, &base)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("get ModelVersion %q: %w", name, err)
+		}
+		if err == nil {
+			bases = append(bases, base)
+		}
+	}
+	return bases, nil
 }
 
 // observePods reads why the pod of the followed Workflow does not start, if it does

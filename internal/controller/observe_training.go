@@ -14,11 +14,12 @@ import (
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
 )
 
-// observeTraining reads the workload that a ModelVersion waits for, from the API
-// server, and the pods that show on which node its files are.
+// observeTraining reads the workload that a ModelVersion waits for, or was created from,
+// from the API server, and the pods that show on which node its files are, and what it is
+// made from.
 func (r *ModelVersionReconciler) observeTraining(ctx context.Context, mv *v1alpha1.ModelVersion, observed *lifecycle.Observed) error {
-	kind, waits := lifecycle.TrainedBy(mv, r.Options)
-	if !waits || kind == nil || lifecycle.IsFinished(mv) {
+	kind, trains := lifecycle.ObservedTraining(mv, r.Options)
+	if !trains || kind == nil || lifecycle.IsFinished(mv) {
 		return nil
 	}
 	workload := &unstructured.Unstructured{}

@@ -116,14 +116,28 @@ func stripBuildPod(object any) (any, error) {
 const maxGates = 5
 
 // stripTrainingPod drops everything but the name, node and phase of a training pod,
-// and the labels that show whether it is the chief.
+// the labels that show whether it is the chief, and its images and the ModelVersion that
+// it was given.
 func stripTrainingPod(object any) (any, error) {
 	if pod, ok := object.(*corev1.Pod); ok {
-		strip(pod, nil, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion)...)
+		strip(pod, []string{v1alpha1.AnnotationServedVersion, v1alpha1.AnnotationServedImage}, append(workload.ChiefLabels(), v1alpha1.LabelTrainVersion)...)
 		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
-		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
+		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, ContainerStatuses: imagesOf(pod)}
 	}
 	return object, nil
+}
+
+// maxImages is how many images of a pod are kept, and maxReference the number of bytes of
+// a reference to one.
+const maxImages, maxReference = 8, 512
+
+// imagesOf returns the images of a pod's containers.
+func imagesOf(pod *corev1.Pod) []corev1.ContainerStatus {
+	var images []corev1.ContainerStatus
+	for _, status := range pod.Status.ContainerStatuses[:min(len(pod.Status.ContainerStatuses), maxImages)] {
+		images = append(images, corev1.ContainerStatus{Image: text.TruncateBytes(status.Image, maxReference), ImageID: text.TruncateBytes(status.ImageID, maxReference)})
+	}
+	return images
 }
 
 // stripServingPod drops everything but the name of a pod, the alias that it serves, and

@@ -109,6 +109,24 @@ func Serving(pod *corev1.Pod, mv *v1alpha1.ModelVersion, mode ServingMount) (*co
 	return served, nil
 }
 
+// ServedImage returns the image whose model a pod has, by its volumes and containers and
+// not by its annotations: as it was mounted or copied by Serving; "" if it has none.
+func ServedImage(pod *corev1.Pod) string {
+	i := indexOfVolume(&pod.Spec, servedModel)
+	if i < 0 {
+		return ""
+	}
+	if volume := pod.Spec.Volumes[i]; volume.Image != nil {
+		return volume.Image.Reference
+	}
+	for j := range pod.Spec.InitContainers {
+		if c := &pod.Spec.InitContainers[j]; isCopyContainer(c) {
+			return c.Image
+		}
+	}
+	return ""
+}
+
 // CreatedWhenReady describes when a pod that was rejected is created after all.
 const CreatedWhenReady = "Pods of a Deployment, StatefulSet, DaemonSet or Job are created automatically once the ModelVersion is Ready; recreate a standalone pod yourself"
 

@@ -41,12 +41,27 @@ func TestServing(t *testing.T) {
 				require.Nil(t, problem)
 				golden.AssertYAML(t, strings.Replace(file, ".modelversion.", "."+suffix+".", 1), got)
 				assert.Equal(t, before, &pod, "the given pod is not changed")
+				assert.Equal(t, got.Annotations[v1alpha1.AnnotationServedImage], inject.ServedImage(got))
 
 				again, problem := inject.Serving(got, &mv, mode)
 				require.Nil(t, problem)
 				assert.Equal(t, got, again, "a second call changes nothing")
 			})
 		}
+	}
+}
+
+func TestServedImageOfOtherPods(t *testing.T) {
+	empty := corev1.Volume{Name: "served-model", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+	other := corev1.Container{Name: "served-model", Image: "busybox", Command: []string{"/bin/sh", "-c", "true"}}
+	for name, spec := range map[string]corev1.PodSpec{
+		"without a model":                    {},
+		"with another volume of the name":    {Volumes: []corev1.Volume{empty}},
+		"with another container of the name": {Volumes: []corev1.Volume{empty}, InitContainers: []corev1.Container{other}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Empty(t, inject.ServedImage(&corev1.Pod{Spec: spec}))
+		})
 	}
 }
 

@@ -20,10 +20,15 @@ type Attempt struct {
 	// resubmitted Workflow has the number of its original.
 	Name   string
 	Number int64
+	// Template is the name of the template that it runs; empty if it names none.
+	Template string
 	// Start is when the Workflow began, and End when it finished; zero before.
 	Start, End metav1.Time
 	// Nodes are the nodes on which its pods ran, without duplicates.
 	Nodes []string
+	// Done of Total are the bytes of the model that the running pod has copied into the
+	// image, as Argo reports them; both are 0 while that is not known.
+	Done, Total int64
 }
 
 // ReadAttempt returns what a Workflow means, given as the JSON that the API server
@@ -37,6 +42,10 @@ func ReadAttempt(raw []byte) (Attempt, error) {
 		Outcome: WorkflowOutcome(wf), Name: wf.Name, Number: workflow.AttemptNumber(wf),
 		Start: startTime(wf), End: wf.Status.FinishedAt,
 	}
+	if ref := wf.Spec.WorkflowTemplateRef; ref != nil {
+		attempt.Template = sentence(ref.Name)
+	}
+	attempt.Done, attempt.Total, _ = runOf(wf).podBytes()
 	for _, pod := range nodesWhere(wf, func(node wfv1.NodeStatus) bool { return node.HostNodeName != "" }) {
 		attempt.Nodes = append(attempt.Nodes, sentence(pod.HostNodeName))
 	}

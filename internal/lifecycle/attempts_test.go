@@ -17,9 +17,11 @@ func TestReadAttempt(t *testing.T) {
 	start := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	wf := &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Name: "mv-3-1c072-2", CreationTimestamp: start, Labels: map[string]string{v1alpha1.LabelAttempt: "2"}}}
 	wf.Status = wfv1.WorkflowStatus{Phase: wfv1.WorkflowFailed, Message: "Stopped with strategy 'Terminate'", StartedAt: start, FinishedAt: metav1.NewTime(start.Add(time.Minute))}
+	wf.Spec.WorkflowTemplateRef = &wfv1.WorkflowTemplateRef{Name: "modelkiln-build-stream", ClusterScope: true}
 	wf.Status.Nodes = wfv1.Nodes{
 		"a": {ID: "a", HostNodeName: "node-2"}, "b": {ID: "b", HostNodeName: "node-1"}, "c": {ID: "c", HostNodeName: "node-2"}, "d": {ID: "d"},
 		"e": {ID: "e", HostNodeName: "\x1b[2J\nnode-0 is fine"},
+		"f": {ID: "f", Type: wfv1.NodeTypePod, Phase: wfv1.NodeRunning, Progress: "58/93"},
 	}
 	raw, err := json.Marshal(wf)
 	require.NoError(t, err)
@@ -30,6 +32,8 @@ func TestReadAttempt(t *testing.T) {
 	assert.Equal(t, v1alpha1.ReasonWorkflowTerminated, got.Reason)
 	assert.Equal(t, "mv-3-1c072-2", got.Name)
 	assert.Equal(t, int64(2), got.Number)
+	assert.Equal(t, "modelkiln-build-stream", got.Template)
+	assert.Equal(t, []int64{58, 93}, []int64{got.Done, got.Total})
 	assert.Equal(t, start.Unix(), got.Start.Unix())
 	assert.Equal(t, start.Unix()+60, got.End.Unix())
 	assert.Equal(t, []string{"[2J node-0 is fine", "node-1", "node-2"}, got.Nodes, "users can write the status: a terminal gets no control characters of it")

@@ -98,6 +98,7 @@ func isRequested(wf *wfv1.Workflow, o Observed, opts workflow.Options) bool {
 	}
 	previous := workflow.Argument(wf, contract.ParamPreviousImage)
 	return wf.Spec.WorkflowTemplateRef.Name == workflow.TemplateName(o.Version, opts) && templateAllowed(o, opts) &&
+		hasLineage(wf, o.Version) &&
 		is(contract.ParamCreated, workflow.Created(o.Version)) &&
 		is(contract.ParamKnownRevision, revisionOf(o.Version.Status.Source)) &&
 		is(contract.ParamKnownDigest, o.Version.Status.Digest) &&

@@ -34,18 +34,20 @@ type Observed struct {
 	// ArgoMissing is true if the cluster does not have Argo's kinds. In that case
 	// nothing else was read.
 	ArgoMissing bool
-	// Training is the workload that the ModelVersion waits for, or nil when it
-	// does not exist. TrainingKindMissing is true if the cluster does not have
+	// Training is the workload that the ModelVersion waits for, or was created from, or
+	// nil when it does not exist. TrainingKindMissing is true if the cluster does not have
 	// its kind.
 	Training            *unstructured.Unstructured
 	TrainingKindMissing bool
 	// TrainingPods have the ModelVersion's name in their label train-version.
-	// They are read for a ModelVersion whose files are on a node that it does not
-	// name.
+	// They are read together with Training.
 	TrainingPods []corev1.Pod
 	// Versions are ModelVersions of the same Model, in any order: the latest, and those
 	// with UnknownImages.
 	Versions []v1alpha1.ModelVersion
+	// Bases are the ModelVersions that BaseVersions names, as far as they exist. They are
+	// read when the followed Workflow has completed.
+	Bases []v1alpha1.ModelVersion
 	// TemplateFound is true if the ClusterWorkflowTemplate exists.
 	TemplateFound bool
 	// TemplateMarked is true if it has the label that allows ModelVersions to name
@@ -112,6 +114,9 @@ type Step struct {
 	Delete []*wfv1.Workflow
 	// Ignored is why a rebuild that a user requested has no effect, or empty.
 	Ignored string
+	// LineageProblem is why an attempt is created without the lineage that the workload
+	// declares, for an event, or nil.
+	LineageProblem *workflow.Problem
 	// RequeueAfter is when the next pass is due even if no event occurs, because a
 	// pod that does not start causes none. Zero waits for events only.
 	RequeueAfter time.Duration
@@ -135,8 +140,9 @@ func finishedByKubeDL(mv *v1alpha1.ModelVersion) bool {
 
 // NextStep decides what to do about a ModelVersion.
 func NextStep(o Observed, opts workflow.Options) Step {
-	o.Version = withPullHost(withChiefNode(o.Version, o.TrainingPods), opts)
+	o.Version = withLineage(withPullHost(withChiefNode(o.Version, o.TrainingPods), opts), o)
 	v := decide(o, opts)
+	v.bases = o.Bases
 	step := Step{
 		Create:       v.create,
 		Volume:       v.volume,
@@ -149,6 +155,9 @@ func NextStep(o Observed, opts workflow.Options) Step {
 	}
 	if finishedByKubeDL(o.Version) && workflow.RebuildRequest(o.Version.Annotations) != "" {
 		step.Ignored = "KubeDL has finished this ModelVersion, and its result is final. To build the files, create a new ModelVersion"
+	}
+	if step.Create != nil {
+		_, step.LineageProblem = annotatedLineage(o)
 	}
 	step.Delete = beyondHistoryLimit(o.Workflows, step.Status.Workflow, opts.History)
 	if v.lost != nil {
@@ -177,6 +186,8 @@ type verdict struct {
 	// queuedUntil is when the gates of the followed Workflow's pod were removed, or
 	// nil.
 	queuedUntil *metav1.Time
+	// bases are Observed's.
+	bases []v1alpha1.ModelVersion
 }
 
 // unchanged is the verdict that leaves a status as it is.
@@ -345,7 +356,7 @@ var argoMissing = wait(v1alpha1.ReasonArgoMissing, "Argo Workflows is not instal
 // that was interrupted may have created it, and so may a user: one that does not
 // build the ModelVersion is not followed, although the ModelVersion controls it.
 func Follow(o Observed, wf *wfv1.Workflow, opts workflow.Options) v1alpha1.ModelVersionStatus {
-	o.Version = withPullHost(withChiefNode(o.Version, o.TrainingPods), opts)
+	o.Version = withLineage(withPullHost(withChiefNode(o.Version, o.TrainingPods), opts), o)
 	if !builds(wf, o, opts) {
 		return NameConflict(o, wf.Name)
 	}

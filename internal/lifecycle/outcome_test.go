@@ -23,7 +23,7 @@ func makeWorkflow() *builders.WorkflowWrapper {
 
 // signature is what a report says of a signature.
 func signature() *report.Signature {
-	return &report.Signature{Secret: "modelkiln-signing", KeyID: builders.Digest, Formats: []string{"Bundle", "Tag"}, Attestations: []string{"Files", "Provenance"}, Bundle: "{}"}
+	return &report.Signature{Secret: "modelkiln-signing", KeyID: builders.Digest, Formats: []string{"Bundle", "Tag"}, Attestations: []string{"Files", "Provenance", "Training"}, Bundle: "{}"}
 }
 
 // signs adds a signature to a report, and changes it.

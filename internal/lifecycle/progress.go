@@ -45,19 +45,29 @@ func withProgress(o Observed, v verdict, opts workflow.Options) verdict {
 }
 
 // podProgress returns the progress that the latest pod of a Workflow reports, in
-// percent, and false when it reports none. Argo shows such a pod as 0/1.
+// percent, and false when it reports none.
 func (r run) podProgress() (percent int32, found bool) {
+	done, total, found := r.podBytes()
+	if !found {
+		return 0, false
+	}
+	return int32(float64(done) / float64(total) * 100), true
+}
+
+// podBytes returns how many bytes of the model the running pod of a Workflow has copied,
+// of how many, and false when it reports none. Argo shows such a pod as 0/1.
+func (r run) podBytes() (done, total int64, found bool) {
 	for _, node := range r.nodes {
 		if node.Type != wfv1.NodeTypePod || node.Phase != wfv1.NodeRunning {
 			continue
 		}
 		// Argo's own parser panics when there is no slash.
-		done, total, _ := strings.Cut(string(node.Progress), "/")
-		n, errDone := strconv.ParseInt(done, 10, 64)
-		m, errTotal := strconv.ParseInt(total, 10, 64)
+		first, second, _ := strings.Cut(string(node.Progress), "/")
+		n, errDone := strconv.ParseInt(first, 10, 64)
+		m, errTotal := strconv.ParseInt(second, 10, 64)
 		if errDone == nil && errTotal == nil && m > 1 && n >= 0 && n <= m {
-			return int32(float64(n) / float64(m) * 100), true
+			return n, m, true
 		}
 	}
-	return 0, false
+	return 0, 0, false
 }

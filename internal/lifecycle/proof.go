@@ -83,6 +83,7 @@ func checkSignature(wf *wfv1.Workflow, image *report.Image) error {
 	known := func(name string) bool {
 		return slices.Contains([]string{
 			string(v1alpha1.BundleSignature), string(v1alpha1.TagSignature), string(v1alpha1.ProvenanceAttestation), string(v1alpha1.FilesAttestation),
+			string(v1alpha1.TrainingAttestation),
 		}, name)
 	}
 	for _, name := range slices.Concat(signature.Formats, signature.Attestations) {
@@ -90,7 +91,7 @@ func checkSignature(wf *wfv1.Workflow, image *report.Image) error {
 			return fmt.Errorf("its report says that the signature is %q", sentence(name))
 		}
 	}
-	if len(signature.Bundle) > maxBundle || !digestPattern.MatchString(signature.KeyID) || len(validation.IsDNS1123Subdomain(signature.Secret)) > 0 || len(signature.Formats)+len(signature.Attestations) > 4 {
+	if len(signature.Bundle) > maxBundle || !digestPattern.MatchString(signature.KeyID) || len(validation.IsDNS1123Subdomain(signature.Secret)) > 0 || len(signature.Formats)+len(signature.Attestations) > 5 {
 		return errors.New("its report does not describe a signature")
 	}
 	return nil

@@ -91,7 +91,7 @@ func TestNextStepRebuildWhenReady(t *testing.T) {
 		want := &v1alpha1.SignatureStatus{
 			SecretName: "modelkiln-signing", KeyID: builders.Digest, Bundle: "{}",
 			Formats:      []v1alpha1.SignatureFormat{v1alpha1.BundleSignature, v1alpha1.TagSignature},
-			Attestations: []v1alpha1.Attestation{v1alpha1.FilesAttestation, v1alpha1.ProvenanceAttestation},
+			Attestations: []v1alpha1.Attestation{v1alpha1.FilesAttestation, v1alpha1.ProvenanceAttestation, v1alpha1.TrainingAttestation},
 		}
 		assert.Equal(t, want, s.mv().Status.Signature)
 		s.observed.Workflows = nil

@@ -58,7 +58,7 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 		setConditions(&status, mv, metav1.ConditionUnknown, v1alpha1.ConditionReconciling, v.Outcome)
 	case StateBuilt:
 		status.ImageBuildPhase = v1alpha1.ImageBuildSucceeded
-		describeBuilt(&status, v)
+		describeBuilt(&status, mv, v)
 		// A request that was made during the attempt is served by it.
 		status.Workflow.Rebuild = workflow.RebuildRequest(mv.Annotations)
 		setConditions(&status, mv, metav1.ConditionTrue, "", v.Outcome)
@@ -75,10 +75,11 @@ func statusOf(mv *v1alpha1.ModelVersion, v verdict, opts workflow.Options) v1alp
 
 // describeBuilt sets what a status reports about the image of an attempt that has
 // succeeded, or the signature of one that only checked the image.
-func describeBuilt(status *v1alpha1.ModelVersionStatus, v verdict) {
+func describeBuilt(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVersion, v verdict) {
 	if v.follow != nil {
 		keepRevision(status, v.Report)
 		describeImage(status, v.Report)
+		status.Lineage = fullLineage(mv, v.Report, v.bases)
 	} else if image := v.Report.Image; image != nil && image.Signature != nil {
 		status.Signature = signatureStatus(image.Signature)
 	}
@@ -116,6 +117,7 @@ func describeWorkflow(status *v1alpha1.ModelVersionStatus, mv *v1alpha1.ModelVer
 	status.StartTime = laterTime(status.StartTime, startTime(wf))
 	status.FinishTime = timeOrNil(wf.Status.FinishedAt)
 	status.Digest, status.ShortDigest, status.PullSecretName, status.Signature = "", "", "", nil
+	status.Lineage = ownLineage(mv)
 	status.Files, status.SizeBytes, status.ImageSizeBytes = 0, 0, 0
 	status.SentBytes, status.ReusedBytes = 0, 0
 	status.Source = sourceStatus(revisionOf(status.Source), "")

@@ -83,7 +83,7 @@ func FromTemplate(object *unstructured.Unstructured, opts workflow.Options) (*v1
 		Namespace: object.GetNamespace(),
 		Name:      workflow.ModelVersionName(object.GetName(), object.GetUID()),
 	}}
-	if err := parseSpec(object.GetAnnotations()[v1alpha1.AnnotationModelVersion], &mv.Spec); err != nil {
+	if err := parse(object.GetAnnotations()[v1alpha1.AnnotationModelVersion], maxTemplate, &mv.Spec); err != nil {
 		return nil, TemplateProblem("is not the spec of a ModelVersion: " + sentence(err.Error()))
 	}
 	if mv.Spec.TrainedBy != nil {
@@ -103,10 +103,11 @@ func FromTemplate(object *unstructured.Unstructured, opts workflow.Options) (*v1
 // ModelVersion needs.
 const maxTemplate = 16 << 10
 
-// parseSpec parses a spec as strictly as kubectl apply parses a manifest.
-func parseSpec(text string, into *v1alpha1.ModelVersionSpec) error {
-	if len(text) > maxTemplate {
-		return fmt.Errorf("it has %d bytes, and at most %d are read", len(text), maxTemplate)
+// parse parses an annotation of at most limit bytes as strictly as kubectl apply parses a
+// manifest.
+func parse(text string, limit int, into any) error {
+	if len(text) > limit {
+		return fmt.Errorf("it has %d bytes, and at most %d are read", len(text), limit)
 	}
 	var document yamlv3.Node
 	if err := yamlv3.Unmarshal([]byte(text), &document); err != nil {

@@ -18,9 +18,26 @@ import (
 // returns false when the ModelVersion waits for none, or no longer waits, and nil
 // when the operator does not watch the kind.
 func TrainedBy(mv *v1alpha1.ModelVersion, opts workflow.Options) (*workload.Kind, bool) {
-	named := mv.Spec.TrainedBy
+	if isTrained(mv) {
+		return nil, false
+	}
+	return ObservedTraining(mv, opts)
+}
+
+// isTrained reports whether a ModelVersion was created from a workload that had
+// completed.
+func isTrained(mv *v1alpha1.ModelVersion) bool {
 	_, trained := mv.Annotations[v1alpha1.AnnotationTrained]
-	if named == nil || trained || mv.Status.Trained || mv.Status.Workflow != nil {
+	return trained || mv.Status.Trained
+}
+
+// ObservedTraining returns the kind of the workload of which a ModelVersion records what
+// it is made from: the one that it waits for, or that it was created from. It returns
+// false when there is none, or a build has started, and nil when the operator does not
+// watch the kind.
+func ObservedTraining(mv *v1alpha1.ModelVersion, opts workflow.Options) (*workload.Kind, bool) {
+	named := mv.Spec.TrainedBy
+	if named == nil || mv.Status.Workflow != nil {
 		return nil, false
 	}
 	group := schema.FromAPIVersionAndKind(named.APIVersion, named.Kind).Group
@@ -71,13 +88,22 @@ func awaitTraining(o Observed, opts workflow.Options) (verdict, bool) {
 		if message != "" {
 			message = ". Whether it has is not known: " + message
 		}
-		return wait(v1alpha1.ReasonWaitingForTraining, fmt.Sprintf("%s has not completed; the build starts when it has%s. %s", name, message, buildNow(mv))), true
+		return wait(v1alpha1.ReasonWaitingForTraining, fmt.Sprintf("%s has not completed; the build starts when it has%s. %s", name, message, whileTraining(o))), true
 	case workload.Completed:
 	}
 	if workflow.LacksChiefNode(mv) {
 		return chiefUnknown(mv, o.TrainingPods), true
 	}
 	return verdict{}, false
+}
+
+// whileTraining returns what to do while a training runs: how to build without waiting for
+// it, and how to correct the lineage that it declares.
+func whileTraining(o Observed) string {
+	if _, problem := annotatedLineage(o); problem != nil {
+		return buildNow(o.Version) + ". " + problem.Message
+	}
+	return buildNow(o.Version)
 }
 
 // chiefUnknown returns the verdict on a ModelVersion whose training has completed

@@ -205,7 +205,7 @@ func (w *onnxWalk) readTensorField(f field, data *onnxData) error {
 	case f.number == tensorDataLocation && f.wire == wireVarint:
 		data.isExternal = f.value == locationExternal
 	case f.number == tensorExternalData && f.wire == wireLen:
-		return w.readEntry(f.end, data.entries)
+		return w.readExternal(f.end, data.entries)
 	}
 	return nil
 }
@@ -239,18 +239,26 @@ func parseNumber(text string) int64 {
 	return n
 }
 
-// readEntry reads a key and a value.
-func (w *onnxWalk) readEntry(end int64, into map[string]string) error {
-	var key, value string
-	err := w.forEachField(end, func(f field) error {
+// readExternal reads an entry of external_data.
+func (w *onnxWalk) readExternal(end int64, into map[string]string) error {
+	key, value, err := w.readEntry(end)
+	if key == "location" || key == "offset" || key == "length" {
+		into[key] = value
+	}
+	return err
+}
+
+// readEntry reads a StringStringEntryProto: a key and a value.
+func (r *reader) readEntry(end int64) (key, value string, err error) {
+	err = r.forEachField(end, func(f field) error {
 		if f.wire != wireLen {
 			return nil
 		}
-		length := f.end - w.offset
+		length := f.end - r.offset
 		if length > maxString {
 			return errUnsupported
 		}
-		text, err := w.bytes(int(length))
+		text, err := r.bytes(int(length))
 		switch f.number {
 		case entryKey:
 			key = string(text)
@@ -259,10 +267,7 @@ func (w *onnxWalk) readEntry(end int64, into map[string]string) error {
 		}
 		return err
 	})
-	if key == "location" || key == "offset" || key == "length" {
-		into[key] = value
-	}
-	return err
+	return key, value, err
 }
 
 // excuseONNX returns which of the missing files of a model are certainly missing.

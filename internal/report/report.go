@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/modelkiln/modelkiln/api/v1alpha1"
 )
 
 // FileName is the name of the report on the volume that the steps share.
@@ -32,6 +34,10 @@ type Report struct {
 	Build *Build `json:"build,omitempty"`
 	// Image is written by status-report.
 	Image *Image `json:"image,omitempty"`
+	// Lineage are the facts that the files of the model state about it, and LineageOmitted
+	// is the number of further ones. mount-check writes both.
+	Lineage        []v1alpha1.LineageFact `json:"lineage,omitempty"`
+	LineageOmitted int64                  `json:"lineageOmitted,omitempty"`
 	// Failure is written by the step that failed. No later step runs then.
 	Failure *Failure `json:"failure,omitempty"`
 }
@@ -148,7 +154,7 @@ func Read(dir string) (Report, error) {
 }
 
 // MaxSize is the size of a report in bytes that Parse accepts. Reports of our steps
-// have about one kilobyte.
+// have about one kilobyte, and up to 16 KiB more with a lineage.
 const MaxSize = 64 << 10
 
 // Parse parses a report from the value of a workflow output. It returns an error if

@@ -78,7 +78,8 @@ func encode(value any) ([]byte, error) {
 }
 
 // MaxBundle is the largest number of bytes that are read of a bundle. One that signs an
-// image has less than one kilobyte, and one with a provenance at most 200 patterns more.
+// image has less than one kilobyte, one with the provenance of a build at most 200 patterns
+// more, and one with that of a training about 32 KiB of facts.
 const MaxBundle = 256 << 10
 
 // Errors of bundles, as the end of a sentence about the signature.
@@ -89,6 +90,7 @@ var (
 	errOtherType  = errors.New("it is a statement of another type")
 	errOtherImage = errors.New("it is that of another image")
 	errNoDigest   = fmt.Errorf("its annotation %s is not a digest", ListAnnotation)
+	errOtherBuild = errors.New("it attests something else than how the image was built")
 )
 
 var digestPattern = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
@@ -97,7 +99,8 @@ var digestPattern = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
 // "sha256:…", by one of the keys. Attestations of the image are no signatures of it. The
 // error is a clause about the signature.
 func VerifyImage(text []byte, digest string, keys []PublicKey) error {
-	return verify(text, SignPredicate, digest, keys)
+	_, err := verify(text, SignPredicate, digest, keys)
+	return err
 }
 
 // ListDigest returns what the signature of the image with a digest says of the image's list
@@ -108,16 +111,16 @@ func ListDigest(text []byte, digest string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	h, err := b.header()
+	s, err := b.statement()
 	switch {
 	case err != nil:
 		return "", err
-	case h.PredicateType != SignPredicate:
+	case s.PredicateType != SignPredicate:
 		return "", errOtherType
-	case !h.isAbout(digest):
+	case !s.isAbout(digest):
 		return "", errOtherImage
 	}
-	list := h.Subject[0].Annotations[ListAnnotation]
+	list := s.Subject[0].Annotations[ListAnnotation]
 	if list != "" && !digestPattern.MatchString(list) {
 		return "", errNoDigest
 	}
@@ -125,38 +128,55 @@ func ListDigest(text []byte, digest string) (string, error) {
 }
 
 // VerifyProvenance returns nil if a bundle attests how the image with a digest was built,
-// by the key.
+// by the key. The provenance of a training has the same type, and does not attest that.
 func VerifyProvenance(text []byte, digest string, key PublicKey) error {
-	return verify(text, ProvenancePredicate, digest, []PublicKey{key})
-}
-
-func verify(text []byte, predicateType, digest string, keys []PublicKey) error {
-	h, err := open(text, keys)
-	switch {
-	case err != nil:
+	s, err := verify(text, ProvenancePredicate, digest, []PublicKey{key})
+	if err != nil {
 		return err
-	case h.PredicateType != predicateType:
-		return errOtherType
-	case !h.isAbout(digest):
-		return errOtherImage
+	}
+	var predicate struct {
+		BuildDefinition struct {
+			BuildType string `json:"buildType"`
+		} `json:"buildDefinition"`
+	}
+	if err := json.Unmarshal(s.Predicate, &predicate); err != nil || predicate.BuildDefinition.BuildType != BuildType {
+		return errOtherBuild
 	}
 	return nil
 }
 
+// signedStatement is a statement that a key has signed.
+type signedStatement struct {
+	header
+	Predicate json.RawMessage `json:"predicate"`
+}
+
+func verify(text []byte, predicateType, digest string, keys []PublicKey) (signedStatement, error) {
+	s, err := open(text, keys)
+	switch {
+	case err != nil:
+	case s.PredicateType != predicateType:
+		err = errOtherType
+	case !s.isAbout(digest):
+		err = errOtherImage
+	}
+	return s, err
+}
+
 // open returns the statement in a bundle if one of the keys has signed it. It is not
 // decoded before.
-func open(text []byte, keys []PublicKey) (header, error) {
+func open(text []byte, keys []PublicKey) (s signedStatement, err error) {
 	b, err := decode(text)
 	if err != nil {
-		return header{}, err
+		return s, err
 	}
 	message := preAuthEncoding(payloadType, b.Envelope.Payload)
 	for _, key := range keys {
 		if key.verify(message, b.Envelope.Signatures[0].Sig) {
-			return b.header()
+			return b.statement()
 		}
 	}
-	return header{}, errOtherKey
+	return s, errOtherKey
 }
 
 // decode returns a bundle with one signature.
@@ -170,10 +190,10 @@ func decode(text []byte) (b bundle, err error) {
 	return b, nil
 }
 
-// header decodes the statement in the bundle.
-func (b bundle) header() (h header, err error) {
-	if err := json.Unmarshal(b.Envelope.Payload, &h); err != nil || h.Type != statementType {
-		return header{}, errNoBundle
+// statement decodes the statement in the bundle.
+func (b bundle) statement() (s signedStatement, err error) {
+	if err := json.Unmarshal(b.Envelope.Payload, &s); err != nil || s.Type != statementType {
+		return s, errNoBundle
 	}
-	return h, nil
+	return s, nil
 }

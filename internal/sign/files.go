@@ -115,9 +115,14 @@ func follow(index layer.Index, e layer.ManifestEntry) (file layer.ManifestEntry,
 	return e, false
 }
 
+// subject returns the files as what a statement is about.
+func (f Files) subject(name string) subject {
+	return subject{Name: name, Digest: map[string]string{"sha256": f.Root}}
+}
+
 // SignFiles returns the bundle that signs the files of a model with a name.
 func (k *Key) SignFiles(name string, files Files) ([]byte, error) {
-	return k.signStatement(newStatement(subject{Name: name, Digest: map[string]string{"sha256": files.Root}}, FilesPredicate, filesPredicate{
+	return k.signStatement(newStatement(files.subject(name), FilesPredicate, filesPredicate{
 		Serialization: serialization{Method: "files", HashType: "sha256", AllowSymlinks: files.hasLinks, IgnorePaths: ignoredPaths},
 		Resources:     files.resources,
 	}), k.public.omsHint())

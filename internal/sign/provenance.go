@@ -6,7 +6,8 @@ import "time"
 // (https://slsa.dev/spec/v1.0/provenance).
 const ProvenancePredicate = "https://slsa.dev/provenance/v1"
 
-// BuildType says what the fields of a provenance mean: the section that it links to.
+// BuildType says what the fields of the provenance of a build mean: the section that it
+// links to. The provenance of a training has TrainingType.
 const BuildType = "https://github.com/modelkiln/modelkiln/blob/main/api/docs/verify.md#provenance"
 
 // DefaultBuilderID is the builder of a platform that is not named.
@@ -49,7 +50,7 @@ type Request struct {
 	CreatedBy       string `json:"createdBy,omitempty"`
 }
 
-// Dependency is something that a build used.
+// Dependency is something that a build or a training used, or what else came of it.
 type Dependency struct {
 	Name string `json:"name,omitempty"`
 	URI  string `json:"uri,omitempty"`
@@ -66,14 +67,16 @@ type provenance struct {
 }
 
 type buildDefinition struct {
-	BuildType            string       `json:"buildType"`
-	ExternalParameters   Request      `json:"externalParameters"`
-	ResolvedDependencies []Dependency `json:"resolvedDependencies,omitempty"`
+	BuildType            string         `json:"buildType"`
+	ExternalParameters   any            `json:"externalParameters"`
+	InternalParameters   map[string]any `json:"internalParameters,omitempty"`
+	ResolvedDependencies []Dependency   `json:"resolvedDependencies,omitempty"`
 }
 
 type runDetails struct {
-	Builder  builder  `json:"builder"`
-	Metadata metadata `json:"metadata"`
+	Builder    builder      `json:"builder"`
+	Metadata   metadata     `json:"metadata,omitzero"`
+	Byproducts []Dependency `json:"byproducts,omitempty"`
 }
 
 type builder struct {
@@ -82,8 +85,9 @@ type builder struct {
 }
 
 type metadata struct {
-	InvocationID string `json:"invocationId"`
+	InvocationID string `json:"invocationId,omitempty"`
 	StartedOn    string `json:"startedOn,omitempty"`
+	FinishedOn   string `json:"finishedOn,omitempty"`
 }
 
 // SignProvenance returns the bundle that attests how an image was built.
@@ -95,8 +99,14 @@ func (k *Key) SignProvenance(image Image, p Provenance) ([]byte, error) {
 	if p.Version != "" {
 		predicate.RunDetails.Builder.Version = map[string]string{"modelkiln-step": p.Version}
 	}
-	if !p.Started.IsZero() {
-		predicate.RunDetails.Metadata.StartedOn = p.Started.UTC().Format(time.RFC3339)
-	}
+	predicate.RunDetails.Metadata.StartedOn = timestamp(p.Started)
 	return k.signStatement(image.statement(ProvenancePredicate, predicate), k.public.hint())
+}
+
+// timestamp returns a time as provenances have it; nothing if it is not known.
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }

@@ -200,6 +200,19 @@ func provenance() sign.Provenance {
 	}
 }
 
+func training(files *sign.Files) sign.Training {
+	return sign.Training{
+		BuilderID: "https://kiln.example.com/clusters/prod", Files: files, Model: "resnet", Omitted: 3, Invocation: "ml/Job/train-resnet/77aa",
+		Parameters: map[string]map[string]string{"Declared": {"learning-rate": "3e-4", "epochs": "<90>"}},
+		Dependencies: []sign.Dependency{{
+			Name: "faces", URI: "s3://data/faces/v3", Digest: map[string]string{"sha256": strings.Repeat("ef", 32)},
+			Annotations: map[string]string{"kind": "Dataset", "origin": "Declared"},
+		}},
+		Byproducts: []sign.Dependency{{Name: "mit", Annotations: map[string]string{"kind": "License", "origin": "File", "source": "README.md"}}},
+		Started:    time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC), Finished: time.Date(2026, 11, 28, 2, 3, 4, 0, time.UTC),
+	}
+}
+
 // The bundles are read by cosign, sigstore-go and model_signing: test/sigstore.
 func TestBundles(t *testing.T) {
 	key := readKey(t, "key.pem")
@@ -210,6 +223,7 @@ func TestBundles(t *testing.T) {
 		"image-list": func() ([]byte, error) { return key.SignImage(listed) },
 		"files":      func() ([]byte, error) { return key.SignFiles("resnet", files) },
 		"provenance": func() ([]byte, error) { return key.SignProvenance(image, provenance()) },
+		"training":   func() ([]byte, error) { return key.SignTraining(image, training(&files)) },
 	}
 	for name, signed := range bundles {
 		t.Run(name, func(t *testing.T) {
@@ -243,6 +257,20 @@ func payloadOf(t *testing.T, bundle []byte) []byte {
 	return parsed.Envelope.Payload
 }
 
+// What nothing is known of is left out; the parameters are required.
+func TestSignTrainingOfLittle(t *testing.T) {
+	bundle, err := readKey(t, "key.pem").SignTraining(image, sign.Training{BuilderID: "https://kiln.example.com"})
+	require.NoError(t, err)
+	assert.JSONEq(t, `{
+		"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1",
+		"subject": [{"name": "`+image.Repository+`", "digest": {"sha256": "`+strings.TrimPrefix(image.Digest, "sha256:")+`"}}],
+		"predicate": {
+			"buildDefinition": {"buildType": "`+sign.TrainingType+`", "externalParameters": {}},
+			"runDetails": {"builder": {"id": "https://kiln.example.com"}}
+		}
+	}`, string(payloadOf(t, bundle)))
+}
+
 func TestSignSimple(t *testing.T) {
 	signature, err := readKey(t, "key.pem").SignSimple(image)
 	require.NoError(t, err)
@@ -255,6 +283,8 @@ func TestVerifyImage(t *testing.T) {
 	signed, err := key.SignImage(image)
 	require.NoError(t, err)
 	attested, err := key.SignProvenance(image, provenance())
+	require.NoError(t, err)
+	trained, err := key.SignTraining(image, training(nil))
 	require.NoError(t, err)
 	files, _ := sign.NewFiles(manifest())
 	overFiles, err := key.SignFiles("resnet", files)
@@ -276,6 +306,7 @@ func TestVerifyImage(t *testing.T) {
 		"no image":                    {bundle: signed, keys: keys, want: "it is that of another image"},
 		"a statement that was edited": {bundle: changed, digest: "sha256:" + strings.Repeat("cd", 32), keys: keys, want: "it was not made with one of these keys, or was changed"},
 		"an attestation of the image": {bundle: attested, digest: image.Digest, keys: keys, want: "it is a statement of another type"},
+		"a provenance of a training":  {bundle: trained, digest: image.Digest, keys: keys, want: "it is a statement of another type"},
 		"a signature over the files":  {bundle: overFiles, digest: image.Digest, keys: keys, want: "it is a statement of another type"},
 		"nothing":                     {digest: image.Digest, keys: keys, want: "it is not a bundle"},
 		"not JSON":                    {bundle: []byte("x"), digest: image.Digest, keys: keys, want: "it is not a bundle"},
@@ -296,7 +327,11 @@ func TestVerifyImage(t *testing.T) {
 	}
 	require.NoError(t, sign.VerifyProvenance(attested, image.Digest, key.Public()))
 	require.ErrorContains(t, sign.VerifyProvenance(signed, image.Digest, key.Public()), "another type")
-	assert.ErrorContains(t, sign.VerifyProvenance(attested, image.Digest, other.Public()), "one of these keys")
+	require.ErrorContains(t, sign.VerifyProvenance(attested, image.Digest, other.Public()), "one of these keys")
+	require.ErrorContains(t, sign.VerifyProvenance(trained, image.Digest, key.Public()), "it attests something else than how the image was built")
+	withFiles, err := key.SignTraining(image, training(&files))
+	require.NoError(t, err)
+	assert.Error(t, sign.VerifyProvenance(withFiles, image.Digest, key.Public()))
 }
 
 func TestListDigest(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
+	"github.com/modelkiln/modelkiln/internal/modelfile"
 	"github.com/modelkiln/modelkiln/internal/registry"
 	"github.com/modelkiln/modelkiln/internal/report"
 	"github.com/modelkiln/modelkiln/internal/step/console"
@@ -208,8 +209,9 @@ func copyProgram(from, to string) error {
 	return errors.Join(err, installed.Chmod(0o755), installed.Close())
 }
 
-// planModel lists the model's files, assigns them to layers, and checks
-// that the model is complete. The report has its size even if a later check fails.
+// planModel lists the model's files, assigns them to layers, checks that the model is
+// complete, and reads what it states about itself. The report has its size even if a later
+// check fails.
 func (m *mountCheck) planModel(ctx context.Context, files source.Files, plan handoff.Plan, log io.Writer) (layer.Plan, error) {
 	listing, err := files.List(ctx)
 	if err != nil {
@@ -228,7 +230,9 @@ func (m *mountCheck) planModel(ctx context.Context, files source.Files, plan han
 	if err := m.checkComplete(ctx, files, model, log); err != nil {
 		return layer.Plan{}, err
 	}
+	facts := readFacts(ctx, files, model, log)
 	return model, m.shared.UpdateReport(func(r *report.Report) {
+		r.Lineage, r.LineageOmitted = facts.Facts, facts.Omitted
 		r.Source = &report.Source{Files: model.Files, Bytes: model.Bytes, Layers: len(model.Layers), Skipped: model.Skipped, Advice: advice(model)}
 		if plan.Remote != nil {
 			r.Source.Revision, r.Source.Digest = plan.Remote.Location.Revision(), layer.StatDigest(model.Entries())
@@ -252,6 +256,22 @@ func (m *mountCheck) checkComplete(ctx context.Context, files source.Files, mode
 	}
 	console.Logf(log, "completeness check passed")
 	return nil
+}
+
+// readFacts returns what the files state about the model. A file from which nothing can be
+// read is no reason to fail the build: the log names it.
+func readFacts(ctx context.Context, files source.Files, model layer.Plan, log io.Writer) modelfile.Facts {
+	facts, err := source.ReadFacts(ctx, files, model)
+	for _, unread := range facts.Unread {
+		console.Logf(log, "no facts about the model are read from a file: %s", unread)
+	}
+	if err != nil {
+		console.Logf(log, "no further facts about the model are read: %v", err)
+	}
+	if stated := int64(len(facts.Facts)) + facts.Omitted; stated > 0 {
+		console.Logf(log, "the files state %s about the model", console.Count(stated, "fact"))
+	}
+	return facts
 }
 
 // handOff leaves the plan, and what the registry already holds, for the next

@@ -50,6 +50,8 @@ type signing struct {
 	namespace             string
 	workflow, workflowUID string
 	started               time.Time
+	// lineage are facts that lineage.Encode has encoded.
+	lineage string
 }
 
 func (s *signing) define(flags *flag.FlagSet) {
@@ -64,6 +66,7 @@ func (s *signing) define(flags *flag.FlagSet) {
 	flags.StringVar(&s.namespace, "namespace", "", "the `namespace` of the Workflow")
 	flags.StringVar(&s.workflow, "workflow-name", "", "the `name` of the Workflow")
 	flags.StringVar(&s.workflowUID, "workflow-uid", "", "the `UID` of the Workflow")
+	flags.StringVar(&s.lineage, "lineage", "", "what is `known` about the making of the model, as the operator encodes it: facts as JSON, URL query-escaped")
 	flags.Func("workflow-created", "the `time`, in the format of RFC 3339, at which the Workflow was created", timestamp(&s.started))
 }
 
@@ -152,6 +155,8 @@ type signed struct {
 	// found is true if an earlier build has pushed the image, and stored if no build has:
 	// it was in the registry before, and the account may only read it.
 	found, stored bool
+	// report is that of the earlier steps.
+	report report.Report
 }
 
 // sign signs what was verified, and returns what the report says of that. What the
@@ -254,7 +259,7 @@ func (s *signing) attest(ctx context.Context, key *sign.Key, of signed, signatur
 		if !of.listed {
 			console.Logf(log, "the files are not signed: the image does not list their SHA-256 (spec.build.fileDigests)")
 		} else {
-			bundle, err := key.SignFiles(cmp.Or(of.labels()[v1alpha1.LabelModelName], "model"), of.files)
+			bundle, err := key.SignFiles(of.modelName(), of.files)
 			if err != nil {
 				return nil, err
 			}
@@ -263,16 +268,36 @@ func (s *signing) attest(ctx context.Context, key *sign.Key, of signed, signatur
 		}
 	}
 	if slices.Contains(s.attestations, string(v1alpha1.ProvenanceAttestation)) {
-		bundle, err := s.provenance(ctx, key, of)
+		provenances, err := s.provenances(ctx, key, of, signature, log)
 		if err != nil {
 			return nil, err
 		}
-		if bundle != nil {
-			artifacts = append(artifacts, artifactOf(bundle, sign.BundleType, sign.ProvenancePredicate))
-		}
-		signature.Attestations = append(signature.Attestations, string(v1alpha1.ProvenanceAttestation))
+		artifacts = append(artifacts, provenances...)
 	}
 	return artifacts, nil
+}
+
+// provenances returns the provenance of the build, unless an earlier build has attested it,
+// and that of the training, if something is known of it.
+func (s *signing) provenances(ctx context.Context, key *sign.Key, of signed, signature *report.Signature, log io.Writer) ([]registry.Artifact, error) {
+	var artifacts []registry.Artifact
+	bundle, err := s.provenance(ctx, key, of)
+	if err != nil {
+		return nil, err
+	}
+	if bundle != nil {
+		artifacts = append(artifacts, artifactOf(bundle, sign.BundleType, sign.ProvenancePredicate))
+	}
+	signature.Attestations = append(signature.Attestations, string(v1alpha1.ProvenanceAttestation))
+	facts := s.facts(of.report, log)
+	if len(facts) == 0 {
+		return artifacts, nil
+	}
+	if bundle, err = s.training(key, of, facts); err != nil {
+		return nil, err
+	}
+	signature.Attestations = append(signature.Attestations, string(v1alpha1.TrainingAttestation))
+	return append(artifacts, artifactOf(bundle, sign.BundleType, sign.ProvenancePredicate)), nil
 }
 
 // readFiles returns the files that the image lists. listed is false if it lists no digests.
@@ -308,6 +333,11 @@ func (of signed) listDigest() (digest string, err error) {
 	return digest, nil
 }
 
+// modelName returns what the files are called that are signed.
+func (of signed) modelName() string {
+	return cmp.Or(of.labels()[v1alpha1.LabelModelName], "model")
+}
+
 // labels returns the labels of the first image, which were compared before.
 func (of signed) labels() map[string]string { return labelsOf(of.images[0]) }
 
@@ -339,6 +369,9 @@ const annotationPredicate = "dev.sigstore.bundle.predicateType"
 // maxProvenances is how many provenances of an image are read.
 const maxProvenances = 16
 
+// builder returns the URI of the platform.
+func (s *signing) builder() string { return cmp.Or(s.builderID, sign.DefaultBuilderID) }
+
 // provenance returns the bundle that attests how the image was built, or nil if an
 // earlier build has attested it with the same key.
 func (s *signing) provenance(ctx context.Context, key *sign.Key, of signed) ([]byte, error) {
@@ -350,7 +383,7 @@ func (s *signing) provenance(ctx context.Context, key *sign.Key, of signed) ([]b
 	}
 	labels := of.labels()
 	p := sign.Provenance{
-		BuilderID: cmp.Or(s.builderID, sign.DefaultBuilderID), Started: s.started,
+		BuilderID: s.builder(), Started: s.started,
 		Invocation: strings.Join([]string{s.namespace, "workflows", s.workflow, s.workflowUID}, "/"),
 		Request: sign.Request{
 			Image: of.reference, Source: of.plan.StorageName(), Include: of.plan.Patterns().Include, Exclude: of.plan.Patterns().Exclude,
@@ -390,7 +423,7 @@ func (of signed) dependencies() []sign.Dependency {
 	return dependencies
 }
 
-// isAttested reports whether the registry has a provenance of the image by the key.
+// isAttested reports whether the registry has a provenance of the image's build by the key.
 func isAttested(ctx context.Context, key *sign.Key, of signed) (bool, error) {
 	referrers, err := of.repository.Referrers(ctx, of.subject.Digest)
 	if err != nil {

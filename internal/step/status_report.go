@@ -87,7 +87,10 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	}
 	verified.Reference, verified.Digest = tag.String(), digest
 	logVerified(log, verified, *r.Source, want)
-	of := signed{repository: repository, reference: tag.String(), subject: descriptor, images: images, list: want.ManifestSHA256, found: !want.IsPushed(), stored: want.IsStored}
+	of := signed{
+		repository: repository, reference: tag.String(), subject: descriptor, images: images, list: want.ManifestSHA256,
+		found: !want.IsPushed(), stored: want.IsStored, report: r,
+	}
 	if verified.Signature, err = s.sign(ctx, key, of, log); err != nil {
 		return err
 	}

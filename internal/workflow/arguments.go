@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/lineage"
 	"github.com/modelkiln/modelkiln/internal/text"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
@@ -95,6 +96,10 @@ func arguments(mv *v1alpha1.ModelVersion, attempt Attempt, opts Options) (map[st
 	}
 	if from := mv.Status.Source; from != nil && mv.Spec.Storage.HuggingFace != nil {
 		args[contract.ParamKnownRevision] = from.Revision
+	}
+	if status := mv.Status.Lineage; status != nil {
+		own, _ := lineage.Own(status.Facts)
+		args[contract.ParamLineage] = lineage.Encode(own)
 	}
 	if image == PushedImage(mv) { // The digest is that of an image in this repository.
 		args[contract.ParamKnownDigest] = attempt.KnownDigest
@@ -241,7 +246,7 @@ func SigningSettings() []string {
 
 // BuildHash returns a hash of a Workflow's template and of those arguments that
 // decide what its image holds beside the model's files, or what is certified without
-// reading the files.
+// reading the files, such as the lineage.
 func BuildHash(wf *wfv1.Workflow) string {
 	decisive := []string{wf.Spec.WorkflowTemplateRef.Name}
 	for _, name := range []string{
@@ -254,7 +259,7 @@ func BuildHash(wf *wfv1.Workflow) string {
 	for _, name := range append([]string{
 		contract.ParamEnv, contract.ParamCreated, contract.ParamModelPath, contract.ParamInclude, contract.ParamExclude,
 		contract.ParamSymlinks, contract.ParamCompletenessCheck, contract.ParamKnownRevision, contract.ParamCreatedBy,
-		contract.ParamFileDigests,
+		contract.ParamFileDigests, contract.ParamLineage,
 	}, SigningSettings()...) {
 		if value := Argument(wf, name); value != "" {
 			decisive = append(decisive, name+"="+value)

@@ -147,6 +147,7 @@ var allParameters = []string{
 	contract.ParamInclude, contract.ParamExclude, contract.ParamSymlinks, contract.ParamCompletenessCheck,
 	contract.ParamImageDigest,
 	contract.ParamSigningSecret, contract.ParamSigningRequired, contract.ParamSigningFormats, contract.ParamSigningAttest, contract.ParamBuilderID,
+	contract.ParamLineage,
 }
 
 // parametersOf returns the parameters that a template must declare.

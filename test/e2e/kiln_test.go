@@ -84,6 +84,67 @@ func TestKiln(t *testing.T) {
 	assert.Contains(t, kiln("version"), contract.StreamTemplate)
 }
 
+// TestKilnLineage goes from a pod to the data that its model was trained with, and back, as
+// a user who has only the roles that are shipped for users, and a public key.
+func TestKilnLineage(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	user := live.shippedUser(t, ns)
+	kiln := func(args ...string) string {
+		t.Helper()
+		return run(t, "kubectl", append([]string{"kiln", "-n", ns, "--as", user}, args...)...)
+	}
+	secret, key := signingSecret(t, ns, contract.DefaultSigningSecret)
+	live.create(t, secret)
+	public := filepath.Join(t.TempDir(), "cosign.pub")
+	require.NoError(t, os.WriteFile(public, key.PEM(), 0o600))
+	base := makeVersion("base", ns, model(t)).Model("faces").Engine(v1alpha1.Stream).New()
+	base.Spec.Lineage = &v1alpha1.Lineage{Datasets: []v1alpha1.Resource{{Name: "faces", URI: "s3://data/faces/v3"}}}
+	base = live.built(t, base)
+
+	dir := newDirectory(t)
+	tuned := makeVersion("tuned", ns, dir).Model("faces").Engine(v1alpha1.Stream).TrainedBy("batch/v1", "Job", "train").New()
+	live.create(t, tuned)
+	live.waitsForTraining(t, tuned, "Job train")
+	job := live.training("train", ns, "tuned", `echo weights > /kubedl-model/model.bin; (echo ---; echo "license: apache-2.0"; echo ---) > /kubedl-model/README.md`)
+	job.Annotations = map[string]string{v1alpha1.AnnotationLineage: "baseModels: [{modelVersion: base}]"}
+	job.Spec.Template.Labels[v1alpha1.LabelServeVersion] = base.Name
+	job.Spec.Template.Annotations = map[string]string{v1alpha1.AnnotationMountPath: "/base"}
+	live.create(t, job)
+	tuned = live.ready(t, tuned)
+	pod := serverPod(ns, "server")
+	pod.Spec.Containers[0].Command = []string{"sleep", "3600"}
+	pod.Labels[v1alpha1.LabelServeVersion] = tuned.Name
+	live.create(t, pod)
+	live.runs(t, pod)
+
+	tree := kiln("tree", "server", "--key", public)
+	t.Log(tree)
+	for _, want := range []string{
+		`serves +\S+@` + tuned.Status.Digest, `signed +verified with the key in `, `attested .*Training`, `built +Workflow tuned-\S+  template ` + contract.StreamTemplate,
+		`trained +Job train uid:` + string(job.UID) + ` .* observed`, `image .*busybox.* observed`, `base +ModelVersion base +declared Job train`, `base +ModelVersion base \S+@` + base.Status.Digest + ` +observed`,
+		`data +faces s3://data/faces/v3 +declared`, `card +license apache-2.0 +file README.md`,
+	} {
+		assert.Regexp(t, want, tree)
+	}
+	assert.Contains(t, kiln("tree", "pod/server"), "not verified (--key cosign.pub): you have no permission to read Secret "+ns+"/"+contract.DefaultSigningSecret)
+
+	verified := kiln("verify", "pod/server", "--key", public, "--deep", "--plain-http", live.registry)
+	t.Log(verified)
+	assert.Contains(t, verified, "ok    pod server mounts the image of ModelVersion tuned: "+tuned.Status.Digest)
+	assert.Contains(t, verified, "ok    the signature is valid with the key in "+public)
+
+	users := kiln("uses", "--dataset", "s3://data/faces")
+	t.Log(users)
+	for _, want := range []string{
+		`modelversion/base +faces s3://data/faces/v3 +trained with it \(declared`, `modelversion/tuned +modelversion/base +built on it \(declared Job train, observed\)`,
+		`model/faces +modelversion/tuned +latest version`, `pod/server +modelversion/tuned +serves it, `,
+	} {
+		assert.Regexp(t, want, users)
+	}
+	assert.Equal(t, "modelversion.model.kubedl.io/tuned\npod/server\n", kiln("used-by", base.Name, "-o", "name"))
+}
+
 // TestKilnPackage makes an image without the cluster, in the cluster's registry.
 func TestKilnPackage(t *testing.T) {
 	t.Parallel()

@@ -43,8 +43,9 @@ func signingSecret(t *testing.T, namespace, secret string) (*corev1.Secret, sign
 	}, key.Public()
 }
 
-// assertSigned checks the signature in the status, and what the registry has.
-func assertSigned(t *testing.T, mv *v1alpha1.ModelVersion, key sign.PublicKey) {
+// assertSigned checks the signature in the status, and that the registry has it, the
+// provenance, the signature over the files, and so many artifacts more.
+func assertSigned(t *testing.T, mv *v1alpha1.ModelVersion, key sign.PublicKey, more int) {
 	t.Helper()
 	signature := mv.Status.Signature
 	require.NotNil(t, signature)
@@ -56,7 +57,7 @@ func assertSigned(t *testing.T, mv *v1alpha1.ModelVersion, key sign.PublicKey) {
 	require.NoError(t, err)
 	manifest, err := index.IndexManifest()
 	require.NoError(t, err)
-	assert.Len(t, manifest.Manifests, 3, "the signature, the provenance and the files")
+	assert.Len(t, manifest.Manifests, 3+more)
 }
 
 // The key is mounted by kubelet, and only where it is needed.
@@ -73,12 +74,39 @@ func TestSigning(t *testing.T) {
 			mv := live.built(t, makeVersion("signed", ns, dir).Engine(engine).New())
 
 			assertImage(t, mv, dir)
-			assertSigned(t, mv, key)
+			assertSigned(t, mv, key, 0)
 			log := run(t, "kubectl", "logs", "-n", ns, "-l", workflowLabel+"="+mv.Status.Workflow.Name, "--all-containers", "--tail=-1")
 			assert.Contains(t, log, "signed with the key of Secret "+contract.DefaultSigningSecret)
 			assert.NotContains(t, log, keyPassword)
 		})
 	}
+}
+
+// What is declared and what files state is attested, once for all Workflows.
+func TestSigningOfTraining(t *testing.T) {
+	t.Parallel()
+	ns := live.namespace(t)
+	dir := model(t)
+	dir.write(t, "README.md", "---\nlicense: mit\nbase_model: acme/base\n---\n# Faces\n")
+	secret, key := signingSecret(t, ns, contract.DefaultSigningSecret)
+	live.create(t, secret)
+	mv := makeVersion("signed", ns, dir).Engine(v1alpha1.Stream).New()
+	mv.Spec.Lineage = &v1alpha1.Lineage{Datasets: []v1alpha1.Resource{{Name: "faces", URI: "s3://data/faces/v3"}}, Parameters: map[string]v1alpha1.LineageText{"learning-rate": "3e-4 {{x}}"}}
+
+	built := live.built(t, mv)
+
+	assert.Contains(t, built.Status.Signature.Attestations, v1alpha1.TrainingAttestation)
+	assertSigned(t, built, key, 1)
+	var kinds []v1alpha1.LineageKind
+	for _, fact := range built.Status.Lineage.Facts {
+		kinds = append(kinds, fact.Kind)
+	}
+	assert.ElementsMatch(t, []v1alpha1.LineageKind{v1alpha1.DatasetFact, v1alpha1.ParameterFact, v1alpha1.LicenseFact, v1alpha1.BaseModelFact}, kinds)
+	rebuild(t, built)
+	again := live.settled(t, built, func(now *v1alpha1.ModelVersion) bool {
+		return now.Status.Workflow.Name != built.Status.Workflow.Name && now.Status.Workflow.Phase == "Succeeded"
+	})
+	assertSigned(t, again, key, 1)
 }
 
 // A Secret that the ModelVersion names must exist. The image is pushed meanwhile, and
@@ -93,7 +121,7 @@ func TestSigningKeyMissing(t *testing.T) {
 	secret, key := signingSecret(t, ns, "team-signing")
 	live.create(t, secret)
 	rebuild(t, mv)
-	assertSigned(t, live.readyAgain(t, mv), key)
+	assertSigned(t, live.readyAgain(t, mv), key, 0)
 }
 
 // An image that was built without a key is signed afterwards.
@@ -108,5 +136,5 @@ func TestSigningAfterwards(t *testing.T) {
 	rebuild(t, mv)
 	signed := live.settled(t, mv, func(now *v1alpha1.ModelVersion) bool { return now.Status.Signature != nil })
 	assert.Equal(t, mv.Status.Digest, signed.Status.Digest)
-	assertSigned(t, signed, key)
+	assertSigned(t, signed, key, 0)
 }

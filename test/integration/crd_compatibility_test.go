@@ -21,6 +21,7 @@ const previousCRDs = "testdata/previous/crd"
 // reviewedRules are the fields whose CEL rules differ from those of the previous
 // release, and why what was valid is valid. A new rule of a new field needs no entry.
 var reviewedRules = map[string]string{
+	"modelversions":                      "the new rule is about spec.lineage, which is new",
 	"modelversions.spec":                 "the new rules are about storage.image, which is new",
 	"modelversions.spec.storage":         "exactly one of the kinds, of which s3, huggingFace and image are new",
 	"modelversions.spec.build.modelPath": "/source-secret is where builds now mount a Secret: an image with a model there was never built by a release",

@@ -28,8 +28,11 @@ func cosignCommands(t *testing.T) []string {
 	t.Helper()
 	page, err := os.ReadFile("../../api/docs/verify.md")
 	require.NoError(t, err)
+	_, section, found := strings.Cut(string(page), "\n## Verify with public tools\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
 	var commands []string
-	for line := range strings.Lines(string(page)) {
+	for line := range strings.Lines(section) {
 		if strings.HasPrefix(line, "cosign verify") {
 			commands = append(commands, strings.TrimSpace(line))
 		}
@@ -53,6 +56,7 @@ func (g *target) sign(t *testing.T) signedImage {
 	p.signingDir = tempDir(t)
 	writeKey(t, p.signingDir)
 	p.write(t, "w.bin", "weights")
+	p.write(t, "README.md", "---\nlicense: mit\n---\n")
 	left, outcome := p.runRetried(t)
 	require.NotNil(t, left.Image, outcome)
 	require.NotNil(t, left.Image.Signature, outcome)
@@ -152,7 +156,7 @@ func (s signedImage) attachTo(t *testing.T, other v1.Descriptor) {
 	require.NoError(t, err)
 	manifest, err := index.IndexManifest()
 	require.NoError(t, err)
-	require.Len(t, manifest.Manifests, 3)
+	require.Len(t, manifest.Manifests, 4)
 	for _, d := range manifest.Manifests {
 		artifact, err := remote.Image(repository.Digest(d.Digest.String()), s.options...)
 		require.NoError(t, err)

@@ -47,8 +47,9 @@ type pod struct {
 	// the Secret for it.
 	storage   storage
 	secretDir string
-	// signingDir has the Secret with the signing key; empty is none.
-	signingDir string
+	// signingDir has the Secret with the signing key; empty is none. workflowUID is in
+	// provenances.
+	signingDir, workflowUID string
 	// encrypted is whether the registry is accessed over HTTPS.
 	encrypted bool
 }
@@ -61,7 +62,7 @@ const layerSize = 4 << 20
 func newPod(t *testing.T, registry string) *pod {
 	t.Helper()
 	p := &pod{
-		dir: tempDir(t), model: tempDir(t), registry: registry, repository: "models/resnet", tag: "v1", uid: "7d2c1c07-2f0e-4d4f-8d54-3f1a1c1f0a52", version: "resnet-v1",
+		dir: tempDir(t), model: tempDir(t), registry: registry, repository: "models/resnet", tag: "v1", uid: "7d2c1c07-2f0e-4d4f-8d54-3f1a1c1f0a52", version: "resnet-v1", workflowUID: "wf-1",
 		baseImage: "scratch", engine: v1alpha1.Stream, buildEngine: v1alpha1.Stream, compression: v1alpha1.NoCompression, changeDetection: v1alpha1.ChangesInContent,
 	}
 	for _, mount := range []string{"kiln", "push-secret", "registry-ca"} {
@@ -128,7 +129,7 @@ func (p *pod) command(t *testing.T, step string) *exec.Cmd {
 	switch step {
 	case contract.StepMountCheck:
 		args = append(args, "--model=resnet", "--model-version="+p.version, "--known-digest="+p.known, "--engine="+string(p.engine),
-			"--base-image="+p.baseImage, fmt.Sprintf("--push-secret-required=%t", p.pushSecretRequired), fmt.Sprintf("--layer-size=%d", layerSize), "--workflow-uid=wf-1")
+			"--base-image="+p.baseImage, fmt.Sprintf("--push-secret-required=%t", p.pushSecretRequired), fmt.Sprintf("--layer-size=%d", layerSize), "--workflow-uid="+p.workflowUID)
 		args = append(args, p.storageArguments()...)
 	case contract.StepBuild:
 		args = append(args, "--base-image="+p.baseImage, "--model=resnet", "--model-version="+p.version, "--created-by=user1", "--compression="+string(p.compression), "--source-secret-dir="+p.secretDir)
@@ -138,7 +139,7 @@ func (p *pod) command(t *testing.T, step string) *exec.Cmd {
 		args[0] = "stream"
 		args = append(args, "--previous-image="+p.previousImage, "--change-detection="+string(p.changeDetection))
 	case contract.StepStatusReport:
-		args = append(args, "--signing-secret=modelkiln-signing", "--signing-secret-dir="+p.signingDir, "--namespace=default", "--workflow-name=resnet-v1-1", "--workflow-uid=wf-1")
+		args = append(args, "--signing-secret=modelkiln-signing", "--signing-secret-dir="+p.signingDir, "--namespace=default", "--workflow-name=resnet-v1-1", "--workflow-uid="+p.workflowUID)
 	}
 	return exec.CommandContext(t.Context(), program("modelkiln-step"), args...)
 }

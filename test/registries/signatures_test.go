@@ -1,10 +1,12 @@
 package registries
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"io"
 	"os"
@@ -39,7 +41,7 @@ func writeKey(t *testing.T, dir string) (public string) {
 }
 
 // bundles returns the files with what is signed of an image, by the type of the statement,
-// as other clients find them.
+// and of the build if it is a provenance, as other clients find them.
 func bundles(t *testing.T, image string) map[string]string {
 	t.Helper()
 	ref, err := name.ParseReference(image, name.Insecure)
@@ -59,12 +61,30 @@ func bundles(t *testing.T, image string) map[string]string {
 		require.NoError(t, err)
 		text, err := io.ReadAll(reader)
 		require.NoError(t, err)
-		predicate := d.Annotations["dev.sigstore.bundle.predicateType"]
-		require.NotContains(t, files, predicate, "each is stored once")
-		files[predicate] = filepath.Join(tempDir(t), "bundle.json")
-		require.NoError(t, os.WriteFile(files[predicate], text, 0o644))
+		statement := statementIn(t, text)
+		require.Equal(t, d.Annotations["dev.sigstore.bundle.predicateType"], statement.PredicateType)
+		kind := cmp.Or(statement.Predicate.BuildDefinition.BuildType, statement.PredicateType)
+		require.NotContains(t, files, kind, "each is stored once")
+		files[kind] = filepath.Join(tempDir(t), "bundle.json")
+		require.NoError(t, os.WriteFile(files[kind], text, 0o644))
 	}
 	return files
+}
+
+// statement is what a bundle states, as far as the tests read it.
+type statement struct {
+	PredicateType string
+	Subject       []struct{ Digest map[string]string }
+	Predicate     struct{ BuildDefinition struct{ BuildType string } }
+}
+
+// statementIn returns the statement in a bundle.
+func statementIn(t *testing.T, bundle []byte) (s statement) {
+	t.Helper()
+	var parsed struct{ DSSEEnvelope struct{ Payload []byte } }
+	require.NoError(t, json.Unmarshal(bundle, &parsed))
+	require.NoError(t, json.Unmarshal(parsed.DSSEEnvelope.Payload, &s))
+	return s
 }
 
 // sigstore verifies a bundle with sigstore-go, and returns why that fails.
@@ -79,7 +99,8 @@ func sigstore(t *testing.T, kind, key, subject, bundle string) string {
 
 const (
 	imageStatement      = "https://sigstore.dev/cosign/sign/v1"
-	provenanceStatement = "https://slsa.dev/provenance/v1"
+	provenanceStatement = "https://github.com/modelkiln/modelkiln/blob/main/api/docs/verify.md#provenance"
+	trainingStatement   = "https://github.com/modelkiln/modelkiln/blob/main/api/docs/verify.md#training"
 	filesStatement      = "https://model_signing/signature/v1.0"
 )
 
@@ -90,19 +111,30 @@ func TestSignatures(t *testing.T) {
 		first := signedPod(t, registry)
 		key := filepath.Join(first.signingDir, "cosign.pub")
 		image, digest := bundles(t, first.image()), content.Digest(t, first.image())
-		require.Len(t, image, 3)
+		require.Len(t, image, 4)
 		assert.Empty(t, sigstore(t, "image", key, digest, image[imageStatement]))
 		assert.Empty(t, sigstore(t, "provenance", key, digest, image[provenanceStatement]))
 		assert.Empty(t, sigstore(t, "files", key, first.model, image[filesStatement]))
+		assert.Empty(t, sigstore(t, "training", key, digest, image[trainingStatement]))
+		overFiles, err := os.ReadFile(image[filesStatement])
+		require.NoError(t, err)
+		root := statementIn(t, overFiles).Subject[0].Digest["sha256"]
+		assert.Empty(t, sigstore(t, "training", key, root, image[trainingStatement]), "it is about the files, too")
 
 		t.Run("a retry adds nothing", func(t *testing.T) {
 			code, log := first.run(t, "status-report")
 			require.Zero(t, code, log)
-			assert.Len(t, bundles(t, first.image()), 3)
+			assert.Len(t, bundles(t, first.image()), 4)
+		})
+		t.Run("another Workflow", func(t *testing.T) {
+			first.workflowUID = "wf-2"
+			again, _ := first.builds(t)
+			assert.True(t, again.Source.AlreadyPushed)
+			assert.Len(t, bundles(t, first.image()), 4)
 		})
 		t.Run("another key", func(t *testing.T) {
 			other := writeKey(t, tempDir(t))
-			for kind, bundle := range map[string]string{"image": imageStatement, "provenance": provenanceStatement} {
+			for kind, bundle := range map[string]string{"image": imageStatement, "provenance": provenanceStatement, "training": trainingStatement} {
 				assert.Contains(t, sigstore(t, kind, other, digest, image[bundle]), "failed to verify signature")
 			}
 			assert.Contains(t, sigstore(t, "files", other, first.model, image[filesStatement]), "failed to verify signature")
@@ -112,7 +144,9 @@ func TestSignatures(t *testing.T) {
 			assert.Contains(t, sigstore(t, "image", key, content.Digest(t, second.image()), image[imageStatement]), "does not match any digest in statement")
 			of := bundles(t, second.image())
 			assert.Contains(t, sigstore(t, "provenance", key, digest, of[provenanceStatement]), "does not match any digest in statement")
+			assert.Contains(t, sigstore(t, "training", key, digest, of[trainingStatement]), "does not match any digest in statement")
 			assert.Contains(t, sigstore(t, "files", key, first.model, of[filesStatement]), "does not match any digest in statement")
+			assert.Contains(t, sigstore(t, "provenance", key, digest, image[trainingStatement]), "has the build type")
 			assert.NotEmpty(t, sigstore(t, "image", key, digest, image[provenanceStatement]), "an attestation is no signature")
 		})
 		t.Run("a changed file", func(t *testing.T) {
@@ -142,6 +176,7 @@ func signedPodWith(t *testing.T, registry, signingDir, tag, weights string) *pod
 	p.write(t, "tok.json", "{}")
 	p.write(t, "tok/vocab.txt", "vocab")
 	p.write(t, ".gitattributes", "*.bin filter=lfs")
+	p.write(t, "README.md", "---\nlicense: mit\nbase_model: acme/base\n---\n")
 	require.NoError(t, os.Symlink("tok.json", p.source("tokenizer.json")))
 	built, _ := p.builds(t)
 	require.NotNil(t, built.Image.Signature)
@@ -152,5 +187,5 @@ func signedPodWith(t *testing.T, registry, signingDir, tag, weights string) *pod
 func assertAttests(t *testing.T, built report.Report) {
 	t.Helper()
 	assert.Equal(t, []string{"Bundle", "Tag"}, built.Image.Signature.Formats)
-	assert.Equal(t, []string{"Files", "Provenance"}, built.Image.Signature.Attestations)
+	assert.Equal(t, []string{"Files", "Provenance", "Training"}, built.Image.Signature.Attestations)
 }

@@ -4,6 +4,8 @@
 //
 //	sigstore image KEY DIGEST BUNDLE        the signature of an image
 //	sigstore provenance KEY DIGEST BUNDLE   the provenance of an image
+//	sigstore training KEY DIGEST BUNDLE     the provenance of the training of the model in
+//	                                        an image, or of the files with a digest
 //	sigstore files KEY DIRECTORY BUNDLE     the signature over the files in a directory
 package main
 
@@ -32,12 +34,19 @@ import (
 var predicates = map[string]string{
 	"image":      "https://sigstore.dev/cosign/sign/v1",
 	"provenance": "https://slsa.dev/provenance/v1",
+	"training":   "https://slsa.dev/provenance/v1",
 	"files":      "https://model_signing/signature/v1.0",
+}
+
+// buildTypes are the types of builds in provenances.
+var buildTypes = map[string]string{
+	"provenance": "https://github.com/modelkiln/modelkiln/blob/main/api/docs/verify.md#provenance",
+	"training":   "https://github.com/modelkiln/modelkiln/blob/main/api/docs/verify.md#training",
 }
 
 func main() {
 	if len(os.Args) != 5 || predicates[os.Args[1]] == "" {
-		fmt.Fprintln(os.Stderr, "usage: sigstore image|provenance|files KEY DIGEST|DIRECTORY BUNDLE")
+		fmt.Fprintln(os.Stderr, "usage: sigstore image|provenance|training|files KEY DIGEST|DIRECTORY BUNDLE")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1], os.Args[2], os.Args[3], os.Args[4]); err != nil {
@@ -97,6 +106,10 @@ func verified(kind, key, digest, file string) (*verify.VerificationResult, error
 	}
 	if got := result.Statement.GetPredicateType(); got != predicates[kind] {
 		return nil, fmt.Errorf("the statement has the type %s", got)
+	}
+	definition, _ := result.Statement.GetPredicate().AsMap()["buildDefinition"].(map[string]any)
+	if got, _ := definition["buildType"].(string); got != buildTypes[kind] {
+		return nil, fmt.Errorf("the provenance has the build type %s", got)
 	}
 	return result, nil
 }

@@ -82,7 +82,7 @@ func TestRead(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	content := map[string][]byte{
-		"config.json": []byte(`{}`), "model.bin": weights(), "a b/c+d%20e&f=g.txt": []byte("é"), "ü/模.json": []byte("{}"), "empty": {},
+		"config.json": []byte(`{"model_type": "llama"}`), "README.md": []byte("---\nlicense: mit\n---\n"), "model.bin": weights(), "a b/c+d%20e&f=g.txt": []byte("é"), "ü/模.json": []byte("{}"), "empty": {},
 	}
 	for name, c := range content {
 		g.put(t, name, c)
@@ -100,6 +100,12 @@ func TestRead(t *testing.T) {
 		}
 	}
 	require.NoError(t, source.CheckComplete(t.Context(), files, planned))
+	facts, err := source.ReadFacts(t.Context(), files, planned)
+	require.NoError(t, err)
+	assert.Equal(t, []v1alpha1.LineageFact{
+		{Origin: v1alpha1.FileFact, Kind: v1alpha1.LicenseFact, Value: "mit", Source: "README.md"},
+		{Origin: v1alpha1.FileFact, Kind: v1alpha1.PropertyFact, Name: "model-type", Value: "llama", Source: "config.json"},
+	}, facts.Facts)
 
 	// What did not change is the same, and what is written again is not.
 	again, _ := plan(t, open(t, g.Endpoint))

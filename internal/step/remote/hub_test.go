@@ -111,6 +111,30 @@ func TestHub(t *testing.T) {
 	}
 }
 
+// Each file that states facts is one request, after the hub has said where it is. The list
+// has asked that for one of them.
+func TestHubReadFacts(t *testing.T) {
+	h := hub.Start(t)
+	repository := mistral()
+	repository.Files["README.md"] = hub.Small("---\nlicense: mit\nbase_model: acme/base\n---\n" + strings.Repeat("text ", 200_000))
+	repository.Files["config.json"] = hub.Small(`{"model_type": "llama"}`)
+	h.Put(repository)
+	f := openRepo(t, h, &HuggingFace{Repo: repo}, accessTo(h))
+	plan := planOf(t, f)
+	requests := len(h.Requests())
+
+	got, err := source.ReadFacts(t.Context(), f, plan)
+
+	require.NoError(t, err)
+	assert.Empty(t, got.Unread)
+	assert.Equal(t, []v1alpha1.LineageFact{
+		{Origin: v1alpha1.FileFact, Kind: v1alpha1.LicenseFact, Value: "mit", Source: "README.md"},
+		{Origin: v1alpha1.FileFact, Kind: v1alpha1.BaseModelFact, Name: "acme/base", URI: "hf://acme/base", Source: "README.md"},
+		{Origin: v1alpha1.FileFact, Kind: v1alpha1.PropertyFact, Name: "model-type", Value: "llama", Source: "config.json"},
+	}, got.Facts)
+	assert.Len(t, h.Requests(), requests+3)
+}
+
 // A commit is not resolved: later steps of a build open what the first one has kept.
 func TestHubKeepsTheCommit(t *testing.T) {
 	h := hub.Start(t)

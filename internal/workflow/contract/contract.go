@@ -152,6 +152,11 @@ const (
 	// this project.
 	ParamBuilderID = "builder-id"
 
+	// ParamLineage are the facts about the making of the model that are declared or
+	// observed: JSON of []v1alpha1.LineageFact, URL query-escaped, since it is free text.
+	// Empty is none.
+	ParamLineage = "lineage"
+
 	// ParamImageDigest is the digest, "sha256:…", that the tag must hold already, for
 	// image.
 	ParamImageDigest = "image-digest"

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -32,6 +35,32 @@ func (k *kiln) completeModels(cmd *cobra.Command, args []string, _ string) ([]st
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return k.names(cmd.Context(), &v1alpha1.ModelList{})
+}
+
+// completeTargets completes the first argument with the names of the objects in the first
+// list, and with KIND/NAME of those in the others.
+func (k *kiln) completeTargets(bare client.ObjectList, others ...client.ObjectList) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		all, directive := k.names(cmd.Context(), bare)
+		for _, list := range others {
+			names, _ := k.names(cmd.Context(), list)
+			for _, name := range names {
+				all = append(all, prefixOf(list)+name)
+			}
+		}
+		return all, directive
+	}
+}
+
+// prefixOf returns what comes before the name in an argument of the form KIND/NAME.
+func prefixOf(list client.ObjectList) string {
+	if _, isPods := list.(*corev1.PodList); isPods {
+		return "pod/"
+	}
+	return "mv/"
 }
 
 // completePromotion completes a Model, one of its aliases, and one of its ModelVersions.
@@ -76,20 +105,26 @@ func (k *kiln) names(ctx context.Context, list client.ObjectList) ([]string, cob
 	}
 	ctx, cancel := context.WithTimeout(ctx, completionTime)
 	defer cancel()
-	if err := c.List(ctx, list, client.InNamespace(c.namespace)); err != nil {
+	opts := []client.ListOption{client.InNamespace(c.namespace)}
+	if _, isPods := list.(*corev1.PodList); isPods {
+		opts = append(opts, client.HasLabels{v1alpha1.LabelServedVersionUID})
+	}
+	if err := c.List(ctx, list, opts...); err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	if versions, ok := list.(*v1alpha1.ModelVersionList); ok {
+		newestFirst(versions.Items)
+	}
 	var names []string
-	switch list := list.(type) {
-	case *v1alpha1.ModelVersionList:
-		newestFirst(list.Items)
-		for i := range list.Items {
-			names = append(names, list.Items[i].Name)
+	err = meta.EachListItem(list, func(item runtime.Object) error {
+		object, err := meta.Accessor(item)
+		if err == nil {
+			names = append(names, object.GetName())
 		}
-	case *v1alpha1.ModelList:
-		for i := range list.Items {
-			names = append(names, list.Items[i].Name)
-		}
+		return err
+	})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }

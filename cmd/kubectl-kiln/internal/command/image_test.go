@@ -77,7 +77,7 @@ func TestVerify(t *testing.T) {
 	code, out, complaint := call(t, editor, ns, "verify", "v1")
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, out, "FAIL  "+repository+":v1 has the digest sha256:")
-	assert.Contains(t, complaint, "error: the image of v1 is not what was built")
+	assert.Contains(t, complaint, "error: v1 does not verify: 1 of the checks failed")
 }
 
 // A registry that has another name in the cluster than here.

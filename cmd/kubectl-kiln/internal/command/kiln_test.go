@@ -25,10 +25,12 @@ func TestUnknownName(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
 	for _, command := range anyVersion {
-		complaint := fails(t, ns, append(command, "mv-9")...)
+		complaint := fails(t, ns, append(command, "mv/mv-9")...)
 		assert.Equal(t, fmt.Sprintf("error: ModelVersion mv-9 does not exist in namespace %s: list those that do with: kubectl kiln get -n %s\n", ns, ns), complaint, command)
 	}
-	assert.Contains(t, fails(t, ns, "tree", "no-model"), "Model no-model does not exist in namespace "+ns)
+	assert.Equal(t, "error: namespace "+ns+" has no Model or ModelVersion or Pod with the name nothing: list ModelVersions with: kubectl kiln get -n "+ns+"\n", fails(t, ns, "tree", "nothing"))
+	assert.Contains(t, fails(t, ns, "verify", "nothing"), "has no ModelVersion or Pod with the name nothing")
+	assert.Contains(t, fails(t, ns, "tree", "mo/no-model"), "Model no-model does not exist in namespace "+ns)
 	assert.Contains(t, fails(t, ns, "tree", "mv/no-version"), "ModelVersion no-version does not exist")
 	assert.Contains(t, fails(t, ns, "tree", "pod/no-pod"), "Pod no-pod does not exist")
 }
@@ -75,7 +77,11 @@ func TestUsage(t *testing.T) {
 		"missing argument": {[]string{"why"}, "accepts 1 arg(s), received 0"},
 		"two arguments":    {[]string{"get", "a", "b"}, "accepts at most 1 arg(s), received 2"},
 		"other kind":       {[]string{"why", "pod/a"}, `"pod/a" is not a ModelVersion: write its name, or mv/NAME`},
-		"kind in a tree":   {[]string{"tree", "svc/a"}, `"svc/a" is not a Model, ModelVersion or pod`},
+		"kind in a tree":   {[]string{"tree", "svc/a"}, `"svc/a" has none of the forms NAME, mo/NAME, mv/NAME, pod/NAME`},
+		"kind to verify":   {[]string{"verify", "mo/a"}, `"mo/a" has none of the forms NAME, mv/NAME, pod/NAME`},
+		"used by nothing":  {[]string{"used-by"}, "name either a ModelVersion or, with --dataset, data"},
+		"used by both":     {[]string{"uses", "a", "--dataset", "s3://data"}, "name either a ModelVersion or, with --dataset, data"},
+		"used by no data":  {[]string{"uses", "--dataset", ""}, "name either a ModelVersion or, with --dataset, data"},
 		"unknown step":     {[]string{"logs", "a", "--step", "main"}, `"main" is not a step: choose one of mount-check, build, status-report`},
 		"negative timeout": {[]string{"wait", "a", "--timeout", "-1s"}, "--timeout must not be negative"},
 		"negative attempt": {[]string{"logs", "a", "--attempt", "-1"}, "--attempt is the number of an attempt"},
@@ -161,10 +167,14 @@ func TestTree(t *testing.T) {
 	assert.Regexp(t, `── mv-8 +Building +v9f1a0 +50% +about \S+ left `, out)
 
 	out = succeeds(t, ns, "tree", "mv/mv-7")
-	assert.Regexp(t, `^mv-7 +Ready .*production\n├── image +registry.example.com/models/resnet:v1c072@`+digest+`\n└── serves +deployment/resnet +1/2 ready\n$`, out)
+	assert.Regexp(t, `^ModelVersion mv-7  Ready  v1c072  9\.0 GiB  sent 1\.0 GiB, reused 8\.0 GiB .* alice\n├── Model resnet  latest mv-7  production → mv-7\n├── alias +production\n├── image +registry.example.com/models/resnet:v1c072@`+digest+`  9\.0 GiB  sent`, out)
+	assert.Regexp(t, `├── signed +no\n├── built +Workflow mv-7-1c072-1  20.* UTC  took 60s  Stream\n└── serves +deployment/resnet +1/2 ready\n$`, out)
+	assert.Regexp(t, `^ModelVersion mv-7  Ready `, succeeds(t, ns, "tree", "mv-7"), "no Model has the name")
 
 	out = succeeds(t, ns, "tree", "pod/resnet-7c9f5b8d4-x2x1v")
-	assert.Regexp(t, `^Pod resnet-7c9f5b8d4-x2x1v +Pending\n├── serves +registry.example.com/models/resnet:v1c072@sha256:\w+\n└── mv-7 +Ready .*\n    └── Model resnet  latest mv-7  production → mv-7\n$`, out)
+	assert.Regexp(t, `^Pod resnet-7c9f5b8d4-x2x1v  Pending\n├── serves +registry.example.com/models/resnet@sha256:\w+\n└── ModelVersion mv-7  Ready .*\n    ├── Model resnet  latest mv-7  production → mv-7\n`, out)
+	assert.Regexp(t, `^Pod resnet-7c9f5b8d4-x2x1v  Pending\n`, succeeds(t, ns, "tree", "resnet-7c9f5b8d4-x2x1v"), "neither a Model nor a ModelVersion has the name")
+	assert.Equal(t, "pod/resnet-7c9f5b8d4-x2x1v\nmodelversion.model.kubedl.io/mv-7\nmodel.model.kubedl.io/resnet\n", succeeds(t, ns, "tree", "resnet-7c9f5b8d4-x2x1v", "-o", "name"))
 
 	require.NoError(t, server.Delete(t.Context(), ready))
 	assert.Regexp(t, `└── mv-7 +was deleted\n$`, succeeds(t, ns, "tree", "pod/resnet-7c9f5b8d4-x2x1v"))
@@ -174,7 +184,7 @@ func TestTree(t *testing.T) {
 	newPod(t, ns, "forged", func(pod *corev1.Pod) {
 		pod.Annotations = map[string]string{v1alpha1.AnnotationServedVersion: "mv-7\n└── \x1b[2J", v1alpha1.AnnotationServedImage: "\x1b]0;title\a"}
 	})
-	assert.Regexp(t, `^Pod forged +Pending\n├── serves +\]0;title \n└── mv-7 └──  \[2J +was deleted\n$`, succeeds(t, ns, "tree", "pod/forged"))
+	assert.Regexp(t, `^Pod forged  Pending\n├── serves +no image of a model\n└── mv-7 └── \[2J +was deleted\n$`, succeeds(t, ns, "tree", "pod/forged"))
 }
 
 func TestWhy(t *testing.T) {
@@ -198,7 +208,7 @@ func TestWhy(t *testing.T) {
 	assert.Equal(t, "mv-6 was not observed by the operator yet\n  next      kubectl kiln doctor -n "+ns+"\n", succeeds(t, ns, "why", "mv-6"))
 	assert.Equal(t, "mv-7 is ready\n  The image is in the registry\n", succeeds(t, ns, "why", "mv-7"))
 	out = succeeds(t, ns, "why", "mv-8")
-	assert.Regexp(t, `^mv-8 is building: WorkflowRunning\n  Workflow mv-8-1c072-1 runs step build\n  progress  Building  WorkflowRunning  62%  31\.0% a minute  about 1m1\ds left\n`, out)
+	assert.Regexp(t, `^mv-8 is building: WorkflowRunning\n  Workflow mv-8-1c072-1 runs step build\n  progress  Building  62%  31\.0% a minute  about 1m1\ds left\n`, out)
 }
 
 func TestRetry(t *testing.T) {
@@ -248,10 +258,54 @@ func TestWait(t *testing.T) {
 	out, complaint, ended := inBackground(t, ns, "wait", "mv-8")
 	shows(t, complaint, "Unknown\n")
 	setStatus(t, mv, buildingStatus("mv-8-1c072-1", 62))
-	shows(t, complaint, "Building  WorkflowRunning  62%  31.0% a minute  about 1m1")
+	shows(t, complaint, "Building  62%  31.0% a minute  about 1m1")
 	setStatus(t, mv, readyStatus())
 	assert.Equal(t, exitOK, awaitCode(t, ended))
 	assert.Equal(t, "mv-8 is ready: registry.example.com/models/resnet:v1c072@"+digest+"\n", out.String())
+}
+
+// The rate is that of the copy, and not of what came before it.
+func TestWait_bytes(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	mv := newVersion(t, ns, "mv-8", v1alpha1.ModelVersionStatus{})
+	newWorkflow(t, mv, 1, map[string]any{"phase": "Running", "nodes": map[string]any{
+		"a": map[string]any{"id": "a", "name": "a", "type": "Pod", "phase": "Running", "progress": fmt.Sprintf("%d/%d", 1<<30, 10<<30)},
+	}})
+	status := func(percent int32, since time.Duration) v1alpha1.ModelVersionStatus {
+		s := buildingStatus("mv-8-1c072-1", percent)
+		s.StartTime, s.Workflow.ProgressTime = ago(time.Hour), ago(since)
+		return s
+	}
+	setStatus(t, mv, status(10, 100*time.Second))
+	_, complaint, ended := inBackground(t, ns, "wait", "mv-8")
+	shows(t, complaint, "Building  10%  about 1.0 GiB of 10.0 GiB  ")
+	setStatus(t, mv, status(60, 0))
+	shows(t, complaint, "Building  60%  about 6.0 GiB of 10.0 GiB  51.2 MiB/s  about 1m")
+	setStatus(t, mv, readyStatus())
+	assert.Equal(t, exitOK, awaitCode(t, ended))
+}
+
+func TestEstimate(t *testing.T) {
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	tests := map[string]struct {
+		from, to sample
+		total    int64
+		want     string
+	}{
+		"of percent":         {sample{0, start}, sample{50, start.Add(time.Minute)}, 0, "50.0% a minute  about 50s left"},
+		"of bytes":           {sample{40, start}, sample{50, start.Add(time.Minute)}, 600 << 20, "1.0 MiB/s  about 4m50s left"},
+		"longer than it was": {sample{0, start}, sample{99, start.Add(time.Minute)}, 0, "99.0% a minute  about 0s left"},
+		"without a start":    {sample{}, sample{50, start}, 0, ""},
+		"without progress":   {sample{50, start}, sample{50, start.Add(time.Minute)}, 0, ""},
+		"at the same time":   {sample{10, start}, sample{50, start}, 0, ""},
+		"backwards":          {sample{60, start}, sample{50, start.Add(time.Minute)}, 0, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, estimate(tt.from, tt.to, tt.total, tt.to.time.Add(10*time.Second)))
+		})
+	}
 }
 
 func TestWait_failed(t *testing.T) {
@@ -360,7 +414,11 @@ func TestCompletion(t *testing.T) {
 	ns := newNamespace(t)
 	newVersion(t, ns, "mv-7", readyStatus())
 	assert.Contains(t, succeeds(t, ns, "__complete", "why", ""), "mv-7\n")
-	assert.Contains(t, succeeds(t, ns, "__complete", "tree", ""), "resnet\n")
+	newServingPod(t, newVersionOf(t, ns, "mv-8"), "server")
+	newPod(t, ns, "other", func(*corev1.Pod) {})
+	assert.Regexp(t, `^resnet\nmv/mv-\d\nmv/mv-\d\npod/server\n:`, succeeds(t, ns, "__complete", "tree", ""))
+	assert.Regexp(t, `^mv-\d\nmv-\d\npod/server\n:`, succeeds(t, ns, "__complete", "verify", ""))
+	assert.Contains(t, succeeds(t, ns, "__complete", "uses", ""), "mv-7\n")
 	assert.Contains(t, succeeds(t, ns, "completion", "bash"), "bash completion")
 	code, out, _ := call(t, stranger, ns, "__complete", "why", "")
 	assert.Equal(t, exitOK, code)

@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/inject"
 )
 
 // root is the directory of the repository.
@@ -47,13 +48,14 @@ type apiServer struct {
 	*envtest.Environment
 	client.WithWatch
 	// people has the kubeconfig files of those who call the commands: those with the
-	// shipped role edit, with view, and with no role.
+	// shipped role edit, with view, with view of the whole cluster, and with no role.
 	people map[string]string
 }
 
 const (
 	editor   = "editor"
 	viewer   = "viewer"
+	auditor  = "auditor"
 	stranger = "stranger"
 )
 
@@ -98,7 +100,7 @@ func start() (*apiServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, person := range []string{editor, viewer, stranger} {
+	for _, person := range []string{editor, viewer, auditor, stranger} {
 		user, err := s.AddUser(envtest.User{Name: person}, nil)
 		if err != nil {
 			return nil, err
@@ -311,16 +313,17 @@ func newPod(t *testing.T, namespace, name string, change func(*corev1.Pod)) *cor
 	return pod
 }
 
-// newServingPod creates a pod of the Deployment resnet that serves a ModelVersion.
+// newServingPod creates a pod of the Deployment resnet that serves a ModelVersion, as the
+// webhook admits it.
 func newServingPod(t *testing.T, mv *v1alpha1.ModelVersion, name string) *corev1.Pod {
 	t.Helper()
 	return newPod(t, mv.Namespace, name, func(pod *corev1.Pod) {
 		isController := true
 		pod.Labels["pod-template-hash"] = "7c9f5b8d4"
-		pod.Labels[v1alpha1.LabelServedVersionUID] = string(mv.UID)
-		pod.Annotations[v1alpha1.AnnotationServedVersion] = mv.Name
-		pod.Annotations[v1alpha1.AnnotationServedImage] = mv.Status.Image + "@" + mv.Status.Digest
 		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "resnet-7c9f5b8d4", UID: "1", Controller: &isController}}
+		served, problem := inject.Serving(pod, mv, inject.ServingInitContainer)
+		require.Nil(t, problem)
+		*pod = *served
 	})
 }
 

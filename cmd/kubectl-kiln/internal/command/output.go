@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/printers"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/text"
@@ -66,19 +67,27 @@ func (k *kiln) printTable(t *metav1.Table, noHeaders bool) error {
 	return printers.NewTablePrinter(printers.PrintOptions{NoHeaders: noHeaders}).PrintObj(t, k.Out)
 }
 
-// printList prints objects as one list, whose items have their kinds, as kubectl get
-// does.
+// printList prints objects of one kind as printObjects does.
 func printList[T any, P interface {
 	*T
-	runtime.Object
+	client.Object
 }](k *kiln, out output, items []T) error {
+	objects := make([]client.Object, len(items))
+	for i := range items {
+		objects[i] = P(&items[i])
+	}
+	return k.printObjects(out, objects)
+}
+
+// printObjects prints objects as one list, whose items have their kinds, as kubectl get
+// does.
+func (k *kiln) printObjects(out output, objects []client.Object) error {
 	printer, err := out.printer()
 	if err != nil {
 		return err
 	}
 	list := &corev1.List{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "List"}}
-	for i := range items {
-		object := P(&items[i])
+	for _, object := range objects {
 		kinds, _, err := scheme.ObjectKinds(object)
 		if err != nil {
 			return err

@@ -180,22 +180,6 @@ func TestDelete_force(t *testing.T) {
 	assert.NotNil(t, mv.DeletionTimestamp)
 }
 
-func TestUsedBy(t *testing.T) {
-	t.Parallel()
-	ns := newNamespace(t)
-	mv := newVersion(t, ns, "mv-6", readyStatus())
-	code, out, complaint := call(t, viewer, ns, "used-by", "mv-6")
-	assert.Equal(t, exitOK, code)
-	assert.Empty(t, out)
-	assert.Equal(t, "No pods in namespace "+ns+" serve mv-6.\n", complaint)
-
-	newServingPod(t, mv, "resnet-7c9f5b8d4-x2x1v")
-	newPod(t, ns, "single", func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelServedVersionUID] = string(mv.UID) })
-	newPod(t, ns, "other", func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelServedVersionUID] = "other" })
-	assert.Equal(t, []string{"WORKLOAD", "READY", "deployment/resnet", "0/1", "pod/single", "0/1"}, strings.Fields(succeeds(t, ns, "used-by", "mv-6")))
-	assert.Equal(t, []string{"pod/resnet-7c9f5b8d4-x2x1v", "pod/single"}, strings.Fields(succeeds(t, ns, "used-by", "mv-6", "-o", "name")))
-}
-
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -190,6 +192,19 @@ func (c *cluster) versionsOf(ctx context.Context, model string, opts ...client.L
 	return list.Items, nil
 }
 
+// kindNames are the names of the kinds that arguments of the form KIND/NAME can have, the
+// first of them as in "write mv/NAME".
+func kindNames(object client.Object) (kind string, names []string) {
+	switch object.(type) {
+	case *v1alpha1.Model:
+		return "Model", []string{"mo", "model", "models", "model.model.kubedl.io"}
+	case *v1alpha1.ModelVersion:
+		return "ModelVersion", []string{"mv", "modelversion", "modelversions", "modelversion.model.kubedl.io"}
+	default:
+		return "Pod", []string{"pod", "po", "pods"}
+	}
+}
+
 // versionName returns the name in an argument of the form NAME or KIND/NAME, as kubectl
 // get -o name prints it.
 func versionName(arg string) (string, error) {
@@ -197,12 +212,40 @@ func versionName(arg string) (string, error) {
 	if !found {
 		return arg, nil
 	}
-	switch kind {
-	case "mv", "modelversion", "modelversions", "modelversion.model.kubedl.io":
-		return name, nil
-	default:
+	if _, names := kindNames(&v1alpha1.ModelVersion{}); !slices.Contains(names, kind) {
 		return "", wrongUsage("%q is not a ModelVersion: write its name, or mv/NAME", arg)
 	}
+	return name, nil
+}
+
+// find reads the object that an argument names, into one of the candidates: by KIND/NAME,
+// or by a name alone, which is that of the first candidate whose kind has it. The error is
+// a sentence.
+func (c *cluster) find(ctx context.Context, arg string, candidates ...client.Object) (client.Object, error) {
+	wanted, name, named := strings.Cut(arg, "/")
+	if !named {
+		name = arg
+	}
+	var kinds, forms []string
+	for _, object := range candidates {
+		kind, names := kindNames(object)
+		forms = append(forms, names[0]+"/NAME")
+		if named && !slices.Contains(names, wanted) {
+			continue
+		}
+		kinds = append(kinds, kind)
+		err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: name}, object)
+		if err == nil {
+			return object, nil
+		}
+		if named || !apierrors.IsNotFound(err) || isMissingKind(err) {
+			return nil, c.explain(err, kind, name)
+		}
+	}
+	if len(kinds) == 0 {
+		return nil, wrongUsage("%q has none of the forms NAME, %s", arg, strings.Join(forms, ", "))
+	}
+	return nil, fmt.Errorf("namespace %s has no %s with the name %s: list ModelVersions with: kubectl kiln get -n %s", c.namespace, strings.Join(kinds, " or "), name, c.namespace)
 }
 
 // isTerminal reports whether what is written to w is shown to a user at once.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -19,41 +22,91 @@ import (
 const maxConcurrentBlobs = 8
 
 func (k *kiln) verify() *cobra.Command {
-	access := &registryAccess{}
-	var deep bool
+	v := &verification{keyring: &keyring{}}
 	cmd := &cobra.Command{
-		Use:   "verify VERSION",
-		Short: "Check that the registry has the image of a ModelVersion, complete and unchanged",
-		Long: `Check that the registry has the image of a ModelVersion, complete and unchanged: its tag
-has the digest in the status, and every layer exists in its full size. With --deep, every
-file is read and compared with the list in the image.
+		Use:   "verify (VERSION | pod/POD)",
+		Short: "Check the image of a ModelVersion or a pod's model: digest, signature, layers and files",
+		Long: `Check the image of a ModelVersion: the signature in its status verifies as the webhook does
+it, its tag has the digest in the status, and the registry has every layer in its full size.
+With --deep, every file is read and compared with the list in the image. Of a pod, also check
+that it mounts the image of the ModelVersion that it is said to serve.
 
-The credentials are those of docker login.`,
+The public key is that of --key or, with permission to read it, that of the Secret in the
+namespace which has signed. Without one, the signature is not verified; with --key, an image
+that is not signed is a failure. The credentials for the registry are those of docker login.`,
+		Example: `  # A ModelVersion, every file of it
+  kubectl kiln verify resnet-3 --deep
+  # What a pod serves, with the platform's key
+  kubectl kiln verify pod/resnet-7c9f5b8d4-x2x1v --key cosign.pub`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: k.completeVersions,
+		ValidArgsFunction: k.completeTargets(&v1alpha1.ModelVersionList{}, &corev1.PodList{}),
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&deep, "deep", false, "read every layer, and compare every file")
-	access.define(flags)
+	flags.BoolVar(&v.deep, "deep", false, "read every layer, and compare every file")
+	v.define(flags)
+	v.access.define(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		_, mv, err := k.connectTo(cmd.Context(), args[0])
+		c, err := k.connect()
 		if err != nil {
 			return err
 		}
-		stored, err := access.open(cmd.Context(), mv)
+		if err := v.open(c); err != nil {
+			return err
+		}
+		object, err := c.find(cmd.Context(), args[0], &v1alpha1.ModelVersion{}, &corev1.Pod{})
 		if err != nil {
 			return err
 		}
-		results := []result{access.tagResult(cmd.Context(), mv), blobsResult(cmd.Context(), stored)}
-		if deep {
-			results = append(results, filesResult(stored))
+		failed, err := v.check(cmd.Context(), k.Out, object)
+		if err == nil && failed > 0 {
+			err = fmt.Errorf("%s does not verify: %d of the checks failed", args[0], failed)
 		}
-		if failed := printResults(k.Out, results); failed > 0 {
-			return fmt.Errorf("the image of %s is not what was built", mv.Name)
-		}
-		return nil
+		return err
 	}
 	return cmd
+}
+
+// verification is what verify checks with.
+type verification struct {
+	*keyring
+	access registryAccess
+	deep   bool
+}
+
+// check prints the results for a ModelVersion or a pod, and returns how many of them are
+// failures.
+func (v *verification) check(ctx context.Context, to io.Writer, object client.Object) (failed int, err error) {
+	mv, isVersion := object.(*v1alpha1.ModelVersion)
+	if pod, isPod := object.(*corev1.Pod); !isVersion && isPod {
+		if mv, err = v.servedVersion(ctx, pod); err != nil {
+			return 0, err
+		}
+		if mv == nil {
+			return 0, fmt.Errorf("the ModelVersion that pod %s serves was deleted: nothing says what its image has to be", pod.Name)
+		}
+		failed += printResults(to, []result{servedResult(pod, mv)})
+	}
+	// What needs no registry is known also if that cannot be reached.
+	if mv.Status.Digest != "" {
+		failed += printResults(to, []result{v.signatureOf(ctx, mv).result(mv, len(v.files) > 0)})
+	}
+	stored, err := v.access.open(ctx, mv)
+	if err != nil {
+		return failed, err
+	}
+	results := []result{v.access.tagResult(ctx, mv), blobsResult(ctx, stored)}
+	if v.deep {
+		results = append(results, filesResult(stored))
+	}
+	return failed + printResults(to, results), nil
+}
+
+// servedResult checks that a pod mounts the image of its ModelVersion.
+func servedResult(pod *corev1.Pod, mv *v1alpha1.ModelVersion) result {
+	if problem := servedProblem(pod, mv); problem != "" {
+		return result{bad, problem, "create the pod again, so that the webhook gives it the model"}
+	}
+	return result{verdict: good, what: fmt.Sprintf("pod %s mounts the image of ModelVersion %s: %s", pod.Name, mv.Name, mv.Status.Digest)}
 }
 
 // tagResult checks that the tag of a ModelVersion has its image.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
+	"github.com/modelkiln/modelkiln/internal/step/console"
 	"github.com/modelkiln/modelkiln/internal/text"
 )
 
@@ -70,7 +70,7 @@ func (k *kiln) waitFor(ctx context.Context, c *cluster, name string, isNew func(
 			result = fmt.Errorf("%s is not built: %s: %s", mv.Name, orNone(reason), mv.Status.Message)
 			return true, nil
 		default:
-			line.show(progressLine(mv, now()))
+			line.show(line.of(ctx, c, mv))
 			return false, nil
 		}
 	})
@@ -112,29 +112,61 @@ func pinned(mv *v1alpha1.ModelVersion) string {
 // rewritten on a terminal of the usual width.
 const maxProgress = 79
 
-// progressLine returns how far a build is, and how much time it needs. Argo reports the
-// progress as a percentage, once a minute unless it is configured otherwise.
-func progressLine(mv *v1alpha1.ModelVersion, now time.Time) string {
+// sample is how far a build was at a time.
+type sample struct {
+	percent int32
+	time    time.Time
+}
+
+// startOf returns the start of the attempt of a ModelVersion, at which nothing was done.
+func startOf(mv *v1alpha1.ModelVersion) sample {
+	if mv.Status.StartTime == nil {
+		return sample{}
+	}
+	return sample{time: mv.Status.StartTime.Time}
+}
+
+// sampleOf returns the progress in the status of a ModelVersion, and false if it has none.
+func sampleOf(mv *v1alpha1.ModelVersion) (sample, bool) {
+	wf := mv.Status.Workflow
+	if wf == nil || wf.ProgressPercent == nil || wf.ProgressTime == nil {
+		return sample{}, false
+	}
+	return sample{*wf.ProgressPercent, wf.ProgressTime.Time}, true
+}
+
+// progressLine returns how far a build is, and how much time it needs at the rate since an
+// earlier sample. total is the number of bytes that it copies, or 0 if that is not known.
+// Argo reports the progress once a minute unless it is configured otherwise.
+func progressLine(mv *v1alpha1.ModelVersion, since sample, total int64, now time.Time) string {
 	word, reason := state(mv)
-	parts := []string{word}
-	if reason != "" {
-		parts = append(parts, reason)
+	measured, found := sampleOf(mv)
+	if !found {
+		return text.OneLine(joined(word, reason, mv.Status.Message), maxProgress)
 	}
-	wf, start := mv.Status.Workflow, mv.Status.StartTime
-	if wf != nil && wf.ProgressPercent != nil {
-		done := time.Duration(*wf.ProgressPercent)
-		parts = append(parts, fmt.Sprintf("%d%%", done))
-		if measured := wf.ProgressTime; start != nil && measured != nil && done > 0 && measured.After(start.Time) {
-			spent := measured.Sub(start.Time)
-			left := max(0, spent*(100-done)/done-now.Sub(measured.Time))
-			parts = append(parts, fmt.Sprintf("%.1f%% a minute", float64(done)/spent.Minutes()), fmt.Sprintf("about %s left", left.Round(time.Second)))
-		}
-		return strings.Join(parts, "  ")
+	copied := ""
+	if total > 0 {
+		copied = fmt.Sprintf("about %s of %s", console.Size(share(total, measured.percent)), console.Size(total))
 	}
-	if mv.Status.Message != "" {
-		parts = append(parts, mv.Status.Message)
+	return joined(word, fmt.Sprintf("%d%%", measured.percent), copied, estimate(since, measured, total, now))
+}
+
+// share returns a percentage of a number of bytes.
+func share(total int64, percent int32) int64 { return int64(float64(total) / 100 * float64(percent)) }
+
+// estimate returns the rate between two samples, and how much time is left at this rate;
+// "" if nothing was done between them.
+func estimate(from, to sample, total int64, now time.Time) string {
+	done, spent := to.percent-from.percent, to.time.Sub(from.time)
+	if from.time.IsZero() || done <= 0 || spent <= 0 {
+		return ""
 	}
-	return text.OneLine(strings.Join(parts, "  "), maxProgress)
+	rate := fmt.Sprintf("%.1f%% a minute", float64(done)/spent.Minutes())
+	if total > 0 {
+		rate = console.Size(int64(float64(share(total, done))/spent.Seconds())) + "/s"
+	}
+	left := time.Duration(float64(spent)/float64(done)*float64(100-to.percent)) - now.Sub(to.time)
+	return fmt.Sprintf("%s  about %s left", rate, max(0, left).Round(time.Second))
 }
 
 // progress shows one line on the error output: on a terminal in place, and elsewhere
@@ -143,6 +175,34 @@ type progress struct {
 	*kiln
 	rewrites bool
 	last     string
+	// workflow is the attempt that first and total are about.
+	workflow string
+	// first is the first progress that was seen. The rate since then is not that of the
+	// checks and the waiting before the copy.
+	first sample
+	// total is the number of bytes that the attempt copies, or 0 while it is not known.
+	total int64
+}
+
+// of returns the line about a ModelVersion.
+func (p *progress) of(ctx context.Context, c *cluster, mv *v1alpha1.ModelVersion) string {
+	measured, found := sampleOf(mv)
+	if !found {
+		return progressLine(mv, sample{}, 0, now())
+	}
+	// A retry of the attempt begins again.
+	if name := mv.Status.Workflow.Name; name != p.workflow || measured.percent < p.first.percent {
+		p.workflow, p.first, p.total = name, measured, 0
+	}
+	if p.total == 0 {
+		attempt, _ := c.currentAttempt(ctx, mv)
+		p.total = attempt.Total
+	}
+	since := p.first
+	if since.percent == measured.percent {
+		since = startOf(mv)
+	}
+	return progressLine(mv, since, p.total, now())
 }
 
 func (p *progress) show(line string) {

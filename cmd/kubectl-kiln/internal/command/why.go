@@ -54,11 +54,7 @@ func (c *cluster) attempts(ctx context.Context, mv *v1alpha1.ModelVersion) ([]li
 	}
 	attempts := make([]lifecycle.Attempt, 0, len(list.Items))
 	for i := range list.Items {
-		raw, err := list.Items[i].MarshalJSON()
-		if err != nil {
-			return nil, err
-		}
-		attempt, err := lifecycle.ReadAttempt(raw)
+		attempt, err := readAttempt(&list.Items[i])
 		if err != nil {
 			attempt.Name = list.Items[i].GetName()
 			attempt.Outcome = lifecycle.Outcome{State: lifecycle.StateFailed, Reason: v1alpha1.ReasonWorkflowInvalid, Message: quote(err)}
@@ -67,6 +63,34 @@ func (c *cluster) attempts(ctx context.Context, mv *v1alpha1.ModelVersion) ([]li
 	}
 	lifecycle.SortAttempts(attempts)
 	return attempts, nil
+}
+
+func readAttempt(workflow *unstructured.Unstructured) (lifecycle.Attempt, error) {
+	raw, err := workflow.MarshalJSON()
+	if err != nil {
+		return lifecycle.Attempt{}, err
+	}
+	return lifecycle.ReadAttempt(raw)
+}
+
+// currentAttempt returns the attempt that the status of a ModelVersion describes, and
+// false if its Workflow cannot be read, or no longer.
+func (c *cluster) currentAttempt(ctx context.Context, mv *v1alpha1.ModelVersion) (lifecycle.Attempt, bool) {
+	current := mv.Status.Workflow
+	if current == nil {
+		return lifecycle.Attempt{}, false
+	}
+	workflow := &unstructured.Unstructured{}
+	workflow.SetGroupVersionKind(workflowKind)
+	if err := c.Get(ctx, client.ObjectKey{Namespace: mv.Namespace, Name: current.Name}, workflow); err != nil {
+		return lifecycle.Attempt{}, false
+	}
+	// Another Workflow may have the name now.
+	if current.UID != "" && current.UID != string(workflow.GetUID()) {
+		return lifecycle.Attempt{}, false
+	}
+	attempt, err := readAttempt(workflow)
+	return attempt, err == nil
 }
 
 // explanation returns why a ModelVersion is in its state.
@@ -78,7 +102,7 @@ func explanation(mv *v1alpha1.ModelVersion, attempts []lifecycle.Attempt, now ti
 		fmt.Fprintf(&out, "  %s\n", mv.Status.Message)
 	}
 	if progress := percent(mv); progress != "" {
-		fmt.Fprintf(&out, "  progress  %s\n", progressLine(mv, now))
+		fmt.Fprintf(&out, "  progress  %s\n", progressLine(mv, startOf(mv), totalOf(mv, attempts), now))
 	}
 	for _, attempt := range attempts {
 		fmt.Fprintf(&out, "  attempt   %s\n", attemptLine(attempt, now))
@@ -90,6 +114,17 @@ func explanation(mv *v1alpha1.ModelVersion, attempts []lifecycle.Attempt, now ti
 		fmt.Fprintf(&out, "  next      %s\n", command)
 	}
 	return out.String()
+}
+
+// totalOf returns the number of bytes that the running attempt copies, or 0 while that is
+// not known.
+func totalOf(mv *v1alpha1.ModelVersion, attempts []lifecycle.Attempt) int64 {
+	for _, attempt := range attempts {
+		if wf := mv.Status.Workflow; wf != nil && wf.Name == attempt.Name {
+			return attempt.Total
+		}
+	}
+	return 0
 }
 
 func headline(mv *v1alpha1.ModelVersion, word, reason string) string {
