@@ -378,6 +378,9 @@ func FuzzVerifyImage(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		if list, err := sign.ListDigest(text, image.Digest); err == nil && list != "" {
+			assert.Regexp(t, "^sha256:[0-9a-f]{64}$", list)
+		}
 		if sign.VerifyImage(text, image.Digest, []sign.PublicKey{key.Public()}) == nil {
 			assert.Equal(t, string(payloadOf(t, signed)), string(payloadOf(t, text)))
 		}
