@@ -49,6 +49,10 @@ const (
 	// LabelServeAlias on a pod with LabelServeModel names an alias of the Model. The pod
 	// serves the ModelVersion of that alias instead of the latest.
 	LabelServeAlias = "model.kubedl.io/serve-alias"
+	// LabelVerify with the value "files" on a pod with one of these labels adds an init
+	// container that compares the files of the model with those that were signed. The pod
+	// does not start with other files. No other value is allowed.
+	LabelVerify = "model.kubedl.io/verify"
 	// LabelServedVersionUID is the UID of the ModelVersion that a pod serves. Only the
 	// operator writes it.
 	LabelServedVersionUID = "model.kubedl.io/served-version-uid"

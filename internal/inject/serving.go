@@ -62,9 +62,9 @@ const (
 	servedModel = "served-model"
 	// copyDir is where that container mounts the volume.
 	copyDir = "/served-model"
-	// copyUser is the user ID of that container in pods that set none. Any user can
-	// read the model, so it need not be root. LeaveUser removes it.
-	copyUser = 65532
+	// injectedUser is the user ID of containers that are added to pods that set none.
+	// Any user can read the model, so it need not be root. LeaveUser removes it.
+	injectedUser = 65532
 )
 
 // Serving returns a pod with the model of a ModelVersion's image mounted in every
@@ -90,7 +90,7 @@ func Serving(pod *corev1.Pod, mv *v1alpha1.ModelVersion, mode ServingMount) (*co
 	volume, mount := servedVolume(image, modelDir, dir, mode)
 	served := pod.DeepCopy()
 	removeInjected(served, image, mode)
-	containers := slices.DeleteFunc(containersOf(&served.Spec), isCopyContainer)
+	containers := slices.DeleteFunc(containersOf(&served.Spec), isInjected)
 	if !mountIntoAll(containers, mount) {
 		return pod, invalid("every container of the pod already mounts something at %s: set the annotation %s to another directory", dir, v1alpha1.AnnotationMountPath)
 	}
@@ -188,7 +188,7 @@ func copyCommand(modelDir string) []string {
 // to those of a pod whose containers request as much.
 func copyContainer(image, modelDir string, pod *corev1.PodSpec) corev1.Container {
 	amounts := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m"), corev1.ResourceMemory: resource.MustParse("128Mi")}
-	c := corev1.Container{
+	return corev1.Container{
 		Name:                     servedModel,
 		Image:                    image,
 		ImagePullPolicy:          corev1.PullIfNotPresent,
@@ -196,29 +196,38 @@ func copyContainer(image, modelDir string, pod *corev1.PodSpec) corev1.Container
 		Resources:                corev1.ResourceRequirements{Requests: amounts, Limits: amounts.DeepCopy()},
 		VolumeMounts:             []corev1.VolumeMount{{Name: servedModel, MountPath: copyDir}},
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		SecurityContext: &corev1.SecurityContext{
-			AllowPrivilegeEscalation: ptr.To(false),
-			ReadOnlyRootFilesystem:   ptr.To(true),
-			RunAsNonRoot:             ptr.To(true),
-			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-		},
+		SecurityContext:          unprivileged(pod),
 	}
-	if user := podUser(pod); user == nil || *user == 0 {
-		c.SecurityContext.RunAsUser = ptr.To[int64](copyUser)
-	}
-	return c
 }
 
-// LeaveUser removes the user from the container that copies the model, for a namespace
+// unprivileged returns the security context of a container that is added to a pod. It
+// complies with the Pod Security level restricted.
+func unprivileged(pod *corev1.PodSpec) *corev1.SecurityContext {
+	context := &corev1.SecurityContext{
+		AllowPrivilegeEscalation: ptr.To(false),
+		ReadOnlyRootFilesystem:   ptr.To(true),
+		RunAsNonRoot:             ptr.To(true),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	if user := podUser(pod); user == nil || *user == 0 {
+		context.RunAsUser = ptr.To[int64](injectedUser)
+	}
+	return context
+}
+
+// LeaveUser removes the user from the containers that were added to a pod, for a namespace
 // that assigns users to containers.
 func LeaveUser(pod *corev1.Pod) {
 	for _, c := range containersOf(&pod.Spec) {
-		if isCopyContainer(c) && c.SecurityContext != nil {
+		if isInjected(c) && c.SecurityContext != nil {
 			c.SecurityContext.RunAsUser = nil
 		}
 	}
 }
+
+// isInjected reports whether a container is one that Serving or VerifyFiles has added.
+func isInjected(c *corev1.Container) bool { return isCopyContainer(c) || isFilesContainer(c) }
 
 func podUser(pod *corev1.PodSpec) *int64 {
 	if pod.SecurityContext == nil {
@@ -233,9 +242,9 @@ func isCopyContainer(c *corev1.Container) bool {
 	if c.Name != servedModel || len(c.Command) != len(copyCommand("")) {
 		return false
 	}
-	script := c.Command[len(c.Command)-1]
+	script := strings.TrimSuffix(c.Command[len(c.Command)-1], copyList)
 	modelDir, found := strings.CutPrefix(strings.TrimSuffix(script, "/. "+copyDir+"/"), "cp -rf ")
-	return found && contract.ModelPathProblem(modelDir) == "" && slices.Equal(c.Command, copyCommand(modelDir))
+	return found && contract.ModelPathProblem(modelDir) == "" && slices.Equal([]string{c.Command[0], c.Command[1], script}, copyCommand(modelDir))
 }
 
 // addCopyContainer makes the container that copies the model the pod's first init

@@ -56,10 +56,38 @@ func (v Verification) Problem(mv *v1alpha1.ModelVersion) string {
 	}
 	signature := mv.Status.Signature
 	if signature == nil || signature.Bundle == "" {
-		return fmt.Sprintf("its image is not signed: create a Secret with a signing key, for example with cosign generate-key-pair k8s://%s/modelkiln-signing, ask the platform team to add its public key, and sign the image with: %s", mv.Namespace, lifecycle.RebuildCommand(mv))
+		return notSigned(mv, ", ask the platform team to add its public key,")
 	}
 	if err := sign.VerifyImage([]byte(signature.Bundle), mv.Status.Digest, keys); err != nil {
 		return fmt.Sprintf("the signature in its status is not valid in the namespace %s: %v. To sign the image again, with one of the keys in verification.keys: %s", mv.Namespace, err, lifecycle.RebuildCommand(mv))
 	}
 	return ""
+}
+
+// notSigned returns how an image that is not signed is signed. The key must be known to
+// verify the signature.
+func notSigned(mv *v1alpha1.ModelVersion, makeKnown string) string {
+	return fmt.Sprintf("its image is not signed: create a Secret with a signing key, for example with cosign generate-key-pair k8s://%s/modelkiln-signing%s and sign the image with: %s", mv.Namespace, makeKnown, lifecycle.RebuildCommand(mv))
+}
+
+// ListDigest returns the digest of the list of files in a ModelVersion's image, which the
+// signature in its status has, or why it has none and what to do about that, in sentences.
+// Other than to serve a model, VerificationWarn does not suffice to verify its files without
+// a valid signature. With VerificationOff, the signature is not verified.
+func (v Verification) ListDigest(mv *v1alpha1.ModelVersion) (digest, problem string) {
+	if problem := v.Problem(mv); problem != "" {
+		return "", problem
+	}
+	signature := mv.Status.Signature
+	if signature == nil || signature.Bundle == "" {
+		return "", notSigned(mv, "")
+	}
+	digest, err := sign.ListDigest([]byte(signature.Bundle), mv.Status.Digest)
+	switch {
+	case err != nil:
+		return "", fmt.Sprintf("the signature in its status is not valid: %v. To sign the image again: %s", err, lifecycle.RebuildCommand(mv))
+	case digest == "":
+		return "", fmt.Sprintf("its signature does not say which files the image has, because the image does not list their SHA-256 (spec.build.fileDigests: Skip), or because an earlier release has signed it. To sign the image again: %s", lifecycle.RebuildCommand(mv))
+	}
+	return digest, ""
 }

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -33,14 +34,14 @@ func whenReady(o Observed, opts workflow.Options) verdict {
 	case v.Reason == v1alpha1.ReasonImageLost:
 		return v
 	case !requested:
-		return checkIfRequested(o, opts)
+		return resubmitted(o, v, opts)
 	case v.State == StateBuilt && v.Reason == v1alpha1.ReasonSucceeded:
 		return verdict{Outcome: Outcome{
 			State: StateBuilt, Reason: v1alpha1.ReasonSucceeded, Report: v.Report,
 			Message: withAdvice(fmt.Sprintf("%s. Workflow %s found it there again", verified(mv.Status.Image, mv.Spec.Storage.Image != nil), wf.Name), v.Report),
 		}}
 	case v.State == StateBuilt:
-		return verdict{Outcome: Outcome{State: StateBuilt, Reason: v.Reason, Message: v.Message}}
+		return verdict{Outcome: Outcome{State: StateBuilt, Reason: v.Reason, Message: v.Message, Report: v.Report}}
 	case v.State == StateFailed:
 		return stayReady(mv, fmt.Sprintf("Workflow %s, which checks it, failed: %s", wf.Name, v.Message))
 	default:
@@ -78,6 +79,22 @@ func isCheckRequested(mv *v1alpha1.ModelVersion) bool {
 // isDescribed reports whether a Workflow is the one that the status describes.
 func isDescribed(mv *v1alpha1.ModelVersion, wf *wfv1.Workflow) bool {
 	return mv.Status.Workflow.UID == string(wf.UID)
+}
+
+// resubmitted returns the verdict on an attempt that a user has resubmitted, and that has
+// pushed nothing. It changes the signature at most.
+func resubmitted(o Observed, v verdict, opts workflow.Options) verdict {
+	mv := o.Version
+	if !isCheckRequested(mv) && isSignedAnew(mv, v) {
+		return verdict{Outcome: Outcome{State: StateBuilt, Reason: ReadyReason(mv), Message: mv.Status.Message, Report: v.Report}}
+	}
+	return checkIfRequested(o, opts)
+}
+
+// isSignedAnew reports whether an attempt that a user has resubmitted has found the image
+// and signed it otherwise than the status says, for example with another key.
+func isSignedAnew(mv *v1alpha1.ModelVersion, v verdict) bool {
+	return v.State == StateBuilt && v.Report.Image.Signature != nil && !reflect.DeepEqual(signatureStatus(v.Report.Image.Signature), mv.Status.Signature)
 }
 
 // notChecked is the verdict on a ModelVersion that stays Ready, since the attempt

@@ -188,6 +188,54 @@ func TestNextStepResubmitWhenReady(t *testing.T) {
 	}
 }
 
+// signing succeeds with an image that a key has signed.
+func signing(keyID string) func(*builders.WorkflowWrapper) *builders.WorkflowWrapper {
+	return func(w *builders.WorkflowWrapper) *builders.WorkflowWrapper {
+		r := w.Report()
+		r.Image.Signature = signature()
+		r.Image.Signature.KeyID = keyID
+		return w.Succeeded(r)
+	}
+}
+
+// A Workflow that users resubmit signs the image with the key that there is now.
+func TestNextStepResubmitSigns(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change    func(*builders.WorkflowWrapper) *builders.WorkflowWrapper
+		requested bool
+		want      string
+	}{
+		"with another key":                 {change: signing(otherDigest), want: otherDigest},
+		"with the same key":                {change: signing(builders.Digest), want: builders.Digest},
+		"without a key":                    {change: succeeding, want: builders.Digest},
+		"running":                          {change: runningStep(contract.StepBuild), want: builders.Digest},
+		"while a rebuild is requested too": {change: signing(otherDigest), requested: true, want: builders.Digest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			require.NotNil(t, s.pass())
+			assert.Nil(t, s.updatePass(signing(builders.Digest)))
+			before := s.mv().Status
+			s.observed.Workflows = append(s.observed.Workflows, builders.FromWorkflow(s.observed.Workflows[0]).Resubmitted("x7k2p", builders.Epoch.Add(time.Hour)).Obj())
+			if tt.requested {
+				s.requestRebuild()
+			}
+
+			created := s.updatePass(tt.change)
+
+			assert.Equal(t, tt.requested, created != nil, "the attempt that is requested is created")
+			after := s.mv().Status
+			assert.Equal(t, tt.want, after.Signature.KeyID)
+			if !tt.requested {
+				assert.Nil(t, s.pass(), "nothing is left to do")
+				assert.Equal(t, after, s.mv().Status)
+				after.Signature = before.Signature
+				assert.Equal(t, before, after, "nothing else changes")
+			}
+		})
+	}
+}
+
 // What KubeDL has finished is final: a rebuild has no effect and says so.
 func TestNextStepRebuildFinishedByKubeDL(t *testing.T) {
 	for _, phase := range []v1alpha1.ImageBuildPhase{v1alpha1.ImageBuildSucceeded, v1alpha1.ImageBuildFailed} {

@@ -118,7 +118,7 @@ func (s *webhookServer) setUp(mgr ctrl.Manager, cfg config.Config, caches contro
 		return fmt.Errorf("set up webhook: %w", err)
 	}
 	training := &webhook.Training{Live: mgr.GetAPIReader(), Options: cfg.Options()}
-	serving := &webhook.Serving{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Server: apiServer, Mount: cfg.ServingMount, Verification: cfg.Verification.Rules()}
+	serving := &webhook.Serving{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Server: apiServer, Mount: cfg.ServingMount, Verification: cfg.Verification.Rules(), Options: cfg.Options()}
 	if cfg.ServingMount == inject.ServingAuto {
 		if serving.Nodes, err = watchNodes(mgr, caches); err != nil {
 			return fmt.Errorf("set up webhook: %w", err)

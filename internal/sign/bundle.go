@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 )
 
@@ -88,8 +89,11 @@ var (
 	errOtherKey   = errors.New("it was not made with one of these keys, or was changed")
 	errOtherType  = errors.New("it is a statement of another type")
 	errOtherImage = errors.New("it is that of another image")
+	errNoDigest   = fmt.Errorf("its annotation %s is not a digest", ListAnnotation)
 	errOtherBuild = errors.New("it attests something else than how the image was built")
 )
+
+var digestPattern = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
 
 // VerifyImage returns nil if a bundle is the signature of the image with a digest,
 // "sha256:…", by one of the keys. Attestations of the image are no signatures of it. The
@@ -97,6 +101,30 @@ var (
 func VerifyImage(text []byte, digest string, keys []PublicKey) error {
 	_, err := verify(text, SignPredicate, digest, keys)
 	return err
+}
+
+// ListDigest returns what the signature of the image with a digest says of the image's list
+// of files: its digest, "sha256:…", or "" if it says nothing. It does not verify the
+// signature, which VerifyImage does.
+func ListDigest(text []byte, digest string) (string, error) {
+	b, err := decode(text)
+	if err != nil {
+		return "", err
+	}
+	s, err := b.statement()
+	switch {
+	case err != nil:
+		return "", err
+	case s.PredicateType != SignPredicate:
+		return "", errOtherType
+	case !s.isAbout(digest):
+		return "", errOtherImage
+	}
+	list := s.Subject[0].Annotations[ListAnnotation]
+	if list != "" && !digestPattern.MatchString(list) {
+		return "", errNoDigest
+	}
+	return list, nil
 }
 
 // VerifyProvenance returns nil if a bundle attests how the image with a digest was built,
@@ -138,21 +166,34 @@ func verify(text []byte, predicateType, digest string, keys []PublicKey) (signed
 // open returns the statement in a bundle if one of the keys has signed it. It is not
 // decoded before.
 func open(text []byte, keys []PublicKey) (s signedStatement, err error) {
-	if len(text) > MaxBundle {
-		return s, errTooLarge
-	}
-	var b bundle
-	if err := json.Unmarshal(text, &b); err != nil || b.MediaType != BundleType || b.Envelope.PayloadType != payloadType || len(b.Envelope.Signatures) != 1 {
-		return s, errNoBundle
+	b, err := decode(text)
+	if err != nil {
+		return s, err
 	}
 	message := preAuthEncoding(payloadType, b.Envelope.Payload)
 	for _, key := range keys {
 		if key.verify(message, b.Envelope.Signatures[0].Sig) {
-			if err := json.Unmarshal(b.Envelope.Payload, &s); err != nil || s.Type != statementType {
-				return s, errNoBundle
-			}
-			return s, nil
+			return b.statement()
 		}
 	}
 	return s, errOtherKey
+}
+
+// decode returns a bundle with one signature.
+func decode(text []byte) (b bundle, err error) {
+	if len(text) > MaxBundle {
+		return b, errTooLarge
+	}
+	if err := json.Unmarshal(text, &b); err != nil || b.MediaType != BundleType || b.Envelope.PayloadType != payloadType || len(b.Envelope.Signatures) != 1 {
+		return b, errNoBundle
+	}
+	return b, nil
+}
+
+// statement decodes the statement in the bundle.
+func (b bundle) statement() (s signedStatement, err error) {
+	if err := json.Unmarshal(b.Envelope.Payload, &s); err != nil || s.Type != statementType {
+		return s, errNoBundle
+	}
+	return s, nil
 }

@@ -117,7 +117,7 @@ func follow(index layer.Index, e layer.ManifestEntry) (file layer.ManifestEntry,
 
 // subject returns the files as what a statement is about.
 func (f Files) subject(name string) subject {
-	return subject{name, map[string]string{"sha256": f.Root}}
+	return subject{Name: name, Digest: map[string]string{"sha256": f.Root}}
 }
 
 // SignFiles returns the bundle that signs the files of a model with a name.

@@ -30,6 +30,8 @@ type subject struct {
 	Name string `json:"name,omitempty"`
 	// Digest are digests in hexadecimal by algorithm.
 	Digest map[string]string `json:"digest"`
+	// Annotations are further facts, as those of cosign sign --annotations.
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Image is an image that is signed.
@@ -38,10 +40,17 @@ type Image struct {
 	Repository string
 	// Digest is the digest of the image or index, "sha256:…".
 	Digest string
+	// List is the SHA-256, in hexadecimal, of the list of files in the image, which has
+	// the SHA-256 of each; empty if it has no such list.
+	List string
 }
 
+// ListAnnotation is the annotation of the image, in its signature, with the digest of its
+// list of files, "sha256:…".
+const ListAnnotation = "model.kubedl.io/files"
+
 func (i Image) statement(predicateType string, predicate any) statement {
-	return newStatement(subject{i.Repository, map[string]string{"sha256": strings.TrimPrefix(i.Digest, "sha256:")}}, predicateType, predicate)
+	return newStatement(subject{Name: i.Repository, Digest: map[string]string{"sha256": strings.TrimPrefix(i.Digest, "sha256:")}}, predicateType, predicate)
 }
 
 func newStatement(about subject, predicateType string, predicate any) statement {
@@ -55,7 +64,11 @@ func (h header) isAbout(digest string) bool {
 
 // SignImage returns the bundle that signs an image as cosign does since version 3.
 func (k *Key) SignImage(image Image) ([]byte, error) {
-	return k.signStatement(image.statement(SignPredicate, struct{}{}), k.public.hint())
+	s := image.statement(SignPredicate, struct{}{})
+	if image.List != "" {
+		s.Subject[0].Annotations = map[string]string{ListAnnotation: "sha256:" + image.List}
+	}
+	return k.signStatement(s, k.public.hint())
 }
 
 // SimpleSignature is the signature of an image that admission controllers of before

@@ -30,6 +30,9 @@ import (
 
 var image = sign.Image{Repository: "registry.example.com/models/resnet", Digest: "sha256:" + strings.Repeat("ab", 32)}
 
+// listed is the image with the digest of its list of files.
+var listed = sign.Image{Repository: image.Repository, Digest: image.Digest, List: strings.Repeat("ef", 32)}
+
 func readKey(t testing.TB, name string) *sign.Key {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", name))
@@ -217,6 +220,7 @@ func TestBundles(t *testing.T) {
 	require.True(t, ok)
 	bundles := map[string]func() ([]byte, error){
 		"image":      func() ([]byte, error) { return key.SignImage(image) },
+		"image-list": func() ([]byte, error) { return key.SignImage(listed) },
 		"files":      func() ([]byte, error) { return key.SignFiles("resnet", files) },
 		"provenance": func() ([]byte, error) { return key.SignProvenance(image, provenance()) },
 		"training":   func() ([]byte, error) { return key.SignTraining(image, training(&files)) },
@@ -330,6 +334,41 @@ func TestVerifyImage(t *testing.T) {
 	assert.Error(t, sign.VerifyProvenance(withFiles, image.Digest, key.Public()))
 }
 
+func TestListDigest(t *testing.T) {
+	key := readKey(t, "key.pem")
+	signed := func(image sign.Image) []byte {
+		bundle, err := key.SignImage(image)
+		require.NoError(t, err)
+		return bundle
+	}
+	attested, err := key.SignProvenance(listed, provenance())
+	require.NoError(t, err)
+	for name, tt := range map[string]struct {
+		bundle     []byte
+		digest     string
+		want, fail string
+	}{
+		"signed with the list":    {bundle: signed(listed), digest: image.Digest, want: "sha256:" + listed.List},
+		"signed without the list": {bundle: signed(image), digest: image.Digest},
+		"another image":           {bundle: signed(listed), digest: "sha256:" + strings.Repeat("cd", 32), fail: "it is that of another image"},
+		"an attestation":          {bundle: attested, digest: image.Digest, fail: "it is a statement of another type"},
+		"a list without a digest": {bundle: signed(sign.Image{Digest: image.Digest, List: "$(HOME)"}), digest: image.Digest, fail: "its annotation model.kubedl.io/files is not a digest"},
+		"no bundle":               {bundle: []byte("{}"), digest: image.Digest, fail: "it is not a bundle"},
+		"no statement":            {bundle: bytes.Replace(signed(listed), []byte(`"payload":"`), []byte(`"payload":"eA==","p":"`), 1), digest: image.Digest, fail: "it is not a bundle"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := sign.ListDigest(tt.bundle, tt.digest)
+			if tt.fail != "" {
+				require.ErrorContains(t, err, tt.fail)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, got)
+		})
+	}
+	assert.NoError(t, sign.VerifyImage(signed(listed), image.Digest, []sign.PublicKey{key.Public()}))
+}
+
 // Only the bundle of the image verifies, whatever else somebody writes.
 func FuzzVerifyImage(f *testing.F) {
 	key := readKey(f, "key.pem")
@@ -339,6 +378,9 @@ func FuzzVerifyImage(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		if list, err := sign.ListDigest(text, image.Digest); err == nil && list != "" {
+			assert.Regexp(t, "^sha256:[0-9a-f]{64}$", list)
+		}
 		if sign.VerifyImage(text, image.Digest, []sign.PublicKey{key.Public()}) == nil {
 			assert.Equal(t, string(payloadOf(t, signed)), string(payloadOf(t, text)))
 		}

@@ -52,6 +52,7 @@ var commands = []command{
 	{name: kaniko.PackCommand, summary: "add one layer to the image; Kaniko runs it during build", define: definePack},
 	{name: "status-report", summary: "verify the image in the registry", step: contract.StepStatusReport, define: defineStatusReport},
 	{name: "promote", summary: "move a tag to an image of a Model", step: contract.StepPromote, define: definePromote},
+	{name: contract.VerifyFilesCommand, summary: "verify the files of a model before a pod serves them", define: defineVerifyFiles},
 	{name: "output", summary: "wait for the result of the build and log it; Argo collects the outputs from its container, main", define: defineOutput},
 }
 

@@ -147,6 +147,11 @@ type signed struct {
 	subject v1.Descriptor
 	images  []modelimage.Variant
 	plan    handoff.Plan
+	// files are those that the image lists; listed is false if it lists no digests. list is
+	// the SHA-256, in hexadecimal, of the list that this build has written into every image.
+	files  sign.Files
+	listed bool
+	list   string
 	// found is true if an earlier build has pushed the image, and stored if no build has:
 	// it was in the registry before, and the account may only read it.
 	found, stored bool
@@ -157,37 +162,83 @@ type signed struct {
 // sign signs what was verified, and returns what the report says of that. What the
 // registry already has is not added again.
 func (s *signing) sign(ctx context.Context, key *sign.Key, of signed, log io.Writer) (*report.Signature, error) {
-	bundle, err := key.SignImage(of.image)
+	var err error
+	if of.files, of.listed, err = of.readFiles(); err != nil {
+		return nil, err
+	}
+	if of.listed {
+		if of.image.List, err = of.listDigest(); err != nil {
+			return nil, err
+		}
+	}
+	signature, bundle, err := s.signature(key, of.image)
 	if err != nil {
 		return nil, err
 	}
-	signature := &report.Signature{Secret: s.secret, KeyID: key.Public().ID(), Bundle: string(bundle)}
 	if of.stored {
+		signature.Formats = nil
 		console.Logf(log, "signed with the key of Secret %s, %s: nothing is added to the registry", s.secret, signature.KeyID)
 		return signature, nil
 	}
-	signature.Formats = s.formats
 	artifacts, err := s.attest(ctx, key, of, signature, log)
 	if err != nil {
 		return nil, err
 	}
-	if slices.Contains(s.formats, string(v1alpha1.BundleSignature)) {
-		artifacts = append([]registry.Artifact{artifactOf(bundle, sign.BundleType, sign.SignPredicate)}, artifacts...)
+	if err := s.store(ctx, key, of, append(bundle, artifacts...)); err != nil {
+		return nil, err
 	}
+	console.Logf(log, "signed with the key of Secret %s, %s: %s", s.secret, signature.KeyID, strings.Join(append(slices.Clone(signature.Formats), signature.Attestations...), ", "))
+	return signature, nil
+}
+
+// signHeld signs an image that the registry does not return, by the digest that was pushed.
+// The statements about its content are left to an attempt that can read it.
+func (s *signing) signHeld(ctx context.Context, key *sign.Key, repository *registry.Repository, want handoff.Expectation) (*report.Signature, error) {
+	digest, err := v1.NewHash(want.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("read the digest that was pushed: %w", err)
+	}
+	of := signed{
+		repository: repository, subject: v1.Descriptor{MediaType: want.MediaType, Size: want.Size, Digest: digest},
+		image: sign.Image{Repository: repository.Name(), Digest: want.Digest, List: want.ManifestSHA256},
+	}
+	signature, bundle, err := s.signature(key, of.image)
+	if err != nil {
+		return nil, err
+	}
+	return signature, s.store(ctx, key, of, bundle)
+}
+
+// signature signs an image, and returns what the report says of that, and the signature as
+// the registry stores it in the format Bundle, if that is one of the formats.
+func (s *signing) signature(key *sign.Key, image sign.Image) (*report.Signature, []registry.Artifact, error) {
+	bundle, err := key.SignImage(image)
+	if err != nil {
+		return nil, nil, err
+	}
+	signature := &report.Signature{Secret: s.secret, KeyID: key.Public().ID(), Formats: s.formats, Bundle: string(bundle)}
+	if !slices.Contains(s.formats, string(v1alpha1.BundleSignature)) {
+		return signature, nil, nil
+	}
+	return signature, []registry.Artifact{artifactOf(bundle, sign.BundleType, sign.SignPredicate)}, nil
+}
+
+// store stores what is signed beside the image, and the signature in the format Tag, if that
+// is one of the formats.
+func (s *signing) store(ctx context.Context, key *sign.Key, of signed, artifacts []registry.Artifact) error {
 	if err := of.repository.Attach(ctx, of.subject, artifacts); err != nil {
-		return nil, cannotSign(err)
+		return cannotSign(err)
 	}
 	if slices.Contains(s.formats, string(v1alpha1.TagSignature)) {
 		simple, err := key.SignSimple(of.image)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := of.repository.AddSignature(ctx, of.subject.Digest, simple.Payload, sign.SimplePayloadType, map[string]string{sign.SimpleAnnotation: simple.Signature}); err != nil {
-			return nil, cannotSign(err)
+			return cannotSign(err)
 		}
 	}
-	console.Logf(log, "signed with the key of Secret %s, %s: %s", s.secret, signature.KeyID, strings.Join(append(slices.Clone(signature.Formats), signature.Attestations...), ", "))
-	return signature, nil
+	return nil
 }
 
 // cannotSign returns the failure of storing signatures. The image stays what it is.
@@ -204,15 +255,11 @@ func cannotSign(err error) error {
 // attest returns the attestations, and adds their names to the signature.
 func (s *signing) attest(ctx context.Context, key *sign.Key, of signed, signature *report.Signature, log io.Writer) ([]registry.Artifact, error) {
 	var artifacts []registry.Artifact
-	files, listed, err := of.files()
-	if err != nil {
-		return nil, err
-	}
 	if slices.Contains(s.attestations, string(v1alpha1.FilesAttestation)) {
-		if !listed {
+		if !of.listed {
 			console.Logf(log, "the files are not signed: the image does not list their SHA-256 (spec.build.fileDigests)")
 		} else {
-			bundle, err := key.SignFiles(of.modelName(), files)
+			bundle, err := key.SignFiles(of.modelName(), of.files)
 			if err != nil {
 				return nil, err
 			}
@@ -221,7 +268,7 @@ func (s *signing) attest(ctx context.Context, key *sign.Key, of signed, signatur
 		}
 	}
 	if slices.Contains(s.attestations, string(v1alpha1.ProvenanceAttestation)) {
-		provenances, err := s.provenances(ctx, key, of, files, listed, signature, log)
+		provenances, err := s.provenances(ctx, key, of, signature, log)
 		if err != nil {
 			return nil, err
 		}
@@ -232,9 +279,9 @@ func (s *signing) attest(ctx context.Context, key *sign.Key, of signed, signatur
 
 // provenances returns the provenance of the build, unless an earlier build has attested it,
 // and that of the training, if something is known of it.
-func (s *signing) provenances(ctx context.Context, key *sign.Key, of signed, files sign.Files, listed bool, signature *report.Signature, log io.Writer) ([]registry.Artifact, error) {
+func (s *signing) provenances(ctx context.Context, key *sign.Key, of signed, signature *report.Signature, log io.Writer) ([]registry.Artifact, error) {
 	var artifacts []registry.Artifact
-	bundle, err := s.provenance(ctx, key, of, files, listed)
+	bundle, err := s.provenance(ctx, key, of)
 	if err != nil {
 		return nil, err
 	}
@@ -246,21 +293,44 @@ func (s *signing) provenances(ctx context.Context, key *sign.Key, of signed, fil
 	if len(facts) == 0 {
 		return artifacts, nil
 	}
-	if bundle, err = s.training(key, of, files, listed, facts); err != nil {
+	if bundle, err = s.training(key, of, facts); err != nil {
 		return nil, err
 	}
 	signature.Attestations = append(signature.Attestations, string(v1alpha1.TrainingAttestation))
 	return append(artifacts, artifactOf(bundle, sign.BundleType, sign.ProvenancePredicate)), nil
 }
 
-// files returns the files that the image lists. listed is false if it lists no digests.
-func (of signed) files() (files sign.Files, listed bool, err error) {
+// readFiles returns the files that the image lists. listed is false if it lists no digests.
+func (of signed) readFiles() (files sign.Files, listed bool, err error) {
 	manifest, err := modelimage.ReadManifest(of.images[0].Image)
+	var invalid *modelimage.InvalidError
+	if of.stored && errors.As(err, &invalid) {
+		return files, false, nil // Another program may have pushed it.
+	}
 	if err != nil {
 		return files, false, failure.OfContent(of.repository, err)
 	}
 	files, listed = sign.NewFiles(manifest)
 	return files, listed, nil
+}
+
+// listDigest returns the SHA-256, in hexadecimal, of the list of files that the images for
+// all platforms have, or "" if they have several.
+func (of signed) listDigest() (digest string, err error) {
+	if of.list != "" {
+		return of.list, nil
+	}
+	for i, variant := range of.images {
+		got, err := modelimage.ManifestDigest(variant.Image)
+		if err != nil {
+			return "", failure.OfContent(of.repository, err)
+		}
+		if i > 0 && got != digest {
+			return "", nil
+		}
+		digest = got
+	}
+	return digest, nil
 }
 
 // modelName returns what the files are called that are signed.
@@ -304,7 +374,7 @@ func (s *signing) builder() string { return cmp.Or(s.builderID, sign.DefaultBuil
 
 // provenance returns the bundle that attests how the image was built, or nil if an
 // earlier build has attested it with the same key.
-func (s *signing) provenance(ctx context.Context, key *sign.Key, of signed, files sign.Files, listed bool) ([]byte, error) {
+func (s *signing) provenance(ctx context.Context, key *sign.Key, of signed) ([]byte, error) {
 	if of.found {
 		attested, err := isAttested(ctx, key, of)
 		if err != nil || attested {
@@ -321,7 +391,7 @@ func (s *signing) provenance(ctx context.Context, key *sign.Key, of signed, file
 			Model: labels[v1alpha1.LabelModelName], ModelVersion: labels[v1alpha1.LabelModelVersion],
 			ModelVersionUID: labels[v1alpha1.LabelModelVersionUID], CreatedBy: labels[modelimage.LabelCreatedBy],
 		},
-		Dependencies: of.dependencies(files, listed),
+		Dependencies: of.dependencies(),
 	}
 	if info, known := debug.ReadBuildInfo(); known {
 		p.Version = info.Main.Version
@@ -331,7 +401,7 @@ func (s *signing) provenance(ctx context.Context, key *sign.Key, of signed, file
 
 // dependencies returns what the image consists of: the base image of each platform, and
 // the files, with the commit that they are from.
-func (of signed) dependencies(files sign.Files, listed bool) []sign.Dependency {
+func (of signed) dependencies() []sign.Dependency {
 	var dependencies []sign.Dependency
 	for _, variant := range of.images {
 		labels := labelsOf(variant)
@@ -344,10 +414,10 @@ func (of signed) dependencies(files sign.Files, listed bool) []sign.Dependency {
 	if remote := of.plan.Remote; remote != nil && remote.Location.Revision() != "" {
 		dependencies = append(dependencies, sign.Dependency{Name: "source", URI: remote.Location.Source(), Digest: map[string]string{"gitCommit": remote.Location.Revision()}})
 	}
-	if listed {
+	if of.listed {
 		dependencies = append(dependencies, sign.Dependency{
-			Name: "files", Digest: map[string]string{"sha256": files.Root},
-			Annotations: map[string]string{"files": fmt.Sprint(files.Count), "bytes": fmt.Sprint(files.Bytes)},
+			Name: "files", Digest: map[string]string{"sha256": of.files.Root},
+			Annotations: map[string]string{"files": fmt.Sprint(of.files.Count), "bytes": fmt.Sprint(of.files.Bytes)},
 		})
 	}
 	return dependencies

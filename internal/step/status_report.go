@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"runtime/debug"
 	"slices"
@@ -63,7 +64,14 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	}
 	images, descriptor, err := getImages(ctx, repository, tag, want)
 	if denied := heldBack(err, want); denied != nil {
-		return s.reportHeld(held(r, want, denied), tag, config, log)
+		image := held(r, want, denied)
+		if image.Signature, err = s.signHeld(ctx, key, repository, want, image, log); err != nil {
+			return err
+		}
+		// The policy may have required the signature.
+		if images, descriptor, err = getImages(ctx, repository, tag, want); heldBack(err, want) != nil {
+			return s.report(image, tag, config)
+		}
 	}
 	if err != nil {
 		return failure.OfContent(repository, err)
@@ -79,7 +87,10 @@ func (s *statusReport) run(ctx context.Context, log io.Writer) error {
 	}
 	verified.Reference, verified.Digest = tag.String(), digest
 	logVerified(log, verified, *r.Source, want)
-	of := signed{repository: repository, reference: tag.String(), subject: descriptor, images: images, found: !want.IsPushed(), stored: want.IsStored, report: r}
+	of := signed{
+		repository: repository, reference: tag.String(), subject: descriptor, images: images, list: want.ManifestSHA256,
+		found: !want.IsPushed(), stored: want.IsStored, report: r,
+	}
 	if verified.Signature, err = s.sign(ctx, key, of, log); err != nil {
 		return err
 	}
@@ -135,14 +146,25 @@ func heldBack(err error, want handoff.Expectation) *registry.Error {
 	return nil
 }
 
-// reportHeld reports an image that the registry does not return. What cannot be verified
-// is not signed.
-func (s *statusReport) reportHeld(image *report.Image, tag name.Tag, config registry.Config, log io.Writer) error {
-	if s.signing.required {
-		return failure.New(v1alpha1.ReasonSigningFailed, "the image was pushed, and cannot be verified and signed: %s. Have the policy allow the build to pull it", image.HeldBack)
+// signHeld signs an image that the registry holds back, by the digest that was pushed, if
+// there is a key. If the registry does not accept the signature, the image says how it is
+// signed later, unless it must be signed now.
+func (s *statusReport) signHeld(ctx context.Context, key *sign.Key, repository *registry.Repository, want handoff.Expectation, image *report.Image, log io.Writer) (*report.Signature, error) {
+	if key == nil {
+		console.Logf(log, "pushed, and not verified: %s", image.HeldBack)
+		return nil, nil
 	}
-	console.Logf(log, "pushed, and neither verified nor signed: %s", image.HeldBack)
-	return s.report(image, tag, config)
+	signature, err := s.signing.signHeld(ctx, key, repository, want)
+	if err == nil {
+		console.Logf(log, "pushed and signed with the key of Secret %s, %s, and not verified: %s", s.signing.secret, signature.KeyID, image.HeldBack)
+		return signature, nil
+	}
+	if s.signing.required {
+		return nil, err
+	}
+	image.HeldBack += fmt.Sprintf(". The image is not signed: request a rebuild of the ModelVersion with the annotation %s when the policy allows the build to pull it", v1alpha1.AnnotationRebuild)
+	console.Logf(log, "pushed, and neither verified nor signed (%v): %s", err, image.HeldBack)
+	return nil, nil
 }
 
 // report adds the image to the report.

@@ -26,13 +26,13 @@ func (s *signing) facts(r report.Report, log io.Writer) []v1alpha1.LineageFact {
 
 // training returns the bundle that attests from what the model was made. It says nothing
 // about this build, so that other builds of the same image attest the same.
-func (s *signing) training(key *sign.Key, of signed, files sign.Files, listed bool, facts []v1alpha1.LineageFact) ([]byte, error) {
+func (s *signing) training(key *sign.Key, of signed, facts []v1alpha1.LineageFact) ([]byte, error) {
 	t := sign.Training{BuilderID: s.builder(), Omitted: of.report.LineageOmitted}
 	for _, fact := range facts {
 		s.addTo(&t, fact)
 	}
-	if listed {
-		t.Files, t.Model = &files, of.modelName()
+	if of.listed {
+		t.Files, t.Model = &of.files, of.modelName()
 	}
 	return key.SignTraining(of.image, t)
 }

@@ -196,7 +196,7 @@ func TestTrainingIsSmall(t *testing.T) {
 	require.Greater(t, len(facts), 40)
 	p := newStreamedPod(t)
 	p.addKey(t)
-	bundle, err := s.training(p.signingKey(t), signed{image: sign.Image{Repository: "r", Digest: p.digest(t)}}, sign.Files{}, false, facts)
+	bundle, err := s.training(p.signingKey(t), signed{image: sign.Image{Repository: "r", Digest: p.digest(t)}}, facts)
 	require.NoError(t, err)
 	assert.Less(t, len(bundle), sign.MaxBundle/2)
 }

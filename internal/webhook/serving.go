@@ -14,6 +14,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/lifecycle"
+	"github.com/modelkiln/modelkiln/internal/workflow"
 	"github.com/modelkiln/modelkiln/internal/workload"
 )
 
@@ -35,6 +36,8 @@ type Serving struct {
 	Mount inject.ServingMount
 	// Verification is how signatures of models are verified.
 	Verification inject.Verification
+	// Options are the operator's options.
+	Options workflow.Options
 }
 
 // Default mutates a pod that is being created. An error rejects the pod, and is
@@ -59,7 +62,11 @@ func (h *Serving) Default(ctx context.Context, pod *corev1.Pod) error {
 	if err := h.verify(ctx, mv); err != nil {
 		return err
 	}
-	if mode == inject.ServingInitContainer {
+	verifies, err := h.verifyFiles(ctx, served, mv, mode)
+	if err != nil {
+		return fmt.Errorf("ModelVersion %q: %w", mv.Name, err)
+	}
+	if verifies || mode == inject.ServingInitContainer {
 		if err := h.leaveUser(ctx, request.Namespace, served); err != nil {
 			return err
 		}
@@ -82,7 +89,7 @@ func (h *Serving) verify(ctx context.Context, mv *v1alpha1.ModelVersion) error {
 	}
 }
 
-// leaveUser removes the user from the container that copies the model where the
+// leaveUser removes the user from the containers that were added to the pod where the
 // namespace assigns one.
 func (h *Serving) leaveUser(ctx context.Context, name string, pod *corev1.Pod) error {
 	namespace := &metav1.PartialObjectMetadata{}

@@ -96,6 +96,42 @@ func TestWebhookServingVerification(t *testing.T) {
 	require.NoError(t, serve())
 }
 
+// The image that verifies files is that of the installed template. The API server admits
+// the pod at the Pod Security level restricted.
+func TestWebhookServingVerifiesFiles(t *testing.T) {
+	list := strings.Repeat("ef", 32)
+	for _, mode := range []inject.ServingMount{inject.ServingImageVolume, inject.ServingInitContainer} {
+		t.Run(string(mode), func(t *testing.T) {
+			startWithWebhook(t, withConfig(func(c *config.Config) { c.ServingMount = mode }))
+			s := newSandbox(t, shared)
+			mv := s.createReady()
+			s.enforcePodSecurity("restricted")
+			serve := func(value string) (*corev1.Pod, error) {
+				pod := servingPod(s.namespace, map[string]string{v1alpha1.LabelServeVersion: resnet, v1alpha1.LabelVerify: value})
+				return pod, s.client.Create(t.Context(), pod)
+			}
+			_, err := serve("image")
+			require.ErrorContains(t, err, `the pod's label model.kubedl.io/verify is "image": set it to "files", or remove it`)
+			_, err = serve("files")
+			require.ErrorContains(t, err, "its files cannot be verified, which the pod's label model.kubedl.io/verify demands: its image is not signed")
+
+			bundle, err := newSigningKey(t).SignImage(sign.Image{Repository: "modelhub/resnet", Digest: digest, List: list})
+			require.NoError(t, err)
+			patch := client.MergeFrom(mv.DeepCopy())
+			mv.Status.Signature = &v1alpha1.SignatureStatus{Bundle: string(bundle)}
+			require.NoError(t, shared.admin.Status().Patch(t.Context(), mv, patch))
+
+			pod, err := serve("files")
+			require.NoError(t, err)
+			verifies := pod.Spec.InitContainers[len(pod.Spec.InitContainers)-1]
+			assert.Equal(t, "served-model-files", verifies.Name)
+			assert.Regexp(t, `^ghcr\.io/modelkiln/modelkiln-step:`, verifies.Image)
+			assert.Equal(t, []string{"/ko-app/modelkiln-step"}, verifies.Command)
+			assert.Contains(t, verifies.Args, "--list-digest=sha256:"+list)
+		})
+	}
+}
+
 func newSigningKey(t *testing.T) *sign.Key {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/registry"
@@ -38,9 +39,9 @@ type Input struct {
 
 // Result is what an engine pushed.
 type Result struct {
-	// Digest is the digest of the image, or of the index of images for several
-	// platforms, that was pushed, "sha256:…".
-	Digest string
+	// Pushed is the image, or the index of images for several platforms, that was
+	// pushed: its media type, size and digest.
+	Pushed v1.Descriptor
 	// ManifestSHA256 is the digest of the model's manifest in the image.
 	ManifestSHA256 string
 	// Layers are the layers that hold the model's files.
@@ -53,5 +54,5 @@ type Result struct {
 // Expectation returns what the registry must hold after the push of an image with
 // this base image.
 func (r Result) Expectation(base handoff.BaseImage) handoff.Expectation {
-	return handoff.Expectation{Digest: r.Digest, ManifestSHA256: r.ManifestSHA256, BaseDiffIDs: base.DiffIDs(), Layers: r.Layers}
+	return handoff.Expectation{Digest: r.Pushed.Digest.String(), MediaType: r.Pushed.MediaType, Size: r.Pushed.Size, ManifestSHA256: r.ManifestSHA256, BaseDiffIDs: base.DiffIDs(), Layers: r.Layers}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
@@ -16,28 +17,27 @@ import (
 // base image the layer with the manifest of the model, the config and the image's own
 // manifest, and last the tag, so that no one sees an incomplete image. If there are
 // several variants, the tag refers to an index of them. compression is that of the layer
-// with the manifest. It returns the digest of what the tag refers to, and the SHA-256 of
-// the model's manifest.
-func (in Input) Push(ctx context.Context, repository *registry.Repository, manifest layer.Manifest, layers []modelimage.Layer, compression Compression) (digest, manifestSHA256 string, err error) {
+// with the manifest. It returns what the tag refers to, and the SHA-256 of the model's
+// manifest.
+func (in Input) Push(ctx context.Context, repository *registry.Repository, manifest layer.Manifest, layers []modelimage.Layer, compression Compression) (pushed v1.Descriptor, manifestSHA256 string, err error) {
 	links := layer.Links(in.Model.ModelDir(), in.Base.HasKServeDir)
 	archive, manifestSHA256, err := modelimage.NewManifestArchive(manifest, links)
 	if err != nil {
-		return "", "", err
+		return v1.Descriptor{}, "", err
 	}
 	manifestLayer, err := compression.layer(archive)
 	if err != nil {
-		return "", "", err
+		return v1.Descriptor{}, "", err
 	}
 	parts := modelimage.Parts{Layers: layers, Manifest: manifestLayer, Created: in.Lineage.Created}
 	images, err := in.assemble(ctx, parts)
 	if err != nil {
-		return "", "", failure.OfContent(repository, err)
+		return v1.Descriptor{}, "", failure.OfContent(repository, err)
 	}
-	pushed, err := in.pushImages(ctx, repository, images)
-	if err != nil {
-		return "", "", failure.OfContent(repository, err)
+	if pushed, err = in.pushImages(ctx, repository, images); err != nil {
+		return v1.Descriptor{}, "", failure.OfContent(repository, err)
 	}
-	return pushed.String(), manifestSHA256, nil
+	return pushed, manifestSHA256, nil
 }
 
 // assemble returns the images for the variants of the base image.
@@ -58,26 +58,25 @@ func (in Input) assemble(ctx context.Context, parts modelimage.Parts) ([]modelim
 }
 
 // pushImages pushes the only image, or the index of several.
-func (in Input) pushImages(ctx context.Context, repository *registry.Repository, images []modelimage.Variant) (v1.Hash, error) {
+func (in Input) pushImages(ctx context.Context, repository *registry.Repository, images []modelimage.Variant) (v1.Descriptor, error) {
 	if len(images) == 1 {
-		digest, err := images[0].Image.Digest()
-		if err == nil {
-			err = in.checkFree(ctx, repository, digest)
-		}
-		if err != nil {
-			return v1.Hash{}, err
-		}
-		return digest, failure.OfRegistry(repository.Push(ctx, in.Target, images[0].Image))
+		image := images[0].Image
+		return in.pushFree(ctx, repository, image, func() error { return repository.Push(ctx, in.Target, image) })
 	}
 	index := modelimage.NewIndex(images, in.Lineage.CreatedLabel())
-	digest, err := index.Digest()
-	if err == nil {
-		err = in.checkFree(ctx, repository, digest)
-	}
+	return in.pushFree(ctx, repository, index, func() error { return repository.PushIndex(ctx, in.Target, index) })
+}
+
+// pushFree pushes a manifest if the tag is still free.
+func (in Input) pushFree(ctx context.Context, repository *registry.Repository, manifest partial.Describable, push func() error) (v1.Descriptor, error) {
+	pushed, err := partial.Descriptor(manifest)
 	if err != nil {
-		return v1.Hash{}, err
+		return v1.Descriptor{}, err
 	}
-	return digest, failure.OfRegistry(repository.PushIndex(ctx, in.Target, index))
+	if err := in.checkFree(ctx, repository, pushed.Digest); err != nil {
+		return v1.Descriptor{}, err
+	}
+	return *pushed, failure.OfRegistry(push())
 }
 
 // checkFree returns a failure if someone has pushed another image to the tag since

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/remote"
@@ -108,6 +109,9 @@ type Expectation struct {
 	// platforms, that was pushed, or that mount-check found and compared; empty before
 	// there is one.
 	Digest string `json:"digest,omitempty"`
+	// MediaType and Size are those of what was pushed.
+	MediaType types.MediaType `json:"mediaType,omitempty"`
+	Size      int64           `json:"size,omitempty"`
 	// ManifestSHA256 is the digest of the model's manifest that was written into
 	// the image; empty if mount-check compared the manifest that it found.
 	ManifestSHA256 string `json:"manifestSHA256,omitempty"`

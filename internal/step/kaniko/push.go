@@ -60,7 +60,7 @@ func push(ctx context.Context, in Input, packed packed) (engine.Result, error) {
 	}
 	manifest := layer.NewManifest(in.Model, packed.digests)
 	manifest.Layers = result.Layers
-	result.Digest, result.ManifestSHA256, err = in.Push(ctx, repository, manifest, layers, compression)
+	result.Pushed, result.ManifestSHA256, err = in.Push(ctx, repository, manifest, layers, compression)
 	return result, err
 }
 

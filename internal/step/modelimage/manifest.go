@@ -61,6 +61,26 @@ func ReadManifest(image v1.Image) (manifest layer.Manifest, err error) {
 	return manifest, nil
 }
 
+// DecodeManifest decodes the manifest of a model from a file of an image, and returns the
+// SHA-256 of what it read in hexadecimal. A manifest of more than MaxManifestSize bytes, or
+// one that cannot be decoded, is an *InvalidError.
+func DecodeManifest(from io.Reader) (manifest layer.Manifest, digest string, err error) {
+	content := &hashReader{reader: io.LimitReader(from, MaxManifestSize+1), digest: sha256.New()}
+	source := &errorKeeper{reader: content}
+	if manifest, err = decodeManifest(json.NewDecoder(source)); err == nil {
+		_, err = io.Copy(io.Discard, source)
+	}
+	switch {
+	case source.err != nil:
+		return manifest, "", source.err
+	case content.bytes > MaxManifestSize:
+		return manifest, "", Invalid("it has more than %d bytes", MaxManifestSize)
+	case err != nil:
+		return manifest, "", Invalid("it cannot be decoded: %v", err)
+	}
+	return manifest, hex.EncodeToString(content.digest.Sum(nil)), nil
+}
+
 // decodeManifest decodes a manifest entry by entry, so that its JSON is never in
 // memory as a whole.
 func decodeManifest(from *json.Decoder) (manifest layer.Manifest, err error) {
