@@ -27,6 +27,7 @@ const (
 	keyKaniko = "kaniko"
 	keyStream = "stream"
 	keyTimes  = "times"
+	keySkip   = "skip"
 	keyS3     = "s3"
 	keyRead   = "read"
 	keyOras   = "oras"
@@ -75,6 +76,7 @@ func prepare(ctx context.Context, s settings) (*registry, *objects, []builder, e
 		{key: keyKaniko, name: "Modelkiln, engine Kaniko", commands: b.kaniko},
 		{key: keyStream, name: "Modelkiln, engine Stream", commands: b.stream("Content")},
 		{key: keyTimes, name: "Stream with ModTime", commands: b.stream("ModTime")},
+		{key: keySkip, name: "Stream without digests of files", commands: b.stream("Content", "--file-digests=Skip")},
 		{key: keyS3, name: "Stream from S3", commands: b.streamS3(ctx)},
 		{key: keyRead, name: "reading the objects only", commands: b.readObjects(ctx), reads: true},
 		{key: keyOras, name: "oras push (no image)", commands: b.orasPush},
@@ -211,10 +213,10 @@ func mounted(dir string) []string {
 	return []string{"--storage-kind=persistentVolumeClaim", "--source=" + dir}
 }
 
-// stream returns a function for the engine Stream with a change detection.
-func (b bench) stream(changeDetection string) func(image, previous string) ([]*command, error) {
+// stream returns a function for the engine Stream with a change detection and other flags.
+func (b bench) stream(changeDetection string, flags ...string) func(image, previous string) ([]*command, error) {
 	return func(image, previous string) ([]*command, error) {
-		return b.streamFrom(image, mounted(b.model), "--previous-image="+previous, "--change-detection="+changeDetection), nil
+		return b.streamFrom(image, mounted(b.model), append([]string{"--previous-image=" + previous, "--change-detection=" + changeDetection}, flags...)...), nil
 	}
 }
 

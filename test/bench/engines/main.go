@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&s.runs, "runs", 5, "the `number` of runs")
 	flags.StringVar(&s.dir, "dir", "/var/tmp/modelkiln-bench", "a work `directory` with space for six times the model's size; its content is deleted")
 	flags.StringVar(&s.results, "results", "test/bench", "the `directory` for the table and the chart")
-	flags.Func("only", "measure only this `builder` and Stream: kubedl, cache (Kaniko with its cache), kaniko, stream, times (Stream with ModTime), s3 (Stream from S3), read (reading the objects only), oras or crane; can be repeated", func(key string) error {
+	flags.Func("only", "measure only this `builder` and Stream: kubedl, cache (Kaniko with its cache), kaniko, stream, times (Stream with ModTime), skip (Stream without digests of files), s3 (Stream from S3), read (reading the objects only), oras or crane; can be repeated", func(key string) error {
 		s.only = append(s.only, key)
 		return nil
 	})
