@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -272,9 +273,11 @@ func TestWait_bytes(t *testing.T) {
 	newWorkflow(t, mv, 1, map[string]any{"phase": "Running", "nodes": map[string]any{
 		"a": map[string]any{"id": "a", "name": "a", "type": "Pod", "phase": "Running", "progress": fmt.Sprintf("%d/%d", 1<<30, 10<<30)},
 	}})
+	now := time.Now()
 	status := func(percent int32, since time.Duration) v1alpha1.ModelVersionStatus {
 		s := buildingStatus("mv-8-1c072-1", percent)
-		s.StartTime, s.Workflow.ProgressTime = ago(time.Hour), ago(since)
+		s.StartTime = ago(time.Hour)
+		s.Workflow.ProgressTime = &metav1.Time{Time: now.Add(-since)}
 		return s
 	}
 	setStatus(t, mv, status(10, 100*time.Second))
