@@ -406,7 +406,7 @@ func TestAliasAdmission(t *testing.T) {
 		"too many":              {many, "must have at most 32 items"},
 		"the same name twice":   {[]any{alias("a", "v1", false), alias("a", "v2", false)}, "Duplicate value"},
 		"a name in upper case":  {[]any{alias("Production", "v1", false)}, "the name of an alias consists of lower-case letters, digits and '-', for example production"},
-		"a long name":           {[]any{alias(strings.Repeat("a", 64), "v1", false)}, "may not be more than 63"},
+		"a long name":           {[]any{alias(strings.Repeat("a", 64), "v1", false)}, "spec.aliases[0].name: Too long"},
 		"a version with braces": {[]any{alias("a", "{{v1}}", false)}, "version is the name of a ModelVersion (kubectl get mv lists them)"},
 		"no version":            {[]any{map[string]any{"name": "a"}}, "spec.aliases[0].version: Required value"},
 		"an automatic tag":      {[]any{alias("v1c072", "v1", true)}, "an alias with tag: true must not have the name of an automatic tag"},
