@@ -1,7 +1,7 @@
 package v1alpha1
 
-// Lineage declares from what a model was made. Every field is optional, and whoever
-// reads it sees that it was declared: the operator checks none of it.
+// Lineage declares from what a model was made. Every field is optional, and
+// marked as declared in the status: the operator checks none of it.
 type Lineage struct {
 	// datasets are the data that the model was trained with.
 	// +optional

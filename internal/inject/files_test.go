@@ -188,7 +188,7 @@ func TestLeaveUserOfFilesCheck(t *testing.T) {
 }
 
 func TestVerificationListDigest(t *testing.T) {
-	platform, unknown := newSigningKey(t), newSigningKey(t)
+	platform, unknown := builders.NewSigningKey(t), builders.NewSigningKey(t)
 	keys := []inject.VerificationKey{{Namespaces: []string{inject.AllNamespaces}, Key: platform.Public()}}
 	list := strings.Repeat("ef", 32)
 	signedBy := func(key *sign.Key, image sign.Image) *v1alpha1.SignatureStatus {

@@ -1,11 +1,6 @@
 package inject_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"strings"
 	"testing"
 
@@ -18,17 +13,6 @@ import (
 	"github.com/modelkiln/modelkiln/test/builders"
 )
 
-func newSigningKey(t *testing.T) *sign.Key {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	key, err := sign.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil)
-	require.NoError(t, err)
-	return key
-}
-
 // signature returns the status of an image that a key has signed.
 func signature(t *testing.T, key *sign.Key, digest string) *v1alpha1.SignatureStatus {
 	t.Helper()
@@ -38,7 +22,7 @@ func signature(t *testing.T, key *sign.Key, digest string) *v1alpha1.SignatureSt
 }
 
 func TestVerificationProblem(t *testing.T) {
-	platform, team, unknown := newSigningKey(t), newSigningKey(t), newSigningKey(t)
+	platform, team, unknown := builders.NewSigningKey(t), builders.NewSigningKey(t), builders.NewSigningKey(t)
 	provenance, err := platform.SignProvenance(sign.Image{Digest: builders.Digest}, sign.Provenance{})
 	require.NoError(t, err)
 	keys := []inject.VerificationKey{{Namespaces: []string{inject.AllNamespaces}, Key: platform.Public()}, {Namespaces: []string{"team-a", "team-b"}, Key: team.Public()}}
@@ -59,7 +43,7 @@ func TestVerificationProblem(t *testing.T) {
 		"signed by nobody that counts": {mode: inject.VerificationWarn, keys: keys, signature: signature(t, unknown, builders.Digest), want: "it was not made with one of these keys"},
 		"not signed":                   {mode: inject.VerificationRequire, keys: keys, want: "its image is not signed: create a Secret with a signing key, for example with cosign generate-key-pair k8s://team-c/modelkiln-signing, ask the platform team to add its public key, and sign the image with: " + rebuild},
 		"an empty signature":           {mode: inject.VerificationRequire, keys: keys, signature: &v1alpha1.SignatureStatus{}, want: "its image is not signed"},
-		"the signature of another image, which somebody wrote into the status": {
+		"the signature of another image, which a user wrote into the status": {
 			mode: inject.VerificationRequire, keys: keys, signature: signature(t, platform, "sha256:"+strings.Repeat("0", 64)), want: "it is that of another image",
 		},
 		"an attestation instead of a signature": {

@@ -135,7 +135,7 @@ func ownLineage(mv *v1alpha1.ModelVersion) *v1alpha1.LineageStatus {
 func fullLineage(mv *v1alpha1.ModelVersion, run report.Report, bases []v1alpha1.ModelVersion) *v1alpha1.LineageStatus {
 	own, ownOmitted := lineage.Own(ownFacts(mv, Observed{Version: mv}))
 	files, filesOmitted := lineage.Files(run.Lineage)
-	const maxOmitted = 1 << 31 // Whoever writes a report can write any number.
+	const maxOmitted = 1 << 31 // A forged report can have any number.
 	return lineageStatus(lineage.All(own, files, aliasesOf(bases)), ownOmitted+filesOmitted+min(max(run.LineageOmitted, 0), maxOmitted))
 }
 

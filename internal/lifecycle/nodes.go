@@ -15,7 +15,7 @@ import (
 // step that a status repeats.
 const maxSentence = 500
 
-// sentence returns a message that somebody else wrote as one line without a full
+// sentence returns a message of another program or user as one line without a full
 // stop, short enough for a status.
 func sentence(message string) string { return text.Sentence(message, maxSentence) }
 

@@ -155,8 +155,8 @@ func Encode(facts []v1alpha1.LineageFact) string {
 // maxArgument is the number of bytes that Decode accepts. Escaped, a byte has three.
 const maxArgument = 3 * (maxDeclaredBytes + maxObservedBytes + len("[]"))
 
-// Decode returns the facts of an argument, cleaned and bounded: whoever submits a Workflow
-// can write anything. It returns an error if the argument is not one that Encode returns.
+// Decode returns the facts of an argument, cleaned and bounded: a user who submits a
+// Workflow can write anything. It returns an error if the argument is not one that Encode returns.
 func Decode(argument string) ([]v1alpha1.LineageFact, error) {
 	if argument == "" {
 		return nil, nil

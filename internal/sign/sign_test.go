@@ -179,7 +179,7 @@ func TestNewFilesWithoutDigests(t *testing.T) {
 	}
 }
 
-// Somebody else may have written the manifest.
+// Another user may have written the manifest.
 func TestNewFilesOfLinksInACircle(t *testing.T) {
 	files, ok := sign.NewFiles(layer.Manifest{Entries: []layer.ManifestEntry{
 		{Path: "a", Type: layer.Symlink, Link: "b"}, {Path: "b", Type: layer.Symlink, Link: "a"}, {Path: "c", Type: layer.Symlink, Link: "none"},
@@ -369,7 +369,7 @@ func TestListDigest(t *testing.T) {
 	assert.NoError(t, sign.VerifyImage(signed(listed), image.Digest, []sign.PublicKey{key.Public()}))
 }
 
-// Only the bundle of the image verifies, whatever else somebody writes.
+// Only the bundle of the image verifies, whatever else a user writes.
 func FuzzVerifyImage(f *testing.F) {
 	key := readKey(f, "key.pem")
 	signed, err := key.SignImage(image)

@@ -430,7 +430,7 @@ func TestStatusReportOfRegistryWithoutSignatures(t *testing.T) {
 	}
 }
 
-// Somebody else has stored what is no signature where signatures are.
+// Another user has stored what is no signature where signatures are.
 func TestStatusReportOfOtherContentAtTagsOfSignatures(t *testing.T) {
 	for _, suffix := range []string{"", ".sig"} {
 		t.Run("sha256-…"+suffix, func(t *testing.T) {

@@ -2,11 +2,6 @@ package webhook
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"strings"
 	"testing"
 
@@ -45,13 +40,7 @@ func buildTemplate(name, image string, command ...any) *unstructured.Unstructure
 // signedVersion returns a ModelVersion whose signature has the digest of the list of files.
 func signedVersion(t *testing.T, list string) *v1alpha1.ModelVersion {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	key, err := sign.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil)
-	require.NoError(t, err)
-	bundle, err := key.SignImage(sign.Image{Repository: "modelhub/resnet", Digest: builders.Digest, List: list})
+	bundle, err := builders.NewSigningKey(t).SignImage(sign.Image{Repository: "modelhub/resnet", Digest: builders.Digest, List: list})
 	require.NoError(t, err)
 	mv := builders.MakeModelVersion("v1", "team-a").Built("modelhub/resnet:v1", builders.Digest).Obj()
 	mv.Status.Signature = &v1alpha1.SignatureStatus{Bundle: string(bundle)}

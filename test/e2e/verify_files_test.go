@@ -52,7 +52,7 @@ func TestVerifyFiles(t *testing.T) {
 			live.create(t, copied)
 			assertVerified(t, live.runs(t, copied))
 
-			// Somebody changes a file on the disk of the node.
+			// A user changes a file on the disk of the node.
 			changed := copiedPod(t, mv, "changed", check)
 			changes := *changed.Spec.InitContainers[0].DeepCopy()
 			changes.Name, changes.Command = "changes", []string{"/bin/sh", "-c", "echo more >> /served-model/.hidden"}

@@ -2,11 +2,6 @@ package integration
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"strings"
 	"testing"
 
@@ -21,6 +16,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/sign"
 	"github.com/modelkiln/modelkiln/internal/workflow/contract"
+	"github.com/modelkiln/modelkiln/test/builders"
 )
 
 // servingPod returns a pod that the Pod Security Standard level restricted
@@ -68,9 +64,9 @@ func TestWebhookServingPods(t *testing.T) {
 	}
 }
 
-// The signature is in the status, which somebody else may have written.
+// The signature is in the status, which another user may have written.
 func TestWebhookServingVerification(t *testing.T) {
-	key, other := newSigningKey(t), newSigningKey(t)
+	key, other := builders.NewSigningKey(t), builders.NewSigningKey(t)
 	startWithWebhook(t, withConfig(func(c *config.Config) {
 		c.Verification = config.Verification{Serving: inject.VerificationRequire, Keys: []config.VerificationKey{{Namespaces: []string{"*"}, PublicKey: string(key.Public().PEM())}}}
 	}))
@@ -115,7 +111,7 @@ func TestWebhookServingVerifiesFiles(t *testing.T) {
 			_, err = serve("files")
 			require.ErrorContains(t, err, "its files cannot be verified, which the pod's label model.kubedl.io/verify demands: its image is not signed")
 
-			bundle, err := newSigningKey(t).SignImage(sign.Image{Repository: "modelhub/resnet", Digest: digest, List: list})
+			bundle, err := builders.NewSigningKey(t).SignImage(sign.Image{Repository: "modelhub/resnet", Digest: digest, List: list})
 			require.NoError(t, err)
 			patch := client.MergeFrom(mv.DeepCopy())
 			mv.Status.Signature = &v1alpha1.SignatureStatus{Bundle: string(bundle)}
@@ -130,17 +126,6 @@ func TestWebhookServingVerifiesFiles(t *testing.T) {
 			assert.Contains(t, verifies.Args, "--list-digest=sha256:"+list)
 		})
 	}
-}
-
-func newSigningKey(t *testing.T) *sign.Key {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	key, err := sign.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil)
-	require.NoError(t, err)
-	return key
 }
 
 // A node whose runtime ignores the subPath of an image volume joins the cluster, and

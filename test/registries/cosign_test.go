@@ -135,7 +135,7 @@ func TestCosignRefuses(t *testing.T) {
 			require.NoError(t, err)
 			signed.assertRefused(t, unsigned.Digest.String(), "no signatures found|no matching attestations: *\n")
 
-			// Somebody attaches all signatures and attestations of the image to it.
+			// Another user attaches all signatures and attestations of the image to it.
 			signed.attachTo(t, *unsigned)
 			signed.assertRefused(t, unsigned.Digest.String(), "does not match any digest in statement|invalid or missing digest in claim")
 

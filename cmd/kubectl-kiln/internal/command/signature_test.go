@@ -1,11 +1,6 @@
 package command
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,18 +15,8 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/inject"
 	"github.com/modelkiln/modelkiln/internal/sign"
+	"github.com/modelkiln/modelkiln/test/builders"
 )
-
-func newKey(t *testing.T) *sign.Key {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	key, err := sign.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil)
-	require.NoError(t, err)
-	return key
-}
 
 // signatureBy returns the signature of an image, as the operator writes it into a status.
 func signatureBy(t *testing.T, key *sign.Key, digest string) *v1alpha1.SignatureStatus {
@@ -67,7 +52,7 @@ func newSecret(t *testing.T, namespace string, data map[string][]byte) {
 
 func TestTree_signature(t *testing.T) {
 	t.Parallel()
-	key, other := newKey(t), newKey(t)
+	key, other := builders.NewSigningKey(t), builders.NewSigningKey(t)
 	tests := map[string]struct {
 		signed *v1alpha1.SignatureStatus
 		secret map[string][]byte
@@ -116,7 +101,7 @@ func TestTree_attestations(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
 	status := readyStatus()
-	status.Signature = signatureBy(t, newKey(t), digest)
+	status.Signature = signatureBy(t, builders.NewSigningKey(t), digest)
 	status.Signature.Attestations = []v1alpha1.Attestation{v1alpha1.ProvenanceAttestation, v1alpha1.TrainingAttestation}
 	newVersion(t, ns, "mv-1", status)
 	assert.Contains(t, inColumns(succeeds(t, ns, "tree", "mv/mv-1")), "├── attested  Provenance, Training  in the registry, not verified here\n")
@@ -137,7 +122,7 @@ func TestTree_unusableKey(t *testing.T) {
 func TestVerify_pod(t *testing.T) {
 	t.Parallel()
 	ns, host := newNamespace(t), newRegistry(t, "")
-	key, other := newKey(t), newKey(t)
+	key, other := builders.NewSigningKey(t), builders.NewSigningKey(t)
 	mv := newBuiltVersion(t, ns, "v1", host+"/models/resnet", smallModel)
 	status := mv.Status
 	status.Signature = signatureBy(t, key, status.Digest)
