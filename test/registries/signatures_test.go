@@ -178,6 +178,8 @@ func signedPodWith(t *testing.T, registry, signingDir, tag, weights string) *pod
 	p.write(t, ".gitattributes", "*.bin filter=lfs")
 	p.write(t, "README.md", "---\nlicense: mit\nbase_model: acme/base\n---\n")
 	require.NoError(t, os.Symlink("tok.json", p.source("tokenizer.json")))
+	require.NoError(t, os.Symlink("tok", p.source("current")))
+	require.NoError(t, os.Symlink("current/vocab.txt", p.source("vocab.txt")))
 	built, _ := p.builds(t)
 	require.NotNil(t, built.Image.Signature)
 	assertAttests(t, built)
