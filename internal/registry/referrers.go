@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -50,22 +51,55 @@ func (r *Repository) Attach(ctx context.Context, subject v1.Descriptor, artifact
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(present, func(d v1.Descriptor) bool { return d.Digest == descriptor.Digest }) {
+		isListed := slices.ContainsFunc(present, func(d v1.Descriptor) bool { return d.Digest == descriptor.Digest })
+		if isListed && (hasAPI || r.hasManifest(ctx, descriptor.Digest)) {
 			continue
 		}
 		if err := r.store(ctx, artifact, manifest, descriptor); err != nil {
 			return err
 		}
-		added = append(added, descriptor)
+		if !isListed {
+			added = append(added, descriptor)
+		}
 	}
 	if hasAPI || len(added) == len(present) {
 		return nil
 	}
-	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: added})
+	return r.putReferrers(ctx, subject.Digest, added)
+}
+
+// hasManifest reports whether the registry has a manifest. An index at a tag does not prove
+// that: what it lists may have been deleted since.
+func (r *Repository) hasManifest(ctx context.Context, digest v1.Hash) bool {
+	_, err := r.Fetch(ctx, r.name.Digest(digest.String()))
+	return err == nil
+}
+
+// putReferrers writes the index of referrers at the tag that takes the place of the API. A
+// registry that verifies indexes rejects one with a manifest that was deleted, as other
+// clients may have left it. It is written without those then.
+func (r *Repository) putReferrers(ctx context.Context, subject v1.Hash, referrers []v1.Descriptor) error {
+	err := r.putIndex(ctx, referrersTag(subject), referrers)
+	var rejected *Error
+	if !errors.As(err, &rejected) || rejected.Transient {
+		return err
+	}
+	stored := slices.DeleteFunc(slices.Clone(referrers), func(d v1.Descriptor) bool {
+		_, err := r.Fetch(ctx, r.name.Digest(d.Digest.String()))
+		return IsNotFound(err)
+	})
+	if len(stored) == len(referrers) {
+		return err
+	}
+	return r.putIndex(ctx, referrersTag(subject), stored)
+}
+
+func (r *Repository) putIndex(ctx context.Context, tag string, manifests []v1.Descriptor) error {
+	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: manifests})
 	if err != nil {
 		return fmt.Errorf("encode the index of referrers: %w", err)
 	}
-	return r.putManifest(ctx, referrersTag(subject.Digest), types.OCIImageIndex, index)
+	return r.putManifest(ctx, tag, types.OCIImageIndex, index)
 }
 
 // manifest returns the manifest of an artifact, and its descriptor as an index has it.
