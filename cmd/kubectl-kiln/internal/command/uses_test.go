@@ -182,3 +182,24 @@ func TestBuiltOn_manyOfOneImage(t *testing.T) {
 	assert.Len(t, builtOn(versions, []derivation{{version: &versions[0]}}), many)
 	assert.Less(t, time.Since(start), deadline)
 }
+
+// A user can write any text into the owner of a pod.
+func TestWorkloadOf(t *testing.T) {
+	for name, tt := range map[string]struct {
+		kind, owner, hash, want string
+	}{
+		"a Deployment":            {"ReplicaSet", "resnet-7c9f", "7c9f", "deployment/resnet"},
+		"a ReplicaSet":            {"ReplicaSet", "resnet", "", "replicaset/resnet"},
+		"no owner":                {want: "pod/server"},
+		"a kind for the terminal": {"Job\x1b[2J", "a\n\u202eb", "", "job [2j/a b"},
+		"a name for the terminal": {"ReplicaSet", "resnet\x1b[2J-7c9f", "7c9f", "deployment/resnet [2J"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "server", Labels: map[string]string{"pod-template-hash": tt.hash}}}
+			if isController := true; tt.kind != "" {
+				pod.OwnerReferences = []metav1.OwnerReference{{Kind: tt.kind, Name: tt.owner, Controller: &isController}}
+			}
+			assert.Equal(t, tt.want, workloadOf(pod))
+		})
+	}
+}
