@@ -33,6 +33,7 @@ func TestUsedBy(t *testing.T) {
 		fact("Declared", v1alpha1.BaseModelFact, named("ModelVersion mv-6")),
 		fact("Observed", v1alpha1.BaseModelFact, func(f *v1alpha1.LineageFact) { f.Name, f.Digest = "ModelVersion mv-6", digestOf("mv-6") }))
 	newVersionOf(t, ns, "mv-8", fact("Observed", v1alpha1.BaseModelFact, func(f *v1alpha1.LineageFact) { f.Name, f.Digest = "ModelVersion mv-6", digestOf("another") }))
+	newVersionOf(t, ns, "mv-9", fact("File README.md", v1alpha1.BaseModelFact, named("ModelVersion mv-6")))
 	newServingPod(t, tuned, "canary")
 	twin := newVersionOf(t, ns, "copy")
 	status := twin.Status
@@ -59,7 +60,7 @@ deployment/resnet  modelversion/mv-7  serves it, 0/1 ready
 
 	code, out, complaint = call(t, editor, ns, "used-by", "--dataset", "s3://data/faces")
 	assert.Equal(t, exitOK, code)
-	assert.Equal(t, "Nobody states with which data 3 of 4 ModelVersions were trained.\nThe lineage of deleted ModelVersions is not known, and pods still serve them: 1.\n", complaint)
+	assert.Equal(t, "Nobody states with which data 4 of 5 ModelVersions were trained.\nThe lineage of deleted ModelVersions is not known, and pods still serve them: 1.\n", complaint)
 	assert.Equal(t, strings.Replace(want, "HOW\n", "HOW\nmodelversion/mv-6  s3://data/faces/v3  trained with it (declared)\n", 1), inColumns(out))
 
 	code, out, complaint = call(t, editor, ns, "used-by", "--dataset", "s3://data/face")
