@@ -45,27 +45,56 @@ func (r *Repository) Attach(ctx context.Context, subject v1.Descriptor, artifact
 	if err != nil {
 		return err
 	}
-	added := slices.Clone(present)
+	var attached []v1.Descriptor
 	for _, artifact := range artifacts {
 		manifest, descriptor, err := artifact.manifest(subject)
 		if err != nil {
 			return err
 		}
-		isListed := slices.ContainsFunc(present, func(d v1.Descriptor) bool { return d.Digest == descriptor.Digest })
-		if isListed && (hasAPI || r.hasManifest(ctx, descriptor.Digest)) {
+		attached = append(attached, descriptor)
+		if lists(present, descriptor) && (hasAPI || r.hasManifest(ctx, descriptor.Digest)) {
 			continue
 		}
 		if err := r.store(ctx, artifact, manifest, descriptor); err != nil {
 			return err
 		}
-		if !isListed {
-			added = append(added, descriptor)
-		}
 	}
-	if hasAPI || len(added) == len(present) {
+	if hasAPI {
 		return nil
 	}
-	return r.putReferrers(ctx, subject.Digest, added)
+	return r.addReferrers(ctx, subject.Digest, present, attached)
+}
+
+func lists(referrers []v1.Descriptor, artifact v1.Descriptor) bool {
+	return slices.ContainsFunc(referrers, func(d v1.Descriptor) bool { return d.Digest == artifact.Digest })
+}
+
+// maxIndexWrites is how often the index of referrers is written.
+const maxIndexWrites = 3
+
+// addReferrers adds artifacts to the index at the tag that takes the place of the API.
+// Clients write the whole index, so that one that has read it before, such as a scanner that
+// begins at the same time, removes what was added since. It is read again for that.
+func (r *Repository) addReferrers(ctx context.Context, subject v1.Hash, present, artifacts []v1.Descriptor) error {
+	for range maxIndexWrites {
+		all := slices.Clone(present)
+		for _, artifact := range artifacts {
+			if !lists(all, artifact) {
+				all = append(all, artifact)
+			}
+		}
+		if len(all) == len(present) {
+			return nil
+		}
+		err := r.putReferrers(ctx, subject, all)
+		if err != nil {
+			return err
+		}
+		if present, _, err = r.referrers(ctx, subject); err != nil {
+			return err
+		}
+	}
+	return nil // A cache may respond with what was there before.
 }
 
 // hasManifest reports whether the registry has a manifest. An index at a tag does not prove

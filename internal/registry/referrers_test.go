@@ -1,12 +1,15 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -128,6 +131,51 @@ func TestAttachBesideDeletedArtifacts(t *testing.T) {
 			assert.Equal(t, tt.want, contents)
 		})
 	}
+}
+
+// Another client has read the index before it was written, and writes it afterwards.
+func TestAttachBesideAnotherClient(t *testing.T) {
+	handler, repository, subject := newSubject(t, false)
+	require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("other")}))
+	before, err := repository.Fetch(t.Context(), repository.name.Tag(referrersTag(subject.Digest)))
+	require.NoError(t, err)
+	var writes atomic.Int32
+	handler.respond = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, referrersTag(subject.Digest)) || writes.Add(1) > 1 {
+			return false
+		}
+		handler.inner.ServeHTTP(w, r)
+		again := httptest.NewRequestWithContext(r.Context(), http.MethodPut, r.URL.Path, bytes.NewReader(before.Manifest))
+		again.Header.Set("Content-Type", string(before.MediaType))
+		handler.inner.ServeHTTP(httptest.NewRecorder(), again)
+		return true
+	}
+
+	require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("1"), artifact("2")}))
+
+	assert.EqualValues(t, 2, writes.Load())
+	referrers, err := repository.Referrers(t.Context(), subject.Digest)
+	require.NoError(t, err)
+	assert.Len(t, referrers, 3)
+}
+
+// A cache returns the index as it was before.
+func TestAttachBehindCache(t *testing.T) {
+	handler, repository, subject := newSubject(t, false)
+	writes := 0
+	handler.respond = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, referrersTag(subject.Digest)) {
+			return false
+		}
+		if r.Method == http.MethodPut {
+			writes++
+			return false
+		}
+		w.WriteHeader(http.StatusNotFound)
+		return true
+	}
+	require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("1")}))
+	assert.Equal(t, maxIndexWrites, writes)
 }
 
 // An index that the registry rejects for another reason is not written without a part.
