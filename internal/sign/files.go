@@ -60,7 +60,10 @@ var ignoredPaths = []string{".git", ".gitattributes", ".github", ".gitignore"}
 // NewFiles returns the files that a manifest lists, as they are signed. ok is false if the
 // manifest does not have the SHA-256 of every file.
 func NewFiles(manifest layer.Manifest) (files Files, ok bool) {
-	index := manifest.Index()
+	var index layer.Index // It takes as much memory as the entries.
+	if slices.ContainsFunc(manifest.Entries, isLink) {
+		index = manifest.Index()
+	}
 	root := sha256.New()
 	files.resources = []resource{} // Not null, which no verifier reads.
 	entries := slices.Clone(manifest.Entries)
@@ -70,7 +73,7 @@ func NewFiles(manifest layer.Manifest) (files Files, ok bool) {
 		if slices.Contains(ignoredPaths, top) {
 			continue
 		}
-		files.hasLinks = files.hasLinks || e.Type == layer.Symlink
+		files.hasLinks = files.hasLinks || isLink(e)
 		file := follow(index, e)
 		if file.Type != layer.File {
 			continue
@@ -109,11 +112,13 @@ func comparePaths(a, b string) int {
 // that links lead to, also by way of linked directories, and does not look into linked
 // directories. A link that leads nowhere leads to no file.
 func follow(index layer.Index, e layer.ManifestEntry) layer.ManifestEntry {
-	if e.Type == layer.Symlink {
+	if isLink(e) {
 		e, _ = index.Resolve(e.Path)
 	}
 	return e
 }
+
+func isLink(e layer.ManifestEntry) bool { return e.Type == layer.Symlink }
 
 // subject returns the files as what a statement is about.
 func (f Files) subject(name string) subject {

@@ -78,10 +78,9 @@ func ParseKey(text, password []byte) (*Key, error) {
 // Public returns the key by which signatures are verified.
 func (k *Key) Public() PublicKey { return k.public }
 
-// sign returns the signature of a message: ECDSA of its SHA-256, in ASN.1. Without a
+// sign returns the signature of a message with a SHA-256: ECDSA, in ASN.1. Without a
 // source of randomness, it is deterministic (RFC 6979).
-func (k *Key) sign(message []byte) ([]byte, error) {
-	sum := sha256.Sum256(message)
+func (k *Key) sign(sum [sha256.Size]byte) ([]byte, error) {
 	signature, err := k.private.Sign(nil, sum[:], crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
@@ -151,8 +150,7 @@ func (k PublicKey) omsHint() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// verify reports whether a signature is that of a message.
-func (k PublicKey) verify(message, signature []byte) bool {
-	sum := sha256.Sum256(message)
+// verify reports whether a signature is that of a message with a SHA-256.
+func (k PublicKey) verify(sum [sha256.Size]byte, signature []byte) bool {
 	return ecdsa.VerifyASN1(k.key, sum[:], signature)
 }
