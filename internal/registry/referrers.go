@@ -104,13 +104,16 @@ func (r *Repository) hasManifest(ctx context.Context, digest v1.Hash) bool {
 	return err == nil
 }
 
+// maxLookedUp is the number of referrers of an image that are looked up one by one.
+const maxLookedUp = 1000
+
 // putReferrers writes the index of referrers at the tag that takes the place of the API. A
 // registry that verifies indexes rejects one with a manifest that was deleted, as other
 // clients may have left it. It is written without those then.
 func (r *Repository) putReferrers(ctx context.Context, subject v1.Hash, referrers []v1.Descriptor) error {
 	err := r.putIndex(ctx, referrersTag(subject), referrers)
 	var rejected *Error
-	if !errors.As(err, &rejected) || rejected.Transient {
+	if !errors.As(err, &rejected) || rejected.Transient || len(referrers) > maxLookedUp {
 		return err
 	}
 	stored := slices.DeleteFunc(slices.Clone(referrers), func(d v1.Descriptor) bool {

@@ -14,14 +14,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	memory "github.com/google/go-containerregistry/pkg/registry"
 
-	// The tests run a program that is compiled from this package, so that go
-	// test must not reuse results from before it changed.
-	_ "github.com/modelkiln/modelkiln/internal/step"
+	"github.com/modelkiln/modelkiln/internal/step"
 )
 
 // programs is the directory of the compiled programs.
@@ -55,6 +54,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	// The tests run a program that is compiled from this package, so that go test must not
+	// reuse results from before it changed. What is not referred to is not linked.
+	runtime.KeepAlive(step.Main)
 	dir, err := os.MkdirTemp("", "registries-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
