@@ -26,6 +26,10 @@ const (
 	listDir = "/served-list"
 )
 
+// filesMemory is the memory of the container that verifies the files: half of it is for the
+// list of 200,000 files.
+var filesMemory = resource.MustParse("256Mi")
+
 // copyList follows the command that copies the model where the list of its files is
 // copied too.
 var copyList = " && cp -f /" + layer.ManifestFile + " " + listDir + "/"
@@ -131,35 +135,9 @@ func (f FilesCheck) container(pod *corev1.PodSpec, model, list corev1.VolumeMoun
 		ImagePullPolicy:          corev1.PullIfNotPresent,
 		Command:                  f.Command,
 		Args:                     contract.VerifyFilesArguments(model.MountPath, path.Join(listDir, path.Base(layer.ManifestFile)), f.ListDigest),
-		Resources:                filesResources(pod),
+		Resources:                addedResources(pod, filesMemory),
 		VolumeMounts:             []corev1.VolumeMount{model, list},
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		SecurityContext:          unprivileged(pod),
 	}
-}
-
-// filesResources returns the resources of the container that verifies the files. It gets
-// the processors of the pod's first container, which waits for it, and as much memory if
-// that is more than it needs: a LimitRange can demand a minimum of every container. That
-// adds nothing to the requests of the pod, and a pod of the QoS class Guaranteed stays one.
-func filesResources(pod *corev1.PodSpec) corev1.ResourceRequirements {
-	// Half of it for the list of 200,000 files.
-	memory := resource.MustParse("256Mi")
-	requests := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m"), corev1.ResourceMemory: memory}
-	limits := corev1.ResourceList{corev1.ResourceMemory: memory}
-	for _, first := range pod.Containers[:min(len(pod.Containers), 1)] {
-		if cpu, found := first.Resources.Requests[corev1.ResourceCPU]; found {
-			requests[corev1.ResourceCPU] = cpu
-		}
-		if cpu, found := first.Resources.Limits[corev1.ResourceCPU]; found {
-			limits[corev1.ResourceCPU] = cpu
-		}
-		if more := first.Resources.Requests[corev1.ResourceMemory]; more.Cmp(memory) > 0 {
-			requests[corev1.ResourceMemory], limits[corev1.ResourceMemory] = more, more
-		}
-		if more := first.Resources.Limits[corev1.ResourceMemory]; more.Cmp(limits[corev1.ResourceMemory]) > 0 {
-			limits[corev1.ResourceMemory] = more
-		}
-	}
-	return corev1.ResourceRequirements{Requests: requests, Limits: limits}
 }

@@ -93,7 +93,9 @@ func TestVerifyFilesFirst(t *testing.T) {
 	}
 }
 
-func TestVerifyFilesResources(t *testing.T) {
+// The containers that copy the model and verify its files need some memory, and get what
+// the first container has.
+func TestResourcesOfAddedContainers(t *testing.T) {
 	list := func(cpu, memory string) corev1.ResourceList {
 		amounts := corev1.ResourceList{}
 		for name, amount := range map[corev1.ResourceName]string{corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory} {
@@ -109,19 +111,32 @@ func TestVerifyFilesResources(t *testing.T) {
 		return amounts
 	}
 	for name, tt := range map[string]struct {
-		first, want corev1.ResourceRequirements
+		first corev1.ResourceRequirements
+		// want are the resources of a container that needs this much.
+		want func(memory string) corev1.ResourceRequirements
 	}{
-		"BestEffort":              {want: corev1.ResourceRequirements{Requests: list("200m", "256Mi"), Limits: list("", "256Mi")}},
-		"Burstable":               {first: corev1.ResourceRequirements{Requests: of("2", "8Gi")}, want: corev1.ResourceRequirements{Requests: list("2", "8Gi"), Limits: list("", "8Gi")}},
-		"Burstable with a limit":  {first: corev1.ResourceRequirements{Requests: of("2", "64Mi"), Limits: of("", "1Gi")}, want: corev1.ResourceRequirements{Requests: list("2", "256Mi"), Limits: list("", "1Gi")}},
-		"Guaranteed":              {first: corev1.ResourceRequirements{Requests: of("4", "8Gi"), Limits: of("4", "8Gi")}, want: corev1.ResourceRequirements{Requests: list("4", "8Gi"), Limits: list("4", "8Gi")}},
-		"Guaranteed, with little": {first: corev1.ResourceRequirements{Requests: of("4", "64Mi"), Limits: of("4", "64Mi")}, want: corev1.ResourceRequirements{Requests: list("4", "256Mi"), Limits: list("4", "256Mi")}},
+		"BestEffort": {want: func(memory string) corev1.ResourceRequirements {
+			return corev1.ResourceRequirements{Requests: list("200m", memory), Limits: list("", memory)}
+		}},
+		"Burstable": {first: corev1.ResourceRequirements{Requests: of("2", "8Gi")}, want: func(memory string) corev1.ResourceRequirements {
+			return corev1.ResourceRequirements{Requests: list("2", "8Gi"), Limits: list("", "8Gi")}
+		}},
+		"Burstable with a limit": {first: corev1.ResourceRequirements{Requests: of("2", "64Mi"), Limits: of("", "1Gi")}, want: func(memory string) corev1.ResourceRequirements {
+			return corev1.ResourceRequirements{Requests: list("2", memory), Limits: list("", "1Gi")}
+		}},
+		"Guaranteed": {first: corev1.ResourceRequirements{Requests: of("4", "8Gi"), Limits: of("4", "8Gi")}, want: func(memory string) corev1.ResourceRequirements {
+			return corev1.ResourceRequirements{Requests: list("4", "8Gi"), Limits: list("4", "8Gi")}
+		}},
+		"Guaranteed, with little": {first: corev1.ResourceRequirements{Requests: of("4", "64Mi"), Limits: of("4", "64Mi")}, want: func(memory string) corev1.ResourceRequirements {
+			return corev1.ResourceRequirements{Requests: list("4", memory), Limits: list("4", memory)}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := servingPod()
 			pod.Spec.Containers[0].Resources = tt.first
-			got := verified(t, pod, servable("resnet-1").Obj(), inject.ServingImageVolume, filesCheck())
-			assert.Equal(t, tt.want, got.Spec.InitContainers[0].Resources)
+			got := verified(t, pod, servable("resnet-1").Obj(), inject.ServingInitContainer, filesCheck())
+			assert.Equal(t, tt.want("128Mi"), got.Spec.InitContainers[0].Resources)
+			assert.Equal(t, tt.want("256Mi"), got.Spec.InitContainers[1].Resources)
 		})
 	}
 }

@@ -183,21 +183,46 @@ func copyCommand(modelDir string) []string {
 	return []string{"/bin/sh", "-c", "cp -rf " + modelDir + "/. " + copyDir + "/"}
 }
 
-// copyContainer returns the container that copies the model. Its requests equal
-// its limits, so that a pod of the QoS class Guaranteed stays one, and add nothing
-// to those of a pod whose containers request as much.
+// copyMemory is the memory of the container that copies the model.
+var copyMemory = resource.MustParse("128Mi")
+
+// copyContainer returns the container that copies the model.
 func copyContainer(image, modelDir string, pod *corev1.PodSpec) corev1.Container {
-	amounts := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m"), corev1.ResourceMemory: resource.MustParse("128Mi")}
 	return corev1.Container{
 		Name:                     servedModel,
 		Image:                    image,
 		ImagePullPolicy:          corev1.PullIfNotPresent,
 		Command:                  copyCommand(modelDir),
-		Resources:                corev1.ResourceRequirements{Requests: amounts, Limits: amounts.DeepCopy()},
+		Resources:                addedResources(pod, copyMemory),
 		VolumeMounts:             []corev1.VolumeMount{{Name: servedModel, MountPath: copyDir}},
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		SecurityContext:          unprivileged(pod),
 	}
+}
+
+// addedResources returns the resources of an init container that is added to a pod and
+// needs this much memory. It gets the processors of the pod's first container, which waits
+// for it, and as much memory if that is more than it needs: a LimitRange can demand a
+// minimum of every container. That adds nothing to the requests of the pod, and a pod of
+// the QoS class Guaranteed stays one.
+func addedResources(pod *corev1.PodSpec, memory resource.Quantity) corev1.ResourceRequirements {
+	requests := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m"), corev1.ResourceMemory: memory}
+	limits := corev1.ResourceList{corev1.ResourceMemory: memory}
+	for _, first := range pod.Containers[:min(len(pod.Containers), 1)] {
+		if cpu, found := first.Resources.Requests[corev1.ResourceCPU]; found {
+			requests[corev1.ResourceCPU] = cpu
+		}
+		if cpu, found := first.Resources.Limits[corev1.ResourceCPU]; found {
+			limits[corev1.ResourceCPU] = cpu
+		}
+		if more := first.Resources.Requests[corev1.ResourceMemory]; more.Cmp(memory) > 0 {
+			requests[corev1.ResourceMemory], limits[corev1.ResourceMemory] = more, more
+		}
+		if more := first.Resources.Limits[corev1.ResourceMemory]; more.Cmp(limits[corev1.ResourceMemory]) > 0 {
+			limits[corev1.ResourceMemory] = more
+		}
+	}
+	return corev1.ResourceRequirements{Requests: requests, Limits: limits}
 }
 
 // unprivileged returns the security context of a container that is added to a pod. It
