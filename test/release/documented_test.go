@@ -352,6 +352,12 @@ func (p *platform) assertHelm(t *testing.T, repository string) {
 	p.run(t, "Uninstall 4")
 	crds := []string{"CustomResourceDefinition models.model.kubedl.io", "CustomResourceDefinition modelversions.model.kubedl.io"}
 	assert.ElementsMatch(t, crds, p.installed(t))
+	out, err = p.shell(t, "helm install kiln dist/modelkiln-*.tgz -n other --create-namespace")
+	require.Error(t, err, "the CRDs belong to the release before")
+	assert.Contains(t, out, "invalid ownership metadata")
+	out, err = p.shell(t, "helm install kiln dist/modelkiln-*.tgz -n other --create-namespace --take-ownership && helm uninstall kiln -n other")
+	require.NoError(t, err, out)
+	assert.ElementsMatch(t, crds, p.installed(t))
 	p.uninstall(t, "Uninstall 5")
 	assert.Empty(t, p.installed(t))
 

@@ -27,15 +27,15 @@ rejected. The image stays in the registry.`,
 	cmd.Flags().BoolVar(&force, "force", false, "delete a ModelVersion that is in use")
 	out := newOutput(cmd, "deleted")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		printer, err := out.printer()
+		if err != nil {
+			return err
+		}
 		c, mv, err := k.connectTo(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
 		if err := c.deleteVersion(cmd.Context(), mv, force); err != nil {
-			return err
-		}
-		printer, err := out.printer()
-		if err != nil {
 			return err
 		}
 		return printer.PrintObj(mv, k.Out)
@@ -68,7 +68,8 @@ func (c *cluster) checkUnused(ctx context.Context, mv *v1alpha1.ModelVersion) er
 	}
 	var users []string
 	for _, alias := range model.Spec.Aliases {
-		if alias.Version == mv.Name {
+		// It can stand for one, and be meant to stand for another.
+		if status := aliasStatus(model, alias.Name); alias.Version == mv.Name || status != nil && status.Version == mv.Name {
 			users = append(users, fmt.Sprintf("alias %s of Model %s", alias.Name, model.Name))
 		}
 	}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,10 @@ func (k *kiln) get() *cobra.Command {
 	flags.BoolVar(&noHeaders, "no-headers", false, "print no column headers")
 	out := newOutput(cmd, "")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		model, err := modelName(strings.Join(args, ""))
+		if err != nil {
+			return err
+		}
 		c, err := k.connect()
 		if err != nil {
 			return err
@@ -35,10 +40,6 @@ func (k *kiln) get() *cobra.Command {
 		var opts []client.ListOption
 		if !all {
 			opts = append(opts, client.InNamespace(c.namespace))
-		}
-		model := ""
-		if len(args) > 0 {
-			model = args[0]
 		}
 		versions, err := c.versionsOf(cmd.Context(), model, opts...)
 		if err != nil {

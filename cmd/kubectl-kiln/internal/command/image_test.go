@@ -143,6 +143,12 @@ func TestCompareSums(t *testing.T) {
 	}
 }
 
+func TestQuotedPath(t *testing.T) {
+	assert.Equal(t, "weights/ä b.bin", quotedPath("weights/ä b.bin"))
+	assert.Equal(t, `"\x1b]0;title\aw.bin"`, quotedPath("\x1b]0;title\aw.bin"))
+	assert.Equal(t, `"gpj.\u202ebin"`, quotedPath("gpj.\u202ebin"))
+}
+
 func TestExport(t *testing.T) {
 	t.Parallel()
 	ns, repository := newNamespace(t), newRegistry(t, "")+"/models/resnet"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,14 +47,14 @@ The exit code is 0 if it is ready, and 1 if it has failed or the timeout has pas
 		if _, err := c.version(ctx, name); err != nil {
 			return err
 		}
-		return k.waitFor(ctx, c, name, isCurrent)
+		return k.waitFor(ctx, c, name, isCurrent, k.Out)
 	}
 	return cmd
 }
 
-// waitFor shows the progress of a ModelVersion until it is ready or has failed. isNew
-// reports whether its status is about what is waited for.
-func (k *kiln) waitFor(ctx context.Context, c *cluster, name string, isNew func(*v1alpha1.ModelVersion) bool) error {
+// waitFor shows the progress of a ModelVersion until it is ready or has failed, and prints
+// its image to out. isNew reports whether its status is about what is waited for.
+func (k *kiln) waitFor(ctx context.Context, c *cluster, name string, isNew func(*v1alpha1.ModelVersion) bool, out io.Writer) error {
 	line := &progress{kiln: k, rewrites: isTerminal(k.ErrOut)}
 	var result error
 	err := c.untilVersion(ctx, name, func(mv *v1alpha1.ModelVersion) (bool, error) {
@@ -63,7 +64,7 @@ func (k *kiln) waitFor(ctx context.Context, c *cluster, name string, isNew func(
 		switch word, reason := state(mv); word {
 		case "Ready":
 			line.end()
-			_, err := fmt.Fprintf(k.Out, "%s is ready: %s\n", mv.Name, pinned(mv))
+			_, err := fmt.Fprintf(out, "%s is ready: %s\n", mv.Name, pinned(mv))
 			return true, err
 		case "Failed":
 			line.end()
@@ -96,7 +97,8 @@ func requested(want *v1alpha1.ModelVersion) func(*v1alpha1.ModelVersion) bool {
 	request := want.Annotations[v1alpha1.AnnotationRebuild]
 	return func(mv *v1alpha1.ModelVersion) bool {
 		wf := mv.Status.Workflow
-		return isCurrent(mv) && wf != nil && wf.Rebuild == request
+		// Without an attempt, the status says why none can begin.
+		return isCurrent(mv) && (wf == nil || wf.Rebuild == request)
 	}
 }
 
