@@ -1,7 +1,6 @@
 package command
 
 import (
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,9 +28,12 @@ func (k *kiln) get() *cobra.Command {
 	flags.BoolVar(&noHeaders, "no-headers", false, "print no column headers")
 	out := newOutput(cmd, "")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		model, err := modelName(strings.Join(args, ""))
-		if err != nil {
-			return err
+		model := ""
+		if len(args) > 0 {
+			var err error
+			if model, err = modelName(args[0]); err != nil {
+				return err
+			}
 		}
 		c, err := k.connect()
 		if err != nil {

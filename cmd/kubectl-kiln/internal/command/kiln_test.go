@@ -78,6 +78,7 @@ func TestUsage(t *testing.T) {
 		want string
 	}{
 		"unknown command":    {[]string{"bake"}, `unknown command "bake"`},
+		"script of cobra":    {[]string{"completion", "bash"}, `unknown command "completion"`},
 		"unknown flag":       {[]string{"get", "--colour"}, "unknown flag: --colour"},
 		"missing argument":   {[]string{"why"}, "accepts 1 arg(s), received 0"},
 		"two arguments":      {[]string{"get", "a", "b"}, "accepts at most 1 arg(s), received 2"},
@@ -88,6 +89,9 @@ func TestUsage(t *testing.T) {
 		"used by nothing":    {[]string{"used-by"}, "name either a ModelVersion or, with --dataset, data"},
 		"used by both":       {[]string{"uses", "a", "--dataset", "s3://data"}, "name either a ModelVersion or, with --dataset, data"},
 		"used by no data":    {[]string{"uses", "--dataset", ""}, "name either a ModelVersion or, with --dataset, data"},
+		"no name":            {[]string{"get", ""}, "the name of a Model is empty"},
+		"no name of one":     {[]string{"delete", "mv/"}, "the name of a ModelVersion is empty"},
+		"no name of any":     {[]string{"tree", "mv/"}, "the name is empty"},
 		"unknown step":       {[]string{"logs", "a", "--step", "main"}, `"main" is not a step: choose one of mount-check, build, status-report`},
 		"negative timeout":   {[]string{"wait", "a", "--timeout", "-1s"}, "--timeout must not be negative"},
 		"negative promotion": {[]string{"promote", "m", "a", "v", "--timeout", "-1s"}, "--timeout must not be negative"},
@@ -554,7 +558,6 @@ func TestCompletion(t *testing.T) {
 	assert.Regexp(t, `^resnet\nmv/mv-\d\nmv/mv-\d\npod/server\n:`, succeeds(t, ns, "__complete", "tree", ""))
 	assert.Regexp(t, `^mv-\d\nmv-\d\npod/server\n:`, succeeds(t, ns, "__complete", "verify", ""))
 	assert.Contains(t, succeeds(t, ns, "__complete", "uses", ""), "mv-7\n")
-	assert.Contains(t, succeeds(t, ns, "completion", "bash"), "bash completion")
 	assert.Contains(t, succeeds(t, ns, "__complete", "export", "mv-7", ""), ":16\n", "directories")
 	assert.Contains(t, succeeds(t, ns, "__complete", "package", ""), ":16\n", "directories")
 	assert.Contains(t, succeeds(t, ns, "__complete", "create", ""), ":4\n", "no files")

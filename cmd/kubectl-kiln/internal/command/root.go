@@ -91,6 +91,8 @@ Exit code 1 is a failure, 2 a mistake in the command line, and 130 an interrupti
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Args:          cobra.NoArgs,
 	}
+	// Its script would complete a program kiln: kubectl asks kubectl_complete-kiln.
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetIn(k.In)
 	root.SetOut(k.Out)
 	root.SetErr(k.ErrOut)
@@ -222,11 +224,14 @@ func modelName(arg string) (string, error) { return nameIn(arg, &v1alpha1.Model{
 // nameIn returns the name in an argument of the form NAME or KIND/NAME, as kubectl get
 // -o name prints it. object is of the kind that the argument has to be of.
 func nameIn(arg string, object client.Object) (string, error) {
+	kind, names := kindNames(object)
 	wanted, name, found := strings.Cut(arg, "/")
 	if !found {
-		return arg, nil
+		wanted, name = names[0], arg
 	}
-	kind, names := kindNames(object)
+	if name == "" {
+		return "", wrongUsage("the name of a %s is empty", kind)
+	}
 	if !slices.Contains(names, wanted) {
 		return "", wrongUsage("%q is not a %s: write its name, or %s/NAME", arg, kind, names[0])
 	}
@@ -240,6 +245,9 @@ func (c *cluster) find(ctx context.Context, arg string, candidates ...client.Obj
 	wanted, name, named := strings.Cut(arg, "/")
 	if !named {
 		name = arg
+	}
+	if name == "" {
+		return nil, wrongUsage("the name is empty")
 	}
 	var kinds, forms []string
 	for _, object := range candidates {
