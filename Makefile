@@ -162,6 +162,9 @@ prepare-release: go-version ## Write a version to the manifests and the chart, t
 .PHONY: ci
 ci: verify test fuzz e2e ## Run everything that CI checks
 
+.PHONY: nightly
+nightly: test-oldest test-registries soak e2e-chart ## Run the tests that CI has no time for
+
 # The Go command needs a cache in the user's home directory, and may fail before the cluster's program checks the user.
 .PHONY: root
 root:

@@ -55,7 +55,7 @@ func TestWebhookCreator(t *testing.T) {
 			}, deadline, tick)
 		})
 	}
-	t.Run("the annotation may be removed, and nothing else", func(t *testing.T) {
+	t.Run("the annotation may be removed when the status has a copy", func(t *testing.T) {
 		s := newSandbox(t, shared)
 		require.NoError(t, ann.Create(t.Context(), newObject(t, s.namespace, localVersion)))
 		wf := s.argo.awaitOnlyWorkflow()
@@ -73,7 +73,9 @@ func TestWebhookCreator(t *testing.T) {
 			assertForbidden(c, annotate("bob@example.com", client.DryRunAll), writtenByOperator)
 		}, deadline, tick, "the API server loads the policy after a moment")
 		require.NoError(t, annotate("ann@example.com"))
-		require.NoError(t, annotate(nil))
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			assert.NoError(c, annotate(nil))
+		}, deadline, tick)
 		assertForbidden(t, annotate("ann@example.com"), writtenByOperator)
 		assert.Equal(t, "ann@example.com", s.completeBuild(wf).Status.CreatedByUser)
 	})
@@ -97,6 +99,12 @@ func TestWebhookCreatorUnavailable(t *testing.T) {
 	}, deadline, tick)
 	assert.NoError(t, create(s, change{}))
 	assert.NoError(t, create(s, createdBy("ann@example.com")))
+
+	o := newObject(t, s.namespace, localVersion, createdBy("ann@example.com"))
+	require.NoError(t, ann.Create(t.Context(), o))
+	before := o.DeepCopy()
+	remove("metadata.annotations").apply(t, o)
+	assertForbidden(t, ann.Patch(t.Context(), o, client.MergeFrom(before)), "cannot be removed before the operator has copied it to the status: try again in a moment")
 }
 
 func TestWebhookServedAnnotations(t *testing.T) {
