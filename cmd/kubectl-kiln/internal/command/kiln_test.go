@@ -290,7 +290,7 @@ func TestExplain_missingKinds(t *testing.T) {
 		"ModelVersion": "the cluster does not have the kind ModelVersion: install Modelkiln (deploy/README.md), then run: kubectl kiln doctor",
 	} {
 		err := c.explain(&meta.NoKindMatchError{GroupKind: schema.GroupKind{Kind: kind}}, kind, "")
-		assert.EqualError(t, err, want)
+		require.EqualError(t, err, want)
 		assert.True(t, isUnreadable(err))
 	}
 }

@@ -111,7 +111,7 @@ func TestPromote_conflict(t *testing.T) {
 	succeeds(t, ns, "promote", "resnet", "staging", "mv-6", "--timeout", "0")
 	require.NoError(t, p.patch(t.Context(), stale.DeepCopy(), "mv-6"))
 	assert.Equal(t, []v1alpha1.Alias{{Name: "staging", Version: "mv-6"}, {Name: "production", Version: "mv-6"}}, resnet(t, ns).Spec.Aliases)
-	assert.EqualError(t, p.patch(t.Context(), stale, "mv-7"), "alias production of Model resnet was changed at the same time: run the command again")
+	require.EqualError(t, p.patch(t.Context(), stale, "mv-7"), "alias production of Model resnet was changed at the same time: run the command again")
 	assert.Equal(t, "mv-6", wantedVersion(resnet(t, ns), "production"))
 }
 
