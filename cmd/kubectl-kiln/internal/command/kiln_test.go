@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -423,6 +424,21 @@ func TestEstimate(t *testing.T) {
 			assert.Equal(t, tt.want, estimate(tt.from, tt.to, tt.total, tt.to.time.Add(10*time.Second)))
 		})
 	}
+}
+
+// A line that is rewritten takes one row of a terminal of 80 columns.
+func TestProgress_width(t *testing.T) {
+	complaint := &buffer{}
+	line := &progress{kiln: &kiln{IOStreams: genericiooptions.IOStreams{ErrOut: complaint}}, rewrites: true}
+	line.show("Waiting  " + strings.Repeat("ä", 200))
+	line.show("Building  100%  about 1023.9 GiB of 1023.9 GiB  1023.9 MiB/s  about 100h30m59s left")
+	line.show("short")
+	rows := strings.Split(complaint.String(), "\r")[1:]
+	require.Len(t, rows, 3)
+	for _, row := range rows {
+		assert.LessOrEqual(t, utf8.RuneCountInString(row), 79, row)
+	}
+	assert.Equal(t, "short"+strings.Repeat(" ", 74), rows[2], "nothing of the line before is left")
 }
 
 func TestWait_failed(t *testing.T) {

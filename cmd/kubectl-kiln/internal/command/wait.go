@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -208,12 +209,16 @@ func (p *progress) of(ctx context.Context, c *cluster, mv *v1alpha1.ModelVersion
 }
 
 func (p *progress) show(line string) {
+	// A longer line takes two rows of a terminal, of which only the last is rewritten.
+	if runes := []rune(line); p.rewrites && len(runes) > maxProgress {
+		line = string(runes[:maxProgress])
+	}
 	if line == p.last {
 		return
 	}
 	if p.rewrites {
 		// The line before may have been longer.
-		fmt.Fprintf(p.ErrOut, "\r%-*s", max(len(p.last), len(line)), line)
+		fmt.Fprintf(p.ErrOut, "\r%-*s", utf8.RuneCountInString(p.last), line)
 	} else {
 		fmt.Fprintln(p.ErrOut, line)
 	}
