@@ -279,6 +279,7 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		p.uninstall(t, "Uninstall 3")
 		assert.Empty(t, p.installed(t))
 	})
+	t.Run("another namespace", p.assertOverlay)
 	t.Run("downgrade with kustomize", func(t *testing.T) {
 		block := downgradeBlock.FindStringSubmatch(string(read(t, checkout, "deploy/README.md")))
 		require.NotNil(t, block)
@@ -320,6 +321,36 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		run = append(run, slices.Collect(maps.Keys(testedElsewhere))...)
 		assert.ElementsMatch(t, slices.Collect(maps.Keys(p.blocks)), run, "a command in deploy/README.md that no test runs, or one that it no longer has")
 	})
+}
+
+// assertOverlay installs everything in another namespace, in which the policies find their
+// lists: they admit a ModelVersion that the lists allow, and no other.
+func (p *platform) assertOverlay(t *testing.T) {
+	dir := filepath.Join(p.dir, "overlay")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	root, err := filepath.Abs(checkout)
+	require.NoError(t, err)
+	up, err := filepath.Rel(dir, root)
+	require.NoError(t, err)
+	content := strings.ReplaceAll("namespace: kiln\nresources: [UP/deploy/default, UP/deploy/policy, UP/deploy/policy/workflows]\n", "UP", up)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(content), 0o600))
+	run := func(commands string) {
+		t.Helper()
+		out, err := p.shell(t, commands)
+		require.NoError(t, err, out)
+	}
+	run("kubectl apply --server-side -k overlay && kubectl wait --for=condition=Established crd/modelversions.model.kubedl.io")
+	run("kubectl create namespace team-a")
+	const create = "kubectl create --dry-run=server -n team-a -f deploy/samples/claim.yaml"
+	run(create)
+	run(`kubectl patch cm -n kiln modelkiln-bounds --type=merge -p '{"data":{"allowedStorage":"nfs"}}'`)
+	var out string
+	require.Eventually(t, func() bool {
+		out, err = p.shell(t, create)
+		return err != nil && strings.Contains(out, "ValidatingAdmissionPolicy 'modelkiln-bounds'")
+	}, time.Minute, 100*time.Millisecond, "the policy has not noticed its list: %s", &out)
+	run("kubectl get modelversions,models --all-namespaces && kubectl delete -k overlay --ignore-not-found")
+	assert.Empty(t, p.installed(t))
 }
 
 // assertHelm installs, upgrades, downgrades, rolls back and uninstalls the chart.

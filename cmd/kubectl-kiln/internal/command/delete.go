@@ -45,15 +45,32 @@ rejected. The image stays in the registry.`,
 
 func (c *cluster) deleteVersion(ctx context.Context, mv *v1alpha1.ModelVersion, force bool) error {
 	if force {
-		before := mv.DeepCopy()
-		metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationForceDelete, "true")
-		if err := c.Patch(ctx, mv, client.MergeFrom(before)); err != nil {
-			return c.explain(err, "ModelVersion", mv.Name)
-		}
-	} else if err := c.checkUnused(ctx, mv); err != nil {
+		return c.explain(c.forceDelete(ctx, mv), "ModelVersion", mv.Name)
+	}
+	if err := c.checkUnused(ctx, mv); err != nil {
 		return err
 	}
 	return c.explain(c.Delete(ctx, mv, client.Preconditions{UID: &mv.UID}), "ModelVersion", mv.Name)
+}
+
+// forceDelete deletes a ModelVersion whatever uses it. If that is rejected, the ModelVersion
+// stays protected.
+func (c *cluster) forceDelete(ctx context.Context, mv *v1alpha1.ModelVersion) error {
+	before := mv.DeepCopy()
+	metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationForceDelete, "true")
+	if err := c.Patch(ctx, mv, client.MergeFrom(before)); err != nil {
+		return err
+	}
+	err := c.Delete(ctx, mv, client.Preconditions{UID: &mv.UID})
+	if err == nil || before.Annotations[v1alpha1.AnnotationForceDelete] != "" {
+		return err
+	}
+	forced := mv.DeepCopy()
+	delete(mv.Annotations, v1alpha1.AnnotationForceDelete)
+	if undo := c.Patch(context.WithoutCancel(ctx), mv, client.MergeFrom(forced)); client.IgnoreNotFound(undo) != nil {
+		return fmt.Errorf("%w; and the annotation %s stays: %w", err, v1alpha1.AnnotationForceDelete, undo)
+	}
+	return err
 }
 
 // checkUnused returns an error if pods serve a ModelVersion, or if an alias names it.

@@ -268,12 +268,7 @@ func TestTree_someRights(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
 	newVersion(t, ns, "mv-5", failedStatus("mv-5-1c072-1"))
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "models"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"models", "modelversions"}, Verbs: []string{"get", "list"}}}}
-	require.NoError(t, server.Create(t.Context(), role))
-	require.NoError(t, server.Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "models"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "models"},
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: stranger}},
-	}))
+	grant(t, ns, stranger, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"models", "modelversions"}, Verbs: []string{"get", "list"}})
 	for _, args := range [][]string{{"tree", "resnet"}, {"tree", "mv-5"}} {
 		code, out, complaint := call(t, stranger, ns, args...)
 		require.Equal(t, exitOK, code, complaint)

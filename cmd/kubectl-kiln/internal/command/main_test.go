@@ -160,6 +160,17 @@ func newNamespace(t *testing.T, labels ...string) string {
 	return ns.Name
 }
 
+// grant gives a person permissions in a namespace.
+func grant(t *testing.T, namespace, person string, rule rbacv1.PolicyRule) {
+	t.Helper()
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: "granted-to-" + person}
+	require.NoError(t, server.Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{rule}}))
+	require.NoError(t, server.Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: person}},
+	}))
+}
+
 // call runs a command line as a person, in a namespace.
 func call(t *testing.T, person, namespace string, args ...string) (code int, out, complaint string) {
 	t.Helper()

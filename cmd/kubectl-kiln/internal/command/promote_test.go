@@ -192,12 +192,7 @@ func TestPromote_rollSome(t *testing.T) {
 // grantApps gives the editor what the cluster's role edit has on workloads.
 func grantApps(t *testing.T, namespace string, resources ...string) {
 	t.Helper()
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "apps"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"apps"}, Resources: resources, Verbs: []string{"list", "patch"}}}}
-	require.NoError(t, server.Create(t.Context(), role))
-	require.NoError(t, server.Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "apps"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "apps"},
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: editor}},
-	}))
+	grant(t, namespace, editor, rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: resources, Verbs: []string{"list", "patch"}})
 }
 
 func TestRollback(t *testing.T) {
@@ -279,6 +274,19 @@ func TestDelete_force(t *testing.T) {
 	require.NoError(t, server.Get(t.Context(), client.ObjectKeyFromObject(mv), mv))
 	assert.Equal(t, "true", mv.Annotations[v1alpha1.AnnotationForceDelete])
 	assert.NotNil(t, mv.DeletionTimestamp)
+}
+
+// A deletion that is rejected leaves a ModelVersion as protected as it was.
+func TestDelete_forceRejected(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	mv := newVersion(t, ns, "mv-6", readyStatus())
+	grant(t, ns, stranger, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"modelversions"}, Verbs: []string{"get", "patch"}})
+	code, _, complaint := call(t, stranger, ns, "delete", "mv-6", "--force")
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, complaint, `User "stranger" cannot delete`)
+	require.NoError(t, server.Get(t.Context(), client.ObjectKeyFromObject(mv), mv))
+	assert.NotContains(t, mv.Annotations, v1alpha1.AnnotationForceDelete)
 }
 
 func TestOpen(t *testing.T) {
