@@ -269,14 +269,13 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		assert.Equal(t, repository+"/modelkiln:v"+chart.Version(version), p.operatorImage(t), "the kustomization was applied last")
 		assert.Empty(t, strings.TrimSpace(p.run(t, "Uninstall 0")), "no ModelVersions use AWSEfs")
 		p.run(t, "Uninstall 1")
-		p.uninstall(t, "Uninstall 2")
-		out, err := p.shell(t, "kubectl delete --ignore-not-found -k deploy/policy && kubectl delete --ignore-not-found -k deploy/policy/workflows")
-		require.NoError(t, err, out)
+		p.run(t, "Uninstall 2")
+		p.uninstall(t, "Uninstall 3")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("kustomize", func(t *testing.T) {
 		p.run(t, "Kustomize 0")
-		p.uninstall(t, "Uninstall 3")
+		p.uninstall(t, "Uninstall 4")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("another namespace", p.assertOverlay)
@@ -301,7 +300,7 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		assert.Contains(t, out, "\n      baseImage: "+mirror+"/library/busybox:")
 		assert.Contains(t, out, "image: "+mirror+"/mirror/kaniko@sha256:")
 		assert.NotContains(t, out, "image: "+repository)
-		p.uninstall(t, "Uninstall 2")
+		p.uninstall(t, "Uninstall 3")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("from kubectl to Helm", func(t *testing.T) {
@@ -311,8 +310,8 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		out, err := p.shell(t, p.local.Replace(install))
 		require.NoError(t, err, out)
 		assert.ElementsMatch(t, fresh, p.installed(t))
-		p.run(t, "Uninstall 4")
-		p.uninstall(t, "Uninstall 5")
+		p.run(t, "Uninstall 5")
+		p.uninstall(t, "Uninstall 6")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("Helm", func(t *testing.T) { p.assertHelm(t, repository) })
@@ -342,13 +341,16 @@ func (p *platform) assertOverlay(t *testing.T) {
 	run("kubectl apply --server-side -k overlay && kubectl wait --for=condition=Established crd/modelversions.model.kubedl.io")
 	run("kubectl create namespace team-a")
 	const create = "kubectl create --dry-run=server -n team-a -f deploy/samples/claim.yaml"
-	run(create)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		out, err := p.shell(t, create)
+		assert.NoError(c, err, out)
+	}, time.Minute, 100*time.Millisecond, "the policies find their lists")
 	run(`kubectl patch cm -n kiln modelkiln-bounds --type=merge -p '{"data":{"allowedStorage":"nfs"}}'`)
-	var out string
-	require.Eventually(t, func() bool {
-		out, err = p.shell(t, create)
-		return err != nil && strings.Contains(out, "ValidatingAdmissionPolicy 'modelkiln-bounds'")
-	}, time.Minute, 100*time.Millisecond, "the policy has not noticed its list: %s", &out)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		out, err := p.shell(t, create)
+		assert.Error(c, err)
+		assert.Contains(c, out, "ValidatingAdmissionPolicy 'modelkiln-bounds'")
+	}, time.Minute, 100*time.Millisecond, "the policies notice another list")
 	run("kubectl get modelversions,models --all-namespaces && kubectl delete -k overlay --ignore-not-found")
 	assert.Empty(t, p.installed(t))
 }
@@ -380,7 +382,7 @@ func (p *platform) assertHelm(t *testing.T, repository string) {
 	require.NoError(t, err, out)
 	assert.ElementsMatch(t, fresh, p.installed(t))
 
-	p.run(t, "Uninstall 4")
+	p.run(t, "Uninstall 5")
 	crds := []string{"CustomResourceDefinition models.model.kubedl.io", "CustomResourceDefinition modelversions.model.kubedl.io"}
 	assert.ElementsMatch(t, crds, p.installed(t))
 	out, err = p.shell(t, "helm install kiln dist/modelkiln-*.tgz -n other --create-namespace")
@@ -389,7 +391,7 @@ func (p *platform) assertHelm(t *testing.T, repository string) {
 	out, err = p.shell(t, "helm install kiln dist/modelkiln-*.tgz -n other --create-namespace --take-ownership && helm uninstall kiln -n other")
 	require.NoError(t, err, out)
 	assert.ElementsMatch(t, crds, p.installed(t))
-	p.uninstall(t, "Uninstall 5")
+	p.uninstall(t, "Uninstall 6")
 	assert.Empty(t, p.installed(t))
 
 	p.run(t, "Without access to the internet 1")
