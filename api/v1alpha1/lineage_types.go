@@ -139,8 +139,8 @@ const (
 	// ImageFact is an image of the training's pods: name is the reference in the pod, uri the
 	// one by digest that was pulled.
 	ImageFact LineageKind = "Image"
-	// BaseModelFact is a model from which the training started. If it is a ModelVersion of
-	// the same namespace, name is "ModelVersion " and its name.
+	// BaseModelFact is a model from which the training started. If it is declared or observed
+	// to be a ModelVersion of the same namespace, name is "ModelVersion " and its name.
 	BaseModelFact LineageKind = "BaseModel"
 	// DatasetFact is data that the model was trained with.
 	DatasetFact LineageKind = "Dataset"

@@ -139,8 +139,9 @@ func (f FilesCheck) container(pod *corev1.PodSpec, model, list corev1.VolumeMoun
 }
 
 // filesResources returns the resources of the container that verifies the files. It gets
-// the processors of the pod's first container, which waits for it: that adds nothing to the
-// requests of the pod, and a pod of the QoS class Guaranteed stays one.
+// the processors of the pod's first container, which waits for it, and as much memory if
+// that is more than it needs: a LimitRange can demand a minimum of every container. That
+// adds nothing to the requests of the pod, and a pod of the QoS class Guaranteed stays one.
 func filesResources(pod *corev1.PodSpec) corev1.ResourceRequirements {
 	// Half of it for the list of 200,000 files.
 	memory := resource.MustParse("256Mi")
@@ -152,6 +153,12 @@ func filesResources(pod *corev1.PodSpec) corev1.ResourceRequirements {
 		}
 		if cpu, found := first.Resources.Limits[corev1.ResourceCPU]; found {
 			limits[corev1.ResourceCPU] = cpu
+		}
+		if more := first.Resources.Requests[corev1.ResourceMemory]; more.Cmp(memory) > 0 {
+			requests[corev1.ResourceMemory], limits[corev1.ResourceMemory] = more, more
+		}
+		if more := first.Resources.Limits[corev1.ResourceMemory]; more.Cmp(limits[corev1.ResourceMemory]) > 0 {
+			limits[corev1.ResourceMemory] = more
 		}
 	}
 	return corev1.ResourceRequirements{Requests: requests, Limits: limits}

@@ -94,18 +94,28 @@ func TestVerifyFilesFirst(t *testing.T) {
 }
 
 func TestVerifyFilesResources(t *testing.T) {
-	amounts := func(cpu string) corev1.ResourceList {
-		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("8Gi"), "nvidia.com/gpu": resource.MustParse("1")}
+	list := func(cpu, memory string) corev1.ResourceList {
+		amounts := corev1.ResourceList{}
+		for name, amount := range map[corev1.ResourceName]string{corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory} {
+			if amount != "" {
+				amounts[name] = resource.MustParse(amount)
+			}
+		}
+		return amounts
 	}
-	with := func(cpu string) corev1.ResourceList {
-		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("256Mi")}
+	of := func(cpu, memory string) corev1.ResourceList {
+		amounts := list(cpu, memory)
+		amounts["nvidia.com/gpu"] = resource.MustParse("1")
+		return amounts
 	}
 	for name, tt := range map[string]struct {
 		first, want corev1.ResourceRequirements
 	}{
-		"BestEffort": {want: corev1.ResourceRequirements{Requests: with("200m"), Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}}},
-		"Burstable":  {first: corev1.ResourceRequirements{Requests: amounts("2")}, want: corev1.ResourceRequirements{Requests: with("2"), Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}}},
-		"Guaranteed": {first: corev1.ResourceRequirements{Requests: amounts("4"), Limits: amounts("4")}, want: corev1.ResourceRequirements{Requests: with("4"), Limits: with("4")}},
+		"BestEffort":              {want: corev1.ResourceRequirements{Requests: list("200m", "256Mi"), Limits: list("", "256Mi")}},
+		"Burstable":               {first: corev1.ResourceRequirements{Requests: of("2", "8Gi")}, want: corev1.ResourceRequirements{Requests: list("2", "8Gi"), Limits: list("", "8Gi")}},
+		"Burstable with a limit":  {first: corev1.ResourceRequirements{Requests: of("2", "64Mi"), Limits: of("", "1Gi")}, want: corev1.ResourceRequirements{Requests: list("2", "256Mi"), Limits: list("", "1Gi")}},
+		"Guaranteed":              {first: corev1.ResourceRequirements{Requests: of("4", "8Gi"), Limits: of("4", "8Gi")}, want: corev1.ResourceRequirements{Requests: list("4", "8Gi"), Limits: list("4", "8Gi")}},
+		"Guaranteed, with little": {first: corev1.ResourceRequirements{Requests: of("4", "64Mi"), Limits: of("4", "64Mi")}, want: corev1.ResourceRequirements{Requests: list("4", "256Mi"), Limits: list("4", "256Mi")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := servingPod()

@@ -63,29 +63,44 @@ const maxShownLink = 120
 // Resolve returns the entry that a path leads to, as the kernel would resolve it, but
 // in the plan. The error is the predicate of a sentence about the path.
 func (t Tree) Resolve(name string) (Entry, error) {
+	at, err := resolve(name, func(at string) (node, bool) {
+		e, exists := t[at]
+		return node{e.Type, e.Link}, exists
+	})
+	return t[at], err
+}
+
+// node is the type of an entry, and the target of a link.
+type node struct {
+	kind Type
+	link string
+}
+
+// resolve returns the path of the entry that a path leads to, or "" and an error.
+func resolve(name string, find func(path string) (node, bool)) (string, error) {
 	at, remaining, hops := RootDir, strings.Split(name, "/"), 0
-	for e := t[RootDir]; ; e = t[at] {
-		if e.Type == Symlink {
+	for e, _ := find(at); ; e, _ = find(at) {
+		if e.kind == Symlink {
 			if hops++; hops > maxHops {
-				return Entry{}, errLoop
+				return "", errLoop
 			}
-			if e.Link == "" || path.IsAbs(e.Link) {
-				return Entry{}, errAbsolute
+			if e.link == "" || path.IsAbs(e.link) {
+				return "", errAbsolute
 			}
-			remaining = append(strings.Split(e.Link, "/"), remaining...)
+			remaining = append(strings.Split(e.link, "/"), remaining...)
 			at = path.Dir(at)
-		} else if e.Type == File && len(remaining) > 0 {
-			return Entry{}, errDangling
+		} else if e.kind == File && len(remaining) > 0 {
+			return "", errDangling
 		}
 		if len(remaining) == 0 {
-			return e, nil
+			return at, nil
 		}
 		next, err := join(at, remaining[0])
 		if err != nil {
-			return Entry{}, err
+			return "", err
 		}
-		if _, exists := t[next]; !exists {
-			return Entry{}, errDangling
+		if _, exists := find(next); !exists {
+			return "", errDangling
 		}
 		at, remaining = next, remaining[1:]
 	}

@@ -155,6 +155,15 @@ func (i Index) Has(entries []Entry) bool {
 	})
 }
 
+// Resolve returns the entry that a path leads to, as Tree.Resolve does.
+func (i Index) Resolve(name string) (ManifestEntry, error) {
+	at, err := resolve(name, func(at string) (node, bool) {
+		e, exists := i[at]
+		return node{e.Type, e.Link}, exists
+	})
+	return i[at], err
+}
+
 // Index returns the manifest's entries by path.
 func (m Manifest) Index() Index {
 	entries := make(Index, len(m.Entries))

@@ -72,12 +72,14 @@ func identityOf(names []string) identity {
 }
 
 // partsOf returns the parts of a name or URI between slashes, in lower case: letters and
-// digits only, as the writings of a name differ in the rest.
+// digits only, as the writings of a name differ in the rest. Trackers append the view that
+// a user has chosen to the address of a run, as a query.
 func partsOf(name string) []string {
 	if _, rest, found := strings.Cut(name, "://"); found {
 		name = rest
 	}
 	name, _, _ = strings.Cut(name, "@")
+	name, _, _ = strings.Cut(name, "?")
 	var parts []string
 	for part := range strings.SplitSeq(name, "/") {
 		part = strings.Map(func(r rune) rune {

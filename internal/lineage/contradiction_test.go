@@ -73,6 +73,11 @@ func TestAll(t *testing.T) {
 			files: facts{fact(file, v1alpha1.RunFact, "abc", "")},
 			want:  []string{"", ""},
 		},
+		"the same run in a view of its tracker": {
+			own:   facts{fact(declared, v1alpha1.RunFact, "", "https://wandb.ai/acme/r/runs/x1?nw=nwuserann")},
+			files: facts{fact(file, v1alpha1.RunFact, "x1", "")},
+			want:  []string{"", ""},
+		},
 		"two digests of the same data": {
 			own:  facts{digest(fact(declared, v1alpha1.DatasetFact, "faces", ""), "sha256:aa"), digest(fact(observed, v1alpha1.DatasetFact, "Faces", ""), "sha256:bb")},
 			want: []string{"Observed: Faces sha256:bb", "Declared: faces sha256:aa"},

@@ -16,9 +16,9 @@ const versionPrefix = "ModelVersion "
 func VersionName(modelVersion string) string { return versionPrefix + modelVersion }
 
 // VersionOf returns the ModelVersion of the same namespace that a fact is about, if it is
-// about one.
+// about one. A file knows none, whatever its author calls a base model.
 func VersionOf(fact v1alpha1.LineageFact) (name string, found bool) {
-	if fact.Kind != v1alpha1.BaseModelFact {
+	if fact.Kind != v1alpha1.BaseModelFact || fact.Origin == v1alpha1.FileFact {
 		return "", false
 	}
 	return strings.CutPrefix(fact.Name, versionPrefix)

@@ -54,3 +54,27 @@ func TestDeclared(t *testing.T) {
 		})
 	}
 }
+
+// The author of a model card can give a base model any name.
+func TestVersionOf(t *testing.T) {
+	for name, tt := range map[string]struct {
+		origin v1alpha1.LineageOrigin
+		kind   v1alpha1.LineageKind
+		name   string
+		want   string
+	}{
+		"declared":      {v1alpha1.DeclaredFact, v1alpha1.BaseModelFact, "ModelVersion mv-2", "mv-2"},
+		"observed":      {v1alpha1.ObservedFact, v1alpha1.BaseModelFact, "ModelVersion mv-2", "mv-2"},
+		"in a file":     {v1alpha1.FileFact, v1alpha1.BaseModelFact, "ModelVersion mv-2", ""},
+		"another model": {v1alpha1.DeclaredFact, v1alpha1.BaseModelFact, "acme/base", ""},
+		"no base model": {v1alpha1.DeclaredFact, v1alpha1.DatasetFact, "ModelVersion mv-2", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, found := lineage.VersionOf(v1alpha1.LineageFact{Origin: tt.origin, Kind: tt.kind, Name: tt.name})
+			assert.Equal(t, tt.want != "", found)
+			if found {
+				assert.Equal(t, tt.want, got)
+			}
+		})
+	}
+}

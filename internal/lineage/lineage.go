@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/text"
@@ -108,25 +109,47 @@ func isEmpty(fact v1alpha1.LineageFact) bool {
 // digest matches "ALGORITHM:DIGEST".
 var digest = regexp.MustCompile(`\A[A-Za-z0-9_]{1,32}:[0-9A-Za-z+/=_-]{1,256}\z`)
 
-// credentials matches the user and the password in a URI.
-var credentials = regexp.MustCompile(`\A([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@`)
+// These match the scheme of a URI with the user and the password that follow it: a text that
+// is a URI, and one in which there is one.
+var (
+	uriCredentials  = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*)://[^/?#]*@`)
+	textCredentials = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*)://[^/?#\s]*@`)
+)
+
+// hubScheme is the scheme of the hub of Hugging Face. Its URIs begin with the name of a
+// repository, and what is before an at sign is no user.
+const hubScheme = "hf"
+
+// withoutCredentials returns a text without what the pattern finds.
+func withoutCredentials(s string, pattern *regexp.Regexp) string {
+	return pattern.ReplaceAllStringFunc(s, func(found string) string {
+		scheme, _, _ := strings.Cut(found, "://")
+		if scheme == hubScheme {
+			return found
+		}
+		return scheme + "://"
+	})
+}
 
 // clean returns a fact whose texts are single lines of bounded length, without
-// characters that are not visible, and without credentials in its URI. It contradicts
-// nothing yet.
+// characters that are not visible, and without credentials in URIs: model cards have them
+// as names, too. It contradicts nothing yet.
 func clean(fact v1alpha1.LineageFact) v1alpha1.LineageFact {
 	if !digest.MatchString(fact.Digest) { // A part of a digest identifies nothing.
 		fact.Digest = ""
 	}
+	line := func(s string, pattern *regexp.Regexp, limit int) string {
+		return text.OneLine(withoutCredentials(text.OneLine(s, len(s)), pattern), limit)
+	}
 	return v1alpha1.LineageFact{
 		Origin:  fact.Origin,
 		Kind:    fact.Kind,
-		Name:    text.OneLine(fact.Name, maxText),
-		URI:     text.OneLine(credentials.ReplaceAllString(text.OneLine(fact.URI, len(fact.URI)), "$1"), maxURI),
+		Name:    line(fact.Name, textCredentials, maxText),
+		URI:     line(fact.URI, uriCredentials, maxURI),
 		Digest:  fact.Digest,
-		Value:   text.OneLine(fact.Value, maxText),
-		Dataset: text.OneLine(fact.Dataset, maxText),
-		Source:  text.OneLine(fact.Source, maxText),
+		Value:   line(fact.Value, textCredentials, maxText),
+		Dataset: line(fact.Dataset, textCredentials, maxText),
+		Source:  line(fact.Source, textCredentials, maxText),
 	}
 }
 

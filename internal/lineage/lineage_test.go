@@ -54,8 +54,18 @@ func TestOwn(t *testing.T) {
 			[]v1alpha1.LineageFact{{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.DatasetFact, Name: "a", Digest: "sha256:" + strings.Repeat("a", 257)}},
 			[]v1alpha1.LineageFact{{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.DatasetFact, Name: "a"}},
 		},
-		"a password":            {[]v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "git+https://bot:pass@word@git.example.com/acme/train@v7")}, []v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "git+https://git.example.com/acme/train@v7")}},
-		"a revision is no user": {[]v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "hf://meta-llama/Llama@0e9e39f")}, []v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "hf://meta-llama/Llama@0e9e39f")}},
+		"a password":               {[]v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "git+https://bot:pass@word@git.example.com/acme/train@v7")}, []v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "git+https://git.example.com/acme/train@v7")}},
+		"a password of a database": {[]v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "jdbc:postgresql://ann:secret@db.example.com/faces")}, []v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "jdbc:postgresql://db.example.com/faces")}},
+		"passwords in other texts": {
+			[]v1alpha1.LineageFact{{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.MetricFact, Name: "https://ann:secret@huggingface.co/acme/base", Value: "see http://ann:secret@a and ftp://bob:secret@b", Dataset: "s3://key:secret@data"}},
+			[]v1alpha1.LineageFact{{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.MetricFact, Name: "https://huggingface.co/acme/base", Value: "see http://a and ftp://b", Dataset: "s3://data"}},
+		},
+		"an address in a text": {
+			[]v1alpha1.LineageFact{{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.ParameterFact, Name: "contact", Value: "https://example.com ann@example.com"}},
+			[]v1alpha1.LineageFact{{Origin: v1alpha1.DeclaredFact, Kind: v1alpha1.ParameterFact, Name: "contact", Value: "https://example.com ann@example.com"}},
+		},
+		"a revision of a repository without an owner": {[]v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "hf://gpt2@607a30d")}, []v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "hf://gpt2@607a30d")}},
+		"a revision is no user":                       {[]v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "hf://meta-llama/Llama@0e9e39f")}, []v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "hf://meta-llama/Llama@0e9e39f")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own, omitted := lineage.Own(tt.facts)
@@ -169,6 +179,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("")
 	f.Add(lineage.Encode([]v1alpha1.LineageFact{data(v1alpha1.DeclaredFact, "s3://a"), {Origin: v1alpha1.ObservedFact, Kind: v1alpha1.ImageFact, Name: "a\u202eb", Digest: "sha256:0a"}}))
 	f.Add(url.QueryEscape(`[{"origin":"Declared","kind":"Run","uri":"https://a:b@c/d"}]`))
+	f.Add(url.QueryEscape(`[{"origin":"Declared","kind":"Run","name":"a://b@c://d@e","uri":"a://b@c://d @e","value":"hf://a://b@c"}]`))
 	f.Add("%5B%7B%7D%5D")
 	f.Add(url.QueryEscape(`[{"origin":"Observed","kind":"Image","name":"\u0000b"},{"origin":"Observed","kind":"Image","name":"a","uri":" https://a@b"}]`))
 	f.Fuzz(func(t *testing.T, argument string) {

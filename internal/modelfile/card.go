@@ -90,11 +90,12 @@ func readMLmodel(r *reader, s *stated) error {
 	return nil
 }
 
-// frontMatter returns the lines between the first line, if that is "---", and the next such
-// line.
+// frontMatter returns the lines between the first line that is not empty, if that is "---",
+// and the next such line.
 func frontMatter(card []byte) (front []byte, found, ends bool) {
 	isFence := func(line []byte) bool { return string(bytes.TrimRight(line, " \t\r")) == "---" }
-	line, rest, _ := bytes.Cut(bytes.TrimPrefix(card, []byte("\ufeff")), []byte("\n"))
+	card = bytes.TrimLeft(bytes.TrimPrefix(card, []byte("\ufeff")), " \t\r\n")
+	line, rest, _ := bytes.Cut(card, []byte("\n"))
 	if !isFence(line) {
 		return nil, false, false
 	}
@@ -109,7 +110,8 @@ func frontMatter(card []byte) (front []byte, found, ends bool) {
 }
 
 // parseYAML parses a mapping. Its aliases stay aliases: a text of a few lines can stand for
-// gigabytes.
+// gigabytes. A mapping with a key twice is broken: of its readers, some take the first value
+// and some the last.
 func parseYAML(content []byte) (*yaml.Node, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(content, &document); err != nil {
@@ -117,6 +119,17 @@ func parseYAML(content []byte) (*yaml.Node, error) {
 	}
 	if len(document.Content) == 0 || document.Content[0].Kind != yaml.MappingNode {
 		return nil, defect("has YAML that is not a mapping")
+	}
+	keys := map[string]bool{}
+	for pair := range slices.Chunk(document.Content[0].Content, 2) {
+		key := pair[0]
+		if key.Kind != yaml.ScalarNode {
+			continue
+		}
+		if keys[key.Value] {
+			return nil, defectf("has the key %q twice", text.OneLine(key.Value, maxNameLength))
+		}
+		keys[key.Value] = true
 	}
 	return document.Content[0], nil
 }

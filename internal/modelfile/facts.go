@@ -146,9 +146,9 @@ func metricsLast(fact v1alpha1.LineageFact) int {
 }
 
 // add adds a fact. What a template of a text was to replace states nothing; Argo would take
-// it for an expression, too.
+// it for an expression, too, also in the name of the file.
 func (s *stated) add(fact v1alpha1.LineageFact) {
-	if strings.Contains(fact.Name+fact.URI+fact.Value+fact.Dataset, "{{") {
+	if strings.Contains(fact.Name+fact.URI+fact.Value+fact.Dataset, "{{") || strings.Contains(s.file, "{{") {
 		return
 	}
 	if s.ofKind[fact.Kind] == maxOfKind {

@@ -113,6 +113,7 @@ func TestReadFacts(t *testing.T) {
 		"a model card of Windows": {
 			model{"README.md": "\ufeff---\r\nlicense: mit\r\n--- \r\ntext"}, []string{"License|||mit|"},
 		},
+		"a model card after empty lines": {model{"README.md": "\n \r\n---\nlicense: mit\n---\n"}, []string{"License|||mit|"}},
 		"a license of its own, and a base model in a directory": {
 			model{"README.md": "---\nlicense: other\nlicense_name: acme-1\nlicense_link: https://example.com/L\nbase_model: [./base, null, {a: b}]\n---\n"},
 			[]string{"License||https://example.com/L|acme-1|", "BaseModel|./base|||"},
@@ -120,8 +121,9 @@ func TestReadFacts(t *testing.T) {
 		"a model card without facts": {
 			model{"README.md": "---\nlicense:\ntags: [a]\nmodel-index: [{results: [{metrics: [{type: a}]}]}]\n---\n"}, nil,
 		},
-		"a README without front matter": {model{"README.md": "# Faces\n---\nlicense: mit\n---\n"}, nil},
-		"placeholders of a template":    {model{"README.md": "---\nlicense: \"{{ license }}\"\nlanguage: en\n---\n"}, []string{"Property|language||en|"}},
+		"a README without front matter":    {model{"README.md": "# Faces\n---\nlicense: mit\n---\n"}, nil},
+		"placeholders of a template":       {model{"README.md": "---\nlicense: \"{{ license }}\"\nlanguage: en\n---\n"}, []string{"Property|language||en|"}},
+		"a template as the name of a file": {model{"{{workflow.uid}}.gguf": generalGGUF(2), "config.json": `{"dtype": "f16"}`}, []string{"Property|dtype||f16|"}},
 		"a configuration": {
 			model{"config.json": `{"architectures": ["LlamaForCausalLM"], "rope": {"dtype": "x"}, "model_type": "llama", "torch_dtype": "bfloat16",
 				"eps": NaN, "_name_or_path": "/out/checkpoint-3", "transformers_version": "4.51.0", "dtype": null}`},
@@ -187,6 +189,7 @@ func TestReadFactsOfBrokenFiles(t *testing.T) {
 		"front matter that is not UTF-8":        {"README.md", "---\nlicense: m\xff\xfeit\n---\n", "README.md is not YAML: yaml: invalid"},
 		"front matter with an unknown alias":    {"README.md", "---\nlicense: *a\n---\n", "README.md is not YAML: yaml: unknown anchor 'a' referenced"},
 		"a text about MLflow that is no YAML":   {"MLmodel", "run_id: [", "MLmodel is not YAML: "},
+		"a card with a key twice":               {"README.md", "---\nlicense: mit\nlanguage: en\nlicense: other\n---\n", `README.md has the key "license" twice`},
 		"a large text about MLflow":             {"MLmodel", "run_id: " + long, "MLmodel has more than 256 KiB"},
 		"a configuration that is cut":           {"config.json", `{"model_type": "llama", "a`, "config.json is not JSON"},
 		"a configuration that is a list":        {"config.json", `["llama"]`, "config.json is not in the format that its name says"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -44,28 +45,93 @@ func (r *Repository) Attach(ctx context.Context, subject v1.Descriptor, artifact
 	if err != nil {
 		return err
 	}
-	added := slices.Clone(present)
+	var attached []v1.Descriptor
 	for _, artifact := range artifacts {
 		manifest, descriptor, err := artifact.manifest(subject)
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(present, func(d v1.Descriptor) bool { return d.Digest == descriptor.Digest }) {
+		attached = append(attached, descriptor)
+		if lists(present, descriptor) && (hasAPI || r.hasManifest(ctx, descriptor.Digest)) {
 			continue
 		}
 		if err := r.store(ctx, artifact, manifest, descriptor); err != nil {
 			return err
 		}
-		added = append(added, descriptor)
 	}
-	if hasAPI || len(added) == len(present) {
+	if hasAPI {
 		return nil
 	}
-	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: added})
+	return r.addReferrers(ctx, subject.Digest, present, attached)
+}
+
+func lists(referrers []v1.Descriptor, artifact v1.Descriptor) bool {
+	return slices.ContainsFunc(referrers, func(d v1.Descriptor) bool { return d.Digest == artifact.Digest })
+}
+
+// maxIndexWrites is how often the index of referrers is written.
+const maxIndexWrites = 3
+
+// addReferrers adds artifacts to the index at the tag that takes the place of the API.
+// Clients write the whole index, so that one that has read it before, such as a scanner that
+// begins at the same time, removes what was added since. It is read again for that.
+func (r *Repository) addReferrers(ctx context.Context, subject v1.Hash, present, artifacts []v1.Descriptor) error {
+	for range maxIndexWrites {
+		all := slices.Clone(present)
+		for _, artifact := range artifacts {
+			if !lists(all, artifact) {
+				all = append(all, artifact)
+			}
+		}
+		if len(all) == len(present) {
+			return nil
+		}
+		err := r.putReferrers(ctx, subject, all)
+		if err != nil {
+			return err
+		}
+		if present, _, err = r.referrers(ctx, subject); err != nil {
+			return err
+		}
+	}
+	return nil // A cache may respond with what was there before.
+}
+
+// hasManifest reports whether the registry has a manifest. An index at a tag does not prove
+// that: what it lists may have been deleted since.
+func (r *Repository) hasManifest(ctx context.Context, digest v1.Hash) bool {
+	_, err := r.Fetch(ctx, r.name.Digest(digest.String()))
+	return err == nil
+}
+
+// maxLookedUp is the number of referrers of an image that are looked up one by one.
+const maxLookedUp = 1000
+
+// putReferrers writes the index of referrers at the tag that takes the place of the API. A
+// registry that verifies indexes rejects one with a manifest that was deleted, as other
+// clients may have left it. It is written without those then.
+func (r *Repository) putReferrers(ctx context.Context, subject v1.Hash, referrers []v1.Descriptor) error {
+	err := r.putIndex(ctx, referrersTag(subject), referrers)
+	var rejected *Error
+	if !errors.As(err, &rejected) || rejected.Transient || len(referrers) > maxLookedUp {
+		return err
+	}
+	stored := slices.DeleteFunc(slices.Clone(referrers), func(d v1.Descriptor) bool {
+		_, err := r.Fetch(ctx, r.name.Digest(d.Digest.String()))
+		return IsNotFound(err)
+	})
+	if len(stored) == len(referrers) {
+		return err
+	}
+	return r.putIndex(ctx, referrersTag(subject), stored)
+}
+
+func (r *Repository) putIndex(ctx context.Context, tag string, manifests []v1.Descriptor) error {
+	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: manifests})
 	if err != nil {
 		return fmt.Errorf("encode the index of referrers: %w", err)
 	}
-	return r.putManifest(ctx, referrersTag(subject.Digest), types.OCIImageIndex, index)
+	return r.putManifest(ctx, tag, types.OCIImageIndex, index)
 }
 
 // manifest returns the manifest of an artifact, and its descriptor as an index has it.

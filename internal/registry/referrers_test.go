@@ -1,11 +1,15 @@
 package registry
 
 import (
+	"bytes"
+	"encoding/json"
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -13,6 +17,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -94,6 +100,101 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// Clients write the index at the tag: what it lists may have been deleted since, for example
+// by a retention rule. The registry rejects an index with a manifest that it does not have.
+func TestAttachBesideDeletedArtifacts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		attach []Artifact
+		want   []string
+	}{
+		"the same artifact": {[]Artifact{artifact("1")}, []string{"1"}},
+		"another one":       {[]Artifact{artifact("2")}, []string{"2"}},
+		"both":              {[]Artifact{artifact("2"), artifact("1")}, []string{"1", "2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, repository, subject := newSubject(t, false)
+			require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("1")}))
+			listed, err := repository.Referrers(t.Context(), subject.Digest)
+			require.NoError(t, err)
+			require.NoError(t, remote.Delete(repository.name.Digest(listed[0].Digest.String())))
+
+			require.NoError(t, repository.Attach(t.Context(), subject, tt.attach))
+
+			referrers, err := repository.Referrers(t.Context(), subject.Digest)
+			require.NoError(t, err)
+			var contents []string
+			for _, d := range referrers {
+				content, err := repository.ReadArtifact(t.Context(), d.Digest, 100)
+				require.NoError(t, err)
+				contents = append(contents, string(content))
+			}
+			assert.Equal(t, tt.want, contents)
+		})
+	}
+}
+
+// Another client has read the index before it was written, and writes it afterwards.
+func TestAttachBesideAnotherClient(t *testing.T) {
+	handler, repository, subject := newSubject(t, false)
+	require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("other")}))
+	before, err := repository.Fetch(t.Context(), repository.name.Tag(referrersTag(subject.Digest)))
+	require.NoError(t, err)
+	var writes atomic.Int32
+	handler.respond = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, referrersTag(subject.Digest)) || writes.Add(1) > 1 {
+			return false
+		}
+		handler.inner.ServeHTTP(w, r)
+		again := httptest.NewRequestWithContext(r.Context(), http.MethodPut, r.URL.Path, bytes.NewReader(before.Manifest))
+		again.Header.Set("Content-Type", string(before.MediaType))
+		handler.inner.ServeHTTP(httptest.NewRecorder(), again)
+		return true
+	}
+
+	require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("1"), artifact("2")}))
+
+	assert.EqualValues(t, 2, writes.Load())
+	referrers, err := repository.Referrers(t.Context(), subject.Digest)
+	require.NoError(t, err)
+	assert.Len(t, referrers, 3)
+}
+
+// A cache returns the index as it was before.
+func TestAttachBehindCache(t *testing.T) {
+	handler, repository, subject := newSubject(t, false)
+	writes := 0
+	handler.respond = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, referrersTag(subject.Digest)) {
+			return false
+		}
+		if r.Method == http.MethodPut {
+			writes++
+			return false
+		}
+		w.WriteHeader(http.StatusNotFound)
+		return true
+	}
+	require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("1")}))
+	assert.Equal(t, maxIndexWrites, writes)
+}
+
+// An index that the registry rejects for another reason is not written without a part.
+func TestAttachWhereIndexesAreRejected(t *testing.T) {
+	handler, repository, subject := newSubject(t, false)
+	require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("1")}))
+	indexes := 0
+	handler.respond = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, referrersTag(subject.Digest)) {
+			return false
+		}
+		indexes++
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	}
+	require.Error(t, repository.Attach(t.Context(), subject, []Artifact{artifact("2")}))
+	assert.Equal(t, 1, indexes)
+}
+
 func TestReferrersOfRegistriesWithoutThem(t *testing.T) {
 	for name, respond := range map[string]func(w http.ResponseWriter){
 		"a page":             func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html>")) },
@@ -172,4 +273,29 @@ func TestAddSignature(t *testing.T) {
 	require.Len(t, manifest.Layers, 2)
 	assert.Equal(t, "1", manifest.Layers[0].Annotations["signature"])
 	assert.Equal(t, "2", manifest.Layers[1].Annotations["signature"])
+}
+
+// Another user has pushed an image there whose config is none, or was deleted.
+func TestAddSignatureBesideBrokenImage(t *testing.T) {
+	for name, config := range map[string][]byte{"no JSON": []byte("x"), "JSON of another type": []byte("[]"), "no config": nil} {
+		t.Run(name, func(t *testing.T) {
+			_, repository, subject := newSubject(t, false)
+			blob := static.NewLayer(config, types.OCIConfigJSON)
+			if config != nil {
+				require.NoError(t, remote.WriteLayer(repository.name, blob))
+			}
+			descriptor, err := descriptorOf(blob)
+			require.NoError(t, err)
+			manifest, err := json.Marshal(v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: descriptor, Layers: []v1.Descriptor{}})
+			require.NoError(t, err)
+			require.NoError(t, repository.putManifest(t.Context(), SignatureTag(subject.Digest), types.OCIManifestSchema1, manifest))
+
+			err = repository.AddSignature(t.Context(), subject.Digest, []byte("payload"), "application/vnd.example", nil)
+
+			var got *Error
+			require.ErrorAs(t, err, &got)
+			assert.Contains(t, got.Message, "something else than signatures at the tag")
+			assert.False(t, got.Transient)
+		})
+	}
 }

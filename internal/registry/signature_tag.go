@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -54,8 +55,25 @@ func (r *Repository) signaturesAt(ctx context.Context, tag string) (v1.Image, []
 	err = json.Unmarshal(descriptor.Manifest, &manifest)
 	// The client would read as much of the config as the manifest says.
 	if size := manifest.Config.Size; err != nil || !descriptor.MediaType.IsImage() || !manifest.Config.MediaType.IsConfig() || size < 0 || size > MaxDocument {
-		return nil, nil, &Error{Kind: Unsupported, Message: fmt.Sprintf("the registry %s has something else than signatures at the tag %s of %s: delete the tag", r.name.RegistryStr(), tag, r.name.RepositoryStr())}
+		return nil, nil, r.notSignatures(tag)
 	}
 	image, err := descriptor.Image()
-	return image, manifest.Layers, r.explain(err)
+	if err == nil {
+		_, err = image.ConfigFile()
+	}
+	if err = r.explain(err); IsNotFound(err) || isNotJSON(err) {
+		return nil, nil, r.notSignatures(tag)
+	}
+	return image, manifest.Layers, err
+}
+
+func (r *Repository) notSignatures(tag string) *Error {
+	return &Error{Kind: Unsupported, Message: fmt.Sprintf("the registry %s has something else than signatures at the tag %s of %s: delete the tag", r.name.RegistryStr(), tag, r.name.RepositoryStr())}
+}
+
+// isNotJSON reports whether an error is that of a text which is not the JSON that it has to be.
+func isNotJSON(err error) bool {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	return errors.As(err, &syntax) || errors.As(err, &kind)
 }

@@ -2,11 +2,12 @@ package sign
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
-	"strconv"
 )
 
 // BundleType is the media type of Sigstore's bundles.
@@ -44,25 +45,41 @@ func (k *Key) signStatement(s statement, hint string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sig, err := k.sign(preAuthEncoding(payloadType, payload))
+	sig, err := k.sign(preAuthDigest(payload))
 	if err != nil {
 		return nil, err
 	}
-	b := bundle{MediaType: BundleType, Envelope: envelope{Payload: payload, PayloadType: payloadType, Signatures: []signature{{sig}}}}
+	b := bundle{MediaType: BundleType, Envelope: envelope{Payload: []byte{}, PayloadType: payloadType, Signatures: []signature{{sig}}}}
 	b.VerificationMaterial.PublicKey.Hint = hint
-	return encode(b)
+	text, err := encode(b)
+	if err != nil {
+		return nil, err
+	}
+	return withPayload(text, payload), nil
 }
 
-// preAuthEncoding returns what an envelope's signature signs
+// withPayload returns a bundle that has none with its payload. The statement about the
+// files of a large model has a hundred megabytes, of which the encoder makes several copies.
+func withPayload(text, payload []byte) []byte {
+	before, after, _ := bytes.Cut(text, []byte(emptyPayload))
+	const open = len(emptyPayload) - len(`"`)
+	whole := make([]byte, 0, len(text)+base64.StdEncoding.EncodedLen(len(payload)))
+	whole = append(append(whole, before...), emptyPayload[:open]...)
+	whole = base64.StdEncoding.AppendEncode(whole, payload)
+	return append(append(whole, emptyPayload[open:]...), after...)
+}
+
+// emptyPayload is the field of an envelope without a payload.
+const emptyPayload = `"payload":""`
+
+// preAuthDigest returns the SHA-256 of what an envelope's signature signs
 // (https://github.com/secure-systems-lab/dsse/blob/master/protocol.md).
-func preAuthEncoding(payloadType string, payload []byte) []byte {
-	var message bytes.Buffer
-	message.WriteString("DSSEv1")
-	for _, field := range [][]byte{[]byte(payloadType), payload} {
-		message.WriteString(" " + strconv.Itoa(len(field)) + " ")
-		message.Write(field)
-	}
-	return message.Bytes()
+func preAuthDigest(payload []byte) (sum [sha256.Size]byte) {
+	message := sha256.New()
+	_, _ = fmt.Fprintf(message, "DSSEv1 %d %s %d ", len(payloadType), payloadType, len(payload))
+	_, _ = message.Write(payload)
+	message.Sum(sum[:0])
+	return sum
 }
 
 // encode returns a value as JSON. Characters of HTML are not escaped: a payload with them
@@ -170,9 +187,9 @@ func open(text []byte, keys []PublicKey) (s signedStatement, err error) {
 	if err != nil {
 		return s, err
 	}
-	message := preAuthEncoding(payloadType, b.Envelope.Payload)
+	sum := preAuthDigest(b.Envelope.Payload)
 	for _, key := range keys {
-		if key.verify(message, b.Envelope.Signatures[0].Sig) {
+		if key.verify(sum, b.Envelope.Signatures[0].Sig) {
 			return b.statement()
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"path"
 	"slices"
 	"strings"
 
@@ -28,7 +27,9 @@ type Files struct {
 	Count, Bytes int64
 
 	resources []resource
-	hasLinks  bool
+	// hasLinks is true if there is a symbolic link, to whatever: a verifier rejects all of
+	// them unless the signature allows links.
+	hasLinks bool
 }
 
 // resource is a file.
@@ -59,14 +60,22 @@ var ignoredPaths = []string{".git", ".gitattributes", ".github", ".gitignore"}
 // NewFiles returns the files that a manifest lists, as they are signed. ok is false if the
 // manifest does not have the SHA-256 of every file.
 func NewFiles(manifest layer.Manifest) (files Files, ok bool) {
-	index := manifest.Index()
+	var index layer.Index // It takes as much memory as the entries.
+	if slices.ContainsFunc(manifest.Entries, isLink) {
+		index = manifest.Index()
+	}
 	root := sha256.New()
+	files.resources = []resource{} // Not null, which no verifier reads.
 	entries := slices.Clone(manifest.Entries)
 	slices.SortFunc(entries, func(a, b layer.ManifestEntry) int { return comparePaths(a.Path, b.Path) })
 	for _, e := range entries {
 		top, _, _ := strings.Cut(e.Path, "/")
-		file, isFile := follow(index, e)
-		if !isFile || slices.Contains(ignoredPaths, top) {
+		if slices.Contains(ignoredPaths, top) {
+			continue
+		}
+		files.hasLinks = files.hasLinks || isLink(e)
+		file := follow(index, e)
+		if file.Type != layer.File {
 			continue
 		}
 		sum, err := hex.DecodeString(file.SHA256)
@@ -75,7 +84,6 @@ func NewFiles(manifest layer.Manifest) (files Files, ok bool) {
 		}
 		_, _ = root.Write(sum)
 		files.resources = append(files.resources, resource{Name: e.Path, Algorithm: "sha256", Digest: file.SHA256})
-		files.hasLinks = files.hasLinks || e.Type == layer.Symlink
 		files.Count++
 		files.Bytes += file.Size
 	}
@@ -100,20 +108,17 @@ func comparePaths(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// maxLinks is how many links are followed one after the other, as Linux does.
-const maxLinks = 40
-
-// follow returns the file that an entry is or leads to. A verifier hashes what links to
-// files lead to, and ignores those to directories.
-func follow(index layer.Index, e layer.ManifestEntry) (file layer.ManifestEntry, isFile bool) {
-	for range maxLinks {
-		if e.Type != layer.Symlink {
-			return e, e.Type == layer.File
-		}
-		e = index[path.Join(path.Dir(e.Path), e.Link)]
+// follow returns what an entry is or leads to, if it is a link. A verifier hashes the files
+// that links lead to, also by way of linked directories, and does not look into linked
+// directories. A link that leads nowhere leads to no file.
+func follow(index layer.Index, e layer.ManifestEntry) layer.ManifestEntry {
+	if isLink(e) {
+		e, _ = index.Resolve(e.Path)
 	}
-	return e, false
+	return e
 }
+
+func isLink(e layer.ManifestEntry) bool { return e.Type == layer.Symlink }
 
 // subject returns the files as what a statement is about.
 func (f Files) subject(name string) subject {

@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"strings"
 )
@@ -114,6 +115,6 @@ func (k *Key) SignSimple(image Image) (SimpleSignature, error) {
 	if err != nil {
 		return SimpleSignature{}, err
 	}
-	sig, err := k.sign(text)
+	sig, err := k.sign(sha256.Sum256(text))
 	return SimpleSignature{Payload: text, Signature: base64.StdEncoding.EncodeToString(sig)}, err
 }

@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -21,6 +22,8 @@ const (
 	pemSigstore  = "ENCRYPTED SIGSTORE PRIVATE KEY"
 	pemCosign    = "ENCRYPTED COSIGN PRIVATE KEY"
 	pemPublicKey = "PUBLIC KEY"
+	// pemBegin is how a block begins.
+	pemBegin = "-----BEGIN "
 )
 
 // Errors of keys, as the end of a sentence about the key.
@@ -29,6 +32,7 @@ var (
 	errNoPassword = errors.New("is encrypted, and there is no cosign.password for it")
 	errDecrypt    = errors.New("cannot be decrypted with cosign.password")
 	errNotP256    = errors.New("is not an ECDSA key on the curve P-256")
+	errSeveral    = errors.New("is one of several in the text: give each key by itself")
 )
 
 // Key is a private key.
@@ -74,10 +78,9 @@ func ParseKey(text, password []byte) (*Key, error) {
 // Public returns the key by which signatures are verified.
 func (k *Key) Public() PublicKey { return k.public }
 
-// sign returns the signature of a message: ECDSA of its SHA-256, in ASN.1. Without a
+// sign returns the signature of a message with a SHA-256: ECDSA, in ASN.1. Without a
 // source of randomness, it is deterministic (RFC 6979).
-func (k *Key) sign(message []byte) ([]byte, error) {
-	sum := sha256.Sum256(message)
+func (k *Key) sign(sum [sha256.Size]byte) ([]byte, error) {
 	signature, err := k.private.Sign(nil, sum[:], crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
@@ -92,11 +95,15 @@ type PublicKey struct {
 }
 
 // ParsePublicKey parses an ECDSA key on the curve P-256 in PEM format, as cosign writes it
-// to cosign.pub. The error continues a sentence about the key.
+// to cosign.pub. A text with several keys is an error: all but one would be ignored in
+// silence. The error continues a sentence about the key.
 func ParsePublicKey(text []byte) (PublicKey, error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != pemPublicKey {
 		return PublicKey{}, fmt.Errorf("is not in PEM format with the type %q", pemPublicKey)
+	}
+	if bytes.Count(text, []byte(pemBegin)) > 1 {
+		return PublicKey{}, errSeveral
 	}
 	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
@@ -143,8 +150,7 @@ func (k PublicKey) omsHint() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// verify reports whether a signature is that of a message.
-func (k PublicKey) verify(message, signature []byte) bool {
-	sum := sha256.Sum256(message)
+// verify reports whether a signature is that of a message with a SHA-256.
+func (k PublicKey) verify(sum [sha256.Size]byte, signature []byte) bool {
 	return ecdsa.VerifyASN1(k.key, sum[:], signature)
 }

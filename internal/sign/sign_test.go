@@ -124,10 +124,12 @@ func TestParsePublicKey(t *testing.T) {
 		text []byte
 		want string
 	}{
-		"no PEM":           {[]byte("key"), "is not in PEM format"},
-		"a private key":    {inPEM("PRIVATE KEY", nil), "is not in PEM format"},
-		"damaged":          {inPEM("PUBLIC KEY", []byte("x")), "cannot be parsed"},
-		"on another curve": {inPEM("PUBLIC KEY", der), "is not an ECDSA key on the curve P-256"},
+		"no PEM":              {[]byte("key"), "is not in PEM format"},
+		"two keys":            {append(want.PEM(), readKey(t, "other.pem").Public().PEM()...), "is one of several in the text: give each key by itself"},
+		"after a damaged one": {append([]byte("-----BEGIN PUBLIC KEY-----\nx\n"), want.PEM()...), "is one of several in the text"},
+		"a private key":       {inPEM("PRIVATE KEY", nil), "is not in PEM format"},
+		"damaged":             {inPEM("PUBLIC KEY", []byte("x")), "cannot be parsed"},
+		"on another curve":    {inPEM("PUBLIC KEY", der), "is not an ECDSA key on the curve P-256"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := sign.ParsePublicKey(tt.text)
@@ -186,6 +188,80 @@ func TestNewFilesOfLinksInACircle(t *testing.T) {
 	}})
 	assert.True(t, ok)
 	assert.Zero(t, files.Count)
+}
+
+// A verifier opens links as the kernel does, so a link can lead through another one.
+func TestNewFilesOfLinksThroughLinkedDirectories(t *testing.T) {
+	sum := func(text string) string {
+		digest := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(digest[:])
+	}
+	entries := []layer.ManifestEntry{
+		{Path: ".", Type: layer.Dir},
+		{Path: "current", Type: layer.Symlink, Link: "v2/sub"},
+		{Path: "v2", Type: layer.Dir},
+		{Path: "v2/model.bin", Type: layer.File, SHA256: sum("second")},
+		{Path: "v2/sub", Type: layer.Dir},
+		{Path: "v2/sub/model.bin", Type: layer.File, SHA256: sum("of the directory")},
+	}
+	for name, tt := range map[string]struct{ link, want string }{
+		"through the link":       {"current/model.bin", "of the directory"},
+		"above what it leads to": {"current/../model.bin", "second"},
+		"to itself":              {"model.bin", ""},
+		"out of the model":       {"../model.bin", ""},
+		"to an absolute path":    {"/v2/model.bin", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files, ok := sign.NewFiles(layer.Manifest{Entries: append([]layer.ManifestEntry{{Path: "model.bin", Type: layer.Symlink, Link: tt.link}}, entries...)})
+			require.True(t, ok)
+			all := sha256.New()
+			contents, count := []string{"second", "of the directory"}, int64(2)
+			if tt.want != "" {
+				contents, count = append([]string{tt.want}, contents...), 3
+			}
+			for _, content := range contents {
+				sum := sha256.Sum256([]byte(content))
+				all.Write(sum[:])
+			}
+			assert.Equal(t, count, files.Count)
+			assert.Equal(t, hex.EncodeToString(all.Sum(nil)), files.Root)
+		})
+	}
+}
+
+// The verifier of OpenSSF Model Signing rejects every link, also one to a directory, unless
+// the signature says otherwise, and reads a list of files.
+func TestSignFilesSerialization(t *testing.T) {
+	file := layer.ManifestEntry{Path: "w.bin", Type: layer.File, SHA256: strings.Repeat("ab", 32)}
+	for name, tt := range map[string]struct {
+		entries       []layer.ManifestEntry
+		allowSymlinks bool
+		resources     int
+	}{
+		"no links":                       {[]layer.ManifestEntry{file}, false, 1},
+		"a link to a directory":          {[]layer.ManifestEntry{file, {Path: "latest", Type: layer.Symlink, Link: "."}, {Path: ".", Type: layer.Dir}}, true, 1},
+		"a link in an ignored directory": {[]layer.ManifestEntry{file, {Path: ".git/a", Type: layer.Symlink, Link: "../w.bin"}}, false, 1},
+		"ignored files only":             {[]layer.ManifestEntry{{Path: ".gitignore", Type: layer.File, SHA256: file.SHA256}}, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files, ok := sign.NewFiles(layer.Manifest{Entries: tt.entries})
+			require.True(t, ok)
+			bundle, err := readKey(t, "key.pem").SignFiles("resnet", files)
+			require.NoError(t, err)
+			var statement struct {
+				Predicate struct {
+					Serialization struct {
+						AllowSymlinks bool `json:"allow_symlinks"`
+					} `json:"serialization"`
+					Resources []any `json:"resources"`
+				} `json:"predicate"`
+			}
+			require.NoError(t, json.Unmarshal(payloadOf(t, bundle), &statement))
+			assert.Equal(t, tt.allowSymlinks, statement.Predicate.Serialization.AllowSymlinks)
+			assert.NotNil(t, statement.Predicate.Resources)
+			assert.Len(t, statement.Predicate.Resources, tt.resources)
+		})
+	}
 }
 
 func provenance() sign.Provenance {

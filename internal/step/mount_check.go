@@ -70,8 +70,8 @@ func defineMountCheck(flags *flag.FlagSet, p *paths) action {
 }
 
 // memoryTarget is how many bytes of memory mount-check and status-report use before they
-// collect garbage more often. The template limits each to 512Mi. The signature over
-// 200,000 files takes 280 MiB, and is 42 MB long.
+// collect garbage more often. The template limits each to 512Mi. For 200,000 files with
+// paths of 230 characters each, status-report was measured to use 440 MiB when it signs.
 const memoryTarget = 384 << 20
 
 func (m *mountCheck) run(ctx context.Context, log io.Writer) error {

@@ -200,7 +200,10 @@ func (s *signing) signHeld(ctx context.Context, key *sign.Key, repository *regis
 	}
 	of := signed{
 		repository: repository, subject: v1.Descriptor{MediaType: want.MediaType, Size: want.Size, Digest: digest},
-		image: sign.Image{Repository: repository.Name(), Digest: want.Digest, List: want.ManifestSHA256},
+		image: sign.Image{Repository: repository.Name(), Digest: want.Digest},
+	}
+	if want.ListsDigests {
+		of.image.List = want.ManifestSHA256
 	}
 	signature, bundle, err := s.signature(key, of.image)
 	if err != nil {
@@ -247,7 +250,11 @@ func cannotSign(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	f := failure.New(v1alpha1.ReasonSigningFailed, "the image is in the registry, and its signature cannot be stored: %s", e.Message).WithCause(e.Cause)
+	message := e.Message
+	if e.Kind == registry.TagImmutable {
+		message += ". Signatures of one image share a tag that begins with sha256-, so exempt these tags from the rule instead"
+	}
+	f := failure.New(v1alpha1.ReasonSigningFailed, "the image is in the registry, and its signature cannot be stored: %s", message).WithCause(e.Cause)
 	f.Transient = e.Transient
 	return f
 }
@@ -436,6 +443,9 @@ func isAttested(ctx context.Context, key *sign.Key, of signed) (bool, error) {
 		}
 		read++
 		bundle, err := of.repository.ReadArtifact(ctx, d.Digest, sign.MaxBundle)
+		if registry.IsNotFound(err) {
+			continue // An index at a tag can list what was deleted.
+		}
 		if err != nil {
 			return false, cannotSign(err)
 		}

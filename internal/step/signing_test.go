@@ -250,6 +250,27 @@ func TestStatusReportSignsFoundImage(t *testing.T) {
 	p.assertSignatureTag(t, 2)
 }
 
+// Another user has deleted the provenance, and the index of referrers still lists it.
+func TestStatusReportAttestsAgainWhatWasDeleted(t *testing.T) {
+	p := newStreamedPod(t)
+	p.addKey(t)
+	code, printed := p.allSteps(t)
+	require.Equal(t, exitOK, code, printed)
+	deleted := p.referrers(t)[sign.ProvenancePredicate][0]
+	ref, err := name.NewDigest(p.host+"/"+p.repo+"@"+deleted.Digest.String(), name.Insecure)
+	require.NoError(t, err)
+	require.NoError(t, remote.Delete(ref))
+
+	p.workflowUID = "wf-2"
+	code, printed = p.allSteps(t)
+
+	require.Equal(t, exitOK, code, printed)
+	provenances := p.referrers(t)[sign.ProvenancePredicate]
+	require.Len(t, provenances, 1)
+	assert.NotEqual(t, deleted.Digest, provenances[0].Digest)
+	assert.NotEmpty(t, p.bundle(t, provenances[0]))
+}
+
 func TestStatusReportSigningSettings(t *testing.T) {
 	tests := map[string]struct {
 		flags        []string
@@ -395,7 +416,7 @@ func TestStatusReportOfRegistryWithoutSignatures(t *testing.T) {
 		},
 		"the tag of signatures is immutable": {
 			refused: ".sig", status: http.StatusConflict, response: `{"errors":[{"code":"DENIED","message":"tag is immutable"}]}`,
-			want: "its signature cannot be stored: ",
+			want: "Signatures of one image share a tag that begins with sha256-, so exempt these tags from the rule instead",
 		},
 		"the disk is full for a while": {
 			refused: "/manifests/sha256-", status: http.StatusServiceUnavailable,
@@ -537,6 +558,28 @@ func TestStatusReportSignsHeldBackImage(t *testing.T) {
 			assert.Equal(t, image.Signature.Bundle, p.report(t).Image.Signature.Bundle)
 			assert.Len(t, p.referrers(t)[sign.SignPredicate], 1)
 			p.assertSignatureTag(t, 1)
+		})
+	}
+}
+
+// The webhook rejects a pod that demands the verification of files which the signature does
+// not identify. With the digest of a list without their SHA-256, the pod would fail instead.
+func TestStatusReportSignsHeldBackImageWithoutDigests(t *testing.T) {
+	for name, skips := range map[string]bool{"with digests": false, "without": true} {
+		t.Run(name, func(t *testing.T) {
+			p := newStreamingPod(t)
+			p.skipsDigests = skips
+			p.write(t, "source/w.bin", "weights")
+			_, _ = p.mountCheck(t)
+			code, printed := p.build(t)
+			require.Equal(t, exitOK, code, printed)
+			p.addKey(t)
+			inner := p.registry.get()
+			p.registry.set(&signaturePolicy{inner: inner, forever: true})
+			code, printed = p.statusReport(t)
+			require.Equal(t, exitOK, code, printed)
+			p.registry.set(inner)
+			assert.Equal(t, skips, p.signedList(t) == "")
 		})
 	}
 }

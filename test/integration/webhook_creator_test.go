@@ -141,6 +141,25 @@ func TestWebhookServedAnnotations(t *testing.T) {
 	assert.NoError(t, s.client.Update(t.Context(), serving))
 }
 
+// A pod that says that its files are verified is one in which they are.
+func TestWebhookVerifyLabelWithoutModel(t *testing.T) {
+	startWithWebhook(t)
+	s := newSandbox(t, shared)
+	s.createReady()
+	labelled := plainPod(s.namespace)
+	labelled.Labels = map[string]string{v1alpha1.LabelVerify: "files"}
+	const both = "create the pod with both labels"
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assertForbidden(c, s.client.Create(t.Context(), labelled.DeepCopy(), client.DryRunAll), both)
+	}, deadline, tick, "the API server loads the policy after a moment")
+
+	serving := servingPod(s.namespace, map[string]string{v1alpha1.LabelServeVersion: resnet})
+	require.NoError(t, s.client.Create(t.Context(), serving))
+	before := serving.DeepCopy()
+	serving.Labels[v1alpha1.LabelVerify] = "files"
+	assertForbidden(t, s.client.Patch(t.Context(), serving, client.MergeFrom(before)), both)
+}
+
 // A copy of a build's Workflow is a new build, whatever its user claims that it has
 // done and which templates it carries.
 func TestWebhookCopies(t *testing.T) {

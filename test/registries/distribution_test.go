@@ -44,7 +44,7 @@ func startDistributionOf(t *testing.T, program string, configuration ...string) 
 	lines := slices.Concat(configuration, []string{
 		"version: 0.1",
 		"log: {level: error, accesslog: {disabled: true}}",
-		fmt.Sprintf("storage: {filesystem: {rootdirectory: %q}}", d.path("data")),
+		fmt.Sprintf("storage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}", d.path("data")),
 	})
 	require.NoError(t, os.WriteFile(d.path("config.yml"), []byte(strings.Join(lines, "\n")), 0o600))
 	t.Cleanup(func() { d.kill(t) })
@@ -110,7 +110,7 @@ func startOlareg(t *testing.T) string {
 	address, port, err := net.SplitHostPort(host)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	process := exec.Command(program("olareg"), "serve", "--addr", address, "--port", port, "--dir", dir)
+	process := exec.Command(program("olareg"), "serve", "--addr", address, "--port", port, "--dir", dir, "--api-delete")
 	startServer(t, process, filepath.Join(dir, "log"), host)
 	t.Cleanup(func() {
 		require.NoError(t, process.Process.Kill())

@@ -52,23 +52,58 @@ func bundles(t *testing.T, image string) map[string]string {
 	require.NoError(t, err)
 	files := map[string]string{}
 	for _, d := range manifest.Manifests {
-		artifact, err := remote.Image(ref.Context().Digest(d.Digest.String()))
-		require.NoError(t, err)
-		layers, err := artifact.Layers()
-		require.NoError(t, err)
-		require.Len(t, layers, 1)
-		reader, err := layers[0].Compressed()
-		require.NoError(t, err)
-		text, err := io.ReadAll(reader)
-		require.NoError(t, err)
-		statement := statementIn(t, text)
-		require.Equal(t, d.Annotations["dev.sigstore.bundle.predicateType"], statement.PredicateType)
-		kind := cmp.Or(statement.Predicate.BuildDefinition.BuildType, statement.PredicateType)
+		text := blobOf(t, ref.Context().Digest(d.Digest.String()))
+		require.Equal(t, d.Annotations["dev.sigstore.bundle.predicateType"], statementIn(t, text).PredicateType)
+		kind := kindOf(t, text)
 		require.NotContains(t, files, kind, "each is stored once")
 		files[kind] = filepath.Join(tempDir(t), "bundle.json")
 		require.NoError(t, os.WriteFile(files[kind], text, 0o644))
 	}
 	return files
+}
+
+// deleteReferrer deletes the artifact with a bundle of a kind. Without a referrers API, the
+// index at the tag lists it still.
+func deleteReferrer(t *testing.T, image, kind string) {
+	t.Helper()
+	ref, err := name.ParseReference(image, name.Insecure)
+	require.NoError(t, err)
+	index, err := remote.Referrers(ref.Context().Digest(content.Digest(t, image)))
+	require.NoError(t, err)
+	manifest, err := index.IndexManifest()
+	require.NoError(t, err)
+	deleted := 0
+	for _, d := range manifest.Manifests {
+		artifact := ref.Context().Digest(d.Digest.String())
+		if text := blobOf(t, artifact); kindOf(t, text) == kind {
+			require.NoError(t, remote.Delete(artifact))
+			deleted++
+		}
+	}
+	require.Equal(t, 1, deleted)
+}
+
+// blobOf returns the only blob of an artifact.
+func blobOf(t *testing.T, ref name.Digest) []byte {
+	t.Helper()
+	artifact, err := remote.Image(ref)
+	require.NoError(t, err)
+	layers, err := artifact.Layers()
+	require.NoError(t, err)
+	require.Len(t, layers, 1)
+	reader, err := layers[0].Compressed()
+	require.NoError(t, err)
+	text, err := io.ReadAll(reader)
+	require.NoError(t, err)
+	return text
+}
+
+// kindOf returns the type of the statement in a bundle, or that of the build if it is a
+// provenance.
+func kindOf(t *testing.T, bundle []byte) string {
+	t.Helper()
+	statement := statementIn(t, bundle)
+	return cmp.Or(statement.Predicate.BuildDefinition.BuildType, statement.PredicateType)
 }
 
 // statement is what a bundle states, as far as the tests read it.
@@ -132,6 +167,15 @@ func TestSignatures(t *testing.T) {
 			assert.True(t, again.Source.AlreadyPushed)
 			assert.Len(t, bundles(t, first.image()), 4)
 		})
+		t.Run("what another user has deleted", func(t *testing.T) {
+			deleteReferrer(t, first.image(), provenanceStatement)
+			first.workflowUID = "wf-3"
+			again, _ := first.builds(t)
+			assertAttests(t, again)
+			stored := bundles(t, first.image())
+			assert.Len(t, stored, 4)
+			assert.Empty(t, sigstore(t, "provenance", key, digest, stored[provenanceStatement]))
+		})
 		t.Run("another key", func(t *testing.T) {
 			other := writeKey(t, tempDir(t))
 			for kind, bundle := range map[string]string{"image": imageStatement, "provenance": provenanceStatement, "training": trainingStatement} {
@@ -178,6 +222,8 @@ func signedPodWith(t *testing.T, registry, signingDir, tag, weights string) *pod
 	p.write(t, ".gitattributes", "*.bin filter=lfs")
 	p.write(t, "README.md", "---\nlicense: mit\nbase_model: acme/base\n---\n")
 	require.NoError(t, os.Symlink("tok.json", p.source("tokenizer.json")))
+	require.NoError(t, os.Symlink("tok", p.source("current")))
+	require.NoError(t, os.Symlink("current/vocab.txt", p.source("vocab.txt")))
 	built, _ := p.builds(t)
 	require.NotNil(t, built.Image.Signature)
 	assertAttests(t, built)

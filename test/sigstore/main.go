@@ -60,7 +60,7 @@ func run(kind, key, subject, file string) error {
 		_, err := verified(kind, key, strings.TrimPrefix(subject, "sha256:"), file)
 		return err
 	}
-	resources, digest, err := list(subject)
+	found, digest, err := list(subject)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func run(kind, key, subject, file string) error {
 	if err != nil {
 		return err
 	}
-	return compare(resources, result.Statement.GetPredicate().AsMap())
+	return compare(found, result.Statement.GetPredicate().AsMap())
 }
 
 // verified returns what a bundle says about a subject with a digest.
@@ -120,21 +120,27 @@ var ignored = []string{".git", ".gitattributes", ".github", ".gitignore"}
 // resource is a file and its SHA-256.
 type resource struct{ name, digest string }
 
+// files are the files in a directory, and whether it has symbolic links.
+type files struct {
+	resources []resource
+	hasLinks  bool
+}
+
 // list hashes the files in a directory as the verifier of OpenSSF Model Signing does
 // (src/model_signing/_serialization/file.py in github.com/sigstore/model-transparency),
 // and returns the digest of all digests. Links are followed to files.
-func list(directory string) ([]resource, string, error) {
-	var resources []resource
-	err := filepath.WalkDir(directory, func(path string, _ fs.DirEntry, err error) error {
+func list(directory string) (found files, digest string, err error) {
+	err = filepath.WalkDir(directory, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
-		}
-		info, err := os.Stat(path)
-		if err != nil || !info.Mode().IsRegular() {
 			return err
 		}
 		name, err := filepath.Rel(directory, path)
 		if err != nil || slices.Contains(ignored, strings.Split(name, "/")[0]) {
+			return err
+		}
+		found.hasLinks = found.hasLinks || d.Type() == fs.ModeSymlink
+		info, err := os.Stat(path)
+		if err != nil || !info.Mode().IsRegular() {
 			return err
 		}
 		file, err := os.Open(path)
@@ -146,24 +152,29 @@ func list(directory string) ([]resource, string, error) {
 		if _, err := io.Copy(sum, file); err != nil {
 			return err
 		}
-		resources = append(resources, resource{name, hex.EncodeToString(sum.Sum(nil))})
+		found.resources = append(found.resources, resource{name, hex.EncodeToString(sum.Sum(nil))})
 		return nil
 	})
 	// Python compares paths component by component.
-	slices.SortFunc(resources, func(a, b resource) int {
+	slices.SortFunc(found.resources, func(a, b resource) int {
 		return slices.Compare(strings.Split(a.name, "/"), strings.Split(b.name, "/"))
 	})
 	all := sha256.New()
-	for _, r := range resources {
+	for _, r := range found.resources {
 		sum, _ := hex.DecodeString(r.digest)
 		all.Write(sum)
 	}
-	return resources, hex.EncodeToString(all.Sum(nil)), err
+	return found, hex.EncodeToString(all.Sum(nil)), err
 }
 
 // compare returns an error if a statement lists other files than a directory has: the
-// same digests could be those of files with other names.
-func compare(resources []resource, predicate map[string]any) error {
+// same digests could be those of files with other names. All links of a directory are
+// rejected unless the statement allows them.
+func compare(found files, predicate map[string]any) error {
+	serialization, _ := predicate["serialization"].(map[string]any)
+	if found.hasLinks && serialization["allow_symlinks"] != true {
+		return errors.New("the directory has symbolic links")
+	}
 	listed, _ := predicate["resources"].([]any)
 	var signed []resource
 	for _, item := range listed {
@@ -175,7 +186,7 @@ func compare(resources []resource, predicate map[string]any) error {
 		}
 		signed = append(signed, resource{name, digest})
 	}
-	if !slices.Equal(resources, signed) {
+	if !slices.Equal(found.resources, signed) {
 		return errors.New("the directory has other files")
 	}
 	return nil

@@ -42,8 +42,10 @@ type Result struct {
 	// Pushed is the image, or the index of images for several platforms, that was
 	// pushed: its media type, size and digest.
 	Pushed v1.Descriptor
-	// ManifestSHA256 is the digest of the model's manifest in the image.
+	// ManifestSHA256 is the digest of the model's manifest in the image, and ListsDigests is
+	// whether it has the SHA-256 of every file.
 	ManifestSHA256 string
+	ListsDigests   bool
 	// Layers are the layers that hold the model's files.
 	Layers []layer.BuiltLayer
 	// SentBytes and ReusedBytes are the sizes of the model's layers that were
@@ -54,5 +56,8 @@ type Result struct {
 // Expectation returns what the registry must hold after the push of an image with
 // this base image.
 func (r Result) Expectation(base handoff.BaseImage) handoff.Expectation {
-	return handoff.Expectation{Digest: r.Pushed.Digest.String(), MediaType: r.Pushed.MediaType, Size: r.Pushed.Size, ManifestSHA256: r.ManifestSHA256, BaseDiffIDs: base.DiffIDs(), Layers: r.Layers}
+	return handoff.Expectation{
+		Digest: r.Pushed.Digest.String(), MediaType: r.Pushed.MediaType, Size: r.Pushed.Size,
+		ManifestSHA256: r.ManifestSHA256, ListsDigests: r.ListsDigests, BaseDiffIDs: base.DiffIDs(), Layers: r.Layers,
+	}
 }

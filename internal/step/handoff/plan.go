@@ -115,6 +115,8 @@ type Expectation struct {
 	// ManifestSHA256 is the digest of the model's manifest that was written into
 	// the image; empty if mount-check compared the manifest that it found.
 	ManifestSHA256 string `json:"manifestSHA256,omitempty"`
+	// ListsDigests is whether that manifest has the SHA-256 of every file.
+	ListsDigests bool `json:"listsDigests,omitempty"`
 	// BaseDiffIDs are, for each platform, the digests of the archives of the base
 	// image's layers, which are below the model's.
 	BaseDiffIDs [][]string `json:"baseDiffIDs,omitempty"`

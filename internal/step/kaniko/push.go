@@ -59,7 +59,7 @@ func push(ctx context.Context, in Input, packed packed) (engine.Result, error) {
 		result.SentBytes += l.Size
 	}
 	manifest := layer.NewManifest(in.Model, packed.digests)
-	manifest.Layers = result.Layers
+	manifest.Layers, result.ListsDigests = result.Layers, manifest.HasDigests()
 	result.Pushed, result.ManifestSHA256, err = in.Push(ctx, repository, manifest, layers, compression)
 	return result, err
 }

@@ -61,6 +61,7 @@ func Build(ctx context.Context, in Input) (engine.Result, error) {
 	result := engine.Result{Layers: modelimage.BuiltLayers(layers), SentBytes: s.sentBytes, ReusedBytes: s.reusedBytes}
 	manifest := layer.NewManifest(in.Model, s.allDigests())
 	manifest.Layers, manifest.Streamed = result.Layers, true
+	result.ListsDigests = manifest.HasDigests()
 	result.Pushed, result.ManifestSHA256, err = in.Push(ctx, repository, manifest, layers, engine.Uncompressed)
 	if err != nil {
 		return engine.Result{}, err

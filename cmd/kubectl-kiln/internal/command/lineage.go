@@ -30,8 +30,8 @@ const maxGenerations = 8
 
 // baseVersion returns the ModelVersion that a fact names as a base model, or "".
 func baseVersion(fact v1alpha1.LineageFact) string {
-	name, found := strings.CutPrefix(fact.Name, lineage.VersionName(""))
-	if !found || fact.Kind != v1alpha1.BaseModelFact || len(validation.IsDNS1123Subdomain(name)) > 0 {
+	name, found := lineage.VersionOf(fact)
+	if !found || len(validation.IsDNS1123Subdomain(name)) > 0 {
 		return ""
 	}
 	return name

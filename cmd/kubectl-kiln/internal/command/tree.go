@@ -436,7 +436,8 @@ func servedBy(mv *v1alpha1.ModelVersion, pods []corev1.Pod) []string {
 }
 
 // workloadOf returns the workload that a pod belongs to, as kubectl writes it. The name
-// of a Deployment's ReplicaSet ends with the hash that is a label of the pod.
+// of a Deployment's ReplicaSet ends with the hash that is a label of the pod. The API server
+// accepts any text as the kind and name of an owner.
 func workloadOf(pod *corev1.Pod) string {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
@@ -444,9 +445,9 @@ func workloadOf(pod *corev1.Pod) string {
 	}
 	hash := pod.Labels["pod-template-hash"]
 	if deployment, found := strings.CutSuffix(owner.Name, "-"+hash); found && owner.Kind == "ReplicaSet" && hash != "" {
-		return "deployment/" + deployment
+		return visible("deployment/" + deployment)
 	}
-	return strings.ToLower(owner.Kind) + "/" + owner.Name
+	return visible(strings.ToLower(owner.Kind) + "/" + owner.Name)
 }
 
 func isPodReady(pod *corev1.Pod) bool {

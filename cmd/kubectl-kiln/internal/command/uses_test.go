@@ -33,6 +33,7 @@ func TestUsedBy(t *testing.T) {
 		fact("Declared", v1alpha1.BaseModelFact, named("ModelVersion mv-6")),
 		fact("Observed", v1alpha1.BaseModelFact, func(f *v1alpha1.LineageFact) { f.Name, f.Digest = "ModelVersion mv-6", digestOf("mv-6") }))
 	newVersionOf(t, ns, "mv-8", fact("Observed", v1alpha1.BaseModelFact, func(f *v1alpha1.LineageFact) { f.Name, f.Digest = "ModelVersion mv-6", digestOf("another") }))
+	newVersionOf(t, ns, "mv-9", fact("File README.md", v1alpha1.BaseModelFact, named("ModelVersion mv-6")))
 	newServingPod(t, tuned, "canary")
 	twin := newVersionOf(t, ns, "copy")
 	status := twin.Status
@@ -59,7 +60,7 @@ deployment/resnet  modelversion/mv-7  serves it, 0/1 ready
 
 	code, out, complaint = call(t, editor, ns, "used-by", "--dataset", "s3://data/faces")
 	assert.Equal(t, exitOK, code)
-	assert.Equal(t, "Nobody states with which data 3 of 4 ModelVersions were trained.\nThe lineage of deleted ModelVersions is not known, and pods still serve them: 1.\n", complaint)
+	assert.Equal(t, "Nobody states with which data 4 of 5 ModelVersions were trained.\nThe lineage of deleted ModelVersions is not known, and pods still serve them: 1.\n", complaint)
 	assert.Equal(t, strings.Replace(want, "HOW\n", "HOW\nmodelversion/mv-6  s3://data/faces/v3  trained with it (declared)\n", 1), inColumns(out))
 
 	code, out, complaint = call(t, editor, ns, "used-by", "--dataset", "s3://data/face")
@@ -181,4 +182,25 @@ func TestBuiltOn_manyOfOneImage(t *testing.T) {
 	start := time.Now()
 	assert.Len(t, builtOn(versions, []derivation{{version: &versions[0]}}), many)
 	assert.Less(t, time.Since(start), deadline)
+}
+
+// A user can write any text into the owner of a pod.
+func TestWorkloadOf(t *testing.T) {
+	for name, tt := range map[string]struct {
+		kind, owner, hash, want string
+	}{
+		"a Deployment":            {"ReplicaSet", "resnet-7c9f", "7c9f", "deployment/resnet"},
+		"a ReplicaSet":            {"ReplicaSet", "resnet", "", "replicaset/resnet"},
+		"no owner":                {want: "pod/server"},
+		"a kind for the terminal": {"Job\x1b[2J", "a\n\u202eb", "", "job [2j/a b"},
+		"a name for the terminal": {"ReplicaSet", "resnet\x1b[2J-7c9f", "7c9f", "deployment/resnet [2J"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "server", Labels: map[string]string{"pod-template-hash": tt.hash}}}
+			if isController := true; tt.kind != "" {
+				pod.OwnerReferences = []metav1.OwnerReference{{Kind: tt.kind, Name: tt.owner, Controller: &isController}}
+			}
+			assert.Equal(t, tt.want, workloadOf(pod))
+		})
+	}
 }
