@@ -134,5 +134,5 @@ func inFlags(message string) string {
 		}
 		return flag
 	})
-	return strings.NewReplacer("imageTag", "tag", "imageRepo", "REPOSITORY", "this ModelVersion", "this tag's model").Replace(message)
+	return strings.NewReplacer("imageTag", "tag", "imageRepo", "REPOSITORY", "this ModelVersion", "this tag's model", "the cluster's DNS", "the DNS").Replace(message)
 }

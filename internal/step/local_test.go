@@ -123,6 +123,7 @@ func TestInFlags(t *testing.T) {
 		"set spec.build.completenessCheck: Skip":        "set --completeness-check=Skip",
 		`set spec.build.exclude: [".git/"]`:             `set --exclude: [".git/"]`,
 		"choose another imageTag, or correct imageRepo": "choose another tag, or correct REPOSITORY",
+		"cannot be resolved in the cluster's DNS":       "cannot be resolved in the DNS",
 		"nothing to say": "nothing to say",
 	} {
 		assert.Equal(t, want, inFlags(message))

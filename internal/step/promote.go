@@ -97,7 +97,7 @@ func (s *promote) findImage(ctx context.Context, repository *registry.Repository
 		return nil, err
 	}
 	if what != "" {
-		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "%s holds %s, and not one of Model %s: promote a ModelVersion of this Model", ref, what, s.model)
+		return nil, failure.New(v1alpha1.ReasonInvalidSpec, "%s holds %s, and not one of Model %s: promote another ModelVersion, or set tag to false for the alias", ref, what, s.model)
 	}
 	return image, nil
 }
@@ -152,7 +152,8 @@ func (s *promote) holder(repository *registry.Repository, manifest *remote.Descr
 		return "", failure.OfContent(repository, err)
 	case config == nil:
 		return "something that is not an image of a model", nil
-	case config.Config.Labels[v1alpha1.LabelModelName] != s.model || config.Config.Labels[v1alpha1.LabelModelVersion] == "":
+	// What kubectl kiln package has made names no ModelVersion.
+	case config.Config.Labels[v1alpha1.LabelModelName] != s.model:
 		return holder(config.Config.Labels), nil
 	}
 	return "", nil

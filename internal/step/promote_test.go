@@ -62,6 +62,18 @@ func TestPromote(t *testing.T) {
 	assert.Contains(t, printed, "the tag was moved and verified: "+p.image()+"@"+first)
 }
 
+// A ModelVersion of an image that kubectl kiln package has made is promoted like others,
+// and so is the one after it.
+func TestPromotePackaged(t *testing.T) {
+	p := newPod(t)
+	packaged, next := p.pushDigest(t, labeled(t, "resnet", "")), p.pushDigest(t, labeled(t, "resnet", "resnet-2"))
+	for _, digest := range []string{packaged, next} {
+		code, printed := p.promote(t, digest)
+		require.Equal(t, exitOK, code, printed)
+		assert.Equal(t, digest, p.digest(t))
+	}
+}
+
 // An image of several platforms keeps its digest.
 func TestPromoteIndex(t *testing.T) {
 	p := newIndexPod(t, true)
@@ -129,7 +141,11 @@ func TestPromoteRejected(t *testing.T) {
 				t.Helper()
 				return p.pushDigest(t, labeled(t, "bert", "bert-1"))
 			}, reason: v1alpha1.ReasonInvalidSpec,
-			want: `holds an image with the labels of ModelVersion "bert-1" of Model "bert", and not one of Model resnet: promote a ModelVersion of this Model`,
+			want: `holds an image with the labels of ModelVersion "bert-1" of Model "bert", and not one of Model resnet: promote another ModelVersion, or set tag to false for the alias`,
+		},
+		"an image without labels": {
+			prepare: func(t *testing.T, p *pod) string { t.Helper(); return p.pushDigest(t, randomImage(t)) }, reason: v1alpha1.ReasonInvalidSpec,
+			want: "holds an image that names no ModelVersion, and not one of Model resnet: promote another ModelVersion, or set tag to false for the alias",
 		},
 		"no digest":    {prepare: func(*testing.T, *pod) string { return "latest" }, reason: v1alpha1.ReasonInvalidSpec, want: `the parameter digest is "latest"`},
 		"no model":     {prepare: ofResnet, args: []string{"--model="}, reason: v1alpha1.ReasonInvalidSpec, want: "the parameter model is empty"},

@@ -80,6 +80,16 @@ func TestKiln(t *testing.T) {
 	mv := &v1alpha1.ModelVersion{}
 	require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "third"}, mv))
 	assert.Equal(t, v1alpha1.ImageBuildSucceeded, mv.Status.ImageBuildPhase)
+
+	// The tag of an alias moves to what a workstation has packaged, and from it.
+	kiln("package", string(dir), image+":packaged", "--model", "kiln", "--base-image", "scratch", "-q", "--plain-http", live.registry)
+	assert.Contains(t, kiln("create", "fourth", "--model", "kiln", "--from-image", image+":packaged", "--engine", "Stream", "--plain-http", live.registry, "--wait"), "fourth is ready")
+	for _, name := range []string{"fourth", "third"} {
+		require.NoError(t, live.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, mv))
+		live.promote(t, mv)
+	}
+	assert.Contains(t, kiln("rollback", "kiln", "production"), "production of kiln: third -> fourth")
+
 	assert.Contains(t, kiln("doctor"), "ok    the webhook answers")
 	assert.Contains(t, kiln("version"), contract.StreamTemplate)
 }

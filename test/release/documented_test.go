@@ -260,6 +260,8 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 	images := regexp.MustCompile(`(?m)^docker\.io/.*\n`).ReplaceAll(read(t, p.dir, "dist/images.txt"), nil)
 	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "dist", "images.txt"), images, 0o600))
 
+	// API servers do not notice the lists of policies that are installed again.
+	t.Run("another namespace", p.assertOverlay)
 	t.Run("one file", func(t *testing.T) {
 		p.run(t, "One file 0")
 		assert.True(t, strings.HasPrefix(p.operatorImage(t), repository+"/modelkiln@sha256:"))
@@ -269,14 +271,13 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		assert.Equal(t, repository+"/modelkiln:v"+chart.Version(version), p.operatorImage(t), "the kustomization was applied last")
 		assert.Empty(t, strings.TrimSpace(p.run(t, "Uninstall 0")), "no ModelVersions use AWSEfs")
 		p.run(t, "Uninstall 1")
-		p.uninstall(t, "Uninstall 2")
-		out, err := p.shell(t, "kubectl delete --ignore-not-found -k deploy/policy && kubectl delete --ignore-not-found -k deploy/policy/workflows")
-		require.NoError(t, err, out)
+		p.run(t, "Uninstall 2")
+		p.uninstall(t, "Uninstall 3")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("kustomize", func(t *testing.T) {
 		p.run(t, "Kustomize 0")
-		p.uninstall(t, "Uninstall 3")
+		p.uninstall(t, "Uninstall 4")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("downgrade with kustomize", func(t *testing.T) {
@@ -300,7 +301,7 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		assert.Contains(t, out, "\n      baseImage: "+mirror+"/library/busybox:")
 		assert.Contains(t, out, "image: "+mirror+"/mirror/kaniko@sha256:")
 		assert.NotContains(t, out, "image: "+repository)
-		p.uninstall(t, "Uninstall 2")
+		p.uninstall(t, "Uninstall 3")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("from kubectl to Helm", func(t *testing.T) {
@@ -310,8 +311,8 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		out, err := p.shell(t, p.local.Replace(install))
 		require.NoError(t, err, out)
 		assert.ElementsMatch(t, fresh, p.installed(t))
-		p.run(t, "Uninstall 4")
-		p.uninstall(t, "Uninstall 5")
+		p.run(t, "Uninstall 5")
+		p.uninstall(t, "Uninstall 6")
 		assert.Empty(t, p.installed(t))
 	})
 	t.Run("Helm", func(t *testing.T) { p.assertHelm(t, repository) })
@@ -320,6 +321,39 @@ func assertDocumentedCommands(t *testing.T, dist, repository, version string) {
 		run = append(run, slices.Collect(maps.Keys(testedElsewhere))...)
 		assert.ElementsMatch(t, slices.Collect(maps.Keys(p.blocks)), run, "a command in deploy/README.md that no test runs, or one that it no longer has")
 	})
+}
+
+// assertOverlay installs everything in another namespace, in which the policies find their
+// lists: they admit a ModelVersion that the lists allow, and no other.
+func (p *platform) assertOverlay(t *testing.T) {
+	dir := filepath.Join(p.dir, "overlay")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	root, err := filepath.Abs(checkout)
+	require.NoError(t, err)
+	up, err := filepath.Rel(dir, root)
+	require.NoError(t, err)
+	content := strings.ReplaceAll("namespace: kiln\nresources: [UP/deploy/default, UP/deploy/policy, UP/deploy/policy/workflows]\n", "UP", up)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(content), 0o600))
+	run := func(commands string) {
+		t.Helper()
+		out, err := p.shell(t, commands)
+		require.NoError(t, err, out)
+	}
+	run("kubectl apply --server-side -k overlay && kubectl wait --for=condition=Established crd/modelversions.model.kubedl.io")
+	run("kubectl create namespace team-a")
+	const create = "kubectl create --dry-run=server -n team-a -f deploy/samples/claim.yaml"
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		out, err := p.shell(t, create)
+		assert.NoError(c, err, out)
+	}, time.Minute, 100*time.Millisecond, "the policies find their lists")
+	run(`kubectl patch cm -n kiln modelkiln-bounds --type=merge -p '{"data":{"allowedStorage":"nfs"}}'`)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		out, err := p.shell(t, create)
+		assert.Error(c, err)
+		assert.Contains(c, out, "ValidatingAdmissionPolicy 'modelkiln-bounds'")
+	}, time.Minute, 100*time.Millisecond, "the policies notice another list")
+	run("kubectl get modelversions,models --all-namespaces && kubectl delete -k overlay --ignore-not-found")
+	assert.Empty(t, p.installed(t))
 }
 
 // assertHelm installs, upgrades, downgrades, rolls back and uninstalls the chart.
@@ -349,10 +383,16 @@ func (p *platform) assertHelm(t *testing.T, repository string) {
 	require.NoError(t, err, out)
 	assert.ElementsMatch(t, fresh, p.installed(t))
 
-	p.run(t, "Uninstall 4")
+	p.run(t, "Uninstall 5")
 	crds := []string{"CustomResourceDefinition models.model.kubedl.io", "CustomResourceDefinition modelversions.model.kubedl.io"}
 	assert.ElementsMatch(t, crds, p.installed(t))
-	p.uninstall(t, "Uninstall 5")
+	out, err = p.shell(t, "helm install kiln dist/modelkiln-*.tgz -n other --create-namespace")
+	require.Error(t, err, "the CRDs belong to the release before")
+	assert.Contains(t, out, "invalid ownership metadata")
+	out, err = p.shell(t, "helm install kiln dist/modelkiln-*.tgz -n other --create-namespace --take-ownership && helm uninstall kiln -n other")
+	require.NoError(t, err, out)
+	assert.ElementsMatch(t, crds, p.installed(t))
+	p.uninstall(t, "Uninstall 6")
 	assert.Empty(t, p.installed(t))
 
 	p.run(t, "Without access to the internet 1")

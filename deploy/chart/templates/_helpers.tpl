@@ -5,7 +5,7 @@ They contain expressions of Argo and CEL in double braces, so they are not templ
 
 {{/* An image, in the registry global.imageRegistry if it is set. */}}
 {{- define "modelkiln.image" -}}
-{{- with .root.Values.global.imageRegistry }}{{ . }}/{{ regexReplaceAll "^[^/]*[.:][^/]*/" $.reference "" }}{{ else }}{{ .reference }}{{ end -}}
+{{- with .root.Values.global.imageRegistry }}{{ . }}/{{ regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $.reference "" }}{{ else }}{{ .reference }}{{ end -}}
 {{- end -}}
 
 {{/* An object of files/ with the images and the namespace of the release. */}}

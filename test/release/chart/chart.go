@@ -93,6 +93,8 @@ func withPlaceholders(object []byte, images References) []byte {
 		"image: "+images.Operator+"\n", "image: IMAGE_OPERATOR\n",
 		"image: "+images.Step+"\n", "image: IMAGE_STEP\n",
 		"image: "+images.Kaniko+"\n", "image: IMAGE_KANIKO\n",
+		// A namespace can have the name 123.
+		": modelkiln-system\n", ": \"RELEASE_NAMESPACE\"\n",
 		// Also in the commands of alerts.
 		"modelkiln-system", "RELEASE_NAMESPACE",
 	).Replace(string(object)))

@@ -35,26 +35,31 @@ monitoring: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, d
 config: {allowedEFS: [fs-12345678]}
 `
 
-// The chart with its default values installs what kubectl apply -k deploy/default does.
+// The chart with its default values installs what kubectl apply -k deploy/default does, in
+// whatever namespace.
 func TestChart_EqualsKustomization(t *testing.T) {
+	all := kustomization{
+		namespace:  system,
+		resources:  []string{"deploy/default", "deploy/policy", "deploy/policy/workflows"},
+		components: []string{"deploy/components/efs", "deploy/components/network-policy", "deploy/monitoring"},
+		config:     "allowedEFS: [fs-12345678]",
+	}
+	elsewhere := all
+	elsewhere.namespace = "kiln"
 	tests := map[string]struct {
 		values string
 		kustomization
 	}{
-		"default": {"", kustomization{resources: []string{"deploy/default"}}},
-		"every option": {
-			everyOption,
-			kustomization{
-				resources:  []string{"deploy/default", "deploy/policy", "deploy/policy/workflows"},
-				components: []string{"deploy/components/efs", "deploy/components/network-policy", "deploy/monitoring"},
-				config:     "allowedEFS: [fs-12345678]",
-			},
-		},
+		"default":                       {"", kustomization{namespace: system, resources: []string{"deploy/default"}}},
+		"every option":                  {everyOption, all},
+		"every option, other namespace": {everyOption, elsewhere},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			want := tt.objects(t)
-			got := mustRender(t, tt.values).objects
+			r, err := cluster{namespace: tt.namespace}.render(t, tt.values)
+			require.NoError(t, err)
+			got := r.objects
 			for _, object := range got {
 				if object["kind"] == "CustomResourceDefinition" {
 					annotations := field(t, object, "metadata", "annotations").(map[string]any)
@@ -62,14 +67,18 @@ func TestChart_EqualsKustomization(t *testing.T) {
 					delete(annotations, "helm.sh/resource-policy")
 				}
 			}
-			annotations := field(t, got[deploymentID], "spec", "template", "metadata", "annotations").(map[string]any)
+			annotations := field(t, got[tt.id(deploymentID)], "spec", "template", "metadata", "annotations").(map[string]any)
 			assert.Len(t, annotations["checksum/config"], 64)
 			delete(annotations, "checksum/config")
-			got[configID] = parsedConfig(t, got[configID])
+			got[tt.id(configID)] = parsedConfig(t, got[tt.id(configID)])
 
 			assert.ElementsMatch(t, slices.Collect(maps.Keys(want)), slices.Collect(maps.Keys(got)))
 			for id := range want {
-				assert.Equal(t, want[id], got[id], id)
+				wanted := want[id]
+				if wanted["kind"] == "PrometheusRule" {
+					wanted = tt.moved(t, wanted)
+				}
+				assert.Equal(t, wanted, got[id], id)
 			}
 		})
 	}
@@ -77,33 +86,63 @@ func TestChart_EqualsKustomization(t *testing.T) {
 
 // kustomization is what a user of kustomize writes instead of values.
 type kustomization struct {
+	namespace             string
 	resources, components []string
 	// config is added to the operator's configuration.
 	config string
+}
+
+// unknownKinds are kinds of which an overlay does not know that they are not in a
+// namespace. The API server ignores the namespace that they get.
+var unknownKinds = []string{"ClusterWorkflowTemplate", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+
+// id returns the identity of an object of modelkiln-system in the namespace.
+func (k kustomization) id(of string) string { return strings.Replace(of, system, k.namespace, 1) }
+
+// moved returns an object whose texts name the namespace: kustomize does not change the
+// commands of alerts.
+func (k kustomization) moved(t *testing.T, object map[string]any) map[string]any {
+	t.Helper()
+	raw, err := yaml.Marshal(object)
+	require.NoError(t, err)
+	var moved map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(string(raw), system, k.namespace)), &moved))
+	return moved
 }
 
 // objects returns what the chart has to install: all objects but the namespace, and the
 // configuration under its name without a hash.
 func (k kustomization) objects(t *testing.T) objects {
 	t.Helper()
-	all := kustomized(t, Kustomization{Resources: k.resources, Components: k.components})
-	delete(all, "Namespace /modelkiln-system")
+	overlay := Kustomization{Resources: k.resources, Components: k.components}
+	if k.namespace != system {
+		overlay.Namespace = k.namespace
+	}
+	all := objects{}
+	for id, object := range kustomized(t, overlay) {
+		if kind, _ := object["kind"].(string); slices.Contains(unknownKinds, kind) {
+			delete(field(t, object, "metadata").(map[string]any), "namespace")
+			id = identity(object)
+		}
+		all[id] = object
+	}
+	delete(all, "Namespace /"+k.namespace)
 	for id, object := range all {
 		hashed, _ := field(t, object, "metadata", "name").(string)
-		if !strings.HasPrefix(id, configID+"-") {
+		if !strings.HasPrefix(id, k.id(configID)+"-") {
 			continue
 		}
 		delete(all, id)
 		field(t, object, "metadata").(map[string]any)["name"] = "modelkiln-config"
-		all[configID] = parsedConfig(t, object)
+		all[k.id(configID)] = parsedConfig(t, object)
 		var added map[string]any
 		require.NoError(t, yaml.Unmarshal([]byte(k.config), &added))
-		maps.Copy(all[configID]["data"].(map[string]any)["config.yaml"].(map[string]any), added)
-		volume := field(t, all[deploymentID], "spec", "template", "spec", "volumes", 0, "configMap").(map[string]any)
+		maps.Copy(all[k.id(configID)]["data"].(map[string]any)["config.yaml"].(map[string]any), added)
+		volume := field(t, all[k.id(deploymentID)], "spec", "template", "spec", "volumes", 0, "configMap").(map[string]any)
 		require.Equal(t, hashed, volume["name"])
 		volume["name"] = "modelkiln-config"
 	}
-	require.Contains(t, all, configID)
+	require.Contains(t, all, k.id(configID))
 	return all
 }
 
@@ -139,6 +178,31 @@ image: {operator: "registry.example.com/team/operator:v9", step: "registry.examp
 	}
 	for _, host := range []string{"image: ghcr.io", "image: docker.io", "image: registry.example.com", "baseImage: docker.io"} {
 		assert.NotContains(t, string(content), host)
+	}
+}
+
+// A namespace can have a name that YAML would read as a number.
+func TestChart_NumericNamespace(t *testing.T) {
+	r, err := cluster{namespace: "123"}.render(t, strings.ReplaceAll(everyOption, "config: {", "config: {namespaces: [\"456\"], "))
+	require.NoError(t, err)
+	assert.Contains(t, r.objects, "Deployment 123/modelkiln-controller-manager")
+	assert.Contains(t, r.tests, "Role 456/modelkiln-test")
+	content, err := yaml.Marshal([]objects{r.objects, r.tests})
+	require.NoError(t, err)
+	assert.NotRegexp(t, `: (123|456)\n`, string(content))
+}
+
+// Hosts of registries are what image references take for one.
+func TestChart_ImageRegistry(t *testing.T) {
+	for image, want := range map[string]string{
+		"registry.example.com/team/operator:v9": "mirror/team/operator:v9",
+		"registry:5000/operator:v9":             "mirror/operator:v9",
+		"localhost/team/operator:v9":            "mirror/team/operator:v9",
+		"team/operator:v9":                      "mirror/team/operator:v9",
+		"operator:v9":                           "mirror/operator:v9",
+	} {
+		deployment := mustRender(t, "{global: {imageRegistry: mirror}, image: {operator: '"+image+"'}}").objects[deploymentID]
+		assert.Equal(t, want, field(t, deployment, "spec", "template", "spec", "containers", 0, "image"), image)
 	}
 }
 
@@ -230,6 +294,11 @@ func TestChart_WithoutWebhook(t *testing.T) {
 		assert.NotContains(t, id, "modelkiln-webhook")
 	}
 	assert.Contains(t, field(t, r.objects[deploymentID], "spec", "template", "spec", "containers", 0, "args"), "--webhook-bind-address=0")
+}
+
+// A namespace that is listed twice has its bindings once: mustRender refuses duplicates.
+func TestChart_RepeatedNamespaces(t *testing.T) {
+	assert.Contains(t, mustRender(t, `config: {namespaces: [team-a, team-a]}`).objects, "RoleBinding team-a/modelkiln-namespaced")
 }
 
 // The chart does with config.namespaces what deploy/components/namespaced,

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/google/go-containerregistry/pkg/name"
 	"sigs.k8s.io/kustomize/api/krusty"
 
@@ -46,11 +47,17 @@ var (
 	repository = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$`)
 )
 
+// isVersion reports whether a text is the tag of a release, and a version for Helm and Krew.
+func isVersion(tag string) bool {
+	_, err := semver.StrictNewVersion(chart.Version(tag))
+	return err == nil && versionTag.MatchString(tag)
+}
+
 const usage = "make release VERSION=v0.2.0 REPOSITORY=registry.example.com/modelkiln"
 
 // Make makes a release. It pushes nothing before it has checked all that it can.
 func Make(ctx context.Context, o Options) error {
-	if !versionTag.MatchString(o.Version) {
+	if !isVersion(o.Version) {
 		return fmt.Errorf("VERSION=%q is not a version such as v0.2.0 or v0.2.0-rc.1. Example: %s", o.Version, usage)
 	}
 	if !repository.MatchString(o.Repository) {

@@ -1,6 +1,7 @@
 package dist
 
 import (
+	"bytes"
 	"io"
 	"io/fs"
 	"log"
@@ -10,10 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"helm.sh/helm/v3/pkg/chart/loader"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
@@ -41,6 +44,7 @@ func TestMake_Refused(t *testing.T) {
 		"no version":            {"", host + "/team", "", "", `VERSION="" is not a version such as v0.2.0`},
 		"a version without v":   {"0.2.0", host + "/team", "", "", `VERSION="0.2.0" is not a version`},
 		"a version of two":      {"v0.2", host + "/team", "", "", `VERSION="v0.2" is not a version`},
+		"a leading zero":        {"v0.2.0-rc.01", host + "/team", "", "", `VERSION="v0.2.0-rc.01" is not a version`},
 		"build metadata":        {"v0.2.0+1", host + "/team", "", "", `VERSION="v0.2.0+1" is not a version`},
 		"no repository":         {version, "", "", "", `REPOSITORY="" is invalid`},
 		"a URL":                 {version, "https://" + host + "/team", "", "", "it must be a registry host and a lowercase path"},
@@ -114,14 +118,56 @@ func newRepository(t *testing.T) (dir string, git func(args ...string)) {
 }
 
 func TestCheckCheckout(t *testing.T) {
-	dir, _ := newRepository(t)
+	dir, git := newRepository(t)
 	o := Options{Root: dir, Version: "v1.0.0"}
 	require.NoError(t, checkCheckout(t.Context(), o))
+	git("tag", "v1.0.0")
+	git("tag", "-m", "Annotated", "v2.0.0")
+	require.NoError(t, checkCheckout(t.Context(), o), "the tag may exist already")
+	require.NoError(t, checkCheckout(t.Context(), Options{Root: dir, Version: "v2.0.0"}))
+	git("commit", "-q", "--allow-empty", "-m", "Second")
+	for _, version := range []string{"v1.0.0", "v2.0.0"} {
+		require.ErrorContains(t, checkCheckout(t.Context(), Options{Root: dir, Version: version}), "the tag "+version+" exists and is that of another commit, whose images would be replaced: ")
+	}
+	o.Version = "v3.0.0"
+	require.NoError(t, checkCheckout(t.Context(), o))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "new.yaml"), nil, 0o600))
-	require.ErrorContains(t, checkCheckout(t.Context(), o), "the checkout has changes that are not committed, and the tag v1.0.0 would not contain them: commit or remove them:\n?? new.yaml")
+	require.ErrorContains(t, checkCheckout(t.Context(), o), "the checkout has changes that are not committed, and the tag v3.0.0 would not contain them: commit or remove them:\n?? new.yaml")
 	o.AllowChanges = true
 	require.NoError(t, checkCheckout(t.Context(), o))
 	require.ErrorContains(t, checkCheckout(t.Context(), Options{Root: t.TempDir()}), "git status: ")
+}
+
+// Two releases of one commit have the same chart.
+func TestPushChart_Reproducible(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	dir, git := newRepository(t)
+	require.NoError(t, os.CopyFS(dir, os.DirFS(copyManifests(t))))
+	git("add", "-A")
+	git("commit", "-q", "-m", "Release")
+	push := func() (archive []byte, chartDigest string) {
+		r := release{
+			Options: Options{Root: dir, Output: t.TempDir(), Repository: strings.TrimPrefix(server.URL, "http://") + "/team", Progress: io.Discard},
+			images:  chart.References{Operator: operator + digest, Step: operator + "-step" + digest, Kaniko: operator + "-kaniko" + digest, Base: operator + "-base" + digest},
+		}
+		require.NoError(t, r.pushChart(t.Context()))
+		paths, err := filepath.Glob(filepath.Join(r.Output, "modelkiln-*.tgz"))
+		require.NoError(t, err)
+		require.Len(t, paths, 1)
+		archive, err = os.ReadFile(paths[0])
+		require.NoError(t, err)
+		return archive, r.chartDigest
+	}
+	begin := time.Now().Unix()
+	want, wantDigest := push()
+	loaded, err := loader.LoadArchive(bytes.NewReader(want))
+	require.NoError(t, err)
+	assert.Equal(t, "modelkiln", loaded.Name())
+	require.Eventually(t, func() bool { return time.Now().Unix() > begin }, time.Minute, 10*time.Millisecond, "the times in archives are seconds")
+	got, gotDigest := push()
+	assert.True(t, bytes.Equal(want, got))
+	assert.Equal(t, wantDigest, gotDigest)
 }
 
 func TestCommits(t *testing.T) {

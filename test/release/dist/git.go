@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 
@@ -35,7 +37,26 @@ func checkCheckout(ctx context.Context, o Options) error {
 	if changes != "" {
 		return fmt.Errorf("the checkout has changes that are not committed, and the tag %s would not contain them: commit or remove them:\n%s", o.Version, changes)
 	}
-	return nil
+	// The manifests name a version until the next one is prepared.
+	released, err := o.git(ctx, "for-each-ref", "--format=%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)", "refs/tags/"+o.Version)
+	if err != nil || released == "" {
+		return err
+	}
+	head, err := o.git(ctx, "rev-parse", "HEAD")
+	if err == nil && head != released {
+		err = fmt.Errorf("the tag %s exists and is that of another commit, whose images would be replaced: check out the tag, or prepare another version with make prepare-release", o.Version)
+	}
+	return err
+}
+
+// commitTime returns the time of the commit: the same commit gives the same archives.
+func (o Options) commitTime(ctx context.Context) (time.Time, error) {
+	seconds, err := o.git(ctx, "log", "-1", "--format=%ct")
+	if err != nil {
+		return time.Time{}, err
+	}
+	committed, err := strconv.ParseInt(seconds, 10, 64)
+	return time.Unix(committed, 0), err
 }
 
 // commits returns the subjects of the commits since the release before, the newest first,

@@ -13,7 +13,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -148,12 +147,7 @@ func (r *release) writePlugin(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	// The same commit gives the same archives.
-	seconds, err := r.git(ctx, "log", "-1", "--format=%ct")
-	if err != nil {
-		return err
-	}
-	committed, err := strconv.ParseInt(seconds, 10, 64)
+	committed, err := r.commitTime(ctx)
 	if err != nil {
 		return err
 	}
@@ -163,7 +157,7 @@ func (r *release) writePlugin(ctx context.Context) error {
 		if err := r.compiler(ctx, *p, program); err != nil {
 			return err
 		}
-		archive, err := r.archive(program, time.Unix(committed, 0))
+		archive, err := r.archive(program, committed)
 		if err != nil {
 			return err
 		}

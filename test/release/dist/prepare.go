@@ -17,7 +17,7 @@ var ownImage = regexp.MustCompile(`(: ` + regexp.QuoteMeta(chart.OperatorImage) 
 // Prepare writes a version to the manifests of the checkout, and generates the chart, so
 // that both install it when the commit is tagged.
 func Prepare(root, version string) error {
-	if !versionTag.MatchString(version) {
+	if !isVersion(version) {
 		return fmt.Errorf("VERSION=%q is not a version such as v0.2.0 or v0.2.0-rc.1. Example: make prepare-release VERSION=v0.2.0", version)
 	}
 	for _, pattern := range tagged {

@@ -29,6 +29,22 @@ func (k *kiln) completeTwoVersions(cmd *cobra.Command, args []string, toComplete
 	return k.completeVersions(cmd, args[min(len(args), 1):], toComplete)
 }
 
+// completeExport completes a ModelVersion and a directory.
+func (k *kiln) completeExport(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 1 {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
+	return k.completeVersions(cmd, args, toComplete)
+}
+
+// completeDirectory completes the first argument with a directory.
+func completeDirectory(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
+	return nil, cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeModels completes the first argument with the names of Models.
 func (k *kiln) completeModels(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
@@ -85,7 +101,11 @@ func (k *kiln) aliases(ctx context.Context, model string) ([]string, cobra.Shell
 	}
 	ctx, cancel := context.WithTimeout(ctx, completionTime)
 	defer cancel()
-	found, err := c.model(ctx, model)
+	name, err := modelName(model)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	found, err := c.model(ctx, name)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
@@ -31,11 +32,16 @@ func (k *kiln) create() *cobra.Command {
   kubectl kiln create resnet-4 --model resnet --from-image registry.example.com/models/resnet:v4
   # Write the manifest of one that packages a model of the Hugging Face hub
   kubectl kiln create mistral-1 --model mistral --image models/mistral --hugging-face mistralai/Mistral-7B-v0.1@main --dry-run=client -o yaml`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	n.define(cmd)
 	out := newOutput(cmd, "created")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		printer, err := n.printer(out)
+		if err != nil {
+			return err
+		}
 		if err := n.resolveImage(cmd.Context()); err != nil {
 			return err
 		}
@@ -51,19 +57,10 @@ func (k *kiln) create() *cobra.Command {
 		if err := c.createVersion(cmd.Context(), mv, n.dryRun); err != nil {
 			return err
 		}
-		if n.dryRun != "none" {
-			if err := out.flags.Complete("%s (" + n.dryRun + " dry run)"); err != nil {
-				return err
-			}
-		}
-		printer, err := out.printer()
-		if err != nil {
-			return err
-		}
 		if err := printer.PrintObj(mv, k.Out); err != nil || !n.waits || n.dryRun != "none" {
 			return err
 		}
-		return k.waitFor(cmd.Context(), c, mv.Name, isCurrentOf(mv))
+		return k.waitFor(cmd.Context(), c, mv.Name, isCurrentOf(mv), out.results(k))
 	}
 	return cmd
 }
@@ -88,6 +85,20 @@ func (n *creation) define(cmd *cobra.Command) {
 	n.access.defineAny(flags)
 	cmd.MarkFlagsMutuallyExclusive("claim", "local", "nfs", "s3", "hugging-face", "from-image")
 	cmd.MarkFlagsMutuallyExclusive("image", "from-image")
+}
+
+// printer returns the printer for what is created.
+func (n *creation) printer(out output) (printers.ResourcePrinter, error) {
+	switch n.dryRun {
+	case "none":
+	case "client", "server":
+		if err := out.flags.Complete("%s (" + n.dryRun + " dry run)"); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, wrongUsage("--dry-run is none, client or server, not %q", n.dryRun)
+	}
+	return out.printer()
 }
 
 // isCurrentOf returns a function that reports whether the operator has observed a
@@ -122,12 +133,10 @@ func (c *cluster) createVersion(ctx context.Context, mv *v1alpha1.ModelVersion, 
 	switch dryRun {
 	case "client":
 		return nil
-	case "none":
-		return c.explain(c.Create(ctx, mv), "ModelVersion", mv.Name)
 	case "server":
 		return c.explain(c.Create(ctx, mv, client.DryRunAll), "ModelVersion", mv.Name)
 	default:
-		return wrongUsage("--dry-run is none, client or server, not %q", dryRun)
+		return c.explain(c.Create(ctx, mv), "ModelVersion", mv.Name)
 	}
 }
 
@@ -135,6 +144,9 @@ func (c *cluster) createVersion(ctx context.Context, mv *v1alpha1.ModelVersion, 
 func (n *creation) version(name string) (*v1alpha1.ModelVersion, error) {
 	if n.model == "" || n.image == "" {
 		return nil, wrongUsage("--model and --image are required: name the Model, and the repository to push to; or --from-image")
+	}
+	if strings.Contains(n.image, "@") {
+		return nil, wrongUsage("--image is REPOSITORY[:TAG], not %q: the build determines the digest. To use an image that exists, name it with --from-image", n.image)
 	}
 	storage, err := n.storage()
 	if err != nil {

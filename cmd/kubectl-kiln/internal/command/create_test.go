@@ -108,7 +108,8 @@ func TestCreate_failures(t *testing.T) {
 		"local":         {append([]string{"v1", "--local", "/models"}, image...), exitUsage, `--local is NODE:/DIRECTORY, not "/models"`},
 		"nfs":           {append([]string{"v1", "--nfs", "nas:models"}, image...), exitUsage, `--nfs is SERVER:/DIRECTORY, not "nas:models"`},
 		"dry run":       {append([]string{"v1", "--claim", "c", "--dry-run", "yes"}, image...), exitUsage, `--dry-run is none, client or server, not "yes"`},
-		"taken name":    {append([]string{"taken", "--claim", "c"}, image...), exitFailed, `modelversions.model.kubedl.io "taken" already exists`},
+		"taken name":    {append([]string{"taken", "--claim", "c"}, image...), exitFailed, "ModelVersion taken exists in namespace " + ns + " already: choose another name, or list those that do with: kubectl kiln get -n " + ns},
+		"digest":        {[]string{"v1", "--claim", "c", "--model", "resnet", "--image", "models/resnet:v1@" + digest}, exitUsage, "the build determines the digest. To use an image that exists, name it with --from-image"},
 		"invalid model": {[]string{"v1", "--claim", "c", "--image", "models/resnet", "--model", "ResNet"}, exitFailed, "modelName is the name of a Model: use lower-case letters"},
 	}
 	for name, tt := range tests {
@@ -121,4 +122,7 @@ func TestCreate_failures(t *testing.T) {
 	code, _, complaint := call(t, viewer, ns, append([]string{"create", "v1", "--claim", "c"}, image...)...)
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, complaint, "ClusterRole modelkiln-edit")
+	code, _, complaint = call(t, admin, "no-namespace", append([]string{"create", "v1", "--claim", "c"}, image...)...)
+	assert.Equal(t, exitFailed, code)
+	assert.Equal(t, "error: the namespace no-namespace does not exist: create it with kubectl create namespace no-namespace, or name another one with -n\n", complaint)
 }

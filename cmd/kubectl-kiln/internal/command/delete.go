@@ -27,15 +27,15 @@ rejected. The image stays in the registry.`,
 	cmd.Flags().BoolVar(&force, "force", false, "delete a ModelVersion that is in use")
 	out := newOutput(cmd, "deleted")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		printer, err := out.printer()
+		if err != nil {
+			return err
+		}
 		c, mv, err := k.connectTo(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
 		if err := c.deleteVersion(cmd.Context(), mv, force); err != nil {
-			return err
-		}
-		printer, err := out.printer()
-		if err != nil {
 			return err
 		}
 		return printer.PrintObj(mv, k.Out)
@@ -45,15 +45,32 @@ rejected. The image stays in the registry.`,
 
 func (c *cluster) deleteVersion(ctx context.Context, mv *v1alpha1.ModelVersion, force bool) error {
 	if force {
-		before := mv.DeepCopy()
-		metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationForceDelete, "true")
-		if err := c.Patch(ctx, mv, client.MergeFrom(before)); err != nil {
-			return c.explain(err, "ModelVersion", mv.Name)
-		}
-	} else if err := c.checkUnused(ctx, mv); err != nil {
+		return c.explain(c.forceDelete(ctx, mv), "ModelVersion", mv.Name)
+	}
+	if err := c.checkUnused(ctx, mv); err != nil {
 		return err
 	}
 	return c.explain(c.Delete(ctx, mv, client.Preconditions{UID: &mv.UID}), "ModelVersion", mv.Name)
+}
+
+// forceDelete deletes a ModelVersion whatever uses it. If that is rejected, the ModelVersion
+// stays protected.
+func (c *cluster) forceDelete(ctx context.Context, mv *v1alpha1.ModelVersion) error {
+	before := mv.DeepCopy()
+	metav1.SetMetaDataAnnotation(&mv.ObjectMeta, v1alpha1.AnnotationForceDelete, "true")
+	if err := c.Patch(ctx, mv, client.MergeFrom(before)); err != nil {
+		return err
+	}
+	err := c.Delete(ctx, mv, client.Preconditions{UID: &mv.UID})
+	if err == nil || before.Annotations[v1alpha1.AnnotationForceDelete] != "" {
+		return err
+	}
+	forced := mv.DeepCopy()
+	delete(mv.Annotations, v1alpha1.AnnotationForceDelete)
+	if undo := c.Patch(context.WithoutCancel(ctx), mv, client.MergeFrom(forced)); client.IgnoreNotFound(undo) != nil {
+		return fmt.Errorf("%w; and the annotation %s stays: %w", err, v1alpha1.AnnotationForceDelete, undo)
+	}
+	return err
 }
 
 // checkUnused returns an error if pods serve a ModelVersion, or if an alias names it.
@@ -68,7 +85,8 @@ func (c *cluster) checkUnused(ctx context.Context, mv *v1alpha1.ModelVersion) er
 	}
 	var users []string
 	for _, alias := range model.Spec.Aliases {
-		if alias.Version == mv.Name {
+		// It can stand for one, and be meant to stand for another.
+		if status := aliasStatus(model, alias.Name); alias.Version == mv.Name || status != nil && status.Version == mv.Name {
 			users = append(users, fmt.Sprintf("alias %s of Model %s", alias.Name, model.Name))
 		}
 	}

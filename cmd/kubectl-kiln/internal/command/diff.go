@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -12,6 +13,7 @@ import (
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/step/console"
+	"github.com/modelkiln/modelkiln/internal/text"
 )
 
 func (k *kiln) diff() *cobra.Command {
@@ -212,10 +214,19 @@ func (d *difference) countLayers(before, after *storedImage) error {
 	return nil
 }
 
+// quotedPath returns a path as a terminal can show it: quoted if it has characters that are
+// not visible.
+func quotedPath(path string) string {
+	if text.Printable(path) == path {
+		return path
+	}
+	return strconv.Quote(path)
+}
+
 func (k *kiln) printDifference(d difference) error {
 	var rows [][]any
 	for _, c := range d.changes {
-		rows = append(rows, []any{c.sign, c.path, console.Size(c.size)})
+		rows = append(rows, []any{c.sign, quotedPath(c.path), console.Size(c.size)})
 	}
 	if len(rows) > 0 {
 		if err := k.printTable(table(columns("Change", "File", "Size"), rows), true); err != nil {

@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
-	"github.com/modelkiln/modelkiln/internal/workflow/contract"
 )
 
 // examination is what doctor looks at, and for whom.
@@ -201,7 +200,7 @@ func (e *examination) operator(ctx context.Context) ([]result, error) {
 
 func (e *examination) templates(ctx context.Context) ([]result, error) {
 	var results []result
-	for _, name := range []string{contract.BuildTemplate, contract.StreamTemplate} {
+	for _, name := range templateNames {
 		template, err := e.template(ctx, name)
 		results = append(results, templateResult(name, template, err))
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilversion "k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apimachinery/pkg/version"
+	"sigs.k8s.io/yaml"
 
 	"github.com/modelkiln/modelkiln/api/v1alpha1"
 	"github.com/modelkiln/modelkiln/internal/inject"
@@ -129,7 +130,7 @@ func argoResult(d *appsv1.Deployment) result {
 		return result{bad, what + ": its controller is not available", fmt.Sprintf("kubectl describe deployment -n %s %s", d.Namespace, d.Name)}
 	case slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--namespaced") }):
 		return result{warning, what + " watches one namespace only (--namespaced)", "builds in other namespaces do not start, and its role needs ClusterWorkflowTemplates: see deploy/README.md"}
-	case strings.Contains(what, "latest"):
+	case tag == "latest":
 		return result{warning, what, "pin the version of Argo's images"}
 	default:
 		return result{verdict: good, what: what + ": watches all namespaces"}
@@ -139,11 +140,14 @@ func argoResult(d *appsv1.Deployment) result {
 // argoMode returns the mode of Argo's controller: whether Workflows have to reference a
 // template.
 func argoMode(settings *corev1.ConfigMap) result {
-	restrictions := settings.Data["workflowRestrictions"] + settings.Data["config"]
-	for _, mode := range []string{"Secure", "Strict"} {
-		if strings.Contains(restrictions, "templateReferencing: "+mode) {
-			return result{verdict: good, what: "templateReferencing: " + mode}
-		}
+	type restrictions struct{ TemplateReferencing string }
+	var own restrictions
+	var all struct{ WorkflowRestrictions restrictions }
+	// With settings that it cannot read, Argo's controller does not run.
+	_ = yaml.Unmarshal([]byte(settings.Data["workflowRestrictions"]), &own)
+	_ = yaml.Unmarshal([]byte(settings.Data["config"]), &all)
+	if mode := cmp.Or(own.TemplateReferencing, all.WorkflowRestrictions.TemplateReferencing); mode == "Secure" || mode == "Strict" {
+		return result{verdict: good, what: "templateReferencing: " + mode}
 	}
 	return result{good, "templateReferencing is not set", "users can run other Workflows than those of templates; to forbid that, set templateReferencing: Strict"}
 }
@@ -170,8 +174,9 @@ func operatorResult(found []appsv1.Deployment) result {
 		return result{bad, fmt.Sprintf("%d operators are installed, in the namespaces %s and %s", len(found), found[0].Namespace, found[1].Namespace), "they write the same objects: remove one"}
 	}
 	d := &found[0]
-	_, tag := splitImage(d.Spec.Template.Spec.Containers[0].Image)
-	what := fmt.Sprintf("operator %s in namespace %s", tag, d.Namespace)
+	image := d.Spec.Template.Spec.Containers[0].Image
+	_, tag := splitImage(image)
+	what := fmt.Sprintf("operator %s in namespace %s", cmp.Or(tag, image), d.Namespace)
 	if d.Status.AvailableReplicas == 0 {
 		return result{bad, what + " is not available", fmt.Sprintf("kubectl describe deployment -n %s %s", d.Namespace, d.Name)}
 	}
@@ -230,13 +235,22 @@ func quotaResults(quotas []corev1.ResourceQuota, ranges []corev1.LimitRange) []r
 	return results
 }
 
+// usedByBuilds are the resources of quotas that a build uses.
+var usedByBuilds = []corev1.ResourceName{
+	corev1.ResourcePods, "count/pods", "count/modelversions.model.kubedl.io", "count/workflows.argoproj.io",
+	corev1.ResourceCPU, corev1.ResourceRequestsCPU, corev1.ResourceLimitsCPU,
+	corev1.ResourceMemory, corev1.ResourceRequestsMemory, corev1.ResourceLimitsMemory,
+	corev1.ResourceEphemeralStorage, corev1.ResourceRequestsEphemeralStorage, corev1.ResourceLimitsEphemeralStorage,
+}
+
 // quotaResult compares a quota with what build pods have: requests of CPU and memory and
 // a limit of memory in the steps, and nothing in Argo's own containers.
 func quotaResult(quota *corev1.ResourceQuota, ranges []corev1.LimitRange) result {
 	what := "ResourceQuota " + quota.Name
-	for name, hard := range quota.Status.Hard {
-		if used, found := quota.Status.Used[name]; found && used.Cmp(hard) >= 0 && !hard.IsZero() {
-			return result{bad, fmt.Sprintf("%s: %s is exhausted (%s of %s)", what, name, used.String(), hard.String()), "builds wait until something else is deleted"}
+	for _, name := range usedByBuilds {
+		hard, limited := quota.Status.Hard[name]
+		if used := quota.Status.Used[name]; limited && used.Cmp(hard) >= 0 {
+			return exhausted(quota, fmt.Sprintf("%s: %s is exhausted (%s of %s)", what, name, used.String(), hard.String()))
 		}
 	}
 	for _, name := range []corev1.ResourceName{corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory, corev1.ResourceCPU, corev1.ResourceMemory} {
@@ -245,6 +259,15 @@ func quotaResult(quota *corev1.ResourceQuota, ranges []corev1.LimitRange) result
 		}
 	}
 	return result{verdict: good, what: what + " leaves room for builds"}
+}
+
+// exhausted returns the result for a quota that leaves no room. One with scopes may not
+// count the pods of builds.
+func exhausted(quota *corev1.ResourceQuota, what string) result {
+	if len(quota.Spec.Scopes) > 0 || quota.Spec.ScopeSelector != nil {
+		return result{warning, what, fmt.Sprintf("if its scopes include the pods of builds, these wait until something else is deleted: kubectl describe resourcequota -n %s %s", quota.Namespace, quota.Name)}
+	}
+	return result{bad, what, "builds wait until something else is deleted"}
 }
 
 // hasDefault reports whether a LimitRange gives containers a value for what a quota

@@ -32,10 +32,11 @@ func TestDoctor(t *testing.T) {
 	assert.Contains(t, out, "ok    you may create ModelVersions in namespace "+ns)
 	assert.Contains(t, out, "-     not checked: the operator")
 	assert.Contains(t, out, "FAIL  ClusterWorkflowTemplate modelkiln-build does not exist\n      kubectl apply --server-side -k workflow-templates")
+	assert.Contains(t, out, "FAIL  ClusterWorkflowTemplate modelkiln-promote does not exist")
 	assert.Contains(t, out, "FAIL  the webhook does not answer")
 	assert.Contains(t, out, "warn  namespace "+ns+" has the Pod Security level restricted: only the engine Stream can run")
 	assert.Contains(t, out, "-     not checked: Secret "+ns+"/regcred")
-	assert.Equal(t, "error: 3 of the checks failed\n", complaint)
+	assert.Equal(t, "error: 4 of the checks failed\n", complaint)
 
 	code, out, complaint = call(t, viewer, ns, "doctor", "--pre")
 	assert.Equal(t, exitOK, code, complaint)
@@ -99,13 +100,14 @@ func TestArgoResults(t *testing.T) {
 		controllers []appsv1.Deployment
 		want        result
 	}{
-		"none":           {nil, result{warning, "Argo's kinds are installed, and no Deployment with Argo's controller was found", "builds start when a controller runs: kubectl get deployments -A | grep workflow-controller"}},
-		"cluster-wide":   {[]appsv1.Deployment{deployment("argo", image+":v3.7.18", 1)}, result{good, "Argo Workflows v3.7.18 in namespace argo: watches all namespaces", ""}},
-		"by digest":      {[]appsv1.Deployment{deployment("argo", "registry:5000/"+image+":v3.7.18@"+digest, 1)}, result{good, "Argo Workflows v3.7.18 in namespace argo: watches all namespaces", ""}},
-		"too old":        {[]appsv1.Deployment{deployment("argo", image+":v3.5.2", 1)}, result{bad, "Argo Workflows v3.5.2 in namespace argo", "Modelkiln needs Argo Workflows 3.7: upgrade it"}},
-		"not available":  {[]appsv1.Deployment{deployment("argo", image+":v3.7.18", 0)}, result{bad, "Argo Workflows v3.7.18 in namespace argo: its controller is not available", "kubectl describe deployment -n argo controller"}},
-		"namespaced":     {[]appsv1.Deployment{deployment("argo", image+":v3.7.18", 1, "--namespaced")}, result{warning, "Argo Workflows v3.7.18 in namespace argo watches one namespace only (--namespaced)", "builds in other namespaces do not start, and its role needs ClusterWorkflowTemplates: see deploy/README.md"}},
-		"moving release": {[]appsv1.Deployment{deployment("argo", image+":latest", 1)}, result{warning, "Argo Workflows latest in namespace argo", "pin the version of Argo's images"}},
+		"none":                        {nil, result{warning, "Argo's kinds are installed, and no Deployment with Argo's controller was found", "builds start when a controller runs: kubectl get deployments -A | grep workflow-controller"}},
+		"cluster-wide":                {[]appsv1.Deployment{deployment("argo", image+":v3.7.18", 1)}, result{good, "Argo Workflows v3.7.18 in namespace argo: watches all namespaces", ""}},
+		"by digest":                   {[]appsv1.Deployment{deployment("argo", "registry:5000/"+image+":v3.7.18@"+digest, 1)}, result{good, "Argo Workflows v3.7.18 in namespace argo: watches all namespaces", ""}},
+		"too old":                     {[]appsv1.Deployment{deployment("argo", image+":v3.5.2", 1)}, result{bad, "Argo Workflows v3.5.2 in namespace argo", "Modelkiln needs Argo Workflows 3.7: upgrade it"}},
+		"not available":               {[]appsv1.Deployment{deployment("argo", image+":v3.7.18", 0)}, result{bad, "Argo Workflows v3.7.18 in namespace argo: its controller is not available", "kubectl describe deployment -n argo controller"}},
+		"namespaced":                  {[]appsv1.Deployment{deployment("argo", image+":v3.7.18", 1, "--namespaced")}, result{warning, "Argo Workflows v3.7.18 in namespace argo watches one namespace only (--namespaced)", "builds in other namespaces do not start, and its role needs ClusterWorkflowTemplates: see deploy/README.md"}},
+		"in a namespace of that name": {[]appsv1.Deployment{deployment("latest", image+":v3.7.18", 1)}, result{good, "Argo Workflows v3.7.18 in namespace latest: watches all namespaces", ""}},
+		"moving release":              {[]appsv1.Deployment{deployment("argo", image+":latest", 1)}, result{warning, "Argo Workflows latest in namespace argo", "pin the version of Argo's images"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -118,12 +120,16 @@ func TestArgoResults(t *testing.T) {
 
 func TestArgoMode(t *testing.T) {
 	for data, want := range map[string]string{
-		"templateReferencing: Strict\n": "templateReferencing: Strict",
-		"templateReferencing: Secure":   "templateReferencing: Secure",
-		"":                              "templateReferencing is not set",
+		"templateReferencing: Strict\n":     "templateReferencing: Strict",
+		"templateReferencing: Secure":       "templateReferencing: Secure",
+		`{"templateReferencing": "Secure"}`: "templateReferencing: Secure",
+		"# templateReferencing: Strict\n":   "templateReferencing is not set",
+		"":                                  "templateReferencing is not set",
 	} {
-		assert.Equal(t, want, argoMode(&corev1.ConfigMap{Data: map[string]string{"workflowRestrictions": data}}).what)
+		assert.Equal(t, want, argoMode(&corev1.ConfigMap{Data: map[string]string{"workflowRestrictions": data}}).what, data)
 	}
+	all := map[string]string{"config": "workflowRestrictions:\n  templateReferencing: Strict\n"}
+	assert.Equal(t, "templateReferencing: Strict", argoMode(&corev1.ConfigMap{Data: all}).what)
 }
 
 func TestOperatorResult(t *testing.T) {
@@ -134,6 +140,7 @@ func TestOperatorResult(t *testing.T) {
 	}{
 		"none":          {nil, bad, "the operator is not installed"},
 		"available":     {[]appsv1.Deployment{deployment("modelkiln-system", "r/modelkiln:v0.2.0", 1)}, good, "operator v0.2.0 in namespace modelkiln-system"},
+		"by digest":     {[]appsv1.Deployment{deployment("modelkiln-system", "r/modelkiln@"+digest, 1)}, good, "operator r/modelkiln@" + digest + " in namespace modelkiln-system"},
 		"not available": {[]appsv1.Deployment{deployment("modelkiln-system", "r/modelkiln:v0.2.0", 0)}, bad, "operator v0.2.0 in namespace modelkiln-system is not available"},
 		"two":           {[]appsv1.Deployment{deployment("a", "r/modelkiln:v0.2.0", 1), deployment("b", "r/modelkiln:v0.2.0", 1)}, bad, "2 operators are installed, in the namespaces a and b"},
 	}
@@ -152,6 +159,10 @@ func TestTemplateResult(t *testing.T) {
 		map[string]any{"containerSet": map[string]any{"containers": []any{map[string]any{"name": "main"}, map[string]any{"name": "mount-check", "image": "r/modelkiln-step:v0.2.0"}}}},
 	}}}}
 	assert.Equal(t, result{good, "template modelkiln-build runs r/modelkiln-step:v0.2.0", ""}, templateResult("modelkiln-build", template, nil))
+	promotes := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"templates": []any{
+		map[string]any{"containerSet": map[string]any{"containers": []any{map[string]any{"name": "promote", "image": "r/modelkiln-step:v0.2.0"}}}},
+	}}}}
+	assert.Equal(t, "r/modelkiln-step:v0.2.0", stepImage(promotes))
 	missing := apierrors.NewNotFound(schema.GroupResource{Group: "argoproj.io", Resource: "clusterworkflowtemplates"}, "modelkiln-build")
 	assert.Equal(t, bad, templateResult("modelkiln-build", nil, missing).verdict)
 	assert.Equal(t, unknown, templateResult("modelkiln-build", nil, errors.New("broken")).verdict)
@@ -187,6 +198,8 @@ func TestQuotaResults(t *testing.T) {
 		item.Type = corev1.LimitTypeContainer
 		return []corev1.LimitRange{{Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{item}}}}
 	}
+	scoped := quota("pods", "10", "10")
+	scoped.Spec.Scopes = []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeBestEffort}
 	tests := map[string]struct {
 		quotas []corev1.ResourceQuota
 		ranges []corev1.LimitRange
@@ -196,6 +209,9 @@ func TestQuotaResults(t *testing.T) {
 		"none":                    {nil, nil, good, "no quota limits the namespace"},
 		"room":                    {[]corev1.ResourceQuota{quota("pods", "10", "2")}, nil, good, "ResourceQuota compute leaves room for builds"},
 		"exhausted":               {[]corev1.ResourceQuota{quota("pods", "10", "10")}, nil, bad, "ResourceQuota compute: pods is exhausted (10 of 10)"},
+		"no pods":                 {[]corev1.ResourceQuota{quota("pods", "0", "0")}, nil, bad, "ResourceQuota compute: pods is exhausted (0 of 0)"},
+		"exhausted for others":    {[]corev1.ResourceQuota{quota("persistentvolumeclaims", "1", "1")}, nil, good, "ResourceQuota compute leaves room for builds"},
+		"exhausted in a scope":    {[]corev1.ResourceQuota{scoped}, nil, warning, "ResourceQuota compute: pods is exhausted (10 of 10)"},
 		"limits without default":  {[]corev1.ResourceQuota{quota("limits.cpu", "10", "2")}, nil, warning, "ResourceQuota compute counts limits.cpu, and no LimitRange of the namespace has a default for it"},
 		"limits with default":     {[]corev1.ResourceQuota{quota("limits.cpu", "10", "2")}, limits(corev1.LimitRangeItem{Default: list("cpu", "1")}), good, "ResourceQuota compute leaves room for builds"},
 		"requests with default":   {[]corev1.ResourceQuota{quota("requests.cpu", "10", "2")}, limits(corev1.LimitRangeItem{DefaultRequest: list("cpu", "1")}), good, "ResourceQuota compute leaves room for builds"},

@@ -24,12 +24,18 @@ func (c *cluster) explain(err error, kind, name string) error {
 	switch {
 	case err == nil:
 		return nil
+	case isMissingKind(err) && kind == workflowKind.Kind:
+		return unreadableError{errors.New("the cluster does not have Argo's kinds: install Argo Workflows, then run: kubectl kiln doctor")}
 	case isMissingKind(err):
-		return fmt.Errorf("the cluster does not have the kind %s: install Modelkiln (deploy/README.md), then run: kubectl kiln doctor", kind)
+		return unreadableError{fmt.Errorf("the cluster does not have the kind %s: install Modelkiln (deploy/README.md), then run: kubectl kiln doctor", kind)}
+	case isMissingNamespace(err):
+		return fmt.Errorf("the namespace %s does not exist: create it with kubectl create namespace %s, or name another one with -n", c.namespace, c.namespace)
+	case apierrors.IsAlreadyExists(err):
+		return fmt.Errorf("%s %s exists in namespace %s already: choose another name, or %s", kind, name, c.namespace, c.listCommand(kind))
 	case apierrors.IsNotFound(err) && name != "":
 		return fmt.Errorf("%s %s does not exist in namespace %s: %s", kind, name, c.namespace, c.listCommand(kind))
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%s. If this is about permissions, ask the platform team for a RoleBinding to the ClusterRole %s in namespace %s", quote(err), roleFor(err), c.namespace)
+		return unreadableError{fmt.Errorf("%s. If this is about permissions, ask the platform team for a RoleBinding to the ClusterRole %s in namespace %s", quote(err), roleFor(err), c.namespace)}
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("the cluster at %s rejects the credentials of the kubeconfig file: log in again, or choose another --context", c.host)
 	case isUnreachable(err):
@@ -37,6 +43,15 @@ func (c *cluster) explain(err error, kind, name string) error {
 	default:
 		return errors.New(quote(err))
 	}
+}
+
+// unreadableError is the error of a request for what the user may not access, or the
+// cluster does not have. What else was read counts.
+type unreadableError struct{ error }
+
+func isUnreadable(err error) bool {
+	var unreadable unreadableError
+	return errors.As(err, &unreadable)
 }
 
 func (c *cluster) listCommand(kind string) string {
@@ -68,6 +83,13 @@ func isMissingKind(err error) bool {
 	}
 	// The API server knows neither the group nor the name of what is missing.
 	return apierrors.IsNotFound(err) && errors.As(err, &status) && (status.Status().Details == nil || status.Status().Details.Name == "")
+}
+
+// isMissingNamespace reports whether the API server did not find the namespace of an
+// object that was to be created.
+func isMissingNamespace(err error) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsNotFound(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
 }
 
 // isUnreachable reports whether a request did not reach an API server.

@@ -30,8 +30,11 @@ func (k *kiln) export() *cobra.Command {
 No container runtime is needed. Every layer is verified against its digest. The
 credentials are those of docker login.`,
 		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: k.completeVersions,
+		ValidArgsFunction: k.completeExport,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[1] == "" || args[1] == "oci:" {
+				return wrongUsage("name a directory for the files, or oci:DIRECTORY for the image")
+			}
 			_, mv, err := k.connectTo(cmd.Context(), args[0])
 			if err != nil {
 				return err

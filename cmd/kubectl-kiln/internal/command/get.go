@@ -28,6 +28,13 @@ func (k *kiln) get() *cobra.Command {
 	flags.BoolVar(&noHeaders, "no-headers", false, "print no column headers")
 	out := newOutput(cmd, "")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		model := ""
+		if len(args) > 0 {
+			var err error
+			if model, err = modelName(args[0]); err != nil {
+				return err
+			}
+		}
 		c, err := k.connect()
 		if err != nil {
 			return err
@@ -35,10 +42,6 @@ func (k *kiln) get() *cobra.Command {
 		var opts []client.ListOption
 		if !all {
 			opts = append(opts, client.InNamespace(c.namespace))
-		}
-		model := ""
-		if len(args) > 0 {
-			model = args[0]
 		}
 		versions, err := c.versionsOf(cmd.Context(), model, opts...)
 		if err != nil {

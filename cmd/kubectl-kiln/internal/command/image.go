@@ -70,10 +70,13 @@ func (a registryAccess) fetch(ctx context.Context, image string) (name.Reference
 	}
 	descriptor, err := repository.Fetch(ctx, ref)
 	if registry.IsNotFound(err) {
-		return nil, nil, nil, fmt.Errorf("the registry does not have %s", image)
+		return nil, nil, nil, lostError{fmt.Errorf("the registry does not have %s", image)}
 	}
 	return ref, repository, descriptor, a.explain(err)
 }
+
+// lostError is the error of an image that the registry does not have.
+type lostError struct{ error }
 
 // explain returns an error of a registry as the sentence that builds report.
 func (a registryAccess) explain(err error) error {
@@ -81,7 +84,8 @@ func (a registryAccess) explain(err error) error {
 		return nil
 	}
 	f := failure.Of(failure.OfRegistry(err))
-	message := fmt.Sprintf("%s: %s", f.Reason, f.Message)
+	// Builds run in the cluster, and this program does not.
+	message := fmt.Sprintf("%s: %s", f.Reason, strings.ReplaceAll(f.Message, "the cluster's DNS", "the DNS"))
 	if f.Reason == v1alpha1.ReasonRegistryUnreachable && a.host == "" {
 		message += ". If this name is known in the cluster only, add --registry-host with the one that is known here"
 	}
@@ -96,7 +100,11 @@ func (a registryAccess) open(ctx context.Context, mv *v1alpha1.ModelVersion) (*s
 	}
 	stored := &storedImage{layers: map[string]v1.Layer{}}
 	if stored.ref, stored.repository, stored.descriptor, err = a.fetch(ctx, image); err != nil {
-		return nil, fmt.Errorf("%w. To have it built again if it is lost, run: kubectl kiln retry %s -n %s", err, mv.Name, mv.Namespace)
+		var lost lostError
+		if errors.As(err, &lost) {
+			err = fmt.Errorf("%w: to have it built again, run: kubectl kiln retry %s -n %s", err, mv.Name, mv.Namespace)
+		}
+		return nil, err
 	}
 	return stored, stored.explain(stored.read())
 }

@@ -91,6 +91,9 @@ func TestVerify_registryHost(t *testing.T) {
 	complaint := fails(t, ns, "verify", "v1")
 	assert.Contains(t, complaint, "RegistryUnreachable: ")
 	assert.Contains(t, complaint, "If this name is known in the cluster only, add --registry-host")
+	assert.NotContains(t, complaint, "kubectl kiln retry", "it may not be lost")
+	complaint = fails(t, ns, "verify", "v1", "--registry-host", "registry.invalid")
+	assert.Contains(t, complaint, "the registry registry.invalid cannot be resolved in the DNS: ")
 	succeeds(t, ns, "verify", "v1", "--registry-host", host)
 }
 
@@ -100,7 +103,7 @@ func TestVerify_lost(t *testing.T) {
 	status := readyStatus()
 	status.Image = host + "/models/resnet:v1"
 	newVersion(t, ns, "v1", status)
-	assert.Contains(t, fails(t, ns, "verify", "v1"), "the registry does not have "+host+"/models/resnet@"+digest+". To have it built again if it is lost, run: kubectl kiln retry v1 -n "+ns)
+	assert.Contains(t, fails(t, ns, "verify", "v1"), "the registry does not have "+host+"/models/resnet@"+digest+": to have it built again, run: kubectl kiln retry v1 -n "+ns)
 	newVersion(t, ns, "v2", failedStatus("wf"))
 	assert.Contains(t, fails(t, ns, "verify", "v2"), "ModelVersion v2 has no image whose digest is known")
 
@@ -141,6 +144,12 @@ func TestCompareSums(t *testing.T) {
 			require.ErrorContains(t, err, tt.want)
 		})
 	}
+}
+
+func TestQuotedPath(t *testing.T) {
+	assert.Equal(t, "weights/ä b.bin", quotedPath("weights/ä b.bin"))
+	assert.Equal(t, `"\x1b]0;title\aw.bin"`, quotedPath("\x1b]0;title\aw.bin"))
+	assert.Equal(t, `"gpj.\u202ebin"`, quotedPath("gpj.\u202ebin"))
 }
 
 func TestExport(t *testing.T) {

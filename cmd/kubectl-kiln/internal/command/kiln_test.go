@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,11 +9,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -73,19 +78,26 @@ func TestUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		"unknown command":  {[]string{"bake"}, `unknown command "bake"`},
-		"unknown flag":     {[]string{"get", "--colour"}, "unknown flag: --colour"},
-		"missing argument": {[]string{"why"}, "accepts 1 arg(s), received 0"},
-		"two arguments":    {[]string{"get", "a", "b"}, "accepts at most 1 arg(s), received 2"},
-		"other kind":       {[]string{"why", "pod/a"}, `"pod/a" is not a ModelVersion: write its name, or mv/NAME`},
-		"kind in a tree":   {[]string{"tree", "svc/a"}, `"svc/a" has none of the forms NAME, mo/NAME, mv/NAME, pod/NAME`},
-		"kind to verify":   {[]string{"verify", "mo/a"}, `"mo/a" has none of the forms NAME, mv/NAME, pod/NAME`},
-		"used by nothing":  {[]string{"used-by"}, "name either a ModelVersion or, with --dataset, data"},
-		"used by both":     {[]string{"uses", "a", "--dataset", "s3://data"}, "name either a ModelVersion or, with --dataset, data"},
-		"used by no data":  {[]string{"uses", "--dataset", ""}, "name either a ModelVersion or, with --dataset, data"},
-		"unknown step":     {[]string{"logs", "a", "--step", "main"}, `"main" is not a step: choose one of mount-check, build, status-report`},
-		"negative timeout": {[]string{"wait", "a", "--timeout", "-1s"}, "--timeout must not be negative"},
-		"negative attempt": {[]string{"logs", "a", "--attempt", "-1"}, "--attempt is the number of an attempt"},
+		"unknown command":    {[]string{"bake"}, `unknown command "bake"`},
+		"script of cobra":    {[]string{"completion", "bash"}, `unknown command "completion"`},
+		"unknown flag":       {[]string{"get", "--colour"}, "unknown flag: --colour"},
+		"missing argument":   {[]string{"why"}, "accepts 1 arg(s), received 0"},
+		"two arguments":      {[]string{"get", "a", "b"}, "accepts at most 1 arg(s), received 2"},
+		"other kind to get":  {[]string{"get", "mv/a"}, `"mv/a" is not a Model: write its name, or mo/NAME`},
+		"other kind":         {[]string{"why", "pod/a"}, `"pod/a" is not a ModelVersion: write its name, or mv/NAME`},
+		"kind in a tree":     {[]string{"tree", "svc/a"}, `"svc/a" has none of the forms NAME, mo/NAME, mv/NAME, pod/NAME`},
+		"kind to verify":     {[]string{"verify", "mo/a"}, `"mo/a" has none of the forms NAME, mv/NAME, pod/NAME`},
+		"used by nothing":    {[]string{"used-by"}, "name either a ModelVersion or, with --dataset, data"},
+		"used by both":       {[]string{"uses", "a", "--dataset", "s3://data"}, "name either a ModelVersion or, with --dataset, data"},
+		"used by no data":    {[]string{"uses", "--dataset", ""}, "name either a ModelVersion or, with --dataset, data"},
+		"no name":            {[]string{"get", ""}, "the name of a Model is empty"},
+		"no name of one":     {[]string{"delete", "mv/"}, "the name of a ModelVersion is empty"},
+		"no name of any":     {[]string{"tree", "mv/"}, "the name is empty"},
+		"unknown step":       {[]string{"logs", "a", "--step", "main"}, `"main" is not a step: choose one of mount-check, build, status-report`},
+		"negative timeout":   {[]string{"wait", "a", "--timeout", "-1s"}, "--timeout must not be negative"},
+		"negative promotion": {[]string{"promote", "m", "a", "v", "--timeout", "-1s"}, "--timeout must not be negative"},
+		"no directory":       {[]string{"export", "a", "oci:"}, "name a directory for the files, or oci:DIRECTORY for the image"},
+		"negative attempt":   {[]string{"logs", "a", "--attempt", "-1"}, "--attempt is the number of an attempt"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -106,10 +118,73 @@ func TestUsage_format(t *testing.T) {
 	assert.Contains(t, complaint, `unable to match a printer suitable for the output format "csv"`)
 }
 
+// A typo in -o changes nothing.
+func TestUsage_formatOfChanges(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	before := newVersion(t, ns, "mv-7", readyStatus())
+	for _, args := range [][]string{{"create", "v1", "--model", "resnet", "--image", "models/resnet", "--claim", "c"}, {"retry", "mv-7"}, {"delete", "mv-7"}} {
+		code, out, complaint := call(t, editor, ns, append(args, "-o", "csv")...)
+		assert.Equal(t, exitUsage, code, args)
+		assert.Empty(t, out, args)
+		assert.Contains(t, complaint, `output format "csv"`, args)
+	}
+	list := &v1alpha1.ModelVersionList{}
+	require.NoError(t, server.List(t.Context(), list, client.InNamespace(ns)))
+	require.Len(t, list.Items, 1)
+	assert.Equal(t, before.ResourceVersion, list.Items[0].ResourceVersion)
+}
+
+// Ctrl-C is no failure of the cluster, whatever the command waits for.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-6", readyStatus())
+	newVersion(t, ns, "mv-8", buildingStatus("mv-8-1c072-1", 50))
+	tests := map[string]struct {
+		args []string
+		// shows is what the command prints before it waits; nothing if it is empty.
+		shows string
+	}{
+		"wait":      {[]string{"wait", "mv-8"}, "Building"},
+		"logs":      {[]string{"logs", "-f", "mv-8"}, ""},
+		"promotion": {[]string{"promote", "resnet", "production", "mv-6"}, "nothing -> mv-6"},
+		"a request": {[]string{"get"}, ""},
+		"package":   {[]string{"package", newModel(t, smallModel), newRegistry(t, "") + "/models/resnet:v1"}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			out, complaint, ended := &buffer{}, &buffer{}, make(chan int, 1)
+			if tt.shows == "" {
+				interrupt()
+			}
+			go func() { ended <- callWith(ctx, editor, ns, out, complaint, tt.args...) }()
+			require.Eventually(t, func() bool { return strings.Contains(out.String()+complaint.String(), tt.shows) }, deadline, 10*time.Millisecond)
+			interrupt()
+			assert.Equal(t, exitInterrupted, awaitCode(t, ended))
+			assert.Equal(t, "error: interrupted", lastLine(complaint.String()))
+			assert.NotContains(t, complaint.String(), "cannot be reached")
+		})
+	}
+}
+
+// A device such as /dev/null shows nothing to anyone, so that open starts no browser.
+func TestIsTerminal(t *testing.T) {
+	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer func() { _ = device.Close() }()
+	assert.False(t, isTerminal(device))
+	assert.False(t, isTerminal(&buffer{}))
+}
+
 func TestGet(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
 	assert.Empty(t, succeeds(t, ns, "get"))
+	assert.Contains(t, succeeds(t, ns, "get", "-o", "json"), `"items": []`, "an empty list, and not null")
+	assert.Empty(t, succeeds(t, ns, "get", "-o", "name"))
 	newVersion(t, ns, "mv-5", failedStatus("mv-5-1c072-1"))
 	newVersion(t, ns, "mv-7", readyStatus())
 	newVersion(t, ns, "mv-8", buildingStatus("mv-8-1c072-1", 62))
@@ -125,7 +200,7 @@ func TestGet(t *testing.T) {
 
 	assert.Empty(t, succeeds(t, ns, "get", "other"))
 	assert.NotContains(t, succeeds(t, ns, "get", "resnet", "--no-headers"), "NAME")
-	names := strings.Fields(succeeds(t, ns, "get", "resnet", "-o", "name"))
+	names := strings.Fields(succeeds(t, ns, "get", "model.model.kubedl.io/resnet", "-o", "name"))
 	assert.ElementsMatch(t, []string{"modelversion.model.kubedl.io/mv-5", "modelversion.model.kubedl.io/mv-7", "modelversion.model.kubedl.io/mv-8"}, names)
 
 	var list struct {
@@ -188,6 +263,34 @@ func TestTree(t *testing.T) {
 	assert.Regexp(t, `^Pod forged  Pending\n├── serves +no image of a model\n└── mv-7 └── \[2J +was deleted\n$`, succeeds(t, ns, "tree", "pod/forged"))
 }
 
+// What a user may read is shown, whatever they may not.
+func TestTree_someRights(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-5", failedStatus("mv-5-1c072-1"))
+	grant(t, ns, stranger, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"models", "modelversions"}, Verbs: []string{"get", "list"}})
+	for _, args := range [][]string{{"tree", "resnet"}, {"tree", "mv-5"}} {
+		code, out, complaint := call(t, stranger, ns, args...)
+		require.Equal(t, exitOK, code, complaint)
+		assert.Contains(t, out, "SourceIncomplete", args)
+		assert.Regexp(t, `── serves +not known: pods is forbidden: User "stranger" cannot list .* ClusterRole modelkiln-view`, out, args)
+		assert.Regexp(t, `── attempts +not known: workflows.argoproj.io is forbidden`, out, args)
+	}
+}
+
+// Without Argo, it is Argo that has to be installed.
+func TestExplain_missingKinds(t *testing.T) {
+	c := &cluster{namespace: "team-a"}
+	for kind, want := range map[string]string{
+		"Workflow":     "the cluster does not have Argo's kinds: install Argo Workflows, then run: kubectl kiln doctor",
+		"ModelVersion": "the cluster does not have the kind ModelVersion: install Modelkiln (deploy/README.md), then run: kubectl kiln doctor",
+	} {
+		err := c.explain(&meta.NoKindMatchError{GroupKind: schema.GroupKind{Kind: kind}}, kind, "")
+		require.EqualError(t, err, want)
+		assert.True(t, isUnreadable(err))
+	}
+}
+
 func TestWhy(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
@@ -226,6 +329,13 @@ func TestRetry(t *testing.T) {
 
 	newVersion(t, ns, "old", v1alpha1.ModelVersionStatus{ImageBuildPhase: v1alpha1.ImageBuildFailed})
 	assert.Contains(t, fails(t, ns, "retry", "old"), "KubeDL has finished ModelVersion old, and its result is final")
+}
+
+// fresh reads a ModelVersion again.
+func fresh(t *testing.T, mv *v1alpha1.ModelVersion) *v1alpha1.ModelVersion {
+	t.Helper()
+	require.NoError(t, server.Get(t.Context(), client.ObjectKeyFromObject(mv), mv))
+	return mv
 }
 
 // inBackground runs a command as the editor until it ends.
@@ -311,6 +421,21 @@ func TestEstimate(t *testing.T) {
 	}
 }
 
+// A line that is rewritten takes one row of a terminal of 80 columns.
+func TestProgress_width(t *testing.T) {
+	complaint := &buffer{}
+	line := &progress{kiln: &kiln{IOStreams: genericiooptions.IOStreams{ErrOut: complaint}}, rewrites: true}
+	line.show("Waiting  " + strings.Repeat("ä", 200))
+	line.show("Building  100%  about 1023.9 GiB of 1023.9 GiB  1023.9 MiB/s  about 100h30m59s left")
+	line.show("short")
+	rows := strings.Split(complaint.String(), "\r")[1:]
+	require.Len(t, rows, 3)
+	for _, row := range rows {
+		assert.LessOrEqual(t, utf8.RuneCountInString(row), 79, row)
+	}
+	assert.Equal(t, "short"+strings.Repeat(" ", 74), rows[2], "nothing of the line before is left")
+}
+
 func TestWait_failed(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
@@ -357,6 +482,26 @@ func TestRetry_wait(t *testing.T) {
 	setStatus(t, mv, status)
 	assert.Equal(t, exitOK, awaitCode(t, ended), complaint)
 	assert.NotContains(t, complaint.String(), "SourceIncomplete", "the failure before the request is not about it")
+}
+
+// A ModelVersion without an attempt has no status about the request, and says why.
+func TestRetry_waitWithoutAttempt(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	status := failedStatus("")
+	status.Workflow = nil
+	mv := newVersion(t, ns, "mv-5", status)
+	assert.Contains(t, fails(t, ns, "retry", "mv-5", "--wait"), "error: mv-5 is not built: SourceIncomplete: ")
+
+	setStatus(t, fresh(t, mv), v1alpha1.ModelVersionStatus{})
+	out, complaint, ended := inBackground(t, ns, "retry", "mv-5", "--wait", "-o", "name")
+	shows(t, complaint, "Unknown")
+	status = readyStatus()
+	status.Workflow.Rebuild = fresh(t, mv).Annotations[v1alpha1.AnnotationRebuild]
+	setStatus(t, mv, status)
+	assert.Equal(t, exitOK, awaitCode(t, ended), complaint)
+	assert.Equal(t, "modelversion.model.kubedl.io/mv-5\n", out.String(), "with -o, the output has objects only")
+	assert.Contains(t, complaint.String(), "mv-5 is ready: ")
 }
 
 func TestLogs(t *testing.T) {
@@ -409,7 +554,9 @@ func TestVersion(t *testing.T) {
 	assert.Regexp(t, `^kubectl kiln  \S+  go1\.\S+  \w+/\w+.*\n$`, succeeds(t, "default", "version", "--client"))
 	out := succeeds(t, "default", "version")
 	assert.Regexp(t, `\nKubernetes    v1\.\d+`, out)
-	assert.Contains(t, out, "template      modelkiln-build  ")
+	for _, template := range []string{"modelkiln-build", "modelkiln-build-stream", "modelkiln-promote"} {
+		assert.Contains(t, out, "template      "+template+"  ")
+	}
 }
 
 func TestCompletion(t *testing.T) {
@@ -422,7 +569,9 @@ func TestCompletion(t *testing.T) {
 	assert.Regexp(t, `^resnet\nmv/mv-\d\nmv/mv-\d\npod/server\n:`, succeeds(t, ns, "__complete", "tree", ""))
 	assert.Regexp(t, `^mv-\d\nmv-\d\npod/server\n:`, succeeds(t, ns, "__complete", "verify", ""))
 	assert.Contains(t, succeeds(t, ns, "__complete", "uses", ""), "mv-7\n")
-	assert.Contains(t, succeeds(t, ns, "completion", "bash"), "bash completion")
+	assert.Contains(t, succeeds(t, ns, "__complete", "export", "mv-7", ""), ":16\n", "directories")
+	assert.Contains(t, succeeds(t, ns, "__complete", "package", ""), ":16\n", "directories")
+	assert.Contains(t, succeeds(t, ns, "__complete", "create", ""), ":4\n", "no files")
 	code, out, _ := call(t, stranger, ns, "__complete", "why", "")
 	assert.Equal(t, exitOK, code)
 	assert.NotContains(t, out, "forbidden")

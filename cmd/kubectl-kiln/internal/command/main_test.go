@@ -47,12 +47,14 @@ var server *apiServer
 type apiServer struct {
 	*envtest.Environment
 	client.WithWatch
-	// people has the kubeconfig files of those who call the commands: those with the
-	// shipped role edit, with view, with view of the whole cluster, and with no role.
+	// people has the kubeconfig files of those who call the commands: the administrator of
+	// the cluster, those with the shipped role edit, with view, with view of the whole
+	// cluster, and with no role.
 	people map[string]string
 }
 
 const (
+	admin    = "admin"
 	editor   = "editor"
 	viewer   = "viewer"
 	auditor  = "auditor"
@@ -100,8 +102,9 @@ func start() (*apiServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, person := range []string{editor, viewer, auditor, stranger} {
-		user, err := s.AddUser(envtest.User{Name: person}, nil)
+	groups := map[string][]string{admin: {"system:masters"}}
+	for _, person := range []string{admin, editor, viewer, auditor, stranger} {
+		user, err := s.AddUser(envtest.User{Name: person, Groups: groups[person]}, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -155,6 +158,17 @@ func newNamespace(t *testing.T, labels ...string) string {
 		require.NoError(t, server.Create(t.Context(), binding))
 	}
 	return ns.Name
+}
+
+// grant gives a person permissions in a namespace.
+func grant(t *testing.T, namespace, person string, rule rbacv1.PolicyRule) {
+	t.Helper()
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: "granted-to-" + person}
+	require.NoError(t, server.Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{rule}}))
+	require.NoError(t, server.Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: person}},
+	}))
 }
 
 // call runs a command line as a person, in a namespace.

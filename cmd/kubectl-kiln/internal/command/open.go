@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -31,7 +32,12 @@ the browser. The operator's configuration has the URL of the Argo UI (argoURL).`
 			if _, err := fmt.Fprintln(k.Out, wf.URL); err != nil || !isTerminal(k.Out) {
 				return err
 			}
-			return exec.CommandContext(cmd.Context(), browser(runtime.GOOS), wf.URL).Start()
+			// The browser outlives this command.
+			ctx := context.WithoutCancel(cmd.Context())
+			if err := exec.CommandContext(ctx, browser(runtime.GOOS), wf.URL).Start(); err != nil {
+				return fmt.Errorf("the browser was not started, open the URL yourself: %w", err)
+			}
+			return nil
 		},
 	}
 }

@@ -3,6 +3,7 @@ package command
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -35,13 +36,23 @@ func newOutput(cmd *cobra.Command, operation string) output {
 // isSet reports whether the user has chosen a format.
 func (o output) isSet() bool { return o.flags.OutputFormat != nil && *o.flags.OutputFormat != "" }
 
-// printer returns the printer for the format.
+// printer returns the printer for the format. A command that changes something asks for it
+// first, so that a typo in -o changes nothing.
 func (o output) printer() (printers.ResourcePrinter, error) {
 	printer, err := o.flags.ToPrinter()
 	if err != nil {
 		return nil, usageError{err}
 	}
 	return printer, nil
+}
+
+// results returns where a command prints what is not an object: with -o, the output has
+// objects only.
+func (o output) results(k *kiln) io.Writer {
+	if o.isSet() {
+		return k.ErrOut
+	}
+	return k.Out
 }
 
 // table returns a table in the form in which the API server returns them.
@@ -86,7 +97,7 @@ func (k *kiln) printObjects(out output, objects []client.Object) error {
 	if err != nil {
 		return err
 	}
-	list := &corev1.List{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "List"}}
+	list := &corev1.List{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "List"}, Items: []runtime.RawExtension{}}
 	for _, object := range objects {
 		kinds, _, err := scheme.ObjectKinds(object)
 		if err != nil {

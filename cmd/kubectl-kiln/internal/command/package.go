@@ -57,7 +57,8 @@ needed; the base image is then scratch unless you name one.`,
   kubectl kiln package ./resnet registry.example.com/models/resnet:v1
   # See what the image has, without a registry
   kubectl kiln package ./resnet --output oci:resnet-image`,
-		Args: cobra.RangeArgs(1, 2),
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: completeDirectory,
 	}
 	p.define(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -111,6 +112,8 @@ func (p *packaging) complete(baseNamed bool) error {
 	switch {
 	case p.output != "" && (!found || dir == ""):
 		return wrongUsage("--output is oci:DIRECTORY, not %q", p.output)
+	case found && isWithin(p.Directory, dir):
+		return wrongUsage("the OCI layout %s is in the directory %s that is packaged: store it elsewhere", dir, p.Directory)
 	case p.output == "" && p.Image == "":
 		return wrongUsage("name the repository to push to, or store the image with --output oci:DIRECTORY")
 	case p.output != "" && !baseNamed:
@@ -118,6 +121,19 @@ func (p *packaging) complete(baseNamed bool) error {
 	}
 	p.output = dir
 	return p.completeImage(now())
+}
+
+// isWithin reports whether a path is a directory, or in it.
+func isWithin(dir, path string) bool {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return false
+	}
+	relative, err := filepath.Rel(absolute, path)
+	return err == nil && filepath.IsLocal(relative)
 }
 
 // completeImage sets the tag and the label that the user has not set. The tags of
@@ -129,6 +145,9 @@ func (p *packaging) completeImage(now time.Time) error {
 			return err
 		}
 		p.Image = strings.ToLower(filepath.Base(dir))
+		if _, err := (registry.Config{}).Tag(p.Image); err != nil {
+			return wrongUsage("the directory's name %q cannot be that of an image: name the image too, for example resnet:v1", filepath.Base(dir))
+		}
 	}
 	if repository, tag := splitImage(p.Image); tag == "" && repository == p.Image {
 		p.Image += now.UTC().Format(":v20060102150405")

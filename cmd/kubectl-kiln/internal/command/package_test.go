@@ -120,9 +120,10 @@ func TestPackage_layout(t *testing.T) {
 	require.Len(t, manifest.Manifests, 1)
 	assert.Contains(t, out, manifest.Manifests[0].Digest.String())
 
-	code, _, complaint = call(t, stranger, "default", "package", dir, "--output", "oci:"+dir)
+	other := newModel(t, smallModel)
+	code, _, complaint = call(t, stranger, "default", "package", dir, "--output", "oci:"+other)
 	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, complaint, dir+" is not empty, and is no OCI layout")
+	assert.Contains(t, complaint, other+" is not empty, and is no OCI layout")
 }
 
 // TestPackage_credentials is not parallel: it sets the environment of the process.
@@ -160,6 +161,8 @@ func TestPackage_usage(t *testing.T) {
 		"symlinks":     {[]string{".", "a:b", "--symlinks", "keep"}, `--symlinks is Keep or Follow, not "keep"`},
 		"compression":  {[]string{".", "a:b", "--compression", "Gzip"}, `--compression is None or Zstd, not "Gzip"`},
 		"check":        {[]string{".", "a:b", "--completeness-check", "no"}, `--completeness-check is Enforce or Skip, not "no"`},
+		"unusual name": {[]string{"./ResNet 50", "--output", "oci:image"}, `the directory's name "ResNet 50" cannot be that of an image: name the image too, for example resnet:v1`},
+		"in itself":    {[]string{".", "models/resnet:v1", "--output", "oci:image"}, "the OCI layout image is in the directory . that is packaged: store it elsewhere"},
 		"no arguments": {nil, "accepts between 1 and 2 arg(s), received 0"},
 	}
 	for name, tt := range tests {

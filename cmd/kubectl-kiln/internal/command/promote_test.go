@@ -3,6 +3,7 @@ package command
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -50,6 +51,7 @@ func TestPromote(t *testing.T) {
 	assert.Equal(t, []v1alpha1.Alias{{Name: "production", Version: "mv-7"}, {Name: "staging", Version: "mv-7"}}, resnet(t, ns).Spec.Aliases)
 
 	assert.Contains(t, succeeds(t, ns, "__complete", "promote", "resnet", ""), "production\nstaging\n")
+	assert.Contains(t, succeeds(t, ns, "__complete", "promote", "mo/resnet", ""), "production\nstaging\n")
 	assert.Contains(t, succeeds(t, ns, "__complete", "promote", "resnet", "production", ""), "mv-6\n")
 }
 
@@ -83,6 +85,34 @@ func TestPromote_failures(t *testing.T) {
 	code, _, complaint = call(t, editor, ns, "promote", "resnet", "production", "mv-6", "--roll", "--timeout", "0")
 	assert.Equal(t, exitUsage, code)
 	assert.Contains(t, complaint, "--roll needs a --timeout")
+
+	deleted := newVersion(t, ns, "mv-4", readyStatus())
+	deleted.Finalizers = []string{"example.com/keep"}
+	require.NoError(t, server.Update(t.Context(), deleted))
+	require.NoError(t, server.Delete(t.Context(), deleted))
+	assert.Contains(t, fails(t, ns, "promote", "resnet", "production", "mv-4"), "ModelVersion mv-4 is being deleted: promote another one")
+
+	_, complained, ended := inBackground(t, ns, "promote", "mo/resnet", "canary", "mv-6")
+	require.Eventually(t, func() bool { return wantedVersion(resnet(t, ns), "canary") == "mv-6" }, deadline, 10*time.Millisecond)
+	require.NoError(t, server.Delete(t.Context(), resnet(t, ns)))
+	assert.Equal(t, exitFailed, awaitCode(t, ended))
+	assert.Equal(t, "error: the Model resnet was deleted", lastLine(complained.String()))
+}
+
+// Two users who change an alias at the same time do not undo each other's change, and what
+// else changes in the Model does not matter.
+func TestPromote_conflict(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-6", readyStatus())
+	p := &promotion{cluster: &cluster{WithWatch: server.WithWatch, namespace: ns}, model: "resnet", alias: "production"}
+	stale := resnet(t, ns)
+	setAlias(t, ns, "mv-5", "")
+	succeeds(t, ns, "promote", "resnet", "staging", "mv-6", "--timeout", "0")
+	require.NoError(t, p.patch(t.Context(), stale.DeepCopy(), "mv-6"))
+	assert.Equal(t, []v1alpha1.Alias{{Name: "staging", Version: "mv-6"}, {Name: "production", Version: "mv-6"}}, resnet(t, ns).Spec.Aliases)
+	require.EqualError(t, p.patch(t.Context(), stale, "mv-7"), "alias production of Model resnet was changed at the same time: run the command again")
+	assert.Equal(t, "mv-6", wantedVersion(resnet(t, ns), "production"))
 }
 
 func TestPromote_roll(t *testing.T) {
@@ -91,9 +121,9 @@ func TestPromote_roll(t *testing.T) {
 	newVersion(t, ns, "mv-6", readyStatus())
 	succeeds(t, ns, "promote", "resnet", "production", "mv-6", "--timeout", "0")
 	setAlias(t, ns, "mv-6", "")
-	assert.Contains(t, fails(t, ns, "promote", "resnet", "production", "mv-6", "--roll"), "the alias is moved, and the workloads are not restarted: ")
+	assert.Contains(t, fails(t, ns, "promote", "resnet", "production", "mv-6", "--roll"), "the alias is moved, and not all workloads that serve it are restarted: ")
 
-	grantApps(t, ns)
+	grantApps(t, ns, "deployments", "statefulsets", "daemonsets")
 	code, _, complaint := call(t, editor, ns, "promote", "resnet", "production", "mv-6", "--roll")
 	require.Equal(t, exitOK, code, complaint)
 	assert.Contains(t, complaint, "No workload in namespace "+ns+" serves the alias production of Model resnet.")
@@ -122,18 +152,47 @@ func TestPromote_roll(t *testing.T) {
 	assert.NotContains(t, out, "other")
 	rolled := &appsv1.Deployment{}
 	require.NoError(t, server.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "server"}, rolled))
-	assert.NotEmpty(t, rolled.Spec.Template.Annotations[restartedAt])
+	first := rolled.Spec.Template.Annotations[restartedAt]
+	assert.NotEmpty(t, first)
+
+	rolled.Spec.Paused = true
+	require.NoError(t, server.Update(t.Context(), rolled))
+	code, out, complaint = call(t, editor, ns, "promote", "resnet", "production", "mv-6", "--roll")
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, complaint, "deployment/server is paused: kubectl rollout resume -n "+ns+" deployment/server")
+	assert.Contains(t, out, "statefulset/server restarted", "the others are")
+	rolled.Spec.Paused = false
+	require.NoError(t, server.Update(t.Context(), rolled))
+	succeeds(t, ns, "promote", "resnet", "production", "mv-6", "--roll")
+	require.NoError(t, server.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "server"}, rolled))
+	assert.NotEqual(t, first, rolled.Spec.Template.Annotations[restartedAt], "also within the same second")
+}
+
+// What a user may restart is restarted, whatever they may not.
+func TestPromote_rollSome(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-6", readyStatus())
+	succeeds(t, ns, "promote", "resnet", "production", "mv-6", "--timeout", "0")
+	setAlias(t, ns, "mv-6", "")
+	grantApps(t, ns, "statefulsets")
+	labels := map[string]string{v1alpha1.LabelServeModel: "resnet", v1alpha1.LabelServeAlias: "production"}
+	require.NoError(t, server.Create(t.Context(), &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "server"}, Spec: appsv1.StatefulSetSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: labels},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "image"}}}},
+	}}))
+	code, out, complaint := call(t, editor, ns, "promote", "resnet", "production", "mv-6", "--roll")
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, out, "statefulset/server restarted")
+	assert.Contains(t, complaint, "not all workloads that serve it are restarted: deployments.apps is forbidden")
+	assert.Contains(t, complaint, "daemonsets.apps is forbidden")
+	assert.Equal(t, 1, strings.Count(complaint, "\n"), complaint)
 }
 
 // grantApps gives the editor what the cluster's role edit has on workloads.
-func grantApps(t *testing.T, namespace string) {
+func grantApps(t *testing.T, namespace string, resources ...string) {
 	t.Helper()
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "apps"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"apps"}, Resources: []string{"deployments", "statefulsets", "daemonsets"}, Verbs: []string{"list", "patch"}}}}
-	require.NoError(t, server.Create(t.Context(), role))
-	require.NoError(t, server.Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "apps"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "apps"},
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: editor}},
-	}))
+	grant(t, namespace, editor, rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: resources, Verbs: []string{"list", "patch"}})
 }
 
 func TestRollback(t *testing.T) {
@@ -148,8 +207,42 @@ func TestRollback(t *testing.T) {
 	setAlias(t, ns, "mv-7", "", "mv-6", "mv-5")
 	assert.Equal(t, "production of resnet: mv-7 -> mv-6\n", succeeds(t, ns, "rollback", "resnet", "production", "--timeout", "0"))
 	assert.Equal(t, []v1alpha1.Alias{{Name: "production", Version: "mv-6"}}, resnet(t, ns).Spec.Aliases)
-	setAlias(t, ns, "mv-7", "", "mv-5")
+	setAlias(t, ns, "mv-6", "", "mv-5")
 	assert.Contains(t, fails(t, ns, "rollback", "resnet", "production"), "ModelVersion mv-5 does not exist")
+}
+
+// A promotion that did not take effect is taken back, and nothing else.
+func TestRollback_unresolved(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	for _, name := range []string{"mv-6", "mv-7", "mv-8"} {
+		newVersion(t, ns, name, readyStatus())
+	}
+	succeeds(t, ns, "promote", "resnet", "production", "mv-8", "--timeout", "0")
+	setAlias(t, ns, "mv-7", "ModelVersion mv-8 is not Ready", "mv-6")
+	assert.Equal(t, "production of resnet: mv-8 -> mv-7\n", succeeds(t, ns, "rollback", "resnet", "production"))
+	assert.Equal(t, "mv-7", wantedVersion(resnet(t, ns), "production"))
+}
+
+// Whoever may create ModelVersions does not choose what a rollback brings into production.
+func TestRollback_createdAgain(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	newVersion(t, ns, "mv-7", readyStatus())
+	succeeds(t, ns, "promote", "resnet", "production", "mv-7", "--timeout", "0")
+	setAlias(t, ns, "mv-7", "", "mv-6")
+	model := resnet(t, ns)
+	model.Status.Aliases[0].History[0].Digest = digest
+	require.NoError(t, server.Status().Update(t.Context(), model))
+	forged := readyStatus()
+	forged.Digest = "sha256:" + strings.Repeat("0", 64)
+	mv := newVersion(t, ns, "mv-6", forged)
+	complaint := fails(t, ns, "rollback", "resnet", "production")
+	assert.Contains(t, complaint, "ModelVersion mv-6 has another image than when the alias stood for it, "+forged.Digest+" instead of "+digest)
+	assert.Contains(t, complaint, "run: kubectl kiln promote resnet production mv-6 -n "+ns)
+	assert.Equal(t, "mv-7", wantedVersion(resnet(t, ns), "production"))
+	setStatus(t, mv, readyStatus())
+	succeeds(t, ns, "rollback", "resnet", "production", "--timeout", "0")
 }
 
 func TestDelete(t *testing.T) {
@@ -164,6 +257,9 @@ func TestDelete(t *testing.T) {
 	assert.Equal(t, "modelversion.model.kubedl.io/mv-5 deleted\n", succeeds(t, ns, "delete", "mv-5"))
 	assert.Contains(t, fails(t, ns, "delete", "mv-6"), "ModelVersion mv-6 is in use: deployment/resnet (0/1 ready). Serve another version first, or add --force")
 	assert.Contains(t, fails(t, ns, "delete", "mv-7"), "ModelVersion mv-7 is in use: alias production of Model resnet.")
+	newVersion(t, ns, "mv-4", readyStatus())
+	setAlias(t, ns, "mv-4", "ModelVersion mv-7 is not Ready")
+	assert.Contains(t, fails(t, ns, "delete", "mv-4"), "ModelVersion mv-4 is in use: alias production of Model resnet.", "it stands for mv-4 meanwhile")
 	assert.Equal(t, "modelversion.model.kubedl.io/mv-6\n", succeeds(t, ns, "delete", "mv-6", "--force", "-o", "name"))
 	assert.True(t, strings.HasPrefix(fails(t, ns, "delete", "mv-6", "--force"), "error: ModelVersion mv-6 does not exist"))
 }
@@ -178,6 +274,19 @@ func TestDelete_force(t *testing.T) {
 	require.NoError(t, server.Get(t.Context(), client.ObjectKeyFromObject(mv), mv))
 	assert.Equal(t, "true", mv.Annotations[v1alpha1.AnnotationForceDelete])
 	assert.NotNil(t, mv.DeletionTimestamp)
+}
+
+// A deletion that is rejected leaves a ModelVersion as protected as it was.
+func TestDelete_forceRejected(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	mv := newVersion(t, ns, "mv-6", readyStatus())
+	grant(t, ns, stranger, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"modelversions"}, Verbs: []string{"get", "patch"}})
+	code, _, complaint := call(t, stranger, ns, "delete", "mv-6", "--force")
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, complaint, `User "stranger" cannot delete`)
+	require.NoError(t, server.Get(t.Context(), client.ObjectKeyFromObject(mv), mv))
+	assert.NotContains(t, mv.Annotations, v1alpha1.AnnotationForceDelete)
 }
 
 func TestOpen(t *testing.T) {

@@ -28,6 +28,10 @@ image, and pushes it again if not.`,
 	cmd.Flags().BoolVar(&waits, "wait", false, "wait until the attempt has ended, as kubectl kiln wait does")
 	out := newOutput(cmd, "requested")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		printer, err := out.printer()
+		if err != nil {
+			return err
+		}
 		c, mv, err := k.connectTo(cmd.Context(), args[0])
 		if err != nil {
 			return err
@@ -35,14 +39,10 @@ image, and pushes it again if not.`,
 		if err := c.requestRebuild(cmd.Context(), mv); err != nil {
 			return err
 		}
-		printer, err := out.printer()
-		if err != nil {
-			return err
-		}
 		if err := printer.PrintObj(mv, k.Out); err != nil || !waits {
 			return err
 		}
-		return k.waitFor(cmd.Context(), c, mv.Name, requested(mv))
+		return k.waitFor(cmd.Context(), c, mv.Name, requested(mv), out.results(k))
 	}
 	return cmd
 }

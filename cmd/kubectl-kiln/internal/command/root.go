@@ -17,6 +17,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -31,6 +32,8 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitInterrupted is what shells report of a program that Ctrl-C has ended.
+	exitInterrupted = 130
 )
 
 // kiln is what the commands share: where they read and write, and the cluster.
@@ -47,8 +50,8 @@ type usageError struct{ error }
 func wrongUsage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // Main runs the command in args, which do not include the program's name, and returns
-// the exit code: 0 on success, 1 for a failure, 2 for wrong usage. A failure is one
-// sentence on the error output.
+// the exit code: 0 on success, 1 for a failure, 2 for wrong usage, 130 if ctx was canceled
+// before the end. A failure is one sentence on the error output.
 func Main(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
 	// The client's logs would repeat the errors that it returns.
 	ctrl.SetLogger(logr.Discard())
@@ -58,6 +61,11 @@ func Main(ctx context.Context, args []string, streams genericiooptions.IOStreams
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	// The error is that of whatever was under way.
+	if ctx.Err() != nil {
+		fmt.Fprintln(streams.ErrOut, "error: interrupted")
+		return exitInterrupted
 	}
 	var usage usageError
 	wrong := errors.As(err, &usage) || !k.started
@@ -76,13 +84,15 @@ func (k *kiln) root() *cobra.Command {
 Modelkiln packages as container images.
 
 VERSION is the name of a ModelVersion in the namespace, and MODEL that of a Model.
-Exit code 1 is a failure, and 2 a mistake in the command line.`,
+Exit code 1 is a failure, 2 a mistake in the command line, and 130 an interruption.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl kiln"},
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Args:          cobra.NoArgs,
 	}
+	// Its script would complete a program kiln: kubectl asks kubectl_complete-kiln.
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetIn(k.In)
 	root.SetOut(k.Out)
 	root.SetErr(k.ErrOut)
@@ -205,15 +215,25 @@ func kindNames(object client.Object) (kind string, names []string) {
 	}
 }
 
-// versionName returns the name in an argument of the form NAME or KIND/NAME, as kubectl
-// get -o name prints it.
-func versionName(arg string) (string, error) {
-	kind, name, found := strings.Cut(arg, "/")
+// versionName returns the name of the ModelVersion in an argument.
+func versionName(arg string) (string, error) { return nameIn(arg, &v1alpha1.ModelVersion{}) }
+
+// modelName returns the name of the Model in an argument.
+func modelName(arg string) (string, error) { return nameIn(arg, &v1alpha1.Model{}) }
+
+// nameIn returns the name in an argument of the form NAME or KIND/NAME, as kubectl get
+// -o name prints it. object is of the kind that the argument has to be of.
+func nameIn(arg string, object client.Object) (string, error) {
+	kind, names := kindNames(object)
+	wanted, name, found := strings.Cut(arg, "/")
 	if !found {
-		return arg, nil
+		wanted, name = names[0], arg
 	}
-	if _, names := kindNames(&v1alpha1.ModelVersion{}); !slices.Contains(names, kind) {
-		return "", wrongUsage("%q is not a ModelVersion: write its name, or mv/NAME", arg)
+	if name == "" {
+		return "", wrongUsage("the name of a %s is empty", kind)
+	}
+	if !slices.Contains(names, wanted) {
+		return "", wrongUsage("%q is not a %s: write its name, or %s/NAME", arg, kind, names[0])
 	}
 	return name, nil
 }
@@ -225,6 +245,9 @@ func (c *cluster) find(ctx context.Context, arg string, candidates ...client.Obj
 	wanted, name, named := strings.Cut(arg, "/")
 	if !named {
 		name = arg
+	}
+	if name == "" {
+		return nil, wrongUsage("the name is empty")
 	}
 	var kinds, forms []string
 	for _, object := range candidates {
@@ -249,14 +272,7 @@ func (c *cluster) find(ctx context.Context, arg string, candidates ...client.Obj
 }
 
 // isTerminal reports whether what is written to w is shown to a user at once.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
-}
+func isTerminal(w io.Writer) bool { return printers.IsTerminal(w) && os.Getenv("TERM") != "dumb" }
 
 // now returns the time. Commands show ages, and decide nothing by it.
 func now() time.Time { return time.Now() }

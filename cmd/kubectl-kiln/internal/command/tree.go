@@ -108,11 +108,11 @@ func (t *versionTree) ofModel(ctx context.Context, model *v1alpha1.Model) (treep
 	if err != nil {
 		return nil, err
 	}
+	tree := treeprint.NewWithRoot(modelLine(model))
 	pods, err := t.servingPods(ctx, nil)
-	if err != nil {
+	if err := addUnknown(tree, "serves", err); err != nil {
 		return nil, err
 	}
-	tree := treeprint.NewWithRoot(modelLine(model))
 	for i := range versions {
 		mv := &versions[i]
 		t.objects = append(t.objects, mv)
@@ -129,11 +129,11 @@ func (t *versionTree) ofModel(ctx context.Context, model *v1alpha1.Model) (treep
 }
 
 func (t *versionTree) ofVersion(ctx context.Context, mv *v1alpha1.ModelVersion) (treeprint.Tree, error) {
+	tree := treeprint.NewWithRoot(versionHead(mv, t.now))
 	pods, err := t.servingPods(ctx, mv)
-	if err != nil {
+	if err := addUnknown(tree, "serves", err); err != nil {
 		return nil, err
 	}
-	tree := treeprint.NewWithRoot(versionHead(mv, t.now))
 	if err := t.addModel(ctx, tree, mv); err != nil {
 		return nil, err
 	}
@@ -267,12 +267,21 @@ func (t *versionTree) addAttempts(ctx context.Context, tree treeprint.Tree, mv *
 		return nil
 	}
 	attempts, err := t.attempts(ctx, mv)
-	if err != nil {
+	if err := addUnknown(tree, "attempts", err); err != nil {
 		return err
 	}
 	for _, attempt := range attempts {
 		tree.AddNode("attempt\t" + attemptCell(attempt, t.now))
 	}
+	return nil
+}
+
+// addUnknown adds that something is not known, if err says why, and returns other errors.
+func addUnknown(tree treeprint.Tree, what string, err error) error {
+	if !isUnreadable(err) {
+		return err
+	}
+	tree.AddNode(what + "\tnot known: " + err.Error())
 	return nil
 }
 

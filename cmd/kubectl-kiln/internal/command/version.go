@@ -35,6 +35,9 @@ func versionOf() buildInfo {
 	return info
 }
 
+// templateNames are the ClusterWorkflowTemplates of an installation.
+var templateNames = []string{contract.BuildTemplate, contract.StreamTemplate, contract.PromoteTemplate}
+
 func (k *kiln) version() *cobra.Command {
 	var clientOnly bool
 	cmd := &cobra.Command{
@@ -63,7 +66,7 @@ func (k *kiln) version() *cobra.Command {
 		if _, err := fmt.Fprintf(k.Out, "Kubernetes    %s\n", server); err != nil {
 			return err
 		}
-		for _, name := range []string{contract.BuildTemplate, contract.StreamTemplate} {
+		for _, name := range templateNames {
 			if _, err := fmt.Fprintf(k.Out, "template      %s  %s\n", name, c.templateImage(cmd.Context(), name)); err != nil {
 				return err
 			}
@@ -110,7 +113,7 @@ func stepImage(template *unstructured.Unstructured) string {
 		if fields, ok := t.(map[string]any); ok {
 			containers, _, _ := unstructured.NestedSlice(fields, "containerSet", "containers")
 			for _, container := range containers {
-				if c, ok := container.(map[string]any); ok && c["name"] == contract.StepMountCheck {
+				if c, ok := container.(map[string]any); ok && (c["name"] == contract.StepMountCheck || c["name"] == contract.StepPromote) {
 					return fmt.Sprint(c["image"])
 				}
 			}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -46,14 +48,14 @@ The exit code is 0 if it is ready, and 1 if it has failed or the timeout has pas
 		if _, err := c.version(ctx, name); err != nil {
 			return err
 		}
-		return k.waitFor(ctx, c, name, isCurrent)
+		return k.waitFor(ctx, c, name, isCurrent, k.Out)
 	}
 	return cmd
 }
 
-// waitFor shows the progress of a ModelVersion until it is ready or has failed. isNew
-// reports whether its status is about what is waited for.
-func (k *kiln) waitFor(ctx context.Context, c *cluster, name string, isNew func(*v1alpha1.ModelVersion) bool) error {
+// waitFor shows the progress of a ModelVersion until it is ready or has failed, and prints
+// its image to out. isNew reports whether its status is about what is waited for.
+func (k *kiln) waitFor(ctx context.Context, c *cluster, name string, isNew func(*v1alpha1.ModelVersion) bool, out io.Writer) error {
 	line := &progress{kiln: k, rewrites: isTerminal(k.ErrOut)}
 	var result error
 	err := c.untilVersion(ctx, name, func(mv *v1alpha1.ModelVersion) (bool, error) {
@@ -63,7 +65,7 @@ func (k *kiln) waitFor(ctx context.Context, c *cluster, name string, isNew func(
 		switch word, reason := state(mv); word {
 		case "Ready":
 			line.end()
-			_, err := fmt.Fprintf(k.Out, "%s is ready: %s\n", mv.Name, pinned(mv))
+			_, err := fmt.Fprintf(out, "%s is ready: %s\n", mv.Name, pinned(mv))
 			return true, err
 		case "Failed":
 			line.end()
@@ -96,7 +98,8 @@ func requested(want *v1alpha1.ModelVersion) func(*v1alpha1.ModelVersion) bool {
 	request := want.Annotations[v1alpha1.AnnotationRebuild]
 	return func(mv *v1alpha1.ModelVersion) bool {
 		wf := mv.Status.Workflow
-		return isCurrent(mv) && wf != nil && wf.Rebuild == request
+		// Without an attempt, the status says why none can begin.
+		return isCurrent(mv) && (wf == nil || wf.Rebuild == request)
 	}
 }
 
@@ -206,12 +209,16 @@ func (p *progress) of(ctx context.Context, c *cluster, mv *v1alpha1.ModelVersion
 }
 
 func (p *progress) show(line string) {
+	// A longer line takes two rows of a terminal, of which only the last is rewritten.
+	if runes := []rune(line); p.rewrites && len(runes) > maxProgress {
+		line = string(runes[:maxProgress])
+	}
 	if line == p.last {
 		return
 	}
 	if p.rewrites {
 		// The line before may have been longer.
-		fmt.Fprintf(p.ErrOut, "\r%-*s", max(len(p.last), len(line)), line)
+		fmt.Fprintf(p.ErrOut, "\r%-*s", utf8.RuneCountInString(p.last), line)
 	} else {
 		fmt.Fprintln(p.ErrOut, line)
 	}
