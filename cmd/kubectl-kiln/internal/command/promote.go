@@ -206,7 +206,7 @@ func checkPromotable(model *v1alpha1.Model, mv *v1alpha1.ModelVersion) error {
 	return nil
 }
 
-// errAliasChanged is the error of an alias that somebody else has changed at the same time.
+// errAliasChanged is the error of an alias that another user has changed at the same time.
 var errAliasChanged = errors.New("the alias was changed at the same time")
 
 // patch changes the alias in the spec. Two users who change aliases at the same time do
