@@ -86,12 +86,14 @@ func (r *Repository) addReferrers(ctx context.Context, subject v1.Hash, present,
 		if len(all) == len(present) {
 			return nil
 		}
-		err := r.putReferrers(ctx, subject, all)
-		if err != nil {
+		if err := r.putReferrers(ctx, subject, all); err != nil {
 			return err
 		}
-		if present, _, err = r.referrers(ctx, subject); err != nil {
-			return err
+		// A policy of the registry may hold back what was written.
+		if stored, _, err := r.referrers(ctx, subject); err == nil {
+			present = stored
+		} else {
+			present = all
 		}
 	}
 	return nil // A cache may respond with what was there before.

@@ -178,6 +178,28 @@ func TestAttachBehindCache(t *testing.T) {
 	assert.Equal(t, maxIndexWrites, writes)
 }
 
+// A policy of the registry holds back every manifest until it is scanned.
+func TestAttachWhereIndexesAreHeldBack(t *testing.T) {
+	handler, repository, subject := newSubject(t, false)
+	var isWritten atomic.Bool
+	handler.respond = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, referrersTag(subject.Digest)) {
+			return false
+		}
+		if r.Method == http.MethodPut {
+			isWritten.Store(true)
+			return false
+		}
+		if isWritten.Load() {
+			w.WriteHeader(http.StatusPreconditionFailed)
+			return true
+		}
+		return false
+	}
+	require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("1")}))
+	assert.True(t, isWritten.Load())
+}
+
 // An index that the registry rejects for another reason is not written without a part.
 func TestAttachWhereIndexesAreRejected(t *testing.T) {
 	handler, repository, subject := newSubject(t, false)
