@@ -81,11 +81,32 @@ func (r *ModelVersionReconciler) watchArgo(mgr ctrl.Manager, c cache.Cache) erro
 
 // watchTraining watches the workloads of a training kind.
 func (r *ModelVersionReconciler) watchTraining(kind schema.GroupVersionKind) error {
-	toVersions := handler.EnqueueRequestsFromMapFunc(r.versionsTrainedBy(kind))
-	if err := r.controller.Watch(source.Kind[client.Object](r.Training, metadataOf(kind), toVersions)); err != nil {
-		return fmt.Errorf("watch the kind %s: %w", kind.GroupKind(), err)
+	toVersions := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, workload client.Object) []reconcile.Request {
+		return r.versionsTrainedBy(ctx, kind, client.InNamespace(workload.GetNamespace()), client.MatchingFields{indexTrainedBy: workload.GetName()})
+	})
+	for _, s := range []source.Source{source.Kind[client.Object](r.Training, metadataOf(kind), toVersions), r.listed(kind)} {
+		if err := r.controller.Watch(s); err != nil {
+			return fmt.Errorf("watch the kind %s: %w", kind.GroupKind(), err)
+		}
 	}
 	return nil
+}
+
+// listed is the source of an event when the cache has listed the workloads of a kind. A
+// pass before that may have read one that was deleted since, for which there is no event.
+func (r *ModelVersionReconciler) listed(kind schema.GroupVersionKind) source.Source {
+	return source.Func(func(ctx context.Context, q queue) error {
+		go func() {
+			// It waits until the cache has them, or the operator stops.
+			if _, err := r.Training.GetInformer(ctx, metadataOf(kind)); err != nil {
+				return
+			}
+			for _, request := range r.versionsTrainedBy(ctx, kind) {
+				q.Add(request)
+			}
+		}()
+		return nil
+	})
 }
 
 // requeueUnfinished requeues all ModelVersions that are not finished: a kind that
@@ -247,20 +268,18 @@ func (r *ModelVersionReconciler) versionOfPod(ctx context.Context, pod client.Ob
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: wf.Namespace, Name: owner.Name}}}
 }
 
-// versionsTrainedBy returns a function that returns the ModelVersions which wait for
-// a workload of a kind.
-func (r *ModelVersionReconciler) versionsTrainedBy(kind schema.GroupVersionKind) handler.MapFunc {
-	return func(ctx context.Context, workload client.Object) []reconcile.Request {
-		var list v1alpha1.ModelVersionList
-		if err := r.Client.List(ctx, &list, client.InNamespace(workload.GetNamespace()), client.MatchingFields{indexTrainedBy: workload.GetName()}); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that wait for a training workload")
-			return nil
-		}
-		return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
-			awaited, waits := lifecycle.TrainedBy(&mv, r.Options)
-			return !waits || awaited == nil || awaited.GroupVersionKind != kind
-		}))
+// versionsTrainedBy returns those of the listed ModelVersions that wait for a workload of a
+// kind.
+func (r *ModelVersionReconciler) versionsTrainedBy(ctx context.Context, kind schema.GroupVersionKind, opts ...client.ListOption) []reconcile.Request {
+	var list v1alpha1.ModelVersionList
+	if err := r.Client.List(ctx, &list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Failed to list the ModelVersions that wait for a training workload")
+		return nil
 	}
+	return requests(slices.DeleteFunc(list.Items, func(mv v1alpha1.ModelVersion) bool {
+		awaited, waits := lifecycle.TrainedBy(&mv, r.Options)
+		return !waits || awaited == nil || awaited.GroupVersionKind != kind
+	}))
 }
 
 // versionOfTrainingPod returns the ModelVersion that a pod trains.

@@ -208,13 +208,15 @@ func TestTrainingCompletedWhileOperatorIsDown(t *testing.T) {
 }
 
 // The operator watches a kind as soon as its CRD is installed, and sends no
-// requests for it before.
+// requests for it before. A workload that is deleted before the watch begins has no event.
 func TestTrainingKindInstalledLater(t *testing.T) {
 	server := newAPIServer(t, modelkilnCRDs, argoCRDs())
 	require.NoError(t, server.install(deployRBAC))
 	s := newSandbox(t, server)
 	s.createTemplate(contract.BuildTemplate)
-	op := startOperator(t, server)
+	f := newFaults()
+	f.hold(func(r request) bool { return r.path == "/apis/kubeflow.org/v1/pytorchjobs" })
+	op := startOperator(t, server, withFaults(f))
 	s.create(claimVersion, trainedBy("kubeflow.org/v1", "PyTorchJob", "train"))
 	mv := s.awaitReason(resnet, v1alpha1.ReasonWaitingForTraining)
 	assert.Contains(t, mv.Status.Message, "kind PyTorchJob")
@@ -228,6 +230,15 @@ func TestTrainingKindInstalledLater(t *testing.T) {
 		"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
 		"metadata": map[string]any{"namespace": s.namespace, "name": "train"},
 	}}
+	f.awaitHeld(t, 1)
+	deleted := training.DeepCopy()
+	require.NoError(t, s.client.Create(t.Context(), deleted))
+	s.annotate(resnet, v1alpha1.AnnotationRebuild, "1")
+	s.awaitMessage("PyTorchJob train has not completed")
+	require.NoError(t, s.client.Delete(t.Context(), deleted))
+	f.resume()
+	s.awaitMessage("PyTorchJob train does not exist yet")
+
 	require.NoError(t, s.client.Create(t.Context(), training))
 	s.awaitMessage("PyTorchJob train has not completed")
 	training.Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Succeeded", "status": "True"}}}
