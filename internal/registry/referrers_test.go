@@ -86,18 +86,25 @@ func TestAttach(t *testing.T) {
 
 			require.NoError(t, repository.Attach(t.Context(), subject, []Artifact{artifact("3"), artifact("1")}))
 			assert.Len(t, handler.written, 1+tt.indexes)
-			referrers, err := repository.Referrers(t.Context(), subject.Digest)
-			require.NoError(t, err)
-			var contents []string
-			for _, d := range referrers {
-				content, err := repository.ReadArtifact(t.Context(), d.Digest, 100)
-				require.NoError(t, err)
-				contents = append(contents, string(content))
-				assert.Equal(t, string(content), d.Annotations["example"])
-			}
-			assert.ElementsMatch(t, []string{"1", "2", "3"}, contents)
+			assert.ElementsMatch(t, []string{"1", "2", "3"}, attached(t, repository, subject))
 		})
 	}
+}
+
+// attached returns the contents of the artifacts that refer to a subject. Their annotations
+// have them too.
+func attached(t *testing.T, repository *Repository, subject v1.Descriptor) []string {
+	t.Helper()
+	referrers, err := repository.Referrers(t.Context(), subject.Digest)
+	require.NoError(t, err)
+	var contents []string
+	for _, d := range referrers {
+		content, err := repository.ReadArtifact(t.Context(), d.Digest, 100)
+		require.NoError(t, err)
+		assert.Equal(t, string(content), d.Annotations["example"])
+		contents = append(contents, string(content))
+	}
+	return contents
 }
 
 // Clients write the index at the tag: what it lists may have been deleted since, for example
@@ -120,15 +127,7 @@ func TestAttachBesideDeletedArtifacts(t *testing.T) {
 
 			require.NoError(t, repository.Attach(t.Context(), subject, tt.attach))
 
-			referrers, err := repository.Referrers(t.Context(), subject.Digest)
-			require.NoError(t, err)
-			var contents []string
-			for _, d := range referrers {
-				content, err := repository.ReadArtifact(t.Context(), d.Digest, 100)
-				require.NoError(t, err)
-				contents = append(contents, string(content))
-			}
-			assert.Equal(t, tt.want, contents)
+			assert.Equal(t, tt.want, attached(t, repository, subject))
 		})
 	}
 }

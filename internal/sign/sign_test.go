@@ -2,15 +2,8 @@ package sign_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"os"
@@ -19,11 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/modelkiln/modelkiln/internal/layer"
 	"github.com/modelkiln/modelkiln/internal/sign"
 	"github.com/modelkiln/modelkiln/test/golden"
 )
@@ -52,216 +43,6 @@ func pkcs8(t *testing.T, key any) []byte {
 
 func inPEM(blockType string, content []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: content})
-}
-
-func TestParseKey(t *testing.T) {
-	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	require.NoError(t, err)
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
-	_, ed25519Key, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
-	sec1, err := x509.MarshalECPrivateKey(p256)
-	require.NoError(t, err)
-	encryptedKey, err := encrypted.Encrypt(pkcs8(t, p256), []byte("secret"))
-	require.NoError(t, err)
-	emptyPassword, err := encrypted.Encrypt(pkcs8(t, p256), nil)
-	require.NoError(t, err)
-	expensive := bytes.Replace(encryptedKey, []byte(`"N":65536`), []byte(`"N":1073741824`), 1)
-	require.NotEqual(t, encryptedKey, expensive)
-
-	tests := map[string]struct {
-		text, password []byte
-		want           string
-	}{
-		"PKCS #8":                             {text: inPEM("PRIVATE KEY", pkcs8(t, p256))},
-		"PKCS #8 with a password for nothing": {text: inPEM("PRIVATE KEY", pkcs8(t, p256)), password: []byte("secret")},
-		"of cosign":                           {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", encryptedKey), password: []byte("secret")},
-		"of an earlier cosign":                {text: inPEM("ENCRYPTED COSIGN PRIVATE KEY", encryptedKey), password: []byte("secret")},
-		"with an empty password":              {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", emptyPassword), password: []byte{}},
-		"encrypted, without a password":       {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", encryptedKey), want: "is encrypted, and there is no cosign.password for it"},
-		"encrypted, with another password":    {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", encryptedKey), password: []byte("other"), want: "cannot be decrypted with cosign.password"},
-		"encrypted, to take all memory":       {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", expensive), password: []byte("secret"), want: "cannot be decrypted with cosign.password"},
-		"encrypted, and damaged":              {text: inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", []byte("{")), password: []byte("secret"), want: "cannot be decrypted with cosign.password"},
-		"no PEM":                              {text: []byte("secret"), want: "is not in PEM format"},
-		"nothing":                             {want: "is not in PEM format"},
-		"a public key":                        {text: readKey(t, "key.pem").Public().PEM(), want: `has the PEM type "PUBLIC KEY" instead of "PRIVATE KEY"`},
-		"SEC 1":                               {text: inPEM("EC PRIVATE KEY", sec1), want: `has the PEM type "EC PRIVATE KEY" instead of "PRIVATE KEY"`},
-		"damaged PKCS #8":                     {text: inPEM("PRIVATE KEY", []byte("x")), want: "is not in the format PKCS #8"},
-		"on another curve":                    {text: inPEM("PRIVATE KEY", pkcs8(t, p384)), want: "is not an ECDSA key on the curve P-256"},
-		"RSA":                                 {text: inPEM("PRIVATE KEY", pkcs8(t, rsaKey)), want: "is not an ECDSA key on the curve P-256"},
-		"Ed25519":                             {text: inPEM("PRIVATE KEY", pkcs8(t, ed25519Key)), want: "is not an ECDSA key on the curve P-256"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			key, err := sign.ParseKey(tt.text, tt.password)
-			if tt.want != "" {
-				require.ErrorContains(t, err, tt.want)
-				return
-			}
-			require.NoError(t, err)
-			bundle, err := key.SignImage(image)
-			require.NoError(t, err)
-			assert.NoError(t, sign.VerifyImage(bundle, image.Digest, []sign.PublicKey{key.Public()}))
-		})
-	}
-}
-
-func TestParsePublicKey(t *testing.T) {
-	want := readKey(t, "key.pem").Public()
-	got, err := sign.ParsePublicKey(want.PEM())
-	require.NoError(t, err)
-	assert.Equal(t, want.ID(), got.ID())
-	assert.Regexp(t, "^sha256:[0-9a-f]{64}$", got.ID())
-
-	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	require.NoError(t, err)
-	der, err := x509.MarshalPKIXPublicKey(&p384.PublicKey)
-	require.NoError(t, err)
-	for name, tt := range map[string]struct {
-		text []byte
-		want string
-	}{
-		"no PEM":              {[]byte("key"), "is not in PEM format"},
-		"two keys":            {append(want.PEM(), readKey(t, "other.pem").Public().PEM()...), "is one of several in the text: give each key by itself"},
-		"after a damaged one": {append([]byte("-----BEGIN PUBLIC KEY-----\nx\n"), want.PEM()...), "is one of several in the text"},
-		"a private key":       {inPEM("PRIVATE KEY", nil), "is not in PEM format"},
-		"damaged":             {inPEM("PUBLIC KEY", []byte("x")), "cannot be parsed"},
-		"on another curve":    {inPEM("PUBLIC KEY", der), "is not an ECDSA key on the curve P-256"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := sign.ParsePublicKey(tt.text)
-			assert.ErrorContains(t, err, tt.want)
-		})
-	}
-}
-
-// manifest returns files whose order differs from that of the manifest.
-func manifest() layer.Manifest {
-	sum := func(text string) string {
-		digest := sha256.Sum256([]byte(text))
-		return hex.EncodeToString(digest[:])
-	}
-	return layer.Manifest{Entries: []layer.ManifestEntry{
-		{Path: ".", Type: layer.Dir},
-		{Path: ".gitattributes", Type: layer.File, Size: 1, SHA256: sum("x")},
-		{Path: "latest", Type: layer.Symlink, Link: "tok"},
-		{Path: "tok", Type: layer.Dir},
-		{Path: "tok.json", Type: layer.File, Size: 2, SHA256: sum("{}")},
-		{Path: "tok/.gitignore", Type: layer.File, Size: 3, SHA256: sum("abc")},
-		{Path: "tok/link.json", Type: layer.Symlink, Link: "../tok.json"},
-		{Path: "tok/vocab.txt", Type: layer.File, Size: 4, SHA256: sum("vocab")},
-	}}
-}
-
-func TestNewFiles(t *testing.T) {
-	files, ok := sign.NewFiles(manifest())
-	require.True(t, ok)
-	// tok/.gitignore, tok/link.json, tok/vocab.txt, tok.json
-	all := sha256.New()
-	for _, content := range []string{"abc", "{}", "vocab", "{}"} {
-		sum := sha256.Sum256([]byte(content))
-		all.Write(sum[:])
-	}
-	assert.Equal(t, hex.EncodeToString(all.Sum(nil)), files.Root)
-	assert.Equal(t, int64(4), files.Count)
-	assert.Equal(t, int64(3+2+4+2), files.Bytes)
-}
-
-func TestNewFilesWithoutDigests(t *testing.T) {
-	for name, sum := range map[string]string{"none": "", "no hexadecimal": strings.Repeat("x", 64), "another length": "ab"} {
-		t.Run(name, func(t *testing.T) {
-			m := manifest()
-			m.Entries[4].SHA256 = sum
-			_, ok := sign.NewFiles(m)
-			assert.False(t, ok)
-		})
-	}
-}
-
-// Another user may have written the manifest.
-func TestNewFilesOfLinksInACircle(t *testing.T) {
-	files, ok := sign.NewFiles(layer.Manifest{Entries: []layer.ManifestEntry{
-		{Path: "a", Type: layer.Symlink, Link: "b"}, {Path: "b", Type: layer.Symlink, Link: "a"}, {Path: "c", Type: layer.Symlink, Link: "none"},
-	}})
-	assert.True(t, ok)
-	assert.Zero(t, files.Count)
-}
-
-// A verifier opens links as the kernel does, so a link can lead through another one.
-func TestNewFilesOfLinksThroughLinkedDirectories(t *testing.T) {
-	sum := func(text string) string {
-		digest := sha256.Sum256([]byte(text))
-		return hex.EncodeToString(digest[:])
-	}
-	entries := []layer.ManifestEntry{
-		{Path: ".", Type: layer.Dir},
-		{Path: "current", Type: layer.Symlink, Link: "v2/sub"},
-		{Path: "v2", Type: layer.Dir},
-		{Path: "v2/model.bin", Type: layer.File, SHA256: sum("second")},
-		{Path: "v2/sub", Type: layer.Dir},
-		{Path: "v2/sub/model.bin", Type: layer.File, SHA256: sum("of the directory")},
-	}
-	for name, tt := range map[string]struct{ link, want string }{
-		"through the link":       {"current/model.bin", "of the directory"},
-		"above what it leads to": {"current/../model.bin", "second"},
-		"to itself":              {"model.bin", ""},
-		"out of the model":       {"../model.bin", ""},
-		"to an absolute path":    {"/v2/model.bin", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			files, ok := sign.NewFiles(layer.Manifest{Entries: append([]layer.ManifestEntry{{Path: "model.bin", Type: layer.Symlink, Link: tt.link}}, entries...)})
-			require.True(t, ok)
-			all := sha256.New()
-			contents, count := []string{"second", "of the directory"}, int64(2)
-			if tt.want != "" {
-				contents, count = append([]string{tt.want}, contents...), 3
-			}
-			for _, content := range contents {
-				sum := sha256.Sum256([]byte(content))
-				all.Write(sum[:])
-			}
-			assert.Equal(t, count, files.Count)
-			assert.Equal(t, hex.EncodeToString(all.Sum(nil)), files.Root)
-		})
-	}
-}
-
-// The verifier of OpenSSF Model Signing rejects every link, also one to a directory, unless
-// the signature says otherwise, and reads a list of files.
-func TestSignFilesSerialization(t *testing.T) {
-	file := layer.ManifestEntry{Path: "w.bin", Type: layer.File, SHA256: strings.Repeat("ab", 32)}
-	for name, tt := range map[string]struct {
-		entries       []layer.ManifestEntry
-		allowSymlinks bool
-		resources     int
-	}{
-		"no links":                       {[]layer.ManifestEntry{file}, false, 1},
-		"a link to a directory":          {[]layer.ManifestEntry{file, {Path: "latest", Type: layer.Symlink, Link: "."}, {Path: ".", Type: layer.Dir}}, true, 1},
-		"a link in an ignored directory": {[]layer.ManifestEntry{file, {Path: ".git/a", Type: layer.Symlink, Link: "../w.bin"}}, false, 1},
-		"ignored files only":             {[]layer.ManifestEntry{{Path: ".gitignore", Type: layer.File, SHA256: file.SHA256}}, false, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			files, ok := sign.NewFiles(layer.Manifest{Entries: tt.entries})
-			require.True(t, ok)
-			bundle, err := readKey(t, "key.pem").SignFiles("resnet", files)
-			require.NoError(t, err)
-			var statement struct {
-				Predicate struct {
-					Serialization struct {
-						AllowSymlinks bool `json:"allow_symlinks"`
-					} `json:"serialization"`
-					Resources []any `json:"resources"`
-				} `json:"predicate"`
-			}
-			require.NoError(t, json.Unmarshal(payloadOf(t, bundle), &statement))
-			assert.Equal(t, tt.allowSymlinks, statement.Predicate.Serialization.AllowSymlinks)
-			assert.NotNil(t, statement.Predicate.Resources)
-			assert.Len(t, statement.Predicate.Resources, tt.resources)
-		})
-	}
 }
 
 func provenance() sign.Provenance {
@@ -460,18 +241,6 @@ func FuzzVerifyImage(f *testing.F) {
 		if sign.VerifyImage(text, image.Digest, []sign.PublicKey{key.Public()}) == nil {
 			assert.Equal(t, string(payloadOf(t, signed)), string(payloadOf(t, text)))
 		}
-	})
-}
-
-func FuzzParseKey(f *testing.F) {
-	text, err := os.ReadFile(filepath.Join("testdata", "key.pem"))
-	require.NoError(f, err)
-	for _, seed := range [][]byte{text, nil, readKey(f, "key.pem").Public().PEM(), inPEM("ENCRYPTED SIGSTORE PRIVATE KEY", []byte(`{"kdf":{"name":"scrypt"}}`))} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		key, err := sign.ParseKey(text, []byte("password"))
-		assert.Equal(t, err == nil, key != nil)
 	})
 }
 

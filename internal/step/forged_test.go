@@ -22,7 +22,7 @@ import (
 	"github.com/modelkiln/modelkiln/internal/step/modelimage"
 )
 
-// forgery is an image, taken apart, of somebody who can push to the repository.
+// forgery is an image, taken apart, of a user who can push to the repository.
 // The manifest of files that it gets fits its layers.
 type forgery struct {
 	base []v1.Layer

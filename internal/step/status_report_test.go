@@ -135,7 +135,7 @@ func TestStatusReportDetectsMovedTag(t *testing.T) {
 	p.assertFailed(t, "status-report", v1alpha1.ReasonVerificationFailed, "was moved from sha256:", code, printed)
 }
 
-// Somebody replaces the image between the push and its verification by one that has
+// Another user replaces the image between the push and its verification by one that has
 // another file between the model's layers and the manifest of its files, and
 // everything else of the original.
 func TestStatusReportDetectsReplacedImage(t *testing.T) {

@@ -303,7 +303,7 @@ func TestLeaderKilledAtEveryWrite(t *testing.T) {
 	}
 }
 
-// Nothing can be written until somebody frees etcd's disk and disarms its alarm.
+// Nothing can be written until an administrator frees etcd's disk and disarms its alarm.
 func TestEtcdDiskFull(t *testing.T) {
 	t.Parallel()
 	server := newAPIServerWith(t, func(c *envtest.ControlPlane) {

@@ -23,7 +23,7 @@ var refusals = map[string]struct{ reason, says string }{
 	"Amazon ECR, immutable tags":                 {v1alpha1.ReasonTagTaken, "cannot be overwritten because the repository is immutable"},
 	"Harbor, immutable tags":                     {v1alpha1.ReasonTagTaken, "configured as immutable"},
 	"Harbor, quota":                              {v1alpha1.ReasonRegistryFull, "will exceed the configured upper limit of 10.0 GiB"},
-	"Docker Hub, repository of somebody else":    {v1alpha1.ReasonRegistryUnauthorized, "authentication required"},
+	"Docker Hub, repository of another user":     {v1alpha1.ReasonRegistryUnauthorized, "authentication required"},
 }
 
 // TestRefusals shows that the registry's own words decide the reason, with both

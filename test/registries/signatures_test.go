@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -40,9 +41,9 @@ func writeKey(t *testing.T, dir string) (public string) {
 	return public
 }
 
-// bundles returns the files with what is signed of an image, by the type of the statement,
-// and of the build if it is a provenance, as other clients find them.
-func bundles(t *testing.T, image string) map[string]string {
+// referrersOf returns the artifacts that refer to an image, as other clients find them, and
+// their repository.
+func referrersOf(t *testing.T, image string) (name.Repository, []v1.Descriptor) {
 	t.Helper()
 	ref, err := name.ParseReference(image, name.Insecure)
 	require.NoError(t, err)
@@ -50,9 +51,17 @@ func bundles(t *testing.T, image string) map[string]string {
 	require.NoError(t, err)
 	manifest, err := index.IndexManifest()
 	require.NoError(t, err)
+	return ref.Context(), manifest.Manifests
+}
+
+// bundles returns the files with what is signed of an image, by the type of the statement,
+// and of the build if it is a provenance.
+func bundles(t *testing.T, image string) map[string]string {
+	t.Helper()
+	repository, referrers := referrersOf(t, image)
 	files := map[string]string{}
-	for _, d := range manifest.Manifests {
-		text := blobOf(t, ref.Context().Digest(d.Digest.String()))
+	for _, d := range referrers {
+		text := blobOf(t, repository.Digest(d.Digest.String()))
 		require.Equal(t, d.Annotations["dev.sigstore.bundle.predicateType"], statementIn(t, text).PredicateType)
 		kind := kindOf(t, text)
 		require.NotContains(t, files, kind, "each is stored once")
@@ -66,15 +75,10 @@ func bundles(t *testing.T, image string) map[string]string {
 // index at the tag lists it still.
 func deleteReferrer(t *testing.T, image, kind string) {
 	t.Helper()
-	ref, err := name.ParseReference(image, name.Insecure)
-	require.NoError(t, err)
-	index, err := remote.Referrers(ref.Context().Digest(content.Digest(t, image)))
-	require.NoError(t, err)
-	manifest, err := index.IndexManifest()
-	require.NoError(t, err)
+	repository, referrers := referrersOf(t, image)
 	deleted := 0
-	for _, d := range manifest.Manifests {
-		artifact := ref.Context().Digest(d.Digest.String())
+	for _, d := range referrers {
+		artifact := repository.Digest(d.Digest.String())
 		if text := blobOf(t, artifact); kindOf(t, text) == kind {
 			require.NoError(t, remote.Delete(artifact))
 			deleted++

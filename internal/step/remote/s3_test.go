@@ -566,7 +566,7 @@ func TestS3Secret(t *testing.T) {
 	assertFailure(t, v1alpha1.ReasonSourceUnauthorized, false, "cannot read the key AWS_ACCESS_KEY_ID of the Secret", err)
 }
 
-// The keys in a Secret expire, and somebody replaces it: kubelet updates its files.
+// The keys in a Secret expire, and a user replaces it: kubelet updates its files.
 func TestS3SecretIsReplaced(t *testing.T) {
 	b := &fakeBucket{list: listed}
 	valid := "first"

@@ -42,7 +42,7 @@ var Refusing = []Imitation{
 		}),
 	},
 	{
-		Name:   "Docker Hub, repository of somebody else",
+		Name:   "Docker Hub, repository of another user",
 		Habits: []Habit{{"A token without the permission to push is answered with 401 and `insufficient_scope`.", "https://github.com/distribution/distribution/issues/1291"}},
 		Behave: always(func() proxy.Behavior {
 			return proxy.Instead(func(w http.ResponseWriter, r *http.Request) bool {

@@ -224,7 +224,7 @@ func TestRollback_unresolved(t *testing.T) {
 	assert.Equal(t, "mv-7", wantedVersion(resnet(t, ns), "production"))
 }
 
-// Whoever may create ModelVersions does not choose what a rollback brings into production.
+// A user who may create ModelVersions does not choose what a rollback brings into production.
 func TestRollback_createdAgain(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
